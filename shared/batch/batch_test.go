@@ -1,0 +1,110 @@
+package batch
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+)
+
+func TestRequestIsACloudEventsBatch(t *testing.T) {
+	got := AppendRequest(nil, "/rabbitmq/q", []Event{
+		{ID: "1", Data: []byte(`{"a":1}`), Time: time.Date(2026, 11, 23, 8, 0, 0, 5e6, time.UTC), TraceParent: "00-a-b-01"},
+		{ID: `"ü`, Data: []byte("no json")},
+		{ID: "3"},
+	})
+	want := `[{"specversion":"1.0","id":"1","source":"/rabbitmq/q","type":"io.parkstream.delivery","time":"2026-11-23T08:00:00.005Z","traceparent":"00-a-b-01","data":{"a":1}},` +
+		`{"specversion":"1.0","id":"\"ü","source":"/rabbitmq/q","type":"io.parkstream.delivery","data_base64":"bm8ganNvbg=="},` +
+		`{"specversion":"1.0","id":"3","source":"/rabbitmq/q","type":"io.parkstream.delivery","data_base64":""}]`
+	if diff := cmp.Diff(want, string(got)); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+// Whatever bytes a message has, the function sees the same ones.
+func TestRequestRoundTrip(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		data := rapid.OneOf(
+			rapid.SliceOf(rapid.Byte()),
+			rapid.Map(rapid.String(), func(s string) []byte { b, _ := json.Marshal(map[string]string{"k": s}); return b }),
+			rapid.SampledFrom([][]byte{[]byte(`{"a":1,"a":2}`), []byte(" {} "), []byte("null"), []byte("\"\xff\"")}),
+		)
+		var events []Event
+		for i := range rapid.IntRange(0, 5).Draw(t, "n") {
+			events = append(events, Event{ID: fmt.Sprint(i, rapid.String().Filter(func(s string) bool { return json.Valid([]byte(`"` + s + `"`)) }).Draw(t, "id")), Data: data.Draw(t, "data")})
+		}
+		body := AppendRequest(nil, "/s", events)
+		if !json.Valid(body) {
+			t.Fatalf("not JSON: %s", body)
+		}
+		back, err := ParseRequest(body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(back) != len(events) {
+			t.Fatalf("%d events became %d", len(events), len(back))
+		}
+		for i := range events {
+			got, want := string(back[i].Data), string(events[i].Data)
+			if back[i].ID != events[i].ID || got != want && !sameJSON(got, want) {
+				t.Fatalf("%q became %q", want, got)
+			}
+		}
+	})
+}
+
+// sameJSON allows for blanks around a JSON value, which are not part of it.
+func sameJSON(a, b string) bool {
+	var x, y any
+	return json.Unmarshal([]byte(a), &x) == nil && json.Unmarshal([]byte(b), &y) == nil && cmp.Equal(x, y)
+}
+
+func TestParseRequestErrors(t *testing.T) {
+	for _, body := range []string{``, `{}`, `[{"data":1}]`, `[{"id":"1"},{"id":"1"}]`, `[{"id":"1","data_base64":"?"}]`} {
+		if events, err := ParseRequest([]byte(body)); err == nil {
+			t.Errorf("%s was read as %v", body, events)
+		}
+	}
+}
+
+func TestResponse(t *testing.T) {
+	events := []Event{{ID: "a"}, {ID: "b"}, {ID: "c"}, {ID: "d"}}
+	body := AppendResponse(nil, []Result{{ID: "c", Outcome: Reject, Reason: "no \"plate\"\n\xff"}, {ID: "a", Outcome: Done}, {ID: "d", Outcome: "perhaps"}, {ID: "x", Outcome: Done}})
+	got, err := ParseResponse(body, events)
+	want := []Result{
+		{ID: "a", Outcome: Done},
+		{ID: "b", Outcome: Retry, Reason: "the function's answer does not name this event"},
+		{ID: "c", Outcome: Reject, Reason: "no \"plate\"\n\uFFFD"},
+		{ID: "d", Outcome: Retry, Reason: `unknown outcome "perhaps"`},
+	}
+	if diff := cmp.Diff(want, got); err != nil || diff != "" {
+		t.Errorf("error %v, -want +got:\n%s", err, diff)
+	}
+	for _, body := range []string{``, `ok`, `{}`, `[]`, `{"results":null}`, `<html>`} {
+		if _, err := ParseResponse([]byte(body), events); !errors.Is(err, ErrNoContract) {
+			t.Errorf("%q: error %v, want ErrNoContract", body, err)
+		}
+	}
+	if _, err := ParseResponse(AppendResponse(nil, nil), nil); err != nil {
+		t.Errorf("no events, no results: %v", err)
+	}
+}
+
+func TestClassify(t *testing.T) {
+	special := map[int]Verdict{
+		401: Outage, 403: Outage, 404: Outage, 429: Outage, 503: Outage, 408: Crash, 425: Crash,
+	}
+	for status := 200; status < 600; status++ {
+		want, ok := special[status]
+		if !ok {
+			want = map[int]Verdict{2: Answered, 3: Outage, 4: Refused, 5: Crash}[status/100]
+		}
+		if got := Classify(status); got != want {
+			t.Errorf("Classify(%d) = %d, want %d", status, got, want)
+		}
+	}
+}

@@ -1,0 +1,70 @@
+package instance
+
+import (
+	"context"
+	"os"
+	"testing"
+	"time"
+)
+
+// Generous, since machines that run tests are busy.
+const testStart = 2 * time.Minute
+
+// RedisForTest returns a node of the test's own, which is stopped at its end.
+func RedisForTest(t testing.TB) *Redis {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), testStart)
+	defer cancel()
+	r, err := StartRedis(ctx, RedisOptions{Dir: tempDir(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = r.Kill() })
+	return r
+}
+
+// RabbitMQForTest returns a node of the test's own, which is stopped at its end.
+// It takes some five seconds to start: [SharedRabbitMQ] does so once a package.
+func RabbitMQForTest(t testing.TB) *RabbitMQ {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), testStart)
+	defer cancel()
+	r, err := StartRabbitMQ(ctx, RabbitMQOptions{Dir: tempDir(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = r.Kill() })
+	return r
+}
+
+// tempDir is removed after the node has ended; t.TempDir fails the test where a
+// dying node writes while it is removed.
+func tempDir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "parkstream-instance-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
+}
+
+// SharedRabbitMQ starts a node for all tests of a package; it is called from
+// TestMain, which calls stop at the end.
+func SharedRabbitMQ() (r *RabbitMQ, stop func(), err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), testStart)
+	defer cancel()
+	dir, err := os.MkdirTemp("", "parkstream-instance-")
+	if err != nil {
+		return nil, nil, err
+	}
+	r, err = StartRabbitMQ(ctx, RabbitMQOptions{Dir: dir})
+	if err != nil {
+		_ = os.RemoveAll(dir)
+		return nil, nil, err
+	}
+	return r, func() {
+		_ = r.Kill()
+		_ = os.RemoveAll(dir)
+	}, nil
+}

@@ -1,0 +1,205 @@
+package instance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+)
+
+// RabbitMQOptions say how to start a RabbitMQ node.
+type RabbitMQOptions struct {
+	// Dir holds everything the node writes; it is made where it is missing. A
+	// second start finds the data again.
+	Dir string
+	// Port of AMQP on loopback; 0 takes a free one.
+	Port int
+	// User and Password; where they are empty those of an earlier start in Dir,
+	// else "parkstream" and a random one. There is no guest.
+	User, Password string
+	// Config has further lines for rabbitmq.conf.
+	Config string
+}
+
+// RabbitMQ is a private RabbitMQ node. It has an epmd of its own, so that it
+// meets no other node of this machine.
+type RabbitMQ struct {
+	process
+	epmd           process
+	dir, program   string
+	node           string
+	port           int
+	dist, epmdPort int
+	user, password string
+}
+
+// Where packages keep the program that runs as whoever calls it; Debian's on the
+// PATH switches to a user of its own, who cannot enter our folders.
+var rabbitMQPlaces = []string{
+	"/usr/lib/rabbitmq/bin",
+	"/opt/homebrew/opt/rabbitmq/sbin", "/usr/local/opt/rabbitmq/sbin", "/home/linuxbrew/.linuxbrew/opt/rabbitmq/sbin",
+	"/usr/local/sbin", "/usr/sbin",
+}
+
+// StartRabbitMQ starts a node and returns when it accepts connections, some five
+// seconds later. An error that is ErrNotInstalled says what to install.
+func StartRabbitMQ(ctx context.Context, o RabbitMQOptions) (*RabbitMQ, error) {
+	program, err := lookup("rabbitmq-server", rabbitMQPlaces...)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make RabbitMQ's folder: %w", err)
+	}
+	dir, err := filepath.Abs(o.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("name RabbitMQ's folder: %w", err)
+	}
+	ports, err := freePorts(3)
+	if err != nil {
+		return nil, err
+	}
+	r := &RabbitMQ{dir: dir, program: program, port: o.Port, dist: ports[1], epmdPort: ports[2]}
+	if r.port == 0 {
+		r.port = ports[0]
+	}
+	var errs [3]error
+	// The name is part of the data: a node finds only what one of its name wrote.
+	r.node, errs[0] = remembered(filepath.Join(dir, "node"), func() string {
+		return "parkstream-" + strings.ToLower(randomPassword()[:8]) + "@localhost"
+	})
+	r.user, errs[1] = remembered(filepath.Join(dir, "user"), given(o.User, func() string { return "parkstream" }))
+	r.password, errs[2] = remembered(filepath.Join(dir, "password"), given(o.Password, randomPassword))
+	if err := errors.Join(errs[:]...); err != nil {
+		return nil, fmt.Errorf("keep RabbitMQ's name and user: %w", err)
+	}
+	if err := r.writeConfig(o.Config); err != nil {
+		return nil, fmt.Errorf("write RabbitMQ's configuration: %w", err)
+	}
+	r.process = process{name: "RabbitMQ", log: filepath.Join(dir, "console.log"), command: r.serverCommand, ready: r.dial}
+	r.epmd = process{name: "RabbitMQ's epmd", log: filepath.Join(dir, "epmd.log"), command: r.epmdCommand, ready: r.dialEPMD}
+	if err := r.Restart(ctx); err != nil {
+		return nil, errors.Join(err, r.epmd.kill())
+	}
+	return r, nil
+}
+
+func (r *RabbitMQ) writeConfig(more string) error {
+	config := fmt.Sprintf("listeners.tcp.1 = 127.0.0.1:%d\ndefault_user = %s\ndefault_pass = %s\nlog.console = false\nlog.file.level = info\n%s\n",
+		r.port, r.user, r.password, more)
+	return errors.Join(
+		os.WriteFile(filepath.Join(r.dir, "rabbitmq.conf"), []byte(config), 0o600),
+		os.WriteFile(filepath.Join(r.dir, "enabled_plugins"), []byte("[].\n"), 0o600),
+	)
+}
+
+func (r *RabbitMQ) environ() []string {
+	env := []string{
+		"HOME=" + r.dir, // the Erlang cookie
+		"ERL_EPMD_PORT=" + strconv.Itoa(r.epmdPort),
+		"ERL_EPMD_ADDRESS=127.0.0.1",
+		"RABBITMQ_NODENAME=" + r.node,
+		"RABBITMQ_NODE_IP_ADDRESS=127.0.0.1",
+		"RABBITMQ_NODE_PORT=" + strconv.Itoa(r.port),
+		"RABBITMQ_DIST_PORT=" + strconv.Itoa(r.dist),
+		"RABBITMQ_CONF_ENV_FILE=/dev/null",
+		"RABBITMQ_CONFIG_FILE=" + filepath.Join(r.dir, "rabbitmq"),
+		"RABBITMQ_ENABLED_PLUGINS_FILE=" + filepath.Join(r.dir, "enabled_plugins"),
+		"RABBITMQ_MNESIA_BASE=" + filepath.Join(r.dir, "data"),
+		"RABBITMQ_LOG_BASE=" + filepath.Join(r.dir, "log"),
+		"RABBITMQ_PID_FILE=" + filepath.Join(r.dir, "pid"),
+		// Schedulers that spin while they wait take the processor from the others
+		// on this machine.
+		"RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS=-kernel inet_dist_use_interface {127,0,0,1} +sbwt none +sbwtdcpu none +sbwtdio none",
+		// The server's script then becomes the server instead of waiting for it:
+		// one process, which gets the signals.
+		"NOTIFY_SOCKET=" + filepath.Join(r.dir, "no-socket"),
+	}
+	for _, name := range []string{"PATH", "LANG", "LC_ALL", "TMPDIR"} {
+		if v, set := os.LookupEnv(name); set {
+			env = append(env, name+"="+v)
+		}
+	}
+	return env
+}
+
+func (r *RabbitMQ) serverCommand() (*exec.Cmd, error) {
+	cmd := exec.Command(r.program)
+	cmd.Env, cmd.Dir = r.environ(), r.dir
+	return cmd, nil
+}
+
+func (r *RabbitMQ) epmdCommand() (*exec.Cmd, error) {
+	program, err := lookup("epmd", "/usr/lib/erlang/bin", "/opt/homebrew/bin", "/usr/local/bin")
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.Command(program, "-port", strconv.Itoa(r.epmdPort), "-address", "127.0.0.1")
+	cmd.Env = r.environ()
+	return cmd, nil
+}
+
+func (r *RabbitMQ) dialEPMD(ctx context.Context) error {
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", fmt.Sprintf("127.0.0.1:%d", r.epmdPort))
+	if err != nil {
+		return err
+	}
+	return conn.Close()
+}
+
+func (r *RabbitMQ) dial(context.Context) error {
+	conn, err := amqp.Dial(r.URL())
+	if err != nil {
+		return err
+	}
+	return conn.Close()
+}
+
+// URL is what clients connect to; it holds the password.
+func (r *RabbitMQ) URL() string {
+	u := url.URL{Scheme: "amqp", User: url.UserPassword(r.user, r.password), Host: fmt.Sprintf("127.0.0.1:%d", r.port), Path: "/"}
+	return u.String()
+}
+
+// Port is the node's AMQP port on loopback.
+func (r *RabbitMQ) Port() int { return r.port }
+
+// Stop ends the node cleanly; it is killed when ctx ends first.
+func (r *RabbitMQ) Stop(ctx context.Context) error {
+	return errors.Join(r.stop(ctx), r.epmd.kill())
+}
+
+// Kill is kill -9.
+func (r *RabbitMQ) Kill() error { return errors.Join(r.kill(), r.epmd.kill()) }
+
+// Pause stops the node without ending it (SIGSTOP), until Resume.
+func (r *RabbitMQ) Pause() error { return r.send(syscall.SIGSTOP) }
+
+// Resume ends a Pause.
+func (r *RabbitMQ) Resume() error { return r.send(syscall.SIGCONT) }
+
+// Restart starts the node again after Stop or Kill, with its data and its port.
+func (r *RabbitMQ) Restart(ctx context.Context) error {
+	if err := r.epmd.start(ctx); err != nil {
+		return err
+	}
+	return r.start(ctx)
+}
+
+// Done is closed when the node has ended.
+func (r *RabbitMQ) Done() <-chan struct{} { return r.ended() }
+
+// RabbitMQInstalled says whether [StartRabbitMQ] finds its programs.
+func RabbitMQInstalled() bool {
+	_, err := lookup("rabbitmq-server", rabbitMQPlaces...)
+	return err == nil
+}

@@ -1,0 +1,216 @@
+// Package parking is the domain: what cameras see, what a stay is, and the rule
+// that turns one into the other. It knows no technology.
+package parking
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+// DefaultSite is the car park of an event that names none.
+const DefaultSite = "default"
+
+// EntryEvent is the wire form of a vehicle seen driving in.
+type EntryEvent struct {
+	ID           string    `json:"id"`
+	VehiclePlate string    `json:"vehicle_plate"`
+	EntryTime    time.Time `json:"entry_date_time"`
+	Site         string    `json:"site,omitempty"`
+	Gate         string    `json:"gate,omitempty"`
+}
+
+// ExitEvent is the wire form of a vehicle seen driving out.
+type ExitEvent struct {
+	ID           string    `json:"id"`
+	VehiclePlate string    `json:"vehicle_plate"`
+	ExitTime     time.Time `json:"exit_date_time"`
+	Site         string    `json:"site,omitempty"`
+	Gate         string    `json:"gate,omitempty"`
+}
+
+// Kind tells entries from exits. Its order is the order of the timeline: of two
+// events observed at the same instant the entry comes first.
+type Kind byte
+
+const (
+	Entry Kind = '0'
+	Exit  Kind = '1'
+)
+
+// String returns "entry" or "exit".
+func (k Kind) String() string {
+	if k == Entry {
+		return "entry"
+	}
+	return "exit"
+}
+
+// Event is a valid entry or exit: the domain's own form of EntryEvent and
+// ExitEvent.
+type Event struct {
+	ID   string
+	Kind Kind
+	Site string
+	Gate string
+	// RawPlate is the plate as the camera wrote it.
+	RawPlate string
+	// Plate is the normalised plate, the key of the vehicle.
+	Plate string
+	// Time is when the vehicle was observed, in UTC.
+	Time time.Time
+}
+
+// ErrInvalid is wrapped by every error that says an event can never be
+// accepted, however often it is sent.
+var ErrInvalid = errors.New("invalid event")
+
+// ErrConflict is the ErrInvalid of an event whose id was used before at its
+// site for another plate, another time or the other direction.
+var ErrConflict = Invalid("conflicting event id: it was used before at this site for another plate, time or direction")
+
+// Bounds of an event's fields.
+const (
+	MaxIDBytes        = 128
+	MaxSiteBytes      = 64
+	MaxGateRunes      = 64
+	MaxRawPlateRunes  = 64
+	MaxPlateRunes     = 32
+	earliestYear      = 1970
+	latestYear        = 2261 // UnixNano ends in 2262
+	shownOfABadString = 40
+)
+
+// Invalid makes an ErrInvalid with a reason for people.
+func Invalid(format string, args ...any) error {
+	return invalid{reason: fmt.Sprintf(format, args...)}
+}
+
+// invalid prints its reason alone: it ends in front of the person who sent the
+// event, who needs no "invalid event:" before it.
+type invalid struct{ reason string }
+
+func (e invalid) Error() string { return e.reason }
+func (e invalid) Unwrap() error { return ErrInvalid }
+
+// NewEvent checks the fields of an event, normalises its plate, fills in the
+// default site and turns its time to UTC. Its errors are ErrInvalid and name
+// the field as it is called on the wire.
+func NewEvent(e Event) (Event, error) {
+	if err := checkID(e.ID); err != nil {
+		return Event{}, err
+	}
+	if e.Site == "" {
+		e.Site = DefaultSite
+	}
+	if err := CheckSite(e.Site); err != nil {
+		return Event{}, err
+	}
+	if n := utf8.RuneCountInString(e.Gate); n > MaxGateRunes || !printable(e.Gate) {
+		return Event{}, Invalid("gate %s must be at most %d printable characters", quote(e.Gate), MaxGateRunes)
+	}
+	if e.RawPlate == "" {
+		return Event{}, Invalid("vehicle_plate is missing")
+	}
+	if n := utf8.RuneCountInString(e.RawPlate); n > MaxRawPlateRunes {
+		return Event{}, Invalid("vehicle_plate has %d characters, at most %d are allowed", n, MaxRawPlateRunes)
+	}
+	e.Plate = NormalizePlate(e.RawPlate)
+	if e.Plate == "" {
+		return Event{}, Invalid("vehicle_plate %s has no letter or digit", quote(e.RawPlate))
+	}
+	if n := utf8.RuneCountInString(e.Plate); n > MaxPlateRunes {
+		return Event{}, Invalid("vehicle_plate has %d letters and digits, at most %d are allowed", n, MaxPlateRunes)
+	}
+	if e.Time.IsZero() {
+		return Event{}, Invalid("%s_date_time is missing or is the zero time", e.Kind)
+	}
+	e.Time = e.Time.UTC()
+	if y := e.Time.Year(); y < earliestYear || y > latestYear {
+		return Event{}, Invalid("%s_date_time %s is impossible: the year must be within %d and %d",
+			e.Kind, e.Time.Format(time.RFC3339), earliestYear, latestYear)
+	}
+	return e, nil
+}
+
+func checkID(id string) error {
+	switch {
+	case id == "":
+		return Invalid("id is missing")
+	case len(id) > MaxIDBytes:
+		return Invalid("id has %d bytes, at most %d are allowed", len(id), MaxIDBytes)
+	case !printable(id):
+		return Invalid("id %s has a character that does not print", quote(id))
+	}
+	return nil
+}
+
+// CheckSite says whether a site can be named so: ASCII letters, digits, dot,
+// hyphen and underscore, because the name becomes part of keys, URLs and labels.
+func CheckSite(site string) error {
+	ok := site != "" && len(site) <= MaxSiteBytes
+	for i := 0; ok && i < len(site); i++ {
+		c := site[i]
+		ok = c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '.' || c == '-' || c == '_'
+	}
+	if !ok {
+		return Invalid("site %s must be 1 to %d ASCII letters, digits, dots, hyphens or underscores", quote(site), MaxSiteBytes)
+	}
+	return nil
+}
+
+// printable says whether s is valid UTF-8 without control characters: the store
+// separates its fields with them.
+func printable(s string) bool {
+	ascii := true
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] == 0x7f {
+			return false
+		}
+		ascii = ascii && s[i] < utf8.RuneSelf
+	}
+	if ascii {
+		return true
+	}
+	if !utf8.ValidString(s) {
+		return false
+	}
+	for _, r := range s {
+		if !unicode.IsPrint(r) {
+			return false
+		}
+	}
+	return true
+}
+
+func quote(s string) string {
+	if len(s) > shownOfABadString {
+		return strconv.QuoteToASCII(s[:shownOfABadString]) + "..."
+	}
+	return strconv.QuoteToASCII(s)
+}
+
+// Limits bound what the clock of a camera may claim.
+type Limits struct {
+	// MaxFuture is how far ahead of the present an observation may be.
+	MaxFuture time.Duration
+	// Retention is how old an observation may be; older ones are forgotten
+	// already and cannot be paired.
+	Retention time.Duration
+}
+
+// Check returns an ErrInvalid when the event was observed too far from now.
+func (l Limits) Check(e Event, now time.Time) error {
+	if ahead := e.Time.Sub(now); ahead > l.MaxFuture {
+		return Invalid("%s_date_time %s is %s in the future, at most %s is allowed: check the camera's clock and time zone",
+			e.Kind, e.Time.Format(time.RFC3339), ahead.Round(time.Second), l.MaxFuture)
+	}
+	if age := now.Sub(e.Time); age > l.Retention {
+		return Invalid("%s_date_time %s is older than the %s for which events are kept",
+			e.Kind, e.Time.Format(time.RFC3339), l.Retention)
+	}
+	return nil
+}

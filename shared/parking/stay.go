@@ -1,0 +1,122 @@
+package parking
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+)
+
+// Status of a stay.
+type Status string
+
+const (
+	// Completed: the exit directly follows an entry.
+	Completed Status = "completed"
+	// UnmatchedExit: the exit does not directly follow an entry. The camera at
+	// the entry missed the vehicle; that is expected and no failure.
+	UnmatchedExit Status = "unmatched_exit"
+)
+
+// Stay is what an exit means, given every event known so far. It is identified
+// by its exit event.
+type Stay struct {
+	// ID is the id of the exit event.
+	ID   string
+	Site string
+	// Plate is the normalised plate.
+	Plate string
+	// EntryID is empty and EntryTime zero where the exit is unmatched.
+	EntryID   string
+	EntryTime time.Time
+	ExitID    string
+	ExitTime  time.Time
+	// Revision starts at 1 and grows whenever a late event changes the stay.
+	Revision int64
+}
+
+// Status follows from whether the stay has an entry.
+func (s Stay) Status() Status {
+	if s.EntryID == "" {
+		return UnmatchedExit
+	}
+	return Completed
+}
+
+// Duration is the time between entry and exit; ok is false for an unmatched
+// exit.
+func (s Stay) Duration() (d time.Duration, ok bool) {
+	if s.Status() == UnmatchedExit {
+		return 0, false
+	}
+	return s.ExitTime.Sub(s.EntryTime), true
+}
+
+// stayJSON is the public form of a stay. Entry and duration are null for an
+// unmatched exit; duration_seconds is rounded down, duration is ISO 8601.
+type stayJSON struct {
+	ID              string     `json:"id"`
+	Site            string     `json:"site"`
+	VehiclePlate    string     `json:"vehicle_plate"`
+	EntryID         *string    `json:"entry_id"`
+	EntryDateTime   *time.Time `json:"entry_date_time"`
+	ExitID          string     `json:"exit_id"`
+	ExitDateTime    time.Time  `json:"exit_date_time"`
+	DurationSeconds *int64     `json:"duration_seconds"`
+	Duration        *string    `json:"duration"`
+	Status          Status     `json:"status"`
+	Revision        int64      `json:"revision"`
+}
+
+// MarshalJSON writes the public form.
+func (s Stay) MarshalJSON() ([]byte, error) {
+	w := stayJSON{
+		ID: s.ID, Site: s.Site, VehiclePlate: s.Plate,
+		ExitID: s.ExitID, ExitDateTime: s.ExitTime.UTC(),
+		Status: s.Status(), Revision: s.Revision,
+	}
+	if d, ok := s.Duration(); ok {
+		entry, seconds, iso := s.EntryTime.UTC(), int64(d/time.Second), isoDuration(d)
+		w.EntryID, w.EntryDateTime = &s.EntryID, &entry
+		w.DurationSeconds, w.Duration = &seconds, &iso
+	}
+	return json.Marshal(w)
+}
+
+// UnmarshalJSON reads the public form. The derived fields (status and the two
+// durations) follow from the others and are ignored.
+func (s *Stay) UnmarshalJSON(text []byte) error {
+	var w stayJSON
+	if err := json.Unmarshal(text, &w); err != nil {
+		return err
+	}
+	*s = Stay{
+		ID: w.ID, Site: w.Site, Plate: w.VehiclePlate,
+		ExitID: w.ExitID, ExitTime: w.ExitDateTime.UTC(), Revision: w.Revision,
+	}
+	if w.EntryID != nil {
+		if w.EntryDateTime == nil {
+			return fmt.Errorf("stay %q has an entry_id but no entry_date_time", w.ID)
+		}
+		s.EntryID, s.EntryTime = *w.EntryID, w.EntryDateTime.UTC()
+	}
+	return nil
+}
+
+// isoDuration writes whole seconds, rounded down, as an ISO 8601 duration in
+// hours, minutes and seconds: PT26H0M5S is written PT26H5S.
+func isoDuration(d time.Duration) string {
+	total := int64(d / time.Second)
+	if total == 0 {
+		return "PT0S"
+	}
+	text := "PT"
+	for _, part := range []struct {
+		n    int64
+		unit byte
+	}{{total / 3600, 'H'}, {total / 60 % 60, 'M'}, {total % 60, 'S'}} {
+		if part.n > 0 {
+			text += fmt.Sprintf("%d%c", part.n, part.unit)
+		}
+	}
+	return text
+}
