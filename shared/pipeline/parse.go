@@ -1,0 +1,99 @@
+package pipeline
+
+import (
+	"errors"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"parkstream/shared/parking"
+)
+
+// maxEventBytes bounds the JSON of one event; real ones have some 200 bytes.
+const maxEventBytes = 64 << 10
+
+// wireEvent is parking.EntryEvent and parking.ExitEvent before their times are
+// understood, so that the reason can name the field and quote what it holds.
+type wireEvent struct {
+	ID           string  `json:"id"`
+	VehiclePlate string  `json:"vehicle_plate"`
+	EntryTime    *string `json:"entry_date_time"`
+	ExitTime     *string `json:"exit_date_time"`
+	Site         string  `json:"site"`
+	Gate         string  `json:"gate"`
+}
+
+// parseEvent reads one event. Its errors are parking.ErrInvalid. Where the JSON
+// is sound the event has its id even when something else is wrong with it.
+func parseEvent(kind parking.Kind, data []byte) (parking.Event, error) {
+	var wire wireEvent
+	switch {
+	case len(data) == 0:
+		return parking.Event{}, parking.Invalid("the event is empty: want a JSON object")
+	case len(data) > maxEventBytes:
+		return parking.Event{}, parking.Invalid("the event has %d bytes, at most %d are allowed", len(data), maxEventBytes)
+	case !utf8.Valid(data):
+		return parking.Event{}, parking.Invalid("the event is not valid UTF-8")
+	}
+	if err := json.Unmarshal(data, &wire); err != nil {
+		return parking.Event{}, explain(err)
+	}
+	text, other, processor := wire.EntryTime, wire.ExitTime, "exit-processor"
+	if kind == parking.Exit {
+		text, other, processor = wire.ExitTime, wire.EntryTime, "entry-processor"
+	}
+	named := parking.Event{ID: wire.ID}
+	e := parking.Event{ID: wire.ID, Kind: kind, Site: wire.Site, Gate: wire.Gate, RawPlate: wire.VehiclePlate}
+	switch {
+	case text == nil && other != nil:
+		return named, parking.Invalid("%s_date_time is missing: this event belongs to the %s", kind, processor)
+	case text != nil:
+		var err error
+		if e.Time, err = time.Parse(time.RFC3339, *text); err != nil {
+			return named, parking.Invalid("%s_date_time %q is no RFC 3339 time with a zone, such as 2026-11-23T08:15:00Z", kind, shorten(*text))
+		}
+	}
+	e, err := parking.NewEvent(e)
+	if err != nil {
+		return named, err
+	}
+	return e, nil
+}
+
+// explain says in words for people what is wrong with the JSON.
+func explain(err error) error {
+	var semantic *json.SemanticError
+	if errors.As(err, &semantic) {
+		field := strings.TrimPrefix(string(semantic.JSONPointer), "/")
+		if field == "" {
+			return parking.Invalid("the event is a JSON %s: want an object", kindName(semantic.JSONKind))
+		}
+		return parking.Invalid("%s is a JSON %s: want a string", field, kindName(semantic.JSONKind))
+	}
+	if errors.Is(err, jsontext.ErrDuplicateName) {
+		return parking.Invalid("the event names a field twice: %v", err)
+	}
+	return parking.Invalid("the event is not JSON: %v", err)
+}
+
+func kindName(k jsontext.Kind) string {
+	switch k {
+	case '{':
+		return "object"
+	case '[':
+		return "array"
+	default:
+		return k.String()
+	}
+}
+
+func shorten(s string) string {
+	const most = 40
+	if len(s) > most {
+		return strings.ToValidUTF8(s[:most], "") + "..."
+	}
+	return s
+}

@@ -1,0 +1,252 @@
+// Package pipeline is the work of the two processor functions: parse, store or
+// retrieve, calculate the summary, post it. What it needs of the outside world
+// is injected.
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"parkstream/shared/batch"
+	"parkstream/shared/parking"
+)
+
+// DataStore keeps the timelines of vehicles. Record takes events in and says of
+// each, in the same order, which stays it has a say in, as they are now; it is
+// idempotent. shared/store is the one on Redis.
+type DataStore interface {
+	Record(ctx context.Context, events []parking.Event) []parking.Recorded
+}
+
+// SummaryPoster hands stays on to the summary endpoint. A nil error means that
+// every one of them is durable there; it is idempotent and a stay's highest
+// revision wins. shared/summary has the one over HTTP.
+type SummaryPoster interface {
+	Post(ctx context.Context, stays []parking.Stay) error
+}
+
+// Result is what became of one event.
+type Result struct {
+	// Result has the id of the batch.Event, which is the transport's.
+	batch.Result
+	// EventID is the id that the event itself carries; empty where it could not
+	// be read.
+	EventID string
+	// Stays are the stays that were posted on behalf of the event.
+	Stays []parking.Stay
+}
+
+// Handler processes events. The results are in the order of events, one for
+// each; an event is Done only when its effect is durable and its stays are
+// posted. Handlers are safe for concurrent use.
+type Handler interface {
+	ProcessMessages(ctx context.Context, events []batch.Event) []Result
+}
+
+// Config is what a processor is made of. All fields but Now are required.
+type Config struct {
+	Store     DataStore
+	Summaries SummaryPoster
+	Limits    parking.Limits
+	Metrics   *Metrics
+	Log       *slog.Logger
+	// Now is the clock; time.Now where it is nil.
+	Now func() time.Time
+	// ShowPlates writes plates to the log in full instead of their last three
+	// characters.
+	ShowPlates bool
+}
+
+// EntryEventProcessor is the Handler for vehicles seen driving in.
+type EntryEventProcessor struct{ processor }
+
+// NewEntryEventProcessor returns a processor of entries.
+func NewEntryEventProcessor(c Config) *EntryEventProcessor {
+	return &EntryEventProcessor{newProcessor(c, parking.Entry)}
+}
+
+// ProcessMessages implements [Handler]. A late entry can complete, move or split
+// a stay, so that entries have stays to post, too.
+func (p *EntryEventProcessor) ProcessMessages(ctx context.Context, events []batch.Event) []Result {
+	return p.process(ctx, events)
+}
+
+// ExitEventProcessor is the Handler for vehicles seen driving out.
+type ExitEventProcessor struct{ processor }
+
+// NewExitEventProcessor returns a processor of exits.
+func NewExitEventProcessor(c Config) *ExitEventProcessor {
+	return &ExitEventProcessor{newProcessor(c, parking.Exit)}
+}
+
+// ProcessMessages implements [Handler]. An exit without an entry is an expected
+// outcome: it is Done, logged at info and counted as "unmatched_exit".
+func (p *ExitEventProcessor) ProcessMessages(ctx context.Context, events []batch.Event) []Result {
+	return p.process(ctx, events)
+}
+
+// processor is what entries and exits have in common: all but their wire form.
+type processor struct {
+	Config
+	kind parking.Kind
+}
+
+func newProcessor(c Config, kind parking.Kind) processor {
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	c.Metrics.expect(kind)
+	return processor{Config: c, kind: kind}
+}
+
+func (p *processor) process(ctx context.Context, msgs []batch.Event) []Result {
+	start := p.Now()
+	work := p.parse(msgs)
+	p.record(ctx, work)
+	p.post(ctx, work)
+	return p.settle(ctx, msgs, work, start)
+}
+
+// item is one event on its way through the steps; err ends the way.
+type item struct {
+	event    parking.Event
+	recorded parking.Recorded
+	err      error
+}
+
+func (p *processor) parse(msgs []batch.Event) []item {
+	defer p.Metrics.stage(p.kind, stageParse)()
+	now, failed := p.Now(), 0
+	work := make([]item, len(msgs))
+	for i := range msgs {
+		it := &work[i]
+		it.event, it.err = parseEvent(p.kind, msgs[i].Data)
+		if it.err == nil {
+			it.err = p.Limits.Check(it.event, now)
+		}
+		if it.err != nil {
+			failed++
+		}
+	}
+	p.Metrics.passed(p.kind, stageParse, len(work)-failed, failed)
+	return work
+}
+
+func (p *processor) record(ctx context.Context, work []item) {
+	defer p.Metrics.stage(p.kind, stageStore)()
+	events := make([]parking.Event, 0, len(work))
+	index := make([]int, 0, len(work))
+	for i := range work {
+		if work[i].err == nil {
+			events = append(events, work[i].event)
+			index = append(index, i)
+		}
+	}
+	if len(events) == 0 {
+		return
+	}
+	failed := 0
+	for j, r := range p.Store.Record(ctx, events) {
+		it := &work[index[j]]
+		it.recorded, it.err = r, r.Err
+		if r.Err != nil {
+			failed++
+		}
+	}
+	p.Metrics.passed(p.kind, stageStore, len(events)-failed, failed)
+}
+
+// post sends every stay once, at its latest revision. When it fails, the events
+// with a stay to post are not done; those without are.
+func (p *processor) post(ctx context.Context, work []item) {
+	defer p.Metrics.stage(p.kind, stagePost)()
+	stays := latest(work)
+	if len(stays) == 0 {
+		return
+	}
+	err := p.Summaries.Post(ctx, stays)
+	if err == nil {
+		p.Metrics.passed(p.kind, stagePost, len(stays), 0)
+		return
+	}
+	p.Metrics.passed(p.kind, stagePost, 0, len(stays))
+	for i := range work {
+		if it := &work[i]; it.err == nil && len(it.recorded.Stays) > 0 {
+			it.err = fmt.Errorf("post %d stays to the summary: %w", len(stays), err)
+		}
+	}
+}
+
+// latest returns the stays of all items, each once at its highest revision, in
+// the order in which they first appear.
+func latest(work []item) []parking.Stay {
+	type key struct{ site, id string }
+	var stays []parking.Stay
+	at := make(map[key]int, len(work))
+	for i := range work {
+		for _, s := range work[i].recorded.Stays {
+			k := key{s.Site, s.ID}
+			j, known := at[k]
+			switch {
+			case !known:
+				at[k] = len(stays)
+				stays = append(stays, s)
+			case s.Revision > stays[j].Revision:
+				stays[j] = s
+			}
+		}
+	}
+	return stays
+}
+
+// settle turns what happened into results: the one place that tells retry from
+// reject and that counts and logs the outcomes.
+func (p *processor) settle(ctx context.Context, msgs []batch.Event, work []item, start time.Time) []Result {
+	results := make([]Result, len(work))
+	var retried error
+	tally := make(map[string]int, 4)
+	for i := range work {
+		it, r := &work[i], &results[i]
+		r.ID, r.EventID = msgs[i].ID, it.event.ID
+		var outcome string
+		switch {
+		case it.err == nil:
+			r.Outcome, r.Stays = batch.Done, it.recorded.Stays
+			outcome = p.doneAs(ctx, it)
+		case errors.Is(it.err, parking.ErrInvalid):
+			r.Outcome, r.Reason = batch.Reject, it.err.Error()
+			outcome = outcomeReject
+			p.Log.WarnContext(ctx, "event rejected", "event_type", p.kind.String(), "id", it.event.ID, "reason", r.Reason)
+		default:
+			r.Outcome, r.Reason = batch.Retry, it.err.Error()
+			outcome = outcomeRetry
+			retried = it.err
+		}
+		tally[outcome]++
+	}
+	if retried != nil {
+		p.Log.ErrorContext(ctx, "events not processed", "event_type", p.kind.String(), "events", tally[outcomeRetry], "error", retried)
+	}
+	p.Metrics.settled(p.kind, tally, p.Now().Sub(start))
+	p.Log.DebugContext(ctx, "batch processed", "event_type", p.kind.String(), "events", len(work), "outcomes", tally, "took", p.Now().Sub(start))
+	return results
+}
+
+func (p *processor) doneAs(ctx context.Context, it *item) string {
+	switch {
+	case it.recorded.Duplicate:
+		return outcomeDuplicate
+	case p.kind == parking.Exit && it.recorded.Stays[0].Status() == parking.UnmatchedExit:
+		plate := it.event.Plate
+		if !p.ShowPlates {
+			plate = parking.MaskPlate(plate)
+		}
+		p.Log.InfoContext(ctx, "exit without entry", "id", it.event.ID, "site", it.event.Site, "gate", it.event.Gate, "plate", plate)
+		return outcomeUnmatchedExit
+	default:
+		return outcomeDone
+	}
+}

@@ -1,0 +1,79 @@
+// Package store keeps the timelines of vehicles in Redis: it takes in events,
+// finds the stays they change and keeps each site's state, atomically.
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Open makes a client for a Redis URL. It does not connect yet. The scheme says
+// which kind of Redis it is; the "s" after "redis" asks for TLS:
+//
+//	redis://user:password@host:6379/0                                   standalone (rediss://)
+//	redis+sentinel://user:password@host:26379/0?master_name=m&addr=h2:26379   Sentinel (rediss+sentinel://)
+//	redis+cluster://user:password@host:6379?addr=h2:6379&addr=h3:6379         Cluster (rediss+cluster://)
+//
+// The query takes the options of go-redis, such as pool_size or read_timeout.
+// Errors never contain the URL, since it holds the password.
+func Open(url string) (redis.UniversalClient, error) {
+	quiet()
+	scheme, rest, ok := strings.Cut(url, "://")
+	if !ok {
+		return nil, errors.New("open Redis: the URL has no scheme; want redis://, rediss://, redis+sentinel:// or redis+cluster://")
+	}
+	base, kind, _ := strings.Cut(scheme, "+")
+	plain := base + "://" + rest
+	switch {
+	case base != "redis" && base != "rediss":
+		return nil, fmt.Errorf("open Redis: unknown scheme %q; want redis, rediss, redis+sentinel or redis+cluster", scheme)
+	case kind == "":
+		o, err := redis.ParseURL(plain)
+		if err != nil {
+			return nil, badURL(err)
+		}
+		o.ContextTimeoutEnabled = true
+		return redis.NewClient(o), nil
+	case kind == "sentinel":
+		o, err := redis.ParseFailoverURL(plain)
+		if err != nil {
+			return nil, badURL(err)
+		}
+		if o.MasterName == "" {
+			return nil, errors.New("open Redis: a Sentinel URL needs ?master_name=")
+		}
+		o.ContextTimeoutEnabled = true
+		return redis.NewFailoverClient(o), nil
+	case kind == "cluster":
+		o, err := redis.ParseClusterURL(plain)
+		if err != nil {
+			return nil, badURL(err)
+		}
+		o.ContextTimeoutEnabled = true
+		return redis.NewClusterClient(o), nil
+	default:
+		return nil, fmt.Errorf("open Redis: unknown scheme %q; want redis, rediss, redis+sentinel or redis+cluster", scheme)
+	}
+}
+
+// quiet keeps go-redis from writing past our logger to standard error: whatever
+// it has to say of a failed command is in the command's error, too.
+var quiet = sync.OnceFunc(func() { redis.SetLogger(discard{}) })
+
+type discard struct{}
+
+func (discard) Printf(context.Context, string, ...any) {}
+
+// badURL hides what net/url quotes of the URL.
+func badURL(err error) error {
+	text := err.Error()
+	if strings.HasPrefix(text, "parse ") {
+		return errors.New("open Redis: the URL cannot be parsed; percent-encode special characters of the password")
+	}
+	return fmt.Errorf("open Redis: %w", err)
+}

@@ -1,0 +1,205 @@
+-- Takes events of one site into their plates' timelines and keeps the site's
+-- state. Every key of a site has the hash tag {site}, so all keys that this
+-- script builds are in the slot of KEYS[1].
+--
+-- KEYS[1]  "park:{<site>}:", the prefix of every key of the site
+-- ARGV[1]  retention in milliseconds
+-- ARGV[2]  oldest retained instant, as in a member
+-- ARGV[3]  oldest retained instant in milliseconds since 1970
+-- then four for each event:
+--   member  16 hex digits of the nanoseconds since 1970, '0' entry or '1' exit,
+--           then the event id: their byte order is the order of the timeline
+--   millis  of the observation, since 1970
+--   plate   normalised
+--   extra   what else is kept of the event
+--
+-- Keys after the prefix:
+--   e:<id>    string  "<time and kind><plate>\n<extra>": knows a duplicate from a conflict
+--   t:<plate> zset    the timeline: members as above, all with score 0
+--   r:<plate> hash    exit id -> how often its stay changed after it was made
+--   in        zset    plates inside -> milliseconds of their entry
+--   n         hash    totals: entries, exits, completed, unmatched, missed
+--   d:<day>   hash    day since 1970: "entries", "exits" and, per minute of the
+--                     day, "e<minute>" and "x<minute>"
+--
+-- Returns one string with a line for each event: a letter, N(ew), D(uplicate)
+-- or C(onflict), and for each stay it has a say in three fields, each after a
+-- tab: member of the exit, member of the entry or nothing, revision.
+--
+-- Half of the time goes into calling Redis, so that what can be written once a
+-- script is, and numbers that are arguments are strings: Redis formats a Lua
+-- number with printf.
+
+local call, sub, floor = redis.call, string.sub, math.floor
+local prefix = KEYS[1]
+local retention = tonumber(ARGV[1])
+local eventPrefix, timelinePrefix, revisionPrefix = prefix .. 'e:', prefix .. 't:', prefix .. 'r:'
+
+local totals = { entries = 0, exits = 0, completed = 0, unmatched = 0, missed = 0 }
+local entriesAt, exitsAt = {}, {} -- by minute since 1970
+local inside = {}                 -- plate -> millis of its entry, or false
+local out = {}
+
+-- Keys expire by slots of 2^44 nanoseconds (4.9 hours), which the first five hex
+-- digits of a time name: most events of a stay share a slot, and then the
+-- timeline's expiry is right already.
+local expiries = {}
+local function expiry(member)
+  local slot = sub(member, 1, 5)
+  local at = expiries[slot]
+  if not at then
+    at = string.format('%.0f', (tonumber(slot, 16) + 1) * 17592186.044416 + retention)
+    expiries[slot] = at
+  end
+  return at
+end
+
+local function kind(member)
+  return member and sub(member, 17, 17)
+end
+
+local function neighbours(timeline, member)
+  local before = call('ZREVRANGEBYLEX', timeline, '(' .. member, '-', 'LIMIT', '0', '1')[1]
+  local after = call('ZRANGEBYLEX', timeline, '(' .. member, '+', 'LIMIT', '0', '1')[1]
+  return before, after
+end
+
+for i = 4, #ARGV, 4 do
+  local member, plate = ARGV[i], ARGV[i + 2]
+  local timed = sub(member, 1, 17)
+  local exit = kind(member) == '1'
+  local timeline = timelinePrefix .. plate
+  local eventKey = eventPrefix .. sub(member, 18)
+  local verdict, before, after
+  local revision = 1
+
+  if call('SET', eventKey, timed .. plate .. '\n' .. ARGV[i + 3], 'NX', 'PXAT', expiry(member)) then
+    verdict = 'N'
+    local last = call('ZREVRANGEBYLEX', timeline, '+', '-', 'LIMIT', '0', '1')[1]
+    -- Lua compares strings by the locale, which is safe for hex digits only:
+    -- events that differ in nothing but their id take the second way.
+    if not last or sub(last, 1, 17) < timed then
+      before = last
+      call('ZADD', timeline, '0', member)
+      if not last then
+        call('PEXPIREAT', timeline, expiry(member))
+      elseif sub(last, 1, 5) ~= sub(member, 1, 5) then
+        call('PEXPIREAT', timeline, expiry(member))
+        call('ZREMRANGEBYLEX', timeline, '-', '(' .. ARGV[2])
+      end
+    else
+      before, after = neighbours(timeline, member)
+      call('ZADD', timeline, '0', member)
+    end
+
+    local afterEntry, beforeExit = kind(before) == '0', kind(after) == '1'
+    local minute = floor(ARGV[i + 1] / 60000)
+    if exit then
+      totals.exits = totals.exits + 1
+      exitsAt[minute] = (exitsAt[minute] or 0) + 1
+      if not afterEntry then
+        totals.unmatched = totals.unmatched + 1
+      else
+        totals.completed = totals.completed + 1
+        if beforeExit then
+          totals.completed = totals.completed - 1
+          totals.unmatched = totals.unmatched + 1
+        elseif after then
+          totals.missed = totals.missed - 1
+        else
+          inside[plate] = false
+        end
+      end
+    else
+      totals.entries = totals.entries + 1
+      entriesAt[minute] = (entriesAt[minute] or 0) + 1
+      if beforeExit then
+        if afterEntry then
+          totals.missed = totals.missed + 1
+        else
+          totals.unmatched = totals.unmatched - 1
+          totals.completed = totals.completed + 1
+        end
+      else
+        if after or afterEntry then
+          totals.missed = totals.missed + 1
+        end
+        if not after then
+          inside[plate] = ARGV[i + 1]
+        end
+      end
+    end
+    -- The next exit's stay changes when its entry does.
+    if beforeExit and (not exit or afterEntry) then
+      call('HINCRBY', revisionPrefix .. plate, sub(after, 18), '1')
+      call('PEXPIREAT', revisionPrefix .. plate, call('PEXPIRETIME', timeline))
+    end
+  else
+    local ident = timed .. plate .. '\n'
+    if sub(call('GET', eventKey), 1, #ident) == ident then
+      verdict = 'D'
+      before, after = neighbours(timeline, member)
+      if exit then
+        revision = 1 + (call('HGET', revisionPrefix .. plate, sub(member, 18)) or 0)
+      end
+    else
+      verdict = 'C'
+    end
+  end
+
+  local line = verdict
+  if verdict ~= 'C' then
+    if exit then
+      line = line .. '\t' .. member .. '\t' .. (kind(before) == '0' and before or '') .. '\t' .. revision
+    end
+    if kind(after) == '1' then
+      revision = 1 + (call('HGET', revisionPrefix .. plate, sub(after, 18)) or 0)
+      line = line .. '\t' .. after .. '\t' .. (exit and '' or member) .. '\t' .. revision
+    end
+  end
+  out[#out + 1] = line
+end
+
+local entered, left = {}, {}
+for plate, millis in pairs(inside) do
+  if millis then
+    entered[#entered + 1] = millis
+    entered[#entered + 1] = plate
+  else
+    left[#left + 1] = plate
+  end
+end
+if #entered > 0 then
+  call('ZADD', prefix .. 'in', unpack(entered))
+end
+if #left > 0 then
+  call('ZREM', prefix .. 'in', unpack(left))
+end
+call('ZREMRANGEBYSCORE', prefix .. 'in', '-inf', '(' .. ARGV[3])
+
+for field, n in pairs(totals) do
+  if n ~= 0 then
+    call('HINCRBY', prefix .. 'n', field, n)
+  end
+end
+
+local days = {}
+local function count(minutes, total, each)
+  for minute, n in pairs(minutes) do
+    local day = floor(minute / 1440)
+    days[day] = days[day] or {}
+    days[day][total] = (days[day][total] or 0) + n
+    call('HINCRBY', prefix .. 'd:' .. day, each .. minute % 1440, n)
+  end
+end
+count(entriesAt, 'entries', 'e')
+count(exitsAt, 'exits', 'x')
+for day, fields in pairs(days) do
+  local key = prefix .. 'd:' .. day
+  for field, n in pairs(fields) do
+    call('HINCRBY', key, field, n)
+  end
+  call('PEXPIREAT', key, string.format('%.0f', (day + 1) * 86400000 + retention))
+end
+
+return table.concat(out, '\n')

@@ -1,0 +1,236 @@
+package store
+
+import (
+	"context"
+	_ "embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"parkstream/shared/parking"
+)
+
+// Site is the state of a car park. It is kept by the script that takes events
+// in, so that it cannot drift from the timelines.
+type Site struct {
+	Site string `json:"site"`
+	// Occupancy is VehiclesInside plus Correction. It is negative when more
+	// vehicles left than the last count by hand allows: a sign of missed entries.
+	Occupancy int64 `json:"occupancy"`
+	// VehiclesInside counts the plates whose last event is an entry.
+	VehiclesInside int64 `json:"vehicles_inside"`
+	// Correction is what the last count by hand added.
+	Correction int64 `json:"correction"`
+	// Totals since the site's first event; expired events stay counted.
+	Totals Totals `json:"totals"`
+	// EntriesToday and ExitsToday count the observations of the current UTC day.
+	EntriesToday int64 `json:"entries_today"`
+	ExitsToday   int64 `json:"exits_today"`
+}
+
+// Totals of a site. Entries = CompletedStays + MissedExits + those inside, and
+// Exits = CompletedStays + UnmatchedExits, as long as nothing expired or was
+// erased.
+type Totals struct {
+	Entries        int64 `json:"entries"`
+	Exits          int64 `json:"exits"`
+	CompletedStays int64 `json:"completed_stays"`
+	UnmatchedExits int64 `json:"unmatched_exits"`
+	MissedExits    int64 `json:"missed_exits"`
+}
+
+// Inside is a vehicle inside.
+type Inside struct {
+	Plate string    `json:"vehicle_plate"`
+	Since time.Time `json:"since"`
+}
+
+// Correction is a count by hand.
+type Correction struct {
+	At      time.Time `json:"at"`
+	Counted int64     `json:"counted"`
+	// Was is the occupancy shown until then.
+	Was    int64  `json:"was"`
+	Reason string `json:"reason"`
+}
+
+// Site returns the state of a site; a site without events is all zero.
+func (s *Store) Site(ctx context.Context, site string) (Site, error) {
+	prefix, now := sitePrefix(site), s.now()
+	p := s.redis.Pipeline()
+	inside := p.ZCount(ctx, prefix+"in", s.oldestInside(now), "+inf")
+	totals := p.HGetAll(ctx, prefix+"n")
+	today := p.HMGet(ctx, dayKey(prefix, now), "entries", "exits")
+	if _, err := p.Exec(ctx); err != nil {
+		return Site{}, fmt.Errorf("read the state of site %s from Redis: %w", site, err)
+	}
+	n := func(field string) int64 { return number(totals.Val()[field]) }
+	state := Site{
+		Site:           site,
+		VehiclesInside: inside.Val(),
+		Correction:     n("correction"),
+		Totals: Totals{
+			Entries: n("entries"), Exits: n("exits"), CompletedStays: n("completed"),
+			UnmatchedExits: n("unmatched"), MissedExits: n("missed"),
+		},
+		EntriesToday: number(today.Val()[0]),
+		ExitsToday:   number(today.Val()[1]),
+	}
+	state.Occupancy = state.VehiclesInside + state.Correction
+	return state, nil
+}
+
+// Inside lists vehicles inside a site, the longest there first: at most limit of
+// them after the first offset ones.
+func (s *Store) Inside(ctx context.Context, site string, offset, limit int64) ([]Inside, error) {
+	found, err := s.redis.ZRangeArgsWithScores(ctx, redis.ZRangeArgs{
+		Key: sitePrefix(site) + "in", Start: s.oldestInside(s.now()), Stop: "+inf", ByScore: true, Offset: offset, Count: limit,
+	}).Result()
+	if err != nil {
+		return nil, fmt.Errorf("list the vehicles inside site %s from Redis: %w", site, err)
+	}
+	inside := make([]Inside, len(found))
+	for i, z := range found {
+		inside[i] = Inside{Plate: z.Member.(string), Since: time.UnixMilli(int64(z.Score)).UTC()}
+	}
+	return inside, nil
+}
+
+func (s *Store) oldestInside(now time.Time) string {
+	return strconv.FormatInt(now.Add(-s.retention).UnixMilli(), 10)
+}
+
+// Minute counts the observations within one minute.
+type Minute struct {
+	Start   time.Time `json:"start"`
+	Entries int64     `json:"entries"`
+	Exits   int64     `json:"exits"`
+}
+
+// Minutes returns one element a minute for the minutes from the one that holds
+// from to the one before to.
+func (s *Store) Minutes(ctx context.Context, site string, from, to time.Time) ([]Minute, error) {
+	prefix := sitePrefix(site)
+	from = from.UTC().Truncate(time.Minute)
+	p := s.redis.Pipeline()
+	byDay := make(map[string]*redis.MapStringStringCmd)
+	for day := from.Truncate(24 * time.Hour); day.Before(to); day = day.Add(24 * time.Hour) {
+		key := dayKey(prefix, day)
+		byDay[key] = p.HGetAll(ctx, key)
+	}
+	if _, err := p.Exec(ctx); err != nil {
+		return nil, fmt.Errorf("read the minutes of site %s from Redis: %w", site, err)
+	}
+	var minutes []Minute
+	for m := from; m.Before(to); m = m.Add(time.Minute) {
+		day := byDay[dayKey(prefix, m)].Val()
+		field := strconv.Itoa(m.Hour()*60 + m.Minute())
+		minutes = append(minutes, Minute{Start: m, Entries: number(day["e"+field]), Exits: number(day["x"+field])})
+	}
+	return minutes, nil
+}
+
+func dayKey(prefix string, t time.Time) string {
+	return prefix + "d:" + strconv.FormatInt(t.Unix()/86400, 10)
+}
+
+// number reads a count that a script wrote; a missing one is zero.
+func number(v any) int64 {
+	text, _ := v.(string)
+	n, _ := strconv.ParseInt(text, 10, 64)
+	return n
+}
+
+// correctScript sets the occupancy of a site to a counted number.
+//
+// KEYS[1]  prefix of the site's keys
+// ARGV     counted number, time in milliseconds, reason, oldest entry in
+//
+//	milliseconds, how many corrections to keep
+//
+// Returns the occupancy shown until then.
+var correctScript = redis.NewScript(`
+local prefix = KEYS[1]
+local inside = redis.call('ZCOUNT', prefix .. 'in', ARGV[4], '+inf')
+local was = inside + (tonumber(redis.call('HGET', prefix .. 'n', 'correction')) or 0)
+redis.call('HSET', prefix .. 'n', 'correction', tonumber(ARGV[1]) - inside)
+redis.call('LPUSH', prefix .. 'c', ARGV[2] .. '\n' .. ARGV[1] .. '\n' .. was .. '\n' .. ARGV[3])
+redis.call('LTRIM', prefix .. 'c', 0, tonumber(ARGV[5]) - 1)
+return was`)
+
+const (
+	correctionsKept = 1000
+	maxReasonBytes  = 500
+)
+
+// CorrectOccupancy makes the occupancy the number that somebody counted, and
+// records that with its reason. From there on it follows the events again.
+func (s *Store) CorrectOccupancy(ctx context.Context, site string, counted int64, reason string) (Correction, error) {
+	const most = 1_000_000
+	switch {
+	case counted < 0 || counted > most:
+		return Correction{}, parking.Invalid("counted is %d, want 0 to %d", counted, most)
+	case strings.TrimSpace(reason) == "":
+		return Correction{}, parking.Invalid("reason is missing")
+	case len(reason) > maxReasonBytes:
+		return Correction{}, parking.Invalid("reason has %d bytes, at most %d are allowed", len(reason), maxReasonBytes)
+	}
+	now := s.now()
+	was, err := correctScript.Run(ctx, s.redis, []string{sitePrefix(site)},
+		counted, now.UnixMilli(), reason, s.oldestInside(now), correctionsKept).Int64()
+	if err != nil {
+		return Correction{}, fmt.Errorf("correct the occupancy of site %s in Redis: %w", site, err)
+	}
+	return Correction{At: now.UTC().Truncate(time.Millisecond), Counted: counted, Was: was, Reason: reason}, nil
+}
+
+// Corrections returns the last counts by hand, newest first.
+func (s *Store) Corrections(ctx context.Context, site string, limit int64) ([]Correction, error) {
+	lines, err := s.redis.LRange(ctx, sitePrefix(site)+"c", 0, limit-1).Result()
+	if err != nil {
+		return nil, fmt.Errorf("read the corrections of site %s from Redis: %w", site, err)
+	}
+	corrections := make([]Correction, len(lines))
+	for i, line := range lines {
+		f := strings.SplitN(line, "\n", 4)
+		if len(f) != 4 {
+			return nil, fmt.Errorf("correction %q of site %s has not four fields", line, site)
+		}
+		corrections[i] = Correction{At: time.UnixMilli(number(f[0])).UTC(), Counted: number(f[1]), Was: number(f[2]), Reason: f[3]}
+	}
+	return corrections, nil
+}
+
+//go:embed erase.lua
+var eraseSource string
+
+var eraseScript = redis.NewScript(eraseSource)
+
+// Erased counts what an erasure removed.
+type Erased struct {
+	Events int64 `json:"events"`
+	Keys   int64 `json:"keys"`
+}
+
+// ErasePlate removes every trace of a normalised plate at a site: its timeline,
+// its events and its place among the vehicles inside. The totals, which tell
+// nothing of a vehicle, stay.
+func (s *Store) ErasePlate(ctx context.Context, site, plate string) (Erased, error) {
+	if plate == "" {
+		return Erased{}, errors.New("erase a plate: it is empty")
+	}
+	text, err := eraseScript.Run(ctx, s.redis, []string{sitePrefix(site)}, plate).Text()
+	if err != nil {
+		return Erased{}, fmt.Errorf("erase a plate at site %s from Redis: %w", site, err)
+	}
+	var e Erased
+	if err := json.Unmarshal([]byte(text), &e); err != nil {
+		return Erased{}, fmt.Errorf("erase a plate at site %s: unexpected answer %q: %w", site, text, err)
+	}
+	return e, nil
+}

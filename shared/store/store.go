@@ -1,0 +1,240 @@
+package store
+
+import (
+	"context"
+	_ "embed"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"parkstream/shared/parking"
+)
+
+// eventsPerScript bounds how long one script keeps Redis from others: 100
+// events take well under a millisecond.
+const eventsPerScript = 100
+
+//go:embed record.lua
+var recordSource string
+
+var recordScript = redis.NewScript(recordSource)
+
+// Store keeps timelines and site states in Redis 7.0 or newer. It is safe for
+// concurrent use, by any number of processes.
+type Store struct {
+	redis     redis.UniversalClient
+	retention time.Duration
+	now       func() time.Time
+	// known are the sites that this process has put into the set of sites.
+	known sync.Map
+}
+
+// sitesKey is the set of sites that had events. It is on a shard of its own, so
+// that the script cannot maintain it.
+const sitesKey = "park:sites"
+
+// New returns a store on a client, which the caller closes. Events are
+// forgotten when they are older than retention, at least a minute.
+func New(client redis.UniversalClient, retention time.Duration) *Store {
+	return &Store{redis: client, retention: retention, now: time.Now}
+}
+
+// Ping says whether Redis can be reached.
+func (s *Store) Ping(ctx context.Context) error {
+	if err := s.redis.Ping(ctx).Err(); err != nil {
+		return fmt.Errorf("ping Redis: %w", err)
+	}
+	return nil
+}
+
+// Record takes events into their timelines in one round trip (one a shard) and
+// says of each, in the order of events, what it means. An event is durable as
+// far as Redis is configured to make it so (appendfsync always). Recording an
+// event again changes nothing and returns the present state, so a caller that
+// does not know whether it succeeded calls again.
+func (s *Store) Record(ctx context.Context, events []parking.Event) []parking.Recorded {
+	recorded := make([]parking.Recorded, len(events))
+	chunks := s.chunks(events)
+	s.run(ctx, chunks, func(p redis.Pipeliner, c *chunk) *redis.Cmd {
+		return recordScript.EvalSha(ctx, p, c.keys, c.args...)
+	})
+	// A Redis that was just started does not know the script yet.
+	var unknown []*chunk
+	for _, c := range chunks {
+		if c.cmd.Err() != nil && redis.HasErrorPrefix(c.cmd.Err(), "NOSCRIPT") {
+			unknown = append(unknown, c)
+		}
+	}
+	s.run(ctx, unknown, func(p redis.Pipeliner, c *chunk) *redis.Cmd {
+		return recordScript.Eval(ctx, p, c.keys, c.args...)
+	})
+	for _, c := range chunks {
+		if err := c.parse(events, recorded); err != nil {
+			for _, i := range c.index {
+				recorded[i] = parking.Recorded{Err: fmt.Errorf("record %d events of site %s in Redis: %w", len(c.index), c.site, err)}
+			}
+		}
+	}
+	return recorded
+}
+
+// chunk is one call of the script.
+type chunk struct {
+	site  string
+	index []int // of the events
+	keys  []string
+	args  []any
+	cmd   *redis.Cmd
+}
+
+func (s *Store) chunks(events []parking.Event) []*chunk {
+	oldest := s.now().Add(-s.retention)
+	open := make(map[string]*chunk, 1)
+	var chunks []*chunk
+	for i := range events {
+		e := &events[i]
+		c := open[e.Site]
+		if c == nil || len(c.index) == eventsPerScript {
+			c = &chunk{site: e.Site, keys: []string{sitePrefix(e.Site)}}
+			size := min(eventsPerScript, len(events)-i)
+			c.index = make([]int, 0, size)
+			c.args = make([]any, 0, 3+4*size)
+			c.args = append(c.args, s.retention.Milliseconds(), hexTime(oldest), oldest.UnixMilli())
+			open[e.Site] = c
+			chunks = append(chunks, c)
+		}
+		c.index = append(c.index, i)
+		c.args = append(c.args, member(e), e.Time.UnixMilli(), e.Plate, extra(e))
+	}
+	return chunks
+}
+
+// run sends the calls in one pipeline; each chunk's cmd holds its own error.
+func (s *Store) run(ctx context.Context, chunks []*chunk, call func(redis.Pipeliner, *chunk) *redis.Cmd) {
+	if len(chunks) == 0 {
+		return
+	}
+	p := s.redis.Pipeline()
+	added := make(map[string]*redis.IntCmd)
+	for _, c := range chunks {
+		c.cmd = call(p, c)
+		if _, known := s.known.Load(c.site); !known {
+			added[c.site] = p.SAdd(ctx, sitesKey, c.site)
+		}
+	}
+	_, _ = p.Exec(ctx) // the first error of the commands, looked at one by one
+	for site, cmd := range added {
+		if cmd.Err() == nil {
+			s.known.Store(site, nil)
+		}
+	}
+}
+
+// Sites lists the sites that ever had an event.
+func (s *Store) Sites(ctx context.Context) ([]string, error) {
+	sites, err := s.redis.SMembers(ctx, sitesKey).Result()
+	if err != nil {
+		return nil, fmt.Errorf("list the sites from Redis: %w", err)
+	}
+	slices.Sort(sites)
+	return sites, nil
+}
+
+func (c *chunk) parse(events []parking.Event, recorded []parking.Recorded) error {
+	text, err := c.cmd.Text()
+	if err != nil {
+		return err
+	}
+	for _, i := range c.index {
+		var line string
+		line, text, _ = strings.Cut(text, "\n")
+		if recorded[i], err = parseLine(line, &events[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func parseLine(line string, e *parking.Event) (parking.Recorded, error) {
+	verdict, rest, more := strings.Cut(line, "\t")
+	var r parking.Recorded
+	switch verdict {
+	case "N":
+	case "D":
+		r.Duplicate = true
+	case "C":
+		return parking.Recorded{Err: parking.ErrConflict}, nil
+	default:
+		return r, fmt.Errorf("unexpected answer %q of the record script", line)
+	}
+	for more {
+		var exit, entry, revision string
+		exit, rest, _ = strings.Cut(rest, "\t")
+		entry, rest, _ = strings.Cut(rest, "\t")
+		revision, rest, more = strings.Cut(rest, "\t")
+		stay := parking.Stay{Site: e.Site, Plate: e.Plate}
+		var err1, err2, err3 error
+		stay.ExitID, stay.ExitTime, err1 = parseMember(exit)
+		stay.ID = stay.ExitID
+		if entry != "" {
+			stay.EntryID, stay.EntryTime, err2 = parseMember(entry)
+		}
+		stay.Revision, err3 = strconv.ParseInt(revision, 10, 64)
+		if err := errors.Join(err1, err2, err3); err != nil {
+			return r, fmt.Errorf("unexpected answer %q of the record script: %w", line, err)
+		}
+		r.Stays = append(r.Stays, stay)
+	}
+	return r, nil
+}
+
+// sitePrefix begins every key of a site; its hash tag keeps them on one shard.
+func sitePrefix(site string) string { return "park:{" + site + "}:" }
+
+// member is an event's place in its timeline: byte order is timeline order.
+func member(e *parking.Event) string {
+	return hexTime(e.Time) + string(rune(e.Kind)) + e.ID
+}
+
+const hexTimeLen = 16
+
+// hexTime writes an instant after 1970 so that byte order is time order.
+func hexTime(t time.Time) string {
+	var nanos [8]byte
+	binary.BigEndian.PutUint64(nanos[:], uint64(max(0, t.UnixNano())))
+	var text [hexTimeLen]byte
+	hex.Encode(text[:], nanos[:])
+	return string(text[:])
+}
+
+func parseMember(m string) (id string, t time.Time, err error) {
+	if len(m) <= hexTimeLen+1 {
+		return "", time.Time{}, fmt.Errorf("member %q is too short", m)
+	}
+	nanos, err := strconv.ParseInt(m[:hexTimeLen], 16, 64)
+	if err != nil {
+		return "", time.Time{}, fmt.Errorf("time of member %q: %w", m, err)
+	}
+	return m[hexTimeLen+1:], time.Unix(0, nanos).UTC(), nil
+}
+
+// extra is what the timeline does not need to know of an event: the raw plate,
+// where it differs from the key, and the gate.
+func extra(e *parking.Event) string {
+	raw := e.RawPlate
+	if raw == e.Plate {
+		raw = ""
+	}
+	if raw == "" && e.Gate == "" {
+		return ""
+	}
+	return raw + "\n" + e.Gate
+}
