@@ -1,0 +1,52 @@
+// Package function is the summary: it keeps the stays that the processors post
+// and answers for them, and for the sites, to people.
+package function
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	handler "github.com/openfaas/templates-sdk/go-http"
+
+	"parkstream/shared/faas"
+	"parkstream/shared/store"
+	"parkstream/shared/summary"
+)
+
+var service http.Handler
+
+// settings of the summary; the secrets redis-url and summary-token are files.
+type settings struct {
+	Retention time.Duration `env:"RETENTION" envDefault:"2160h"`
+}
+
+// Wire builds the function from its settings and secrets.
+func Wire(rt *faas.Runtime) error {
+	var s settings
+	if err := rt.Settings(&s); err != nil {
+		return err
+	}
+	url, err := rt.Secret("redis-url").Value()
+	if err != nil {
+		return err
+	}
+	client, err := store.Open(url)
+	if err != nil {
+		return err
+	}
+	rt.OnClose("Redis client", func(context.Context) error { return client.Close() })
+	stays := summary.NewStore(client, s.Retention)
+	rt.OnReady("redis", stays.Ping)
+	service = summary.NewHandler(summary.Config{
+		Stays:   stays,
+		Sites:   store.New(client, s.Retention),
+		Token:   rt.Secret("summary-token").Value,
+		Metrics: summary.NewMetrics(rt.Registerer),
+		Log:     rt.Log,
+	})
+	return nil
+}
+
+// Handle serves the endpoint.
+func Handle(req handler.Request) (handler.Response, error) { return faas.Adapt(service, req) }

@@ -1,0 +1,567 @@
+package faas_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	handler "github.com/openfaas/templates-sdk/go-http"
+	"go.uber.org/goleak"
+
+	"parkstream/shared/faas"
+)
+
+// asChild makes this test binary run Main, as a function's program does.
+const asChild = "FAAS_TEST_CHILD"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asChild) != "" {
+		os.Exit(child())
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// child answers a call when its standard input says so, which lets the test
+// decide how long a call is in flight.
+func child() int {
+	return faas.Main("child", func(*faas.Runtime) error { return nil },
+		func(handler.Request) (handler.Response, error) {
+			fmt.Println("called")
+			line, err := bufio.NewReader(os.Stdin).ReadString('\n')
+			return handler.Response{Body: []byte(line)}, err
+		})
+}
+
+// running is a process of this package's making inside the test.
+type running struct {
+	url  string
+	log  *buffer
+	stop func() error // ends it and returns what Run returned
+}
+
+func start(t *testing.T, environ []string, wire func(*faas.Runtime) error, handle faas.Handler) running {
+	t.Helper()
+	listener := localListener(t)
+	if wire == nil {
+		wire = func(*faas.Runtime) error { return nil }
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	log := &buffer{}
+	done := make(chan error, 1)
+	go func() {
+		done <- faas.Run(ctx, faas.Options{Name: "test", Environ: environ, Listener: listener, Log: log}, wire, handle)
+	}()
+	stop := sync.OnceValue(func() error {
+		cancel()
+		return <-done
+	})
+	t.Cleanup(func() {
+		if err := stop(); err != nil {
+			t.Errorf("Run: %v", err)
+		}
+		http.DefaultClient.CloseIdleConnections()
+	})
+	return running{url: "http://" + listener.Addr().String(), log: log, stop: stop}
+}
+
+// buffer may be written and read at once.
+type buffer struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (b *buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+func (b *buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
+}
+
+func do(t *testing.T, method, url string, body io.Reader) (*http.Response, string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, url, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("X-Call-Id", "call-17")
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp, string(text)
+}
+
+func echo(req handler.Request) (handler.Response, error) {
+	return handler.Response{Body: req.Body, Header: http.Header{"X-Method": {req.Method}, "X-Query": {req.QueryString}}}, nil
+}
+
+func TestCall(t *testing.T) {
+	p := start(t, nil, nil, echo)
+	resp, text := do(t, "PUT", p.url+"/some/path?a=b", strings.NewReader("hello"))
+	if resp.StatusCode != 200 || text != "hello" || resp.Header.Get("X-Method") != "PUT" || resp.Header.Get("X-Query") != "a=b" {
+		t.Errorf("got %d %q %v", resp.StatusCode, text, resp.Header)
+	}
+	if resp, text := do(t, "GET", p.url+"/_/health", nil); resp.StatusCode != 200 || text != "ok\n" {
+		t.Errorf("health: %d %q", resp.StatusCode, text)
+	}
+	_, text = do(t, "GET", p.url+"/metrics", nil)
+	for _, want := range []string{
+		`parkstream_http_calls_total{code="200",method="PUT"} 1`,
+		`parkstream_http_call_duration_seconds_count{method="PUT"} 1`,
+		`parkstream_http_calls_in_flight 0`, "go_goroutines", "process_cpu_seconds_total", "go_build_info",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("/metrics lacks %s", want)
+		}
+	}
+}
+
+func TestAnInventedMethodMakesNoSeries(t *testing.T) {
+	p := start(t, nil, nil, echo)
+	do(t, "BREW", p.url+"/", nil)
+	_, text := do(t, "GET", p.url+"/metrics", nil)
+	if !strings.Contains(text, `method="other"`) || strings.Contains(text, "BREW") {
+		t.Error("the method BREW is not counted as other")
+	}
+}
+
+func TestBodyLimit(t *testing.T) {
+	p := start(t, []string{"MAX_BODY_BYTES=10"}, nil, echo)
+	for _, test := range []struct {
+		name string
+		body io.Reader
+		want int
+	}{
+		{"as long as allowed", strings.NewReader("0123456789"), 200},
+		{"as long as allowed, length not announced", io.MultiReader(strings.NewReader("0123456789")), 200},
+		{"too long", strings.NewReader("0123456789a"), 413},
+		{"too long, length not announced", io.MultiReader(strings.NewReader("0123456789a")), 413},
+	} {
+		resp, text := do(t, "POST", p.url+"/", test.body)
+		if resp.StatusCode != test.want {
+			t.Errorf("%s: %d %s", test.name, resp.StatusCode, text)
+		}
+		if test.want == 413 && text != `{"error":"the request's body is larger than 10 bytes"}`+"\n" {
+			t.Errorf("%s: %s", test.name, text)
+		}
+	}
+}
+
+func TestFailuresOfTheFunction(t *testing.T) {
+	p := start(t, nil, nil, func(req handler.Request) (handler.Response, error) {
+		switch string(req.Body) {
+		case "panic":
+			panic("no such thing as luck")
+		case "abort":
+			panic(http.ErrAbortHandler)
+		case "error":
+			return handler.Response{}, errors.New("out of ink")
+		default:
+			return handler.Response{StatusCode: 418}, nil
+		}
+	})
+	if resp, text := do(t, "POST", p.url+"/", strings.NewReader("panic")); resp.StatusCode != 500 || strings.Contains(text, "luck") {
+		t.Errorf("after a panic: %d %s", resp.StatusCode, text)
+	}
+	if resp, text := do(t, "POST", p.url+"/", strings.NewReader("error")); resp.StatusCode != 500 || strings.Contains(text, "ink") {
+		t.Errorf("after an error: %d %s", resp.StatusCode, text)
+	}
+	if resp, err := http.Post(p.url+"/", "", strings.NewReader("abort")); err == nil {
+		resp.Body.Close()
+		t.Errorf("after http.ErrAbortHandler the connection stands, status %d", resp.StatusCode)
+	}
+	if resp, _ := do(t, "POST", p.url+"/", nil); resp.StatusCode != 418 {
+		t.Errorf("the next call: %d", resp.StatusCode)
+	}
+	for _, want := range []string{"no such thing as luck", "faas_test.go", "out of ink", `"call_id":"call-17"`} {
+		if !strings.Contains(p.log.String(), want) {
+			t.Errorf("the log lacks %q:\n%s", want, p.log)
+		}
+	}
+}
+
+func TestMaxInflight(t *testing.T) {
+	entered, leave := make(chan struct{}), make(chan struct{})
+	p := start(t, []string{"max_inflight=1"}, nil, func(handler.Request) (handler.Response, error) {
+		entered <- struct{}{}
+		<-leave
+		return handler.Response{}, nil
+	})
+	first := make(chan int)
+	go func() {
+		resp, err := http.Get(p.url + "/")
+		if err != nil {
+			first <- 0
+			return
+		}
+		resp.Body.Close()
+		first <- resp.StatusCode
+	}()
+	<-entered
+	if resp, text := do(t, "GET", p.url+"/", nil); resp.StatusCode != 429 || resp.Header.Get("Retry-After") == "" {
+		t.Errorf("the second call: %d %s", resp.StatusCode, text)
+	}
+	if resp, _ := do(t, "GET", p.url+"/_/ready", nil); resp.StatusCode != 200 {
+		t.Errorf("readiness during a call: %d", resp.StatusCode)
+	}
+	close(leave)
+	if status := <-first; status != 200 {
+		t.Errorf("the first call: %d", status)
+	}
+}
+
+func TestExecTimeoutEndsTheContext(t *testing.T) {
+	p := start(t, []string{"exec_timeout=20ms"}, nil, func(req handler.Request) (handler.Response, error) {
+		<-req.Context().Done()
+		return handler.Response{StatusCode: 504, Body: []byte(context.Cause(req.Context()).Error())}, nil
+	})
+	if resp, text := do(t, "GET", p.url+"/", nil); resp.StatusCode != 504 || text != "context deadline exceeded" {
+		t.Errorf("got %d %s", resp.StatusCode, text)
+	}
+}
+
+func TestReady(t *testing.T) {
+	var mu sync.Mutex
+	var broken error
+	wire := func(rt *faas.Runtime) error {
+		rt.OnReady("fine", func(context.Context) error { return nil })
+		rt.OnReady("redis", func(context.Context) error { mu.Lock(); defer mu.Unlock(); return broken })
+		return nil
+	}
+	p := start(t, nil, wire, nil)
+	check := func(path string, status int, want string) {
+		t.Helper()
+		if resp, text := do(t, "GET", p.url+path, nil); resp.StatusCode != status || text != want {
+			t.Errorf("%s: %d %s", path, resp.StatusCode, text)
+		}
+	}
+	check("/_/ready", 200, `{"ready":true}`+"\n")
+	mu.Lock()
+	broken = errors.New("at redis://:password@host")
+	mu.Unlock()
+	check("/_/ready", 503, `{"ready":false,"failing":["redis"]}`+"\n")
+	check("/readyz", 503, `{"ready":false,"failing":["redis"]}`+"\n")
+	check("/healthz", 200, "ok\n")
+	if n := strings.Count(p.log.String(), "not ready"); n != 1 {
+		t.Errorf("logged %d times, want once:\n%s", n, p.log)
+	}
+	if resp, _ := do(t, "GET", p.url+"/anything", nil); resp.StatusCode != 404 {
+		t.Errorf("another path of a process without Handle: %d", resp.StatusCode)
+	}
+}
+
+func TestCallIDIsLogged(t *testing.T) {
+	var log func(context.Context)
+	wire := func(rt *faas.Runtime) error {
+		log = func(ctx context.Context) { rt.Log.With("batch", 1).InfoContext(ctx, "inside") }
+		return nil
+	}
+	p := start(t, []string{"LOG_LEVEL=debug", "LOG_FORMAT=text"}, wire, func(req handler.Request) (handler.Response, error) {
+		log(req.Context())
+		return handler.Response{}, nil
+	})
+	do(t, "GET", p.url+"/x", nil)
+	p.stop()
+	for _, want := range []string{
+		`level=INFO msg=inside process=test batch=1 call_id=call-17`,
+		`level=DEBUG msg=call process=test method=GET path=/x status=200`,
+	} {
+		if !strings.Contains(p.log.String(), want) {
+			t.Errorf("the log lacks %q:\n%s", want, p.log)
+		}
+	}
+}
+
+func TestEveryMistakeAtOnce(t *testing.T) {
+	wire := func(rt *faas.Runtime) error {
+		var s struct {
+			Retention time.Duration `env:"RETENTION" envDefault:"1h"`
+			Size      int           `env:"SIZE,required"`
+		}
+		return rt.Settings(&s)
+	}
+	closed := false
+	err := faas.Run(t.Context(), faas.Options{Name: "test", Environ: []string{
+		"exec_timeout=soon", "max_inflight=-1", "LOG_FORMAT=xml", "LOG_LEVEL=loud", "read_timeout=10", "RETENTION=long", "LISTEN_FD=2", "MAX_BODY_BYTES=",
+	}}, func(rt *faas.Runtime) error {
+		rt.OnClose("something", func(context.Context) error { closed = true; return nil })
+		return wire(rt)
+	}, echo)
+	if err == nil {
+		t.Fatal("no error")
+	}
+	want := []string{
+		`cannot start:`,
+		`exec_timeout is "soon": want a duration such as 1m30s or a whole number of seconds`,
+		`LISTEN_FD is 2, want the number of an inherited socket, at least 3`,
+		`read_timeout is 10s, want at least exec_timeout, which is 55s`,
+		`max_inflight is -1, want 0 (no bound) or more`,
+		`LOG_FORMAT is "xml", want json or text`,
+		`LOG_LEVEL is "loud", want debug, info, warn or error`,
+		`RETENTION is "long": want a duration such as 1m30s or a whole number of seconds`,
+		`required environment variable "SIZE" is not set`,
+	}
+	if diff := cmp.Diff(want, strings.Split(err.Error(), "\n")); diff != "" {
+		t.Errorf("mistakes (-want +got):\n%s", diff)
+	}
+	if !closed {
+		t.Error("what was opened before the mistake was found is not closed")
+	}
+}
+
+func TestStop(t *testing.T) {
+	var steps []string
+	var runtimeContext context.Context
+	entered, leave := make(chan struct{}), make(chan struct{})
+	wire := func(rt *faas.Runtime) error {
+		runtimeContext = rt.Context()
+		for _, name := range []string{"first", "second"} {
+			rt.OnClose(name, func(ctx context.Context) error {
+				if rt.Context().Err() == nil || ctx.Err() != nil {
+					t.Error("OnClose runs before the runtime's context ended, or with an ended one")
+				}
+				steps = append(steps, name)
+				return errors.New("stuck")
+			})
+		}
+		return nil
+	}
+	p := start(t, []string{"healthcheck_interval=200ms"}, wire, func(handler.Request) (handler.Response, error) {
+		entered <- struct{}{}
+		<-leave
+		if runtimeContext.Err() != nil {
+			t.Error("the runtime's context ended during a call")
+		}
+		return handler.Response{}, nil
+	})
+	answered := make(chan *http.Response, 1)
+	call := func() {
+		resp, err := http.Get(p.url + "/")
+		if err != nil {
+			t.Errorf("call in flight: %v", err)
+			answered <- nil
+			return
+		}
+		resp.Body.Close()
+		answered <- resp
+	}
+	go call()
+	<-entered
+	stopped := make(chan error, 1)
+	go func() { stopped <- p.stop() }()
+
+	// While the drain delay lasts it is not ready, and still serves.
+	for deadline := time.Now().Add(5 * time.Second); ; {
+		if resp, _ := do(t, "GET", p.url+"/_/ready", nil); resp.StatusCode == 503 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("never said that it is draining")
+		}
+	}
+	go call()
+	<-entered
+	close(leave)
+	for range 2 {
+		if resp := <-answered; resp != nil && resp.StatusCode != 200 {
+			t.Errorf("a call in flight got %d", resp.StatusCode)
+		}
+	}
+	if err := <-stopped; err != nil {
+		t.Errorf("Run: %v", err)
+	}
+	if diff := cmp.Diff([]string{"second", "first"}, steps); diff != "" {
+		t.Errorf("closing (-want +got):\n%s", diff)
+	}
+	if !strings.Contains(p.log.String(), `"what":"second","error":"stuck"`) {
+		t.Errorf("the log does not name the step that failed:\n%s", p.log)
+	}
+}
+
+func TestACallThatDoesNotEndIsCutOff(t *testing.T) {
+	entered, leave := make(chan struct{}), make(chan struct{})
+	defer close(leave)
+	p := start(t, []string{"write_timeout=50ms", "read_timeout=50ms", "exec_timeout=50ms"}, nil,
+		func(handler.Request) (handler.Response, error) {
+			close(entered)
+			<-leave
+			return handler.Response{}, nil
+		})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if resp, err := http.Get(p.url + "/"); err == nil {
+			resp.Body.Close()
+		}
+	})
+	<-entered
+	if err := p.stop(); err != nil {
+		t.Errorf("Run: %v", err)
+	}
+	wg.Wait()
+	if !strings.Contains(p.log.String(), "cut off") {
+		t.Errorf("the log does not say that a call was cut off:\n%s", p.log)
+	}
+}
+
+func TestSecret(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "token")
+	var secret *faas.Secret
+	err := faas.Run(canceled(t), faas.Options{Name: "test", Environ: []string{"SECRETS_DIR=" + dir}, Listener: localListener(t)},
+		func(rt *faas.Runtime) error {
+			secret = rt.Secret("token")
+			return nil
+		}, echo)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := secret.Value(); !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), path) {
+		t.Errorf("a missing secret: %v", err)
+	}
+	write := func(path, text string) {
+		t.Helper()
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := func(want string) {
+		t.Helper()
+		if got, err := secret.Value(); got != want || err != nil {
+			t.Errorf("Value() = %q, %v, want %q", got, err, want)
+		}
+	}
+	write(path, " hush \r\n\n")
+	want(" hush ")
+	want(" hush ")
+	write(path, "changed")
+	want("changed")
+	write(path+".new", "renamed")
+	if err := os.Rename(path+".new", path); err != nil {
+		t.Fatal(err)
+	}
+	want("renamed")
+	shown := fmt.Sprintf("%v %+v %#v %s %q %d %x", secret, secret, secret, secret, secret, secret, secret)
+	if strings.Contains(shown, "renamed") || strings.Contains(shown, fmt.Sprintf("%x", "renamed")) {
+		t.Errorf("it prints itself: %s", shown)
+	}
+	write(path, "\n")
+	if _, err := secret.Value(); err == nil || !strings.Contains(err.Error(), "empty") {
+		t.Errorf("an empty secret: %v", err)
+	}
+}
+
+func canceled(t *testing.T) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	return ctx
+}
+
+func localListener(t *testing.T) net.Listener {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return listener
+}
+
+// TestSignal runs a process on a socket that it inherits, as the local gateway
+// starts one, and stops it in the middle of a call.
+func TestSignal(t *testing.T) {
+	listener := localListener(t)
+	defer listener.Close()
+	socket, err := listener.(*net.TCPListener).File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer socket.Close()
+	cmd := exec.CommandContext(t.Context(), os.Args[0])
+	cmd.Env = append(os.Environ(), asChild+"=1", "LISTEN_FD=3")
+	cmd.ExtraFiles = []*os.File{socket}
+	log := &buffer{}
+	cmd.Stderr = log
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	answer := make(chan string, 1)
+	go func() {
+		resp, err := http.Get("http://" + listener.Addr().String() + "/")
+		if err != nil {
+			answer <- err.Error()
+			return
+		}
+		defer resp.Body.Close()
+		text, _ := io.ReadAll(resp.Body)
+		answer <- string(text)
+	}()
+	if line, err := bufio.NewReader(stdout).ReadString('\n'); line != "called\n" {
+		t.Fatalf("the child says %q, %v\n%s", line, err, log)
+	}
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(10 * time.Second); !strings.Contains(log.String(), "draining"); {
+		if time.Now().After(deadline) {
+			t.Fatalf("SIGTERM starts no drain:\n%s", log)
+		}
+	}
+	if _, err := io.WriteString(stdin, "finished\n"); err != nil {
+		t.Fatal(err)
+	}
+	if got := <-answer; got != "finished\n" {
+		t.Errorf("the call in flight got %q", got)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("exit: %v\n%s", err, log)
+	}
+	http.DefaultClient.CloseIdleConnections()
+}
+
+func TestBadSettingsExitCode(t *testing.T) {
+	cmd := exec.CommandContext(t.Context(), os.Args[0])
+	cmd.Env = append(os.Environ(), asChild+"=1", "max_inflight=some", "MAX_BODY_BYTES=0")
+	out, err := cmd.CombinedOutput()
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || exit.ExitCode() != 1 {
+		t.Errorf("exit: %v", err)
+	}
+	const want = "child: cannot start:\n" +
+		"  max_inflight is \"some\": strconv.ParseInt: parsing \"some\": invalid syntax\n" +
+		"  MAX_BODY_BYTES is 0, want at least 1\n"
+	if string(out) != want {
+		t.Errorf("got\n%s\nwant\n%s", out, want)
+	}
+}

@@ -1,0 +1,110 @@
+package faas
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"path/filepath"
+	"sync/atomic"
+
+	"github.com/caarlos0/env/v11"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+)
+
+// Runtime is what a process hands to the code that it runs. Its methods are for
+// the time of wiring, except those of what they return.
+type Runtime struct {
+	// Name is that of the function or process.
+	Name string
+	// Log adds the X-Call-Id of the call to lines that are logged with the
+	// call's context (InfoContext and its like).
+	Log *slog.Logger
+	// Registerer takes the metrics that /metrics shows.
+	Registerer prometheus.Registerer
+
+	ctx      context.Context
+	environ  map[string]string
+	settings settings
+	registry *prometheus.Registry
+	checks   []*check
+	closers  []closer
+}
+
+type check struct {
+	name    string
+	run     func(context.Context) error
+	failing atomic.Bool // as last seen, so that only a change is logged
+}
+
+type closer struct {
+	name string
+	run  func(context.Context) error
+}
+
+// newRuntime returns a usable runtime also with an error, so that the mistakes
+// of the process can be reported together with those of the function.
+func newRuntime(o Options) (*Runtime, context.CancelFunc, error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		collectors.NewBuildInfoCollector(),
+	)
+	rt := &Runtime{
+		Name:       o.Name,
+		Registerer: registry,
+		ctx:        ctx,
+		environ:    env.ToMap(o.Environ),
+		registry:   registry,
+	}
+	err := rt.Settings(&rt.settings)
+	sink := o.Log
+	if sink == nil {
+		sink = io.Discard
+	}
+	rt.Log = rt.settings.logger(sink).With("process", o.Name)
+	return rt, cancel, err
+}
+
+// Settings fills dst, a pointer to a struct with the tags of
+// github.com/caarlos0/env (env:"NAME" envDefault:"..."), and calls its method
+// Validate() error if there is one. A duration is written 1m30s, or as a whole
+// number of seconds. The error lists every mistake, one a line.
+func (rt *Runtime) Settings(dst any) error { return parseSettings(dst, rt.environ) }
+
+// Secret returns the secret of that name. The file is read when its value is
+// asked for.
+func (rt *Runtime) Secret(name string) *Secret {
+	return &Secret{name: name, path: filepath.Join(rt.settings.SecretsDir, name)}
+}
+
+// OnReady makes /_/ready answer 503 while check returns an error. The check gets
+// two seconds; it may run at any time, also concurrently with itself.
+func (rt *Runtime) OnReady(name string, run func(context.Context) error) {
+	rt.checks = append(rt.checks, &check{name: name, run: run})
+}
+
+// OnClose has run called once, after the last call has ended, what was
+// registered last first. Its context ends after ten seconds.
+func (rt *Runtime) OnClose(name string, run func(context.Context) error) {
+	rt.closers = append(rt.closers, closer{name: name, run: run})
+}
+
+// Context ends when the last call has ended, before the first OnClose runs.
+func (rt *Runtime) Context() context.Context { return rt.ctx }
+
+func (rt *Runtime) close() {
+	for i := len(rt.closers) - 1; i >= 0; i-- {
+		c := rt.closers[i]
+		ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+		if err := c.run(ctx); err != nil {
+			rt.Log.Warn("could not close cleanly", "what", c.name, "error", err)
+		} else {
+			rt.Log.Debug("closed", "what", c.name)
+		}
+		cancel()
+	}
+	rt.closers = nil
+}

@@ -1,0 +1,67 @@
+// Package processor is what the functions entry-processor and exit-processor
+// have in common: their settings and their wiring.
+package processor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"parkstream/shared/faas"
+	"parkstream/shared/parking"
+	"parkstream/shared/pipeline"
+	"parkstream/shared/store"
+	"parkstream/shared/summary"
+)
+
+// Settings of a processor. The secrets redis-url and summary-token are files.
+type Settings struct {
+	GatewayURL string        `env:"GATEWAY_URL" envDefault:"http://gateway:8080"`
+	SummaryURL string        `env:"SUMMARY_URL"` // $GATEWAY_URL/function/summary where it is empty
+	Retention  time.Duration `env:"RETENTION" envDefault:"2160h"`
+	MaxFuture  time.Duration `env:"MAX_FUTURE" envDefault:"2m"`
+	ShowPlates bool          `env:"SHOW_PLATES" envDefault:"false"`
+}
+
+// Validate reports every mistake.
+func (s Settings) Validate() error {
+	var errs []error
+	if s.Retention < time.Hour {
+		errs = append(errs, fmt.Errorf("RETENTION is %s, want at least 1h", s.Retention))
+	}
+	if s.MaxFuture < 0 || s.MaxFuture > 24*time.Hour {
+		errs = append(errs, fmt.Errorf("MAX_FUTURE is %s, want 0s to 24h", s.MaxFuture))
+	}
+	return errors.Join(errs...)
+}
+
+// Wire builds what a processor is made of. It connects to nothing yet.
+func Wire(rt *faas.Runtime) (pipeline.Config, error) {
+	var s Settings
+	if err := rt.Settings(&s); err != nil {
+		return pipeline.Config{}, err
+	}
+	if s.SummaryURL == "" {
+		s.SummaryURL = s.GatewayURL + "/function/summary"
+	}
+	url, err := rt.Secret("redis-url").Value()
+	if err != nil {
+		return pipeline.Config{}, err
+	}
+	client, err := store.Open(url)
+	if err != nil {
+		return pipeline.Config{}, err
+	}
+	rt.OnClose("Redis client", func(context.Context) error { return client.Close() })
+	data := store.New(client, s.Retention)
+	rt.OnReady("redis", data.Ping)
+	return pipeline.Config{
+		Store:      data,
+		Summaries:  summary.NewClient(s.SummaryURL, rt.Secret("summary-token").Value),
+		Limits:     parking.Limits{MaxFuture: s.MaxFuture, Retention: s.Retention},
+		Metrics:    pipeline.NewMetrics(rt.Registerer),
+		Log:        rt.Log,
+		ShowPlates: s.ShowPlates,
+	}, nil
+}

@@ -1,0 +1,69 @@
+package summary
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/go-json-experiment/json"
+
+	"parkstream/shared/parking"
+)
+
+// Client posts stays to the summary endpoint.
+type Client struct {
+	url   string
+	token func() (string, error)
+	http  *http.Client
+}
+
+// postTimeout bounds one POST where the context does not.
+const postTimeout = 30 * time.Second
+
+// NewClient returns a client of the endpoint at a URL, such as
+// http://gateway:8080/function/summary. token is asked before each call, so that
+// a rotated secret is picked up.
+func NewClient(url string, token func() (string, error)) *Client {
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	// As many as there are calls in flight, so that none dials anew.
+	transport.MaxIdleConns, transport.MaxIdleConnsPerHost = 0, 64
+	return &Client{url: strings.TrimSuffix(url, "/"), token: token, http: &http.Client{Transport: transport, Timeout: postTimeout}}
+}
+
+// Close closes idle connections.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+// Post sends stays in one call. Nil says that all of them are durable at their
+// revision or a higher one; on an error some may be, and posting all of them
+// again is right.
+func (c *Client) Post(ctx context.Context, stays []parking.Stay) error {
+	token, err := c.token()
+	if err != nil {
+		return fmt.Errorf("read the summary token: %w", err)
+	}
+	body, err := json.Marshal(stays)
+	if err != nil {
+		return fmt.Errorf("write %d stays as JSON: %w", len(stays), err)
+	}
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url, bytes.NewReader(body))
+	if err != nil {
+		return fmt.Errorf("make the request to %s: %w", c.url, err)
+	}
+	r.Header.Set("Content-Type", "application/json")
+	r.Header.Set("Authorization", "Bearer "+token)
+	resp, err := c.http.Do(r)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	const most = 1 << 10
+	answer, _ := io.ReadAll(io.LimitReader(resp.Body, most))
+	if resp.StatusCode != http.StatusCreated {
+		return fmt.Errorf("%s answers %s: %s", c.url, resp.Status, bytes.TrimSpace(answer))
+	}
+	return nil
+}

@@ -1,0 +1,513 @@
+package summary
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/csv"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/go-json-experiment/json"
+
+	"parkstream/shared/parking"
+	"parkstream/shared/store"
+)
+
+// SiteStore knows the states of the sites; shared/store is the one on Redis.
+type SiteStore interface {
+	Sites(ctx context.Context) ([]string, error)
+	Site(ctx context.Context, site string) (store.Site, error)
+	Inside(ctx context.Context, site string, offset, limit int64) ([]store.Inside, error)
+	Corrections(ctx context.Context, site string, limit int64) ([]store.Correction, error)
+	CorrectOccupancy(ctx context.Context, site string, counted int64, reason string) (store.Correction, error)
+	ErasePlate(ctx context.Context, site, plate string) (store.Erased, error)
+}
+
+// Config is what the summary endpoint is made of.
+type Config struct {
+	Stays *Store
+	Sites SiteStore
+	// Token returns the secret that writers show.
+	Token   func() (string, error)
+	Metrics *Metrics
+	Log     *slog.Logger
+}
+
+// Sizes of answers.
+const (
+	defaultLimit = 100
+	maxLimit     = 1000
+	maxCSVRows   = 100_000
+	maxPosted    = 100_000
+)
+
+// NewHandler serves the summary endpoint; docs/summary-api.md describes it.
+func NewHandler(c Config) http.Handler {
+	h := handler{c}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /{$}", h.list)
+	mux.HandleFunc("POST /{$}", h.authorized(h.put))
+	mux.HandleFunc("GET /stats", h.stats)
+	mux.HandleFunc("GET /stays/{id}", h.one)
+	mux.HandleFunc("GET /sites", h.sites)
+	mux.HandleFunc("GET /sites/{site}", h.site)
+	mux.HandleFunc("GET /sites/{site}/inside", h.inside)
+	mux.HandleFunc("GET /sites/{site}/occupancy", h.corrections)
+	mux.HandleFunc("POST /sites/{site}/occupancy", h.authorized(h.correct))
+	mux.HandleFunc("DELETE /plates/{plate}", h.authorized(h.erase))
+	return mux
+}
+
+type handler struct{ Config }
+
+// authorized lets a request pass that shows the secret.
+func (h handler) authorized(next http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		token, err := h.Token()
+		if err != nil {
+			h.fail(w, r, err)
+			return
+		}
+		shown, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+		// Digests have one length, so that the comparison tells nothing of the
+		// secret's.
+		want, got := sha256.Sum256([]byte(token)), sha256.Sum256([]byte(shown))
+		if !ok || token == "" || subtle.ConstantTimeCompare(want[:], got[:]) != 1 {
+			w.Header().Set("WWW-Authenticate", `Bearer realm="summary"`)
+			answerError(w, http.StatusUnauthorized, "this needs the header Authorization: Bearer with the secret summary-token")
+			return
+		}
+		next(w, r)
+	}
+}
+
+// fail answers for an error: those that are the caller's are told, all others
+// are ours, logged, and worth another try.
+func (h handler) fail(w http.ResponseWriter, r *http.Request, err error) {
+	switch {
+	case errors.Is(err, parking.ErrInvalid), errors.Is(err, ErrCursor):
+		answerError(w, http.StatusBadRequest, err.Error())
+	case errors.Is(err, ErrNotFound):
+		answerError(w, http.StatusNotFound, err.Error())
+	default:
+		h.Log.ErrorContext(r.Context(), "summary failed", "method", r.Method, "path", r.URL.Path, "error", err)
+		w.Header().Set("Retry-After", "5")
+		answerError(w, http.StatusServiceUnavailable, "the store of stays cannot be reached now, try again")
+	}
+}
+
+func answerError(w http.ResponseWriter, status int, reason string) {
+	answer(w, status, map[string]string{"error": reason})
+}
+
+func answer(w http.ResponseWriter, status int, v any) {
+	text, err := json.Marshal(v)
+	if err != nil {
+		http.Error(w, "write the answer: "+err.Error(), http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_, _ = w.Write(append(text, '\n'))
+}
+
+func (h handler) put(w http.ResponseWriter, r *http.Request) {
+	start := time.Now()
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		answerError(w, http.StatusBadRequest, "read the request: "+err.Error())
+		return
+	}
+	var stays []parking.Stay
+	if err := json.Unmarshal(body, &stays); err != nil {
+		answerError(w, http.StatusBadRequest, "want an array of stays: "+err.Error())
+		return
+	}
+	if len(stays) > maxPosted {
+		answerError(w, http.StatusRequestEntityTooLarge, fmt.Sprintf("%d stays are posted, at most %d are allowed", len(stays), maxPosted))
+		return
+	}
+	for i := range stays {
+		if err := checkStay(&stays[i]); err != nil {
+			answerError(w, http.StatusBadRequest, fmt.Sprintf("stay %d: %v", i, err))
+			return
+		}
+	}
+	n, err := h.Stays.Put(r.Context(), stays)
+	if err != nil {
+		h.fail(w, r, err)
+		return
+	}
+	h.Metrics.put(n, len(stays)-n, time.Since(start))
+	h.Log.DebugContext(r.Context(), "stays posted", "stored", n, "ignored", len(stays)-n, "took", time.Since(start))
+	answer(w, http.StatusCreated, map[string]int{"stored": n, "ignored": len(stays) - n})
+}
+
+// checkStay says what is wrong with a posted stay.
+func checkStay(s *parking.Stay) error {
+	_, err := parking.NewEvent(parking.Event{ID: s.ID, Kind: parking.Exit, Site: s.Site, RawPlate: s.Plate, Time: s.ExitTime})
+	switch {
+	case err != nil:
+		return err
+	case s.Site == "":
+		return parking.Invalid("site is missing")
+	case s.ID != s.ExitID:
+		return parking.Invalid("id %q is not the exit_id %q", s.ID, s.ExitID)
+	case s.Plate != parking.NormalizePlate(s.Plate):
+		return parking.Invalid("vehicle_plate %q is not normalised", s.Plate)
+	case s.Revision < 1:
+		return parking.Invalid("revision is %d, want 1 or more", s.Revision)
+	case s.EntryID != "" && s.EntryTime.After(s.ExitTime):
+		return parking.Invalid("entry_date_time is after exit_date_time")
+	}
+	return nil
+}
+
+// allow says which of a request's query parameters are not known.
+func allow(query url.Values, known ...string) error {
+	for name := range maps.Keys(query) {
+		if !slices.Contains(known, name) {
+			return parking.Invalid("unknown parameter %q: want %s", name, strings.Join(known, ", "))
+		}
+	}
+	return nil
+}
+
+func parseQuery(values url.Values) (Query, error) {
+	var errs [3]error
+	q := Query{Cursor: values.Get("cursor"), Limit: defaultLimit}
+	if raw := values.Get("plate"); raw != "" {
+		if q.Plate = parking.NormalizePlate(raw); q.Plate == "" {
+			return q, parking.Invalid("plate %q has no letter or digit", raw)
+		}
+	}
+	q.Site, errs[0] = siteOf(values)
+	switch q.Status = parking.Status(values.Get("status")); q.Status {
+	case "", parking.Completed, parking.UnmatchedExit:
+	default:
+		return q, parking.Invalid("status %q: want %s or %s", q.Status, parking.Completed, parking.UnmatchedExit)
+	}
+	q.From, errs[1] = timeOf(values, "from")
+	q.To, errs[2] = timeOf(values, "to")
+	if err := errors.Join(errs[:]...); err != nil {
+		return q, err
+	}
+	if text := values.Get("limit"); text != "" {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 1 || n > maxLimit {
+			return q, parking.Invalid("limit %q: want a number from 1 to %d", text, maxLimit)
+		}
+		q.Limit = n
+	}
+	return q, nil
+}
+
+func siteOf(values url.Values) (string, error) {
+	site := values.Get("site")
+	if site == "" {
+		return "", nil
+	}
+	return site, parking.CheckSite(site)
+}
+
+func timeOf(values url.Values, name string) (time.Time, error) {
+	text := values.Get(name)
+	if text == "" {
+		return time.Time{}, nil
+	}
+	t, err := time.Parse(time.RFC3339, text)
+	if err != nil {
+		return t, parking.Invalid("%s %q is no RFC 3339 time, such as 2026-11-23T08:15:00Z", name, text)
+	}
+	return t, nil
+}
+
+func (h handler) list(w http.ResponseWriter, r *http.Request) {
+	values := r.URL.Query()
+	err := allow(values, "plate", "site", "status", "from", "to", "limit", "cursor", "format")
+	q, err2 := parseQuery(values)
+	if err := errors.Join(err, err2); err != nil {
+		h.fail(w, r, err)
+		return
+	}
+	switch format := values.Get("format"); format {
+	case "", "json":
+		page, err := h.Stays.List(r.Context(), q)
+		if err != nil {
+			h.fail(w, r, err)
+			return
+		}
+		answer(w, http.StatusOK, page)
+	case "csv":
+		h.csv(w, r, q, values.Has("limit"))
+	default:
+		h.fail(w, r, parking.Invalid("format %q: want json or csv", format))
+	}
+}
+
+// csvColumns are the fields of a stay.
+var csvColumns = []string{
+	"id", "site", "vehicle_plate", "entry_id", "entry_date_time", "exit_id", "exit_date_time",
+	"duration_seconds", "duration", "status", "revision", "updated_at",
+}
+
+// csv answers with all stays up to maxCSVRows, or one page where a limit is
+// given. The header X-Next-Cursor says where a longer list continues.
+func (h handler) csv(w http.ResponseWriter, r *http.Request, q Query, onePage bool) {
+	rows := q.Limit
+	if !onePage {
+		rows = maxCSVRows
+	}
+	var text bytes.Buffer
+	out := csv.NewWriter(&text)
+	_ = out.Write(csvColumns) // a bytes.Buffer takes everything
+	for {
+		q.Limit = min(rows, maxLimit)
+		page, err := h.Stays.List(r.Context(), q)
+		if err != nil {
+			h.fail(w, r, err)
+			return
+		}
+		for _, body := range page.Stays {
+			record, err := csvRecord(body)
+			if err != nil {
+				h.fail(w, r, err)
+				return
+			}
+			_ = out.Write(record)
+		}
+		rows -= len(page.Stays)
+		if q.Cursor = page.Next; q.Cursor == "" || rows <= 0 {
+			break
+		}
+	}
+	out.Flush()
+	if q.Cursor != "" {
+		w.Header().Set("X-Next-Cursor", q.Cursor)
+	}
+	w.Header().Set("Content-Type", "text/csv; charset=utf-8")
+	w.Header().Set("Content-Disposition", `attachment; filename="stays.csv"`)
+	_, _ = w.Write(text.Bytes())
+}
+
+func csvRecord(body []byte) ([]string, error) {
+	var fields map[string]any
+	if err := json.Unmarshal(body, &fields); err != nil {
+		return nil, fmt.Errorf("read a stored stay: %w", err)
+	}
+	record := make([]string, len(csvColumns))
+	for i, name := range csvColumns {
+		switch v := fields[name].(type) {
+		case nil:
+		case float64:
+			record[i] = strconv.FormatInt(int64(v), 10)
+		default:
+			record[i] = inert(fmt.Sprint(v))
+		}
+	}
+	return record, nil
+}
+
+// inert keeps a spreadsheet from taking a text for a formula.
+func inert(text string) string {
+	if text != "" && strings.ContainsRune("=+-@\t\r", rune(text[0])) {
+		return "'" + text
+	}
+	return text
+}
+
+func (h handler) one(w http.ResponseWriter, r *http.Request) {
+	site, err := siteOf(r.URL.Query())
+	if err != nil {
+		h.fail(w, r, err)
+		return
+	}
+	body, err := h.Stays.Get(r.Context(), site, r.PathValue("id"))
+	if err != nil {
+		h.fail(w, r, err)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_, _ = w.Write(append(body, '\n'))
+}
+
+func (h handler) stats(w http.ResponseWriter, r *http.Request) {
+	values := r.URL.Query()
+	site, err1 := siteOf(values)
+	from, err2 := timeOf(values, "from")
+	to, err3 := timeOf(values, "to")
+	if err := errors.Join(allow(values, "site", "from", "to"), err1, err2, err3); err != nil {
+		h.fail(w, r, err)
+		return
+	}
+	stats, err := h.Stays.Stats(r.Context(), site, from, to)
+	if err != nil {
+		h.fail(w, r, err)
+		return
+	}
+	answer(w, http.StatusOK, stats)
+}
+
+func (h handler) sites(w http.ResponseWriter, r *http.Request) {
+	sites, err := h.Sites.Sites(r.Context())
+	if err != nil {
+		h.fail(w, r, err)
+		return
+	}
+	answer(w, http.StatusOK, map[string][]string{"sites": append([]string{}, sites...)})
+}
+
+// siteAnswer is the state of a site with the stays of today.
+type siteAnswer struct {
+	store.Site `json:",inline"`
+	StaysToday Counts `json:"stays_today"`
+}
+
+func (h handler) site(w http.ResponseWriter, r *http.Request) {
+	site := r.PathValue("site")
+	if err := parking.CheckSite(site); err != nil {
+		h.fail(w, r, err)
+		return
+	}
+	state, err := h.Sites.Site(r.Context(), site)
+	if err != nil {
+		h.fail(w, r, err)
+		return
+	}
+	today := h.Stays.now().UTC()
+	stats, err := h.Stays.Stats(r.Context(), site, today, time.Time{})
+	if err != nil {
+		h.fail(w, r, err)
+		return
+	}
+	answer(w, http.StatusOK, siteAnswer{state, stats.Counts})
+}
+
+func (h handler) inside(w http.ResponseWriter, r *http.Request) {
+	values := r.URL.Query()
+	q, err := parseQuery(url.Values{"limit": values["limit"]})
+	offset := int64(0)
+	if text := values.Get("offset"); text != "" && err == nil {
+		if offset, err = strconv.ParseInt(text, 10, 64); err != nil || offset < 0 {
+			err = parking.Invalid("offset %q: want a number from 0", text)
+		}
+	}
+	site := r.PathValue("site")
+	if err := errors.Join(allow(values, "limit", "offset"), err, parking.CheckSite(site)); err != nil {
+		h.fail(w, r, err)
+		return
+	}
+	vehicles, err := h.Sites.Inside(r.Context(), site, offset, int64(q.Limit))
+	if err != nil {
+		h.fail(w, r, err)
+		return
+	}
+	answer(w, http.StatusOK, map[string][]store.Inside{"vehicles": vehicles})
+}
+
+func (h handler) corrections(w http.ResponseWriter, r *http.Request) {
+	site := r.PathValue("site")
+	if err := parking.CheckSite(site); err != nil {
+		h.fail(w, r, err)
+		return
+	}
+	list, err := h.Sites.Corrections(r.Context(), site, defaultLimit)
+	if err != nil {
+		h.fail(w, r, err)
+		return
+	}
+	answer(w, http.StatusOK, map[string][]store.Correction{"corrections": list})
+}
+
+func (h handler) correct(w http.ResponseWriter, r *http.Request) {
+	var body struct {
+		Counted *int64 `json:"counted"`
+		Reason  string `json:"reason"`
+	}
+	site := r.PathValue("site")
+	err := json.UnmarshalRead(r.Body, &body)
+	switch {
+	case err != nil:
+		err = parking.Invalid(`want {"counted":12,"reason":"..."}: %v`, err)
+	case body.Counted == nil:
+		err = parking.Invalid("counted is missing")
+	default:
+		err = parking.CheckSite(site)
+	}
+	if err != nil {
+		h.fail(w, r, err)
+		return
+	}
+	c, err := h.Sites.CorrectOccupancy(r.Context(), site, *body.Counted, body.Reason)
+	if err != nil {
+		h.fail(w, r, err)
+		return
+	}
+	h.Log.InfoContext(r.Context(), "occupancy corrected", "site", site, "was", c.Was, "counted", c.Counted, "reason", c.Reason)
+	answer(w, http.StatusCreated, c)
+}
+
+// erasure says what was removed of a plate.
+type erasure struct {
+	Events int64 `json:"events"`
+	Stays  int64 `json:"stays"`
+	Keys   int64 `json:"keys"`
+}
+
+func (h handler) erase(w http.ResponseWriter, r *http.Request) {
+	values := r.URL.Query()
+	site, err := siteOf(values)
+	plate := parking.NormalizePlate(r.PathValue("plate"))
+	if plate == "" {
+		err = parking.Invalid("plate %q has no letter or digit", r.PathValue("plate"))
+	}
+	if err := errors.Join(err, allow(values, "site")); err != nil {
+		h.fail(w, r, err)
+		return
+	}
+	sites := []string{site}
+	if site == "" {
+		if sites, err = h.everySite(r.Context()); err != nil {
+			h.fail(w, r, err)
+			return
+		}
+	}
+	var total erasure
+	for _, site := range sites {
+		erased, err := h.Sites.ErasePlate(r.Context(), site, plate)
+		if err != nil {
+			h.fail(w, r, err)
+			return
+		}
+		stays, err := h.Stays.ErasePlate(r.Context(), site, plate)
+		if err != nil {
+			h.fail(w, r, err)
+			return
+		}
+		total.Events += erased.Events
+		total.Keys += erased.Keys
+		total.Stays += stays
+	}
+	h.Log.InfoContext(r.Context(), "plate erased", "plate", parking.MaskPlate(plate), "events", total.Events, "stays", total.Stays)
+	answer(w, http.StatusOK, total)
+}
+
+// everySite lists the sites that have events or stays.
+func (h handler) everySite(ctx context.Context) ([]string, error) {
+	withEvents, err1 := h.Sites.Sites(ctx)
+	withStays, err2 := h.Stays.Sites(ctx)
+	sites := append(withEvents, withStays...)
+	slices.Sort(sites)
+	return slices.Compact(sites), errors.Join(err1, err2)
+}

@@ -1,0 +1,169 @@
+package summary
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// bucketGrowth is the ratio of one bucket of durations to the one before: a
+// quantile is off by at most half of it, some 2 %.
+const bucketGrowth = 1.04
+
+// bucketOf returns the bucket of a duration in seconds: 0 for none, else that of
+// its logarithm.
+func bucketOf(seconds int64) int {
+	if seconds <= 0 {
+		return 0
+	}
+	return 1 + int(math.Log(float64(seconds))/math.Log(bucketGrowth))
+}
+
+// bucketMiddle is the duration, in seconds, that stands for a bucket.
+func bucketMiddle(bucket int) float64 {
+	if bucket == 0 {
+		return 0
+	}
+	return math.Pow(bucketGrowth, float64(bucket)-0.5)
+}
+
+// Stats sum up the stays whose exits fall on some UTC days.
+type Stats struct {
+	// From and To (exclusive) are the bounds of the days.
+	From time.Time `json:"from"`
+	To   time.Time `json:"to"`
+	Counts
+	// Days has one element for each day that has stays, oldest first.
+	Days []Day `json:"days"`
+}
+
+// Day sums up the stays of one UTC day.
+type Day struct {
+	Day string `json:"day"` // 2026-11-23
+	Counts
+}
+
+// Counts sum up stays. Durations are null where no stay is completed; the
+// quantiles are within some 2 %.
+type Counts struct {
+	Completed      int64    `json:"completed"`
+	UnmatchedExits int64    `json:"unmatched_exits"`
+	MatchRate      *float64 `json:"match_rate"`
+	AverageSeconds *float64 `json:"average_duration_seconds"`
+	P50Seconds     *float64 `json:"p50_duration_seconds"`
+	P95Seconds     *float64 `json:"p95_duration_seconds"`
+}
+
+const day = 24 * time.Hour
+
+// MaxStatsDays bounds how many days one call of Stats reads.
+const MaxStatsDays = 3660
+
+// Stats sums up the stays of a site, or of all where it is empty, whose exits
+// fall on the UTC days from that of from to that of to. A zero from stands for
+// the oldest day kept, a zero to for today.
+func (s *Store) Stats(ctx context.Context, site string, from, to time.Time) (Stats, error) {
+	if from.IsZero() {
+		from = s.now().Add(-s.retention)
+	}
+	if to.IsZero() {
+		to = s.now()
+	}
+	from, to = from.UTC().Truncate(day), to.UTC().Add(-1).Truncate(day).Add(day)
+	if n := int(to.Sub(from) / day); n > MaxStatsDays {
+		return Stats{}, fmt.Errorf("%d days are asked for, at most %d are allowed", n, MaxStatsDays)
+	}
+	sites := []string{site}
+	if site == "" {
+		var err error
+		if sites, err = s.Sites(ctx); err != nil {
+			return Stats{}, err
+		}
+	}
+	p := s.redis.Pipeline()
+	var days []time.Time
+	var read [][]*redis.MapStringStringCmd
+	for d := from; d.Before(to); d = d.Add(day) {
+		days = append(days, d)
+		cmds := make([]*redis.MapStringStringCmd, len(sites))
+		for i, site := range sites {
+			cmds[i] = p.HGetAll(ctx, sitePrefix(site)+"d:"+strconv.FormatInt(d.Unix()/86400, 10))
+		}
+		read = append(read, cmds)
+	}
+	if p.Len() > 0 {
+		if _, err := p.Exec(ctx); err != nil {
+			return Stats{}, fmt.Errorf("read the stays of %d days from Redis: %w", len(days), err)
+		}
+	}
+	stats := Stats{From: from, To: to, Days: []Day{}}
+	all := newTally()
+	for i, d := range days {
+		one := newTally()
+		for _, cmd := range read[i] {
+			one.add(cmd.Val())
+			all.add(cmd.Val())
+		}
+		if one.completed+one.unmatched > 0 {
+			stats.Days = append(stats.Days, Day{Day: d.Format(time.DateOnly), Counts: one.counts()})
+		}
+	}
+	stats.Counts = all.counts()
+	return stats, nil
+}
+
+// tally adds up the hashes of days.
+type tally struct {
+	completed, unmatched, seconds int64
+	buckets                       map[int]int64
+}
+
+func newTally() *tally { return &tally{buckets: make(map[int]int64)} }
+
+func (t *tally) add(fields map[string]string) {
+	for field, text := range fields {
+		switch n := number(text); {
+		case field == "c":
+			t.completed += n
+		case field == "u":
+			t.unmatched += n
+		case field == "seconds":
+			t.seconds += n
+		case strings.HasPrefix(field, "b"):
+			t.buckets[int(number(field[1:]))] += n
+		}
+	}
+}
+
+func (t *tally) counts() Counts {
+	c := Counts{Completed: t.completed, UnmatchedExits: t.unmatched}
+	if all := t.completed + t.unmatched; all > 0 {
+		c.MatchRate = new(float64(t.completed) / float64(all))
+	}
+	if t.completed > 0 {
+		c.AverageSeconds = new(float64(t.seconds) / float64(t.completed))
+		c.P50Seconds = new(t.quantile(0.50))
+		c.P95Seconds = new(t.quantile(0.95))
+	}
+	return c
+}
+
+// quantile returns the middle of the bucket in which it lies.
+func (t *tally) quantile(q float64) float64 {
+	last := 0
+	for b := range t.buckets {
+		last = max(last, b)
+	}
+	rank := int64(math.Ceil(q * float64(t.completed)))
+	for b := range last + 1 {
+		if rank -= t.buckets[b]; rank <= 0 {
+			return math.Round(bucketMiddle(b))
+		}
+	}
+	return math.Round(bucketMiddle(last))
+}
