@@ -1,0 +1,114 @@
+package rabbitmq
+
+import "time"
+
+// batcher cuts what has been collected into batches. It is a plain value: no
+// goroutine, no clock; its user holds a lock and says what time it is.
+type batcher struct {
+	maxCount int
+	maxBytes int
+	linger   time.Duration
+
+	items []item // oldest first
+	bytes int    // of items
+	since time.Time
+	solo  []item // to be called alone: each was alone in a call that failed
+}
+
+// add takes one more item and says whether a caller should have a look: there
+// was nothing before, or a batch is full now.
+func (b *batcher) add(it item, now time.Time) (news bool) {
+	if it.solo {
+		b.solo = append(b.solo, it)
+		return true
+	}
+	if len(b.items) == 0 {
+		b.since = now
+	}
+	wasFull := b.full()
+	b.items = append(b.items, it)
+	b.bytes += it.size()
+	return len(b.items) == 1 || b.full() && !wasFull
+}
+
+// putBack returns items of a call that did not take place, as the oldest.
+func (b *batcher) putBack(items []item, now time.Time) {
+	kept := make([]item, 0, len(items)+len(b.items))
+	for _, it := range items {
+		if it.solo {
+			b.solo = append(b.solo, it)
+			continue
+		}
+		kept = append(kept, it)
+		b.bytes += it.size()
+	}
+	if len(b.items) == 0 {
+		b.since = now
+	}
+	b.items = append(kept, b.items...)
+}
+
+func (b *batcher) empty() bool { return len(b.items) == 0 && len(b.solo) == 0 }
+
+func (b *batcher) full() bool { return len(b.items) >= b.maxCount || b.bytes >= b.maxBytes }
+
+// wait says how long a batch should linger for more. It does not while nothing
+// else is in flight (busy), so that a lonely event is never held up.
+func (b *batcher) wait(now time.Time, busy bool) time.Duration {
+	if !busy || len(b.solo) > 0 || b.full() {
+		return 0
+	}
+	return max(0, b.linger-now.Sub(b.since))
+}
+
+// take cuts the next batch: an item that has to be alone, or the oldest items
+// within the limits. An item that is larger than the limit of bytes goes alone.
+func (b *batcher) take(now time.Time) []item {
+	if len(b.solo) > 0 {
+		return b.takeSolo()
+	}
+	n, bytes := 0, 0
+	for n < len(b.items) && n < b.maxCount && (n == 0 || bytes+b.items[n].size() <= b.maxBytes) {
+		bytes += b.items[n].size()
+		n++
+	}
+	return b.cut(n, bytes, now)
+}
+
+// takeProbe cuts a batch of one, of an item that has not failed alone if there
+// is one.
+func (b *batcher) takeProbe(now time.Time) []item {
+	if len(b.items) == 0 && len(b.solo) > 0 {
+		return b.takeSolo()
+	}
+	if len(b.items) == 0 {
+		return nil
+	}
+	return b.cut(1, b.items[0].size(), now)
+}
+
+func (b *batcher) takeSolo() []item {
+	batch := []item{b.solo[0]}
+	b.solo = append(b.solo[:0], b.solo[1:]...)
+	return batch
+}
+
+func (b *batcher) cut(n, bytes int, now time.Time) []item {
+	if n == 0 {
+		return nil
+	}
+	batch := append(make([]item, 0, n), b.items[:n]...)
+	left := copy(b.items, b.items[n:])
+	clear(b.items[left:])
+	b.items = b.items[:left]
+	b.bytes -= bytes
+	b.since = now
+	return batch
+}
+
+// takeAll empties the batcher.
+func (b *batcher) takeAll() []item {
+	all := append(b.items, b.solo...)
+	b.items, b.solo, b.bytes = nil, nil, 0
+	return all
+}

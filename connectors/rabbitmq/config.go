@@ -1,0 +1,206 @@
+package rabbitmq
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/caarlos0/env/v11"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"parkstream/shared/broker"
+)
+
+// Config is what a connector is made of.
+type Config struct {
+	Settings
+	// Broker returns the URLs of RabbitMQ; the secret rabbitmq-url where it is
+	// nil.
+	Broker func() ([]string, error)
+	// Registerer gets the metrics, which are not kept where it is nil.
+	Registerer prometheus.Registerer
+	// Log may be nil.
+	Log *slog.Logger
+}
+
+// Settings come from the environment. Their names may be written in lower case,
+// as OpenFaaS does. Durations are written 1m30s.
+type Settings struct {
+	GatewayURL      string        `env:"GATEWAY_URL" envDefault:"http://gateway:8080"`
+	GatewayCAFile   string        `env:"GATEWAY_CA_FILE"`
+	Namespaces      []string      `env:"NAMESPACES"`
+	IgnoredTopics   []string      `env:"IGNORED_TOPICS" envDefault:"cron-function"`
+	RebuildInterval time.Duration `env:"REBUILD_INTERVAL" envDefault:"30s"`
+
+	SecretsDir         string        `env:"SECRETS_DIR" envDefault:"/var/openfaas/secrets"`
+	RabbitMQCAFile     string        `env:"RABBITMQ_CA_FILE"`
+	RabbitMQCertFile   string        `env:"RABBITMQ_CERT_FILE"`
+	RabbitMQKeyFile    string        `env:"RABBITMQ_KEY_FILE"`
+	RabbitMQServerName string        `env:"RABBITMQ_SERVER_NAME"`
+	Heartbeat          time.Duration `env:"RABBITMQ_HEARTBEAT" envDefault:"10s"`
+
+	Defaults
+
+	RetryDelay      time.Duration `env:"RETRY_DELAY" envDefault:"1s"`
+	RetryMaxDelay   time.Duration `env:"RETRY_MAX_DELAY" envDefault:"5m"`
+	ProbeDelay      time.Duration `env:"PROBE_DELAY" envDefault:"500ms"`
+	ProbeMaxDelay   time.Duration `env:"PROBE_MAX_DELAY" envDefault:"10s"`
+	MaxMessageBytes int           `env:"MAX_MESSAGE_BYTES" envDefault:"16777216"`
+	MaxPrefetch     int           `env:"MAX_PREFETCH" envDefault:"8000"`
+	DrainTimeout    time.Duration `env:"DRAIN_TIMEOUT" envDefault:"25s"`
+}
+
+// Defaults are the settings that a function can override with an annotation.
+type Defaults struct {
+	Timeout           time.Duration `env:"UPSTREAM_TIMEOUT" envDefault:"60s"`
+	ConsumerTimeout   time.Duration `env:"CONSUMER_TIMEOUT" envDefault:"30m"`
+	MaxAttempts       int           `env:"MAX_ATTEMPTS" envDefault:"8"`
+	Linger            time.Duration `env:"LINGER" envDefault:"2ms"`
+	BatchBytes        int           `env:"BATCH_BYTES" envDefault:"4194304"`
+	MaxInFlight       int           `env:"MAX_IN_FLIGHT" envDefault:"4"`
+	MaxInFlightSingle int           `env:"MAX_IN_FLIGHT_SINGLE" envDefault:"32"`
+}
+
+// retryFactor is what a retry delay grows by from attempt to attempt. The large
+// step keeps the number of retry queues small.
+const retryFactor = 4
+
+// maxRetryQueues bounds the retry queues of one queue.
+const maxRetryQueues = 10
+
+// Validate reports every mistake.
+func (s Settings) Validate() error {
+	var errs []error
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	if u, err := url.Parse(s.GatewayURL); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+		bad("GATEWAY_URL is not an http:// or https:// URL with a host")
+	} else if u.User != nil {
+		bad("GATEWAY_URL has a password: put it into the secrets basic-auth-user and basic-auth-password")
+	}
+	if (s.RabbitMQCertFile == "") != (s.RabbitMQKeyFile == "") {
+		bad("RABBITMQ_CERT_FILE and RABBITMQ_KEY_FILE need each other")
+	}
+	for _, d := range []struct {
+		name        string
+		value       time.Duration
+		least, most time.Duration
+	}{
+		{"REBUILD_INTERVAL", s.RebuildInterval, 10 * time.Millisecond, time.Hour},
+		{"RABBITMQ_HEARTBEAT", s.Heartbeat, time.Second, 10 * time.Minute},
+		{"UPSTREAM_TIMEOUT", s.Timeout, time.Millisecond, time.Hour},
+		{"CONSUMER_TIMEOUT", s.ConsumerTimeout, time.Second, 30 * 24 * time.Hour},
+		{"LINGER", s.Linger, 0, time.Minute},
+		{"RETRY_DELAY", s.RetryDelay, time.Millisecond, time.Hour},
+		{"RETRY_MAX_DELAY", s.RetryMaxDelay, s.RetryDelay, 24 * time.Hour},
+		{"PROBE_DELAY", s.ProbeDelay, time.Millisecond, time.Hour},
+		{"PROBE_MAX_DELAY", s.ProbeMaxDelay, s.ProbeDelay, time.Hour},
+		{"DRAIN_TIMEOUT", s.DrainTimeout, 0, time.Hour},
+	} {
+		if d.value < d.least || d.value > d.most {
+			bad("%s is %s; it takes a duration from %s to %s", d.name, d.value, d.least, d.most)
+		}
+	}
+	for _, n := range []struct {
+		name               string
+		value, least, most int
+	}{
+		{"MAX_ATTEMPTS", s.MaxAttempts, 1, maxMaxAttempts},
+		{"BATCH_BYTES", s.BatchBytes, 1, 1 << 30},
+		{"MAX_IN_FLIGHT", s.MaxInFlight, 1, maxInFlight},
+		{"MAX_IN_FLIGHT_SINGLE", s.MaxInFlightSingle, 1, maxInFlight},
+		{"MAX_MESSAGE_BYTES", s.MaxMessageBytes, 1, 1 << 30},
+		{"MAX_PREFETCH", s.MaxPrefetch, 1, 65535},
+	} {
+		if n.value < n.least || n.value > n.most {
+			bad("%s is %d; it takes a number from %d to %d", n.name, n.value, n.least, n.most)
+		}
+	}
+	if s.Timeout > s.ConsumerTimeout/2 {
+		bad("UPSTREAM_TIMEOUT is %s; the broker's CONSUMER_TIMEOUT of %s asks for at most half of it", s.Timeout, s.ConsumerTimeout)
+	}
+	if n := len(s.retryDelays()); n > maxRetryQueues {
+		bad("RETRY_DELAY %s and RETRY_MAX_DELAY %s are so far apart that every queue would need %d retry queues; %d are possible", s.RetryDelay, s.RetryMaxDelay, n, maxRetryQueues)
+	}
+	return errors.Join(errs...)
+}
+
+// retryDelays returns how long a message waits after its first, second, ...
+// failed attempt; the last one is for all that follow.
+func (s Settings) retryDelays() []time.Duration {
+	var ds []time.Duration
+	for d := s.RetryDelay; d > 0 && d <= s.RetryMaxDelay; d *= retryFactor {
+		ds = append(ds, d)
+	}
+	return ds
+}
+
+// SettingsFrom reads the settings from an environment of the form of
+// os.Environ. The error lists every mistake, one a line.
+func SettingsFrom(environ []string) (Settings, error) {
+	var s Settings
+	if err := env.ParseWithOptions(&s, env.Options{Environment: upperCase(environ)}); err != nil {
+		var all env.AggregateError
+		if errors.As(err, &all) {
+			return s, errors.Join(all.Errors...)
+		}
+		return s, err
+	}
+	return s, s.Validate()
+}
+
+// upperCase makes a map of an environment in which a setting may be written in
+// lower case; the upper case one counts where there are both.
+func upperCase(environ []string) map[string]string {
+	known := make(map[string]string, len(environ))
+	for _, kv := range environ {
+		name, value, _ := strings.Cut(kv, "=")
+		if upper := strings.ToUpper(name); upper != name {
+			if _, given := known[upper]; !given {
+				known[upper] = value
+			}
+			continue
+		}
+		known[name] = value
+	}
+	return known
+}
+
+// secret reads a secret file without the line end after it.
+func (s Settings) secret(name string) (string, error) {
+	path := filepath.Join(s.SecretsDir, name)
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return "", fmt.Errorf("secret %s: %w (SECRETS_DIR names the folder of the secrets)", name, err)
+	}
+	return strings.TrimRight(string(text), "\r\n"), nil
+}
+
+// credential returns the user and password for the gateway, or nothing where
+// neither is there.
+func (s Settings) credential() (user, password string, err error) {
+	user, userErr := s.secret("basic-auth-user")
+	password, passwordErr := s.secret("basic-auth-password")
+	if errors.Is(userErr, os.ErrNotExist) && errors.Is(passwordErr, os.ErrNotExist) {
+		return "", "", nil
+	}
+	return user, password, errors.Join(userErr, passwordErr)
+}
+
+func (c Config) broker(name string) broker.Config {
+	urls := c.Broker
+	if urls == nil {
+		urls = broker.URLFile(filepath.Join(c.SecretsDir, "rabbitmq-url"))
+	}
+	return broker.Config{
+		URLs: urls,
+		TLS: broker.TLS{
+			CAFile: c.RabbitMQCAFile, CertFile: c.RabbitMQCertFile, KeyFile: c.RabbitMQKeyFile, ServerName: c.RabbitMQServerName,
+		},
+		Name: name, Heartbeat: c.Heartbeat, Log: c.Log, Registerer: c.Registerer,
+	}
+}

@@ -1,0 +1,248 @@
+package rabbitmq
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"parkstream/shared/broker"
+)
+
+// Connector brings the messages of queues into the functions that listen to
+// them.
+type Connector struct {
+	Config
+	name      string
+	delays    []time.Duration
+	log       *slog.Logger
+	metrics   *metrics
+	health    *health
+	discovery *discovery
+	transport *http.Transport
+	invoker   *invoker
+	publisher *broker.Publisher
+
+	callCtx    context.Context // of calls; it outlives connections and ends with the drain
+	endCalls   context.CancelFunc
+	background sync.WaitGroup // what outlives its consumer
+
+	mu      sync.Mutex
+	targets map[string]*target
+	warned  map[string]string // what was said about a queue
+}
+
+// New returns a connector that has not connected to anything yet. The error
+// lists every mistake of the configuration.
+func New(cfg Config) (*Connector, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	transport, err := newTransport(cfg.GatewayCAFile)
+	if err != nil {
+		return nil, err
+	}
+	log := cfg.Log
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		host = "connector"
+	}
+	c := &Connector{
+		Config: cfg, name: connectorName + "@" + host, delays: cfg.retryDelays(), log: log,
+		metrics: newMetrics(cfg.Registerer), health: newHealth(), transport: transport,
+		targets: make(map[string]*target), warned: make(map[string]string),
+	}
+	c.discovery = &discovery{
+		client: &http.Client{Transport: transport}, gateway: strings.TrimRight(cfg.GatewayURL, "/"), namespaces: cfg.Namespaces,
+		credential: cfg.credential, ignored: cfg.IgnoredTopics, defaults: cfg.Defaults, interval: cfg.RebuildInterval,
+		log: log, changed: make(chan struct{}),
+	}
+	c.invoker = newInvoker(cfg.GatewayURL, transport)
+	c.publisher = broker.NewPublisher(cfg.broker(connectorName + "-publish"))
+	c.callCtx, c.endCalls = context.WithCancel(context.Background())
+	return c, nil
+}
+
+// Run works until ctx ends. It then takes no new messages, lets calls under way
+// finish within the drain timeout, settles their messages and gives the others
+// back to their queues. It is called once.
+func (c *Connector) Run(ctx context.Context) {
+	defer c.endCalls()
+	stop := context.AfterFunc(ctx, func() {
+		c.log.Info("draining", "timeout", c.DrainTimeout)
+		timer := time.AfterFunc(c.DrainTimeout, func() {
+			c.log.Warn("calls are still under way after the drain timeout; their messages go back to the queue")
+			c.endCalls()
+		})
+		context.AfterFunc(c.callCtx, func() { timer.Stop() })
+	})
+	defer stop()
+	var finding sync.WaitGroup
+	finding.Go(func() { c.discovery.run(ctx) })
+	broker.Run(ctx, c.broker(connectorName), c.epoch, c.health.disconnected)
+	finding.Wait()
+	c.background.Wait()
+	if err := c.publisher.Close(); err != nil {
+		c.log.Debug("the publishing connection did not close cleanly", "error", err)
+	}
+	c.transport.CloseIdleConnections()
+	c.log.Info("drained")
+}
+
+// worker serves one queue in an epoch.
+type worker struct {
+	functions []*Function
+	stop      context.CancelFunc
+	done      chan struct{}
+}
+
+// epoch serves all queues of the plan over one connection, until ctx ends or the
+// connection does.
+func (c *Connector) epoch(ctx context.Context, conn *broker.Conn) error {
+	if err := checkVersion(conn.ServerVersion()); err != nil {
+		return err
+	}
+	c.health.connected()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	id := uuid.NewString()[:8]
+	workers := make(map[string]*worker)
+	stop := func(queues map[string]*worker) {
+		for _, w := range queues {
+			w.stop()
+		}
+		for queue, w := range queues {
+			<-w.done
+			delete(workers, queue)
+		}
+	}
+	for {
+		next, changed := c.discovery.snapshot()
+		outdated := make(map[string]*worker)
+		for queue, w := range workers {
+			if !(plan{queue: w.functions}).equal(plan{queue: next[queue]}) {
+				outdated[queue] = w
+			}
+		}
+		stop(outdated)
+		for queue, functions := range next {
+			if workers[queue] == nil {
+				workers[queue] = c.start(ctx, conn, id, queue, functions)
+			}
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			stop(workers)
+			return nil
+		case <-conn.Done():
+			stop(workers)
+			return conn.Err()
+		}
+	}
+}
+
+// start serves a queue until the worker is stopped, beginning anew with a fresh
+// channel when something goes wrong with it.
+func (c *Connector) start(ctx context.Context, conn *broker.Conn, epoch, queue string, functions []*Function) *worker {
+	ctx, stop := context.WithCancel(ctx)
+	w := &worker{functions: functions, stop: stop, done: make(chan struct{})}
+	go func() {
+		defer close(w.done)
+		defer stop()
+		defer c.health.forget(queue)
+		for pause := 100 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
+			start := time.Now()
+			err := c.consume(ctx, conn, epoch, queue, functions)
+			if ctx.Err() != nil || conn.IsClosed() {
+				return
+			}
+			c.health.failing(queue, err)
+			if time.Since(start) > 10*time.Second {
+				pause = 100 * time.Millisecond
+			}
+			c.log.Warn("consuming a queue was interrupted", "queue", queue, "error", err, "again_in", pause)
+			timer := time.NewTimer(jitter(pause))
+			select {
+			case <-timer.C:
+			case <-conn.Done():
+			case <-ctx.Done():
+			}
+			timer.Stop()
+		}
+	}()
+	return w
+}
+
+// target returns the function as it is called from all queues.
+func (c *Connector) target(f *Function) *target {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	t := c.targets[f.Name]
+	if t == nil || !t.equal(f) {
+		t = &target{
+			Function: f, invoker: c.invoker, metrics: c.metrics, log: c.log,
+			gate: newGate(gateConfig{
+				min: f.MinInFlight, max: f.MaxInFlight, probeDelay: c.ProbeDelay, probeMax: c.ProbeMaxDelay, slow: f.SlowAfter, now: time.Now,
+			}),
+		}
+		c.targets[f.Name] = t
+		c.metrics.gate(f.Name, t.gate)
+		c.health.watch(f.Name, t.gate)
+	}
+	return t
+}
+
+// declare makes the queues that a queue needs, and says once what is odd about
+// one that exists.
+func (c *Connector) declare(conn *broker.Conn, queue string) error {
+	q, err := broker.DeclareQueue(conn, queue)
+	if err != nil {
+		return err
+	}
+	for _, delay := range c.delays {
+		if err := broker.DeclareRetryQueue(conn, queue, delay); err != nil {
+			return err
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if odd := strings.Join(q.Foreign, ", "); odd != c.warned[queue] {
+		c.warned[queue] = odd
+		c.log.Warn("the queue was declared by somebody else and is used as it is; RabbitMQ 4 drops a message that was delivered 20 times "+
+			"where the queue has no dead-letter exchange and no delivery limit of its own: set both with a policy, or delete the empty queue",
+			"queue", queue, "differs", odd)
+	}
+	return nil
+}
+
+// checkVersion refuses brokers whose quorum queues have no message TTL and no
+// dead-lettering at least once, which the retry queues need.
+func checkVersion(version string) error {
+	major, rest, _ := strings.Cut(version, ".")
+	minor, _, _ := strings.Cut(rest, ".")
+	x, errX := strconv.Atoi(major)
+	y, errY := strconv.Atoi(minor)
+	if err := errors.Join(errX, errY); err != nil {
+		return nil // not a RabbitMQ release; declaring the queues will tell
+	}
+	if x < 3 || x == 3 && y < 10 {
+		return fmt.Errorf("RabbitMQ %s is too old: the retry queues need 3.10 or later", version)
+	}
+	return nil
+}
+
+// jitter returns three quarters to the whole of d.
+func jitter(d time.Duration) time.Duration { return d - rand.N(d/4+1) }

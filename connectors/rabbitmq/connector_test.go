@@ -1,0 +1,447 @@
+package rabbitmq
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"parkstream/shared/batch"
+	"parkstream/shared/broker"
+)
+
+var batched = map[string]string{annotationBatchSize: "100"}
+
+func succeed(id string) batch.Result { return batch.Result{ID: id, Outcome: batch.Done} }
+
+func TestEveryEventIsDoneOnce(t *testing.T) {
+	queue := queueName(t)
+	g := newGateway(t)
+	f := g.add("fn", queue, batched)
+	declareQueue(t, queue)
+	publish(t, events(queue, "e", 5000)...)
+	c := startConnector(t, g, nil)
+	counters := c.settled(t, queue, 5000)
+	if once, twice := f.done(); once != 5000 || twice != 0 {
+		t.Errorf("%d done once, %d more often", once, twice)
+	}
+	if counters["acked"] != 5000 || counters["received"] != 5000 {
+		t.Errorf("counters: %v", counters)
+	}
+	if calls := f.callCount(); calls > 500 {
+		t.Errorf("%d calls for 5000 events: batches are not filled", calls)
+	}
+}
+
+func TestOutcomes(t *testing.T) {
+	queue := queueName(t)
+	g := newGateway(t)
+	f := g.add("fn", queue, batched)
+	seen := map[string]int{}
+	f.result = func(id string) batch.Result {
+		seen[id]++
+		switch {
+		case id == "e-1":
+			return batch.Result{ID: id, Outcome: batch.Reject, Reason: "no plate"}
+		case id == "e-2" && seen[id] < 3:
+			return batch.Result{ID: id, Outcome: batch.Retry, Reason: "store away"}
+		case id == "e-3":
+			return succeed("someone else")
+		}
+		return succeed(id)
+	}
+	declareQueue(t, queue)
+	publish(t, events(queue, "e", 10)...)
+	c := startConnector(t, g, nil)
+	counters := c.settled(t, queue, 10)
+	if counters["acked"] != 8 || counters["dead_lettered"] != 2 || counters["retried"] != 2+7 {
+		t.Errorf("counters: %v", counters)
+	}
+	dead := map[string]amqp.Delivery{}
+	for _, d := range takeDead(t, queue) {
+		dead[d.MessageId] = d
+	}
+	for _, want := range []struct {
+		id, reason string
+		attempts   int32
+	}{
+		{"e-1", "no plate", 1},
+		{"e-3", "the function's answer does not name this event", 8},
+	} {
+		h := dead[want.id].Headers
+		if h[headerReason] != want.reason || h[headerAttempts] != want.attempts || h[headerFunction] != "fn" || h[headerStatus] != int32(200) || h[headerQueue] != queue {
+			t.Errorf("dead letter %s: %v", want.id, h)
+		}
+		first, last := firstFailure(h), headerText(h, headerLastTime)
+		if at, err := time.Parse(time.RFC3339Nano, last); err != nil || first.IsZero() || at.Before(first) || (want.attempts > 1) != at.After(first) {
+			t.Errorf("dead letter %s failed from %s to %s", want.id, first, last)
+		}
+	}
+}
+
+// The original stays as it was, whatever it went through.
+func TestDeadLettersKeepTheOriginal(t *testing.T) {
+	queue := queueName(t)
+	g := newGateway(t)
+	f := g.add("fn", queue, map[string]string{annotationBatchSize: "10", annotationMaxAttempts: "3"})
+	f.result = func(id string) batch.Result {
+		return batch.Result{ID: id, Outcome: batch.Retry, Reason: strings.Repeat("é", 2000)}
+	}
+	declareQueue(t, queue)
+	conn := dialNode(t)
+	ch, err := conn.Channel()
+	if err != nil {
+		t.Fatal(err)
+	}
+	sent := amqp.Publishing{
+		Headers: amqp.Table{
+			"text": "v", "number": int64(7), "list": []any{"a", int32(1)},
+			"x-death": []any{amqp.Table{"queue": "elsewhere", "reason": "rejected", "count": int64(1)}},
+		},
+		ContentType: "application/x-thing", ContentEncoding: "gzip", DeliveryMode: 2, Priority: 3, CorrelationId: "corr", ReplyTo: "reply",
+		Expiration: "600000", MessageId: "the id", Timestamp: time.Unix(1700000000, 0), Type: "type", UserId: conn.Config.SASL[0].(*amqp.PlainAuth).Username, AppId: "app",
+		Body: []byte{0, 1, 2, 0xff},
+	}
+	if err := ch.PublishWithContext(t.Context(), "", queue, true, false, sent); err != nil {
+		t.Fatal(err)
+	}
+	c := startConnector(t, g, nil)
+	c.settled(t, queue, 1)
+	dead := takeDead(t, queue)
+	if len(dead) != 1 {
+		t.Fatalf("%d dead letters", len(dead))
+	}
+	d := dead[0]
+	if d.ContentType != sent.ContentType || d.ContentEncoding != sent.ContentEncoding || d.DeliveryMode != 2 || d.Priority != 3 || d.CorrelationId != "corr" ||
+		d.ReplyTo != "reply" || d.MessageId != "the id" || !d.Timestamp.Equal(sent.Timestamp) || d.Type != "type" || d.AppId != "app" || string(d.Body) != string(sent.Body) {
+		t.Errorf("properties: %+v", d)
+	}
+	if d.Expiration != "" || d.Headers[headerExpiration] != "600000" || d.Headers[headerUser] != sent.UserId {
+		t.Errorf("expiration %q, headers %v", d.Expiration, d.Headers)
+	}
+	for k, v := range sent.Headers {
+		if fmt.Sprint(d.Headers[k]) != fmt.Sprint(v) {
+			t.Errorf("header %s is %v", k, d.Headers[k])
+		}
+	}
+	for k := range d.Headers {
+		if _, theirs := sent.Headers[k]; !theirs && !strings.HasPrefix(k, headerPrefix) && k != "x-delivery-count" {
+			t.Errorf("header %s was added", k)
+		}
+	}
+	if reason := headerText(d.Headers, headerReason); len(reason) > maxReason+3 || !strings.HasSuffix(reason, "é…") {
+		t.Errorf("reason %q", reason)
+	}
+}
+
+func TestRawMessages(t *testing.T) {
+	queue := queueName(t)
+	g := newGateway(t)
+	f := g.add("fn", queue, nil)
+	f.setScript(func(w http.ResponseWriter, _ *http.Request, ids []string) bool {
+		switch ids[0] {
+		case "refused":
+			http.Error(w, "not like this", http.StatusUnprocessableEntity)
+			return true
+		case "accepted":
+			w.WriteHeader(http.StatusAccepted)
+		}
+		return false
+	})
+	declareQueue(t, queue)
+	publish(t,
+		broker.Message{
+			Queue: queue, ID: "one", Body: []byte("accepted"), ContentType: "text/plain",
+			Headers: amqp.Table{
+				"traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "tracestate": "a=b", "region": "south", "count": int32(3),
+				"bad name": "x", "bad-value": "a\nb", "table": amqp.Table{"a": "b"},
+			},
+		},
+		broker.Message{Queue: queue, Body: []byte("refused")},
+	)
+	c := startConnector(t, g, nil)
+	counters := c.settled(t, queue, 2)
+	if counters["acked"] != 1 || counters["dead_lettered"] != 1 {
+		t.Errorf("counters: %v", counters)
+	}
+	dead := takeDead(t, queue)
+	if len(dead) != 1 || dead[0].Headers[headerReason] != "422 Unprocessable Entity: not like this" || dead[0].Headers[headerStatus] != int32(422) {
+		t.Errorf("dead letters: %v", dead)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var h http.Header
+	for _, got := range f.headers {
+		if got.Get("X-Rabbitmq-Msg-Id") == "one" {
+			h = got
+		}
+	}
+	for name, want := range map[string]string{
+		"X-Connector": connectorName, "X-Topic": queue, "X-Rabbitmq-Routing-Key": queue, "Content-Type": "text/plain",
+		"Traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "Tracestate": "a=b",
+		"X-Rabbitmq-Header-Region": "south", "X-Rabbitmq-Header-Count": "3",
+	} {
+		if got := h.Get(name); got != want {
+			t.Errorf("%s is %q", name, got)
+		}
+	}
+	if h.Get("X-Call-Id") == "" || h.Get("X-Rabbitmq-Header-Bad-Value") != "" || h.Get("X-Rabbitmq-Header-Table") != "" {
+		t.Errorf("headers: %v", h)
+	}
+}
+
+// Messages without an id, or with one that another has, are told apart.
+func TestIDsAreUnique(t *testing.T) {
+	queue := queueName(t)
+	g := newGateway(t)
+	f := g.add("fn", queue, batched)
+	declareQueue(t, queue)
+	msgs := make([]broker.Message, 30)
+	for i := range msgs {
+		msgs[i] = broker.Message{Queue: queue, ID: []string{"same", "", "bad\xff"}[i%3], Body: []byte("{}")}
+	}
+	publish(t, msgs...)
+	c := startConnector(t, g, nil)
+	if counters := c.settled(t, queue, 30); counters["acked"] != 30 || counters["retried"] != 0 {
+		t.Errorf("counters: %v", counters)
+	}
+	if once, twice := f.done(); once+twice < 20 {
+		t.Errorf("%d ids", once+twice)
+	}
+}
+
+func TestMessagesOfAllSizes(t *testing.T) {
+	queue := queueName(t)
+	g := newGateway(t)
+	f := g.add("fn", queue, map[string]string{annotationBatchSize: "100", annotationBatchBytes: "100000"})
+	declareQueue(t, queue)
+	var msgs []broker.Message
+	for i, n := range []int{10, 200_000, 10, 1_000_001, 50_000, 60_000, 10, 0} {
+		msgs = append(msgs, broker.Message{Queue: queue, ID: fmt.Sprint(i), Body: []byte(strings.Repeat("x", n))})
+	}
+	publish(t, msgs...)
+	c := startConnector(t, g, func(cfg *Config) { cfg.MaxMessageBytes = 1_000_000 })
+	if counters := c.settled(t, queue, 8); counters["acked"] != 7 || counters["dead_lettered"] != 1 {
+		t.Errorf("counters: %v", counters)
+	}
+	if dead := takeDead(t, queue); len(dead) != 1 || len(dead[0].Body) != 1_000_001 || !strings.Contains(headerText(dead[0].Headers, headerReason), "1000001 bytes") {
+		t.Errorf("dead letters: %d", len(dead))
+	}
+	if once, _ := f.done(); once != 7 {
+		t.Errorf("%d done", once)
+	}
+}
+
+// Two functions on one queue: each has its own outcome.
+func TestSeveralFunctionsOnOneQueue(t *testing.T) {
+	queue := queueName(t)
+	g := newGateway(t)
+	one := g.add("one", queue, batched)
+	two := g.add("two", queue, batched)
+	fails := map[string]int{}
+	two.result = func(id string) batch.Result {
+		if id == "e-7" {
+			return batch.Result{ID: id, Outcome: batch.Reject, Reason: "not for two"}
+		}
+		if fails[id]++; fails[id] < 3 && strings.HasSuffix(id, "1") {
+			return batch.Result{ID: id, Outcome: batch.Retry, Reason: "later"}
+		}
+		return succeed(id)
+	}
+	down := make(chan struct{})
+	two.setScript(func(w http.ResponseWriter, _ *http.Request, _ []string) bool {
+		select {
+		case <-down:
+			return false
+		default:
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return true
+		}
+	})
+	declareQueue(t, queue)
+	publish(t, events(queue, "e", 1000)...)
+	c := startConnector(t, g, nil)
+	waitFor(t, "function one does not wait for two", func() bool { once, _ := one.done(); return once == 1000 })
+	if once, twice := two.done(); once+twice > 0 {
+		t.Errorf("two has done %d", once)
+	}
+	close(down)
+	waitFor(t, "function two catches up", func() bool { once, _ := two.done(); return once == 999 })
+	conn := dialNode(t)
+	waitFor(t, "the dead letter is there", func() bool { return ready(t, conn, broker.DeadQueue(queue)) == 1 })
+	if once, twice := one.done(); once != 1000 || twice != 0 {
+		t.Errorf("one has done %d once, %d more often", once, twice)
+	}
+	if once, twice := two.done(); once != 999 || twice != 0 {
+		t.Errorf("two has done %d once, %d more often", once, twice)
+	}
+	dead := takeDead(t, queue)
+	if len(dead) != 1 || dead[0].Headers[headerFunction] != "two" || dead[0].Headers[headerOwed] != "two" || dead[0].MessageId != "e-7" {
+		t.Errorf("dead letters: %v", dead)
+	}
+	waitFor(t, "nothing is in hand", func() bool { return c.counters(t, queue)["in_hand"] == 0 })
+	c.checkIdentity(t, c.counters(t, queue))
+}
+
+// A message that is owed to a function that is gone is not given to another one.
+func TestOwedToAFunctionThatIsGone(t *testing.T) {
+	queue := queueName(t)
+	g := newGateway(t)
+	f := g.add("fn", queue, batched)
+	declareQueue(t, queue)
+	publish(t, broker.Message{Queue: queue, ID: "1", Body: []byte("{}"), Headers: amqp.Table{headerOwed: "gone"}})
+	c := startConnector(t, g, nil)
+	c.settled(t, queue, 1)
+	if dead := takeDead(t, queue); len(dead) != 1 || !strings.Contains(headerText(dead[0].Headers, headerReason), "gone") || f.callCount() != 0 {
+		t.Errorf("%d calls, dead letters: %v", f.callCount(), dead)
+	}
+}
+
+func readyz(c *running) (int, string) {
+	w := httptest.NewRecorder()
+	c.Handler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/readyz", nil))
+	return w.Code, w.Body.String()
+}
+
+func TestParking(t *testing.T) {
+	queue := queueName(t)
+	g := newGateway(t)
+	broken := func(w http.ResponseWriter) bool {
+		w.WriteHeader(http.StatusInternalServerError)
+		return true
+	}
+	g.setListing(broken)
+	declareQueue(t, queue)
+	publish(t, events(queue, "a", 10)...)
+	c := startConnector(t, g, nil)
+	conn := dialNode(t)
+	parked := func(reason string) {
+		t.Helper()
+		waitFor(t, "not ready: "+reason, func() bool {
+			code, text := readyz(c)
+			return code == http.StatusServiceUnavailable && strings.Contains(text, reason)
+		})
+	}
+	parked("answered 500")
+	g.setListing(func(w http.ResponseWriter) bool {
+		_, err := io.WriteString(w, `{"not":"a list"}`)
+		return err == nil
+	})
+	parked("is GATEWAY_URL an OpenFaaS gateway?")
+	g.setListing(nil)
+	parked("no function has the annotation topic")
+	if n := ready(t, conn, queue); n != 10 {
+		t.Fatalf("%d messages are left in the queue", n)
+	}
+
+	f := g.add("fn", queue, batched)
+	c.settled(t, queue, 10)
+	waitFor(t, "ready", func() bool { code, _ := readyz(c); return code == http.StatusOK })
+
+	// the last good list is used on
+	g.setListing(broken)
+	parked("is used on")
+	publish(t, events(queue, "b", 10)...)
+	c.settled(t, queue, 20)
+
+	// a function that is gone is a queue that is left alone
+	g.remove("fn")
+	g.setListing(nil)
+	parked("no function has the annotation topic")
+	publish(t, events(queue, "c", 10)...)
+	if once, _ := f.done(); once != 20 || ready(t, conn, queue) != 10 {
+		t.Errorf("%d done, %d in the queue", once, ready(t, conn, queue))
+	}
+}
+
+func TestFunctionsThatCannotBeServed(t *testing.T) {
+	queue := queueName(t)
+	g := newGateway(t)
+	f := g.add("fn", queue, map[string]string{annotationBatchSize: "many"})
+	g.add("cron", "cron-function", nil)
+	c := startConnector(t, g, nil)
+	waitFor(t, "not ready", func() bool {
+		code, text := readyz(c)
+		return code == http.StatusServiceUnavailable && strings.Contains(text, `parkstream.batch-size is "many"`) && !strings.Contains(text, "cron")
+	})
+	g.mu.Lock()
+	f.annotations = map[string]string{annotationTopic: queue + ", " + queue + "-2,cron-function", annotationBatchSize: "10"}
+	g.mu.Unlock()
+	waitFor(t, "ready", func() bool { code, _ := readyz(c); return code == http.StatusOK })
+	publish(t, append(events(queue, "a", 3), events(queue+"-2", "b", 3)...)...)
+	c.settled(t, queue, 3)
+	c.settled(t, queue+"-2", 3)
+}
+
+// A change of a function's annotations takes effect without losing anything.
+func TestSettingsOfAFunctionChange(t *testing.T) {
+	queue := queueName(t)
+	g := newGateway(t)
+	f := g.add("fn", queue, map[string]string{annotationBatchSize: "5"})
+	declareQueue(t, queue)
+	c := startConnector(t, g, nil)
+	for i, size := range []string{"5", "7", "20"} {
+		g.mu.Lock()
+		f.annotations = map[string]string{annotationTopic: queue, annotationBatchSize: size}
+		g.mu.Unlock()
+		publish(t, events(queue, fmt.Sprint(i), 500)...)
+	}
+	c.settled(t, queue, 1500)
+	if once, twice := f.done(); once+twice != 1500 {
+		t.Errorf("%d done", once+twice)
+	}
+}
+
+func TestGatewayCredentials(t *testing.T) {
+	queue := queueName(t)
+	g := newGateway(t)
+	g.add("fn", queue, batched)
+	auth := make(chan string, 1000)
+	next := g.server.Config.Handler
+	g.server.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if user, password, _ := r.BasicAuth(); strings.HasPrefix(r.URL.Path, "/system/") && (user != "admin" || password != "secret-2") {
+			auth <- user + ":" + password
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+	dir := t.TempDir()
+	writeSecret(t, dir, "basic-auth-user", "admin\n")
+	writeSecret(t, dir, "basic-auth-password", "secret-1\n")
+	c := startConnector(t, g, func(cfg *Config) { cfg.SecretsDir = dir })
+	if got := <-auth; got != "admin:secret-1" {
+		t.Errorf("credentials %s", got)
+	}
+	waitFor(t, "the refusal is told", func() bool { _, text := readyz(c); return strings.Contains(text, "does not accept the secrets") })
+	writeSecret(t, dir, "basic-auth-password", "secret-2\n")
+	waitFor(t, "the new password is used", func() bool { code, _ := readyz(c); return code == http.StatusOK })
+}
+
+func TestNamespaces(t *testing.T) {
+	queue := queueName(t)
+	g := newGateway(t)
+	f := g.add("fn.blue", queue, batched)
+	g.server.Config.Handler = func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Query().Get("namespace") == "blue" {
+				_ = json.NewEncoder(w).Encode([]listed{{Name: "fn", Annotations: f.annotations}})
+				return
+			}
+			next.ServeHTTP(w, r)
+		})
+	}(g.server.Config.Handler)
+	declareQueue(t, queue)
+	publish(t, events(queue, "e", 3)...)
+	c := startConnector(t, g, func(cfg *Config) { cfg.Namespaces = []string{"blue"} })
+	c.settled(t, queue, 3)
+	if once, _ := f.done(); once != 3 {
+		t.Errorf("%d done", once)
+	}
+}

@@ -1,0 +1,195 @@
+package rabbitmq
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"parkstream/shared/broker"
+)
+
+// strandedDelay is how long settled messages wait for an older one, so that all
+// can be acknowledged in one frame.
+const strandedDelay = 50 * time.Millisecond
+
+var (
+	errCancelled = errors.New("the broker cancelled the consumer: its queue was deleted, or is moving to another node")
+	errHeldLong  = errors.New("messages were in hand for half the broker's consumer_timeout; they went back to the queue")
+)
+
+// consumer takes messages from one queue over one AMQP channel and feeds them to
+// the functions that listen to it.
+type consumer struct {
+	queue   string
+	epoch   string
+	conn    *broker.Conn
+	feeds   []*feed
+	window  *window
+	inQueue prometheus.Observer
+	life    context.Context // of what is of no use without the connection
+	calls   sync.WaitGroup  // calls and their settlement
+	*Connector
+}
+
+// consume serves a queue until ctx ends or something is wrong with the channel.
+// It returns when its calls have ended, unless the connection is lost: nothing
+// can be settled then, and they end on their own.
+func (c *Connector) consume(ctx context.Context, conn *broker.Conn, epoch, queue string, functions []*Function) error {
+	if err := c.declare(conn, queue); err != nil {
+		return err
+	}
+	ch, err := conn.Channel()
+	if err != nil {
+		return fmt.Errorf("open a channel for %s: %w", queue, err)
+	}
+	defer ch.Close()
+	if err := ch.Qos(c.prefetch(functions), 0, false); err != nil {
+		return fmt.Errorf("set the prefetch for %s: %w", queue, err)
+	}
+	closed := ch.NotifyClose(make(chan *amqp.Error, 1))
+	tag := c.name + "-" + epoch
+	deliveries, err := ch.Consume(queue, tag, false, false, false, false, nil)
+	if err != nil {
+		return fmt.Errorf("consume %s: %w", queue, err)
+	}
+
+	life, end := context.WithCancel(c.callCtx)
+	defer end()
+	k := &consumer{
+		queue: queue, epoch: epoch, conn: conn, Connector: c,
+		window:  newWindow(ch.Ack, c.metrics.queue(queue)),
+		inQueue: c.metrics.inQueue.WithLabelValues(queue),
+		life:    life,
+	}
+	defer k.window.close()
+	for _, f := range functions {
+		k.feeds = append(k.feeds, newFeed(c.target(f), k, len(functions) > 1))
+	}
+	feeding, stopFeeding := context.WithCancel(ctx)
+	defer stopFeeding()
+	var feeds sync.WaitGroup
+	for _, f := range k.feeds {
+		feeds.Go(func() { f.run(feeding) })
+	}
+
+	c.health.consuming(queue)
+	err = k.intake(ctx, deliveries, closed)
+	if ctx.Err() != nil {
+		err = nil
+	}
+	_ = ch.Cancel(tag, false) // fails only with the channel, which is the end of the consumer as well
+	stopFeeding()
+	feeds.Wait()
+	k.wait(end)
+	return err
+}
+
+// wait returns when the calls have ended or the connection has.
+func (k *consumer) wait(end context.CancelFunc) {
+	ended := make(chan struct{})
+	k.background.Go(func() {
+		k.calls.Wait()
+		close(ended)
+	})
+	select {
+	case <-ended:
+	case <-k.conn.Done():
+		end()
+	}
+}
+
+// prefetch is enough for all calls of a function and the batches that are
+// collected meanwhile.
+func (c *Connector) prefetch(functions []*Function) int {
+	n := 0
+	for _, f := range functions {
+		n = max(n, 2*f.perCall()*f.MaxInFlight)
+	}
+	return min(n, c.MaxPrefetch)
+}
+
+// intake hands deliveries to the feeds until ctx ends or there are no more.
+func (k *consumer) intake(ctx context.Context, deliveries <-chan amqp.Delivery, closed <-chan *amqp.Error) error {
+	limit := k.ConsumerTimeout / 2
+	check := time.NewTicker(min(limit/4, 10*time.Second))
+	defer check.Stop()
+	var flush <-chan time.Time
+	for {
+		select {
+		case d, ok := <-deliveries:
+			if !ok {
+				return k.ended(closed)
+			}
+			k.take(d)
+		case <-k.window.stranded:
+			if flush == nil {
+				flush = time.After(strandedDelay)
+			}
+		case <-flush:
+			flush = nil
+			if err := k.window.flush(); err != nil {
+				return fmt.Errorf("acknowledge messages of %s: %w", k.queue, err)
+			}
+		case <-check.C:
+			if oldest := k.window.oldest(); !oldest.IsZero() && time.Since(oldest) > limit {
+				return fmt.Errorf("%s: %w", k.queue, errHeldLong)
+			}
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// ended says why there are no more deliveries.
+func (k *consumer) ended(closed <-chan *amqp.Error) error {
+	select {
+	case cause := <-closed:
+		if cause != nil {
+			return fmt.Errorf("the channel of %s was closed: %w", k.queue, cause)
+		}
+		return fmt.Errorf("the channel of %s was closed: %w", k.queue, broker.ErrLost)
+	default:
+		return fmt.Errorf("%s: %w", k.queue, errCancelled)
+	}
+}
+
+// take hands a delivery to every function that still has to get it.
+func (k *consumer) take(d amqp.Delivery) {
+	now := time.Now()
+	k.window.add(now)
+	if t := published(&d); !t.IsZero() {
+		k.inQueue.Observe(max(0, now.Sub(t).Seconds()))
+	}
+	m := &delivery{Delivery: d, from: k, received: now}
+	owed := headerText(d.Headers, headerOwed)
+	switch {
+	case len(d.Body) > k.MaxMessageBytes:
+		m.owed.Store(1)
+		k.rule(m, recipient{}, ruling{reject, fmt.Sprintf("the message has %d bytes; at most %d are possible", len(d.Body), k.MaxMessageBytes), 0})
+	case owed == "":
+		m.owed.Store(int32(len(k.feeds)))
+		for _, f := range k.feeds {
+			f.add(item{delivery: m}, now)
+		}
+	default:
+		m.owed.Store(1)
+		for _, f := range k.feeds {
+			if f.target.Name == owed {
+				f.add(item{delivery: m}, now)
+				return
+			}
+		}
+		k.rule(m, recipient{name: owed, maxAttempts: k.MaxAttempts, shared: true},
+			ruling{retry, "the function " + owed + ", which still has to get the event, does not listen to the queue", 0})
+	}
+}
+
+// rule settles a message that no function is called with.
+func (k *consumer) rule(m *delivery, r recipient, v ruling) {
+	k.calls.Go(func() { k.settle(r, []item{{delivery: m}}, []ruling{v}) })
+}

@@ -1,0 +1,606 @@
+package rabbitmq
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"parkstream/shared/batch"
+	"parkstream/shared/broker"
+	"parkstream/shared/broker/brokertest"
+	"parkstream/shared/instance"
+)
+
+func writeSecret(t testing.TB, dir, name, value string) {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(dir, name), []byte(value), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A function or gateway that is away for a while costs no event an attempt.
+func TestOutagesCostNothing(t *testing.T) {
+	hijack := func(w http.ResponseWriter) {
+		conn, _, err := w.(http.Hijacker).Hijack()
+		if err == nil {
+			_ = conn.Close()
+		}
+	}
+	tests := []struct {
+		name string
+		fail func(w http.ResponseWriter, r *http.Request)
+		// reason is shown by readyz
+		reason string
+	}{
+		{"503", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(503) }, "503 Service Unavailable"},
+		{"429", func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Retry-After", "1")
+			w.WriteHeader(429)
+		}, "429 Too Many Requests"},
+		{"404", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(404) }, "404 Not Found"},
+		{"302", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", 302) }, "302 Found"},
+		{"500", func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "exit status 1", 500) }, "500 Internal Server Error: exit status 1"},
+		{"502", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(502) }, "502 Bad Gateway"},
+		{"cut", func(w http.ResponseWriter, _ *http.Request) { hijack(w) }, "cut short"},
+		{"hang", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, "no answer within 200ms"},
+		{"garbage", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("Hello!")) }, "does not speak the batch contract"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			queue := queueName(t)
+			g := newGateway(t)
+			f := g.add("fn", queue, map[string]string{annotationBatchSize: "100", annotationTimeout: "200ms"})
+			var failing atomic.Bool
+			f.setScript(func(w http.ResponseWriter, r *http.Request, _ []string) bool {
+				if failing.Load() {
+					tt.fail(w, r)
+					return true
+				}
+				return false
+			})
+			failing.Store(true)
+			declareQueue(t, queue)
+			publish(t, events(queue, "e", 1000)...)
+			c := startConnector(t, g, nil)
+			waitFor(t, "the outage is told", func() bool {
+				_, text := readyz(c)
+				return strings.Contains(text, "function fn cannot be called") && strings.Contains(text, tt.reason)
+			})
+			before := f.callCount()
+			start := time.Now()
+			waitFor(t, "it is probed", func() bool { return f.callCount() >= before+3 || tt.name == "429" })
+			if rate := float64(f.callCount()-before) / time.Since(start).Seconds(); rate > 200 {
+				t.Errorf("%.0f calls a second during an outage", rate)
+			}
+			failing.Store(false)
+			counters := c.settled(t, queue, 1000)
+			if once, twice := f.done(); once != 1000 || twice != 0 {
+				t.Errorf("%d done once, %d more often", once, twice)
+			}
+			if counters["acked"] != 1000 || counters["retried"] != 0 || counters["dead_lettered"] != 0 {
+				t.Errorf("counters: %v", counters)
+			}
+			if code, text := readyz(c); code != http.StatusOK {
+				t.Errorf("not ready afterwards: %s", text)
+			}
+		})
+	}
+}
+
+func TestRetryAfterIsHonoured(t *testing.T) {
+	queue := queueName(t)
+	g := newGateway(t)
+	f := g.add("fn", queue, batched)
+	var (
+		mu    sync.Mutex
+		calls []time.Time
+	)
+	f.setScript(func(w http.ResponseWriter, _ *http.Request, _ []string) bool {
+		mu.Lock()
+		defer mu.Unlock()
+		calls = append(calls, time.Now())
+		if len(calls) > 1 {
+			return false
+		}
+		w.Header().Set("Retry-After", "2")
+		w.WriteHeader(http.StatusTooManyRequests)
+		return true
+	})
+	declareQueue(t, queue)
+	publish(t, events(queue, "e", 1)...)
+	c := startConnector(t, g, nil)
+	c.settled(t, queue, 1)
+	if gap := calls[1].Sub(calls[0]); gap < 2*time.Second {
+		t.Errorf("called again after %s", gap)
+	}
+}
+
+// The gateway is gone: nothing listens on its port.
+func TestGatewayIsAway(t *testing.T) {
+	queue := queueName(t)
+	g := newGateway(t)
+	f := g.add("fn", queue, batched)
+	declareQueue(t, queue)
+	c := startConnector(t, g, nil)
+	publish(t, events(queue, "a", 500)...)
+	c.settled(t, queue, 500)
+	addr := g.server.Listener.Addr().String()
+	g.server.CloseClientConnections()
+	g.server.Close()
+	publish(t, events(queue, "b", 500)...)
+	waitFor(t, "the outage is told", func() bool { _, text := readyz(c); return strings.Contains(text, "the gateway cannot be reached") })
+	server := httptest.NewUnstartedServer(g.server.Config.Handler)
+	_ = server.Listener.Close()
+	var err error
+	if server.Listener, err = listen(t, addr); err != nil {
+		t.Fatal(err)
+	}
+	server.Start()
+	defer server.Close()
+	counters := c.settled(t, queue, 1000)
+	if once, twice := f.done(); once != 1000 || twice != 0 || counters["retried"] != 0 {
+		t.Errorf("%d done once, %d more often, %v", once, twice, counters)
+	}
+}
+
+// Events that kill the function are found and dead-lettered, and all others done.
+func TestHalvingIsolatesThePoison(t *testing.T) {
+	for _, poison := range [][]string{
+		{"e-0"}, {"e-99"}, {"e-50"}, {"e-0", "e-1", "e-2"}, {"e-0", "e-50", "e-99"}, {"e-3", "e-77", "e-150", "e-151", "e-399"},
+	} {
+		t.Run(strings.Join(poison, "+"), func(t *testing.T) {
+			t.Parallel()
+			queue := strings.ReplaceAll(queueName(t), "+", "-")
+			g := newGateway(t)
+			f := g.add("fn", queue, map[string]string{annotationBatchSize: "100", annotationMaxAttempts: "4"})
+			f.setScript(func(w http.ResponseWriter, _ *http.Request, ids []string) bool {
+				if slices.ContainsFunc(ids, func(id string) bool { return slices.Contains(poison, id) }) {
+					http.Error(w, "signal: killed", http.StatusInternalServerError)
+					return true
+				}
+				return false
+			})
+			declareQueue(t, queue)
+			publish(t, events(queue, "e", 400)...)
+			c := startConnector(t, g, nil)
+			counters := c.settled(t, queue, 400)
+			if once, twice := f.done(); once != 400-len(poison) || twice != 0 {
+				t.Errorf("%d done once, %d more often", once, twice)
+			}
+			if counters["dead_lettered"] != len(poison) || counters["acked"] != 400-len(poison) {
+				t.Errorf("counters: %v", counters)
+			}
+			dead := takeDead(t, queue)
+			for _, d := range dead {
+				if !slices.Contains(poison, d.MessageId) || d.Headers[headerAttempts] != int32(4) || d.Headers[headerStatus] != int32(500) || d.Headers[headerReason] != "500 Internal Server Error: signal: killed" {
+					t.Errorf("dead letter %s: %v", d.MessageId, d.Headers)
+				}
+			}
+			if len(dead) != len(poison) {
+				t.Errorf("%d dead letters", len(dead))
+			}
+			if n := f.callCount(); n > 150*len(poison) {
+				t.Errorf("%d calls", n)
+			}
+		})
+	}
+}
+
+// An event that kills the function while nothing else comes is not held for ever.
+func TestPoisonAlone(t *testing.T) {
+	for _, size := range []string{"0", "10"} {
+		t.Run(size, func(t *testing.T) {
+			t.Parallel()
+			queue := queueName(t)
+			g := newGateway(t)
+			f := g.add("fn", queue, map[string]string{annotationBatchSize: size, annotationMaxAttempts: "2"})
+			f.setScript(func(w http.ResponseWriter, _ *http.Request, _ []string) bool {
+				w.WriteHeader(http.StatusInternalServerError)
+				return true
+			})
+			declareQueue(t, queue)
+			publish(t, events(queue, "e", 1)...)
+			c := startConnector(t, g, nil)
+			if counters := c.settled(t, queue, 1); counters["dead_lettered"] != 1 {
+				t.Errorf("counters: %v", counters)
+			}
+		})
+	}
+}
+
+// A request that the function refuses as a whole is taken apart, too.
+func TestRefusedBatch(t *testing.T) {
+	queue := queueName(t)
+	g := newGateway(t)
+	f := g.add("fn", queue, batched)
+	f.setScript(func(w http.ResponseWriter, _ *http.Request, ids []string) bool {
+		if slices.Contains(ids, "e-13") {
+			http.Error(w, "too large", http.StatusRequestEntityTooLarge)
+			return true
+		}
+		return false
+	})
+	declareQueue(t, queue)
+	publish(t, events(queue, "e", 200)...)
+	c := startConnector(t, g, nil)
+	if counters := c.settled(t, queue, 200); counters["acked"] != 199 || counters["dead_lettered"] != 1 {
+		t.Errorf("counters: %v", counters)
+	}
+	if dead := takeDead(t, queue); len(dead) != 1 || dead[0].MessageId != "e-13" || dead[0].Headers[headerAttempts] != int32(1) {
+		t.Errorf("dead letters: %v", dead)
+	}
+}
+
+// While what a function needs is away, only a few events are spent on finding
+// out.
+func TestDependencyIsAway(t *testing.T) {
+	queue := queueName(t)
+	g := newGateway(t)
+	f := g.add("fn", queue, map[string]string{annotationBatchSize: "10", annotationMaxInFlight: "1"})
+	var away atomic.Bool
+	away.Store(true)
+	f.result = func(id string) batch.Result {
+		if away.Load() {
+			return batch.Result{ID: id, Outcome: batch.Retry, Reason: "redis is away"}
+		}
+		return succeed(id)
+	}
+	declareQueue(t, queue)
+	publish(t, events(queue, "e", 1000)...)
+	c := startConnector(t, g, nil)
+	waitFor(t, "the breaker opens", func() bool {
+		_, text := readyz(c)
+		return strings.Contains(text, "every event has to wait: redis is away")
+	})
+	waitFor(t, "it is probed", func() bool { return f.callCount() >= 6 })
+	away.Store(false)
+	counters := c.settled(t, queue, 1000)
+	if counters["acked"] != 1000 || counters["retried"] > 100 {
+		t.Errorf("counters: %v", counters)
+	}
+}
+
+// reconcile checks that every event was done, and that all is accounted for.
+func reconcile(t *testing.T, f *function, n int, rejected func(i int) bool, dead []amqp.Delivery, prefix string) {
+	t.Helper()
+	deadIDs := map[string]int{}
+	for _, d := range dead {
+		deadIDs[d.MessageId]++
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for i := range n {
+		id := fmt.Sprint(prefix, "-", i)
+		switch {
+		case rejected(i) && (deadIDs[id] == 0 || f.effects[id] > 0):
+			t.Errorf("%s: %d dead letters, done %d times", id, deadIDs[id], f.effects[id])
+		case !rejected(i) && (deadIDs[id] > 0 || f.effects[id] == 0):
+			t.Errorf("%s: %d dead letters, done %d times", id, deadIDs[id], f.effects[id])
+		}
+		if t.Failed() {
+			return
+		}
+	}
+}
+
+// faultRun publishes n events, every 20th of which is rejected, disturbs the
+// connector while they are worked off, and reconciles.
+func faultRun(t *testing.T, url func() string, change func(*Config), disturb func(c *running, f *function)) {
+	t.Helper()
+	const n = 4000
+	queue := queueName(t)
+	g := newGateway(t)
+	f := g.add("fn", queue, map[string]string{annotationBatchSize: "50"})
+	rejected := func(i int) bool { return i%20 == 0 }
+	f.result = func(id string) batch.Result {
+		var i int
+		if _, err := fmt.Sscanf(id, "e-%d", &i); err == nil && rejected(i) {
+			return batch.Result{ID: id, Outcome: batch.Reject, Reason: "malformed"}
+		}
+		return succeed(id)
+	}
+	f.setScript(func(http.ResponseWriter, *http.Request, []string) bool {
+		time.Sleep(10 * time.Millisecond) // so that there is time to disturb
+		return false
+	})
+	c := startConnector(t, g, func(cfg *Config) {
+		cfg.Broker = func() ([]string, error) { return []string{url()}, nil }
+		if change != nil {
+			change(cfg)
+		}
+	})
+	p := broker.NewPublisher(broker.Config{URLs: func() ([]string, error) { return []string{node.URL()}, nil }})
+	defer p.Close()
+	if _, err := p.DeclareQueue(t.Context(), queue); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Publish(t.Context(), events(queue, "e", n)); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, "the first events are done", func() bool { once, _ := f.done(); return once > 100 })
+	disturb(c, f)
+	waitFor(t, "every event is done", func() bool {
+		once, twice := f.done()
+		return once+twice == n-n/20
+	})
+	conn := dialNode(t)
+	waitFor(t, "nothing is left", func() bool {
+		counters := c.counters(t, queue)
+		c.checkIdentity(t, counters)
+		return counters["in_hand"] == 0 && ready(t, conn, queue) == 0 && ready(t, conn, broker.DeadQueue(queue)) >= n/20
+	})
+	reconcile(t, f, n, rejected, takeDead(t, queue), "e")
+}
+
+func TestConnectionIsCut(t *testing.T) {
+	proxy := brokertest.NewProxy(t, node.URL())
+	faultRun(t, func() string { return proxy.Through(node.URL()) }, nil, func(c *running, f *function) {
+		for range 4 {
+			before, _ := f.done()
+			proxy.Cut()
+			waitFor(t, "it goes on", func() bool { once, twice := f.done(); return once+twice > before+200 || once+twice >= 3800 })
+		}
+	})
+}
+
+func TestNetworkIsFrozen(t *testing.T) {
+	proxy := brokertest.NewProxy(t, node.URL())
+	faultRun(t, func() string { return proxy.Through(node.URL()) }, nil, func(c *running, _ *function) {
+		proxy.Pause()
+		waitFor(t, "the silence is noticed", func() bool { code, _ := readyz(c); return code != http.StatusOK })
+		proxy.Resume()
+	})
+}
+
+// A broker of its own is killed, restarted, frozen and thawed.
+func TestBrokerDies(t *testing.T) {
+	private := instance.RabbitMQForTest(t)
+	shared := node
+	node = private
+	defer func() { node = shared }()
+	restart := func() {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+		defer cancel()
+		if err := private.Restart(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Run("killed", func(t *testing.T) {
+		faultRun(t, private.URL, nil, func(c *running, _ *function) {
+			if err := private.Kill(); err != nil {
+				t.Fatal(err)
+			}
+			waitFor(t, "the loss is told", func() bool { _, text := readyz(c); return strings.Contains(text, "no connection to RabbitMQ") })
+			restart()
+		})
+	})
+	t.Run("stopped", func(t *testing.T) {
+		faultRun(t, private.URL, nil, func(*running, *function) {
+			if err := private.Stop(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			restart()
+		})
+	})
+	t.Run("frozen", func(t *testing.T) {
+		faultRun(t, private.URL, nil, func(c *running, _ *function) {
+			if err := private.Pause(); err != nil {
+				t.Fatal(err)
+			}
+			waitFor(t, "the silence is noticed", func() bool { code, _ := readyz(c); return code != http.StatusOK })
+			if err := private.Resume(); err != nil {
+				t.Fatal(err)
+			}
+		})
+	})
+}
+
+func TestBrokerURLIsReadAnew(t *testing.T) {
+	proxy := brokertest.NewProxy(t, node.URL())
+	var current atomic.Value
+	current.Store(proxy.Through(node.URL()))
+	faultRun(t, func() string { return current.Load().(string) }, nil, func(*running, *function) {
+		current.Store(node.URL())
+		proxy.SetDown(true)
+		proxy.Cut()
+	})
+}
+
+// The queue is deleted under the consumer and declared again.
+func TestQueueIsDeleted(t *testing.T) {
+	queue := queueName(t)
+	g := newGateway(t)
+	f := g.add("fn", queue, batched)
+	c := startConnector(t, g, nil)
+	waitFor(t, "ready", func() bool { code, _ := readyz(c); return code == http.StatusOK })
+	conn := dialNode(t)
+	ch, err := conn.Channel()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ch.QueueDelete(queue, false, false, false); err != nil {
+		t.Fatal(err)
+	}
+	p := broker.NewPublisher(broker.Config{URLs: func() ([]string, error) { return []string{node.URL()}, nil }})
+	defer p.Close()
+	waitFor(t, "the queue is there again", func() bool { return p.Publish(t.Context(), events(queue, "e", 1)) == nil })
+	waitFor(t, "it is consumed", func() bool { once, _ := f.done(); return once == 1 })
+}
+
+func TestWrongQueueIsToldWhatToDo(t *testing.T) {
+	queue := queueName(t)
+	conn := dialNode(t)
+	ch, err := conn.Channel()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ch.QueueDeclare(queue, true, false, false, false, nil); err != nil {
+		t.Fatal(err)
+	}
+	g := newGateway(t)
+	f := g.add("fn", queue, batched)
+	c := startConnector(t, g, nil)
+	waitFor(t, "it is told", func() bool { _, text := readyz(c); return strings.Contains(text, "rabbitmqctl delete_queue "+queue) })
+	if _, err := ch.QueueDelete(queue, false, false, false); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, "ready", func() bool { code, _ := readyz(c); return code == http.StatusOK })
+	publish(t, events(queue, "e", 1)...)
+	waitFor(t, "it is consumed", func() bool { once, _ := f.done(); return once == 1 })
+}
+
+func TestDrain(t *testing.T) {
+	queue := queueName(t)
+	g := newGateway(t)
+	f := g.add("fn", queue, map[string]string{annotationBatchSize: "10", annotationMaxInFlight: "2"})
+	entered, leave := make(chan struct{}, 100), make(chan struct{})
+	f.setScript(func(http.ResponseWriter, *http.Request, []string) bool {
+		entered <- struct{}{}
+		<-leave
+		return false
+	})
+	declareQueue(t, queue)
+	publish(t, events(queue, "e", 1000)...)
+	c := startConnector(t, g, nil)
+	<-entered
+	<-entered
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		c.stop()
+	}()
+	conn := dialNode(t)
+	waitFor(t, "nothing is consumed any more", func() bool { return consumers(t, conn, queue) == 0 })
+	select {
+	case <-stopped:
+		t.Fatal("stopped with calls under way")
+	default:
+	}
+	close(leave)
+	<-stopped
+	counters := c.counters(t, queue)
+	c.checkIdentity(t, counters)
+	once, twice := f.done()
+	if once != counters["acked"] || twice != 0 || once == 0 || counters["in_hand"] != 0 || counters["returned"] == 0 {
+		t.Errorf("%d done, %v", once, counters)
+	}
+	waitFor(t, "the rest is in the queue", func() bool { return ready(t, conn, queue) == 1000-once })
+}
+
+// Calls that outlast the drain timeout settle nothing.
+func TestDrainHasAnEnd(t *testing.T) {
+	queue := queueName(t)
+	g := newGateway(t)
+	f := g.add("fn", queue, map[string]string{annotationBatchSize: "10"})
+	entered := make(chan struct{}, 100)
+	f.setScript(func(_ http.ResponseWriter, r *http.Request, _ []string) bool {
+		entered <- struct{}{}
+		<-r.Context().Done()
+		return true
+	})
+	declareQueue(t, queue)
+	publish(t, events(queue, "e", 100)...)
+	c := startConnector(t, g, func(cfg *Config) { cfg.DrainTimeout, cfg.Timeout = 200*time.Millisecond, time.Minute })
+	<-entered
+	start := time.Now()
+	c.stop()
+	if took := time.Since(start); took > 5*time.Second {
+		t.Errorf("took %s", took)
+	}
+	conn := dialNode(t)
+	waitFor(t, "all is in the queue", func() bool { return ready(t, conn, queue) == 100 })
+	if counters := c.counters(t, queue); counters["acked"]+counters["dead_lettered"]+counters["retried"]+counters["in_hand"] != 0 {
+		t.Errorf("counters: %v", counters)
+	}
+}
+
+func consumers(t testing.TB, conn *broker.Conn, queue string) int {
+	t.Helper()
+	ch, err := conn.Channel()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ch.Close()
+	q, err := ch.QueueDeclarePassive(queue, true, false, false, false, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return q.Consumers
+}
+
+// Two connectors share the work, and one goes on when the other is gone.
+func TestTwoConnectors(t *testing.T) {
+	proxy := brokertest.NewProxy(t, node.URL())
+	var second *running
+	faultRun(t, node.URL, nil, func(c *running, f *function) {
+		g := &gateway{server: httptest.NewServer(nil)}
+		t.Cleanup(g.server.Close)
+		target, err := url.Parse(c.GatewayURL)
+		if err != nil {
+			t.Fatal(err)
+		}
+		g.server.URL = target.String()
+		second = startConnector(t, g, func(cfg *Config) {
+			cfg.Broker = func() ([]string, error) { return []string{proxy.Through(node.URL())}, nil }
+		})
+		waitFor(t, "both work", func() bool { return second.counters(t, queueName(t))["received"] > 0 })
+		proxy.SetDown(true)
+		proxy.Cut()
+	})
+	second.checkIdentity(t, second.counters(t, queueName(t)))
+}
+
+// During a long outage messages are handed back before the broker takes them away.
+func TestLongOutageGivesMessagesBack(t *testing.T) {
+	queue := queueName(t)
+	g := newGateway(t)
+	f := g.add("fn", queue, map[string]string{annotationBatchSize: "10", annotationTimeout: "100ms"})
+	var failing atomic.Bool
+	failing.Store(true)
+	f.setScript(func(w http.ResponseWriter, _ *http.Request, _ []string) bool {
+		if failing.Load() {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+		return failing.Load()
+	})
+	declareQueue(t, queue)
+	publish(t, events(queue, "e", 100)...)
+	c := startConnector(t, g, func(cfg *Config) { cfg.Timeout, cfg.ConsumerTimeout = 100*time.Millisecond, time.Second })
+	waitFor(t, "messages are given back", func() bool { return c.counters(t, queue)["returned"] >= 200 })
+	failing.Store(false)
+	if counters := c.settled(t, queue, 100); counters["acked"] != 100 || counters["retried"] != 0 {
+		t.Errorf("counters: %v", counters)
+	}
+}
+
+// With a stopped function and a long queue no more is taken than the prefetch.
+func TestNothingPilesUp(t *testing.T) {
+	queue := queueName(t)
+	g := newGateway(t)
+	f := g.add("fn", queue, map[string]string{annotationBatchSize: "10", annotationMaxInFlight: "2"})
+	f.setScript(func(w http.ResponseWriter, _ *http.Request, _ []string) bool {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		return true
+	})
+	declareQueue(t, queue)
+	publish(t, events(queue, "e", 2000)...)
+	c := startConnector(t, g, nil)
+	waitFor(t, "it is probed", func() bool { return f.callCount() > 5 })
+	if n := c.counters(t, queue)["in_hand"]; n != 40 {
+		t.Errorf("%d messages are in hand", n)
+	}
+}

@@ -1,0 +1,147 @@
+package rabbitmq
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+)
+
+// feed brings the messages of one queue into one function. Its goroutine waits
+// for messages, then for the gate, and only then cuts a batch, so that a batch
+// has everything that came in while the function was busy.
+type feed struct {
+	target   *target
+	consumer *consumer
+	// shared says that other functions listen to the queue as well: this one must
+	// not keep messages in hand during an outage, or the others would starve.
+	shared bool
+
+	mu      sync.Mutex
+	batcher batcher
+	wake    chan struct{}
+}
+
+func newFeed(t *target, c *consumer, shared bool) *feed {
+	return &feed{
+		target: t, consumer: c, shared: shared, wake: make(chan struct{}, 1),
+		batcher: batcher{maxCount: t.perCall(), maxBytes: t.BatchBytes, linger: t.Linger},
+	}
+}
+
+func (f *feed) add(it item, now time.Time) {
+	f.mu.Lock()
+	news := f.batcher.add(it, now)
+	f.mu.Unlock()
+	if news {
+		f.signal()
+	}
+}
+
+func (f *feed) signal() {
+	select {
+	case f.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run dispatches until ctx ends. What is left then goes back to the queue.
+func (f *feed) run(ctx context.Context) {
+	for f.await(ctx) {
+		p, err := f.target.gate.acquire(ctx, !f.shared)
+		if errors.Is(err, errOpen) {
+			f.deferAll()
+			continue
+		}
+		if err != nil {
+			return
+		}
+		items := f.collect(ctx, p)
+		if len(items) == 0 {
+			f.target.gate.release(p)
+			continue
+		}
+		f.consumer.calls.Go(func() { f.serve(p, items) })
+	}
+}
+
+// await waits until there is something to deliver.
+func (f *feed) await(ctx context.Context) bool {
+	for ctx.Err() == nil {
+		f.mu.Lock()
+		empty := f.batcher.empty()
+		f.mu.Unlock()
+		if !empty {
+			return true
+		}
+		select {
+		case <-f.wake:
+		case <-ctx.Done():
+		}
+	}
+	return false
+}
+
+// collect cuts a batch; where it pays, it lingers for more.
+func (f *feed) collect(ctx context.Context, p permit) []item {
+	for {
+		f.mu.Lock()
+		now := time.Now()
+		if p.probe {
+			defer f.mu.Unlock()
+			return f.batcher.takeProbe(now)
+		}
+		wait := f.batcher.wait(now, p.busy)
+		if wait == 0 {
+			defer f.mu.Unlock()
+			return f.batcher.take(now)
+		}
+		f.mu.Unlock()
+		timer := time.NewTimer(wait)
+		select {
+		case <-timer.C:
+		case <-f.wake:
+		case <-ctx.Done():
+		}
+		timer.Stop()
+		if ctx.Err() != nil {
+			return nil
+		}
+	}
+}
+
+// serve delivers one batch and settles it.
+func (f *feed) serve(p permit, items []item) {
+	rulings := f.target.deliver(f.consumer.callCtx, f.consumer.queue, p, items)
+	f.target.gate.release(p)
+	if held := f.consumer.settle(f.recipient(), items, rulings); len(held) > 0 {
+		f.mu.Lock()
+		f.batcher.putBack(held, time.Now())
+		f.mu.Unlock()
+		f.signal()
+	}
+}
+
+// deferAll has everything wait at the broker for the end of an outage.
+func (f *feed) deferAll() {
+	f.mu.Lock()
+	items := f.batcher.takeAll()
+	f.mu.Unlock()
+	reason, _ := f.target.gate.outage()
+	rulings := make([]ruling, len(items))
+	for i := range rulings {
+		rulings[i].reason = reason
+	}
+	f.consumer.calls.Go(func() { f.consumer.settle(f.recipient(), items, rulings) })
+}
+
+// recipient is a function in its role of having to get messages of one queue.
+type recipient struct {
+	name        string
+	maxAttempts int
+	shared      bool
+}
+
+func (f *feed) recipient() recipient {
+	return recipient{name: f.target.Name, maxAttempts: f.target.MaxAttempts, shared: f.shared}
+}

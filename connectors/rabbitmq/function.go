@@ -1,0 +1,133 @@
+package rabbitmq
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// The annotations of a function that the connector reads. All but the topic are
+// optional.
+const (
+	annotationTopic       = "topic"
+	annotationPrefix      = "parkstream."
+	annotationBatchSize   = annotationPrefix + "batch-size"
+	annotationBatchBytes  = annotationPrefix + "batch-bytes"
+	annotationLinger      = annotationPrefix + "linger"
+	annotationMinInFlight = annotationPrefix + "min-in-flight"
+	annotationMaxInFlight = annotationPrefix + "max-in-flight"
+	annotationMaxAttempts = annotationPrefix + "max-attempts"
+	annotationTimeout     = annotationPrefix + "timeout"
+	annotationSlow        = annotationPrefix + "slow-after"
+)
+
+// Function is a function that listens to queues, with how it wants to be called.
+type Function struct {
+	// Name is what the gateway calls it: with its namespace, as name.namespace,
+	// where the connector watches namespaces.
+	Name string
+	// Queues are those it listens to.
+	Queues []string
+	// BatchSize is the number of events in a call at most. At 0 the function gets
+	// single raw messages; at 1 or more it speaks the batch contract.
+	BatchSize int
+	// BatchBytes bounds the size of a batch. A larger message goes alone.
+	BatchBytes int
+	// Linger is how long a batch waits for more events while other calls are in
+	// flight.
+	Linger time.Duration
+	// MinInFlight and MaxInFlight bound the calls at the same time.
+	MinInFlight, MaxInFlight int
+	// MaxAttempts is how often an event is tried before it becomes a dead letter.
+	MaxAttempts int
+	// Timeout bounds a call.
+	Timeout time.Duration
+	// SlowAfter is how long a call may take before there are too many of them.
+	SlowAfter time.Duration
+}
+
+func (f *Function) batched() bool { return f.BatchSize > 0 }
+
+// perCall is the number of events in one call at most.
+func (f *Function) perCall() int { return max(1, f.BatchSize) }
+
+// equal says whether both are called in the same way.
+func (f *Function) equal(o *Function) bool {
+	a, b := *f, *o
+	a.Queues, b.Queues = nil, nil
+	return reflect.DeepEqual(a, b)
+}
+
+// Bounds of the annotations.
+const (
+	maxBatchSize   = 10_000
+	maxInFlight    = 1000
+	maxMaxAttempts = 1000
+)
+
+// newFunction reads the annotations. The error lists every mistake.
+func newFunction(name string, annotations map[string]string, d Defaults, ignored []string) (*Function, error) {
+	f := &Function{Name: name}
+	for topic := range strings.SplitSeq(annotations[annotationTopic], ",") {
+		if topic = strings.TrimSpace(topic); topic != "" && !slices.Contains(ignored, topic) && !slices.Contains(f.Queues, topic) {
+			f.Queues = append(f.Queues, topic)
+		}
+	}
+	slices.Sort(f.Queues)
+	r := annotationReader{values: annotations}
+	f.BatchSize = r.integer(annotationBatchSize, 0, 0, maxBatchSize)
+	f.BatchBytes = r.integer(annotationBatchBytes, d.BatchBytes, 1, 1<<30)
+	f.Linger = r.duration(annotationLinger, d.Linger, 0, time.Minute)
+	inFlight := d.MaxInFlight
+	if !f.batched() {
+		inFlight = d.MaxInFlightSingle
+	}
+	f.MaxInFlight = r.integer(annotationMaxInFlight, inFlight, 1, maxInFlight)
+	f.MinInFlight = r.integer(annotationMinInFlight, min(2, f.MaxInFlight), 1, maxInFlight)
+	f.MaxAttempts = r.integer(annotationMaxAttempts, d.MaxAttempts, 1, maxMaxAttempts)
+	f.Timeout = r.duration(annotationTimeout, d.Timeout, time.Millisecond, time.Hour)
+	f.SlowAfter = r.duration(annotationSlow, f.Timeout/2, time.Millisecond, time.Hour)
+	if f.MinInFlight > f.MaxInFlight {
+		r.errs = append(r.errs, fmt.Errorf("%s is %d and %s only %d", annotationMinInFlight, f.MinInFlight, annotationMaxInFlight, f.MaxInFlight))
+	}
+	if f.Timeout > d.ConsumerTimeout/2 {
+		r.errs = append(r.errs, fmt.Errorf("%s is %s; the broker's consumer_timeout of %s asks for at most half of it", annotationTimeout, f.Timeout, d.ConsumerTimeout))
+	}
+	if len(r.errs) > 0 {
+		return nil, fmt.Errorf("function %s: %w", name, errors.Join(r.errs...))
+	}
+	return f, nil
+}
+
+type annotationReader struct {
+	values map[string]string
+	errs   []error
+}
+
+func (r *annotationReader) integer(name string, otherwise, least, most int) int {
+	text, given := r.values[name]
+	if !given {
+		return otherwise
+	}
+	n, err := strconv.Atoi(strings.TrimSpace(text))
+	if err != nil || n < least || n > most {
+		r.errs = append(r.errs, fmt.Errorf("annotation %s is %q; it takes a whole number from %d to %d", name, text, least, most))
+	}
+	return n
+}
+
+func (r *annotationReader) duration(name string, otherwise, least, most time.Duration) time.Duration {
+	text, given := r.values[name]
+	if !given {
+		return otherwise
+	}
+	d, err := time.ParseDuration(strings.TrimSpace(text))
+	if err != nil || d < least || d > most {
+		r.errs = append(r.errs, fmt.Errorf("annotation %s is %q; it takes a duration from %s to %s, such as 2ms or 30s", name, text, least, most))
+	}
+	return d
+}

@@ -1,0 +1,299 @@
+package rabbitmq
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+	"unicode/utf8"
+
+	"github.com/google/uuid"
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"parkstream/shared/batch"
+)
+
+const (
+	connectorName = "parkstream-rabbitmq"
+	dialTimeout   = 5 * time.Second
+	// maxAnswer bounds what is read of an answer; a batch of 10,000 results with
+	// long reasons fits.
+	maxAnswer = 16 << 20
+	// maxRetryAfter bounds what a function may ask for.
+	maxRetryAfter = 10 * time.Minute
+)
+
+// newTransport returns the pool of connections to the gateway.
+func newTransport(caFile string) (*http.Transport, error) {
+	t := &http.Transport{
+		DialContext:         (&net.Dialer{Timeout: dialTimeout, KeepAlive: 15 * time.Second}).DialContext,
+		TLSHandshakeTimeout: dialTimeout,
+		TLSClientConfig:     &tls.Config{MinVersion: tls.VersionTLS12},
+		MaxIdleConnsPerHost: 1024, // the gates bound the calls
+		IdleConnTimeout:     90 * time.Second,
+		DisableCompression:  true,
+		WriteBufferSize:     64 << 10,
+		ReadBufferSize:      16 << 10,
+	}
+	if caFile != "" {
+		pem, err := os.ReadFile(caFile)
+		if err != nil {
+			return nil, fmt.Errorf("read the gateway's CA: %w", err)
+		}
+		t.TLSClientConfig.RootCAs = x509.NewCertPool()
+		if !t.TLSClientConfig.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("the gateway's CA file %s has no PEM certificate", caFile)
+		}
+	}
+	return t, nil
+}
+
+// invoker calls functions through the gateway.
+type invoker struct {
+	client  *http.Client
+	gateway string // without the last slash
+	buffers sync.Pool
+}
+
+func newInvoker(gateway string, t *http.Transport) *invoker {
+	return &invoker{
+		client: &http.Client{
+			Transport:     t,
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
+		gateway: strings.TrimRight(gateway, "/"),
+		buffers: sync.Pool{New: func() any { return new(buffers) }},
+	}
+}
+
+// buffers are reused from call to call.
+type buffers struct {
+	request []byte
+	answer  bytes.Buffer
+	events  []batch.Event
+	ids     map[string]struct{}
+}
+
+// maxReused keeps one huge call from holding its memory for ever.
+const maxReused = 8 << 20
+
+func (i *invoker) giveBack(b *buffers) {
+	if cap(b.request) > maxReused || b.answer.Cap() > maxReused {
+		return
+	}
+	clear(b.events)
+	b.events = b.events[:0]
+	clear(b.ids)
+	b.answer.Reset()
+	i.buffers.Put(b)
+}
+
+// answer is what a call came to.
+type answer struct {
+	verdict    batch.Verdict
+	results    []batch.Result // one for each item, when Answered
+	status     int            // 0 where there was no answer
+	reason     string         // why it is not Answered
+	retryAfter time.Duration
+	took       time.Duration
+	cancelled  bool // the connector gave up the call; nothing else is set
+	callID     string
+}
+
+// call delivers items to a function in one call and waits for the answer.
+func (i *invoker) call(ctx context.Context, f *Function, queue string, items []item) answer {
+	buf := i.buffers.Get().(*buffers)
+	callCtx, cancel := context.WithTimeout(ctx, f.Timeout)
+	defer cancel()
+	var (
+		delivered bool        // the gateway has got at least a part of the request
+		written   atomic.Bool // nobody reads the request's buffer any more
+	)
+	defer func() {
+		if written.Load() {
+			i.giveBack(buf)
+		}
+	}()
+	traced := httptrace.WithClientTrace(callCtx, &httptrace.ClientTrace{
+		GotConn:      func(httptrace.GotConnInfo) { delivered = true },
+		WroteRequest: func(info httptrace.WroteRequestInfo) { written.Store(info.Err == nil) },
+	})
+
+	a := answer{callID: uuid.NewString()}
+	req, err := i.request(traced, f, queue, items, buf)
+	if err != nil { // a mistake of ours or of the settings; it must not cost an event
+		a.verdict, a.reason = batch.Outage, err.Error()
+		return a
+	}
+	req.Header["X-Connector"] = []string{connectorName}
+	req.Header["X-Call-Id"] = []string{a.callID}
+	req.Header["X-Topic"] = []string{queue}
+
+	start := time.Now()
+	resp, err := i.client.Do(req)
+	if err == nil {
+		a.status = resp.StatusCode
+		_, err = buf.answer.ReadFrom(io.LimitReader(resp.Body, maxAnswer+1))
+		_ = resp.Body.Close()
+	}
+	a.took = time.Since(start)
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return answer{cancelled: true, callID: a.callID}
+	case err != nil && !delivered:
+		a.verdict, a.reason = batch.Outage, "the gateway cannot be reached: "+err.Error()
+	case errors.Is(err, context.DeadlineExceeded):
+		a.verdict, a.reason, a.status = batch.Crash, fmt.Sprintf("no answer within %s", f.Timeout), 0
+	case err != nil:
+		a.verdict, a.reason = batch.Crash, "the call was cut short: "+err.Error()
+	case buf.answer.Len() > maxAnswer:
+		a.verdict, a.reason = batch.Crash, fmt.Sprintf("the answer is larger than %d bytes", maxAnswer)
+	default:
+		i.read(&a, f, resp.Header, items, buf)
+	}
+	return a
+}
+
+// read turns an answer that arrived into a verdict.
+func (i *invoker) read(a *answer, f *Function, h http.Header, items []item, buf *buffers) {
+	a.verdict = batch.Classify(a.status)
+	if a.verdict != batch.Answered {
+		a.reason = fmt.Sprintf("%d %s", a.status, http.StatusText(a.status))
+		if text := strings.TrimSpace(clip(buf.answer.String(), maxReason)); text != "" {
+			a.reason += ": " + text
+		}
+		a.retryAfter = retryAfter(h.Get("Retry-After"), time.Now())
+		return
+	}
+	if !f.batched() {
+		a.results = []batch.Result{{Outcome: batch.Done}}
+		return
+	}
+	results, err := batch.ParseResponse(buf.answer.Bytes(), buf.events)
+	if err != nil {
+		// nobody knows what the function did: as if it had not survived the call
+		a.verdict, a.reason = batch.Crash, err.Error()
+		return
+	}
+	a.results = results
+}
+
+func (i *invoker) request(ctx context.Context, f *Function, queue string, items []item, buf *buffers) (*http.Request, error) {
+	if !f.batched() {
+		return i.rawRequest(ctx, f, items[0])
+	}
+	buf.addEvents(queue, items)
+	buf.request = batch.AppendRequest(buf.request[:0], "/rabbitmq/"+queue, buf.events)
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, i.gateway+"/function/"+f.Name, bytes.NewReader(buf.request))
+	if err != nil {
+		return nil, err
+	}
+	req.Header["Content-Type"] = []string{batch.ContentType}
+	return req, nil
+}
+
+// addEvents gives every item an id that is unique within the batch: the message
+// id where that is possible.
+func (b *buffers) addEvents(queue string, items []item) {
+	if b.ids == nil {
+		b.ids = make(map[string]struct{}, len(items))
+	}
+	for _, it := range items {
+		id := it.MessageId
+		_, twice := b.ids[id]
+		if twice || id == "" || !utf8.ValidString(id) {
+			id = queue + "/" + it.from.epoch + "/" + strconv.FormatUint(it.DeliveryTag, 10)
+		}
+		b.ids[id] = struct{}{}
+		b.events = append(b.events, batch.Event{ID: id, Time: published(&it.Delivery), TraceParent: headerText(it.Headers, "traceparent"), Data: it.Body})
+	}
+}
+
+// rawRequest delivers one message as it is, with the headers that connectors for
+// OpenFaaS use.
+func (i *invoker) rawRequest(ctx context.Context, f *Function, it item) (*http.Request, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, i.gateway+"/function/"+f.Name, bytes.NewReader(it.Body))
+	if err != nil {
+		return nil, err
+	}
+	set := func(name, value string) {
+		if value != "" && validHeader(value) {
+			req.Header.Set(name, value)
+		}
+	}
+	for name, value := range it.Headers {
+		if text, ok := scalar(value); ok && validName(name) && !strings.HasPrefix(name, headerPrefix) {
+			set("X-Rabbitmq-Header-"+name, text)
+		}
+	}
+	set("Content-Type", it.ContentType)
+	set("Content-Encoding", it.ContentEncoding)
+	set("Traceparent", headerText(it.Headers, "traceparent"))
+	set("Tracestate", headerText(it.Headers, "tracestate"))
+	set("X-Rabbitmq-Msg-Id", it.MessageId)
+	set("X-Rabbitmq-Routing-Key", it.from.queue)
+	return req, nil
+}
+
+// maxHeader bounds a message header that is passed on, so that the gateway takes
+// the request.
+const maxHeader = 1024
+
+// scalar returns the text of a header that has a simple one.
+func scalar(v any) (string, bool) {
+	switch v := v.(type) {
+	case string:
+		return v, len(v) <= maxHeader
+	case []byte:
+		return string(v), len(v) <= maxHeader
+	case time.Time:
+		return v.UTC().Format(time.RFC3339), true
+	case nil, []any, amqp.Table:
+		return "", false
+	}
+	return fmt.Sprint(v), true
+}
+
+// validHeader says whether a value can be sent: net/http fails the whole call
+// otherwise.
+func validHeader(v string) bool {
+	for i := range len(v) {
+		if c := v[i]; c < ' ' && c != '\t' || c == 0x7f {
+			return false
+		}
+	}
+	return true
+}
+
+func validName(n string) bool {
+	for i := range len(n) {
+		c := n[i]
+		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '-' && c != '_' {
+			return false
+		}
+	}
+	return n != ""
+}
+
+// retryAfter reads the header, which has seconds or a date.
+func retryAfter(h string, now time.Time) time.Duration {
+	var d time.Duration
+	if s, err := strconv.Atoi(h); err == nil {
+		d = time.Duration(min(s, int(maxRetryAfter/time.Second))) * time.Second
+	} else if t, err := http.ParseTime(h); err == nil {
+		d = t.Sub(now)
+	}
+	return max(0, min(d, maxRetryAfter))
+}

@@ -1,0 +1,105 @@
+package rabbitmq
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/pprof"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/caarlos0/env/v11"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// process are the settings that only the program has.
+type process struct {
+	Listen    string     `env:"LISTEN" envDefault:"127.0.0.1:8081"`
+	LogLevel  slog.Level `env:"LOG_LEVEL" envDefault:"info"`
+	LogFormat string     `env:"LOG_FORMAT" envDefault:"text"`
+	Pprof     bool       `env:"PPROF" envDefault:"false"`
+}
+
+func (p process) validate() error {
+	var errs []error
+	if _, _, err := net.SplitHostPort(p.Listen); err != nil {
+		errs = append(errs, fmt.Errorf("LISTEN is %q; it takes an address such as 127.0.0.1:8081", p.Listen))
+	}
+	if p.LogFormat != "text" && p.LogFormat != "json" {
+		errs = append(errs, fmt.Errorf("LOG_FORMAT is %q; it takes text or json", p.LogFormat))
+	}
+	return errors.Join(errs...)
+}
+
+// Main is the program: it reads its settings from the environment and its
+// secrets from files, works until SIGTERM or SIGINT, drains, and returns the exit
+// code.
+func Main() int {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	defer stop()
+	if err := run(ctx, os.Environ(), os.Stderr); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
+}
+
+func run(ctx context.Context, environ []string, out io.Writer) error {
+	settings, err := SettingsFrom(environ)
+	var p process
+	perr := env.ParseWithOptions(&p, env.Options{Environment: upperCase(environ)})
+	if err := errors.Join(err, perr, p.validate()); err != nil {
+		return fmt.Errorf("the connector's settings are wrong:\n%w", err)
+	}
+	log := slog.New(p.handler(out)).With("process", "rabbitmq-connector")
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), collectors.NewBuildInfoCollector())
+	c, err := New(Config{Settings: settings, Registerer: registry, Log: log})
+	if err != nil {
+		return err
+	}
+	listener, err := net.Listen("tcp", p.Listen)
+	if err != nil {
+		return fmt.Errorf("listen for /readyz and /metrics (setting LISTEN): %w", err)
+	}
+	server := &http.Server{Handler: p.routes(c, registry), ReadHeaderTimeout: 5 * time.Second}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listener) }()
+	log.Info("connector started", "gateway", settings.GatewayURL, "listen", listener.Addr().String())
+	c.Run(ctx)
+	_ = server.Close()
+	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve /readyz and /metrics: %w", err)
+	}
+	return nil
+}
+
+func (p process) handler(out io.Writer) slog.Handler {
+	o := &slog.HandlerOptions{Level: p.LogLevel}
+	if p.LogFormat == "json" {
+		return slog.NewJSONHandler(out, o)
+	}
+	return slog.NewTextHandler(out, o)
+}
+
+func (p process) routes(c *Connector, registry *prometheus.Registry) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("/", c.Handler())
+	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{Registry: registry}))
+	if p.Pprof {
+		mux.HandleFunc("/debug/pprof/", pprof.Index)
+		mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
+		mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+		mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
+		mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
+	}
+	return mux
+}

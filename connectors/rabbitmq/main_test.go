@@ -1,0 +1,394 @@
+package rabbitmq
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	amqp "github.com/rabbitmq/amqp091-go"
+	"go.uber.org/goleak"
+
+	"parkstream/shared/batch"
+	"parkstream/shared/broker"
+	"parkstream/shared/instance"
+)
+
+var node *instance.RabbitMQ
+
+func TestMain(m *testing.M) {
+	var (
+		stop func()
+		err  error
+	)
+	node, stop, err = instance.SharedRabbitMQ()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	goleak.VerifyTestMain(m, goleak.IgnoreCurrent(), goleak.Cleanup(func(code int) {
+		stop()
+		os.Exit(code)
+	}))
+}
+
+// gateway is an OpenFaaS gateway with scripted functions behind it.
+type gateway struct {
+	server *httptest.Server
+
+	mu        sync.Mutex
+	functions map[string]*function
+	listing   func(w http.ResponseWriter) bool // answers for the list when it returns true
+}
+
+// function records what it was called with and does as its script says.
+type function struct {
+	annotations map[string]string
+	// script answers a call in place of the function when it returns true. ids are
+	// those of the events, the body of a raw message.
+	script func(w http.ResponseWriter, r *http.Request, ids []string) bool
+	// result says what becomes of an event; done where it is nil.
+	result func(id string) batch.Result
+
+	mu      sync.Mutex
+	calls   int
+	sizes   []int
+	effects map[string]int // how often an event was done
+	headers []http.Header
+}
+
+func newGateway(t testing.TB) *gateway {
+	t.Helper()
+	g := &gateway{functions: make(map[string]*function)}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /system/functions", g.list)
+	mux.HandleFunc("POST /function/{name}", g.invoke)
+	g.server = httptest.NewServer(mux)
+	t.Cleanup(g.server.Close)
+	return g
+}
+
+// add deploys a function that listens to queue.
+func (g *gateway) add(name, queue string, annotations map[string]string) *function {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	f := &function{annotations: map[string]string{annotationTopic: queue}, effects: make(map[string]int)}
+	maps.Copy(f.annotations, annotations)
+	g.functions[name] = f
+	return f
+}
+
+func (g *gateway) remove(name string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	delete(g.functions, name)
+}
+
+func (g *gateway) setListing(f func(w http.ResponseWriter) bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.listing = f
+}
+
+func (g *gateway) list(w http.ResponseWriter, _ *http.Request) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.listing != nil && g.listing(w) {
+		return
+	}
+	functions := []listed{}
+	for name, f := range g.functions {
+		functions = append(functions, listed{Name: name, Annotations: f.annotations})
+	}
+	_ = json.NewEncoder(w).Encode(functions)
+}
+
+func (g *gateway) invoke(w http.ResponseWriter, r *http.Request) {
+	g.mu.Lock()
+	f := g.functions[r.PathValue("name")]
+	g.mu.Unlock()
+	if f == nil {
+		http.Error(w, "no such function", http.StatusNotFound)
+		return
+	}
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	f.serve(w, r, body)
+}
+
+func (f *function) serve(w http.ResponseWriter, r *http.Request, body []byte) {
+	batched := r.Header.Get("Content-Type") == batch.ContentType
+	ids := []string{string(body)}
+	if batched {
+		events, err := batch.ParseRequest(body)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		ids = ids[:0]
+		for _, e := range events {
+			ids = append(ids, e.ID)
+		}
+	}
+	f.mu.Lock()
+	f.calls++
+	f.sizes = append(f.sizes, len(ids))
+	f.headers = append(f.headers, r.Header)
+	script, result := f.script, f.result
+	f.mu.Unlock()
+	if script != nil && script(w, r, ids) {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	results := make([]batch.Result, len(ids))
+	for i, id := range ids {
+		results[i] = batch.Result{ID: id, Outcome: batch.Done}
+		if result != nil {
+			results[i] = result(id)
+		}
+		if results[i].Outcome == batch.Done {
+			f.effects[id]++
+		}
+	}
+	if batched {
+		_, _ = w.Write(batch.AppendResponse(nil, results))
+	}
+}
+
+func (f *function) setScript(s func(w http.ResponseWriter, r *http.Request, ids []string) bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.script = s
+}
+
+// done returns how many events were done, and how many of them more than once.
+func (f *function) done() (once, twice int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, n := range f.effects {
+		if n == 1 {
+			once++
+		} else {
+			twice++
+		}
+	}
+	return once, twice
+}
+
+func (f *function) callCount() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.calls
+}
+
+// testSettings are quick in everything.
+func testSettings(gatewayURL string) Settings {
+	s, err := SettingsFrom([]string{
+		"GATEWAY_URL=" + gatewayURL, "SECRETS_DIR=/nonexistent", "REBUILD_INTERVAL=50ms", "UPSTREAM_TIMEOUT=2s",
+		"RETRY_DELAY=20ms", "RETRY_MAX_DELAY=100ms", "PROBE_DELAY=20ms", "PROBE_MAX_DELAY=200ms", "DRAIN_TIMEOUT=5s", "RABBITMQ_HEARTBEAT=1s",
+	})
+	if err != nil {
+		panic(err)
+	}
+	return s
+}
+
+// running is a connector under test.
+type running struct {
+	*Connector
+	registry *prometheus.Registry
+	stop     func() // drains it
+}
+
+func startConnector(t testing.TB, g *gateway, change func(*Config)) *running {
+	t.Helper()
+	registry := prometheus.NewRegistry()
+	cfg := Config{
+		Settings:   testSettings(g.server.URL),
+		Broker:     func() ([]string, error) { return []string{node.URL()}, nil },
+		Registerer: registry,
+		Log:        slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelInfo})),
+	}
+	if change != nil {
+		change(&cfg)
+	}
+	c, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		c.Run(ctx)
+	}()
+	r := &running{Connector: c, registry: registry, stop: func() {
+		cancel()
+		<-ended
+	}}
+	t.Cleanup(r.stop)
+	return r
+}
+
+// queueName is a queue of the test's own.
+func queueName(t testing.TB) string { return strings.ReplaceAll(t.Name(), "/", "-") }
+
+func declareQueue(t testing.TB, queue string) {
+	t.Helper()
+	conn := dialNode(t)
+	if _, err := broker.DeclareQueue(conn, queue); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func dialNode(t testing.TB) *broker.Conn {
+	t.Helper()
+	conn, err := broker.Dial(t.Context(), broker.Config{URLs: func() ([]string, error) { return []string{node.URL()}, nil }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	return conn
+}
+
+func publish(t testing.TB, msgs ...broker.Message) {
+	t.Helper()
+	p := broker.NewPublisher(broker.Config{URLs: func() ([]string, error) { return []string{node.URL()}, nil }})
+	defer p.Close()
+	if err := p.Publish(t.Context(), msgs); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// events makes n messages with the ids prefix-0, prefix-1, ...
+func events(queue, prefix string, n int) []broker.Message {
+	msgs := make([]broker.Message, n)
+	for i := range msgs {
+		id := fmt.Sprint(prefix, "-", i)
+		msgs[i] = broker.Message{Queue: queue, ID: id, Body: fmt.Appendf(nil, `{"id":%q}`, id), ContentType: "application/json"}
+	}
+	return msgs
+}
+
+func waitFor(t testing.TB, what string, cond func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); !cond(); {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited in vain: %s", what)
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+}
+
+// ready returns how many messages wait in a queue; none where it does not exist.
+func ready(t testing.TB, conn *broker.Conn, queue string) int {
+	t.Helper()
+	ch, err := conn.Channel()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ch.Close()
+	q, err := ch.QueueDeclarePassive(queue, true, false, false, false, nil)
+	if err != nil {
+		return 0
+	}
+	return q.Messages
+}
+
+// takeDead takes all dead letters of a queue.
+func takeDead(t testing.TB, queue string) []amqp.Delivery {
+	t.Helper()
+	ch, err := dialNode(t).Channel()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ch.Close()
+	var got []amqp.Delivery
+	for {
+		d, ok, err := ch.Get(broker.DeadQueue(queue), true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !ok {
+			return got
+		}
+		got = append(got, d)
+	}
+}
+
+// counters returns the metrics of a queue by their short names.
+func (r *running) counters(t testing.TB, queue string) map[string]int {
+	t.Helper()
+	families, err := r.registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := make(map[string]int)
+	for _, f := range families {
+		name := strings.TrimPrefix(f.GetName(), "parkstream_connector_messages_")
+		if name == f.GetName() {
+			continue
+		}
+		for _, m := range f.GetMetric() {
+			if m.GetLabel()[0].GetValue() == queue {
+				got[strings.TrimSuffix(name, "_total")] = int(m.GetCounter().GetValue() + m.GetGauge().GetValue())
+			}
+		}
+	}
+	return got
+}
+
+// settled waits until n messages have ended and none is in hand, and checks that
+// the counters add up all the time.
+func (r *running) settled(t testing.TB, queue string, n int) map[string]int {
+	t.Helper()
+	conn := dialNode(t)
+	var c map[string]int
+	defer func() {
+		if t.Failed() {
+			t.Logf("counters: %v, problems: %q", c, r.Problems())
+		}
+	}()
+	waitFor(t, "everything is settled", func() bool {
+		c = r.counters(t, queue)
+		r.checkIdentity(t, c)
+		return c["acked"]+c["dead_lettered"] >= n && c["in_hand"] == 0 && ready(t, conn, queue) == 0
+	})
+	return c
+}
+
+func (r *running) checkIdentity(t testing.TB, c map[string]int) {
+	t.Helper()
+	if c["received"] != c["acked"]+c["dead_lettered"]+c["retried"]+c["returned"]+c["in_hand"] {
+		t.Errorf("the counters do not add up: %v", c)
+	}
+}
+
+// listen takes an address that has just been given up.
+func listen(t testing.TB, addr string) (net.Listener, error) {
+	t.Helper()
+	var (
+		l   net.Listener
+		err error
+	)
+	waitFor(t, "the address is free", func() bool {
+		l, err = net.Listen("tcp", addr)
+		return err == nil
+	})
+	return l, err
+}

@@ -1,0 +1,206 @@
+package rabbitmq
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+	"unicode/utf8"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"parkstream/shared/broker"
+)
+
+// The headers that the connector adds to a message that waits for another
+// attempt or is a dead letter. What the publisher sent is left as it was.
+const (
+	headerPrefix    = "x-parkstream-"
+	headerReason    = headerPrefix + "reason"     // why the last attempt failed
+	headerFunction  = headerPrefix + "function"   // which function it failed in
+	headerStatus    = headerPrefix + "status"     // the HTTP status of that call, 0 where there was none
+	headerAttempts  = headerPrefix + "attempts"   // how many attempts have failed
+	headerFirstTime = headerPrefix + "first-time" // when the first one failed, RFC 3339
+	headerLastTime  = headerPrefix + "last-time"  // when the last one failed, RFC 3339
+	headerQueue     = headerPrefix + "queue"      // the queue that the message came from
+	// headerOwed names the only function that still has to get the message, where
+	// several functions listen to its queue.
+	headerOwed = headerPrefix + "owed"
+	// headerUser is the publisher's user id: RabbitMQ refuses the property itself
+	// from anybody else.
+	headerUser = headerPrefix + "user-id"
+	// headerExpiration is the publisher's expiration: as a property it would make
+	// the dead letter vanish.
+	headerExpiration = headerPrefix + "expiration"
+)
+
+// delivery is one message in hand.
+type delivery struct {
+	amqp.Delivery
+	from     *consumer
+	received time.Time
+
+	owed  atomic.Int32  // functions that have not settled it yet
+	worst atomic.Uint32 // the largest ending that one of them gave it
+}
+
+// settle notes the ending that one function gives the message and says whether
+// all have now.
+func (d *delivery) settle(e ending) (last bool) {
+	for {
+		w := d.worst.Load()
+		if w >= uint32(e) || d.worst.CompareAndSwap(w, uint32(e)) {
+			break
+		}
+	}
+	return d.owed.Add(-1) == 0
+}
+
+// item is a message on its way into one function.
+type item struct {
+	*delivery
+	// solo has the item called alone.
+	solo bool
+	// lonely counts the calls in a row that failed with nothing but this item in
+	// them, the first at firstFailed.
+	lonely      int
+	firstFailed time.Time
+}
+
+// envelope is about what a message costs in a request besides its body.
+const envelope = 256
+
+func (it item) size() int { return len(it.Body) + envelope }
+
+// published returns when the message was published, zero where it does not say.
+func published(d *amqp.Delivery) time.Time {
+	if ms, ok := d.Headers[broker.HeaderTime].(int64); ok {
+		return time.UnixMilli(ms)
+	}
+	return d.Timestamp
+}
+
+// headerText returns a header that is text, or "".
+func headerText(h amqp.Table, name string) string {
+	switch v := h[name].(type) {
+	case string:
+		return v
+	case []byte:
+		return string(v)
+	}
+	return ""
+}
+
+func attempts(h amqp.Table) int {
+	switch n := h[headerAttempts].(type) {
+	case int32:
+		return int(n)
+	case int64:
+		return int(n)
+	}
+	return 0
+}
+
+// firstFailure returns when the message first failed, zero where it has not.
+func firstFailure(h amqp.Table) time.Time {
+	t, _ := time.Parse(time.RFC3339Nano, headerText(h, headerFirstTime))
+	return t
+}
+
+// maxReason bounds the reason in a header; a frame with all headers has to stay
+// below 128 KiB.
+const maxReason = 1000
+
+// failure is what a failed attempt leaves in the headers of its message.
+type failure struct {
+	function string
+	owed     bool // other functions listen to the queue, too
+	reason   string
+	status   int
+	attempts int // this one included
+	at       time.Time
+}
+
+// again makes the message that carries d on to queue: into a retry queue, for
+// ttl, or to the dead letters.
+func (d *delivery) again(queue string, ttl time.Duration, f failure) broker.Message {
+	h := original(d.Headers, d.from.queue)
+	first := headerText(d.Headers, headerFirstTime)
+	now := f.at.UTC().Format(time.RFC3339Nano)
+	if first == "" {
+		first = now
+	}
+	h[headerFunction] = f.function
+	h[headerReason] = clip(f.reason, maxReason)
+	h[headerStatus] = int32(f.status)
+	h[headerAttempts] = int32(f.attempts)
+	h[headerFirstTime] = first
+	h[headerLastTime] = now
+	h[headerQueue] = d.from.queue
+	if f.owed {
+		h[headerOwed] = f.function
+	}
+	if d.UserId != "" {
+		h[headerUser] = d.UserId
+	}
+	if d.Expiration != "" {
+		h[headerExpiration] = d.Expiration
+	}
+	for _, kept := range []string{headerUser, headerExpiration} {
+		if v, ok := d.Headers[kept]; ok {
+			h[kept] = v
+		}
+	}
+	m := forward(&d.Delivery, queue, h)
+	m.TTL = ttl
+	return m
+}
+
+// forward makes a message of d for another queue.
+func forward(d *amqp.Delivery, queue string, headers amqp.Table) broker.Message {
+	return broker.Message{
+		Queue: queue, ID: d.MessageId, Body: d.Body, ContentType: d.ContentType, Headers: headers, Timestamp: d.Timestamp, Forwarded: true,
+		ContentEncoding: d.ContentEncoding, CorrelationID: d.CorrelationId, ReplyTo: d.ReplyTo, Type: d.Type, AppID: d.AppId, Priority: d.Priority,
+	}
+}
+
+// original returns a copy of the headers as the publisher sent them, with room
+// for ours: without what this connector and the broker added on the way.
+func original(h amqp.Table, queue string) amqp.Table {
+	c := make(amqp.Table, len(h)+10)
+	for k, v := range h {
+		if strings.HasPrefix(k, headerPrefix) || k == "x-delivery-count" || k == "x-acquired-count" {
+			continue
+		}
+		c[k] = v
+	}
+	ours := func(v any) bool {
+		name, _ := v.(string)
+		return name == queue || name == broker.DeadQueue(queue) || strings.HasPrefix(name, broker.RetryQueue(queue, 0)[:len(queue)+len(".retry.")])
+	}
+	if deaths, ok := c["x-death"].([]any); ok {
+		deaths = slices.DeleteFunc(slices.Clone(deaths), func(d any) bool { t, _ := d.(amqp.Table); return ours(t["queue"]) })
+		if c["x-death"] = deaths; len(deaths) == 0 {
+			delete(c, "x-death")
+		}
+	}
+	for _, which := range []string{"x-first-death-", "x-last-death-"} {
+		if ours(c[which+"queue"]) {
+			maps.DeleteFunc(c, func(k string, _ any) bool { return strings.HasPrefix(k, which) })
+		}
+	}
+	return c
+}
+
+// clip makes s valid UTF-8 of at most n bytes.
+func clip(s string, n int) string {
+	s = strings.ToValidUTF8(s, "\uFFFD")
+	if len(s) <= n {
+		return s
+	}
+	for n > 0 && !utf8.RuneStart(s[n]) {
+		n--
+	}
+	return s[:n] + "…"
+}

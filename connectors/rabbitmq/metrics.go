@@ -1,0 +1,201 @@
+package rabbitmq
+
+import (
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"parkstream/shared/batch"
+)
+
+// metrics of the connector. What belongs to a queue or a gate is read off when
+// the metrics are asked for, so that the figures of one answer fit together.
+type metrics struct {
+	batchSize *prometheus.HistogramVec
+	latency   *prometheus.HistogramVec
+	inQueue   *prometheus.HistogramVec
+	outcomes  *prometheus.CounterVec
+
+	mu     sync.Mutex
+	queues map[string]*queueStats
+	gates  map[string]*gate
+}
+
+var latencyBuckets = []float64{.0005, .001, .002, .003, .005, .0075, .01, .015, .02, .03, .05, .075, .1, .2, .5, 1, 2, 5, 10, 30, 60, 300}
+
+func newMetrics(r prometheus.Registerer) *metrics {
+	f := promauto.With(r)
+	histogram := func(name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
+		return f.NewHistogramVec(prometheus.HistogramOpts{
+			Name: name, Help: help, Buckets: buckets,
+			NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 160, NativeHistogramMinResetDuration: time.Hour,
+		}, labels)
+	}
+	m := &metrics{
+		batchSize: histogram("parkstream_connector_batch_size", "Events in one call of a function.",
+			[]float64{1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000}, "function"),
+		latency: histogram("parkstream_connector_call_duration_seconds",
+			"Seconds that a call of a function took, by what came of it: answered, outage, crash or refused.", latencyBuckets, "function", "verdict"),
+		inQueue: histogram("parkstream_connector_queue_time_seconds",
+			"Seconds from the publishing of a message to its delivery to the connector.", latencyBuckets, "queue"),
+		outcomes: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "parkstream_connector_outcomes_total",
+			Help: "Events by what a function made of them: done, retry, reject, or deferred because of an outage.",
+		}, []string{"queue", "function", "outcome"}),
+		queues: make(map[string]*queueStats),
+		gates:  make(map[string]*gate),
+	}
+	if r != nil {
+		r.MustRegister(m)
+	}
+	return m
+}
+
+// verdictNames are the values of the label.
+var verdictNames = map[batch.Verdict]string{
+	batch.Answered: "answered", batch.Outage: "outage", batch.Crash: "crash", batch.Refused: "refused",
+}
+
+func (m *metrics) call(function string, events int, a *answer) {
+	m.batchSize.WithLabelValues(function).Observe(float64(events))
+	m.latency.WithLabelValues(function, verdictNames[a.verdict]).Observe(a.took.Seconds())
+}
+
+// queue returns the counters of a queue.
+func (m *metrics) queue(name string) *queueStats {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s := m.queues[name]
+	if s == nil {
+		s = &queueStats{windows: make(map[*window]struct{})}
+		m.queues[name] = s
+	}
+	return s
+}
+
+func (m *metrics) gate(function string, g *gate) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.gates[function] = g
+}
+
+// queueStats count the messages of one queue. At any moment
+//
+//	received = acked + deadLettered + retried + returned + inHand
+type queueStats struct {
+	mu       sync.Mutex
+	received int
+	endings  [deadLettered + 1]int
+	returned int
+	inHand   int
+	windows  map[*window]struct{}
+}
+
+func (s *queueStats) open(w *window) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.windows[w] = struct{}{}
+}
+
+func (s *queueStats) receive() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.received++
+	s.inHand++
+}
+
+func (s *queueStats) settle(tally [deadLettered + 1]int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for e, n := range tally {
+		s.endings[e] += n
+		s.inHand -= n
+	}
+}
+
+func (s *queueStats) giveBack(w *window, n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.returned += n
+	s.inHand -= n
+	delete(s.windows, w)
+}
+
+// oldest returns when the oldest message in hand came in; zero where none is.
+func (s *queueStats) oldest() time.Time {
+	s.mu.Lock()
+	windows := make([]*window, 0, len(s.windows))
+	for w := range s.windows {
+		windows = append(windows, w)
+	}
+	s.mu.Unlock() // a window calls its stats with its own lock held
+	var oldest time.Time
+	for _, w := range windows {
+		if t := w.oldest(); !t.IsZero() && (oldest.IsZero() || t.Before(oldest)) {
+			oldest = t
+		}
+	}
+	return oldest
+}
+
+func desc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("parkstream_connector_"+name, help, labels, nil)
+}
+
+var (
+	descReceived = desc("messages_received_total", "Messages delivered by the broker. Equals acked + dead-lettered + retried + returned + in hand.", "queue")
+	descAcked    = desc("messages_acked_total", "Messages whose effect is done and that were acknowledged.", "queue")
+	descDead     = desc("messages_dead_lettered_total", "Messages that went to the dead-letter queue.", "queue")
+	descRetried  = desc("messages_retried_total", "Messages that went to a retry queue.", "queue")
+	descReturned = desc("messages_returned_total", "Messages that went back to their queue unsettled, because the connection ended, the connector stopped or an outage was long.", "queue")
+	descInHand   = desc("messages_in_hand", "Messages that were received and are not settled.", "queue")
+	descOldest   = desc("oldest_unacked_age_seconds", "How long ago the oldest message in hand came in; 0 where none is.", "queue")
+	descInFlight = desc("calls_in_flight", "Calls of a function under way.", "function")
+	descLimit    = desc("calls_limit", "How many calls of a function may be under way at present.", "function")
+	descBreaker  = desc("breaker_state", "0 closed, 1 open, 2 open with a probe under way.", "function")
+)
+
+// Describe implements prometheus.Collector.
+func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{
+		descReceived, descAcked, descDead, descRetried, descReturned, descInHand, descOldest, descInFlight, descLimit, descBreaker,
+	} {
+		ch <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (m *metrics) Collect(ch chan<- prometheus.Metric) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for queue, s := range m.queues {
+		oldest := 0.0
+		if t := s.oldest(); !t.IsZero() {
+			oldest = time.Since(t).Seconds()
+		}
+		s.mu.Lock()
+		for _, c := range []struct {
+			d *prometheus.Desc
+			n int
+		}{
+			{descReceived, s.received},
+			{descAcked, s.endings[acked]},
+			{descDead, s.endings[deadLettered]},
+			{descRetried, s.endings[retried]},
+			{descReturned, s.returned},
+		} {
+			ch <- prometheus.MustNewConstMetric(c.d, prometheus.CounterValue, float64(c.n), queue)
+		}
+		ch <- prometheus.MustNewConstMetric(descInHand, prometheus.GaugeValue, float64(s.inHand), queue)
+		ch <- prometheus.MustNewConstMetric(descOldest, prometheus.GaugeValue, oldest, queue)
+		s.mu.Unlock()
+	}
+	for function, g := range m.gates {
+		inFlight, limit, state := g.load()
+		ch <- prometheus.MustNewConstMetric(descInFlight, prometheus.GaugeValue, float64(inFlight), function)
+		ch <- prometheus.MustNewConstMetric(descLimit, prometheus.GaugeValue, float64(limit), function)
+		ch <- prometheus.MustNewConstMetric(descBreaker, prometheus.GaugeValue, float64(state), function)
+	}
+}

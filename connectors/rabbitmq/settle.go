@@ -1,0 +1,141 @@
+package rabbitmq
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"parkstream/shared/broker"
+)
+
+const (
+	publishTimeout = 30 * time.Second
+	publishPause   = time.Second
+)
+
+// outgoing is a message that has to be with the broker before the one it stems
+// from is acknowledged.
+type outgoing struct {
+	message broker.Message
+	of      *delivery
+	ending  ending
+}
+
+// settle acts on rulings: the one place that turns them into acknowledgements,
+// retries and dead letters. It returns the items that stay in hand.
+func (k *consumer) settle(r recipient, items []item, rulings []ruling) (held []item) {
+	var (
+		now      = time.Now()
+		finished = make([]*delivery, 0, len(items))
+		out      []outgoing
+		tally    = make(map[string]int, 4)
+	)
+	for i, it := range items {
+		v := rulings[i]
+		f := failure{function: r.name, owed: r.shared, reason: v.reason, status: v.status, attempts: attempts(it.Headers) + 1, at: now}
+		switch {
+		case v.fate == done:
+			tally["done"]++
+			finished = append(finished, it.delivery)
+		case v.fate == hold && !r.shared:
+			held = append(held, it)
+		case v.fate == hold:
+			tally["deferred"]++
+			f.attempts-- // an outage is not the event's fault
+			out = append(out, k.retry(it.delivery, f))
+		case v.fate == retry && f.attempts < r.maxAttempts:
+			tally["retry"]++
+			out = append(out, k.retry(it.delivery, f))
+		default:
+			tally["reject"]++
+			dead := broker.DeadQueue(k.queue)
+			out = append(out, outgoing{it.again(dead, 0, f), it.delivery, deadLettered})
+			k.log.Warn("dead letter", "queue", k.queue, "function", r.name, "id", it.MessageId, "attempts", f.attempts, "status", f.status, "reason", clip(f.reason, maxReason))
+		}
+	}
+	for outcome, n := range tally {
+		k.metrics.outcomes.WithLabelValues(k.queue, r.name, outcome).Add(float64(n))
+	}
+	k.finish(finished, acked)
+	k.send(out)
+	return held
+}
+
+func (k *consumer) retry(d *delivery, f failure) outgoing {
+	delays := k.delays
+	delay := delays[min(max(f.attempts-1, 0), len(delays)-1)]
+	queue := broker.RetryQueue(k.queue, delay)
+	return outgoing{d.again(queue, jitter(delay), f), d, retried}
+}
+
+// finish notes that one function is through with messages, and acknowledges
+// those with which all are.
+func (k *consumer) finish(ds []*delivery, e ending) {
+	if len(ds) == 0 {
+		return
+	}
+	tags := make([]uint64, 0, len(ds))
+	endings := make([]ending, 0, len(ds))
+	for _, d := range ds {
+		if d.settle(e) {
+			tags = append(tags, d.DeliveryTag)
+			endings = append(endings, ending(d.worst.Load()))
+		}
+	}
+	if err := k.window.settle(tags, endings); err != nil {
+		// the channel is gone; the broker delivers the messages again
+		k.log.Warn("messages could not be acknowledged", "queue", k.queue, "messages", len(tags), "error", err)
+	}
+}
+
+// send publishes until the broker has confirmed everything, finishing what is
+// confirmed. It gives up when the messages are no longer ours to settle.
+func (k *consumer) send(out []outgoing) {
+	for len(out) > 0 {
+		msgs := make([]broker.Message, len(out))
+		for i := range out {
+			msgs[i] = out[i].message
+		}
+		ctx, cancel := context.WithTimeout(k.life, publishTimeout)
+		err := k.publisher.Publish(ctx, msgs)
+		cancel()
+		out = k.confirmed(out, err)
+		if len(out) == 0 {
+			return
+		}
+		k.log.Warn("messages for retry or dead letters could not be published; trying again", "queue", k.queue, "messages", len(out), "error", err)
+		if errors.Is(err, broker.ErrUnroutable) {
+			if err := k.declare(k.conn, k.queue); err != nil {
+				k.log.Warn("the queues could not be declared", "queue", k.queue, "error", err)
+			}
+		}
+		pause := time.NewTimer(jitter(publishPause))
+		select {
+		case <-pause.C:
+		case <-k.life.Done():
+			pause.Stop()
+			return
+		}
+	}
+}
+
+// confirmed finishes what was published and returns the rest.
+func (k *consumer) confirmed(out []outgoing, err error) (left []outgoing) {
+	failed := map[int]error{}
+	var pe *broker.PublishError
+	if errors.As(err, &pe) {
+		failed = pe.Failed
+	}
+	byEnding := map[ending][]*delivery{}
+	for i, o := range out {
+		if _, bad := failed[i]; bad {
+			left = append(left, o)
+			continue
+		}
+		byEnding[o.ending] = append(byEnding[o.ending], o.of)
+	}
+	for e, ds := range byEnding {
+		k.finish(ds, e)
+	}
+	return left
+}

@@ -1,0 +1,281 @@
+package broker
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"net"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+)
+
+const (
+	dialTimeout = 10 * time.Second
+	// writeTimeout ends a connection whose peer has stopped reading. Without it a
+	// blocked write holds the client's locks, and not even the missing heartbeat
+	// could close the connection.
+	writeTimeout = 30 * time.Second
+	closeTimeout = 3 * time.Second
+)
+
+// ErrLost is the cause of what failed because its connection ended.
+var ErrLost = errors.New("the connection to the broker was lost")
+
+// Conn is one connection from its beginning to its end.
+type Conn struct {
+	*amqp.Connection
+	// Addr is the host and port of the node.
+	Addr string
+
+	raw     net.Conn
+	done    chan struct{}
+	ended   sync.WaitGroup
+	err     error // valid once done is closed
+	metrics *connMetrics
+
+	mu        sync.Mutex
+	blocked   string        // the reason while the broker takes no messages
+	unblocked chan struct{} // open while blocked
+}
+
+// Dial connects to one of the URLs, each tried once in random order. Errors
+// never contain a password.
+func Dial(ctx context.Context, cfg Config) (*Conn, error) {
+	cfg = cfg.withDefaults()
+	return dial(ctx, cfg, newConnMetrics(nil, cfg.Name))
+}
+
+func dial(ctx context.Context, cfg Config, m *connMetrics) (*Conn, error) {
+	urls, err := cfg.URLs()
+	if err != nil {
+		return nil, err
+	}
+	tlsConfig, err := cfg.TLS.config()
+	if err != nil {
+		return nil, err
+	}
+	var errs []error
+	for _, i := range rand.Perm(len(urls)) {
+		uri, err := amqp.ParseURI(urls[i])
+		if err != nil {
+			// the error of the parser repeats the URL with its password
+			errs = append(errs, fmt.Errorf("broker URL %d of %d is not of the form amqp://user:password@host:port/vhost with special characters percent-encoded", i+1, len(urls)))
+			continue
+		}
+		addr := net.JoinHostPort(uri.Host, strconv.Itoa(uri.Port))
+		conn := &Conn{Addr: addr, done: make(chan struct{}), metrics: m}
+		ac := amqp.Config{
+			Heartbeat:       cfg.Heartbeat,
+			TLSClientConfig: tlsConfig.Clone(),
+			Properties:      amqp.Table{"connection_name": cfg.Name, "product": "parkstream"},
+			Dial:            conn.dialer(ctx, cfg.Heartbeat*3/2),
+		}
+		stop := context.AfterFunc(ctx, conn.Abort)
+		conn.Connection, err = amqp.DialConfig(urls[i], ac)
+		if !stop() && err == nil {
+			err = ctx.Err()
+		}
+		if err != nil {
+			conn.Abort()
+			errs = append(errs, fmt.Errorf("connect to RabbitMQ at %s: %w", addr, err))
+			continue
+		}
+		conn.watch()
+		m.connects.Inc()
+		m.up.Set(1)
+		return conn, nil
+	}
+	m.failures.Inc()
+	return nil, errors.Join(errs...)
+}
+
+func (c *Conn) dialer(ctx context.Context, silence time.Duration) func(network, addr string) (net.Conn, error) {
+	return func(network, addr string) (net.Conn, error) {
+		d := net.Dialer{Timeout: dialTimeout}
+		raw, err := d.DialContext(ctx, network, addr)
+		if err != nil {
+			return nil, err
+		}
+		// the client lifts this deadline after the handshake
+		if err := raw.SetDeadline(time.Now().Add(dialTimeout)); err != nil {
+			_ = raw.Close()
+			return nil, err
+		}
+		c.mu.Lock()
+		c.raw = raw
+		c.mu.Unlock()
+		return newTimedConn(raw, silence), nil
+	}
+}
+
+// timedConn gives every write a deadline, and from the end of the handshake on
+// every read. The client sets deadlines for reading only after it has read
+// something, so that it would never notice a peer that falls silent at once. It
+// also reads at most 4 KiB at a time, which the buffer here makes good.
+type timedConn struct {
+	net.Conn
+	silence time.Duration // the longest one before the peer is given up
+	open    atomic.Bool
+	buffer  *bufio.Reader
+}
+
+const readBuffer = 64 << 10
+
+func newTimedConn(raw net.Conn, silence time.Duration) *timedConn {
+	c := &timedConn{Conn: raw, silence: silence}
+	c.buffer = bufio.NewReaderSize(readerFunc(c.read), readBuffer)
+	return c
+}
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
+
+func (c *timedConn) Write(p []byte) (int, error) {
+	if err := c.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
+		return 0, err
+	}
+	return c.Conn.Write(p)
+}
+
+func (c *timedConn) Read(p []byte) (int, error) { return c.buffer.Read(p) }
+
+func (c *timedConn) read(p []byte) (int, error) {
+	if c.open.Load() {
+		if err := c.Conn.SetReadDeadline(time.Now().Add(c.silence)); err != nil {
+			return 0, err
+		}
+	}
+	return c.Conn.Read(p)
+}
+
+// SetDeadline lifts the deadline of the handshake when t is zero.
+func (c *timedConn) SetDeadline(t time.Time) error {
+	if err := c.Conn.SetDeadline(t); err != nil || !t.IsZero() {
+		return err
+	}
+	c.open.Store(true)
+	return c.Conn.SetReadDeadline(time.Now().Add(c.silence)) // for a read under way
+}
+
+// SetReadDeadline ignores the client's own idea of a deadline.
+func (c *timedConn) SetReadDeadline(time.Time) error { return nil }
+
+func (c *Conn) watch() {
+	closed := c.NotifyClose(make(chan *amqp.Error, 1))
+	blocks := c.NotifyBlocked(make(chan amqp.Blocking, 16))
+	c.ended.Go(func() {
+		defer close(c.done)
+		defer c.metrics.up.Set(0)
+		defer c.setBlocked(amqp.Blocking{})
+		for {
+			select {
+			case b := <-blocks:
+				c.setBlocked(b)
+			case cause := <-closed:
+				c.err = ErrLost
+				if cause != nil {
+					c.err = fmt.Errorf("%w: %w", ErrLost, cause)
+				}
+				return
+			}
+		}
+	})
+}
+
+func (c *Conn) setBlocked(b amqp.Blocking) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case b.Active && c.unblocked == nil:
+		c.unblocked = make(chan struct{})
+		c.blocked = b.Reason
+		c.metrics.blocked.Set(1)
+	case !b.Active && c.unblocked != nil:
+		close(c.unblocked)
+		c.unblocked, c.blocked = nil, ""
+		c.metrics.blocked.Set(0)
+	}
+}
+
+// Blocked returns why the broker takes no messages at present (an alarm of
+// memory or disk), or "".
+func (c *Conn) Blocked() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.blocked
+}
+
+// waitUnblocked returns when messages may be published, the connection is gone
+// or ctx has ended.
+func (c *Conn) waitUnblocked(ctx context.Context) error {
+	c.mu.Lock()
+	unblocked, reason := c.unblocked, c.blocked
+	c.mu.Unlock()
+	if unblocked == nil {
+		return nil
+	}
+	select {
+	case <-unblocked:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("the broker takes no messages (%s): %w", reason, ctx.Err())
+	}
+}
+
+// Done is closed when the connection is lost or closed.
+func (c *Conn) Done() <-chan struct{} { return c.done }
+
+// Err says why the connection ended; nil while it has not.
+func (c *Conn) Err() error {
+	select {
+	case <-c.done:
+		return c.err
+	default:
+		return nil
+	}
+}
+
+// ServerVersion is the broker's version as it says it, for example "3.10.8".
+func (c *Conn) ServerVersion() string {
+	v, _ := c.Properties["version"].(string)
+	return v
+}
+
+// Close ends the connection; the broker returns what was not acknowledged to its
+// queues.
+func (c *Conn) Close() error {
+	// ends a write of another goroutine that the broker no longer reads
+	stop := time.AfterFunc(closeTimeout, c.Abort)
+	defer stop.Stop()
+	err := c.CloseDeadline(time.Now().Add(closeTimeout))
+	c.ended.Wait()
+	if errors.Is(err, amqp.ErrClosed) {
+		return nil
+	}
+	return err
+}
+
+// Abort ends the connection without a word to the broker.
+func (c *Conn) Abort() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.raw != nil {
+		_ = c.raw.Close()
+	}
+}
+
+// withHeader returns a copy of t with one more header.
+func withHeader(t amqp.Table, key string, value any) amqp.Table {
+	c := make(amqp.Table, len(t)+1)
+	maps.Copy(c, t)
+	c[key] = value
+	return c
+}

@@ -1,0 +1,192 @@
+package broker
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"regexp"
+	"strconv"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+)
+
+// DeliveryLimit is how often a broker delivers one message before it moves it to
+// the dead letters by itself. It only catches messages that kill their consumer:
+// a failed message is published anew and counted in its headers. It is set
+// because RabbitMQ 4 has a limit of 20, which a few hours of handing messages
+// back during an outage would reach.
+const DeliveryLimit = 1000
+
+// deadDeliveryLimit lets dead letters be looked at any number of times.
+const deadDeliveryLimit = 1<<31 - 1
+
+// DeadQueue returns the name of the queue of dead letters of queue.
+func DeadQueue(queue string) string { return queue + ".dead" }
+
+// RetryQueue returns the name of the queue in which messages wait for delay
+// before they come back to queue.
+func RetryQueue(queue string, delay time.Duration) string {
+	return queue + ".retry." + strconv.FormatInt(delay.Milliseconds(), 10)
+}
+
+// Queue is a queue as the broker has it.
+type Queue struct {
+	Name string
+	// Messages is how many are ready.
+	Messages int
+	// Foreign lists in what the queue differs from how it would be declared here;
+	// empty for a queue of our own making.
+	Foreign []string
+}
+
+// ErrWrongQueue says that a queue exists and cannot be used as it is.
+var ErrWrongQueue = errors.New("unusable queue")
+
+// DeclareQueue makes sure that queue and its dead-letter queue exist: durable
+// quorum queues, a message that is delivered too often going from the one to the
+// other. It may be called any number of times. A quorum queue that was declared
+// by somebody else with other arguments is accepted, and so is an existing queue
+// that the user of the connection may not configure.
+//
+// An error that wraps [ErrWrongQueue] tells a person what to do about a queue of
+// another type.
+func DeclareQueue(conn *Conn, queue string) (Queue, error) {
+	if _, err := declare(conn, DeadQueue(queue), amqp.Table{"x-delivery-limit": int64(deadDeliveryLimit)}); err != nil {
+		return Queue{}, err
+	}
+	return declare(conn, queue, deadLetterTo(DeadQueue(queue), amqp.Table{"x-delivery-limit": int64(DeliveryLimit)}))
+}
+
+// DeclareRetryQueue makes sure that the queue exists in which messages wait for
+// delay before they come back to queue.
+func DeclareRetryQueue(conn *Conn, queue string, delay time.Duration) error {
+	_, err := declare(conn, RetryQueue(queue, delay), deadLetterTo(queue, amqp.Table{"x-message-ttl": delay.Milliseconds()}))
+	return err
+}
+
+// deadLetterTo adds what makes a queue hand messages on to target and lose none
+// on the way.
+func deadLetterTo(target string, args amqp.Table) amqp.Table {
+	args["x-dead-letter-exchange"] = ""
+	args["x-dead-letter-routing-key"] = target
+	args["x-dead-letter-strategy"] = "at-least-once"
+	args["x-overflow"] = "reject-publish" // at-least-once needs it
+	return args
+}
+
+const argType = "x-queue-type"
+
+// maxArguments bounds the rounds of declare; RabbitMQ knows fewer arguments.
+const maxArguments = 30
+
+// declare declares a quorum queue with args. Where one exists with other
+// arguments, the broker's refusals name them one by one; each is adopted, until
+// the declaration matches or the difference is one that matters.
+func declare(conn *Conn, queue string, args amqp.Table) (Queue, error) {
+	args = maps.Clone(args)
+	args[argType] = amqp.QueueTypeQuorum
+	q := Queue{Name: queue}
+	for range maxArguments {
+		found, err := queueDeclare(conn, queue, args, false)
+		if err == nil {
+			q.Messages = found.Messages
+			return q, nil
+		}
+		var refused *amqp.Error
+		if !errors.As(err, &refused) {
+			return Queue{}, fmt.Errorf("declare queue %s: %w", queue, err)
+		}
+		switch refused.Code {
+		case amqp.AccessRefused:
+			return passive(conn, q, "it may not be configured by this user", err)
+		case amqp.PreconditionFailed:
+			d, ok := parseDifference(refused.Reason)
+			if !ok {
+				return passive(conn, q, refused.Reason, err)
+			}
+			if err := d.adopt(queue, args); err != nil {
+				return Queue{}, err
+			}
+			q.Foreign = append(q.Foreign, d.String())
+		default:
+			return Queue{}, fmt.Errorf("declare queue %s: %w", queue, err)
+		}
+	}
+	return Queue{}, fmt.Errorf("declare queue %s: %w: its arguments could not be found out", queue, ErrWrongQueue)
+}
+
+// passive accepts a queue that exists; cause is why it could not be declared.
+func passive(conn *Conn, q Queue, difference string, cause error) (Queue, error) {
+	found, err := queueDeclare(conn, q.Name, nil, true)
+	if err != nil {
+		return Queue{}, fmt.Errorf("declare queue %s: %w", q.Name, cause)
+	}
+	q.Messages = found.Messages
+	q.Foreign = append(q.Foreign, difference)
+	return q, nil
+}
+
+// queueDeclare uses a channel of its own, because a refusal closes it.
+func queueDeclare(conn *Conn, queue string, args amqp.Table, passive bool) (amqp.Queue, error) {
+	ch, err := conn.Channel()
+	if err != nil {
+		return amqp.Queue{}, err
+	}
+	defer ch.Close()
+	if passive {
+		return ch.QueueDeclarePassive(queue, true, false, false, false, args)
+	}
+	return ch.QueueDeclare(queue, true, false, false, false, args)
+}
+
+// difference is what a broker says of an existing queue that is declared again
+// with other arguments.
+type difference struct {
+	arg     string
+	none    bool   // the queue does not have the argument
+	current string // its value
+}
+
+var differencePattern = regexp.MustCompile(`inequivalent arg '([^']+)' for queue .* but current is (?:(none)|(?:the value )?'(.*?)'(?: of type '\w+')?)$`)
+
+func parseDifference(reason string) (difference, bool) {
+	m := differencePattern.FindStringSubmatch(reason)
+	if m == nil {
+		return difference{}, false
+	}
+	return difference{arg: m[1], none: m[2] != "", current: m[3]}, true
+}
+
+func (d difference) String() string {
+	if d.none {
+		return "no " + d.arg
+	}
+	return d.arg + "=" + d.current
+}
+
+// adopt changes args to what the queue has, or says why it is of no use.
+func (d difference) adopt(queue string, args amqp.Table) error {
+	switch d.arg {
+	case argType:
+		kind := d.current
+		if d.none {
+			kind = "classic"
+		}
+		return fmt.Errorf("%w: %s exists as a %s queue, which can lose messages; Parkstream uses quorum queues. "+
+			"Once it is empty, delete it (rabbitmqctl delete_queue %s) and start again, or use a queue of another name", ErrWrongQueue, queue, kind, queue)
+	case "durable", "exclusive", "auto_delete":
+		return fmt.Errorf("%w: %s exists and is not a durable shared queue (%s is %s). "+
+			"Delete it (rabbitmqctl delete_queue %s) and start again, or use a queue of another name", ErrWrongQueue, queue, d.arg, d.current, queue)
+	}
+	if d.none {
+		delete(args, d.arg)
+		return nil
+	}
+	if n, err := strconv.ParseInt(d.current, 10, 64); err == nil {
+		args[d.arg] = n
+	} else {
+		args[d.arg] = d.current
+	}
+	return nil
+}

@@ -1,0 +1,99 @@
+package broker
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+)
+
+func TestDeclareQueue(t *testing.T) {
+	quorum := amqp.Table{"x-queue-type": "quorum"}
+	tests := []struct {
+		name    string
+		durable bool
+		args    amqp.Table // of the queue that exists already
+		foreign string
+		wrong   string // part of the sentence
+	}{
+		{name: "new"},
+		{name: "plain-quorum", durable: true, args: quorum, foreign: "no x-dead-letter-exchange"},
+		{name: "other-arguments", durable: true, args: amqp.Table{
+			"x-queue-type": "quorum", "x-delivery-limit": int64(5), "x-max-length": int64(1000), "x-dead-letter-exchange": "", "x-dead-letter-routing-key": "elsewhere",
+		}, foreign: "x-delivery-limit=5"},
+		{name: "classic", durable: true, args: amqp.Table{"x-message-ttl": int64(60000), "x-queue-mode": "lazy"}, wrong: "exists as a classic queue"},
+		{name: "named-classic", durable: true, args: amqp.Table{"x-queue-type": "classic"}, wrong: "rabbitmqctl delete_queue TestDeclareQueue-named-classic"},
+		{name: "stream", durable: true, args: amqp.Table{"x-queue-type": "stream"}, wrong: "exists as a stream queue"},
+		{name: "transient", args: amqp.Table{}, wrong: "not a durable shared queue"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			queue := strings.ReplaceAll(t.Name(), "/", "-")
+			conn := testConn(t, testConfig())
+			if tt.args != nil {
+				ch, err := conn.Channel()
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, err := ch.QueueDeclare(queue, tt.durable, false, false, false, tt.args); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for range 2 {
+				q, err := DeclareQueue(conn, queue)
+				if tt.wrong != "" {
+					if !errors.Is(err, ErrWrongQueue) || !strings.Contains(err.Error(), tt.wrong) {
+						t.Errorf("error: %v", err)
+					}
+					continue
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				if all := strings.Join(q.Foreign, ", "); !strings.Contains(all, tt.foreign) || (all == "") != (tt.foreign == "") {
+					t.Errorf("foreign: %v", q.Foreign)
+				}
+			}
+		})
+	}
+}
+
+// A message in a retry queue comes back when its time is over, and one that its
+// queue gives up is a dead letter.
+func TestTopologyMovesMessages(t *testing.T) {
+	queue := testQueue(t)
+	conn := testConn(t, testConfig())
+	const delay = 300 * time.Millisecond
+	if err := DeclareRetryQueue(conn, queue, delay); err != nil {
+		t.Fatal(err)
+	}
+	p := testPublisher(t, testConfig())
+	start := time.Now()
+	msgs := []Message{{Queue: RetryQueue(queue, delay), ID: "1", TTL: 200 * time.Millisecond}, {Queue: RetryQueue(queue, delay), ID: "2"}}
+	if err := p.Publish(t.Context(), msgs); err != nil {
+		t.Fatal(err)
+	}
+	ch, err := conn.Channel()
+	if err != nil {
+		t.Fatal(err)
+	}
+	deliveries, err := ch.Consume(queue, "", false, false, false, false, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []struct {
+		id    string
+		after time.Duration
+	}{{"1", 200 * time.Millisecond}, {"2", delay}} {
+		d := <-deliveries
+		if took := time.Since(start); d.MessageId != want.id || took < want.after {
+			t.Errorf("message %s after %s", d.MessageId, took)
+		}
+		if err := d.Reject(false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	drain(t, DeadQueue(queue), 2)
+}
