@@ -1,0 +1,26 @@
+// Package function is the exit-generator: it makes up vehicles driving out.
+package function
+
+import (
+	"net/http"
+
+	handler "github.com/openfaas/templates-sdk/go-http"
+
+	"parkstream/shared/faas"
+	"parkstream/shared/generator"
+)
+
+var service http.Handler
+
+// Wire builds the function from its settings and secrets.
+func Wire(rt *faas.Runtime) error {
+	config, err := generator.Wire(rt)
+	if err != nil {
+		return err
+	}
+	service = generator.NewExitHandler(config)
+	return nil
+}
+
+// Handle generates exits as the query says, or as cron asks with none.
+func Handle(req handler.Request) (handler.Response, error) { return faas.Adapt(service, req) }

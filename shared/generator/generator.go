@@ -1,0 +1,270 @@
+// Package generator makes up vehicles that drive into car parks and out again,
+// for demonstrations and tests of load.
+//
+// An entry is a random plate, published and then put into the set of plates
+// that are inside. In this order a plate in the set always has its entry on the
+// way: a crash between the two steps leaves a vehicle inside for which no exit
+// is generated, never an exit that claims an entry which nobody published.
+//
+// An exit takes a plate out of the set before it is published, so that no two
+// exits get the same plate, and puts it back when the broker did not confirm it.
+package generator
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	mathrand "math/rand/v2"
+	"strconv"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"parkstream/shared/broker"
+	"parkstream/shared/parking"
+)
+
+const (
+	// MaxCount is the largest number of events of one run.
+	MaxCount = 100_000
+	// chunkSize is how many events share one round trip to each of Redis and
+	// RabbitMQ.
+	chunkSize = 1000
+	// chunksPerSecond is into how many a second's events are divided when there
+	// is a rate.
+	chunksPerSecond = 20
+	declareTimeout  = 10 * time.Second
+	// putBackTimeout bounds putting plates back after the call itself has ended.
+	putBackTimeout = 5 * time.Second
+)
+
+// Publisher publishes events; [broker.Publisher] is one.
+type Publisher interface {
+	// DeclareQueue makes sure that the queue exists.
+	DeclareQueue(ctx context.Context, queue string) (broker.Queue, error)
+	// Publish returns nil when every message is confirmed, and otherwise an error
+	// that wraps a *broker.PublishError where some are.
+	Publish(ctx context.Context, msgs []broker.Message) error
+}
+
+// Config is what the generators are made of.
+type Config struct {
+	Publisher Publisher
+	Inside    *Inside
+	Metrics   *Metrics
+	Log       *slog.Logger
+	// EntryQueue and ExitQueue are where events are published.
+	EntryQueue, ExitQueue string
+	// Count is how many events a run makes that does not say.
+	Count int
+	// Above is the threshold of a run of exits that does not say.
+	Above int
+	// Now is the clock that events are observed with.
+	Now func() time.Time
+}
+
+// run is the order for a number of events.
+type run struct {
+	count int
+	// rate is in events a second; 0 is as fast as possible.
+	rate float64
+	// seed makes the plates and the decisions. The ids of the events are new in
+	// each run: an event that is observed at another time is another event.
+	seed  uint64
+	above int
+	site  string
+	gate  string
+}
+
+// tally is what became of a run.
+type tally struct {
+	published int // confirmed by the broker
+	matched   int // of these, with a plate out of the set
+}
+
+// generator makes the events of one kind.
+type generator struct {
+	Config
+	kind  parking.Kind
+	queue string
+}
+
+// draft is an event before it is published.
+type draft struct {
+	vehicle
+	matched bool
+}
+
+// generate carries out a run until it is complete, something fails or ctx ends.
+// The tally counts also with an error.
+func (g *generator) generate(ctx context.Context, r run) (tally, error) {
+	if err := g.declare(ctx); err != nil {
+		return tally{}, err
+	}
+	runID := newRunID()
+	random := mathrand.New(mathrand.NewPCG(r.seed, uint64(g.kind))) // entries and exits of one seed differ
+	plates := newPlateSource(random, r.count)
+	size, limiter := r.pace()
+	var total tally
+	for first := 0; first < r.count; first += size {
+		n := min(size, r.count-first)
+		if err := limiter.WaitN(ctx, n); err != nil {
+			return total, fmt.Errorf("keep to the rate of %g events a second: %w", r.rate, err)
+		}
+		drafts, err := g.draw(ctx, r, random, plates, n)
+		if err != nil {
+			return total, err
+		}
+		t, err := g.publish(ctx, r, drafts, runID+strconv.Itoa(first))
+		total.published += t.published
+		total.matched += t.matched
+		if err != nil {
+			return total, err
+		}
+	}
+	return total, nil
+}
+
+// declare fails soon when the broker is away: a person waits for the answer.
+func (g *generator) declare(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, declareTimeout)
+	defer cancel()
+	if _, err := g.Publisher.DeclareQueue(ctx, g.queue); err != nil {
+		return fmt.Errorf("make sure that the queue %s exists: %w", g.queue, err)
+	}
+	return nil
+}
+
+// pace divides a run into chunks that come at its rate.
+func (r run) pace() (size int, limiter *rate.Limiter) {
+	if r.rate == 0 {
+		return chunkSize, rate.NewLimiter(rate.Inf, 0)
+	}
+	size = max(1, min(chunkSize, int(r.rate/chunksPerSecond)))
+	return size, rate.NewLimiter(rate.Limit(r.rate), size)
+}
+
+// draw makes n events. Whether an exit is to match and its random plate are
+// both drawn in any case, so that what is in the set does not change what a seed
+// draws next.
+func (g *generator) draw(ctx context.Context, r run, random *mathrand.Rand, plates *plateSource, n int) ([]draft, error) {
+	drafts := make([]draft, n)
+	wanted := 0
+	for i := range drafts {
+		if g.kind == parking.Exit && 1+random.IntN(100) > r.above {
+			drafts[i].matched = true
+			wanted++
+		}
+		drafts[i].plate = plates.next()
+	}
+	inside, err := g.Inside.take(ctx, r.site, wanted)
+	if err != nil {
+		return nil, err
+	}
+	for i := range drafts {
+		if !drafts[i].matched {
+			continue
+		}
+		if len(inside) == 0 {
+			drafts[i].matched = false
+			continue
+		}
+		drafts[i].vehicle, inside = inside[0], inside[1:]
+	}
+	return drafts, nil
+}
+
+// publish sends the events and brings the set up to date with what was
+// confirmed.
+func (g *generator) publish(ctx context.Context, r run, drafts []draft, idPrefix string) (tally, error) {
+	msgs := make([]broker.Message, len(drafts))
+	var now time.Time
+	for i := range drafts {
+		d := &drafts[i]
+		now = later(g.Now().UTC(), now)
+		if g.kind == parking.Entry {
+			d.entered = now
+		}
+		id := idPrefix + "-" + strconv.Itoa(i)
+		body, err := g.encode(id, d.plate, now, r)
+		if err != nil {
+			return tally{}, err
+		}
+		msgs[i] = broker.Message{Queue: g.queue, ID: id, Body: body, ContentType: "application/json"}
+	}
+	err := g.Publisher.Publish(ctx, msgs)
+	failed := failures(err, len(msgs))
+
+	var t tally
+	var entered, unsent []vehicle
+	for i, d := range drafts {
+		switch {
+		case failed(i) && d.matched:
+			unsent = append(unsent, d.vehicle)
+		case failed(i):
+		case g.kind == parking.Entry:
+			t.published++
+			entered = append(entered, d.vehicle)
+		default:
+			t.published++
+			if d.matched {
+				t.matched++
+			}
+		}
+	}
+	g.Metrics.published(g.kind, t, len(msgs)-t.published)
+	if err != nil {
+		err = fmt.Errorf("publish to %s: %w", g.queue, err)
+	}
+	// What is confirmed or was taken out must reach the set also when the caller
+	// has gone.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), putBackTimeout)
+	defer cancel()
+	return t, errors.Join(err, g.Inside.add(ctx, r.site, append(entered, unsent...)))
+}
+
+// later returns t in microseconds, or the microsecond after previous: the set
+// keeps vehicles in the order of their entries only when no two are the same.
+func later(t, previous time.Time) time.Time {
+	t = t.Truncate(time.Microsecond)
+	if !t.After(previous) {
+		return previous.Add(time.Microsecond)
+	}
+	return t
+}
+
+func (g *generator) encode(id, plate string, now time.Time, r run) ([]byte, error) {
+	var event any = parking.EntryEvent{ID: id, VehiclePlate: plate, EntryTime: now, Site: r.site, Gate: r.gate}
+	if g.kind == parking.Exit {
+		event = parking.ExitEvent{ID: id, VehiclePlate: plate, ExitTime: now, Site: r.site, Gate: r.gate}
+	}
+	body, err := json.Marshal(event)
+	if err != nil {
+		return nil, fmt.Errorf("encode %s: %w", g.kind, err)
+	}
+	return body, nil
+}
+
+// failures says for each of n messages whether it is not confirmed.
+func failures(err error, n int) func(i int) bool {
+	var some *broker.PublishError
+	switch {
+	case err == nil:
+		return func(int) bool { return false }
+	case errors.As(err, &some):
+		return func(i int) bool { _, failed := some.Failed[i]; return failed }
+	default:
+		return func(int) bool { return true }
+	}
+}
+
+// newRunID begins the ids of a run's events.
+func newRunID() string {
+	var id [9]byte
+	_, _ = rand.Read(id[:]) // never fails
+	return "gen-" + hex.EncodeToString(id[:]) + "-"
+}

@@ -1,0 +1,194 @@
+package generator
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"parkstream/shared/parking"
+)
+
+const maxRate = 100_000
+
+// answerMargin is what a run must leave of the call's time.
+const answerMargin = time.Second
+
+// answer is what a run is answered with.
+type answer struct {
+	Published int    `json:"published"`
+	Matched   *int   `json:"matched,omitempty"`
+	Error     string `json:"error,omitempty"`
+}
+
+// NewEntryHandler returns the handler that generates entries:
+//
+//	POST /?count=10&rate=2.5&seed=1&site=airport&gate=north
+//
+//	200 {"published":10}
+//	400 {"error":"count is \"0\", want a whole number from 1 to 100000"}
+//	503 {"published":4,"error":"..."}
+//
+// Every parameter may be left out. The body is not looked at.
+//   - count is how many, rate at how many a second (as fast as possible without).
+//   - seed draws the same plates again. Times are those of the clock and ids are
+//     new, so a repeated run is new visits of the same vehicles.
+//   - site and gate are written into every event.
+func NewEntryHandler(c Config) http.Handler {
+	return &endpoint{generator: generator{Config: c, kind: parking.Entry, queue: c.EntryQueue}, known: []string{"count", "rate", "seed", "site", "gate"}}
+}
+
+// NewExitHandler returns the handler that generates exits. For each it draws a
+// number from 1 to 100; when that is above the threshold, the exit is that of the
+// vehicle which was generated first of those inside, otherwise, or with no
+// vehicle inside, that of a random plate. Besides the parameters of
+// [NewEntryHandler] it takes
+//   - above, the threshold: 80 makes one exit in five match, 0 makes all match.
+//
+// The answer also says how many matched: {"published":10,"matched":2}. A seed
+// repeats the decisions and the random plates; it matches the same vehicles where
+// the same ones are inside.
+func NewExitHandler(c Config) http.Handler {
+	return &endpoint{generator: generator{Config: c, kind: parking.Exit, queue: c.ExitQueue}, known: []string{"count", "rate", "seed", "above", "site", "gate"}}
+}
+
+type endpoint struct {
+	generator
+	known []string // parameters
+}
+
+func (e *endpoint) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+	if req.Method != http.MethodPost {
+		w.Header().Set("Allow", http.MethodPost)
+		reply(w, http.StatusMethodNotAllowed, problem{"use POST, this publishes events"})
+		return
+	}
+	ctx := req.Context()
+	r, err := e.parse(req.URL.RawQuery)
+	if err == nil {
+		err = r.checkTime(ctx)
+	}
+	if err != nil {
+		reply(w, http.StatusBadRequest, problem{err.Error()})
+		return
+	}
+	start := time.Now()
+	t, err := e.generateInTime(ctx, r)
+	a := answer{Published: t.published}
+	if e.kind == parking.Exit {
+		a.Matched = &t.matched
+	}
+	log := e.Log.With("event_type", e.kind.String(), "count", r.count, "published", t.published, "matched", t.matched,
+		"site", r.site, "seed", r.seed, "seconds", time.Since(start).Seconds())
+	if err != nil {
+		log.ErrorContext(ctx, "generating stopped early", "error", err)
+		a.Error = err.Error()
+		reply(w, http.StatusServiceUnavailable, a)
+		return
+	}
+	log.InfoContext(ctx, "generated")
+	reply(w, http.StatusOK, a)
+}
+
+// generateInTime leaves time to answer.
+func (e *endpoint) generateInTime(ctx context.Context, r run) (tally, error) {
+	if deadline, bounded := ctx.Deadline(); bounded {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, deadline.Add(-answerMargin))
+		defer cancel()
+	}
+	return e.generate(ctx, r)
+}
+
+// parse reads the order from a query. Its error lists every mistake.
+func (e *endpoint) parse(query string) (run, error) {
+	values, err := url.ParseQuery(query)
+	if err != nil {
+		return run{}, fmt.Errorf("the query string cannot be parsed: %w", err)
+	}
+	r := run{count: e.Count, seed: rand.Uint64(), above: e.Above, site: parking.DefaultSite, gate: values.Get("gate")}
+	var mistakes []string
+	mistake := func(format string, args ...any) { mistakes = append(mistakes, fmt.Sprintf(format, args...)) }
+	for name, given := range values {
+		if !slices.Contains(e.known, name) {
+			mistake("%q is no parameter, want %s", name, strings.Join(e.known, ", "))
+		} else if len(given) > 1 {
+			mistake("%s is given %d times", name, len(given))
+		}
+	}
+	whole := func(name string, into *int, least, most int) {
+		if !values.Has(name) {
+			return
+		}
+		n, err := strconv.Atoi(values.Get(name))
+		if err != nil || n < least || n > most {
+			mistake("%s is %q, want a whole number from %d to %d", name, values.Get(name), least, most)
+			return
+		}
+		*into = n
+	}
+	whole("count", &r.count, 1, MaxCount)
+	whole("above", &r.above, 0, 100)
+	if values.Has("rate") {
+		r.rate, err = strconv.ParseFloat(values.Get("rate"), 64)
+		if err != nil || !(r.rate > 0 && r.rate <= maxRate) { // also when it is NaN
+			mistake("rate is %q, want events a second, more than 0 and at most %d", values.Get("rate"), maxRate)
+		}
+	}
+	if values.Has("seed") {
+		r.seed, err = strconv.ParseUint(values.Get("seed"), 10, 64)
+		if err != nil {
+			mistake("seed is %q, want a whole number from 0 to %d", values.Get("seed"), uint64(math.MaxUint64))
+		}
+	}
+	if values.Has("site") {
+		r.site = values.Get("site")
+	}
+	if err := parking.CheckSite(r.site); err != nil {
+		mistake("%s", err)
+	} else if err := checkGate(r.gate); err != nil {
+		mistake("%s", err)
+	}
+	if len(mistakes) > 0 {
+		slices.Sort(mistakes) // a map's order is random
+		return run{}, errors.New(strings.Join(mistakes, "; "))
+	}
+	return r, nil
+}
+
+func checkGate(gate string) error {
+	_, err := parking.NewEvent(parking.Event{ID: "1", Kind: parking.Entry, Gate: gate, RawPlate: "1", Time: time.Unix(1, 0)})
+	return err
+}
+
+// checkTime refuses a run that its rate makes longer than the call may last.
+func (r run) checkTime(ctx context.Context) error {
+	deadline, bounded := ctx.Deadline()
+	if !bounded || r.rate == 0 {
+		return nil
+	}
+	available := time.Until(deadline) - answerMargin
+	if needed := float64(r.count) / r.rate; needed > available.Seconds() {
+		return fmt.Errorf("count/rate asks for %.0f s and a call may last %.0f s (exec_timeout): ask for fewer events, or more a second",
+			math.Ceil(needed), math.Floor(available.Seconds()))
+	}
+	return nil
+}
+
+type problem struct {
+	Error string `json:"error"`
+}
+
+func reply(w http.ResponseWriter, status int, body any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(body) // fails when the caller has gone
+}

@@ -1,0 +1,71 @@
+package generator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"parkstream/shared/broker"
+	"parkstream/shared/faas"
+	"parkstream/shared/store"
+)
+
+// settings of a generator. The secrets rabbitmq-url and redis-url are files.
+type settings struct {
+	EntryQueue string        `env:"ENTRY_QUEUE" envDefault:"vehicle_entries"`
+	ExitQueue  string        `env:"EXIT_QUEUE" envDefault:"vehicle_exits"`
+	Count      int           `env:"DEFAULT_COUNT" envDefault:"1"`
+	Above      int           `env:"DEFAULT_ABOVE" envDefault:"80"`
+	Retention  time.Duration `env:"RETENTION" envDefault:"2160h"`
+}
+
+// Validate reports every mistake.
+func (s settings) Validate() error {
+	var errs []error
+	if s.Count < 1 || s.Count > MaxCount {
+		errs = append(errs, fmt.Errorf("DEFAULT_COUNT is %d, want 1 to %d", s.Count, MaxCount))
+	}
+	if s.Above < 0 || s.Above > 100 {
+		errs = append(errs, fmt.Errorf("DEFAULT_ABOVE is %d, want 0 to 100", s.Above))
+	}
+	if s.Retention < time.Hour {
+		errs = append(errs, fmt.Errorf("RETENTION is %s, want at least 1h", s.Retention))
+	}
+	return errors.Join(errs...)
+}
+
+// Wire builds what a generator is made of from the settings and secrets of its
+// process. It connects to nothing yet.
+func Wire(rt *faas.Runtime) (Config, error) {
+	var s settings
+	settingsErr := rt.Settings(&s)
+	url, err := rt.Secret("redis-url").Value()
+	if err := errors.Join(settingsErr, err); err != nil {
+		return Config{}, err
+	}
+	client, err := store.Open(url)
+	if err != nil {
+		return Config{}, err
+	}
+	rt.OnClose("Redis client", func(context.Context) error { return client.Close() })
+	inside := NewInside(client, s.Retention)
+	rt.OnReady("redis", inside.Ping)
+
+	rabbitURL := rt.Secret("rabbitmq-url")
+	publisher := broker.NewPublisher(broker.Config{
+		URLs: func() ([]string, error) {
+			text, err := rabbitURL.Value()
+			if err != nil {
+				return nil, err
+			}
+			return broker.SplitURLs(text)
+		},
+		Name: rt.Name, Log: rt.Log, Registerer: rt.Registerer,
+	})
+	rt.OnClose("RabbitMQ publisher", func(context.Context) error { return publisher.Close() })
+	return Config{
+		Publisher: publisher, Inside: inside, Metrics: NewMetrics(rt.Registerer), Log: rt.Log,
+		EntryQueue: s.EntryQueue, ExitQueue: s.ExitQueue, Count: s.Count, Above: s.Above, Now: time.Now,
+	}, nil
+}
