@@ -1,0 +1,55 @@
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+GO ?= go
+# ARGS go to the program: make up ARGS='--port 9000'
+ARGS ?=
+
+gofumpt := mvdan.cc/gofumpt@v0.12.0
+golangci-lint := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+govulncheck := golang.org/x/vuln/cmd/govulncheck@v1.9.0
+
+# test/ starts the whole system several times and goes last, by itself.
+packages = $(shell $(GO) list ./... | grep -v '^parkstream/test$$')
+
+.PHONY: help
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: up
+up: build ## run everything on this machine until Ctrl-C (ARGS and PORT go to the program)
+	@exec bin/parkstream up $(ARGS)
+
+.PHONY: down
+down: build ## stop what `make up` started
+	@bin/parkstream down $(ARGS)
+
+.PHONY: build
+build: ## compile bin/parkstream
+	@$(GO) build -o bin/parkstream ./cmd/parkstream
+
+.PHONY: deps
+deps: ## install what the tests need and is missing: RabbitMQ, Redis, a C compiler
+	@$(GO) run ./cmd/parkstream deps
+
+.PHONY: test
+test: deps ## install what is missing, then run every test with the race detector
+	$(GO) test -race -timeout 20m $(packages)
+	$(GO) test -race -timeout 30m -v ./test
+
+.PHONY: lint
+lint: ## gofumpt, go vet, golangci-lint, govulncheck
+	@unformatted=$$($(GO) run $(gofumpt) -l cmd connectors functions shared template test); \
+	if [[ -n $$unformatted ]]; then \
+		echo "not formatted; run: go run $(gofumpt) -w $$(echo $$unformatted)"; exit 1; \
+	fi
+	$(GO) vet ./...
+	$(GO) run $(golangci-lint) run
+	@if ! found=$$($(GO) run $(govulncheck) ./... 2>&1); then \
+		if grep -q 'fetching vulnerabilities' <<<"$$found"; then \
+			echo 'govulncheck: NOT CHECKED, its database at vuln.go.dev cannot be reached from here'; exit 0; \
+		fi; \
+		echo "$$found"; exit 1; \
+	fi; \
+	echo "govulncheck: $$found"

@@ -1,0 +1,75 @@
+package gateway
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"github.com/openfaas/faas-provider/types"
+	"github.com/robfig/cron/v3"
+)
+
+// cronTopic marks a function that is fired by its schedule, as OpenFaaS's cron
+// connector has it.
+const cronTopic = "cron-function"
+
+// cronTable fires functions by their schedule. A function that is still busy
+// with its last call is left out.
+type cronTable struct {
+	invoke func(context.Context, string) error
+	notify func(string)
+	ctx    context.Context
+	cancel context.CancelFunc
+
+	mu      sync.Mutex
+	cron    *cron.Cron
+	entries map[string]cron.EntryID
+}
+
+func newCronTable(invoke func(context.Context, string) error, notify func(string)) *cronTable {
+	ctx, cancel := context.WithCancel(context.Background())
+	return &cronTable{
+		invoke: invoke, notify: notify, ctx: ctx, cancel: cancel,
+		cron:    cron.New(cron.WithChain(cron.SkipIfStillRunning(cron.DiscardLogger))),
+		entries: make(map[string]cron.EntryID),
+	}
+}
+
+// set takes the schedule of a function over, if it has one.
+func (t *cronTable) set(spec types.FunctionDeployment) error {
+	t.unset(spec.Service)
+	if spec.Annotations == nil || (*spec.Annotations)["topic"] != cronTopic {
+		return nil
+	}
+	schedule := (*spec.Annotations)["schedule"]
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	id, err := t.cron.AddFunc(schedule, func() {
+		if err := t.invoke(t.ctx, spec.Service); err != nil && t.ctx.Err() == nil {
+			t.notify(fmt.Sprintf("cron: %s failed: %v", spec.Service, err))
+		}
+	})
+	if err != nil {
+		return fmt.Errorf("the schedule %q of function %s is none that cron understands: %w", schedule, spec.Service, err)
+	}
+	t.entries[spec.Service] = id
+	return nil
+}
+
+func (t *cronTable) unset(name string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if id, ok := t.entries[name]; ok {
+		t.cron.Remove(id)
+		delete(t.entries, name)
+	}
+}
+
+func (t *cronTable) start() { t.cron.Start() }
+
+// stop fires no more and waits for the calls in flight, which it ends.
+func (t *cronTable) stop() {
+	done := t.cron.Stop().Done()
+	t.cancel()
+	<-done
+}

@@ -1,0 +1,368 @@
+// Package gateway is an OpenFaaS gateway and provider for one machine: it runs
+// every function of a stack.yml as a child process and answers the API that
+// faas-cli and connectors speak.
+package gateway
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"net/http"
+	"net/url"
+	"os/exec"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/gorilla/mux"
+	"github.com/openfaas/faas-provider/auth"
+	"github.com/openfaas/faas-provider/logs"
+	"github.com/openfaas/faas-provider/proxy"
+	"github.com/openfaas/faas-provider/types"
+	"github.com/openfaas/go-sdk/stack"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// namespace is the one that OpenFaaS has by default.
+const namespace = "openfaas-fn"
+
+// maxReplicas is what the Community Edition allows, too.
+const maxReplicas = 5
+
+// Config says what a gateway runs and for whom.
+type Config struct {
+	// Known are the names of the functions that Command can run.
+	Known []string
+	// Command makes the command that serves a function on file descriptor 3.
+	Command func(name string) *exec.Cmd
+	// Environ is added to the environment of every function.
+	Environ []string
+	// User and Password guard everything under /system.
+	User, Password string
+	// SecretsDir holds the secrets, one a file.
+	SecretsDir string
+	// LogsDir gets one file of output for each function.
+	LogsDir string
+	// Timeout bounds one call of a function.
+	Timeout time.Duration
+	// Notify gets sentences for the operator.
+	Notify func(string)
+	// Registry has the metrics that /metrics shows.
+	Registry *prometheus.Registry
+}
+
+// Gateway runs functions. Its zero value is not usable; see [New].
+type Gateway struct {
+	config Config
+	ctx    context.Context // of the replicas
+	cancel context.CancelFunc
+	cron   *cronTable
+	calls  *prometheus.HistogramVec
+
+	mu        sync.Mutex
+	functions map[string]*function
+}
+
+// New returns a gateway without functions. [Gateway.Close] ends it.
+func New(c Config) *Gateway {
+	ctx, cancel := context.WithCancel(context.Background())
+	g := &Gateway{
+		config: c, ctx: ctx, cancel: cancel, functions: make(map[string]*function),
+		calls: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "parkstream_gateway_call_duration_seconds", Help: "Seconds that the local gateway took for calls of functions.",
+			Buckets:                     []float64{.001, .002, .005, .01, .02, .05, .1, .2, .5, 1, 2, 5, 10, 30, 60},
+			NativeHistogramBucketFactor: 1.1,
+		}, []string{"function", "code"}),
+	}
+	c.Registry.MustRegister(g.calls)
+	g.cron = newCronTable(g.invokeEmpty, c.Notify)
+	return g
+}
+
+// ReadStack returns the functions of a stack.yml, with ${NAME:-default} filled
+// in from the environment, as faas-cli would deploy them.
+func ReadStack(file string) ([]types.FunctionDeployment, error) {
+	services, err := stack.ParseYAMLFile(file, "", "", true)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", file, err)
+	}
+	var specs []types.FunctionDeployment
+	for _, name := range slices.Sorted(maps.Keys(services.Functions)) {
+		f := services.Functions[name]
+		specs = append(specs, types.FunctionDeployment{
+			Service: name, Image: f.Image, Namespace: namespace, EnvVars: f.Environment, Secrets: f.Secrets,
+			Labels: f.Labels, Annotations: f.Annotations,
+			Limits: (*types.FunctionResources)(resources(f.Limits)), Requests: (*types.FunctionResources)(resources(f.Requests)),
+			ReadOnlyRootFilesystem: f.ReadOnlyRootFilesystem,
+		})
+	}
+	return specs, nil
+}
+
+func resources(r *stack.FunctionResources) *types.FunctionResources {
+	if r == nil {
+		return nil
+	}
+	return &types.FunctionResources{Memory: r.Memory, CPU: r.CPU}
+}
+
+// ErrUnknownFunction says that this gateway cannot run a function.
+var ErrUnknownFunction = errors.New("the local gateway runs only Parkstream's own functions")
+
+// Deploy starts a function with one replica, or replaces one that runs.
+func (g *Gateway) Deploy(spec types.FunctionDeployment) error {
+	if !slices.Contains(g.config.Known, spec.Service) {
+		return fmt.Errorf("deploy %q: %w (%s)", spec.Service, ErrUnknownFunction, strings.Join(g.config.Known, ", "))
+	}
+	replicas := 1
+	g.mu.Lock()
+	old := g.functions[spec.Service]
+	g.mu.Unlock()
+	if old != nil {
+		n, _ := old.counts()
+		replicas = int(n)
+		if err := g.remove(spec.Service); err != nil {
+			return err
+		}
+	}
+	log, err := openLogBook(g.config.LogsDir, spec.Service)
+	if err != nil {
+		return err
+	}
+	f := &function{spec: spec, created: time.Now(), log: log}
+	if err := g.scale(f, replicas); err != nil {
+		return errors.Join(err, log.Close())
+	}
+	g.mu.Lock()
+	g.functions[spec.Service] = f
+	g.mu.Unlock()
+	if err := g.cron.set(spec); err != nil {
+		return errors.Join(err, g.remove(spec.Service))
+	}
+	return nil
+}
+
+func (g *Gateway) find(name string) *function {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	// faas-cli may add the namespace.
+	return g.functions[strings.TrimSuffix(name, "."+namespace)]
+}
+
+func (g *Gateway) remove(name string) error {
+	g.cron.unset(name)
+	g.mu.Lock()
+	f := g.functions[name]
+	delete(g.functions, name)
+	g.mu.Unlock()
+	if f == nil {
+		return nil
+	}
+	return errors.Join(g.scale(f, 0), f.log.Close())
+}
+
+// StartCron begins to fire the functions that have a schedule.
+func (g *Gateway) StartCron() { g.cron.start() }
+
+// StopCron ends it and waits for the calls that it made.
+func (g *Gateway) StopCron() { g.cron.stop() }
+
+// Close stops cron and every function and waits until they have ended.
+func (g *Gateway) Close() error {
+	g.StopCron()
+	g.mu.Lock()
+	names := slices.Collect(maps.Keys(g.functions))
+	g.mu.Unlock()
+	errs := make([]error, len(names))
+	var wg sync.WaitGroup
+	for i, name := range names {
+		wg.Go(func() { errs[i] = g.remove(name) })
+	}
+	wg.Wait()
+	g.cancel()
+	return errors.Join(errs...)
+}
+
+// Unready returns a sentence for every function that cannot take calls now.
+func (g *Gateway) Unready(ctx context.Context) []string {
+	g.mu.Lock()
+	functions := maps.Clone(g.functions)
+	g.mu.Unlock()
+	var unready []string
+	for name, f := range functions {
+		for _, u := range f.urls() {
+			if err := checkReady(ctx, u.String()+"/_/ready"); err != nil {
+				unready = append(unready, fmt.Sprintf("function %s is not ready: %v", name, err))
+			}
+		}
+	}
+	slices.Sort(unready)
+	return unready
+}
+
+func checkReady(ctx context.Context, url string) error {
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return err
+	}
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	text, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<10))
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s: %s", resp.Status, strings.TrimSpace(string(text)))
+	}
+	return nil
+}
+
+// Handler serves the OpenFaaS API with the official routes. The SDK's own
+// bootstrap.Serve listens on every interface and ends the process on an error;
+// this one is for loopback.
+func (g *Gateway) Handler() http.Handler {
+	credentials := &auth.BasicAuthCredentials{User: g.config.User, Password: g.config.Password}
+	r := mux.NewRouter()
+	system := func(path string, h http.HandlerFunc, methods ...string) {
+		r.HandleFunc(path, auth.DecorateWithBasicAuth(h, credentials)).Methods(methods...)
+	}
+	system("/system/functions", g.list, http.MethodGet)
+	system("/system/functions", g.deploy, http.MethodPost, http.MethodPut)
+	system("/system/functions", g.delete, http.MethodDelete)
+	system("/system/function/{name}", g.describe, http.MethodGet)
+	system("/system/scale-function/{name}", g.scaleTo, http.MethodPost)
+	system("/system/secrets", g.secrets, http.MethodGet, http.MethodPost, http.MethodPut, http.MethodDelete)
+	system("/system/logs", logs.NewLogHandlerFunc(g, g.config.Timeout), http.MethodGet)
+	system("/system/info", info, http.MethodGet)
+	system("/system/namespaces", namespaces, http.MethodGet)
+
+	call := g.call(proxy.NewHandlerFunc(types.FaaSConfig{ReadTimeout: g.config.Timeout, WriteTimeout: g.config.Timeout}, resolver{g}, false))
+	for _, path := range []string{"", "/", "/{params:.*}"} {
+		r.HandleFunc("/function/{name}"+path, call)
+	}
+	r.PathPrefix("/async-function/").HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		http.Error(w, "the local gateway has no queue: call /function/ instead, or publish to RabbitMQ", http.StatusNotImplemented)
+	})
+	r.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "OK") })
+	r.Handle("/metrics", promhttp.HandlerFor(g.config.Registry, promhttp.HandlerOpts{Registry: g.config.Registry}))
+	return r
+}
+
+type functionKey struct{}
+
+// call finds the function, gives the call an id and passes it on.
+func (g *Gateway) call(next http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		name := mux.Vars(r)["name"]
+		f := g.find(name)
+		if f == nil {
+			http.Error(w, fmt.Sprintf("function %q is not deployed", name), http.StatusNotFound)
+			return
+		}
+		target, ok := f.pick()
+		if !ok {
+			w.Header().Set("Retry-After", "1")
+			http.Error(w, fmt.Sprintf("no replica of function %q runs now, try again", name), http.StatusServiceUnavailable)
+			return
+		}
+		if r.Header.Get("X-Call-Id") == "" {
+			r.Header.Set("X-Call-Id", uuid.NewString())
+		}
+		f.calls.Add(1)
+		start, status := time.Now(), &statusWriter{ResponseWriter: w}
+		next(status, mux.SetURLVars(r, map[string]string{"name": target.Host, "params": mux.Vars(r)["params"]}))
+		g.calls.WithLabelValues(f.spec.Service, fmt.Sprint(status.code())).Observe(time.Since(start).Seconds())
+	}
+}
+
+// resolver gives the SDK's proxy the address that call has picked.
+type resolver struct{ *Gateway }
+
+func (resolver) Resolve(host string) (url.URL, error) {
+	return url.URL{Scheme: "http", Host: host}, nil
+}
+
+// statusWriter remembers the status of an answer.
+type statusWriter struct {
+	http.ResponseWriter
+	status int
+}
+
+func (w *statusWriter) WriteHeader(status int) {
+	w.status = status
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *statusWriter) code() int {
+	if w.status == 0 {
+		return http.StatusOK
+	}
+	return w.status
+}
+
+// Unwrap lets http.ResponseController reach the connection.
+func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// Flush passes a part of an answer on.
+func (w *statusWriter) Flush() { _ = http.NewResponseController(w.ResponseWriter).Flush() }
+
+// invokeEmpty calls a function as the cron connector does: POST, no body.
+func (g *Gateway) invokeEmpty(ctx context.Context, name string) error {
+	f := g.find(name)
+	if f == nil {
+		return fmt.Errorf("function %q is not deployed", name)
+	}
+	target, ok := f.pick()
+	if !ok {
+		return errors.New("no replica runs")
+	}
+	ctx, cancel := context.WithTimeout(ctx, g.config.Timeout)
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, target.String()+"/", http.NoBody)
+	if err != nil {
+		return err
+	}
+	r.Header.Set("X-Connector", "cron-connector")
+	r.Header.Set("X-Topic", cronTopic)
+	r.Header.Set("X-Call-Id", uuid.NewString())
+	f.calls.Add(1)
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	text, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<10))
+	if resp.StatusCode >= http.StatusMultipleChoices {
+		return fmt.Errorf("%s: %s", resp.Status, strings.TrimSpace(string(text)))
+	}
+	return nil
+}
+
+// Listen opens the gateway's port on loopback.
+func Listen(port int) (net.Listener, error) {
+	l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+	if err != nil {
+		return nil, fmt.Errorf("the gateway cannot listen: %w; choose another port with --port", err)
+	}
+	return l, nil
+}
+
+func answer(w http.ResponseWriter, status int, v any) {
+	text, err := json.Marshal(v)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_, _ = w.Write(text)
+}

@@ -1,0 +1,159 @@
+package gateway
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/gorilla/mux"
+	"github.com/openfaas/faas-provider/types"
+
+	"parkstream/cmd/parkstream/internal/version"
+)
+
+func (g *Gateway) list(w http.ResponseWriter, _ *http.Request) {
+	g.mu.Lock()
+	functions := maps.Clone(g.functions)
+	g.mu.Unlock()
+	statuses := make([]types.FunctionStatus, 0, len(functions))
+	for _, name := range slices.Sorted(maps.Keys(functions)) {
+		statuses = append(statuses, functions[name].status())
+	}
+	answer(w, http.StatusOK, statuses)
+}
+
+func (g *Gateway) describe(w http.ResponseWriter, r *http.Request) {
+	f := g.find(mux.Vars(r)["name"])
+	if f == nil {
+		http.Error(w, "no such function", http.StatusNotFound)
+		return
+	}
+	answer(w, http.StatusOK, f.status())
+}
+
+func (g *Gateway) deploy(w http.ResponseWriter, r *http.Request) {
+	var spec types.FunctionDeployment
+	if err := json.NewDecoder(r.Body).Decode(&spec); err != nil {
+		http.Error(w, "read the deployment: "+err.Error(), http.StatusBadRequest)
+		return
+	}
+	switch err := g.Deploy(spec); {
+	case errors.Is(err, ErrUnknownFunction):
+		http.Error(w, err.Error(), http.StatusBadRequest)
+	case err != nil:
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+	default:
+		w.WriteHeader(http.StatusAccepted)
+	}
+}
+
+func (g *Gateway) delete(w http.ResponseWriter, r *http.Request) {
+	var request types.DeleteFunctionRequest
+	if err := json.NewDecoder(r.Body).Decode(&request); err != nil {
+		http.Error(w, "read the request: "+err.Error(), http.StatusBadRequest)
+		return
+	}
+	f := g.find(request.FunctionName)
+	if f == nil {
+		http.Error(w, "no such function", http.StatusNotFound)
+		return
+	}
+	if err := g.remove(f.spec.Service); err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	w.WriteHeader(http.StatusAccepted)
+}
+
+func (g *Gateway) scaleTo(w http.ResponseWriter, r *http.Request) {
+	var request types.ScaleServiceRequest
+	if err := json.NewDecoder(r.Body).Decode(&request); err != nil {
+		http.Error(w, "read the request: "+err.Error(), http.StatusBadRequest)
+		return
+	}
+	f := g.find(mux.Vars(r)["name"])
+	switch {
+	case f == nil:
+		http.Error(w, "no such function", http.StatusNotFound)
+	case request.Replicas > maxReplicas:
+		http.Error(w, fmt.Sprintf("%d replicas are asked for, the local gateway runs at most %d", request.Replicas, maxReplicas), http.StatusBadRequest)
+	default:
+		if err := g.scale(f, int(request.Replicas)); err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		w.WriteHeader(http.StatusAccepted)
+	}
+}
+
+var secretName = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$`)
+
+// secrets lists names; values go in and never come out.
+func (g *Gateway) secrets(w http.ResponseWriter, r *http.Request) {
+	if r.Method == http.MethodGet {
+		files, err := os.ReadDir(g.config.SecretsDir)
+		if err != nil {
+			http.Error(w, "the folder of secrets cannot be read", http.StatusInternalServerError)
+			return
+		}
+		list := []types.Secret{}
+		for _, f := range files {
+			if secretName.MatchString(f.Name()) {
+				list = append(list, types.Secret{Name: f.Name(), Namespace: namespace})
+			}
+		}
+		answer(w, http.StatusOK, list)
+		return
+	}
+	var secret types.Secret
+	if err := json.NewDecoder(r.Body).Decode(&secret); err != nil {
+		http.Error(w, "read the secret: it is no JSON object", http.StatusBadRequest)
+		return
+	}
+	if !secretName.MatchString(secret.Name) || strings.Contains(secret.Name, "..") {
+		http.Error(w, "a secret's name has lower case letters, digits, dots and hyphens", http.StatusBadRequest)
+		return
+	}
+	path := filepath.Join(g.config.SecretsDir, secret.Name)
+	_, err := os.Stat(path)
+	exists := err == nil
+	value := secret.RawValue
+	if len(value) == 0 {
+		value = []byte(secret.Value)
+	}
+	switch {
+	case r.Method == http.MethodPost && exists:
+		http.Error(w, "there is a secret of this name: update it, or remove it first", http.StatusConflict)
+		return
+	case r.Method != http.MethodPost && !exists:
+		http.Error(w, "no such secret", http.StatusNotFound)
+		return
+	case r.Method == http.MethodDelete:
+		err = os.Remove(path)
+	default:
+		err = os.WriteFile(path, value, 0o600)
+	}
+	if err != nil {
+		http.Error(w, "the secret's file cannot be changed", http.StatusInternalServerError)
+		return
+	}
+	w.WriteHeader(http.StatusAccepted)
+}
+
+func info(w http.ResponseWriter, _ *http.Request) {
+	answer(w, http.StatusOK, types.ProviderInfo{
+		Name: "parkstream", Orchestration: "processes",
+		Version: &types.VersionInfo{Release: version.Version(), SHA: version.Revision()},
+	})
+}
+
+func namespaces(w http.ResponseWriter, _ *http.Request) {
+	answer(w, http.StatusOK, []string{namespace})
+}

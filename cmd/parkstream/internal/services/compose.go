@@ -1,0 +1,101 @@
+package services
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"net"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+
+	"parkstream/deploy"
+)
+
+// hasCompose says whether Docker runs and has its compose plugin.
+func hasCompose(ctx context.Context) bool {
+	return exec.CommandContext(ctx, "docker", "info").Run() == nil &&
+		exec.CommandContext(ctx, "docker", "compose", "version").Run() == nil
+}
+
+// compose runs both nodes in containers. Their configuration, with the
+// passwords, is in files that are mounted: nothing secret is in an environment.
+func compose(ctx context.Context, o Options) (Nodes, error) {
+	dir, err := filepath.Abs(filepath.Join(o.Dir, "compose"))
+	if err != nil {
+		return Nodes{}, err
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return Nodes{}, fmt.Errorf("make the folder of the containers: %w", err)
+	}
+	password, err := Secret(dir, "password", rand.Text)
+	if err != nil {
+		return Nodes{}, err
+	}
+	ports, err := composePorts(dir)
+	if err != nil {
+		return Nodes{}, err
+	}
+	file := filepath.Join(dir, "compose.yaml")
+	// The files are read by the containers' own users; the folder keeps others out.
+	err = errors.Join(
+		os.WriteFile(file, deploy.Compose, 0o600),
+		os.WriteFile(filepath.Join(dir, "rabbitmq.conf"), []byte("default_user = parkstream\ndefault_pass = "+password+"\n"), 0o644),
+		os.WriteFile(filepath.Join(dir, "redis.conf"), []byte("requirepass "+password+"\ndir /data\nappendonly yes\nappendfsync always\nsave \"\"\n"), 0o644),
+	)
+	if err != nil {
+		return Nodes{}, fmt.Errorf("write the configuration of the containers: %w", err)
+	}
+	// One project for each folder, so that two folders do not share containers.
+	sum := fnv.New32a()
+	_, _ = sum.Write([]byte(dir))
+	env := append(os.Environ(),
+		"PARKSTREAM_PROJECT=parkstream-"+strconv.FormatUint(uint64(sum.Sum32()), 16), "PARKSTREAM_DIR="+dir,
+		"PARKSTREAM_RABBITMQ_PORT="+ports[0], "PARKSTREAM_REDIS_PORT="+ports[1])
+	o.Say("starting RabbitMQ and Redis with docker compose")
+	if err := run(ctx, env, "docker", "compose", "-f", file, "up", "-d", "--wait"); err != nil {
+		return Nodes{}, err
+	}
+	stop := func(ctx context.Context) error { return run(ctx, env, "docker", "compose", "-f", file, "stop") }
+	link := func(scheme, user, port, path string) string {
+		u := url.URL{Scheme: scheme, User: url.UserPassword(user, password), Host: net.JoinHostPort("127.0.0.1", port), Path: path}
+		return u.String()
+	}
+	nodes := Nodes{
+		RabbitMQ: Node{URL: link("amqp", "parkstream", ports[0], "/"), Stop: stop},
+		Redis:    given(link("redis", "", ports[1], "/0")), // stopped together
+	}
+	if o.RabbitMQURL != "" {
+		nodes.RabbitMQ.URL = o.RabbitMQURL
+	}
+	if o.RedisURL != "" {
+		nodes.Redis.URL = o.RedisURL
+	}
+	return nodes, nil
+}
+
+// composePorts are chosen once for a folder.
+func composePorts(dir string) ([2]string, error) {
+	var ports [2]string
+	for i, name := range []string{"rabbitmq-port", "redis-port"} {
+		var free error
+		port, err := Secret(dir, name, func() string {
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				free = err
+				return ""
+			}
+			defer l.Close()
+			return strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
+		})
+		if err := errors.Join(err, free); err != nil {
+			return ports, fmt.Errorf("choose a port for a container: %w", err)
+		}
+		ports[i] = port
+	}
+	return ports, nil
+}

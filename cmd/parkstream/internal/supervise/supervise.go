@@ -1,0 +1,119 @@
+// Package supervise keeps child processes running.
+package supervise
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+)
+
+const (
+	// firstDelay is how long a child that ended waits for its next start; the
+	// delay grows to maxDelay while it keeps ending.
+	firstDelay = 100 * time.Millisecond
+	maxDelay   = 5 * time.Second
+	// settled is how long a child has to run for its next end to count as the
+	// first.
+	settled = 10 * time.Second
+)
+
+// Child is a process that is started again whenever it ends.
+type Child struct {
+	Name string
+	// Command makes the command of one start; its output goes to Output.
+	Command func() *exec.Cmd
+	Output  io.Writer
+	// Grace is how long the child may take to end after SIGTERM.
+	Grace time.Duration
+	// Notify gets a sentence when the child ends unasked or cannot be started.
+	Notify func(string)
+
+	pid atomic.Int64
+}
+
+// Running says whether the process runs at this moment.
+func (c *Child) Running() bool { return c.pid.Load() != 0 }
+
+// Pid of the running process, 0 where there is none.
+func (c *Child) Pid() int { return int(c.pid.Load()) }
+
+// Run keeps the child running until ctx ends, then ends it: SIGTERM, and SIGKILL
+// when its grace is over.
+func (c *Child) Run(ctx context.Context) {
+	delays := &backoff.ExponentialBackOff{
+		InitialInterval: firstDelay, RandomizationFactor: 0.2, Multiplier: 2, MaxInterval: maxDelay,
+	}
+	delays.Reset()
+	for ctx.Err() == nil {
+		started := time.Now()
+		err := c.once(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		if time.Since(started) > settled {
+			delays.Reset()
+		}
+		delay := delays.NextBackOff()
+		c.Notify(fmt.Sprintf("%s ended (%v) and is started again in %s", c.Name, err, delay.Round(time.Millisecond)))
+		select {
+		case <-ctx.Done():
+		case <-time.After(delay):
+		}
+	}
+}
+
+// once runs the child until it ends.
+func (c *Child) once(ctx context.Context) error {
+	cmd := c.Command()
+	cmd.Stdout, cmd.Stderr = c.Output, c.Output
+	// A group of its own keeps the terminal's Ctrl-C from the child: its owner
+	// decides in which order things stop.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	dieWithParent(cmd.SysProcAttr)
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	c.pid.Store(int64(cmd.Process.Pid))
+	defer c.pid.Store(0)
+	done := make(chan error, 1)
+	go func() { done <- cmd.Wait() }()
+	select {
+	case err := <-done:
+		if err == nil {
+			err = errors.New("exit status 0")
+		}
+		return err
+	case <-ctx.Done():
+	}
+	_ = cmd.Process.Signal(syscall.SIGTERM)
+	select {
+	case err := <-done:
+		if err != nil && !isTerminated(err) {
+			c.Notify(fmt.Sprintf("%s did not end cleanly: %v", c.Name, err))
+		}
+	case <-time.After(c.Grace):
+		c.Notify(fmt.Sprintf("%s did not end within %s and was killed", c.Name, c.Grace))
+		_ = cmd.Process.Signal(os.Kill)
+		<-done
+	}
+	return ctx.Err()
+}
+
+// isTerminated says whether a child ended by our signal because it had no
+// handler for it yet.
+func isTerminated(err error) bool {
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) {
+		return false
+	}
+	status, ok := exit.Sys().(syscall.WaitStatus)
+	return ok && status.Signaled() && status.Signal() == syscall.SIGTERM
+}

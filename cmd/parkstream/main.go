@@ -1,0 +1,86 @@
+// Parkstream is the developer's and operator's program: it runs everything on
+// one machine and has the tools around it.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+
+	"parkstream/cmd/parkstream/internal/version"
+	"parkstream/connectors/rabbitmq"
+)
+
+type program struct {
+	Up        upCommand        `cmd:"" help:"Run everything on this machine until Ctrl-C."`
+	Down      downCommand      `cmd:"" help:"Stop what 'up' started."`
+	Send      sendCommand      `cmd:"" help:"Publish events from a JSONL or CSV file."`
+	Deps      depsCommand      `cmd:"" help:"Install what the tests need and is missing: RabbitMQ, Redis, a C compiler."`
+	Function  functionCommand  `cmd:"" help:"Serve one function; 'up' does this for each."`
+	Connector connectorCommand `cmd:"" help:"Run the RabbitMQ connector; 'up' does this."`
+	Version   versionCommand   `cmd:"" help:"Print the version."`
+}
+
+func main() { os.Exit(run()) }
+
+func run() int {
+	var p program
+	parser, err := kong.New(&p,
+		kong.Name("parkstream"),
+		kong.Description("Turns what cameras see at the gates of car parks into correct, countable stays."),
+		kong.UsageOnError(),
+	)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 2
+	}
+	cli, err := parser.Parse(os.Args[1:])
+	if err != nil {
+		parser.Errorf("%s", err)
+		return 2
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	cli.BindTo(ctx, (*context.Context)(nil))
+	switch err := cli.Run(); {
+	case err == nil:
+		return 0
+	case errors.As(err, new(exitCode)):
+		var code exitCode
+		errors.As(err, &code)
+		return int(code)
+	default:
+		fmt.Fprintf(os.Stderr, "parkstream: %v\n", err)
+		return 1
+	}
+}
+
+// exitCode is the error of a command that has said itself what was wrong.
+type exitCode int
+
+func (c exitCode) Error() string { return fmt.Sprintf("exit code %d", int(c)) }
+
+func exit(code int) error {
+	if code == 0 {
+		return nil
+	}
+	return exitCode(code)
+}
+
+type connectorCommand struct{}
+
+// Run runs the connector with settings from the environment.
+func (connectorCommand) Run() error { return exit(rabbitmq.Main()) }
+
+type versionCommand struct{}
+
+// Run prints the version.
+func (versionCommand) Run() error {
+	fmt.Println("parkstream", version.Version(), version.Revision())
+	return nil
+}

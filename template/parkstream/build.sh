@@ -1,0 +1,17 @@
+#!/bin/sh
+# Builds a function: sh build.sh FUNCTION OUTPUT
+#
+# It runs in a build context as faas-cli makes it, where the function's folder and
+# what stack.yml names under configuration.copy lie together in function/. It puts
+# them back to their places in the repository, so that their imports hold. The
+# Dockerfile runs it, and so does test/buildcontext_test.go.
+set -eu
+function=$1
+output=$2
+
+mkdir -p functions cmd/handler
+mv function/go.mod function/go.sum function/shared .
+mv function "functions/$function"
+sed "s#parkstream/template/parkstream/function#parkstream/functions/$function#" main.go >cmd/handler/main.go
+rm main.go
+go build -ldflags "-s -w -X main.name=$function" -o "$output" ./cmd/handler

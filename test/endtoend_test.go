@@ -1,0 +1,162 @@
+package test
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"parkstream/shared/parking"
+)
+
+// The way of a newcomer: start everything, send events by hand, by a plain AMQP
+// client and by the generators, make mistakes, stop, start again.
+func TestEndToEnd(t *testing.T) {
+	dir := t.TempDir()
+	s := startSystem(t, dir)
+	arrival := time.Now().UTC().Add(-2 * time.Hour).Truncate(time.Second)
+
+	t.Run("by hand over HTTP", func(t *testing.T) {
+		status, body := s.call(t, "POST", "/function/entry-processor", eventJSON("http-e", "KA01AB1234", "entry", arrival))
+		if status != 200 || strings.TrimSpace(body) != `{"id":"http-e","outcome":"done","stays":[]}` {
+			t.Errorf("entry: %d %s", status, body)
+		}
+		status, body = s.call(t, "POST", "/function/exit-processor", eventJSON("http-x", "ka-01 ab 1234", "exit", arrival.Add(5410*time.Second)))
+		if status != 200 || !strings.Contains(body, `"outcome":"done"`) || !strings.Contains(body, `"duration_seconds":5410`) {
+			t.Errorf("exit: %d %s", status, body)
+		}
+		s.wantStay(t, "KA01AB1234", "http-e", "http-x", 5410)
+	})
+
+	t.Run("by a plain AMQP client", func(t *testing.T) {
+		ch := s.dial(t)
+		publish(t, ch, "vehicle_exits", []byte(eventJSON("amqp-x", "MH12DE1433", "exit", arrival.Add(90*time.Second))))
+		publish(t, ch, "vehicle_entries", []byte(eventJSON("amqp-e", "MH12DE1433", "entry", arrival)))
+		s.wantStay(t, "MH12DE1433", "amqp-e", "amqp-x", 90)
+	})
+
+	t.Run("bad input", func(t *testing.T) { s.badInput(t, arrival) })
+
+	t.Run("cron fires the generators", func(t *testing.T) {
+		before := len(s.stays(t, url.Values{"limit": {"1000"}}))
+		eventually(t, 3*time.Minute, func() error {
+			if after := len(s.stays(t, url.Values{"limit": {"1000"}})); after <= before {
+				return fmt.Errorf("there are %d stays, as many as before", after)
+			}
+			return nil
+		})
+	})
+
+	t.Run("ten thousand vehicles", func(t *testing.T) {
+		var before, after struct {
+			VehiclesInside int `json:"vehicles_inside"`
+		}
+		status, body := s.call(t, "POST", "/function/entry-generator?count=10000&site=big", "")
+		if status != 200 || strings.TrimSpace(body) != `{"published":10000}` {
+			t.Fatalf("%d %s", status, body)
+		}
+		ch := s.dial(t)
+		eventually(t, time.Minute, func() error {
+			s.get(t, "/function/summary/sites/big", &after)
+			if got := after.VehiclesInside - before.VehiclesInside; got != 10_000 {
+				return fmt.Errorf("%d vehicles are inside", got)
+			}
+			return nil
+		})
+		eventually(t, 10*time.Second, func() error {
+			if n := depth(t, ch, "vehicle_entries"); n != 0 {
+				return fmt.Errorf("%d messages wait in the queue", n)
+			}
+			return nil
+		})
+	})
+
+	t.Run("a second start finds the data again", func(t *testing.T) {
+		s.stop(t)
+		again := startSystem(t, dir)
+		again.wantStay(t, "KA01AB1234", "http-e", "http-x", 5410)
+		again.wantStay(t, "MH12DE1433", "amqp-e", "amqp-x", 90)
+	})
+}
+
+func eventJSON(id, plate, kind string, at time.Time) string {
+	return fmt.Sprintf(`{"id":%q,"vehicle_plate":%q,"%s_date_time":%q}`, id, plate, kind, at.Format(time.RFC3339Nano))
+}
+
+func (s *system) wantStay(t *testing.T, plate, entryID, exitID string, seconds int) {
+	t.Helper()
+	eventually(t, 10*time.Second, func() error {
+		stays := s.stays(t, url.Values{"plate": {plate}})
+		if len(stays) != 1 || stays[0].EntryID != entryID || stays[0].ExitID != exitID || stays[0].Plate != plate {
+			return fmt.Errorf("the summary has %+v", stays)
+		}
+		if d, _ := stays[0].Duration(); d != time.Duration(seconds)*time.Second {
+			return fmt.Errorf("the stay lasted %s, want %d s", d, seconds)
+		}
+		return nil
+	})
+}
+
+// badInput gets a clear error by HTTP and becomes a dead letter with its reason
+// by queue, and holds up nobody.
+func (s *system) badInput(t *testing.T, arrival time.Time) {
+	now := time.Now()
+	cases := map[string]struct{ body, reason string }{
+		"not JSON":      {`plate=KA01`, "not JSON"},
+		"no plate":      {`{"id":"b1","exit_date_time":"` + now.Format(time.RFC3339) + `"}`, "vehicle_plate is missing"},
+		"no time":       {`{"id":"b2","vehicle_plate":"KA01"}`, "exit_date_time is missing"},
+		"year 1":        {`{"id":"b3","vehicle_plate":"KA01","exit_date_time":"0001-01-01T00:00:00Z"}`, "zero time"},
+		"in an hour":    {eventJSON("b4", "KA01", "exit", now.Add(time.Hour)), "in the future"},
+		"2 MB":          {`{"id":"b5","vehicle_plate":"` + strings.Repeat("A", 2<<20) + `"}`, "2097"},
+		"invalid UTF-8": {"{\"id\":\"b6\",\"vehicle_plate\":\"\xff\xfe\"}", "UTF-8"},
+		"a long plate":  {eventJSON("b7", strings.Repeat("A", 10_000), "exit", now), "10000 characters"},
+	}
+	for name, c := range cases {
+		status, body := s.call(t, http.MethodPost, "/function/exit-processor", c.body)
+		if status != http.StatusBadRequest || !strings.Contains(body, `"outcome":"reject"`) || !strings.Contains(body, c.reason) {
+			t.Errorf("%s: %d %.300s, want 400 with %q", name, status, body, c.reason)
+		}
+	}
+	if status, _ := s.call(t, http.MethodGet, "/function/exit-processor", ""); status != http.StatusMethodNotAllowed {
+		t.Errorf("GET exit-processor: %d, want 405", status)
+	}
+
+	ch := s.dial(t)
+	for _, c := range cases {
+		publish(t, ch, "vehicle_exits", []byte(c.body))
+	}
+	publish(t, ch, "vehicle_exits", []byte(eventJSON("good", "GOOD1", "exit", arrival)))
+	eventually(t, 10*time.Second, func() error {
+		if stays := s.stays(t, url.Values{"plate": {"GOOD1"}}); len(stays) != 1 || stays[0].Status() != parking.UnmatchedExit {
+			return fmt.Errorf("the good exit among the bad ones: %+v", stays)
+		}
+		return nil
+	})
+	reasons := make(map[string]string)
+	eventually(t, 20*time.Second, func() error {
+		for {
+			d, ok, err := ch.Get("vehicle_exits.dead", true)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !ok {
+				break
+			}
+			reasons[string(d.Body)], _ = d.Headers["x-parkstream-reason"].(string)
+		}
+		if len(reasons) < len(cases) {
+			return fmt.Errorf("%d dead letters, want %d", len(reasons), len(cases))
+		}
+		return nil
+	})
+	for name, c := range cases {
+		if reason := reasons[c.body]; !strings.Contains(reason, c.reason) {
+			t.Errorf("%s: the dead letter says %q, want %q", name, reason, c.reason)
+		}
+	}
+	if n := depth(t, ch, "vehicle_exits"); n != 0 {
+		t.Errorf("%d messages are left in the queue", n)
+	}
+}

@@ -1,0 +1,103 @@
+package test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// mayImport is who may import whom among our own packages, beside standard
+// library and modules. A trailing slash means the folders below. Tests may also
+// import instance.
+var mayImport = []struct {
+	who  string
+	whom []string
+}{
+	{"shared/parking", nil},
+	{"shared/batch", nil},
+	{"shared/broker", nil},
+	{"shared/faas", nil},
+	{"shared/instance", nil},
+	{"shared/pipeline", []string{"shared/parking", "shared/batch"}},
+	{"shared/store", []string{"shared/parking"}},
+	{"shared/summary", []string{"shared/parking", "shared/store"}},
+	{"shared/processor", []string{"shared/faas", "shared/parking", "shared/pipeline", "shared/store", "shared/summary"}},
+	{"shared/generator", []string{"shared/broker", "shared/faas", "shared/parking", "shared/store"}},
+	{"functions/", []string{"shared/"}},
+	{"connectors/", []string{"connectors/", "shared/batch", "shared/broker", "shared/faas"}},
+	{"template/", []string{"shared/faas", "template/"}},
+	{"cmd/", []string{"cmd/", "connectors/", "functions/", "shared/"}},
+	{"test", []string{"cmd/", "connectors/", "functions/", "shared/"}},
+}
+
+// thirdParty is what the domain may import from outside the standard library;
+// docs/adr/0001-the-house.md says why.
+var thirdParty = []string{"golang.org/x/text/unicode/norm"}
+
+func TestImportDirections(t *testing.T) {
+	list := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Imports,TestImports,XTestImports", "./...")
+	list.Dir = repository
+	out, err := list.Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	seen := 0
+	for packages := json.NewDecoder(bytes.NewReader(out)); ; {
+		var p struct {
+			ImportPath                         string
+			Imports, TestImports, XTestImports []string
+		}
+		if err := packages.Decode(&p); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		seen++
+		who, _ := strings.CutPrefix(p.ImportPath, "parkstream/")
+		allowed, known := allowedImports(who)
+		if !known {
+			t.Errorf("%s has no place in mayImport: say there what it may import", who)
+			continue
+		}
+		check(t, who, p.Imports, allowed)
+		check(t, "a test of "+who, slices.Concat(p.TestImports, p.XTestImports), append(allowed, who, "shared/instance"))
+		if who == "shared/parking" {
+			for _, path := range p.Imports {
+				if strings.Contains(path, ".") && !slices.Contains(thirdParty, path) {
+					t.Errorf("%s imports %s, it may import the standard library only", who, path)
+				}
+			}
+		}
+	}
+	if seen < len(mayImport) {
+		t.Errorf("go list found %d packages only", seen)
+	}
+}
+
+func allowedImports(who string) (allowed []string, known bool) {
+	for _, rule := range mayImport {
+		if within(who, rule.who) {
+			return slices.Clone(rule.whom), true
+		}
+	}
+	return nil, false
+}
+
+func check(t *testing.T, who string, imports, allowed []string) {
+	t.Helper()
+	for _, path := range imports {
+		whom, ours := strings.CutPrefix(path, "parkstream/")
+		if ours && !slices.ContainsFunc(allowed, func(a string) bool { return within(whom, a) }) {
+			t.Errorf("%s imports %s, which is against the direction of imports (CONTRIBUTING.md)", who, whom)
+		}
+	}
+}
+
+func within(path, place string) bool {
+	return path == place || strings.HasSuffix(place, "/") && strings.HasPrefix(path, place)
+}
