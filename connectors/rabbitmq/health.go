@@ -10,10 +10,11 @@ import (
 
 // health knows what keeps events from flowing.
 type health struct {
-	mu     sync.Mutex
-	broker error            // nil while connected
-	queues map[string]error // nil while it is consumed
-	gates  map[string]*gate
+	mu       sync.Mutex
+	broker   error            // nil while connected
+	queues   map[string]error // nil while it is consumed
+	gates    map[string]*gate
+	draining bool
 }
 
 func newHealth() *health {
@@ -55,11 +56,20 @@ func (h *health) watch(function string, g *gate) {
 	h.gates[function] = g
 }
 
+func (h *health) drain() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.draining = true
+}
+
 // problems says what is wrong, a sentence each.
 func (h *health) problems(p plan) []string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	var ps []string
+	if h.draining {
+		return []string{"draining: calls under way finish, nothing new is consumed"}
+	}
 	if h.broker != nil {
 		return []string{h.broker.Error()}
 	}

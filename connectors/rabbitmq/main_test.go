@@ -13,6 +13,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -245,8 +246,13 @@ func startConnector(t testing.TB, g *gateway, change func(*Config)) *running {
 	return r
 }
 
-// queueName is a queue of the test's own.
-func queueName(t testing.TB) string { return strings.ReplaceAll(t.Name(), "/", "-") }
+var runs atomic.Int64
+
+// queueName is a queue of this run of the test alone: with -count=2 the second
+// run must not find what the first has left.
+func queueName(t testing.TB) string {
+	return fmt.Sprint(strings.ReplaceAll(t.Name(), "/", "-"), ".", runs.Add(1))
+}
 
 func declareQueue(t testing.TB, queue string) {
 	t.Helper()

@@ -70,7 +70,6 @@ func (t *target) deliver(ctx context.Context, queue string, p permit, items []it
 		all[i] = i
 	}
 	r.run(all)
-	r.charge()
 	return r.rulings
 }
 
@@ -79,6 +78,7 @@ func (r *round) run(part []int) {
 	if r.over || len(part) == 0 {
 		return
 	}
+	lastSuccess := r.target.gate.lastSuccess()
 	a := r.call(part)
 	switch {
 	case a.cancelled:
@@ -90,7 +90,7 @@ func (r *round) run(part []int) {
 	case len(part) == 1 && a.verdict == batch.Refused:
 		r.decide(part[0], ruling{reject, a.reason, a.status})
 	case len(part) == 1:
-		r.crashed(part[0], &a)
+		r.crashed(part[0], &a, lastSuccess)
 	case a.verdict == batch.Refused: // alive, and at least one event is not to its taste
 		r.halve(part)
 	case r.alive(part):
@@ -148,8 +148,11 @@ func (r *round) stop(reason string, after time.Duration) {
 	r.target.gate.failed(r.permit, reason, after)
 }
 
-// crashed notes that an event failed with nothing else in the call.
-func (r *round) crashed(i int, a *answer) {
+// crashed notes that an event failed with nothing else in the call. The event is
+// to blame, and spends an attempt, if the function has succeeded between its
+// first failure and the start of this call, or if it has had the benefit of the
+// doubt often enough.
+func (r *round) crashed(i int, a *answer, lastSuccess time.Time) {
 	it := &r.items[i]
 	it.solo = true
 	it.lonely++
@@ -158,25 +161,14 @@ func (r *round) crashed(i int, a *answer) {
 			it.firstFailed = time.Now().Add(-a.took)
 		}
 	}
-	r.decide(i, ruling{hold, a.reason, a.status})
-	if len(r.items) == 1 && (r.permit.probe || !r.guilty(it)) {
-		r.stop(a.reason, 0)
+	guilty := it.lonely >= maxLonely || !r.permit.probe && lastSuccess.After(it.firstFailed)
+	v := ruling{hold, a.reason, a.status}
+	if guilty {
+		v.fate = retry
 	}
-}
-
-// guilty says whether an event that failed alone is to blame: something else has
-// succeeded since it first did, or it has had the benefit of the doubt often
-// enough.
-func (r *round) guilty(it *item) bool {
-	return r.target.gate.lastSuccess().After(it.firstFailed) || it.lonely >= maxLonely
-}
-
-// charge has the guilty ones spend an attempt, now that the round is over.
-func (r *round) charge() {
-	for i := range r.items {
-		if it := &r.items[i]; r.decided[i] && r.rulings[i].fate == hold && r.guilty(it) {
-			r.rulings[i].fate = retry
-		}
+	r.decide(i, v)
+	if len(r.items) == 1 && (r.permit.probe || !guilty) {
+		r.stop(a.reason, 0)
 	}
 }
 
@@ -187,11 +179,12 @@ func (r *round) alive(part []int) bool {
 		if r.decided[i] { // a short part has fewer events to try
 			continue
 		}
+		failed := r.items[i].lonely
 		r.run([]int{i})
 		switch {
 		case r.over:
 			return false
-		case r.rulings[i].fate != hold:
+		case r.items[i].lonely == failed:
 			return true
 		}
 	}
