@@ -12,8 +12,7 @@ import (
 )
 
 // mayImport is who may import whom among our own packages, beside standard
-// library and modules. A trailing slash means the folders below. Tests may also
-// import instance.
+// library and modules. A trailing slash means the folders below.
 var mayImport = []struct {
 	who  string
 	whom []string
@@ -21,6 +20,7 @@ var mayImport = []struct {
 	{"shared/parking", nil},
 	{"shared/batch", nil},
 	{"shared/broker", nil},
+	{"shared/broker/brokertest", nil},
 	{"shared/faas", nil},
 	{"shared/instance", nil},
 	{"shared/pipeline", []string{"shared/parking", "shared/batch"}},
@@ -31,8 +31,16 @@ var mayImport = []struct {
 	{"functions/", []string{"shared/"}},
 	{"connectors/", []string{"connectors/", "shared/batch", "shared/broker", "shared/faas"}},
 	{"template/", []string{"shared/faas", "template/"}},
-	{"cmd/", []string{"cmd/", "connectors/", "functions/", "shared/"}},
+	{"deploy", nil},
+	{"cmd/", []string{"cmd/", "connectors/", "deploy", "functions/", "shared/"}},
 	{"test", []string{"cmd/", "connectors/", "functions/", "shared/"}},
+}
+
+// testsMayImport is what the tests of a place may import besides: the real
+// services, and what they are tried together with.
+var testsMayImport = map[string][]string{
+	"":                {"shared/instance", "shared/broker/brokertest"},
+	"shared/pipeline": {"shared/store"},
 }
 
 // thirdParty is what the domain may import from outside the standard library;
@@ -65,7 +73,7 @@ func TestImportDirections(t *testing.T) {
 			continue
 		}
 		check(t, who, p.Imports, allowed)
-		check(t, "a test of "+who, slices.Concat(p.TestImports, p.XTestImports), append(allowed, who, "shared/instance"))
+		check(t, "a test of "+who, slices.Concat(p.TestImports, p.XTestImports), slices.Concat(allowed, []string{who}, testsMayImport[""], testsMayImport[who]))
 		if who == "shared/parking" {
 			for _, path := range p.Imports {
 				if strings.Contains(path, ".") && !slices.Contains(thirdParty, path) {

@@ -47,29 +47,27 @@ func run() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	cli.BindTo(ctx, (*context.Context)(nil))
-	switch err := cli.Run(); {
-	case err == nil:
-		return 0
-	case errors.As(err, new(exitCode)):
-		var code exitCode
-		errors.As(err, &code)
+	err = cli.Run()
+	if code, ok := errors.AsType[exitError](err); ok {
 		return int(code)
-	default:
+	}
+	if err != nil {
 		fmt.Fprintf(os.Stderr, "parkstream: %v\n", err)
 		return 1
 	}
+	return 0
 }
 
-// exitCode is the error of a command that has said itself what was wrong.
-type exitCode int
+// exitError is the error of a command that has said itself what was wrong.
+type exitError int
 
-func (c exitCode) Error() string { return fmt.Sprintf("exit code %d", int(c)) }
+func (e exitError) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
 
 func exit(code int) error {
 	if code == 0 {
 		return nil
 	}
-	return exitCode(code)
+	return exitError(code)
 }
 
 type connectorCommand struct{}
@@ -81,6 +79,6 @@ type versionCommand struct{}
 
 // Run prints the version.
 func (versionCommand) Run() error {
-	fmt.Println("parkstream", version.Version(), version.Revision())
-	return nil
+	_, err := fmt.Println("parkstream", version.Version(), version.Revision())
+	return err
 }

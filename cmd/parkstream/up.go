@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -133,10 +134,10 @@ func (u *up) onStop(name string, do func() error) {
 
 func (u *up) stop() error {
 	var errs []error
-	for i := len(u.closers) - 1; i >= 0; i-- {
-		u.say("  %s", u.closers[i].name)
-		if err := u.closers[i].do(); err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", u.closers[i].name, err))
+	for _, v := range slices.Backward(u.closers) {
+		u.say("  %s", v.name)
+		if err := v.do(); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", v.name, err))
 		}
 	}
 	return errors.Join(errs...)

@@ -1,6 +1,9 @@
 package rabbitmq
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // batcher cuts what has been collected into batches. It is a plain value: no
 // goroutine, no clock; its user holds a lock and says what time it is.
@@ -108,7 +111,7 @@ func (b *batcher) cut(n, bytes int, now time.Time) []item {
 
 // takeAll empties the batcher.
 func (b *batcher) takeAll() []item {
-	all := append(b.items, b.solo...)
+	all := slices.Concat(b.items, b.solo)
 	b.items, b.solo, b.bytes = nil, nil, 0
 	return all
 }

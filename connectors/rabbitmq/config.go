@@ -144,8 +144,7 @@ func (s Settings) retryDelays() []time.Duration {
 func SettingsFrom(environ []string) (Settings, error) {
 	var s Settings
 	if err := env.ParseWithOptions(&s, env.Options{Environment: upperCase(environ)}); err != nil {
-		var all env.AggregateError
-		if errors.As(err, &all) {
+		if all, ok := errors.AsType[env.AggregateError](err); ok {
 			return s, errors.Join(all.Errors...)
 		}
 		return s, err

@@ -1,14 +1,16 @@
+// Package rabbitmq is the connector between RabbitMQ and OpenFaaS: it finds the
+// functions that listen to a queue by their topic annotation, delivers messages
+// to them in batches and settles each one by what became of it. It knows nothing
+// of car parks and can drive any function; docs/connector.md describes it.
 package rabbitmq
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
 	"os"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -82,6 +84,7 @@ func (c *Connector) Run(ctx context.Context) {
 	defer c.endCalls()
 	stop := context.AfterFunc(ctx, func() {
 		c.log.Info("draining", "timeout", c.DrainTimeout)
+		c.health.drain()
 		timer := time.AfterFunc(c.DrainTimeout, func() {
 			c.log.Warn("calls are still under way after the drain timeout; their messages go back to the queue")
 			c.endCalls()
@@ -231,11 +234,8 @@ func (c *Connector) declare(conn *broker.Conn, queue string) error {
 // checkVersion refuses brokers whose quorum queues have no message TTL and no
 // dead-lettering at least once, which the retry queues need.
 func checkVersion(version string) error {
-	major, rest, _ := strings.Cut(version, ".")
-	minor, _, _ := strings.Cut(rest, ".")
-	x, errX := strconv.Atoi(major)
-	y, errY := strconv.Atoi(minor)
-	if err := errors.Join(errX, errY); err != nil {
+	var x, y int
+	if n, _ := fmt.Sscanf(version, "%d.%d", &x, &y); n < 2 {
 		return nil // not a RabbitMQ release; declaring the queues will tell
 	}
 	if x < 3 || x == 3 && y < 10 {

@@ -161,13 +161,13 @@ func (i *invoker) call(ctx context.Context, f *Function, queue string, items []i
 	case buf.answer.Len() > maxAnswer:
 		a.verdict, a.reason = batch.Crash, fmt.Sprintf("the answer is larger than %d bytes", maxAnswer)
 	default:
-		i.read(&a, f, resp.Header, items, buf)
+		i.read(&a, f, resp.Header, buf)
 	}
 	return a
 }
 
 // read turns an answer that arrived into a verdict.
-func (i *invoker) read(a *answer, f *Function, h http.Header, items []item, buf *buffers) {
+func (i *invoker) read(a *answer, f *Function, h http.Header, buf *buffers) {
 	a.verdict = batch.Classify(a.status)
 	if a.verdict != batch.Answered {
 		a.reason = fmt.Sprintf("%d %s", a.status, http.StatusText(a.status))

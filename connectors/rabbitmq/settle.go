@@ -122,8 +122,7 @@ func (k *consumer) send(out []outgoing) {
 // confirmed finishes what was published and returns the rest.
 func (k *consumer) confirmed(out []outgoing, err error) (left []outgoing) {
 	failed := map[int]error{}
-	var pe *broker.PublishError
-	if errors.As(err, &pe) {
+	if pe, ok := errors.AsType[*broker.PublishError](err); ok {
 		failed = pe.Failed
 	}
 	byEnding := map[ending][]*delivery{}

@@ -158,7 +158,7 @@ func TestDialEndsWithItsContext(t *testing.T) {
 	if err := node.Pause(); err != nil {
 		t.Fatal(err)
 	}
-	defer node.Resume()
+	defer func() { _ = node.Resume() }()
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	start := time.Now()

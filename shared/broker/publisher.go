@@ -242,8 +242,14 @@ func (l *lane) lost(err error) error {
 // validate finds what would make the client close the connection.
 func (m *Message) validate() error {
 	for _, f := range [...]struct{ name, value string }{
-		{"queue", m.Queue}, {"message id", m.ID}, {"content type", m.ContentType}, {"content encoding", m.ContentEncoding},
-		{"correlation id", m.CorrelationID}, {"reply-to", m.ReplyTo}, {"type", m.Type}, {"app id", m.AppID},
+		{"queue", m.Queue},
+		{"message id", m.ID},
+		{"content type", m.ContentType},
+		{"content encoding", m.ContentEncoding},
+		{"correlation id", m.CorrelationID},
+		{"reply-to", m.ReplyTo},
+		{"type", m.Type},
+		{"app id", m.AppID},
 	} {
 		if len(f.value) > maxShort {
 			return fmt.Errorf("the %s of the message is %d bytes long; at most %d are possible", f.name, len(f.value), maxShort)

@@ -285,7 +285,9 @@ func TestCallIDIsLogged(t *testing.T) {
 		return handler.Response{}, nil
 	})
 	do(t, "GET", p.url+"/x", nil)
-	p.stop()
+	if err := p.stop(); err != nil {
+		t.Error(err)
+	}
 	for _, want := range []string{
 		`level=INFO msg=inside process=test batch=1 call_id=call-17`,
 		`level=DEBUG msg=call process=test method=GET path=/x status=200`,

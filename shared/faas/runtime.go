@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"sync/atomic"
 
 	"github.com/caarlos0/env/v11"
@@ -96,8 +97,7 @@ func (rt *Runtime) OnClose(name string, run func(context.Context) error) {
 func (rt *Runtime) Context() context.Context { return rt.ctx }
 
 func (rt *Runtime) close() {
-	for i := len(rt.closers) - 1; i >= 0; i-- {
-		c := rt.closers[i]
+	for _, c := range slices.Backward(rt.closers) {
 		ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 		if err := c.run(ctx); err != nil {
 			rt.Log.Warn("could not close cleanly", "what", c.name, "error", err)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/pprof"
 	"runtime/debug"
@@ -99,9 +100,7 @@ func (s *server) call(w http.ResponseWriter, r *http.Request) {
 		answer.StatusCode = http.StatusOK
 	}
 	header := w.Header()
-	for key, values := range answer.Header {
-		header[key] = values
-	}
+	maps.Copy(header, answer.Header)
 	if len(answer.Body) > 0 {
 		header["Content-Length"] = []string{strconv.Itoa(len(answer.Body))}
 	}
@@ -127,8 +126,7 @@ func (s *server) answer(ctx context.Context, r *http.Request) handler.Response {
 	}
 	body, err := s.readBody(r)
 	if err != nil {
-		var tooLarge *http.MaxBytesError
-		if errors.As(err, &tooLarge) {
+		if tooLarge, ok := errors.AsType[*http.MaxBytesError](err); ok {
 			return failure(http.StatusRequestEntityTooLarge, fmt.Sprintf("the request's body is larger than %d bytes", tooLarge.Limit))
 		}
 		return failure(http.StatusBadRequest, "the request's body could not be read: "+err.Error())
@@ -158,7 +156,7 @@ func (s *server) invoke(ctx context.Context, req handler.Request) (answer handle
 	defer func() {
 		switch cause := recover(); cause {
 		case nil:
-		case http.ErrAbortHandler: //nolint:errorlint // net/http asks for this very value
+		case http.ErrAbortHandler: // net/http asks for this very value
 			panic(cause)
 		default:
 			s.rt.Log.ErrorContext(ctx, "the function panicked", "panic", fmt.Sprint(cause), "stack", string(debug.Stack()))

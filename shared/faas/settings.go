@@ -118,14 +118,13 @@ func parseEnv(dst any, environ map[string]string) error {
 		Environment: environ,
 		FuncMap:     map[reflect.Type]env.ParserFunc{reflect.TypeFor[time.Duration](): parseDuration},
 	})
-	var all env.AggregateError
-	if !errors.As(err, &all) {
+	all, ok := errors.AsType[env.AggregateError](err)
+	if !ok {
 		return err
 	}
 	var mistakes error
 	for _, mistake := range all.Errors {
-		var parse env.ParseError
-		if errors.As(mistake, &parse) {
+		if parse, ok := errors.AsType[env.ParseError](mistake); ok {
 			if field, ok := reflect.TypeOf(dst).Elem().FieldByName(parse.Name); ok {
 				name, _, _ := strings.Cut(field.Tag.Get("env"), ",")
 				mistake = fmt.Errorf("%s is %q: %w", name, environ[name], parse.Err)

@@ -197,7 +197,7 @@ func (g *generator) publish(ctx context.Context, r run, drafts []draft, idPrefix
 		msgs[i] = broker.Message{Queue: g.queue, ID: id, Body: body, ContentType: "application/json"}
 	}
 	err := g.Publisher.Publish(ctx, msgs)
-	failed := failures(err, len(msgs))
+	failed := failures(err)
 
 	var t tally
 	var entered, unsent []vehicle
@@ -249,17 +249,12 @@ func (g *generator) encode(id, plate string, now time.Time, r run) ([]byte, erro
 	return body, nil
 }
 
-// failures says for each of n messages whether it is not confirmed.
-func failures(err error, n int) func(i int) bool {
-	var some *broker.PublishError
-	switch {
-	case err == nil:
-		return func(int) bool { return false }
-	case errors.As(err, &some):
+// failures says for each message whether it is not confirmed.
+func failures(err error) func(i int) bool {
+	if some, ok := errors.AsType[*broker.PublishError](err); ok {
 		return func(i int) bool { _, failed := some.Failed[i]; return failed }
-	default:
-		return func(int) bool { return true }
 	}
+	return func(int) bool { return err != nil }
 }
 
 // newRunID begins the ids of a run's events.

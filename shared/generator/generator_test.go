@@ -359,8 +359,7 @@ func (l lossy) Publish(ctx context.Context, msgs []broker.Message) error {
 
 func TestWhatIsNotPublishedChangesNothing(t *testing.T) {
 	p := newPark(t)
-	real := p.Publisher
-	p.Publisher = lossy{real, func(i int) bool { return i%3 == 0 }}
+	p.Publisher = lossy{p.Publisher, func(i int) bool { return i%3 == 0 }}
 	status, text, a := post(t, generator.NewEntryHandler(p.Config), "count=30")
 	if status != http.StatusServiceUnavailable || a.Published != 20 || !strings.Contains(a.Error, "refused") {
 		t.Errorf("entries: %d %s", status, text)

@@ -41,7 +41,7 @@ func RabbitMQForTest(t testing.TB) *RabbitMQ {
 // dying node writes while it is removed.
 func tempDir(t testing.TB) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "parkstream-instance-")
+	dir, err := os.MkdirTemp("", "parkstream-instance-") //nolint:usetesting // see above
 	if err != nil {
 		t.Fatal(err)
 	}

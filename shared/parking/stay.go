@@ -3,6 +3,7 @@ package parking
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -109,14 +110,15 @@ func isoDuration(d time.Duration) string {
 	if total == 0 {
 		return "PT0S"
 	}
-	text := "PT"
+	var text strings.Builder
+	text.WriteString("PT")
 	for _, part := range []struct {
 		n    int64
 		unit byte
 	}{{total / 3600, 'H'}, {total / 60 % 60, 'M'}, {total % 60, 'S'}} {
 		if part.n > 0 {
-			text += fmt.Sprintf("%d%c", part.n, part.unit)
+			fmt.Fprintf(&text, "%d%c", part.n, part.unit)
 		}
 	}
-	return text
+	return text.String()
 }

@@ -65,8 +65,7 @@ func parseEvent(kind parking.Kind, data []byte) (parking.Event, error) {
 
 // explain says in words for people what is wrong with the JSON.
 func explain(err error) error {
-	var semantic *json.SemanticError
-	if errors.As(err, &semantic) {
+	if semantic, ok := errors.AsType[*json.SemanticError](err); ok {
 		field := strings.TrimPrefix(string(semantic.JSONPointer), "/")
 		if field == "" {
 			return parking.Invalid("the event is a JSON %s: want an object", kindName(semantic.JSONKind))

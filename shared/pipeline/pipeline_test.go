@@ -92,7 +92,8 @@ func wire(kind parking.Kind, id, plate string, second int) batch.Event {
 }
 
 func entry(id, plate string, second int) batch.Event { return wire(parking.Entry, id, plate, second) }
-func exit(id, plate string, second int) batch.Event  { return wire(parking.Exit, id, plate, second) }
+
+func exit(id, plate string, second int) batch.Event { return wire(parking.Exit, id, plate, second) }
 
 func TestAStayGoesThrough(t *testing.T) {
 	var posted summaries

@@ -507,7 +507,7 @@ func (h handler) erase(w http.ResponseWriter, r *http.Request) {
 func (h handler) everySite(ctx context.Context) ([]string, error) {
 	withEvents, err1 := h.Sites.Sites(ctx)
 	withStays, err2 := h.Stays.Sites(ctx)
-	sites := append(withEvents, withStays...)
+	sites := slices.Concat(withEvents, withStays)
 	slices.Sort(sites)
 	return slices.Compact(sites), errors.Join(err1, err2)
 }

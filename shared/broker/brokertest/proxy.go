@@ -3,6 +3,7 @@
 package brokertest
 
 import (
+	"context"
 	"net"
 	"net/url"
 	"sync"
@@ -107,7 +108,7 @@ func (p *Proxy) accept() {
 			_ = in.Close()
 			continue
 		}
-		out, err := net.DialTimeout("tcp", p.target, time.Second)
+		out, err := (&net.Dialer{Timeout: time.Second}).DialContext(context.Background(), "tcp", p.target)
 		if err != nil {
 			_ = in.Close()
 			continue

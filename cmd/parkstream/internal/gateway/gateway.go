@@ -99,7 +99,7 @@ func ReadStack(file string) ([]types.FunctionDeployment, error) {
 		specs = append(specs, types.FunctionDeployment{
 			Service: name, Image: f.Image, Namespace: namespace, EnvVars: f.Environment, Secrets: f.Secrets,
 			Labels: f.Labels, Annotations: f.Annotations,
-			Limits: (*types.FunctionResources)(resources(f.Limits)), Requests: (*types.FunctionResources)(resources(f.Requests)),
+			Limits: resources(f.Limits), Requests: resources(f.Requests),
 			ReadOnlyRootFilesystem: f.ReadOnlyRootFilesystem,
 		})
 	}
@@ -257,8 +257,6 @@ func (g *Gateway) Handler() http.Handler {
 	return r
 }
 
-type functionKey struct{}
-
 // call finds the function, gives the call an id and passes it on.
 func (g *Gateway) call(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
@@ -356,13 +354,12 @@ func Listen(port int) (net.Listener, error) {
 	return l, nil
 }
 
-func answer(w http.ResponseWriter, status int, v any) {
+func answer(w http.ResponseWriter, v any) {
 	text, err := json.Marshal(v)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
 	_, _ = w.Write(text)
 }

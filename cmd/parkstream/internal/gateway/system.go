@@ -26,7 +26,7 @@ func (g *Gateway) list(w http.ResponseWriter, _ *http.Request) {
 	for _, name := range slices.Sorted(maps.Keys(functions)) {
 		statuses = append(statuses, functions[name].status())
 	}
-	answer(w, http.StatusOK, statuses)
+	answer(w, statuses)
 }
 
 func (g *Gateway) describe(w http.ResponseWriter, r *http.Request) {
@@ -35,7 +35,7 @@ func (g *Gateway) describe(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "no such function", http.StatusNotFound)
 		return
 	}
-	answer(w, http.StatusOK, f.status())
+	answer(w, f.status())
 }
 
 func (g *Gateway) deploy(w http.ResponseWriter, r *http.Request) {
@@ -109,7 +109,7 @@ func (g *Gateway) secrets(w http.ResponseWriter, r *http.Request) {
 				list = append(list, types.Secret{Name: f.Name(), Namespace: namespace})
 			}
 		}
-		answer(w, http.StatusOK, list)
+		answer(w, list)
 		return
 	}
 	var secret types.Secret
@@ -148,12 +148,12 @@ func (g *Gateway) secrets(w http.ResponseWriter, r *http.Request) {
 }
 
 func info(w http.ResponseWriter, _ *http.Request) {
-	answer(w, http.StatusOK, types.ProviderInfo{
+	answer(w, types.ProviderInfo{
 		Name: "parkstream", Orchestration: "processes",
 		Version: &types.VersionInfo{Release: version.Version(), SHA: version.Revision()},
 	})
 }
 
 func namespaces(w http.ResponseWriter, _ *http.Request) {
-	answer(w, http.StatusOK, []string{namespace})
+	answer(w, []string{namespace})
 }

@@ -58,7 +58,7 @@ const policyFile = "/usr/sbin/policy-rc.d"
 func aptGet(ctx context.Context, programs []string) error {
 	f, err := os.OpenFile(policyFile, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o755)
 	if err == nil {
-		defer os.Remove(policyFile)
+		defer func() { _ = os.Remove(policyFile) }()
 		_, err = f.WriteString("#!/bin/sh\nexit 101\n")
 		err = errors.Join(err, f.Close())
 	}
