@@ -1,14 +1,20 @@
 package test
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
+	"os"
+	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"parkstream/shared/parking"
+	"parkstream/shared/store"
 )
 
 // The way of a newcomer: start everything, send events by hand, by a plain AMQP
@@ -73,12 +79,86 @@ func TestEndToEnd(t *testing.T) {
 		})
 	})
 
+	t.Run("killed nodes are started again", func(t *testing.T) {
+		ch := s.dial(t)
+		publish(t, ch, "vehicle_entries", []byte(eventJSON("killed-e", "KILLED1", "entry", arrival)))
+		eventually(t, 10*time.Second, func() error {
+			var site struct {
+				VehiclesInside int `json:"vehicles_inside"`
+			}
+			if s.get(t, "/function/summary/sites/default", &site); site.VehiclesInside == 0 {
+				return errors.New("the vehicle is not inside")
+			}
+			return nil
+		})
+		for name, pid := range map[string]int{"Redis": s.redisPID(t), "RabbitMQ": s.rabbitMQPID(t)} {
+			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+				t.Fatalf("kill %s: %v", name, err)
+			}
+		}
+		eventually(t, time.Minute, func() error {
+			status, body := s.call(t, "POST", "/function/exit-processor", eventJSON("killed-x", "KILLED1", "exit", arrival.Add(time.Minute)))
+			if status != 200 {
+				return fmt.Errorf("%d %s", status, body)
+			}
+			return nil
+		})
+		s.wantStay(t, "KILLED1", "killed-e", "killed-x", 60)
+		eventually(t, time.Minute, func() error {
+			status, body := s.call(t, "POST", "/function/entry-generator?count=10&site=again", "")
+			if status != 200 {
+				return fmt.Errorf("%d %s", status, body)
+			}
+			return nil
+		})
+		eventually(t, time.Minute, func() error {
+			var site struct {
+				VehiclesInside int `json:"vehicles_inside"`
+			}
+			if s.get(t, "/function/summary/sites/again", &site); site.VehiclesInside < 10 {
+				return fmt.Errorf("%d vehicles are inside", site.VehiclesInside)
+			}
+			return nil
+		})
+	})
+
 	t.Run("a second start finds the data again", func(t *testing.T) {
 		s.stop(t)
 		again := startSystem(t, dir)
 		again.wantStay(t, "KA01AB1234", "http-e", "http-x", 5410)
 		again.wantStay(t, "MH12DE1433", "amqp-e", "amqp-x", 90)
 	})
+}
+
+func (s *system) rabbitMQPID(t *testing.T) int {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(s.dir, "rabbitmq", "pid"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pid
+}
+
+func (s *system) redisPID(t *testing.T) int {
+	t.Helper()
+	client, err := store.Open(s.secret(t, "redis-url"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	info, err := client.InfoMap(t.Context(), "server").Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	pid, err := strconv.Atoi(info["Server"]["process_id"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pid
 }
 
 func eventJSON(id, plate, kind string, at time.Time) string {

@@ -105,7 +105,7 @@ func (c upCommand) prepare() (*up, error) {
 	if c.Dir, err = filepath.Abs(c.Dir); err != nil {
 		return nil, err
 	}
-	u := &up{upCommand: c, secrets: filepath.Join(c.Dir, "secrets"), logs: filepath.Join(c.Dir, "logs"), failed: make(chan error, 3)}
+	u := &up{upCommand: c, secrets: filepath.Join(c.Dir, "secrets"), logs: filepath.Join(c.Dir, "logs"), failed: make(chan error, 1)}
 	for _, dir := range []string{c.Dir, u.secrets, u.logs} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return nil, fmt.Errorf("make the folder: %w", err)
@@ -152,13 +152,19 @@ func (u *up) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	kept, stopKeeping := context.WithCancel(context.Background())
+	keeping := make(chan struct{})
+	go func() {
+		defer close(keeping)
+		nodes.Keep(kept, func(text string) { u.say("%s", text) })
+	}()
 	u.onStop("RabbitMQ and Redis", func() error {
+		stopKeeping()
+		<-keeping
 		ctx, cancel := context.WithTimeout(context.Background(), nodesGrace)
 		defer cancel()
 		return nodes.Stop(ctx)
 	})
-	u.watch(ctx, "RabbitMQ", nodes.RabbitMQ.Done)
-	u.watch(ctx, "Redis", nodes.Redis.Done)
 	password, err := u.writeSecrets(nodes)
 	if err != nil {
 		return err
@@ -174,29 +180,13 @@ func (u *up) start(ctx context.Context) error {
 	return u.startConnector()
 }
 
-// watch ends everything when a node that we started ends.
-func (u *up) watch(ctx context.Context, name string, done <-chan struct{}) {
-	if done == nil {
-		return
-	}
-	go func() {
-		select {
-		case <-ctx.Done():
-		case <-done:
-			if ctx.Err() == nil {
-				u.failed <- fmt.Errorf("%s has ended; its logs are in %s", name, filepath.Join(u.Dir, strings.ToLower(name)))
-			}
-		}
-	}()
-}
-
 func (u *up) writeSecrets(nodes services.Nodes) (password string, err error) {
 	_, err1 := services.Secret(u.secrets, "summary-token", rand.Text)
 	_, err2 := services.Secret(u.secrets, "basic-auth-user", func() string { return "admin" })
 	password, err3 := services.Secret(u.secrets, "basic-auth-password", rand.Text)
 	return password, errors.Join(err1, err2, err3,
-		services.WriteSecret(u.secrets, "rabbitmq-url", nodes.RabbitMQ.URL),
-		services.WriteSecret(u.secrets, "redis-url", nodes.Redis.URL))
+		services.WriteSecret(u.secrets, "rabbitmq-url", nodes.RabbitMQURL),
+		services.WriteSecret(u.secrets, "redis-url", nodes.RedisURL))
 }
 
 func (u *up) url() string { return "http://" + u.listener.Addr().String() }
@@ -322,19 +312,27 @@ func (u *up) awaitReady(ctx context.Context) error {
 	defer cancel()
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
+	told := time.NewTicker(10 * time.Second)
+	defer told.Stop()
+	var unready []string
 	for {
-		unready := u.gateway.Unready(ctx)
+		found := u.gateway.Unready(ctx)
 		if err := u.connectorReady(ctx); err != nil {
-			unready = append(unready, fmt.Sprintf("the connector is not ready: %v", err))
+			found = append(found, fmt.Sprintf("the connector is not ready: %v", err))
 		}
-		if len(unready) == 0 {
+		if len(found) == 0 {
 			break
+		}
+		if ctx.Err() == nil { // else the reason is only that we gave up asking
+			unready = found
 		}
 		select {
 		case err := <-u.failed:
 			return err
 		case <-ctx.Done():
 			return fmt.Errorf("not ready within %s; the logs are in %s\n  %s", readyTimeout, u.logs, strings.Join(unready, "\n  "))
+		case <-told.C:
+			u.say("still waiting:\n  %s", strings.Join(unready, "\n  "))
 		case <-tick.C:
 		}
 	}

@@ -187,8 +187,11 @@ func (r *RabbitMQ) Pause() error { return r.send(syscall.SIGSTOP) }
 // Resume ends a Pause.
 func (r *RabbitMQ) Resume() error { return r.send(syscall.SIGCONT) }
 
-// Restart starts the node again after Stop or Kill, with its data and its port.
+// Restart starts the node again when it has ended, with its data and its port.
 func (r *RabbitMQ) Restart(ctx context.Context) error {
+	if err := r.epmd.kill(); err != nil { // it may have outlived the node
+		return err
+	}
 	if err := r.epmd.start(ctx); err != nil {
 		return err
 	}

@@ -126,7 +126,7 @@ func (r *Redis) Pause() error { return r.send(syscall.SIGSTOP) }
 // Resume ends a Pause.
 func (r *Redis) Resume() error { return r.send(syscall.SIGCONT) }
 
-// Restart starts the node again after Stop or Kill, with its data and its port.
+// Restart starts the node again when it has ended, with its data and its port.
 func (r *Redis) Restart(ctx context.Context) error { return r.start(ctx) }
 
 // Done is closed when the node has ended.

@@ -269,7 +269,7 @@ func (g *Gateway) call(next http.HandlerFunc) http.HandlerFunc {
 		target, ok := f.pick()
 		if !ok {
 			w.Header().Set("Retry-After", "1")
-			http.Error(w, fmt.Sprintf("no replica of function %q runs now, try again", name), http.StatusServiceUnavailable)
+			http.Error(w, fmt.Sprintf("no replica of function %q runs now: try again, or scale it up where it was scaled to 0", name), http.StatusServiceUnavailable)
 			return
 		}
 		if r.Header.Get("X-Call-Id") == "" {

@@ -1,6 +1,7 @@
 package services
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -65,17 +66,11 @@ func compose(ctx context.Context, o Options) (Nodes, error) {
 		u := url.URL{Scheme: scheme, User: url.UserPassword(user, password), Host: net.JoinHostPort("127.0.0.1", port), Path: path}
 		return u.String()
 	}
-	nodes := Nodes{
-		RabbitMQ: Node{URL: link("amqp", "parkstream", ports[0], "/"), Stop: stop},
-		Redis:    given(link("redis", "", ports[1], "/0")), // stopped together
-	}
-	if o.RabbitMQURL != "" {
-		nodes.RabbitMQ.URL = o.RabbitMQURL
-	}
-	if o.RedisURL != "" {
-		nodes.Redis.URL = o.RedisURL
-	}
-	return nodes, nil
+	return Nodes{
+		RabbitMQURL: cmp.Or(o.RabbitMQURL, link("amqp", "parkstream", ports[0], "/")),
+		RedisURL:    cmp.Or(o.RedisURL, link("redis", "", ports[1], "/0")),
+		stop:        stop,
+	}, nil
 }
 
 // composePorts are chosen once for a folder.

@@ -8,32 +8,81 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
+	"parkstream/cmd/parkstream/internal/supervise"
+	"parkstream/shared/broker"
 	"parkstream/shared/instance"
+	"parkstream/shared/store"
 )
 
 // startTimeout bounds the start of one node on a busy machine.
 const startTimeout = 2 * time.Minute
 
-// Node is a RabbitMQ or a Redis to work with.
-type Node struct {
-	URL string
-	// Done is closed when a node that we started ends; nil for any other.
-	Done <-chan struct{}
-	// Stop ends the node if we started it.
-	Stop func(context.Context) error
+// checkTimeout bounds the look at the nodes that are given.
+const checkTimeout = 10 * time.Second
+
+// Nodes are the RabbitMQ and the Redis to work with.
+type Nodes struct {
+	RabbitMQURL, RedisURL string
+
+	children []child // that we started, in the order in which they are stopped
+	stop     func(context.Context) error
 }
 
-// Nodes are the two that Parkstream needs.
-type Nodes struct {
-	RabbitMQ, Redis Node
+// child is a private node.
+type child struct {
+	name string
+	node
+}
+
+type node interface {
+	Done() <-chan struct{}
+	Restart(context.Context) error
+	Stop(context.Context) error
+}
+
+// Keep starts what we started again, with its data and at its port, whenever it
+// ends, until ctx ends.
+func (n Nodes) Keep(ctx context.Context, notify func(string)) {
+	var all sync.WaitGroup
+	for _, c := range n.children {
+		all.Go(func() { supervise.Again(ctx, c.name, notify, c.once) })
+	}
+	all.Wait()
+}
+
+// once returns when the node has ended, after having started it where it had.
+func (c child) once(ctx context.Context) error {
+	select {
+	case <-c.Done():
+		start, cancel := context.WithTimeout(ctx, startTimeout)
+		defer cancel()
+		if err := c.Restart(start); err != nil {
+			return err
+		}
+	default:
+	}
+	select {
+	case <-c.Done():
+		return errors.New("its process is gone")
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // Stop ends what we started, RabbitMQ first: it holds the events that Redis has
 // not seen yet.
 func (n Nodes) Stop(ctx context.Context) error {
-	return errors.Join(n.RabbitMQ.Stop(ctx), n.Redis.Stop(ctx))
+	var errs []error
+	for _, c := range n.children {
+		errs = append(errs, c.Stop(ctx))
+	}
+	if n.stop != nil {
+		errs = append(errs, n.stop(ctx))
+	}
+	return errors.Join(errs...)
 }
 
 // Options say what there is already.
@@ -66,48 +115,60 @@ func Start(ctx context.Context, o Options) (Nodes, error) {
 			return Nodes{}, err
 		}
 	}
-	rabbitMQ := given(o.RabbitMQURL)
+	if err := checkGiven(ctx, o); err != nil {
+		return Nodes{}, err
+	}
+	nodes := Nodes{RabbitMQURL: o.RabbitMQURL, RedisURL: o.RedisURL}
 	if o.RabbitMQURL == "" {
 		o.Say("starting RabbitMQ")
-		var err error
-		if rabbitMQ, err = startRabbitMQ(ctx, filepath.Join(o.Dir, "rabbitmq")); err != nil {
+		n, err := within(ctx, instance.StartRabbitMQ, instance.RabbitMQOptions{Dir: filepath.Join(o.Dir, "rabbitmq")})
+		if err != nil {
 			return Nodes{}, err
 		}
+		nodes.RabbitMQURL, nodes.children = n.URL(), append(nodes.children, child{"RabbitMQ", n})
 	}
-	redis := given(o.RedisURL)
 	if o.RedisURL == "" {
 		o.Say("starting Redis")
-		var err error
-		if redis, err = startRedis(ctx, filepath.Join(o.Dir, "redis")); err != nil {
-			return Nodes{}, errors.Join(err, rabbitMQ.Stop(context.WithoutCancel(ctx)))
+		n, err := within(ctx, instance.StartRedis, instance.RedisOptions{Dir: filepath.Join(o.Dir, "redis")})
+		if err != nil {
+			return Nodes{}, errors.Join(err, nodes.Stop(context.WithoutCancel(ctx)))
+		}
+		nodes.RedisURL, nodes.children = n.URL(), append(nodes.children, child{"Redis", n})
+	}
+	return nodes, nil
+}
+
+// checkGiven says at once that a given node cannot be used.
+func checkGiven(ctx context.Context, o Options) error {
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
+	var errs []error
+	if o.RabbitMQURL != "" {
+		conn, err := broker.Dial(ctx, broker.Config{URLs: func() ([]string, error) { return broker.SplitURLs(o.RabbitMQURL) }})
+		if err == nil {
+			err = conn.Close()
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("the RabbitMQ of RABBITMQ_URL cannot be used: %w", err))
 		}
 	}
-	return Nodes{RabbitMQ: rabbitMQ, Redis: redis}, nil
+	if o.RedisURL != "" {
+		client, err := store.Open(o.RedisURL)
+		if err == nil {
+			err = errors.Join(store.New(client, time.Hour).Ping(ctx), client.Close())
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("the Redis of REDIS_URL cannot be used: %w", err))
+		}
+	}
+	return errors.Join(errs...)
 }
 
-// given is a node that is not ours to stop.
-func given(url string) Node {
-	return Node{URL: url, Stop: func(context.Context) error { return nil }}
-}
-
-func startRabbitMQ(ctx context.Context, dir string) (Node, error) {
+// within starts a node in startTimeout.
+func within[N, O any](ctx context.Context, start func(context.Context, O) (N, error), o O) (N, error) {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	n, err := instance.StartRabbitMQ(ctx, instance.RabbitMQOptions{Dir: dir})
-	if err != nil {
-		return Node{}, err
-	}
-	return Node{URL: n.URL(), Done: n.Done(), Stop: n.Stop}, nil
-}
-
-func startRedis(ctx context.Context, dir string) (Node, error) {
-	ctx, cancel := context.WithTimeout(ctx, startTimeout)
-	defer cancel()
-	n, err := instance.StartRedis(ctx, instance.RedisOptions{Dir: dir})
-	if err != nil {
-		return Node{}, err
-	}
-	return Node{URL: n.URL(), Done: n.Done(), Stop: n.Stop}, nil
+	return start(ctx, o)
 }
 
 // Secret reads a secret of the folder, or makes it with value where there is

@@ -47,14 +47,19 @@ func (c *Child) Pid() int { return int(c.pid.Load()) }
 
 // Run keeps the child running until ctx ends, then ends it: SIGTERM, and SIGKILL
 // when its grace is over.
-func (c *Child) Run(ctx context.Context) {
+func (c *Child) Run(ctx context.Context) { Again(ctx, c.Name, c.Notify, c.once) }
+
+// Again calls once, which returns when a process has ended, again and again until
+// ctx ends. The delays between ends that follow quickly on a start grow; notify
+// gets a sentence about each.
+func Again(ctx context.Context, name string, notify func(string), once func(context.Context) error) {
 	delays := &backoff.ExponentialBackOff{
 		InitialInterval: firstDelay, RandomizationFactor: 0.2, Multiplier: 2, MaxInterval: maxDelay,
 	}
 	delays.Reset()
 	for ctx.Err() == nil {
 		started := time.Now()
-		err := c.once(ctx)
+		err := once(ctx)
 		if ctx.Err() != nil {
 			return
 		}
@@ -62,7 +67,7 @@ func (c *Child) Run(ctx context.Context) {
 			delays.Reset()
 		}
 		delay := delays.NextBackOff()
-		c.Notify(fmt.Sprintf("%s ended (%v) and is started again in %s", c.Name, err, delay.Round(time.Millisecond)))
+		notify(fmt.Sprintf("%s ended (%v) and is started again in %s", name, err, delay.Round(time.Millisecond)))
 		select {
 		case <-ctx.Done():
 		case <-time.After(delay):
