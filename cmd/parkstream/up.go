@@ -41,6 +41,7 @@ type upCommand struct {
 	Stack         string        `default:"stack.yml" type:"existingfile" help:"The functions to run."`
 	Cron          bool          `default:"true" negatable:"" help:"Fire the functions that have a schedule."`
 	Timeout       time.Duration `default:"60s" help:"Longest call of a function."`
+	Pprof         bool          `help:"Serve profiles of every process at /debug/pprof/."`
 	RabbitMQURL   string        `name:"rabbitmq-url" env:"RABBITMQ_URL" help:"Use this RabbitMQ instead of a private one."`
 	RedisURL      string        `name:"redis-url" env:"REDIS_URL" help:"Use this Redis instead of a private one."`
 }
@@ -212,11 +213,11 @@ func (u *up) startGateway(password string) error {
 		Known:   functionNames(),
 		Command: func(name string) *exec.Cmd { return exec.Command(self, "function", name) },
 		Environ: []string{
-			"SECRETS_DIR=" + u.secrets, "GATEWAY_URL=" + u.url(), "LOG_FORMAT=text",
+			"SECRETS_DIR=" + u.secrets, "GATEWAY_URL=" + u.url(), "LOG_FORMAT=text", u.pprofEnv(),
 			"healthcheck_interval=0s", // nobody has to notice that a replica goes
 		},
 		User: user, Password: password, SecretsDir: u.secrets, LogsDir: u.logs,
-		Timeout: u.Timeout, Notify: func(text string) { u.say("%s", text) }, Registry: registry,
+		Timeout: u.Timeout, Notify: func(text string) { u.say("%s", text) }, Registry: registry, Pprof: u.Pprof,
 	})
 	server := &http.Server{
 		Handler: u.gateway.Handler(), ReadHeaderTimeout: 10 * time.Second,
@@ -277,7 +278,7 @@ func (u *up) startConnector() error {
 			cmd := exec.Command(self, "connector")
 			cmd.Env = []string{
 				"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"),
-				"SECRETS_DIR=" + u.secrets, "GATEWAY_URL=" + u.url(), "LISTEN=" + u.connectorAddr(),
+				"SECRETS_DIR=" + u.secrets, "GATEWAY_URL=" + u.url(), "LISTEN=" + u.connectorAddr(), u.pprofEnv(),
 			}
 			return cmd
 		},
@@ -302,6 +303,8 @@ func (u *up) startConnector() error {
 	}
 	return nil
 }
+
+func (u *up) pprofEnv() string { return fmt.Sprintf("PPROF=%t", u.Pprof) }
 
 func (u *up) connectorAddr() string { return fmt.Sprintf("127.0.0.1:%d", u.ConnectorPort) }
 

@@ -82,7 +82,7 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if s.settings.Pprof && strings.HasPrefix(r.URL.Path, "/debug/pprof/") {
-		profile(w, r)
+		Profile(w, r)
 		return
 	}
 	s.call(w, r)
@@ -233,7 +233,8 @@ func (s *server) failing(ctx context.Context) []string {
 	return failing
 }
 
-func profile(w http.ResponseWriter, r *http.Request) {
+// Profile serves the profiles of net/http/pprof below /debug/pprof/.
+func Profile(w http.ResponseWriter, r *http.Request) {
 	switch strings.TrimPrefix(r.URL.Path, "/debug/pprof/") {
 	case "cmdline":
 		pprof.Cmdline(w, r)

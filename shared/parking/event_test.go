@@ -75,8 +75,8 @@ func TestISODuration(t *testing.T) {
 		0: "PT0S", 999 * time.Millisecond: "PT0S", 59 * time.Second: "PT59S", time.Hour: "PT1H",
 		26*time.Hour + 5*time.Second: "PT26H5S", 90*time.Minute + 10500*time.Millisecond: "PT1H30M10S",
 	} {
-		if got := isoDuration(d); got != want {
-			t.Errorf("isoDuration(%s) = %s, want %s", d, got, want)
+		if got := ISODuration(d); got != want {
+			t.Errorf("ISODuration(%s) = %s, want %s", d, got, want)
 		}
 	}
 }

@@ -76,7 +76,7 @@ func (s Stay) MarshalJSON() ([]byte, error) {
 		Status: s.Status(), Revision: s.Revision,
 	}
 	if d, ok := s.Duration(); ok {
-		entry, seconds, iso := s.EntryTime.UTC(), int64(d/time.Second), isoDuration(d)
+		entry, seconds, iso := s.EntryTime.UTC(), int64(d/time.Second), ISODuration(d)
 		w.EntryID, w.EntryDateTime = &s.EntryID, &entry
 		w.DurationSeconds, w.Duration = &seconds, &iso
 	}
@@ -103,9 +103,9 @@ func (s *Stay) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
-// isoDuration writes whole seconds, rounded down, as an ISO 8601 duration in
+// ISODuration writes whole seconds, rounded down, as an ISO 8601 duration in
 // hours, minutes and seconds: PT26H0M5S is written PT26H5S.
-func isoDuration(d time.Duration) string {
+func ISODuration(d time.Duration) string {
 	total := int64(d / time.Second)
 	if total == 0 {
 		return "PT0S"

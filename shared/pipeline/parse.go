@@ -75,7 +75,7 @@ func explain(err error) error {
 	if errors.Is(err, jsontext.ErrDuplicateName) {
 		return parking.Invalid("the event names a field twice: %v", err)
 	}
-	return parking.Invalid("the event is not JSON: %v", err)
+	return parking.Invalid("the event is not JSON: %s", strings.TrimPrefix(err.Error(), "jsontext: "))
 }
 
 func kindName(k jsontext.Kind) string {

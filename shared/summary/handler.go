@@ -168,10 +168,13 @@ func checkStay(s *parking.Stay) error {
 		return parking.Invalid("vehicle_plate %q is not normalised", s.Plate)
 	case s.Revision < 1:
 		return parking.Invalid("revision is %d, want 1 or more", s.Revision)
-	case s.EntryID != "" && s.EntryTime.After(s.ExitTime):
+	case s.EntryID == "":
+		return nil
+	case s.EntryTime.After(s.ExitTime):
 		return parking.Invalid("entry_date_time is after exit_date_time")
 	}
-	return nil
+	_, err = parking.NewEvent(parking.Event{ID: s.EntryID, Kind: parking.Entry, Site: s.Site, RawPlate: s.Plate, Time: s.EntryTime})
+	return err
 }
 
 // allow says which of a request's query parameters are not known.
@@ -256,7 +259,7 @@ func (h handler) list(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// csvColumns are the fields of a stay.
+// csvColumns are the fields of a stay, in the order of csvRecord.
 var csvColumns = []string{
 	"id", "site", "vehicle_plate", "entry_id", "entry_date_time", "exit_id", "exit_date_time",
 	"duration_seconds", "duration", "status", "revision", "updated_at",
@@ -279,13 +282,8 @@ func (h handler) csv(w http.ResponseWriter, r *http.Request, q Query, onePage bo
 			h.fail(w, r, err)
 			return
 		}
-		for _, body := range page.Stays {
-			record, err := csvRecord(body)
-			if err != nil {
-				h.fail(w, r, err)
-				return
-			}
-			_ = out.Write(record)
+		for _, k := range page.Stays {
+			_ = out.Write(csvRecord(k))
 		}
 		rows -= len(page.Stays)
 		if q.Cursor = page.Next; q.Cursor == "" || rows <= 0 {
@@ -301,23 +299,19 @@ func (h handler) csv(w http.ResponseWriter, r *http.Request, q Query, onePage bo
 	_, _ = w.Write(text.Bytes())
 }
 
-func csvRecord(body []byte) ([]string, error) {
-	var fields map[string]any
-	if err := json.Unmarshal(body, &fields); err != nil {
-		return nil, fmt.Errorf("read a stored stay: %w", err)
+func csvRecord(k Kept) []string {
+	entry, seconds, duration := "", "", ""
+	if d, ok := k.Duration(); ok {
+		entry = csvTime(k.EntryTime)
+		seconds, duration = strconv.FormatInt(int64(d/time.Second), 10), parking.ISODuration(d)
 	}
-	record := make([]string, len(csvColumns))
-	for i, name := range csvColumns {
-		switch v := fields[name].(type) {
-		case nil:
-		case float64:
-			record[i] = strconv.FormatInt(int64(v), 10)
-		default:
-			record[i] = inert(fmt.Sprint(v))
-		}
+	return []string{
+		inert(k.ID), k.Site, k.Plate, inert(k.EntryID), entry, inert(k.ExitID), csvTime(k.ExitTime),
+		seconds, duration, string(k.Status()), strconv.FormatInt(k.Revision, 10), csvTime(k.UpdatedAt),
 	}
-	return record, nil
 }
+
+func csvTime(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }
 
 // inert keeps a spreadsheet from taking a text for a formula.
 func inert(text string) string {
@@ -333,13 +327,12 @@ func (h handler) one(w http.ResponseWriter, r *http.Request) {
 		h.fail(w, r, err)
 		return
 	}
-	body, err := h.Stays.Get(r.Context(), site, r.PathValue("id"))
+	k, err := h.Stays.Get(r.Context(), site, r.PathValue("id"))
 	if err != nil {
 		h.fail(w, r, err)
 		return
 	}
-	w.Header().Set("Content-Type", "application/json")
-	_, _ = w.Write(append(body, '\n'))
+	answer(w, http.StatusOK, k)
 }
 
 func (h handler) stats(w http.ResponseWriter, r *http.Request) {

@@ -61,6 +61,9 @@ type Counts struct {
 
 const day = 24 * time.Hour
 
+// dayOf counts the UTC days since 1970.
+func dayOf(t time.Time) int64 { return t.Unix() / int64(day/time.Second) }
+
 // MaxStatsDays bounds how many days one call of Stats reads.
 const MaxStatsDays = 3660
 
@@ -92,7 +95,7 @@ func (s *Store) Stats(ctx context.Context, site string, from, to time.Time) (Sta
 		days = append(days, d)
 		cmds := make([]*redis.MapStringStringCmd, len(sites))
 		for i, site := range sites {
-			cmds[i] = p.HGetAll(ctx, sitePrefix(site)+"d:"+strconv.FormatInt(d.Unix()/86400, 10))
+			cmds[i] = p.HGetAll(ctx, sitePrefix(site)+"d:"+strconv.FormatInt(dayOf(d), 10))
 		}
 		read = append(read, cmds)
 	}

@@ -4,11 +4,11 @@
 package summary
 
 import (
-	"bytes"
 	"context"
 	_ "embed"
 	"encoding/base64"
-	"encoding/json"
+	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
@@ -54,23 +54,6 @@ func (s *Store) Ping(ctx context.Context) error {
 	return nil
 }
 
-// stored is the public form of a stay in the store.
-type stored struct {
-	parking.Stay
-	UpdatedAt time.Time
-}
-
-// MarshalJSON adds updated_at to the stay's own form.
-func (s stored) MarshalJSON() ([]byte, error) {
-	text, err := s.Stay.MarshalJSON()
-	if err != nil {
-		return nil, err
-	}
-	text = append(text[:len(text)-1], `,"updated_at":"`...)
-	text = s.UpdatedAt.UTC().AppendFormat(text, time.RFC3339Nano)
-	return append(text, `"}`...), nil
-}
-
 // Put stores stays and returns how many were new or newer than what was known:
 // of each stay the highest revision is kept, so that putting one again changes
 // nothing. On an error some may be stored; putting all of them again is right.
@@ -78,20 +61,16 @@ func (s *Store) Put(ctx context.Context, stays []parking.Stay) (int, error) {
 	now := s.now()
 	bySite := make(map[string][]any)
 	for i := range stays {
-		args, err := putArgs(&stays[i], now)
-		if err != nil {
-			return 0, fmt.Errorf("write stay %q: %w", stays[i].ID, err)
-		}
-		bySite[stays[i].Site] = append(bySite[stays[i].Site], args[:]...)
+		bySite[stays[i].Site] = append(bySite[stays[i].Site], s.putArgs(Kept{stays[i], now})...)
 	}
+	head := []any{hexTime(now.Add(-s.retention)), now.Add(s.retention + indexSlack).UnixMilli()}
 	run := func(script func(redis.Pipeliner, []string, ...any) *redis.Cmd) ([]*redis.Cmd, error) {
 		p := s.redis.Pipeline()
 		var cmds []*redis.Cmd
 		for site, args := range bySite {
 			p.SAdd(ctx, sitesKey, site)
 			for chunk := range slices.Chunk(args, staysPerScript*argsPerStay) {
-				head := []any{s.retention.Milliseconds(), hexTime(now.Add(-s.retention))}
-				cmds = append(cmds, script(p, []string{sitePrefix(site)}, append(head, chunk...)...))
+				cmds = append(cmds, script(p, []string{sitePrefix(site)}, slices.Concat(head, chunk)...))
 			}
 		}
 		_, err := p.Exec(ctx)
@@ -119,19 +98,20 @@ func (s *Store) Put(ctx context.Context, stays []parking.Stay) (int, error) {
 	return n, nil
 }
 
-const argsPerStay = 6
+// indexSlack is how much longer indexes are kept than the stay in them with the
+// latest exit, which may lie ahead of this machine's clock.
+const indexSlack = 48 * time.Hour
 
-func putArgs(stay *parking.Stay, now time.Time) ([argsPerStay]any, error) {
-	body, err := stored{*stay, now}.MarshalJSON()
-	if err != nil {
-		return [argsPerStay]any{}, err
+const argsPerStay = 7
+
+func (s *Store) putArgs(k Kept) []any {
+	status, seconds, tally := "u", int64(0), fmt.Sprint(dayOf(k.ExitTime), " u")
+	if d, ok := k.Duration(); ok {
+		seconds = int64(d / time.Second)
+		status, tally = "c", fmt.Sprint(dayOf(k.ExitTime), " c ", bucketOf(seconds))
 	}
-	status, duration := "u", ""
-	if d, ok := stay.Duration(); ok {
-		seconds := int64(d / time.Second)
-		status, duration = "c", fmt.Sprint(seconds, " ", bucketOf(seconds))
-	}
-	return [argsPerStay]any{position(stay.ExitTime, stay.ID), stay.Plate, stay.Revision, status, duration, body}, nil
+	value := fmt.Sprint(k.Revision, " ", seconds, " ", tally, "\n", k.details())
+	return []any{position(k.ExitTime, k.ID), k.Plate, status, seconds, tally, k.ExitTime.Add(s.retention).UnixMilli(), value}
 }
 
 // Query selects stays. The zero value selects all.
@@ -152,8 +132,7 @@ var ErrCursor = errors.New("cursor was not made by this endpoint")
 
 // Page is a part of a list, newest exit first.
 type Page struct {
-	// Stays are JSON objects.
-	Stays []json.RawMessage `json:"stays"`
+	Stays []Kept `json:"stays"`
 	// Next is the cursor of the next page, empty after the last.
 	Next string `json:"next"`
 }
@@ -188,7 +167,7 @@ func (s *Store) indexes(ctx context.Context, q Query) (prefixes, keys []string, 
 // has every stay that was there all the time exactly once, whatever is stored
 // meanwhile.
 func (s *Store) List(ctx context.Context, q Query) (Page, error) {
-	page := Page{Stays: []json.RawMessage{}}
+	page := Page{Stays: []Kept{}}
 	prefixes, keys, err := s.indexes(ctx, q)
 	if err != nil || len(keys) == 0 {
 		return page, err
@@ -218,15 +197,14 @@ func (s *Store) List(ctx context.Context, q Query) (Page, error) {
 		if more {
 			found = found[:q.Limit-len(page.Stays)]
 		}
-		bodies, err := s.bodies(ctx, found)
+		stays, err := s.read(ctx, found)
 		if err != nil {
 			return page, err
 		}
-		for _, body := range bodies {
-			// Expired between index and body, or of another status than that asked
-			// for together with the plate.
-			if body != nil && (q.Status == "" || statusOf(body) == q.Status) {
-				page.Stays = append(page.Stays, body[bytes.IndexByte(body, '\n')+1:])
+		for _, k := range stays {
+			// Of another status than that asked for together with the plate.
+			if q.Status == "" || k.Status() == q.Status {
+				page.Stays = append(page.Stays, k)
 			}
 		}
 		if !more {
@@ -241,6 +219,12 @@ func (s *Store) List(ctx context.Context, q Query) (Page, error) {
 
 // place is where a stay stands in a list: by position, then by site.
 type place struct{ position, prefix string }
+
+func (p place) id() string { return p.position[hexTimeLen:] }
+
+func (p place) site() string {
+	return strings.TrimSuffix(strings.TrimPrefix(p.prefix, prefixStart), prefixEnd)
+}
 
 func (p place) before(q place) bool {
 	if p.position != q.position {
@@ -262,7 +246,7 @@ func parseCursor(cursor string) (*place, error) {
 		return nil, ErrCursor
 	}
 	position, prefix, ok := strings.Cut(string(text), "\n")
-	if !ok || len(position) <= hexTimeLen || !strings.HasPrefix(prefix, "stay:{") {
+	if !ok || len(position) <= hexTimeLen || !strings.HasPrefix(prefix, prefixStart) || !strings.HasSuffix(prefix, prefixEnd) {
 		return nil, ErrCursor
 	}
 	return &place{position, prefix}, nil
@@ -300,59 +284,54 @@ func (s *Store) merge(ctx context.Context, prefixes, keys []string, from, to str
 	return places[:min(n, len(places))], nil
 }
 
-func (s *Store) bodies(ctx context.Context, places []place) ([][]byte, error) {
+// read returns the stays at places that did not expire meanwhile.
+func (s *Store) read(ctx context.Context, places []place) ([]Kept, error) {
 	p := s.redis.Pipeline()
 	cmds := make([]*redis.StringCmd, len(places))
 	for i, pl := range places {
-		cmds[i] = p.Get(ctx, pl.prefix+"s:"+pl.position[hexTimeLen:])
+		cmds[i] = p.Get(ctx, pl.prefix+"s:"+pl.id())
 	}
 	if _, err := p.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
 		return nil, fmt.Errorf("read stays from Redis: %w", err)
 	}
-	bodies := make([][]byte, len(places))
+	stays := make([]Kept, 0, len(places))
 	for i, cmd := range cmds {
-		if cmd.Err() == nil {
-			bodies[i] = []byte(cmd.Val())
+		if errors.Is(cmd.Err(), redis.Nil) {
+			continue
 		}
+		k, err := parseKept(places[i].site(), places[i].id(), cmd.Val())
+		if err != nil {
+			return nil, err
+		}
+		stays = append(stays, k)
 	}
-	return bodies, nil
-}
-
-func statusOf(value []byte) parking.Status {
-	_, rest, _ := bytes.Cut(value, []byte(" "))
-	if bytes.HasPrefix(rest, []byte("c")) {
-		return parking.Completed
-	}
-	return parking.UnmatchedExit
+	return stays, nil
 }
 
 // ErrNotFound says that there is no stay with that id.
 var ErrNotFound = errors.New("no such stay")
 
-// Get returns one stay as JSON; without a site the first one found at any site.
-func (s *Store) Get(ctx context.Context, site, id string) (json.RawMessage, error) {
+// Get returns one stay; without a site the first one found at any site.
+func (s *Store) Get(ctx context.Context, site, id string) (Kept, error) {
 	sites := []string{site}
 	if site == "" {
 		var err error
-		if sites, err = s.redis.SMembers(ctx, sitesKey).Result(); err != nil {
-			return nil, fmt.Errorf("list the sites from Redis: %w", err)
+		if sites, err = s.Sites(ctx); err != nil {
+			return Kept{}, err
 		}
-		slices.Sort(sites)
 	}
 	places := make([]place, len(sites))
 	for i, site := range sites {
-		places[i] = place{position: strings.Repeat("0", hexTimeLen) + id, prefix: sitePrefix(site)}
+		places[i] = place{position: position(time.Unix(0, 0), id), prefix: sitePrefix(site)}
 	}
-	bodies, err := s.bodies(ctx, places)
+	stays, err := s.read(ctx, places)
 	if err != nil {
-		return nil, err
+		return Kept{}, err
 	}
-	for _, body := range bodies {
-		if body != nil {
-			return body[bytes.IndexByte(body, '\n')+1:], nil
-		}
+	if len(stays) == 0 {
+		return Kept{}, ErrNotFound
 	}
-	return nil, ErrNotFound
+	return stays[0], nil
 }
 
 // eraseScript removes the stays of a plate at a site.
@@ -393,13 +372,24 @@ func (s *Store) Sites(ctx context.Context) ([]string, error) {
 	return sites, nil
 }
 
-func sitePrefix(site string) string { return "stay:{" + site + "}:" }
+// prefixStart and prefixEnd enclose the site in what every key of it begins
+// with; the braces keep its keys on one shard.
+const (
+	prefixStart = "stay:{"
+	prefixEnd   = "}:"
+)
+
+func sitePrefix(site string) string { return prefixStart + site + prefixEnd }
 
 const hexTimeLen = 16
 
 // hexTime writes an instant after 1970 so that byte order is time order.
 func hexTime(t time.Time) string {
-	return fmt.Sprintf("%0*x", hexTimeLen, max(0, t.UnixNano()))
+	var nanos [8]byte
+	binary.BigEndian.PutUint64(nanos[:], uint64(max(0, t.UnixNano())))
+	var text [hexTimeLen]byte
+	hex.Encode(text[:], nanos[:])
+	return string(text[:])
 }
 
 func position(exit time.Time, id string) string { return hexTime(exit) + id }

@@ -28,6 +28,8 @@ import (
 	"github.com/openfaas/go-sdk/stack"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"parkstream/shared/faas"
 )
 
 // namespace is the one that OpenFaaS has by default.
@@ -54,6 +56,8 @@ type Config struct {
 	Timeout time.Duration
 	// Notify gets sentences for the operator.
 	Notify func(string)
+	// Pprof serves profiles of the gateway at /debug/pprof/.
+	Pprof bool
 	// Registry has the metrics that /metrics shows.
 	Registry *prometheus.Registry
 }
@@ -254,6 +258,9 @@ func (g *Gateway) Handler() http.Handler {
 	})
 	r.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "OK") })
 	r.Handle("/metrics", promhttp.HandlerFor(g.config.Registry, promhttp.HandlerOpts{Registry: g.config.Registry}))
+	if g.config.Pprof {
+		r.PathPrefix("/debug/pprof/").HandlerFunc(faas.Profile)
+	}
 	return r
 }
 
