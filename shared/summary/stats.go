@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"parkstream/shared/parking"
 )
 
 // bucketGrowth is the ratio of one bucket of durations to the one before: a
@@ -79,7 +81,7 @@ func (s *Store) Stats(ctx context.Context, site string, from, to time.Time) (Sta
 	}
 	from, to = from.UTC().Truncate(day), to.UTC().Add(-1).Truncate(day).Add(day)
 	if n := int(to.Sub(from) / day); n > MaxStatsDays {
-		return Stats{}, fmt.Errorf("%d days are asked for, at most %d are allowed", n, MaxStatsDays)
+		return Stats{}, parking.Invalid("%d days are asked for, at most %d are allowed", n, MaxStatsDays)
 	}
 	sites := []string{site}
 	if site == "" {

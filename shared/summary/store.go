@@ -168,6 +168,10 @@ func (s *Store) indexes(ctx context.Context, q Query) (prefixes, keys []string, 
 // meanwhile.
 func (s *Store) List(ctx context.Context, q Query) (Page, error) {
 	page := Page{Stays: []Kept{}}
+	after, err := parseCursor(q.Cursor)
+	if err != nil {
+		return page, err
+	}
 	prefixes, keys, err := s.indexes(ctx, q)
 	if err != nil || len(keys) == 0 {
 		return page, err
@@ -179,10 +183,6 @@ func (s *Store) List(ctx context.Context, q Query) (Page, error) {
 	from := "+"
 	if !q.To.IsZero() {
 		from = "(" + hexTime(q.To)
-	}
-	after, err := parseCursor(q.Cursor)
-	if err != nil {
-		return page, err
 	}
 	if after != nil && (from == "+" || after.position < from[1:]) {
 		// Inclusive: the same id at another site has the same position.

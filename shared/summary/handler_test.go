@@ -1,0 +1,459 @@
+package summary
+
+import (
+	"context"
+	"encoding/csv"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"parkstream/shared/instance"
+	"parkstream/shared/parking"
+	"parkstream/shared/store"
+)
+
+const token = "the-token"
+
+// endpoint is a summary on a Redis of its own.
+type endpoint struct {
+	http.Handler
+	redis  *instance.Redis
+	stays  *Store
+	events *store.Store
+	log    *lockedLog
+}
+
+// lockedLog is written from several requests at once.
+type lockedLog struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *lockedLog) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *lockedLog) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+func newEndpoint(t *testing.T) *endpoint {
+	t.Helper()
+	r := instance.RedisForTest(t)
+	client, err := store.Open(r.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = client.Close() })
+	e := &endpoint{redis: r, stays: NewStore(client, retention), events: store.New(client, retention), log: new(lockedLog)}
+	e.Handler = NewHandler(Config{
+		Stays: e.stays, Sites: e.events, Token: func() (string, error) { return token, nil },
+		Metrics: NewMetrics(prometheus.NewRegistry()), Log: slog.New(slog.NewTextHandler(e.log, nil)),
+	})
+	return e
+}
+
+func (e *endpoint) call(method, path, body string, header ...string) *httptest.ResponseRecorder {
+	r := httptest.NewRequest(method, path, strings.NewReader(body))
+	for i := 0; i < len(header); i += 2 {
+		r.Header.Set(header[i], header[i+1])
+	}
+	w := httptest.NewRecorder()
+	e.ServeHTTP(w, r)
+	return w
+}
+
+func (e *endpoint) authorized(method, path, body string) *httptest.ResponseRecorder {
+	return e.call(method, path, body, "Authorization", "Bearer "+token)
+}
+
+func stayJSON(t *testing.T, stays ...parking.Stay) string {
+	t.Helper()
+	text, err := json.Marshal(stays)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+func TestWritersShowTheToken(t *testing.T) {
+	e := newEndpoint(t)
+	for path, method := range map[string]string{"/": "POST", "/sites/a/occupancy": "POST", "/plates/P1": "DELETE"} {
+		for _, header := range []string{"", "Bearer", "Bearer ", "Bearer wrong", "Basic " + token, token, "bearer " + token + "x"} {
+			w := e.call(method, path, "[]", "Authorization", header)
+			if w.Code != http.StatusUnauthorized || w.Header().Get("WWW-Authenticate") == "" || strings.Contains(w.Body.String(), token) {
+				t.Errorf("%s %s with %q: %d %s", method, path, header, w.Code, w.Body)
+			}
+		}
+	}
+	if w := e.authorized("POST", "/", "[]"); w.Code != http.StatusCreated {
+		t.Errorf("with the token: %d %s", w.Code, w.Body)
+	}
+	unset := NewHandler(Config{Token: func() (string, error) { return "", nil }, Log: slog.New(slog.DiscardHandler)})
+	w := httptest.NewRecorder()
+	r := httptest.NewRequest("POST", "/", strings.NewReader("[]"))
+	r.Header.Set("Authorization", "Bearer ")
+	if unset.ServeHTTP(w, r); w.Code != http.StatusUnauthorized {
+		t.Errorf("an empty secret lets everybody in: %d", w.Code)
+	}
+}
+
+func TestPost(t *testing.T) {
+	e := newEndpoint(t)
+	stays := stayJSON(t, completed("x1", "a", "P1", today, 60), unmatched("x2", "a", "P2", today))
+	for _, want := range []string{`{"ignored":0,"stored":2}`, `{"ignored":2,"stored":0}`} {
+		w := e.authorized("POST", "/", stays)
+		var got, wanted map[string]int
+		_ = json.Unmarshal(w.Body.Bytes(), &got)
+		_ = json.Unmarshal([]byte(want), &wanted)
+		if w.Code != http.StatusCreated || !cmp.Equal(got, wanted) {
+			t.Errorf("%d %s, want 201 %s", w.Code, w.Body, want)
+		}
+	}
+}
+
+func TestBadPosts(t *testing.T) {
+	e := newEndpoint(t)
+	with := func(change func(s *parking.Stay)) string {
+		s := completed("x1", "a", "P1", today, 60)
+		change(&s)
+		return stayJSON(t, completed("good", "a", "P1", today, 60), s)
+	}
+	for _, tt := range []struct{ body, reason string }{
+		{"hello", "want an array of stays"},
+		{`{}`, "want an array of stays"},
+		{`[{"id":1}]`, "want an array of stays"},
+		{with(func(s *parking.Stay) { s.ID, s.ExitID = "", "" }), "stay 1: id is missing"},
+		{with(func(s *parking.Stay) { s.Site = "" }), "stay 1: site is missing"},
+		{with(func(s *parking.Stay) { s.Site = "a}b" }), "stay 1: site"},
+		{with(func(s *parking.Stay) { s.Plate = "p-1" }), "is not normalised"},
+		{with(func(s *parking.Stay) { s.Plate = "" }), "vehicle_plate is missing"},
+		{with(func(s *parking.Stay) { s.ExitID = "x9" }), `id "x1" is not the exit_id "x9"`},
+		{with(func(s *parking.Stay) { s.ExitTime = time.Time{} }), "exit_date_time is missing"},
+		{with(func(s *parking.Stay) { s.Revision = 0 }), "revision is 0"},
+		{with(func(s *parking.Stay) { s.EntryTime = s.ExitTime.Add(time.Second) }), "entry_date_time is after exit_date_time"},
+		{with(func(s *parking.Stay) { s.EntryID = "a\nb" }), "does not print"},
+		{with(func(s *parking.Stay) { s.EntryTime = time.Unix(-1, 0) }), "entry_date_time"},
+	} {
+		w := e.authorized("POST", "/", tt.body)
+		if w.Code != http.StatusBadRequest || !strings.Contains(strings.ReplaceAll(w.Body.String(), `\"`, `"`), tt.reason) {
+			t.Errorf("%.200s\n%d %s, want 400 with %q", tt.body, w.Code, w.Body, tt.reason)
+		}
+	}
+	if got := list(t, e.stays, Query{Limit: 10}); len(got) != 0 {
+		t.Errorf("a bad request stored %v", got)
+	}
+	many := "[" + strings.Repeat(strings.Trim(stayJSON(t, unmatched("x", "a", "P", today)), "[]")+",", maxPosted) +
+		strings.Trim(stayJSON(t, unmatched("x", "a", "P", today)), "[]") + "]"
+	if w := e.authorized("POST", "/", many); w.Code != http.StatusRequestEntityTooLarge {
+		t.Errorf("%d stays: %d %s", maxPosted+1, w.Code, w.Body)
+	}
+}
+
+func TestListJSON(t *testing.T) {
+	e := newEndpoint(t)
+	exit := time.Date(2026, 11, 23, 9, 45, 10, 500_000_000, time.UTC)
+	e.stays.now = func() time.Time { return exit.Add(time.Minute) }
+	e.authorized("POST", "/", stayJSON(t, completed("x1", "a", "KA01", exit.In(time.FixedZone("", 3600)), 5400), unmatched("x2", "b", "KA02", exit.Add(-time.Hour))))
+	const first = `{"id":"x1","site":"a","vehicle_plate":"KA01","entry_id":"entry of x1","entry_date_time":"2026-11-23T08:15:10.5Z",` +
+		`"exit_id":"x1","exit_date_time":"2026-11-23T09:45:10.5Z","duration_seconds":5400,"duration":"PT1H30M","status":"completed",` +
+		`"revision":1,"updated_at":"2026-11-23T09:46:10.5Z"}`
+	const second = `{"id":"x2","site":"b","vehicle_plate":"KA02","entry_id":null,"entry_date_time":null,` +
+		`"exit_id":"x2","exit_date_time":"2026-11-23T08:45:10.5Z","duration_seconds":null,"duration":null,"status":"unmatched_exit",` +
+		`"revision":1,"updated_at":"2026-11-23T09:46:10.5Z"}`
+	for path, want := range map[string]string{
+		"/":                       `{"stays":[` + first + `,` + second + `],"next":""}`,
+		"/?plate=ka-01":           `{"stays":[` + first + `],"next":""}`,
+		"/?status=unmatched_exit": `{"stays":[` + second + `],"next":""}`,
+		"/?site=nowhere":          `{"stays":[],"next":""}`,
+		"/stays/x1":               first,
+		"/stays/x2?site=b":        second,
+	} {
+		w := e.call("GET", path, "")
+		if w.Code != http.StatusOK || w.Header().Get("Content-Type") != "application/json" {
+			t.Errorf("GET %s: %d %s", path, w.Code, w.Header())
+		}
+		if diff := cmp.Diff(want+"\n", w.Body.String()); diff != "" {
+			t.Errorf("GET %s (-want +got):\n%s", path, diff)
+		}
+	}
+	var page struct {
+		Stays []parking.Stay
+		Next  string
+	}
+	if err := json.Unmarshal(e.call("GET", "/?limit=1", "").Body.Bytes(), &page); err != nil || len(page.Stays) != 1 || page.Next == "" {
+		t.Fatalf("the first page: %+v, %v", page, err)
+	}
+	if err := json.Unmarshal(e.call("GET", "/?limit=1&cursor="+page.Next, "").Body.Bytes(), &page); err != nil || page.Stays[0].ID != "x2" || page.Next != "" {
+		t.Errorf("the second page: %+v, %v", page, err)
+	}
+}
+
+func TestBadRequests(t *testing.T) {
+	e := newEndpoint(t)
+	for _, tt := range []struct {
+		method, path string
+		code         int
+		reason       string
+	}{
+		{"GET", "/?limit=0", 400, "limit"},
+		{"GET", "/?limit=1001", 400, "1 to 1000"},
+		{"GET", "/?limit=x", 400, "limit"},
+		{"GET", "/?plate=--", 400, "no letter or digit"},
+		{"GET", "/?site=a%20b", 400, "site"},
+		{"GET", "/?status=done", 400, "completed or unmatched_exit"},
+		{"GET", "/?from=yesterday", 400, "from"},
+		{"GET", "/?to=2026-11-23", 400, "to"},
+		{"GET", "/?format=xml", 400, "json or csv"},
+		{"GET", "/?cursor=abc", 400, "cursor"},
+		{"GET", "/?palte=P1", 400, `palte`},
+		{"GET", "/stays/unknown", 404, "no such stay"},
+		{"GET", "/stays/x?site=a%7Db", 400, "site"},
+		{"GET", "/stats?from=x", 400, "from"},
+		{"GET", "/stats?from=1971-01-01T00:00:00Z", 400, "days are asked for"},
+		{"GET", "/stats?plate=P1", 400, "plate"},
+		{"GET", "/sites/a%20b", 400, "site"},
+		{"GET", "/sites/a/inside?offset=-1", 400, "offset"},
+		{"GET", "/sites/a/inside?limit=0", 400, "limit"},
+		{"GET", "/nothing/here", 404, ""},
+		{"PUT", "/", 405, ""},
+		{"DELETE", "/stays/x", 405, ""},
+		{"GET", "/plates/P1", 405, ""},
+	} {
+		w := e.call(tt.method, tt.path, "")
+		if w.Code != tt.code || !strings.Contains(w.Body.String(), tt.reason) {
+			t.Errorf("%s %s: %d %s, want %d with %q", tt.method, tt.path, w.Code, w.Body, tt.code, tt.reason)
+		}
+	}
+}
+
+func TestCSV(t *testing.T) {
+	e := newEndpoint(t)
+	put(t, e.stays, completed("=cmd()", "a", "P1", today, 3605), unmatched("x2", "a", "P2", today.Add(-time.Hour)))
+	w := e.call("GET", "/?format=csv", "")
+	rows, err := csv.NewReader(w.Body).ReadAll()
+	if err != nil || len(rows) != 3 || w.Header().Get("X-Next-Cursor") != "" {
+		t.Fatalf("%q, %v, %v", rows, err, w.Header())
+	}
+	if !strings.HasPrefix(w.Header().Get("Content-Type"), "text/csv") || !strings.Contains(w.Header().Get("Content-Disposition"), "stays.csv") {
+		t.Errorf("headers: %v", w.Header())
+	}
+	updated := rows[1][11]
+	want := [][]string{
+		csvColumns,
+		{"'=cmd()", "a", "P1", "entry of =cmd()", csvTime(today.Add(-3605 * time.Second)), "'=cmd()", csvTime(today), "3605", "PT1H5S", "completed", "1", updated},
+		{"x2", "a", "P2", "", "", "x2", csvTime(today.Add(-time.Hour)), "", "", "unmatched_exit", "1", updated},
+	}
+	if diff := cmp.Diff(want, rows); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	first := e.call("GET", "/?format=csv&limit=1", "")
+	second := e.call("GET", "/?format=csv&limit=1&cursor="+first.Header().Get("X-Next-Cursor"), "")
+	if !strings.Contains(first.Body.String(), "cmd()") || !strings.Contains(second.Body.String(), "x2") || strings.Contains(second.Body.String(), "cmd()") {
+		t.Errorf("page by page:\n%s\n%s", first.Body, second.Body)
+	}
+	var many []parking.Stay
+	for i := range maxLimit + 5 {
+		many = append(many, unmatched(fmt.Sprint("m", i), "many", "P", today))
+	}
+	put(t, e.stays, many...)
+	if rows := strings.Count(e.call("GET", "/?format=csv&site=many", "").Body.String(), "\n"); rows != len(many)+1 {
+		t.Errorf("%d lines of a long download, want %d", rows, len(many)+1)
+	}
+}
+
+// record makes the events of vehicles: plates in upper case enter, and leave an
+// hour later where they are followed by a plus.
+func (e *endpoint) record(t *testing.T, site string, plates ...string) {
+	t.Helper()
+	var events []parking.Event
+	for i, p := range plates {
+		plate, leaves := strings.CutSuffix(p, "+")
+		at := time.Now().UTC().Add(-2*time.Hour + time.Duration(i)*time.Second)
+		events = append(events, parking.Event{ID: "e" + plate, Kind: parking.Entry, Site: site, RawPlate: plate, Plate: plate, Time: at})
+		if leaves {
+			events = append(events, parking.Event{ID: "x" + plate, Kind: parking.Exit, Site: site, RawPlate: plate, Plate: plate, Time: at.Add(time.Hour)})
+		}
+	}
+	for _, r := range e.events.Record(t.Context(), events) {
+		if r.Err != nil {
+			t.Fatal(r.Err)
+		}
+		if _, err := e.stays.Put(t.Context(), r.Stays); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestSites(t *testing.T) {
+	e := newEndpoint(t)
+	if got := e.call("GET", "/sites", "").Body.String(); got != `{"sites":[]}`+"\n" {
+		t.Errorf("no sites: %s", got)
+	}
+	e.record(t, "a", "P1", "P2+", "P3")
+	e.record(t, "b", "P1+")
+	if got := e.call("GET", "/sites", "").Body.String(); got != `{"sites":["a","b"]}`+"\n" {
+		t.Errorf("sites: %s", got)
+	}
+	var site struct {
+		Occupancy      int64 `json:"occupancy"`
+		VehiclesInside int64 `json:"vehicles_inside"`
+		Correction     int64 `json:"correction"`
+		StaysToday     struct {
+			Completed int64    `json:"completed"`
+			P50       *float64 `json:"p50_duration_seconds"`
+		} `json:"stays_today"`
+	}
+	get := func() {
+		t.Helper()
+		if w := e.call("GET", "/sites/a", ""); w.Code != 200 || json.Unmarshal(w.Body.Bytes(), &site) != nil {
+			t.Fatalf("%d %s", w.Code, w.Body)
+		}
+	}
+	if get(); site.Occupancy != 2 || site.VehiclesInside != 2 {
+		t.Errorf("%+v", site)
+	}
+	var inside struct {
+		Vehicles []struct {
+			Plate string `json:"vehicle_plate"`
+		}
+	}
+	w := e.call("GET", "/sites/a/inside?limit=1&offset=1", "")
+	if err := json.Unmarshal(w.Body.Bytes(), &inside); err != nil || len(inside.Vehicles) != 1 || inside.Vehicles[0].Plate != "P3" {
+		t.Errorf("the second vehicle inside: %s, %v", w.Body, err)
+	}
+
+	for body, reason := range map[string]string{
+		`{"reason":"counted"}`:             "counted is missing",
+		`{"counted":-1,"reason":"x"}`:      "counted is -1",
+		`{"counted":5}`:                    "reason is missing",
+		`{"counted":"five","reason":"x"}`:  "want {",
+		`hello`:                            "want {",
+		`{"counted":2000000,"reason":"x"}`: "0 to 1000000",
+	} {
+		if w := e.authorized("POST", "/sites/a/occupancy", body); w.Code != 400 || !strings.Contains(w.Body.String(), reason) {
+			t.Errorf("%s: %d %s, want 400 with %q", body, w.Code, w.Body, reason)
+		}
+	}
+	if w := e.authorized("POST", "/sites/a/occupancy", `{"counted":0,"reason":"walked through"}`); w.Code != 201 || !strings.Contains(w.Body.String(), `"was":2`) {
+		t.Errorf("correction: %d %s", w.Code, w.Body)
+	}
+	if get(); site.Occupancy != 0 || site.VehiclesInside != 2 || site.Correction != -2 {
+		t.Errorf("after the correction: %+v", site)
+	}
+	e.events.Record(t.Context(), []parking.Event{{ID: "xP1", Kind: parking.Exit, Site: "a", RawPlate: "P1", Plate: "P1", Time: time.Now().UTC()}})
+	if get(); site.Occupancy != -1 {
+		t.Errorf("a negative count is to be shown: %+v", site)
+	}
+	if got := e.call("GET", "/sites/a/occupancy", "").Body.String(); !strings.Contains(got, `"counted":0,"was":2,"reason":"walked through"`) {
+		t.Errorf("corrections: %s", got)
+	}
+}
+
+func TestErase(t *testing.T) {
+	e := newEndpoint(t)
+	e.record(t, "a", "P1+", "P2+")
+	e.record(t, "b", "P1+")
+	if w := e.authorized("DELETE", "/plates/--", ""); w.Code != 400 {
+		t.Errorf("no plate: %d %s", w.Code, w.Body)
+	}
+	if w := e.authorized("DELETE", "/plates/p-1?site=a", ""); w.Code != 200 || !strings.Contains(w.Body.String(), `"events":2,"stays":1`) {
+		t.Errorf("at one site: %d %s", w.Code, w.Body)
+	}
+	if w := e.authorized("DELETE", "/plates/P1", ""); w.Code != 200 || !strings.Contains(w.Body.String(), `"events":2,"stays":1`) {
+		t.Errorf("at all sites: %d %s", w.Code, w.Body)
+	}
+	for _, key := range e.stays.redis.Keys(t.Context(), "*").Val() {
+		if strings.Contains(key, "P1") {
+			t.Errorf("%s is left", key)
+		}
+	}
+	if strings.Contains(e.log.String(), "P1 ") {
+		t.Errorf("the log has the plate: %s", e.log)
+	}
+	if got := strings.Join(list(t, e.stays, Query{Limit: 10}), " "); got != "a/xP2" {
+		t.Errorf("left: %s", got)
+	}
+}
+
+func TestRedisIsAway(t *testing.T) {
+	e := newEndpoint(t)
+	if err := e.redis.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	var calls sync.WaitGroup // each takes as long as go-redis tries again
+	for _, tt := range []struct{ method, path, body string }{
+		{"GET", "/", ""},
+		{"GET", "/?format=csv", ""},
+		{"POST", "/", stayJSON(t, unmatched("x", "a", "P", today))},
+		{"GET", "/stays/x", ""},
+		{"GET", "/stats", ""},
+		{"GET", "/sites", ""},
+		{"GET", "/sites/a", ""},
+		{"GET", "/sites/a/inside", ""},
+		{"GET", "/sites/a/occupancy", ""},
+		{"POST", "/sites/a/occupancy", `{"counted":1,"reason":"x"}`},
+		{"DELETE", "/plates/P", ""},
+	} {
+		calls.Go(func() {
+			w := e.authorized(tt.method, tt.path, tt.body)
+			if w.Code != 503 || w.Header().Get("Retry-After") == "" || strings.Contains(w.Body.String(), "127.0.0.1") {
+				t.Errorf("%s %s: %d %s %v", tt.method, tt.path, w.Code, w.Body, w.Header())
+			}
+		})
+	}
+	calls.Wait()
+	if !strings.Contains(e.log.String(), "connection refused") {
+		t.Errorf("the log does not say why: %s", e.log)
+	}
+}
+
+func TestClient(t *testing.T) {
+	e := newEndpoint(t)
+	server := httptest.NewServer(e)
+	defer server.Close()
+	shown, tokenErr := token, error(nil)
+	c := NewClient(server.URL+"/", func() (string, error) { return shown, tokenErr })
+	defer c.Close()
+	stays := []parking.Stay{completed("x1", "a", "P1", today, 60)}
+	if err := c.Post(t.Context(), stays); err != nil {
+		t.Fatal(err)
+	}
+	if k, err := e.stays.Get(t.Context(), "a", "x1"); err != nil || k.Stay != stays[0] {
+		t.Errorf("%+v, %v", k, err)
+	}
+	shown = "rotated"
+	if err := c.Post(t.Context(), stays); err == nil || !strings.Contains(err.Error(), "401") || strings.Contains(err.Error(), shown) {
+		t.Errorf("wrong token: %v", err)
+	}
+	shown = token
+	if err := c.Post(t.Context(), stays); err != nil {
+		t.Errorf("the token is to be read for each call: %v", err)
+	}
+	if err := c.Post(t.Context(), []parking.Stay{{}}); err == nil || !strings.Contains(err.Error(), "id is missing") {
+		t.Errorf("bad stay: %v", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := c.Post(ctx, stays); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled: %v", err)
+	}
+	tokenErr = errors.New("no such file")
+	if err := c.Post(t.Context(), stays); !errors.Is(err, tokenErr) {
+		t.Errorf("no token: %v", err)
+	}
+}

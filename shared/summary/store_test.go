@@ -1,0 +1,398 @@
+package summary
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	gocmp "github.com/google/go-cmp/cmp"
+	"github.com/redis/go-redis/v9"
+	"go.uber.org/goleak"
+	"pgregory.net/rapid"
+
+	"parkstream/shared/instance"
+	"parkstream/shared/parking"
+	"parkstream/shared/store"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const retention = 90 * 24 * time.Hour
+
+// today is noon, so that hours before and after it are of the same UTC day.
+var today = time.Now().UTC().Truncate(day).Add(-12 * time.Hour)
+
+func newClient(t testing.TB) redis.UniversalClient {
+	t.Helper()
+	client, err := store.Open(instance.RedisForTest(t).URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = client.Close() })
+	return client
+}
+
+func newStore(t testing.TB) *Store {
+	t.Helper()
+	return NewStore(newClient(t), retention)
+}
+
+// completed makes a stay of so many seconds; unmatched one without an entry.
+func completed(id, site, plate string, exit time.Time, seconds int) parking.Stay {
+	s := unmatched(id, site, plate, exit)
+	s.EntryID, s.EntryTime = "entry of "+id, exit.Add(-time.Duration(seconds)*time.Second)
+	return s
+}
+
+func unmatched(id, site, plate string, exit time.Time) parking.Stay {
+	return parking.Stay{ID: id, ExitID: id, Site: site, Plate: plate, ExitTime: exit, Revision: 1}
+}
+
+func put(t testing.TB, s *Store, stays ...parking.Stay) int {
+	t.Helper()
+	n, err := s.Put(context.Background(), stays)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// list follows the cursors with pages of a size and returns "site/id" of all.
+func list(t testing.TB, s *Store, q Query) []string {
+	t.Helper()
+	ids := []string{}
+	for {
+		page, err := s.List(context.Background(), q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(page.Stays) > q.Limit || page.Next != "" && len(page.Stays) == 0 {
+			t.Fatalf("a page of %d stays, limit %d, next %q", len(page.Stays), q.Limit, page.Next)
+		}
+		for _, k := range page.Stays {
+			ids = append(ids, k.Site+"/"+k.ID)
+		}
+		if q.Cursor = page.Next; q.Cursor == "" {
+			return ids
+		}
+	}
+}
+
+// Whatever is put, in whatever order and how often: list, single stays and sums
+// are those of the highest revision of each.
+func TestPutAgreesWithTheModel(t *testing.T) {
+	s := newStore(t)
+	var cases atomic.Int64
+	rapid.Check(t, func(t *rapid.T) {
+		site := fmt.Sprint("site", cases.Add(1))
+		best := make(map[string]parking.Stay)
+		var all []parking.Stay
+		for i := range rapid.IntRange(1, 12).Draw(t, "stays") {
+			id := fmt.Sprint("x", i)
+			exit := today.Add(time.Duration(rapid.IntRange(-40, 5).Draw(t, "exit")) * time.Hour)
+			for revision := range rapid.IntRange(1, 4).Draw(t, "revisions") {
+				stay := unmatched(id, site, fmt.Sprint("P", i%3), exit)
+				if rapid.Bool().Draw(t, "completed") {
+					stay = completed(id, site, stay.Plate, exit, rapid.IntRange(0, 100_000).Draw(t, "seconds"))
+				}
+				stay.Revision = int64(revision + 1)
+				all = append(all, stay)
+				best[id] = stay
+			}
+		}
+		deliveries := rapid.Permutation(append(all, all...)).Draw(t, "deliveries")
+		for chunk := range slices.Chunk(deliveries, rapid.IntRange(1, 20).Draw(t, "batch")) {
+			if _, err := s.Put(context.Background(), chunk); err != nil {
+				t.Fatal(err)
+			}
+		}
+
+		want := slices.SortedFunc(maps.Values(best), newestFirst)
+		page, err := s.List(context.Background(), Query{Site: site, Limit: 1000})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := make([]parking.Stay, len(page.Stays))
+		for i, k := range page.Stays {
+			got[i] = k.Stay
+			if one, err := s.Get(context.Background(), site, k.ID); err != nil || one != k {
+				t.Errorf("Get(%q) = %+v, %v; the list has %+v", k.ID, one, err, k)
+			}
+		}
+		if diff := gocmp.Diff(want, got); diff != "" {
+			t.Errorf("list (-want +got):\n%s", diff)
+		}
+		var completed, unmatched, seconds int64
+		for _, stay := range best {
+			if d, ok := stay.Duration(); ok {
+				completed++
+				seconds += int64(d / time.Second)
+			} else {
+				unmatched++
+			}
+		}
+		stats, err := s.Stats(context.Background(), site, today.Add(-72*time.Hour), today.Add(48*time.Hour))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if stats.Completed != completed || stats.UnmatchedExits != unmatched ||
+			completed > 0 && *stats.AverageSeconds != float64(seconds)/float64(completed) {
+			t.Errorf("stats %+v, want %d completed of %d s and %d unmatched", stats.Counts, completed, seconds, unmatched)
+		}
+		for _, status := range []parking.Status{parking.Completed, parking.UnmatchedExit} {
+			page, err := s.List(context.Background(), Query{Site: site, Status: status, Limit: 1000})
+			if err != nil {
+				t.Fatal(err)
+			}
+			n := map[parking.Status]int64{parking.Completed: completed, parking.UnmatchedExit: unmatched}[status]
+			if int64(len(page.Stays)) != n {
+				t.Errorf("%d stays are listed as %s, want %d", len(page.Stays), status, n)
+			}
+		}
+	})
+}
+
+func newestFirst(a, b parking.Stay) int {
+	return cmp.Or(b.ExitTime.Compare(a.ExitTime), strings.Compare(b.ID, a.ID))
+}
+
+func TestPutCounts(t *testing.T) {
+	s := newStore(t)
+	stay := completed("x1", "a", "P1", today, 60)
+	second := stay
+	second.Revision = 2
+	for i, step := range []struct {
+		stays []parking.Stay
+		want  int
+	}{
+		{[]parking.Stay{stay, unmatched("x2", "b", "P2", today)}, 2},
+		{[]parking.Stay{stay, stay}, 0},
+		{[]parking.Stay{second, stay, second}, 1},
+		{[]parking.Stay{stay}, 0},
+		{nil, 0},
+	} {
+		if got := put(t, s, step.stays...); got != step.want {
+			t.Errorf("step %d: %d stored, want %d", i, got, step.want)
+		}
+	}
+	// A Redis that lost its scripts, as after a restart.
+	if err := s.redis.ScriptFlush(t.Context()).Err(); err != nil {
+		t.Fatal(err)
+	}
+	if n := put(t, s, unmatched("x3", "a", "P1", today)); n != 1 {
+		t.Errorf("%d stored after the scripts were lost", n)
+	}
+	var many []parking.Stay
+	for i := range 2*staysPerScript + 1 {
+		many = append(many, unmatched(fmt.Sprint("m", i), "many", "P", today))
+	}
+	if n := put(t, s, many...); n != len(many) {
+		t.Errorf("%d of %d stored", n, len(many))
+	}
+}
+
+func TestListFilters(t *testing.T) {
+	s := newStore(t)
+	at := func(hours int) time.Time { return today.Add(time.Duration(hours) * time.Hour) }
+	put(t, s,
+		completed("x1", "a", "P1", at(1), 60), unmatched("x2", "a", "P2", at(2)), completed("x3", "a", "P1", at(3), 60),
+		completed("x1", "b", "P1", at(1), 60), unmatched("x4", "b", "P1", at(4)), completed("old", "b", "P1", at(0).Add(-retention), 60),
+	)
+	for _, tt := range []struct {
+		q    Query
+		want string
+	}{
+		{Query{}, "b/x4 a/x3 a/x2 a/x1 b/x1"},
+		{Query{Site: "a"}, "a/x3 a/x2 a/x1"},
+		{Query{Site: "nowhere"}, ""},
+		{Query{Plate: "P1"}, "b/x4 a/x3 a/x1 b/x1"},
+		{Query{Plate: "P1", Site: "b"}, "b/x4 b/x1"},
+		{Query{Plate: "P1", Status: parking.UnmatchedExit}, "b/x4"},
+		{Query{Plate: "P9"}, ""},
+		{Query{Status: parking.Completed}, "a/x3 a/x1 b/x1"},
+		{Query{Status: parking.UnmatchedExit, Site: "a"}, "a/x2"},
+		{Query{From: at(2)}, "b/x4 a/x3 a/x2"},
+		{Query{To: at(2)}, "a/x1 b/x1"},
+		{Query{From: at(2), To: at(4)}, "a/x3 a/x2"},
+		{Query{From: at(2), To: at(2)}, ""},
+		{Query{From: at(1), To: at(4), Plate: "P1", Site: "a", Status: parking.Completed}, "a/x3 a/x1"},
+	} {
+		for limit := range 7 {
+			tt.q.Limit = limit + 1
+			if got := strings.Join(list(t, s, tt.q), " "); got != tt.want {
+				t.Errorf("%+v: %q, want %q", tt.q, got, tt.want)
+			}
+		}
+	}
+}
+
+// A list that is followed while others are stored has each of the first ones
+// exactly once, even where all have one time.
+func TestListWhileStaysArrive(t *testing.T) {
+	s := newStore(t)
+	want := make(map[string]bool)
+	for i := range 40 {
+		site := fmt.Sprint("s", i%3)
+		put(t, s, unmatched(fmt.Sprint("x", i), site, "P", today))
+		want[fmt.Sprint(site, "/x", i)] = true
+	}
+	q := Query{Limit: 3}
+	seen := make(map[string]int)
+	for i := 0; ; i++ {
+		put(t, s, unmatched(fmt.Sprint("late", i), fmt.Sprint("s", i%5), "P", today.Add(time.Duration(i%3-1)*time.Second)))
+		page, err := s.List(t.Context(), q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, k := range page.Stays {
+			seen[k.Site+"/"+k.ID]++
+		}
+		if q.Cursor = page.Next; q.Cursor == "" {
+			break
+		}
+	}
+	for id, n := range seen {
+		if n != 1 {
+			t.Errorf("%s was listed %d times", id, n)
+		}
+		delete(want, id)
+	}
+	if len(want) > 0 {
+		t.Errorf("never listed: %v", want)
+	}
+}
+
+func TestBadCursors(t *testing.T) {
+	s := newStore(t)
+	put(t, s, unmatched("x", "a", "P", today))
+	for _, cursor := range []string{"!", "YWJj", "MDEyMzQ1Njc4OWFiY2RlZngKc2l0ZQ", strings.Repeat("A", 100)} {
+		if _, err := s.List(t.Context(), Query{Limit: 1, Cursor: cursor}); !errors.Is(err, ErrCursor) {
+			t.Errorf("cursor %q: %v", cursor, err)
+		}
+	}
+}
+
+func TestRetention(t *testing.T) {
+	s := newStore(t)
+	put(t, s, completed("x1", "a", "P1", today, 60))
+	for _, key := range s.redis.Keys(t.Context(), "stay:{a}:*").Val() {
+		ttl := s.redis.PTTL(t.Context(), key).Val()
+		if strings.HasPrefix(key, "stay:{a}:x:") {
+			continue // trimmed with each stay that is stored
+		}
+		if ttl <= 0 || ttl > retention+indexSlack {
+			t.Errorf("%s expires in %s", key, ttl)
+		}
+	}
+	s.now = func() time.Time { return today.Add(retention + time.Minute) }
+	if got := list(t, s, Query{Limit: 10}); len(got) != 0 {
+		t.Errorf("listed after the retention: %v", got)
+	}
+	put(t, s, completed("x2", "a", "P2", s.now(), 60))
+	if n := s.redis.ZCard(t.Context(), "stay:{a}:x:c").Val(); n != 1 {
+		t.Errorf("the index has %d stays, want the new one alone", n)
+	}
+}
+
+func TestStats(t *testing.T) {
+	s := newStore(t)
+	var stays []parking.Stay
+	for i := range 1000 {
+		stays = append(stays, completed(fmt.Sprint("x", i), "a", "P", today.Add(time.Duration(i)*time.Second), 10*(i+1)))
+	}
+	put(t, s, stays...)
+	put(t, s, unmatched("u", "a", "P", today.Add(-24*time.Hour)), completed("b", "b", "P", today, 7))
+	stats, err := s.Stats(t.Context(), "a", today.Add(-48*time.Hour), time.Time{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	near := func(name string, got *float64, want, within float64) {
+		t.Helper()
+		if got == nil || *got < want*(1-within) || *got > want*(1+within) {
+			t.Errorf("%s is %v, want %g within %g", name, got, want, within)
+		}
+	}
+	near("average", stats.AverageSeconds, 5005, 1e-9)
+	near("p50", stats.P50Seconds, 5000, 0.02)
+	near("p95", stats.P95Seconds, 9500, 0.02)
+	near("match rate", stats.MatchRate, 1000.0/1001, 1e-9)
+	if stats.Completed != 1000 || stats.UnmatchedExits != 1 || len(stats.Days) != 2 {
+		t.Errorf("%+v", stats)
+	}
+	if d := stats.Days[0]; d.Day != today.Add(-24*time.Hour).Format(time.DateOnly) || d.UnmatchedExits != 1 || d.Completed != 0 || d.AverageSeconds != nil {
+		t.Errorf("the first day is %+v", d)
+	}
+	if all, err := s.Stats(t.Context(), "", time.Time{}, time.Time{}); err != nil || all.Completed != 1001 {
+		t.Errorf("all sites: %+v, %v", all.Counts, err)
+	}
+	if none, err := s.Stats(t.Context(), "nowhere", time.Time{}, time.Time{}); err != nil || none.MatchRate != nil || none.P50Seconds != nil {
+		t.Errorf("no stays: %+v, %v", none.Counts, err)
+	}
+	if _, err := s.Stats(t.Context(), "", today.Add(-(MaxStatsDays+1)*day), time.Time{}); !errors.Is(err, parking.ErrInvalid) {
+		t.Errorf("too many days: %v", err)
+	}
+}
+
+func TestErasePlate(t *testing.T) {
+	s := newStore(t)
+	put(t, s, completed("x1", "a", "P1", today, 60), unmatched("x2", "a", "P1", today), completed("x3", "a", "P2", today, 60), completed("x4", "b", "P1", today, 60))
+	if n, err := s.ErasePlate(t.Context(), "a", "P1"); err != nil || n != 2 {
+		t.Fatalf("erased %d, %v", n, err)
+	}
+	if got := strings.Join(list(t, s, Query{Limit: 10}), " "); got != "b/x4 a/x3" {
+		t.Errorf("left: %s", got)
+	}
+	for _, key := range s.redis.Keys(t.Context(), "stay:{a}:*").Val() {
+		if strings.HasSuffix(key, "P1") || strings.HasSuffix(key, "x1") || strings.HasSuffix(key, "x2") {
+			t.Errorf("%s is left", key)
+		}
+	}
+	if n, err := s.ErasePlate(t.Context(), "a", "P1"); err != nil || n != 0 {
+		t.Errorf("erased again: %d, %v", n, err)
+	}
+}
+
+func TestGet(t *testing.T) {
+	s := newStore(t)
+	before := time.Now()
+	stay := completed("x1", "b", "P1", today.Add(123*time.Millisecond), 60)
+	put(t, s, stay, unmatched("x1", "a", "P2", today))
+	k, err := s.Get(t.Context(), "b", "x1")
+	if err != nil || k.Stay != stay || k.UpdatedAt.Before(before) || k.UpdatedAt.After(time.Now()) {
+		t.Errorf("%+v, %v", k, err)
+	}
+	if k, err := s.Get(t.Context(), "", "x1"); err != nil || k.Site != "a" {
+		t.Errorf("at any site: %+v, %v", k, err)
+	}
+	if _, err := s.Get(t.Context(), "b", "x2"); !errors.Is(err, ErrNotFound) {
+		t.Errorf("unknown: %v", err)
+	}
+	if _, err := parseKept("a", "x", "1 u\nshort"); err == nil {
+		t.Error("a damaged value was read")
+	}
+}
+
+func BenchmarkPut(b *testing.B) {
+	for _, size := range []int{100, 1000} {
+		b.Run(fmt.Sprint(size), func(b *testing.B) {
+			s := newStore(b)
+			stays := make([]parking.Stay, size)
+			var n int
+			for b.Loop() {
+				for i := range stays {
+					n++
+					stays[i] = completed(fmt.Sprint("x", n), "a", fmt.Sprint("P", n), today.Add(time.Duration(n)*time.Millisecond), 3600)
+				}
+				put(b, s, stays...)
+			}
+			b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "stays/s")
+		})
+	}
+}
