@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -79,6 +80,18 @@ func TestEndToEnd(t *testing.T) {
 		})
 	})
 
+	t.Run("send a file", func(t *testing.T) { s.sendFile(t, arrival) })
+
+	t.Run("one up in a folder", func(t *testing.T) {
+		out, err := s.run("up", "--dir", s.dir, "--port", "0")
+		if err == nil || !strings.Contains(out, "runs already in "+s.dir) {
+			t.Errorf("%v: %s", err, out)
+		}
+		if out, err := s.run("down", "--dir", t.TempDir()); err != nil || !strings.Contains(out, "nothing runs in") {
+			t.Errorf("down of nothing: %v: %s", err, out)
+		}
+	})
+
 	t.Run("killed nodes are started again", func(t *testing.T) {
 		ch := s.dial(t)
 		publish(t, ch, "vehicle_entries", []byte(eventJSON("killed-e", "KILLED1", "entry", arrival)))
@@ -123,10 +136,62 @@ func TestEndToEnd(t *testing.T) {
 	})
 
 	t.Run("a second start finds the data again", func(t *testing.T) {
+		if out, err := s.run("down", "--dir", s.dir); err != nil {
+			t.Fatalf("down: %v: %s", err, out)
+		}
 		s.stop(t)
 		again := startSystem(t, dir)
 		again.wantStay(t, "KA01AB1234", "http-e", "http-x", 5410)
 		again.wantStay(t, "MH12DE1433", "amqp-e", "amqp-x", 90)
+	})
+}
+
+// run runs another command of the program.
+func (s *system) run(args ...string) (output string, err error) {
+	cmd := exec.Command(s.program, args...)
+	cmd.Dir = repository
+	text, err := cmd.CombinedOutput()
+	return string(text), err
+}
+
+// sendFile publishes recorded events, of which some lines are none.
+func (s *system) sendFile(t *testing.T, arrival time.Time) {
+	const vehicles = 2500
+	var jsonl strings.Builder
+	for i := range vehicles {
+		plate := fmt.Sprint("FILE", i)
+		fmt.Fprintln(&jsonl, eventJSON("file-e"+plate, plate, "entry", arrival))
+		fmt.Fprintln(&jsonl, eventJSON("file-x"+plate, plate, "exit", arrival.Add(time.Minute)))
+	}
+	good, bad := filepath.Join(t.TempDir(), "good.jsonl"), filepath.Join(t.TempDir(), "bad.csv")
+	rows := "id,vehicle_plate,entry_date_time,exit_date_time\nlast,FILE0,,yesterday\nfile-last,FILE0,," + arrival.Add(time.Hour).Format(time.RFC3339) + "\n"
+	if err := errors.Join(os.WriteFile(good, []byte(jsonl.String()), 0o600), os.WriteFile(bad, []byte(rows), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	secret := filepath.Join(s.dir, "secrets", "rabbitmq-url")
+	if out, err := s.run("send", good, "--rabbitmq-url-file", secret); err != nil || !strings.Contains(out, "5000 events confirmed in") {
+		t.Errorf("%v: %s", err, out)
+	}
+	out, err := s.run("send", bad, "--rabbitmq-url-file", secret)
+	if err == nil || !strings.Contains(out, `line 2: "yesterday" is no RFC 3339 time`) || !strings.Contains(out, "1 events are confirmed, 1 lines are no events") {
+		t.Errorf("%v: %s", err, out)
+	}
+	eventually(t, 30*time.Second, func() error {
+		var site struct {
+			Totals struct {
+				Completed int64 `json:"completed_stays"`
+			}
+		}
+		if s.get(t, "/function/summary/sites/default", &site); site.Totals.Completed < vehicles {
+			return fmt.Errorf("%d stays are completed", site.Totals.Completed)
+		}
+		return nil
+	})
+	eventually(t, 10*time.Second, func() error {
+		if stays := s.stays(t, url.Values{"plate": {"FILE0"}}); len(stays) != 2 || stays[0].ID != "file-last" || stays[1].ID != "file-xFILE0" {
+			return fmt.Errorf("the summary has %+v", stays)
+		}
+		return nil
 	})
 }
 

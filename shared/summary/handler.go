@@ -66,7 +66,15 @@ func NewHandler(c Config) http.Handler {
 	mux.HandleFunc("GET /sites/{site}/occupancy", h.corrections)
 	mux.HandleFunc("POST /sites/{site}/occupancy", h.authorized(h.correct))
 	mux.HandleFunc("DELETE /plates/{plate}", h.authorized(h.erase))
-	return mux
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		// URL.Query drops what it cannot read: an erasure at one site would become
+		// one at all sites.
+		if _, err := url.ParseQuery(r.URL.RawQuery); err != nil {
+			answerError(w, http.StatusBadRequest, "read the query: "+err.Error())
+			return
+		}
+		mux.ServeHTTP(w, r)
+	})
 }
 
 type handler struct{ Config }
@@ -130,7 +138,10 @@ func (h handler) put(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	var stays []parking.Stay
-	if err := json.Unmarshal(body, &stays); err != nil {
+	if err = json.Unmarshal(body, &stays); err == nil && stays == nil {
+		err = errors.New("it is null")
+	}
+	if err != nil {
 		answerError(w, http.StatusBadRequest, "want an array of stays: "+err.Error())
 		return
 	}
@@ -306,7 +317,7 @@ func csvRecord(k Kept) []string {
 		seconds, duration = strconv.FormatInt(int64(d/time.Second), 10), parking.ISODuration(d)
 	}
 	return []string{
-		inert(k.ID), k.Site, k.Plate, inert(k.EntryID), entry, inert(k.ExitID), csvTime(k.ExitTime),
+		inert(k.ID), inert(k.Site), k.Plate, inert(k.EntryID), entry, inert(k.ExitID), csvTime(k.ExitTime),
 		seconds, duration, string(k.Status()), strconv.FormatInt(k.Revision, 10), csvTime(k.UpdatedAt),
 	}
 }

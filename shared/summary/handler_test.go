@@ -1,10 +1,8 @@
 package summary
 
 import (
-	"context"
 	"encoding/csv"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -419,41 +417,5 @@ func TestRedisIsAway(t *testing.T) {
 	calls.Wait()
 	if !strings.Contains(e.log.String(), "connection refused") {
 		t.Errorf("the log does not say why: %s", e.log)
-	}
-}
-
-func TestClient(t *testing.T) {
-	e := newEndpoint(t)
-	server := httptest.NewServer(e)
-	defer server.Close()
-	shown, tokenErr := token, error(nil)
-	c := NewClient(server.URL+"/", func() (string, error) { return shown, tokenErr })
-	defer c.Close()
-	stays := []parking.Stay{completed("x1", "a", "P1", today, 60)}
-	if err := c.Post(t.Context(), stays); err != nil {
-		t.Fatal(err)
-	}
-	if k, err := e.stays.Get(t.Context(), "a", "x1"); err != nil || k.Stay != stays[0] {
-		t.Errorf("%+v, %v", k, err)
-	}
-	shown = "rotated"
-	if err := c.Post(t.Context(), stays); err == nil || !strings.Contains(err.Error(), "401") || strings.Contains(err.Error(), shown) {
-		t.Errorf("wrong token: %v", err)
-	}
-	shown = token
-	if err := c.Post(t.Context(), stays); err != nil {
-		t.Errorf("the token is to be read for each call: %v", err)
-	}
-	if err := c.Post(t.Context(), []parking.Stay{{}}); err == nil || !strings.Contains(err.Error(), "id is missing") {
-		t.Errorf("bad stay: %v", err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	if err := c.Post(ctx, stays); !errors.Is(err, context.Canceled) {
-		t.Errorf("cancelled: %v", err)
-	}
-	tokenErr = errors.New("no such file")
-	if err := c.Post(t.Context(), stays); !errors.Is(err, tokenErr) {
-		t.Errorf("no token: %v", err)
 	}
 }

@@ -65,6 +65,8 @@ for n, key in ipairs(keys) do
     local plate = platePrefix .. ARGV[i + 1]
     call('ZADD', plate, '0', ARGV[i])
     call('PEXPIREAT', plate, ARGV[2])
+    -- A plate that comes again and again keeps its index from expiring.
+    call('ZREMRANGEBYLEX', plate, '-', '(' .. ARGV[1])
     added[status][ARGV[i]] = true
   end
   if newer then

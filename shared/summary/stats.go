@@ -158,7 +158,8 @@ func (t *tally) counts() Counts {
 	return c
 }
 
-// quantile returns the middle of the bucket in which it lies.
+// quantile returns the middle of the bucket in which it lies, to hundredths: whole
+// seconds would add to the error of short durations.
 func (t *tally) quantile(q float64) float64 {
 	last := 0
 	for b := range t.buckets {
@@ -167,8 +168,8 @@ func (t *tally) quantile(q float64) float64 {
 	rank := int64(math.Ceil(q * float64(t.completed)))
 	for b := range last + 1 {
 		if rank -= t.buckets[b]; rank <= 0 {
-			return math.Round(bucketMiddle(b))
+			return math.Round(100*bucketMiddle(b)) / 100
 		}
 	}
-	return math.Round(bucketMiddle(last))
+	return math.Round(100*bucketMiddle(last)) / 100
 }

@@ -11,6 +11,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -56,14 +57,19 @@ func (s *Store) Ping(ctx context.Context) error {
 
 // Put stores stays and returns how many were new or newer than what was known:
 // of each stay the highest revision is kept, so that putting one again changes
-// nothing. On an error some may be stored; putting all of them again is right.
+// nothing. Those that are older than the retention are ignored: nothing would
+// keep them from being counted again. On an error some may be stored; putting all of them again is right.
 func (s *Store) Put(ctx context.Context, stays []parking.Stay) (int, error) {
 	now := s.now()
+	oldest := now.Add(-s.retention)
 	bySite := make(map[string][]any)
 	for i := range stays {
+		if stays[i].ExitTime.Before(oldest) {
+			continue
+		}
 		bySite[stays[i].Site] = append(bySite[stays[i].Site], s.putArgs(Kept{stays[i], now})...)
 	}
-	head := []any{hexTime(now.Add(-s.retention)), now.Add(s.retention + indexSlack).UnixMilli()}
+	head := []any{hexTime(oldest), now.Add(s.retention + indexSlack).UnixMilli()}
 	run := func(script func(redis.Pipeliner, []string, ...any) *redis.Cmd) ([]*redis.Cmd, error) {
 		p := s.redis.Pipeline()
 		var cmds []*redis.Cmd
@@ -383,10 +389,18 @@ func sitePrefix(site string) string { return prefixStart + site + prefixEnd }
 
 const hexTimeLen = 16
 
-// hexTime writes an instant after 1970 so that byte order is time order.
+// hexTime writes an instant so that byte order is time order. One outside of what
+// UnixNano can tell, such as the year 9999 for "no end", is as the nearest inside.
 func hexTime(t time.Time) string {
+	n := max(0, t.UnixNano())
+	switch {
+	case t.Unix() < 0:
+		n = 0
+	case t.Unix() > math.MaxInt64/int64(time.Second):
+		n = math.MaxInt64
+	}
 	var nanos [8]byte
-	binary.BigEndian.PutUint64(nanos[:], uint64(max(0, t.UnixNano())))
+	binary.BigEndian.PutUint64(nanos[:], uint64(n))
 	var text [hexTimeLen]byte
 	hex.Encode(text[:], nanos[:])
 	return string(text[:])

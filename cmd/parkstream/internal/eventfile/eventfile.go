@@ -43,6 +43,9 @@ type Reader interface {
 	Next() (Event, error)
 }
 
+// byteOrderMark begins files of some editors and spreadsheets.
+const byteOrderMark = "\ufeff"
+
 // maxLine bounds a line in bytes.
 const maxLine = 1 << 20
 
@@ -61,7 +64,11 @@ func NewJSONL(r io.Reader) Reader {
 func (j *jsonl) Next() (Event, error) {
 	for j.lines.Scan() {
 		j.line++
-		if text := bytes.TrimSpace(j.lines.Bytes()); len(text) > 0 {
+		text := j.lines.Bytes()
+		if j.line == 1 {
+			text = bytes.TrimPrefix(text, []byte(byteOrderMark))
+		}
+		if text = bytes.TrimSpace(text); len(text) > 0 {
 			return parse(j.line, bytes.Clone(text))
 		}
 	}
@@ -118,7 +125,7 @@ func NewCSV(r io.Reader) (Reader, error) {
 		return nil, fmt.Errorf("read the header of the CSV: %w", err)
 	}
 	for i := range header {
-		header[i] = strings.ToLower(strings.TrimSpace(strings.TrimPrefix(header[i], "\ufeff")))
+		header[i] = strings.ToLower(strings.TrimSpace(strings.TrimPrefix(header[i], byteOrderMark)))
 	}
 	for _, name := range []string{"id", "vehicle_plate"} {
 		if !slices.Contains(header, name) {

@@ -98,24 +98,31 @@ func (g *Gateway) environ(spec types.FunctionDeployment) []string {
 
 // scale brings the function to n replicas and waits for those that end.
 func (g *Gateway) scale(f *function, n int) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for len(f.replicas) < n {
-		r, err := g.startReplica(g.ctx, f)
-		if err != nil {
-			return err
-		}
-		f.replicas = append(f.replicas, r)
-	}
-	surplus := f.replicas[n:]
-	f.replicas = slices.Clone(f.replicas[:n])
+	surplus, err := g.resize(f, n)
 	for _, r := range surplus {
 		r.stop()
 	}
 	for _, r := range surplus {
 		<-r.done
 	}
-	return nil
+	return err
+}
+
+// resize starts the replicas that are missing and returns those that are too
+// many, which get no more calls.
+func (g *Gateway) resize(f *function, n int) (surplus []*replica, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for len(f.replicas) < n {
+		r, err := g.startReplica(g.ctx, f)
+		if err != nil {
+			return nil, err
+		}
+		f.replicas = append(f.replicas, r)
+	}
+	surplus = f.replicas[n:]
+	f.replicas = slices.Clone(f.replicas[:n])
+	return surplus, nil
 }
 
 // pick returns the replica for the next call, in turn among those that run.

@@ -1,0 +1,499 @@
+package gateway
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/openfaas/faas-provider/logs"
+	"github.com/openfaas/faas-provider/types"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/goleak"
+)
+
+// TestMain is also the function that the tests deploy.
+func TestMain(m *testing.M) {
+	if name := os.Getenv("SERVES"); name != "" {
+		serve(name)
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// serve tells about itself and its calls, and does as their path says.
+func serve(name string) {
+	l, err := net.FileListener(os.NewFile(3, "socket"))
+	if err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+	stop := make(chan os.Signal, 1)
+	signal.Notify(stop, syscall.SIGTERM)
+	fmt.Println("serving", name)
+	mux := http.NewServeMux()
+	mux.HandleFunc("/_/ready", func(w http.ResponseWriter, _ *http.Request) {
+		if os.Getenv("UNREADY") != "" {
+			http.Error(w, "Redis is away", http.StatusServiceUnavailable)
+		}
+	})
+	mux.HandleFunc("/die", func(http.ResponseWriter, *http.Request) { os.Exit(7) })
+	mux.HandleFunc("/hang", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		fmt.Println("called", string(body))
+		w.Header().Set("X-Own", "yes")
+		if status, err := strconv.Atoi(r.URL.Query().Get("status")); err == nil {
+			w.WriteHeader(status)
+		}
+		_ = json.NewEncoder(w).Encode(seen{
+			Name: name, PID: os.Getpid(), Method: r.Method, Path: r.URL.Path, Query: r.URL.RawQuery, Body: string(body), CallID: r.Header.Get("X-Call-Id"), Setting: os.Getenv("SETTING"),
+		})
+	})
+	server := &http.Server{Handler: mux}
+	go func() { _ = server.Serve(l) }()
+	<-stop
+	_ = server.Close()
+}
+
+// seen is what the function knows of a call.
+type seen struct {
+	Name, Method, Path, Query, Body, CallID, Setting string
+	PID                                              int
+}
+
+// local is a gateway under test.
+type local struct {
+	*Gateway
+	server *httptest.Server
+	dir    string
+
+	mu   sync.Mutex
+	said []string
+}
+
+func newGateway(t *testing.T) *local {
+	t.Helper()
+	l := &local{dir: t.TempDir()}
+	secrets := filepath.Join(l.dir, "secrets")
+	if err := os.Mkdir(secrets, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	l.Gateway = New(Config{
+		Known: []string{"one", "two"}, User: "admin", Password: "secret", SecretsDir: secrets, LogsDir: l.dir, Timeout: 2 * time.Second,
+		Command: func(string) *exec.Cmd { return exec.Command(os.Args[0]) },
+		Environ: []string{"SETTING=ours", "GORACE=atexit_sleep_ms=0"}, Registry: prometheus.NewRegistry(),
+		Notify: func(text string) {
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			l.said = append(l.said, text)
+		},
+	})
+	l.server = httptest.NewServer(l.Handler())
+	t.Cleanup(func() {
+		l.server.Close()
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+		http.DefaultClient.CloseIdleConnections()
+	})
+	return l
+}
+
+func deployment(name string, annotations map[string]string) types.FunctionDeployment {
+	return types.FunctionDeployment{
+		Service: name, Image: "parkstream/" + name, Annotations: &annotations,
+		EnvVars: map[string]string{"SERVES": name, "SETTING": "its own"},
+	}
+}
+
+func (l *local) deploy(t *testing.T, spec types.FunctionDeployment) {
+	t.Helper()
+	if err := l.Deploy(spec); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, "it is ready", func() bool { return len(l.Unready(t.Context())) == 0 })
+}
+
+func waitFor(t *testing.T, what string, cond func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !cond(); {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited in vain: %s", what)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// call sends a request as the administrator.
+func (l *local) call(t *testing.T, method, path, body string) (int, string) {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), method, l.server.URL+path, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.SetBasicAuth("admin", "secret")
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, string(text)
+}
+
+func (l *local) invoke(t *testing.T, body string) (s seen) {
+	t.Helper()
+	code, text := l.call(t, "POST", "/function/one", body)
+	if err := json.Unmarshal([]byte(text), &s); err != nil {
+		t.Fatalf("%d %s: %v", code, text, err)
+	}
+	return s
+}
+
+func (l *local) status(t *testing.T, name string) (s types.FunctionStatus) {
+	t.Helper()
+	code, text := l.call(t, "GET", "/system/function/"+name, "")
+	if err := json.Unmarshal([]byte(text), &s); err != nil {
+		t.Fatalf("%d %s: %v", code, text, err)
+	}
+	return s
+}
+
+func TestOnlyTheAdministratorManages(t *testing.T) {
+	l := newGateway(t)
+	for _, r := range []struct{ method, path string }{
+		{"GET", "/system/functions"},
+		{"POST", "/system/functions"},
+		{"PUT", "/system/functions"},
+		{"DELETE", "/system/functions"},
+		{"GET", "/system/function/one"},
+		{"POST", "/system/scale-function/one"},
+		{"GET", "/system/secrets"},
+		{"POST", "/system/secrets"},
+		{"GET", "/system/logs?name=one"},
+		{"GET", "/system/info"},
+		{"GET", "/system/namespaces"},
+	} {
+		for _, password := range []string{"", "wrong"} {
+			request, err := http.NewRequestWithContext(t.Context(), r.method, l.server.URL+r.path, strings.NewReader("{}"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if password != "" {
+				request.SetBasicAuth("admin", password)
+			}
+			resp, err := http.DefaultClient.Do(request)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = resp.Body.Close()
+			if resp.StatusCode != http.StatusUnauthorized {
+				t.Errorf("%s %s with password %q: %d", r.method, r.path, password, resp.StatusCode)
+			}
+		}
+	}
+}
+
+func TestInvoke(t *testing.T) {
+	l := newGateway(t)
+	l.deploy(t, deployment("one", nil))
+	code, text := l.call(t, "PUT", "/function/one/a/b?x=1&status=418", "hello")
+	var got seen
+	if err := json.Unmarshal([]byte(text), &got); err != nil {
+		t.Fatal(text)
+	}
+	if code != 418 || got.Method != "PUT" || got.Path != "/a/b" || got.Query != "x=1&status=418" || got.Body != "hello" || got.CallID == "" || got.Setting != "ours" {
+		t.Errorf("%d %+v", code, got)
+	}
+	if code, text := l.call(t, "GET", "/function/two", ""); code != 404 || !strings.Contains(text, "not deployed") {
+		t.Errorf("unknown: %d %s", code, text)
+	}
+	if code, _ := l.call(t, "POST", "/async-function/one", ""); code != 501 {
+		t.Errorf("async: %d", code)
+	}
+	if code, _ := l.call(t, "GET", "/healthz", ""); code != 200 {
+		t.Errorf("healthz: %d", code)
+	}
+	if _, text := l.call(t, "GET", "/metrics", ""); !strings.Contains(text, `parkstream_gateway_call_duration_seconds_count{code="418",function="one"} 1`) {
+		t.Errorf("metrics:\n%s", text)
+	}
+	if n := l.status(t, "one").InvocationCount; n != 1 {
+		t.Errorf("%g invocations", n)
+	}
+	if code, _ := l.call(t, "POST", "/function/one/hang", ""); code != http.StatusInternalServerError {
+		t.Errorf("a call without end: %d", code)
+	}
+}
+
+// A function that dies is started again; a caller meanwhile gets an error of the
+// gateway and never a wrong answer.
+func TestDeadFunctionIsStartedAgain(t *testing.T) {
+	l := newGateway(t)
+	l.deploy(t, deployment("one", nil))
+	first := l.invoke(t, "").PID
+	if code, _ := l.call(t, "POST", "/function/one/die", ""); code < 500 {
+		t.Errorf("the call that it died of: %d", code)
+	}
+	waitFor(t, "it answers again", func() bool {
+		code, text := l.call(t, "POST", "/function/one", "")
+		if code == 200 {
+			return !strings.Contains(text, fmt.Sprintf(`"PID":%d`, first))
+		}
+		if code < 500 {
+			t.Fatalf("%d %s", code, text)
+		}
+		return false
+	})
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.said) != 1 || !strings.Contains(l.said[0], "function one ended (exit status 7) and is started again") {
+		t.Errorf("the operator heard %q", l.said)
+	}
+}
+
+func TestScale(t *testing.T) {
+	l := newGateway(t)
+	l.deploy(t, deployment("one", nil))
+	scale := func(replicas, code int) {
+		t.Helper()
+		if got, text := l.call(t, "POST", "/system/scale-function/one", fmt.Sprintf(`{"serviceName":"one","replicas":%d}`, replicas)); got != code {
+			t.Fatalf("%d replicas: %d %s", replicas, got, text)
+		}
+	}
+	scale(3, 202)
+	waitFor(t, "three replicas answer", func() bool {
+		pids := make(map[int]bool)
+		for range 6 {
+			pids[l.invoke(t, "").PID] = true
+		}
+		return len(pids) == 3
+	})
+	if s := l.status(t, "one"); s.Replicas != 3 || s.AvailableReplicas != 3 {
+		t.Errorf("%+v", s)
+	}
+	scale(0, 202)
+	if code, text := l.call(t, "POST", "/function/one", ""); code != 503 || !strings.Contains(text, "scale it up") {
+		t.Errorf("scaled to nothing: %d %s", code, text)
+	}
+	scale(maxReplicas+1, 400)
+	scale(1, 202)
+	waitFor(t, "it is back", func() bool { code, _ := l.call(t, "POST", "/function/one", ""); return code == 200 })
+	if code, _ := l.call(t, "POST", "/system/scale-function/two", `{"replicas":1}`); code != 404 {
+		t.Errorf("unknown: %d", code)
+	}
+}
+
+func TestDeployAndDelete(t *testing.T) {
+	l := newGateway(t)
+	post := func(method string, spec types.FunctionDeployment) (int, string) {
+		t.Helper()
+		text, err := json.Marshal(spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return l.call(t, method, "/system/functions", string(text))
+	}
+	if code, text := post("POST", deployment("three", nil)); code != 400 || !strings.Contains(text, "only Parkstream's own functions (one, two)") {
+		t.Errorf("a function of somebody else: %d %s", code, text)
+	}
+	if code, text := l.call(t, "POST", "/system/functions", "hello"); code != 400 {
+		t.Errorf("no JSON: %d %s", code, text)
+	}
+	for _, name := range []string{"two", "one"} {
+		if code, text := post("POST", deployment(name, map[string]string{"topic": "q"})); code != 202 {
+			t.Fatalf("%d %s", code, text)
+		}
+	}
+	waitFor(t, "they are ready", func() bool { return len(l.Unready(t.Context())) == 0 })
+	before := l.invoke(t, "").PID
+	if code, text := post("PUT", deployment("one", nil)); code != 202 {
+		t.Fatalf("update: %d %s", code, text)
+	}
+	waitFor(t, "the new one answers", func() bool { code, _ := l.call(t, "POST", "/function/one", ""); return code == 200 })
+	if after := l.invoke(t, "").PID; after == before || syscall.Kill(before, 0) == nil {
+		t.Errorf("process %d was %d and still runs", after, before)
+	}
+	names := func() (names []string) {
+		_, text := l.call(t, "GET", "/system/functions", "")
+		var list []types.FunctionStatus
+		if err := json.Unmarshal([]byte(text), &list); err != nil {
+			t.Fatal(text)
+		}
+		for _, f := range list {
+			names = append(names, f.Name)
+		}
+		return names
+	}
+	if got := names(); !slices.Equal(got, []string{"one", "two"}) {
+		t.Errorf("deployed: %q", got)
+	}
+	if s := l.status(t, "two"); (*s.Annotations)["topic"] != "q" || s.Image != "parkstream/two" {
+		t.Errorf("%+v", s)
+	}
+	if code, _ := l.call(t, "DELETE", "/system/functions", `{"functionName":"one"}`); code != 202 {
+		t.Errorf("delete: %d", code)
+	}
+	if code, _ := l.call(t, "DELETE", "/system/functions", `{"functionName":"one"}`); code != 404 {
+		t.Errorf("delete again: %d", code)
+	}
+	if code, _ := l.call(t, "GET", "/system/function/one", ""); code != 404 {
+		t.Errorf("describe: %d", code)
+	}
+	if got := names(); !slices.Equal(got, []string{"two"}) {
+		t.Errorf("deployed: %q", got)
+	}
+}
+
+func TestUnready(t *testing.T) {
+	l := newGateway(t)
+	spec := deployment("one", nil)
+	spec.EnvVars["UNREADY"] = "yes"
+	if err := l.Deploy(spec); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, "it says why", func() bool {
+		u := l.Unready(t.Context())
+		return len(u) == 1 && strings.Contains(u[0], "function one is not ready") && strings.Contains(u[0], "Redis is away")
+	})
+}
+
+func TestLogs(t *testing.T) {
+	l := newGateway(t)
+	l.deploy(t, deployment("one", nil))
+	for i := range 5 {
+		l.invoke(t, fmt.Sprint("event ", i))
+	}
+	waitFor(t, "the output arrives", func() bool {
+		text, _ := os.ReadFile(filepath.Join(l.dir, "one.log"))
+		return bytes.Contains(text, []byte("called event 4"))
+	})
+	_, text := l.call(t, "GET", "/system/logs?name=one&tail=2", "")
+	var got []string
+	for d := json.NewDecoder(strings.NewReader(text)); d.More(); {
+		var m logs.Message
+		if err := d.Decode(&m); err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, m.Name+": "+m.Text)
+	}
+	if !slices.Equal(got, []string{"one: called event 3", "one: called event 4"}) {
+		t.Errorf("%q", got)
+	}
+}
+
+func TestSecrets(t *testing.T) {
+	l := newGateway(t)
+	file := filepath.Join(l.dir, "secrets", "api-key")
+	for _, step := range []struct {
+		method, body string
+		code         int
+		value        string // "" for none
+	}{
+		{"PUT", `{"name":"api-key","value":"x"}`, 404, ""},
+		{"POST", `{"name":"api-key","value":"first"}`, 202, "first"},
+		{"POST", `{"name":"api-key","value":"second"}`, 409, "first"},
+		{"PUT", `{"name":"api-key","value":"second"}`, 202, "second"},
+		{"PUT", `{"name":"api-key","rawValue":"AAE="}`, 202, "\x00\x01"},
+		{"POST", `{"name":"../api-key","value":"x"}`, 400, "\x00\x01"},
+		{"POST", `{"name":"a/b","value":"x"}`, 400, "\x00\x01"},
+		{"POST", `{"name":"a..b","value":"x"}`, 400, "\x00\x01"},
+		{"POST", `{"name":"","value":"x"}`, 400, "\x00\x01"},
+		{"POST", `hello`, 400, "\x00\x01"},
+		{"GET", "", 200, "\x00\x01"},
+		{"DELETE", `{"name":"api-key"}`, 202, ""},
+		{"DELETE", `{"name":"api-key"}`, 404, ""},
+	} {
+		code, text := l.call(t, step.method, "/system/secrets", step.body)
+		if code != step.code {
+			t.Errorf("%s %s: %d %s, want %d", step.method, step.body, code, text, step.code)
+		}
+		if step.method == "GET" && (!strings.Contains(text, `"name":"api-key"`) || strings.Contains(text, "AAE=")) {
+			t.Errorf("list: %s", text)
+		}
+		value, _ := os.ReadFile(file)
+		if string(value) != step.value {
+			t.Errorf("after %s %s the secret is %q, want %q", step.method, step.body, value, step.value)
+		}
+		if info, err := os.Stat(file); err == nil && info.Mode().Perm() != 0o600 {
+			t.Errorf("mode %s", info.Mode())
+		}
+	}
+}
+
+func TestCron(t *testing.T) {
+	l := newGateway(t)
+	l.deploy(t, deployment("one", map[string]string{"topic": "cron-function", "schedule": "@every 1s"}))
+	l.deploy(t, deployment("two", map[string]string{"topic": "other", "schedule": "@every 1s"}))
+	l.StartCron()
+	waitFor(t, "it is fired twice", func() bool { return l.status(t, "one").InvocationCount >= 2 })
+	if n := l.status(t, "two").InvocationCount; n != 0 {
+		t.Errorf("a function of another topic was fired %g times", n)
+	}
+	bad := deployment("two", map[string]string{"topic": "cron-function", "schedule": "at noon"})
+	if err := l.Deploy(bad); err == nil || !strings.Contains(err.Error(), `the schedule "at noon" of function two`) {
+		t.Errorf("bad schedule: %v", err)
+	}
+	// Nobody answers: the operator hears of it.
+	if err := l.scale(l.find("one"), 0); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, "the failure is told", func() bool {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return slices.ContainsFunc(l.said, func(s string) bool { return strings.Contains(s, "cron: one failed: no replica runs") })
+	})
+}
+
+func TestReadStack(t *testing.T) {
+	t.Setenv("TAG", "1.2")
+	specs, err := ReadStack("../../../../stack.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, s := range specs {
+		names = append(names, s.Service)
+		if s.Service == "entry-processor" && (s.Image != "parkstream/entry-processor:1.2" || (*s.Annotations)["topic"] != "vehicle_entries" ||
+			s.EnvVars["RETENTION"] == "" || !slices.Contains(s.Secrets, "redis-url") || s.Limits.Memory == "") {
+			t.Errorf("%+v", s)
+		}
+	}
+	if !slices.Equal(names, []string{"entry-generator", "entry-processor", "exit-generator", "exit-processor", "summary"}) {
+		t.Errorf("functions: %q", names)
+	}
+	if _, err := ReadStack("no-such.yml"); err == nil {
+		t.Error("a missing file was read")
+	}
+}
+
+func TestPortIsTaken(t *testing.T) {
+	l, err := Listen(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if ip := l.Addr().(*net.TCPAddr).IP; !ip.IsLoopback() {
+		t.Errorf("it listens on %s", ip)
+	}
+	if _, err := Listen(l.Addr().(*net.TCPAddr).Port); err == nil || !strings.Contains(err.Error(), "choose another port with --port") {
+		t.Errorf("%v", err)
+	}
+}

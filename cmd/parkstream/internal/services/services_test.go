@@ -1,0 +1,124 @@
+package services
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"parkstream/shared/instance"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func quiet(string, ...any) {}
+
+func TestGivenNodesThatDoNotAnswer(t *testing.T) {
+	_, err := Start(t.Context(), Options{
+		RabbitMQURL: "amqp://user:hidden@127.0.0.1:1/", RedisURL: "redis://:hidden@127.0.0.1:1/0", Dir: t.TempDir(), Say: quiet,
+	})
+	if err == nil {
+		t.Fatal("both were taken")
+	}
+	for _, want := range []string{"the RabbitMQ of RABBITMQ_URL cannot be used", "the Redis of REDIS_URL cannot be used", "connection refused"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%v does not say %q", err, want)
+		}
+	}
+	if strings.Contains(err.Error(), "hidden") {
+		t.Errorf("the error has a password: %v", err)
+	}
+}
+
+// Given nodes are used as they are, and go on when we stop.
+func TestGivenNodes(t *testing.T) {
+	redis, rabbitMQ := instance.RedisForTest(t), instance.RabbitMQForTest(t)
+	dir := t.TempDir()
+	nodes, err := Start(t.Context(), Options{RabbitMQURL: rabbitMQ.URL(), RedisURL: redis.URL(), Dir: dir, Say: quiet})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if nodes.RedisURL != redis.URL() || nodes.RabbitMQURL != rabbitMQ.URL() {
+		t.Errorf("%+v", nodes)
+	}
+	if err := nodes.Stop(t.Context()); err != nil {
+		t.Error(err)
+	}
+	select {
+	case <-redis.Done():
+		t.Error("the given Redis was stopped")
+	case <-rabbitMQ.Done():
+		t.Error("the given RabbitMQ was stopped")
+	default:
+	}
+	if files, _ := os.ReadDir(dir); len(files) != 0 {
+		t.Errorf("something was started: %v", files)
+	}
+}
+
+// A node that is killed is started again at its port with its data.
+func TestKeep(t *testing.T) {
+	redis := instance.RedisForTest(t)
+	nodes := Nodes{children: []child{{"Redis", redis}}}
+	ctx, cancel := context.WithCancel(t.Context())
+	var (
+		mu   sync.Mutex
+		said []string
+	)
+	kept := make(chan struct{})
+	go func() {
+		defer close(kept)
+		nodes.Keep(ctx, func(text string) {
+			mu.Lock()
+			defer mu.Unlock()
+			said = append(said, text)
+		})
+	}()
+	given := Options{RedisURL: redis.URL()}
+	for range 2 {
+		if err := redis.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		for deadline := time.Now().Add(20 * time.Second); checkGiven(t.Context(), given) != nil; {
+			if time.Now().After(deadline) {
+				t.Fatal("Redis was not started again")
+			}
+		}
+	}
+	cancel()
+	<-kept
+	mu.Lock()
+	defer mu.Unlock()
+	// The first time it may have been gone before somebody looked.
+	if len(said) == 0 || !strings.Contains(said[0], "Redis ended (its process is gone) and is started again in") {
+		t.Errorf("the operator heard %q", said)
+	}
+}
+
+// Where nothing is installed and nobody may install, one sentence says what to do.
+func TestNothingIsThere(t *testing.T) {
+	t.Setenv("PATH", t.TempDir())
+	err := Install(t.Context(), []string{"Redis"}, quiet)
+	if err == nil || !strings.Contains(err.Error(), "Redis is not installed: install it with your package manager") || !strings.Contains(err.Error(), "REDIS_URL") {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestSecret(t *testing.T) {
+	dir := t.TempDir()
+	for _, made := range []string{"first", "second"} {
+		got, err := Secret(dir, "token", func() string { return made })
+		if err != nil || got != "first" {
+			t.Errorf("%q, %v", got, err)
+		}
+	}
+	info, err := os.Stat(filepath.Join(dir, "token"))
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("%v, %v", info, err)
+	}
+}

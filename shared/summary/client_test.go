@@ -1,0 +1,145 @@
+package summary
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"parkstream/shared/parking"
+)
+
+func TestClient(t *testing.T) {
+	e := newEndpoint(t)
+	server := httptest.NewServer(e)
+	defer server.Close()
+	shown, tokenErr := token, error(nil)
+	c := NewClient(server.URL+"/", func() (string, error) { return shown, tokenErr })
+	defer c.Close()
+	stays := []parking.Stay{completed("x1", "a", "P1", today, 60)}
+	if err := c.Post(t.Context(), stays); err != nil {
+		t.Fatal(err)
+	}
+	if k, err := e.stays.Get(t.Context(), "a", "x1"); err != nil || k.Stay != stays[0] {
+		t.Errorf("%+v, %v", k, err)
+	}
+	shown = "rotated"
+	if err := c.Post(t.Context(), stays); err == nil || !strings.Contains(err.Error(), "401") || strings.Contains(err.Error(), shown) {
+		t.Errorf("wrong token: %v", err)
+	}
+	shown = token
+	if err := c.Post(t.Context(), stays); err != nil {
+		t.Errorf("the token is to be read for each call: %v", err)
+	}
+	if err := c.Post(t.Context(), []parking.Stay{{}}); err == nil || !strings.Contains(err.Error(), "id is missing") {
+		t.Errorf("bad stay: %v", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := c.Post(ctx, stays); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled: %v", err)
+	}
+	tokenErr = errors.New("no such file")
+	if err := c.Post(t.Context(), stays); !errors.Is(err, tokenErr) {
+		t.Errorf("no token: %v", err)
+	}
+}
+
+func TestClientSaysWhatTheEndpointAnswers(t *testing.T) {
+	stays := []parking.Stay{unmatched("x1", "a", "P1", today)}
+	for _, tt := range []struct {
+		code int
+		body string
+		want string // empty for no error
+	}{
+		{http.StatusCreated, `{"stored":1,"ignored":0}`, ""},
+		// Only 201 says that the stays are durable.
+		{http.StatusOK, "a page of a proxy", "200 OK: a page of a proxy"},
+		{http.StatusAccepted, "", "202 Accepted"},
+		{http.StatusNoContent, "", "204 No Content"},
+		{http.StatusBadRequest, ` {"error":"stay 0: id is missing"}` + "\n", `400 Bad Request: {"error":"stay 0: id is missing"}`},
+		{http.StatusServiceUnavailable, strings.Repeat("x", 1<<20), "503 Service Unavailable: xxx"},
+	} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(tt.code)
+			_, _ = w.Write([]byte(tt.body))
+		}))
+		c := NewClient(server.URL, func() (string, error) { return token, nil })
+		err := c.Post(t.Context(), stays)
+		switch {
+		case tt.want == "" && err == nil:
+		case tt.want == "" || err == nil || !strings.Contains(err.Error(), server.URL+" answers "+tt.want):
+			t.Errorf("%d: error %v, want %q", tt.code, err, tt.want)
+		case len(err.Error()) > 2<<10:
+			t.Errorf("%d: an error of %d bytes: %.100q", tt.code, len(err.Error()), err)
+		}
+		c.Close()
+		server.Close()
+	}
+}
+
+// What a client sends is one array, and the token is asked for each time.
+func TestClientRequest(t *testing.T) {
+	var seen []string
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var body bytes.Buffer
+		_, _ = body.ReadFrom(r.Body)
+		seen = append(seen, strings.Join([]string{r.Method, r.URL.Path, r.Header.Get("Content-Type"), r.Header.Get("Authorization"), body.String()}, " "))
+		w.WriteHeader(http.StatusCreated)
+	}))
+	defer server.Close()
+	tokens := []string{"first", "second"}
+	c := NewClient(server.URL+"/function/summary/", func() (string, error) { return tokens[len(seen)], nil })
+	defer c.Close()
+	stay := unmatched("x1", "a", "P1", today)
+	for i, stays := range [][]parking.Stay{{stay, stay}, nil} {
+		if err := c.Post(t.Context(), stays); err != nil {
+			t.Fatal(err)
+		}
+		body := "[]"
+		if len(stays) > 0 {
+			body = stayJSON(t, stays...)
+		}
+		if want := "POST /function/summary application/json Bearer " + tokens[i] + " " + body; seen[i] != want {
+			t.Errorf("call %d was\n%s, want\n%s", i, seen[i], want)
+		}
+	}
+}
+
+// A call under way ends with its context, though the endpoint never answers.
+func TestClientIsCancelledUnderWay(t *testing.T) {
+	arrived := make(chan struct{})
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = new(bytes.Buffer).ReadFrom(r.Body) // else the server does not see that the client is gone
+		close(arrived)
+		<-r.Context().Done()
+	}))
+	defer server.Close()
+	c := NewClient(server.URL, func() (string, error) { return token, nil })
+	defer c.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() { ended <- c.Post(ctx, []parking.Stay{unmatched("x1", "a", "P1", today)}) }()
+	<-arrived
+	cancel()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v, want that the context was cancelled", err)
+	}
+}
+
+func TestClientWithoutEndpoint(t *testing.T) {
+	server := httptest.NewServer(nil)
+	server.Close()
+	c := NewClient(server.URL, func() (string, error) { return token, nil })
+	defer c.Close()
+	if err := c.Post(t.Context(), nil); err == nil || !strings.Contains(err.Error(), server.URL) || strings.Contains(err.Error(), token) {
+		t.Errorf("nobody listens: %v", err)
+	}
+	if err := NewClient("http://bad host", c.token).Post(t.Context(), nil); err == nil {
+		t.Error("an impossible URL was posted to")
+	}
+}
