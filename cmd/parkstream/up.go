@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"io"
 	"log"
 	"net"
 	"net/http"
@@ -320,7 +319,7 @@ func (u *up) awaitReady(ctx context.Context) error {
 	var unready []string
 	for {
 		found := u.gateway.Unready(ctx)
-		if err := u.connectorReady(ctx); err != nil {
+		if err := gateway.CheckReady(ctx, "http://"+u.connectorAddr()+"/readyz"); err != nil {
 			found = append(found, fmt.Sprintf("the connector is not ready: %v", err))
 		}
 		if len(found) == 0 {
@@ -341,23 +340,6 @@ func (u *up) awaitReady(ctx context.Context) error {
 	}
 	if u.Cron {
 		u.gateway.StartCron()
-	}
-	return nil
-}
-
-func (u *up) connectorReady(ctx context.Context) error {
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+u.connectorAddr()+"/readyz", nil)
-	if err != nil {
-		return err
-	}
-	resp, err := http.DefaultClient.Do(r)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	text, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<10))
-	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s", strings.TrimSpace(string(text)))
 	}
 	return nil
 }

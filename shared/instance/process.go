@@ -58,10 +58,7 @@ func (p *process) start(ctx context.Context) error {
 	}
 	defer out.Close()
 	cmd.Stdout, cmd.Stderr = out, out
-	// A group of its own keeps the terminal's Ctrl-C from the child: its owner
-	// decides in which order things stop.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	dieWithParent(cmd.SysProcAttr)
+	cmd.SysProcAttr = ChildAttributes()
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start %s: %w", p.name, err)
 	}
@@ -77,6 +74,15 @@ func (p *process) start(ctx context.Context) error {
 		return fmt.Errorf("start %s: %w\n%s", p.name, err, lastLines(p.log))
 	}
 	return nil
+}
+
+// ChildAttributes are those of a child that is its owner's to stop: a group of its
+// own keeps the terminal's Ctrl-C from it, since its owner decides in which order
+// things stop, and it does not outlive its owner where the system can see to that.
+func ChildAttributes() *syscall.SysProcAttr {
+	a := &syscall.SysProcAttr{Setpgid: true}
+	dieWithParent(a)
+	return a
 }
 
 func (p *process) awaitReady(ctx context.Context) error {

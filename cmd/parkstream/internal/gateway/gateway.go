@@ -202,7 +202,7 @@ func (g *Gateway) Unready(ctx context.Context) []string {
 	var unready []string
 	for name, f := range functions {
 		for _, u := range f.urls() {
-			if err := checkReady(ctx, u.String()+"/_/ready"); err != nil {
+			if err := CheckReady(ctx, u.String()+"/_/ready"); err != nil {
 				unready = append(unready, fmt.Sprintf("function %s is not ready: %v", name, err))
 			}
 		}
@@ -211,7 +211,8 @@ func (g *Gateway) Unready(ctx context.Context) []string {
 	return unready
 }
 
-func checkReady(ctx context.Context, url string) error {
+// CheckReady says why a process is not ready, from its answer at a URL.
+func CheckReady(ctx context.Context, url string) error {
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)

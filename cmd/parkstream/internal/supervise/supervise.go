@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
+
+	"parkstream/shared/instance"
 )
 
 const (
@@ -79,10 +81,7 @@ func Again(ctx context.Context, name string, notify func(string), once func(cont
 func (c *Child) once(ctx context.Context) error {
 	cmd := c.Command()
 	cmd.Stdout, cmd.Stderr = c.Output, c.Output
-	// A group of its own keeps the terminal's Ctrl-C from the child: its owner
-	// decides in which order things stop.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	dieWithParent(cmd.SysProcAttr)
+	cmd.SysProcAttr = instance.ChildAttributes()
 	if err := cmd.Start(); err != nil {
 		return err
 	}
