@@ -195,6 +195,28 @@ func (s *system) sendFile(t *testing.T, arrival time.Time) {
 	})
 }
 
+// replays looks at the dead letters, of which one of the year 1 is put back and
+// rejected again.
+func (s *system) replays(t *testing.T, dead int) {
+	t.Helper()
+	replay := func(want string, args ...string) {
+		t.Helper()
+		args = append([]string{"replay"}, append(args, "--queue", "vehicle_exits", "--rabbitmq-url-file", filepath.Join(s.dir, "secrets", "rabbitmq-url"))...)
+		eventually(t, 20*time.Second, func() error {
+			if out, err := s.run(args...); err != nil || !strings.Contains(out, want) {
+				return fmt.Errorf("%q: %v\n%s\nwant %s", args, err, out, want)
+			}
+			return nil
+		})
+	}
+	replay(fmt.Sprintf("%d of %d dead letters", dead, dead), "list")
+	replay(`"reason":"exit_date_time is missing or is the zero time"`, "list", "--json")
+	replay("zero time", "show", "--limit", "0")
+	replay(fmt.Sprintf("would put 2 of %d dead letters back", dead), "run", "--reason", "zero time")
+	replay("2 dead letters are back in vehicle_exits", "run", "--reason", "zero time", "--yes")
+	replay(fmt.Sprintf("%d of %d dead letters", dead, dead), "list")
+}
+
 func (s *system) rabbitMQPID(t *testing.T) int {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(s.dir, "rabbitmq", "pid"))
@@ -279,6 +301,7 @@ func (s *system) badInput(t *testing.T, arrival time.Time) {
 		}
 		return nil
 	})
+	s.replays(t, len(cases))
 	reasons := make(map[string]string)
 	eventually(t, 20*time.Second, func() error {
 		for {

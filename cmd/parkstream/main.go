@@ -20,6 +20,7 @@ type program struct {
 	Up        upCommand        `cmd:"" help:"Run everything on this machine until Ctrl-C."`
 	Down      downCommand      `cmd:"" help:"Stop what 'up' started."`
 	Send      sendCommand      `cmd:"" help:"Publish events from a JSONL or CSV file."`
+	Replay    replayCommand    `cmd:"" help:"Look at dead letters and put them back."`
 	Deps      depsCommand      `cmd:"" help:"Install what the tests need and is missing: RabbitMQ, Redis, a C compiler."`
 	Function  functionCommand  `cmd:"" help:"Serve one function; 'up' does this for each."`
 	Connector connectorCommand `cmd:"" help:"Run the RabbitMQ connector; 'up' does this."`

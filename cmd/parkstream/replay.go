@@ -1,0 +1,208 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+	"unicode/utf8"
+
+	"parkstream/connectors/rabbitmq"
+	"parkstream/shared/broker"
+)
+
+type replayCommand struct {
+	List replayListCommand `cmd:"" help:"List dead letters, and how many there are for each reason."`
+	Show replayShowCommand `cmd:"" help:"Show dead letters with their headers and bodies."`
+	Run  replayRunCommand  `cmd:"" help:"Put dead letters back into their queue; without --yes it only counts them."`
+}
+
+// deadLetters is what the three have in common.
+type deadLetters struct {
+	Queue           []string `default:"vehicle_entries,vehicle_exits" help:"Queues whose dead letters are meant."`
+	ID              []string `name:"id" help:"Only those with one of these message ids."`
+	Reason          string   `help:"Only those whose reason contains this."`
+	Function        string   `help:"Only those that failed in this function."`
+	RabbitMQURLFile string   `name:"rabbitmq-url-file" default:".parkstream/secrets/rabbitmq-url" help:"File with the URL of RabbitMQ."`
+}
+
+func (c deadLetters) broker() broker.Config {
+	return broker.Config{URLs: broker.URLFile(c.RabbitMQURLFile), Name: "parkstream-replay"}
+}
+
+func (c deadLetters) filter() rabbitmq.Filter {
+	return rabbitmq.Filter{IDs: c.ID, Reason: c.Reason, Function: c.Function}
+}
+
+// each visits what is selected and returns how many dead letters there are.
+func (c deadLetters) each(ctx context.Context, visit func(rabbitmq.DeadLetter) error) (all int, err error) {
+	conn, err := broker.Dial(ctx, c.broker())
+	if err != nil {
+		return 0, err
+	}
+	defer conn.Close()
+	for _, queue := range c.Queue {
+		n, err := rabbitmq.EachDeadLetter(ctx, conn, queue, c.filter(), visit)
+		if all += n; err != nil {
+			return all, err
+		}
+	}
+	return all, nil
+}
+
+type replayListCommand struct {
+	deadLetters
+	Limit int  `default:"20" help:"Dead letters to list one by one; 0 lists all."`
+	JSON  bool `help:"One JSON object a line, for machines."`
+}
+
+// Run lists dead letters and sums them up.
+func (c replayListCommand) Run(ctx context.Context) error {
+	if c.JSON {
+		c.Limit = 0
+	}
+	type sum struct{ queue, function, reason string }
+	sums := make(map[sum]int)
+	selected := 0
+	table := tabwriter.NewWriter(os.Stdout, 0, 8, 2, ' ', 0)
+	all, err := c.each(ctx, func(d rabbitmq.DeadLetter) error {
+		selected++
+		sums[sum{d.Queue, d.Function, d.Reason}]++
+		switch {
+		case c.Limit > 0 && selected > c.Limit:
+			return nil
+		case c.JSON:
+			return printJSON(d)
+		case selected == 1:
+			fmt.Fprintln(table, "QUEUE\tID\tFUNCTION\tSTATUS\tATTEMPTS\tLAST\tREASON")
+		}
+		_, err := fmt.Fprintf(table, "%s\t%s\t%s\t%d\t%d\t%s\t%s\n", d.Queue, d.ID, d.Function, d.Status, d.Attempts, shortTime(d.Last), shorten(d.Reason))
+		return err
+	})
+	if err != nil || c.JSON {
+		return err
+	}
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	if selected > c.Limit && c.Limit > 0 {
+		fmt.Printf("... and %d more (--limit 0 lists all)\n", selected-c.Limit)
+	}
+	fmt.Printf("\n%d of %d dead letters\n", selected, all)
+	for _, s := range slices.SortedFunc(maps.Keys(sums), func(a, b sum) int { return sums[b] - sums[a] }) {
+		fmt.Fprintf(table, "%8d\t%s\t%s\t%s\n", sums[s], s.queue, s.function, shorten(s.reason))
+	}
+	return table.Flush()
+}
+
+type replayShowCommand struct {
+	deadLetters
+	Limit int `default:"10" help:"Dead letters to show; 0 shows all."`
+}
+
+// Run shows dead letters in full.
+func (c replayShowCommand) Run(ctx context.Context) error {
+	shown := 0
+	_, err := c.each(ctx, func(d rabbitmq.DeadLetter) error {
+		if shown++; c.Limit > 0 && shown > c.Limit {
+			return nil
+		}
+		fmt.Printf("%s  from %s\n  reason    %s\n  function  %s, status %d, %d attempts\n  failed    first %s, last %s\n",
+			d.ID, d.Queue, d.Reason, d.Function, d.Status, d.Attempts, d.First.Format(time.RFC3339), d.Last.Format(time.RFC3339))
+		for _, name := range slices.Sorted(maps.Keys(d.Headers)) {
+			fmt.Printf("  header    %s: %v\n", name, d.Headers[name])
+		}
+		fmt.Printf("  body      %s\n\n", body(d.Body))
+		return nil
+	})
+	if err == nil && shown == 0 {
+		fmt.Println("no dead letter is selected")
+	}
+	return err
+}
+
+type replayRunCommand struct {
+	deadLetters
+	Yes bool `help:"Do it; otherwise only count."`
+}
+
+// Run puts dead letters back.
+func (c replayRunCommand) Run(ctx context.Context) error {
+	if !c.Yes {
+		selected := 0
+		all, err := c.each(ctx, func(rabbitmq.DeadLetter) error {
+			selected++
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		fmt.Printf("would put %d of %d dead letters back (--yes does it)\n", selected, all)
+		return nil
+	}
+	conn, err := broker.Dial(ctx, c.broker())
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	p := broker.NewPublisher(c.broker())
+	defer p.Close()
+	for _, queue := range c.Queue {
+		n, err := rabbitmq.Replay(ctx, conn, p, queue, c.filter())
+		fmt.Printf("%d dead letters are back in %s\n", n, queue)
+		if err != nil {
+			return fmt.Errorf("the others stay where they are: %w", err)
+		}
+	}
+	return nil
+}
+
+// printJSON writes a dead letter for machines: its body as text where it is one,
+// else in base64.
+func printJSON(d rabbitmq.DeadLetter) error {
+	out := map[string]any{
+		"id": d.ID, "queue": d.Queue, "reason": d.Reason, "function": d.Function, "status": d.Status, "attempts": d.Attempts,
+		"first": d.First, "last": d.Last, "content_type": d.ContentType, "headers": d.Headers,
+	}
+	if utf8.Valid(d.Body) {
+		out["body"] = string(d.Body)
+	} else {
+		out["body_base64"] = d.Body
+	}
+	return json.NewEncoder(os.Stdout).Encode(out)
+}
+
+func shortTime(t time.Time) string {
+	if t.IsZero() {
+		return "-"
+	}
+	return t.Local().Format(time.DateTime)
+}
+
+// shorten makes one line of a reason.
+func shorten(text string) string {
+	const most = 100
+	text = strings.Join(strings.Fields(text), " ")
+	if r := []rune(text); len(r) > most {
+		return string(r[:most]) + "..."
+	}
+	return text
+}
+
+// body makes a body fit for a terminal.
+func body(b []byte) string {
+	const most = 2000
+	text := fmt.Sprintf("%q", b[:min(len(b), most)])
+	if utf8.Valid(b) && !strings.ContainsFunc(string(b), func(r rune) bool { return r < ' ' && r != '\n' && r != '\t' }) {
+		text = string(b[:min(len(b), most)])
+	}
+	if len(b) > most {
+		text += fmt.Sprintf("... (%d bytes)", len(b))
+	}
+	return text
+}

@@ -1,0 +1,252 @@
+package rabbitmq
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"parkstream/shared/broker"
+)
+
+// DeadLetter is a message that no function could handle.
+type DeadLetter struct {
+	// ID is the message id; where the publisher gave none it is made of the body.
+	ID string
+	// Queue is the queue that the message came from.
+	Queue    string
+	Reason   string
+	Function string
+	// Status is that of the last call, 0 where it had none.
+	Status   int
+	Attempts int
+	// First and Last are when the first and the last attempt failed.
+	First, Last time.Time
+	ContentType string
+	// Headers are those of the publisher.
+	Headers map[string]any
+	Body    []byte
+}
+
+// Filter selects dead letters; the zero value selects all.
+type Filter struct {
+	IDs      []string // one of these
+	Reason   string   // the reason contains this
+	Function string   // the function that failed
+}
+
+func (f Filter) selects(d *DeadLetter) bool {
+	return (len(f.IDs) == 0 || slices.Contains(f.IDs, d.ID)) && strings.Contains(d.Reason, f.Reason) && (f.Function == "" || f.Function == d.Function)
+}
+
+// EachDeadLetter calls visit with the dead letters of a queue that a filter
+// selects, oldest first, and leaves them where they are. It returns how many dead
+// letters there are in all. It is an error where the queue has no dead letters'
+// queue.
+func EachDeadLetter(ctx context.Context, conn *broker.Conn, queue string, f Filter, visit func(DeadLetter) error) (all int, err error) {
+	r, err := openDead(conn, queue)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, r.close()) }()
+	for {
+		d, err := r.next(ctx)
+		if d == nil || err != nil {
+			return all, err
+		}
+		all++
+		if letter := newDeadLetter(queue, d); f.selects(&letter) {
+			if err := visit(letter); err != nil {
+				return all, err
+			}
+		}
+	}
+}
+
+// replayBatch is how many messages are published before they are acknowledged.
+const replayBatch = 500
+
+// Replay puts the dead letters of a queue that a filter selects back into the
+// queue, as they were first published, and returns how many. Each is taken from
+// the dead letters only when the broker has confirmed it: what dies in between
+// leaves it in both places, and the function sees it again under its id. Where
+// several functions listen to the queue, only the one that failed gets it. Dead
+// letters that come while Replay works are left for the next time.
+func Replay(ctx context.Context, conn *broker.Conn, p *broker.Publisher, queue string, f Filter) (replayed int, err error) {
+	r, err := openDead(conn, queue)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, r.close()) }()
+	for more := true; more; {
+		var batch []*amqp.Delivery
+		for more && len(batch) < replayBatch {
+			d, err := r.next(ctx)
+			if err != nil {
+				return replayed, err
+			}
+			if more = d != nil; more {
+				if letter := newDeadLetter(queue, d); f.selects(&letter) {
+					batch = append(batch, d)
+				}
+			}
+		}
+		confirmed, err := putBack(ctx, p, queue, batch)
+		n, ackErr := r.acknowledge(confirmed)
+		if replayed += n; err != nil || ackErr != nil {
+			return replayed, errors.Join(err, ackErr)
+		}
+	}
+	return replayed, nil
+}
+
+// putBack publishes dead letters to their queue and returns those that the broker
+// has confirmed.
+func putBack(ctx context.Context, p *broker.Publisher, queue string, batch []*amqp.Delivery) (confirmed []*amqp.Delivery, err error) {
+	msgs := make([]broker.Message, len(batch))
+	for i, d := range batch {
+		msgs[i] = forward(d, queue, replayHeaders(d.Headers, queue))
+	}
+	err = p.Publish(ctx, msgs)
+	var failed map[int]error
+	if pe, ok := errors.AsType[*broker.PublishError](err); ok {
+		failed = pe.Failed
+	}
+	for i, d := range batch {
+		if _, bad := failed[i]; !bad {
+			confirmed = append(confirmed, d)
+		}
+	}
+	return confirmed, err
+}
+
+// deadReader gets the dead letters of a queue, without those that came after it
+// was opened. What is not acknowledged goes back to its place.
+type deadReader struct {
+	ch      *amqp.Channel
+	queue   string
+	opened  time.Time
+	got     bool
+	end     bool
+	waiting []*amqp.Delivery // got, not yet returned by next
+}
+
+func openDead(conn *broker.Conn, queue string) (*deadReader, error) {
+	ch, err := conn.Channel()
+	if err != nil {
+		return nil, fmt.Errorf("open a channel: %w", err)
+	}
+	r := &deadReader{ch: ch, queue: broker.DeadQueue(queue), opened: time.Now()}
+	if _, err := ch.QueueDeclarePassive(r.queue, true, false, false, false, nil); err != nil {
+		return nil, fmt.Errorf("look into the queue %s: %w", r.queue, err)
+	}
+	return r, nil
+}
+
+// next returns the next dead letter, nil after the last.
+func (r *deadReader) next(ctx context.Context) (*amqp.Delivery, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if len(r.waiting) == 0 && !r.end {
+		if err := r.get(); err != nil {
+			return nil, err
+		}
+	}
+	if len(r.waiting) == 0 {
+		return nil, nil
+	}
+	d := r.waiting[0]
+	r.waiting = r.waiting[1:]
+	return d, nil
+}
+
+func (r *deadReader) get() error {
+	d, found, err := r.ch.Get(r.queue, false)
+	if err != nil {
+		return fmt.Errorf("get from the queue %s: %w", r.queue, err)
+	}
+	r.got = r.got || found
+	if r.end = r.end || !found || lastFailure(d.Headers).After(r.opened); !r.end {
+		r.waiting = append(r.waiting, &d)
+	}
+	return nil
+}
+
+// acksInFlight is half of how many acknowledgements of a quorum queue RabbitMQ has
+// in flight (quorum_commands_soft_limit). What is beyond waits in the channel's
+// process, and is lost with it: seen with 3.10, the messages came back.
+const acksInFlight = 16
+
+// acknowledge takes dead letters out of the queue for good and returns how many.
+func (r *deadReader) acknowledge(ds []*amqp.Delivery) (n int, err error) {
+	for group := range slices.Chunk(ds, acksInFlight) {
+		for _, d := range group {
+			if err := d.Ack(false); err != nil {
+				return n, fmt.Errorf("acknowledge a dead letter in %s: %w", r.queue, err)
+			}
+		}
+		// The answer to a get says that what was sent before is done.
+		if err := r.get(); err != nil {
+			return n, err
+		}
+		n += len(group)
+	}
+	return n, nil
+}
+
+func (r *deadReader) close() error {
+	if r.ch.IsClosed() {
+		return nil
+	}
+	var err error
+	if r.got {
+		// Without it the broker would give them back some time after the channel is
+		// closed, and whoever looks next would not find them.
+		err = r.ch.Nack(0, true, true)
+	}
+	return errors.Join(err, r.ch.Close())
+}
+
+func lastFailure(h amqp.Table) time.Time {
+	t, _ := time.Parse(time.RFC3339Nano, headerText(h, headerLastTime))
+	return t
+}
+
+func newDeadLetter(queue string, d *amqp.Delivery) DeadLetter {
+	status, _ := d.Headers[headerStatus].(int32)
+	letter := DeadLetter{
+		ID: d.MessageId, Queue: queue, Reason: headerText(d.Headers, headerReason), Function: headerText(d.Headers, headerFunction),
+		Status: int(status), Attempts: attempts(d.Headers), First: firstFailure(d.Headers), Last: lastFailure(d.Headers),
+		ContentType: d.ContentType, Headers: original(d.Headers, queue), Body: d.Body,
+	}
+	if letter.ID == "" {
+		sum := sha256.Sum256(d.Body)
+		letter.ID = "sha256:" + hex.EncodeToString(sum[:6])
+	}
+	if letter.Reason == "" {
+		letter.Reason = "dead-lettered by the broker"
+		if reason := headerText(d.Headers, "x-first-death-reason"); reason != "" {
+			letter.Reason += ": " + reason
+		}
+	}
+	return letter
+}
+
+// replayHeaders are those of the publisher, and which function the message is
+// for where it is not for all.
+func replayHeaders(h amqp.Table, queue string) amqp.Table {
+	headers := original(h, queue)
+	for _, kept := range []string{headerOwed, headerUser, headerExpiration} {
+		if v, ok := h[kept]; ok {
+			headers[kept] = v
+		}
+	}
+	return headers
+}

@@ -1,0 +1,125 @@
+package rabbitmq
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"parkstream/shared/batch"
+	"parkstream/shared/broker"
+)
+
+// Dead letters are looked at without being moved, and those that are selected go
+// back, to the function that failed alone.
+func TestReplay(t *testing.T) {
+	queue := queueName(t)
+	g := newGateway(t)
+	one, two := g.add("one", queue, batched), g.add("two", queue, batched)
+	var mended atomic.Bool
+	two.result = func(id string) batch.Result {
+		var i int
+		if _, err := fmt.Sscanf(id, "e-%d", &i); err == nil && i < 700 && !mended.Load() {
+			return batch.Result{ID: id, Outcome: batch.Reject, Reason: fmt.Sprint("reason ", i%7)}
+		}
+		return succeed(id)
+	}
+	declareQueue(t, queue)
+	publish(t, events(queue, "e", 1000)...)
+	c := startConnector(t, g, nil)
+	c.settled(t, queue, 1000)
+	mended.Store(true)
+
+	conn := dialNode(t)
+	waitFor(t, "the dead letters are there", func() bool { return ready(t, conn, broker.DeadQueue(queue)) == 700 })
+	there := 700
+	list := func(f Filter) (ids []string) {
+		t.Helper()
+		all, err := EachDeadLetter(t.Context(), conn, queue, f, func(d DeadLetter) error {
+			ids = append(ids, d.ID)
+			if d.Queue != queue || d.Function != "two" || d.Status != 200 || d.Attempts != 1 || d.First.IsZero() || d.Last.Before(d.First) ||
+				string(d.Body) != fmt.Sprintf(`{"id":%q}`, d.ID) || d.ContentType != "application/json" {
+				t.Errorf("%+v", d)
+			}
+			for name := range d.Headers {
+				if strings.HasPrefix(name, headerPrefix) || strings.HasPrefix(name, "x-d") {
+					t.Errorf("header %s is not the publisher's", name)
+				}
+			}
+			return nil
+		})
+		if err != nil || all != there {
+			t.Errorf("%d in all, %v; want %d", all, err, there)
+		}
+		return ids
+	}
+	for _, tt := range []struct {
+		f    Filter
+		want int
+	}{
+		{Filter{}, 700}, {Filter{Reason: "reason 3"}, 100}, {Filter{Function: "two"}, 700}, {Filter{Function: "one"}, 0},
+		{Filter{IDs: []string{"e-1", "e-2", "e-999"}}, 2}, {Filter{IDs: []string{"e-1"}, Reason: "reason 3"}, 0},
+	} {
+		if ids := list(tt.f); len(ids) != tt.want {
+			t.Errorf("%+v selects %d, want %d", tt.f, len(ids), tt.want)
+		}
+	}
+
+	p := broker.NewPublisher(broker.Config{URLs: func() ([]string, error) { return []string{node.URL()}, nil }})
+	defer p.Close()
+	replay := func(f Filter, want, left int) {
+		t.Helper()
+		n, err := Replay(t.Context(), conn, p, queue, f)
+		if err != nil || n != want {
+			t.Errorf("%d replayed, %v; want %d", n, err, want)
+		}
+		if there -= want; there != left {
+			t.Fatalf("%d are left by count, want %d", there, left)
+		}
+		list(Filter{})
+	}
+	replay(Filter{IDs: []string{"e-5"}}, 1, 699)
+	replay(Filter{Reason: "reason 5"}, 99, 600)
+	if ids := list(Filter{}); slices.ContainsFunc(ids, func(id string) bool { return id == "e-5" || id == "e-12" }) {
+		t.Error("what was replayed is a dead letter still")
+	}
+	replay(Filter{}, 600, 0)
+	replay(Filter{}, 0, 0)
+	c.settled(t, queue, 1700)
+	for name, f := range map[string]*function{"one": one, "two": two} {
+		if once, twice := f.done(); once != 1000 || twice != 0 {
+			t.Errorf("%s: %d done once, %d more often", name, once, twice)
+		}
+	}
+}
+
+func TestReplayKeepsWhatCannotBePublished(t *testing.T) {
+	queue := queueName(t)
+	declareQueue(t, queue)
+	publish(t, broker.Message{Queue: broker.DeadQueue(queue), Body: []byte("no id")}, broker.Message{Queue: broker.DeadQueue(queue), ID: "b", Body: []byte("{}")})
+	conn := dialNode(t)
+	if ch, err := conn.Channel(); err != nil {
+		t.Fatal(err)
+	} else if _, err := ch.QueueDelete(queue, false, false, false); err != nil {
+		t.Fatal(err)
+	}
+	p := broker.NewPublisher(broker.Config{URLs: func() ([]string, error) { return []string{node.URL()}, nil }})
+	defer p.Close()
+	if n, err := Replay(t.Context(), conn, p, queue, Filter{}); n != 0 || !errors.Is(err, broker.ErrUnroutable) {
+		t.Errorf("%d, %v", n, err)
+	}
+	waitFor(t, "both are in their place", func() bool { return ready(t, conn, broker.DeadQueue(queue)) == 2 })
+	var ids []string
+	if _, err := EachDeadLetter(t.Context(), conn, queue, Filter{}, func(d DeadLetter) error { ids = append(ids, d.ID); return nil }); err != nil {
+		t.Error(err)
+	}
+	slices.Sort(ids)
+	if len(ids) != 2 || ids[0] != "b" || !strings.HasPrefix(ids[1], "sha256:") {
+		t.Errorf("ids %q", ids)
+	}
+	if _, err := EachDeadLetter(t.Context(), conn, "no-such-queue", Filter{}, nil); err == nil || !strings.Contains(err.Error(), "no-such-queue.dead") {
+		t.Errorf("no queue: %v", err)
+	}
+}
