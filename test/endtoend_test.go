@@ -204,7 +204,7 @@ func (s *system) replays(t *testing.T, dead int) {
 		args = append([]string{"replay"}, append(args, "--queue", "vehicle_exits", "--rabbitmq-url-file", filepath.Join(s.dir, "secrets", "rabbitmq-url"))...)
 		eventually(t, 20*time.Second, func() error {
 			if out, err := s.run(args...); err != nil || !strings.Contains(out, want) {
-				return fmt.Errorf("%q: %v\n%s\nwant %s", args, err, out, want)
+				return errors.Join(err, fmt.Errorf("%q prints\n%s\nwant %s", args, out, want))
 			}
 			return nil
 		})

@@ -59,8 +59,12 @@ func TestReplay(t *testing.T) {
 		f    Filter
 		want int
 	}{
-		{Filter{}, 700}, {Filter{Reason: "reason 3"}, 100}, {Filter{Function: "two"}, 700}, {Filter{Function: "one"}, 0},
-		{Filter{IDs: []string{"e-1", "e-2", "e-999"}}, 2}, {Filter{IDs: []string{"e-1"}, Reason: "reason 3"}, 0},
+		{Filter{}, 700},
+		{Filter{Reason: "reason 3"}, 100},
+		{Filter{Function: "two"}, 700},
+		{Filter{Function: "one"}, 0},
+		{Filter{IDs: []string{"e-1", "e-2", "e-999"}}, 2},
+		{Filter{IDs: []string{"e-1"}, Reason: "reason 3"}, 0},
 	} {
 		if ids := list(tt.f); len(ids) != tt.want {
 			t.Errorf("%+v selects %d, want %d", tt.f, len(ids), tt.want)

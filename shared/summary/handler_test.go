@@ -3,6 +3,7 @@ package summary
 import (
 	"encoding/csv"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"parkstream/shared/instance"
 	"parkstream/shared/parking"
@@ -29,6 +31,8 @@ type endpoint struct {
 	stays  *Store
 	events *store.Store
 	log    *lockedLog
+	// counted are the metrics.
+	counted *prometheus.Registry
 }
 
 // lockedLog is written from several requests at once.
@@ -57,10 +61,10 @@ func newEndpoint(t *testing.T) *endpoint {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = client.Close() })
-	e := &endpoint{redis: r, stays: NewStore(client, retention), events: store.New(client, retention), log: new(lockedLog)}
+	e := &endpoint{redis: r, stays: NewStore(client, retention), events: store.New(client, retention), log: new(lockedLog), counted: prometheus.NewRegistry()}
 	e.Handler = NewHandler(Config{
 		Stays: e.stays, Sites: e.events, Token: func() (string, error) { return token, nil },
-		Metrics: NewMetrics(prometheus.NewRegistry()), Log: slog.New(slog.NewTextHandler(e.log, nil)),
+		Metrics: NewMetrics(e.counted), Log: slog.New(slog.NewTextHandler(e.log, nil)),
 	})
 	return e
 }
@@ -122,6 +126,28 @@ func TestPost(t *testing.T) {
 			t.Errorf("%d %s, want 201 %s", w.Code, w.Body, want)
 		}
 	}
+	if err := testutil.GatherAndCompare(e.counted, strings.NewReader(`
+# HELP parkstream_summary_stays_total Stays posted to the summary: stored, or ignored because this revision or a higher one was known.
+# TYPE parkstream_summary_stays_total counter
+parkstream_summary_stays_total{result="ignored"} 2
+parkstream_summary_stays_total{result="stored"} 2
+`), "parkstream_summary_stays_total"); err != nil {
+		t.Error(err)
+	}
+}
+
+// A secret that cannot be read is our failure, and its error is for the log alone.
+func TestTokenCannotBeRead(t *testing.T) {
+	log := new(lockedLog)
+	h := NewHandler(Config{
+		Token: func() (string, error) { return "", errors.New("open /secrets/summary-token") },
+		Log:   slog.New(slog.NewTextHandler(log, nil)),
+	})
+	e := &endpoint{Handler: h}
+	w := e.authorized("POST", "/", "[]")
+	if w.Code != 503 || strings.Contains(w.Body.String(), "/secrets") || !strings.Contains(log.String(), "/secrets/summary-token") {
+		t.Errorf("%d %s, logged %s", w.Code, w.Body, log)
+	}
 }
 
 func TestBadPosts(t *testing.T) {
@@ -134,6 +160,10 @@ func TestBadPosts(t *testing.T) {
 	for _, tt := range []struct{ body, reason string }{
 		{"hello", "want an array of stays"},
 		{`{}`, "want an array of stays"},
+		{`null`, "want an array of stays"},
+		{`[] []`, "want an array of stays"},
+		{`[null]`, "stay 0: id is missing"},
+		{`[{"id":"x","entry_id":"e"}]`, "no entry_date_time"},
 		{`[{"id":1}]`, "want an array of stays"},
 		{with(func(s *parking.Stay) { s.ID, s.ExitID = "", "" }), "stay 1: id is missing"},
 		{with(func(s *parking.Stay) { s.Site = "" }), "stay 1: site is missing"},
@@ -219,23 +249,97 @@ func TestBadRequests(t *testing.T) {
 		{"GET", "/?format=xml", 400, "json or csv"},
 		{"GET", "/?cursor=abc", 400, "cursor"},
 		{"GET", "/?palte=P1", 400, `palte`},
+		// What cannot be read must not be as if it were not there.
+		{"GET", "/?site=%zz", 400, "read the query"},
+		{"GET", "/?site=a;status=completed", 400, "read the query"},
+		{"GET", "/stats?site=%zz", 400, "read the query"},
 		{"GET", "/stays/unknown", 404, "no such stay"},
 		{"GET", "/stays/x?site=a%7Db", 400, "site"},
 		{"GET", "/stats?from=x", 400, "from"},
 		{"GET", "/stats?from=1971-01-01T00:00:00Z", 400, "days are asked for"},
+		{"GET", "/stats?to=x", 400, "to"},
+		{"GET", "/stats?site=a%20b", 400, "site"},
 		{"GET", "/stats?plate=P1", 400, "plate"},
 		{"GET", "/sites/a%20b", 400, "site"},
 		{"GET", "/sites/a/inside?offset=-1", 400, "offset"},
+		{"GET", "/sites/a/inside?offset=x", 400, "offset"},
 		{"GET", "/sites/a/inside?limit=0", 400, "limit"},
+		{"GET", "/sites/a/inside?palte=P1", 400, "palte"},
+		{"GET", "/sites/a%20b/inside", 400, "site"},
+		{"GET", "/sites/a%20b/occupancy", 400, "site"},
 		{"GET", "/nothing/here", 404, ""},
-		{"PUT", "/", 405, ""},
-		{"DELETE", "/stays/x", 405, ""},
-		{"GET", "/plates/P1", 405, ""},
 	} {
 		w := e.call(tt.method, tt.path, "")
 		if w.Code != tt.code || !strings.Contains(w.Body.String(), tt.reason) {
 			t.Errorf("%s %s: %d %s, want %d with %q", tt.method, tt.path, w.Code, w.Body, tt.code, tt.reason)
 		}
+	}
+}
+
+func TestWrongMethods(t *testing.T) {
+	h := NewHandler(Config{})
+	for path, allow := range map[string]string{
+		"/":                  "GET, HEAD, POST",
+		"/stats":             "GET, HEAD",
+		"/stays/x":           "GET, HEAD",
+		"/sites":             "GET, HEAD",
+		"/sites/a":           "GET, HEAD",
+		"/sites/a/inside":    "GET, HEAD",
+		"/sites/a/occupancy": "GET, HEAD, POST",
+		"/plates/P1":         "DELETE",
+	} {
+		for _, method := range []string{"GET", "POST", "PUT", "PATCH", "DELETE"} {
+			if strings.Contains(allow, method) {
+				continue
+			}
+			w := (&endpoint{Handler: h}).authorized(method, path, "[]")
+			if w.Code != 405 || w.Header().Get("Allow") != allow {
+				t.Errorf("%s %s: %d, Allow %q; want 405, %q", method, path, w.Code, w.Header().Get("Allow"), allow)
+			}
+		}
+	}
+}
+
+func TestStatsJSON(t *testing.T) {
+	e := newEndpoint(t)
+	exit := time.Date(2026, 11, 23, 9, 45, 10, 0, time.UTC)
+	e.stays.now = func() time.Time { return exit.Add(time.Hour) }
+	put(t, e.stays, completed("x1", "a", "P1", exit, 0), unmatched("x2", "b", "P2", exit), unmatched("x3", "b", "P2", exit.Add(-day)))
+	const none = `"match_rate":0,"average_duration_seconds":null,"p50_duration_seconds":null,"p95_duration_seconds":null`
+	const bounds = `{"from":"2026-11-22T00:00:00Z","to":"2026-11-24T00:00:00Z",`
+	const third = `{"day":"2026-11-22","completed":0,"unmatched_exits":1,` + none + `}`
+	for path, want := range map[string]string{
+		"/stats?site=b&from=2026-11-22T23:00:00Z": bounds + `"completed":0,"unmatched_exits":2,` + none + `,"days":[` + third + `,` +
+			`{"day":"2026-11-23","completed":0,"unmatched_exits":1,` + none + `}]}`,
+		// The second bound is 00:00:01 in UTC, so that the day counts.
+		"/stats?site=a&from=2026-11-22T00:00:00Z&to=2026-11-23T01:00:01%2B01:00": bounds + `"completed":1,"unmatched_exits":0,"match_rate":1,` +
+			`"average_duration_seconds":0,"p50_duration_seconds":0,"p95_duration_seconds":0,"days":[{"day":"2026-11-23","completed":1,"unmatched_exits":0,` +
+			`"match_rate":1,"average_duration_seconds":0,"p50_duration_seconds":0,"p95_duration_seconds":0}]}`,
+		"/stats?from=2026-11-22T00:00:00Z&to=2026-11-23T00:00:00Z": `{"from":"2026-11-22T00:00:00Z","to":"2026-11-23T00:00:00Z",` +
+			`"completed":0,"unmatched_exits":1,` + none + `,"days":[` + third + `]}`,
+	} {
+		w := e.call("GET", path, "")
+		if diff := cmp.Diff(want+"\n", w.Body.String()); diff != "" || w.Code != http.StatusOK {
+			t.Errorf("GET %s: %d (-want +got):\n%s", path, w.Code, diff)
+		}
+	}
+	w := e.call("GET", "/sites/a", "")
+	if !strings.Contains(w.Body.String(), `"stays_today":{"completed":1,"unmatched_exits":0,"match_rate":1,`) {
+		t.Errorf("today at a site: %d %s", w.Code, w.Body)
+	}
+}
+
+func TestNothingForASpreadsheetToRun(t *testing.T) {
+	for _, text := range []string{"=1+1", "+1", "-A1", "@SUM(A1)", "\t=1", "\r=1"} {
+		row := csvRecord(Kept{Stay: parking.Stay{ID: text, Site: text, EntryID: text, ExitID: text}})
+		for i, field := range row {
+			if strings.HasPrefix(field, text[:1]) {
+				t.Errorf("%s is %q", csvColumns[i], field)
+			}
+		}
+	}
+	if got := inert("a=1"); got != "a=1" {
+		t.Errorf("a harmless text became %q", got)
 	}
 }
 
@@ -360,17 +464,49 @@ func TestSites(t *testing.T) {
 	if got := e.call("GET", "/sites/a/occupancy", "").Body.String(); !strings.Contains(got, `"counted":0,"was":2,"reason":"walked through"`) {
 		t.Errorf("corrections: %s", got)
 	}
+	e.authorized("POST", "/sites/a/occupancy", `{"counted":7,"reason":"again"}`)
+	var corrections struct {
+		Corrections []store.Correction `json:"corrections"`
+	}
+	w = e.call("GET", "/sites/a/occupancy", "")
+	if err := json.Unmarshal(w.Body.Bytes(), &corrections); err != nil || len(corrections.Corrections) != 2 ||
+		corrections.Corrections[0].Reason != "again" || corrections.Corrections[0].Was != -1 || corrections.Corrections[0].At.IsZero() {
+		t.Errorf("corrections, newest first: %s, %v", w.Body, err)
+	}
+	for path, want := range map[string]string{
+		"/sites/nowhere/inside":      `{"vehicles":[]}`,
+		"/sites/nowhere/occupancy":   `{"corrections":[]}`,
+		"/sites/a/inside?offset=100": `{"vehicles":[]}`,
+	} {
+		if w := e.call("GET", path, ""); w.Code != 200 || w.Body.String() != want+"\n" {
+			t.Errorf("GET %s: %d %s, want %s", path, w.Code, w.Body, want)
+		}
+	}
 }
 
 func TestErase(t *testing.T) {
 	e := newEndpoint(t)
 	e.record(t, "a", "P1+", "P2+")
 	e.record(t, "b", "P1+")
-	if w := e.authorized("DELETE", "/plates/--", ""); w.Code != 400 {
-		t.Errorf("no plate: %d %s", w.Code, w.Body)
+	for path, reason := range map[string]string{
+		"/plates/--":           "no letter or digit",
+		"/plates/P1?site=a%7D": "site",
+		"/plates/P1?sites=a":   "sites",
+		"/plates/P1?site=a;b":  "read the query",
+		"/plates/P1?site=%zz":  "read the query",
+	} {
+		if w := e.authorized("DELETE", path, ""); w.Code != 400 || !strings.Contains(w.Body.String(), reason) {
+			t.Errorf("%s: %d %s, want 400 with %q", path, w.Code, w.Body, reason)
+		}
+	}
+	if got := list(t, e.stays, Query{Limit: 10}); len(got) != 3 {
+		t.Fatalf("a bad request erased: left are %v", got)
 	}
 	if w := e.authorized("DELETE", "/plates/p-1?site=a", ""); w.Code != 200 || !strings.Contains(w.Body.String(), `"events":2,"stays":1`) {
 		t.Errorf("at one site: %d %s", w.Code, w.Body)
+	}
+	if got := strings.Join(list(t, e.stays, Query{Plate: "P1", Limit: 10}), " "); got != "b/xP1" {
+		t.Errorf("left of the plate at the other site: %s", got)
 	}
 	if w := e.authorized("DELETE", "/plates/P1", ""); w.Code != 200 || !strings.Contains(w.Body.String(), `"events":2,"stays":1`) {
 		t.Errorf("at all sites: %d %s", w.Code, w.Body)
@@ -409,7 +545,8 @@ func TestRedisIsAway(t *testing.T) {
 	} {
 		calls.Go(func() {
 			w := e.authorized(tt.method, tt.path, tt.body)
-			if w.Code != 503 || w.Header().Get("Retry-After") == "" || strings.Contains(w.Body.String(), "127.0.0.1") {
+			if w.Code != 503 || w.Header().Get("Retry-After") == "" ||
+				w.Body.String() != `{"error":"the store of stays cannot be reached now, try again"}`+"\n" {
 				t.Errorf("%s %s: %d %s %v", tt.method, tt.path, w.Code, w.Body, w.Header())
 			}
 		})

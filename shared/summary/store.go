@@ -396,7 +396,7 @@ func hexTime(t time.Time) string {
 	switch {
 	case t.Unix() < 0:
 		n = 0
-	case t.Unix() > math.MaxInt64/int64(time.Second):
+	case t.Unix() >= math.MaxInt64/int64(time.Second):
 		n = math.MaxInt64
 	}
 	var nanos [8]byte

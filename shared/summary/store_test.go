@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -55,7 +56,7 @@ func unmatched(id, site, plate string, exit time.Time) parking.Stay {
 	return parking.Stay{ID: id, ExitID: id, Site: site, Plate: plate, ExitTime: exit, Revision: 1}
 }
 
-func put(t testing.TB, s *Store, stays ...parking.Stay) int {
+func put(t rapid.TB, s *Store, stays ...parking.Stay) int {
 	t.Helper()
 	n, err := s.Put(context.Background(), stays)
 	if err != nil {
@@ -65,10 +66,11 @@ func put(t testing.TB, s *Store, stays ...parking.Stay) int {
 }
 
 // list follows the cursors with pages of a size and returns "site/id" of all.
-func list(t testing.TB, s *Store, q Query) []string {
+func list(t rapid.TB, s *Store, q Query) []string {
 	t.Helper()
 	ids := []string{}
-	for {
+	const most = 10_000 // of stays in any test; beyond it the cursors go round
+	for len(ids) < most {
 		page, err := s.List(context.Background(), q)
 		if err != nil {
 			t.Fatal(err)
@@ -83,6 +85,8 @@ func list(t testing.TB, s *Store, q Query) []string {
 			return ids
 		}
 	}
+	t.Fatalf("the list of %+v does not end", q)
+	return nil
 }
 
 // Whatever is put, in whatever order and how often: list, single stays and sums
@@ -160,7 +164,113 @@ func TestPutAgreesWithTheModel(t *testing.T) {
 }
 
 func newestFirst(a, b parking.Stay) int {
-	return cmp.Or(b.ExitTime.Compare(a.ExitTime), strings.Compare(b.ID, a.ID))
+	return cmp.Or(b.ExitTime.Compare(a.ExitTime), strings.Compare(b.ID, a.ID), strings.Compare(a.Site, b.Site))
+}
+
+// Lists by any filter in pages of any size, and sums of any days, are those of
+// the model, where sites have ids, plates and exit times in common.
+func TestSeveralSitesAgreeWithTheModel(t *testing.T) {
+	s := newStore(t)
+	rapid.Check(t, func(t *rapid.T) {
+		if err := s.redis.FlushDB(context.Background()).Err(); err != nil {
+			t.Fatal(err)
+		}
+		best := make(map[string]parking.Stay)
+		var all []parking.Stay
+		for i := range rapid.IntRange(0, 30).Draw(t, "stays") {
+			n := rapid.IntRange(0, 5).Draw(t, "id")
+			site := rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "site")
+			stay := unmatched(fmt.Sprint("x", n), site, fmt.Sprint("P", n%4), daysAgo(n/2))
+			if rapid.Bool().Draw(t, "completed") {
+				stay = completed(stay.ID, site, stay.Plate, stay.ExitTime, rapid.IntRange(0, 400).Draw(t, "seconds"))
+			}
+			stay.Revision = int64(i + 1)
+			all = append(all, stay)
+			best[site+"/"+stay.ID] = stay
+		}
+		put(t, s, rapid.Permutation(all).Draw(t, "deliveries")...)
+
+		bound := rapid.SampledFrom([]time.Time{{}, daysAgo(3), daysAgo(2), daysAgo(2).Add(1), daysAgo(1).Truncate(day), daysAgo(0), daysAgo(-1)})
+		for range 5 {
+			q := Query{
+				Site:   rapid.SampledFrom([]string{"", "", "a", "b", "nowhere"}).Draw(t, "site"),
+				Plate:  rapid.SampledFrom([]string{"", "", "P0", "P1", "P9"}).Draw(t, "plate"),
+				Status: rapid.SampledFrom([]parking.Status{"", parking.Completed, parking.UnmatchedExit}).Draw(t, "status"),
+				From:   bound.Draw(t, "from"), To: bound.Draw(t, "to"), Limit: rapid.IntRange(1, 20).Draw(t, "limit"),
+			}
+			want := []string{}
+			var summed []parking.Stay
+			for _, stay := range slices.SortedFunc(maps.Values(best), newestFirst) {
+				if q.Site != "" && stay.Site != q.Site {
+					continue
+				}
+				if (q.Plate == "" || stay.Plate == q.Plate) && (q.Status == "" || stay.Status() == q.Status) &&
+					!stay.ExitTime.Before(q.From) && (q.To.IsZero() || stay.ExitTime.Before(q.To)) {
+					want = append(want, stay.Site+"/"+stay.ID)
+				}
+				if d := stay.ExitTime.Truncate(day); !d.Before(q.From.Truncate(day)) && (q.To.IsZero() || d.Before(q.To)) {
+					summed = append(summed, stay)
+				}
+			}
+			if diff := gocmp.Diff(want, list(t, s, q)); diff != "" {
+				t.Errorf("list of %+v (-want +got):\n%s", q, diff)
+			}
+			got, err := s.Stats(context.Background(), q.Site, q.From, q.To)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := gocmp.Diff(sums(summed), Stats{Counts: got.Counts, Days: got.Days}, gocmp.Comparer(sameCounts)); diff != "" {
+				t.Errorf("sums of %+v (-want +got):\n%s", q, diff)
+			}
+		}
+	})
+}
+
+func daysAgo(n int) time.Time { return today.AddDate(0, 0, -n) }
+
+// sums are the exact ones of stays.
+func sums(stays []parking.Stay) Stats {
+	stats := Stats{Counts: count(stays), Days: []Day{}}
+	byDay := make(map[string][]parking.Stay)
+	for _, stay := range stays {
+		d := stay.ExitTime.Format(time.DateOnly)
+		byDay[d] = append(byDay[d], stay)
+	}
+	for _, d := range slices.Sorted(maps.Keys(byDay)) {
+		stats.Days = append(stats.Days, Day{d, count(byDay[d])})
+	}
+	return stats
+}
+
+func count(stays []parking.Stay) Counts {
+	var seconds []float64
+	var sum float64
+	for _, stay := range stays {
+		if d, ok := stay.Duration(); ok {
+			seconds = append(seconds, d.Seconds())
+			sum += d.Seconds()
+		}
+	}
+	c := Counts{Completed: int64(len(seconds)), UnmatchedExits: int64(len(stays) - len(seconds))}
+	if len(stays) > 0 {
+		c.MatchRate = new(float64(len(seconds)) / float64(len(stays)))
+	}
+	if n := len(seconds); n > 0 {
+		slices.Sort(seconds)
+		c.AverageSeconds = new(sum / float64(n))
+		c.P50Seconds, c.P95Seconds = &seconds[(n*50+99)/100-1], &seconds[(n*95+99)/100-1]
+	}
+	return c
+}
+
+// sameCounts takes the quantiles as the same within the 2 % that are promised.
+func sameCounts(a, b Counts) bool {
+	const exact, promised = 1e-9, 0.02 + 1e-9
+	near := func(a, b *float64, within float64) bool {
+		return a == nil && b == nil || a != nil && b != nil && math.Abs(*a-*b) <= within*max(*a, *b)
+	}
+	return a.Completed == b.Completed && a.UnmatchedExits == b.UnmatchedExits && near(a.MatchRate, b.MatchRate, exact) &&
+		near(a.AverageSeconds, b.AverageSeconds, exact) && near(a.P50Seconds, b.P50Seconds, promised) && near(a.P95Seconds, b.P95Seconds, promised)
 }
 
 func TestPutCounts(t *testing.T) {
@@ -201,6 +311,7 @@ func TestPutCounts(t *testing.T) {
 func TestListFilters(t *testing.T) {
 	s := newStore(t)
 	at := func(hours int) time.Time { return today.Add(time.Duration(hours) * time.Hour) }
+	year := func(y int) time.Time { return time.Date(y, 1, 1, 0, 0, 0, 0, time.UTC) }
 	put(t, s,
 		completed("x1", "a", "P1", at(1), 60), unmatched("x2", "a", "P2", at(2)), completed("x3", "a", "P1", at(3), 60),
 		completed("x1", "b", "P1", at(1), 60), unmatched("x4", "b", "P1", at(4)), completed("old", "b", "P1", at(0).Add(-retention), 60),
@@ -223,6 +334,11 @@ func TestListFilters(t *testing.T) {
 		{Query{From: at(2), To: at(4)}, "a/x3 a/x2"},
 		{Query{From: at(2), To: at(2)}, ""},
 		{Query{From: at(1), To: at(4), Plate: "P1", Site: "a", Status: parking.Completed}, "a/x3 a/x1"},
+		// Instants that no int64 of nanoseconds can tell.
+		{Query{Site: "a", To: year(9999)}, "a/x3 a/x2 a/x1"},
+		{Query{Site: "a", From: year(1600), To: year(2500)}, "a/x3 a/x2 a/x1"},
+		{Query{From: year(2263)}, ""},
+		{Query{To: year(1600)}, ""},
 	} {
 		for limit := range 7 {
 			tt.q.Limit = limit + 1
@@ -233,20 +349,32 @@ func TestListFilters(t *testing.T) {
 	}
 }
 
-// A list that is followed while others are stored has each of the first ones
-// exactly once, even where all have one time.
+// A list that is followed while others are stored, and while its own change their
+// status, has each of the first ones exactly once, even where all have one time.
 func TestListWhileStaysArrive(t *testing.T) {
 	s := newStore(t)
 	want := make(map[string]bool)
+	var first []parking.Stay
 	for i := range 40 {
 		site := fmt.Sprint("s", i%3)
-		put(t, s, unmatched(fmt.Sprint("x", i), site, "P", today))
+		first = append(first, unmatched(fmt.Sprint("x", i), site, "P", today))
 		want[fmt.Sprint(site, "/x", i)] = true
 	}
+	put(t, s, first...)
 	q := Query{Limit: 3}
 	seen := make(map[string]int)
 	for i := 0; ; i++ {
 		put(t, s, unmatched(fmt.Sprint("late", i), fmt.Sprint("s", i%5), "P", today.Add(time.Duration(i%3-1)*time.Second)))
+		for n, stay := range first {
+			first[n] = unmatched(stay.ID, stay.Site, stay.Plate, today)
+			if (i+n)%2 == 0 {
+				first[n] = completed(stay.ID, stay.Site, stay.Plate, today, n)
+			}
+			first[n].Revision = stay.Revision + 1
+		}
+		if n := put(t, s, first...); n != len(first) {
+			t.Fatalf("%d of %d changes were stored", n, len(first))
+		}
 		page, err := s.List(t.Context(), q)
 		if err != nil {
 			t.Fatal(err)
@@ -266,6 +394,21 @@ func TestListWhileStaysArrive(t *testing.T) {
 	}
 	if len(want) > 0 {
 		t.Errorf("never listed: %v", want)
+	}
+}
+
+// A cursor says where to go on, and no filter gets lost by it.
+func TestCursorWithAnotherFilter(t *testing.T) {
+	s := newStore(t)
+	put(t, s, unmatched("x1", "a", "P", daysAgo(3)), unmatched("x2", "a", "P", daysAgo(2)), unmatched("x3", "a", "P", daysAgo(1)), unmatched("x4", "a", "P", today))
+	page, err := s.List(t.Context(), Query{Limit: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for to, want := range map[time.Time]string{{}: "a/x3 a/x2 a/x1", daysAgo(1): "a/x2 a/x1"} {
+		if got := strings.Join(list(t, s, Query{To: to, Limit: 2, Cursor: page.Next}), " "); got != want {
+			t.Errorf("after x4, before %s: %q, want %q", to, got, want)
+		}
 	}
 }
 
@@ -298,6 +441,89 @@ func TestRetention(t *testing.T) {
 	put(t, s, completed("x2", "a", "P2", s.now(), 60))
 	if n := s.redis.ZCard(t.Context(), "stay:{a}:x:c").Val(); n != 1 {
 		t.Errorf("the index has %d stays, want the new one alone", n)
+	}
+}
+
+// A stay is listed as long as its exit is not older than the retention.
+func TestRetentionToTheNanosecond(t *testing.T) {
+	s := newStore(t)
+	put(t, s, completed("x1", "a", "P1", today, 60), unmatched("x2", "b", "P1", today.Add(1)))
+	for after, want := range map[time.Duration]string{0: "b/x2 a/x1", 1: "b/x2", 2: ""} {
+		s.now = func() time.Time { return today.Add(retention + after) }
+		for _, q := range []Query{{}, {Plate: "P1"}, {From: daysAgo(1)}} {
+			q.Limit = 1
+			if got := strings.Join(list(t, s, q), " "); got != want {
+				t.Errorf("%s after the retention, %+v: %q, want %q", after, q, got, want)
+			}
+		}
+	}
+}
+
+// Redis forgets an expired stay at once, so that nothing would keep it from being
+// counted again each time it is put.
+func TestPutIgnoresWhatIsExpired(t *testing.T) {
+	s := newStore(t)
+	stay := completed("old", "a", "P1", s.now().Add(-retention-time.Second), 60)
+	for range 2 {
+		if n := put(t, s, stay, unmatched("new", "a", "P1", today)); n > 1 {
+			t.Errorf("%d stored, want at most the new one", n)
+		}
+	}
+	stats, err := s.Stats(t.Context(), "a", stay.ExitTime, time.Time{})
+	if err != nil || stats.Completed != 0 || stats.UnmatchedExits != 1 {
+		t.Errorf("%+v, %v; want the new one alone", stats.Counts, err)
+	}
+}
+
+// A plate that comes every day keeps its index alive; what expired leaves it.
+func TestIndexOfABusyPlateIsTrimmed(t *testing.T) {
+	s := newStore(t)
+	for i := range 4 {
+		now := today.Add(time.Duration(i) * (retention/2 + time.Hour))
+		s.now = func() time.Time { return now }
+		put(t, s, unmatched(fmt.Sprint("x", i), "a", "P1", now))
+	}
+	if n := s.redis.ZCard(t.Context(), "stay:{a}:p:P1").Val(); n != 2 {
+		t.Errorf("the index has %d stays, want the 2 within the retention", n)
+	}
+}
+
+func TestSitesAndPing(t *testing.T) {
+	node := instance.RedisForTest(t)
+	client, err := store.Open(node.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	s := NewStore(client, retention)
+	for _, want := range [][]string{{}, {"a", "b"}} {
+		if sites, err := s.Sites(t.Context()); err != nil || !slices.Equal(sites, want) {
+			t.Errorf("sites %v, %v; want %v", sites, err, want)
+		}
+		put(t, s, unmatched("x", "b", "P", today), unmatched("x", "a", "P", today), unmatched("y", "b", "P", today))
+	}
+	if err := s.Ping(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if err := node.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Ping(t.Context()); err == nil {
+		t.Error("Redis is gone, and answers")
+	}
+	if _, err := s.Put(t.Context(), []parking.Stay{unmatched("z", "a", "P", today)}); err == nil {
+		t.Error("Redis is gone, and stores")
+	}
+}
+
+// The promise holds for each duration, not for large ones alone.
+func TestQuantileOfEveryDuration(t *testing.T) {
+	for seconds := range int64(100_000) {
+		one := newTally()
+		one.add(map[string]string{"c": "1", fmt.Sprint("b", bucketOf(seconds)): "1"})
+		if got := one.quantile(0.5); math.Abs(got-float64(seconds)) > 0.02*float64(seconds)+1e-9 {
+			t.Errorf("the median of one stay of %d s is %g", seconds, got)
+		}
 	}
 }
 
@@ -346,12 +572,27 @@ func TestErasePlate(t *testing.T) {
 	if n, err := s.ErasePlate(t.Context(), "a", "P1"); err != nil || n != 2 {
 		t.Fatalf("erased %d, %v", n, err)
 	}
-	if got := strings.Join(list(t, s, Query{Limit: 10}), " "); got != "b/x4 a/x3" {
-		t.Errorf("left: %s", got)
+	for q, want := range map[Query]string{
+		{Limit: 10}:                                "b/x4 a/x3",
+		{Limit: 10, Plate: "P1"}:                   "b/x4",
+		{Limit: 10, Plate: "P2"}:                   "a/x3",
+		{Limit: 10, Status: parking.UnmatchedExit}: "",
+	} {
+		if got := strings.Join(list(t, s, q), " "); got != want {
+			t.Errorf("left of %+v: %q, want %q", q, got, want)
+		}
+	}
+	if stats, err := s.Stats(t.Context(), "a", time.Time{}, time.Time{}); err != nil || stats.Completed != 2 || stats.UnmatchedExits != 1 {
+		t.Errorf("the sums tell nothing of a vehicle and are to stay: %+v, %v", stats.Counts, err)
 	}
 	for _, key := range s.redis.Keys(t.Context(), "stay:{a}:*").Val() {
 		if strings.HasSuffix(key, "P1") || strings.HasSuffix(key, "x1") || strings.HasSuffix(key, "x2") {
 			t.Errorf("%s is left", key)
+		}
+	}
+	for index, want := range map[string]int64{"x:c": 1, "x:u": 0} {
+		if n := s.redis.ZCard(t.Context(), "stay:{a}:"+index).Val(); n != want {
+			t.Errorf("%d stays are left in %s, want %d", n, index, want)
 		}
 	}
 	if n, err := s.ErasePlate(t.Context(), "a", "P1"); err != nil || n != 0 {
