@@ -65,14 +65,22 @@ func (b *batcher) wait(now time.Time, busy bool) time.Duration {
 }
 
 // take cuts the next batch: an item that has to be alone, or the oldest items
-// within the limits. An item that is larger than the limit of bytes goes alone.
+// within the limits and those that they bring. An item that is larger than the
+// limit of bytes goes alone.
 func (b *batcher) take(now time.Time) []item {
 	if len(b.solo) > 0 {
 		return b.takeSolo()
 	}
-	n, bytes := 0, 0
-	for n < len(b.items) && n < b.maxCount && (n == 0 || bytes+b.items[n].size() <= b.maxBytes) {
-		bytes += b.items[n].size()
+	n, bytes, most := 0, 0, b.maxCount
+	for n < len(b.items) && n < most {
+		it := &b.items[n]
+		if it.most > 0 {
+			most = min(most, it.most)
+		}
+		if n > 0 && (n >= most || bytes+it.size() > b.maxBytes) {
+			break
+		}
+		bytes += it.size()
 		n++
 	}
 	return b.cut(n, bytes, now)

@@ -174,13 +174,13 @@ func (k *consumer) take(d amqp.Delivery) {
 	case owed == "":
 		m.owed.Store(int32(len(k.feeds)))
 		for _, f := range k.feeds {
-			f.add(item{delivery: m}, now)
+			f.add(newItem(m), now)
 		}
 	default:
 		m.owed.Store(1)
 		for _, f := range k.feeds {
 			if f.target.Name == owed {
-				f.add(item{delivery: m}, now)
+				f.add(newItem(m), now)
 				return
 			}
 		}

@@ -204,6 +204,46 @@ func TestHalvingIsolatesThePoison(t *testing.T) {
 	}
 }
 
+// A function that is killed by an event is away until it has started again, so
+// that nobody can be asked at once who it was.
+func TestPoisonAndRestart(t *testing.T) {
+	for _, shared := range []bool{false, true} {
+		t.Run(fmt.Sprint("shared=", shared), func(t *testing.T) {
+			t.Parallel()
+			queue := strings.ReplaceAll(queueName(t), "=", "-")
+			g := newGateway(t)
+			f := g.add("fn", queue, map[string]string{annotationBatchSize: "100", annotationMaxAttempts: "3"})
+			if shared {
+				g.add("other", queue, batched)
+			}
+			var back atomic.Int64
+			f.setScript(func(w http.ResponseWriter, _ *http.Request, ids []string) bool {
+				if now := time.Now().UnixMilli(); now < back.Load() {
+					w.WriteHeader(http.StatusServiceUnavailable)
+					return true
+				}
+				if !slices.Contains(ids, "e-123") {
+					return false
+				}
+				back.Store(time.Now().Add(100 * time.Millisecond).UnixMilli())
+				w.WriteHeader(http.StatusBadGateway)
+				return true
+			})
+			declareQueue(t, queue)
+			publish(t, events(queue, "e", 400)...)
+			c := startConnector(t, g, nil)
+			waitFor(t, "all others are done", func() bool { once, _ := f.done(); return once == 399 })
+			waitFor(t, "the poison is a dead letter", func() bool { return c.counters(t, queue)["dead_lettered"] == 1 })
+			if dead := takeDead(t, queue); len(dead) != 1 || dead[0].MessageId != "e-123" {
+				t.Errorf("%d dead letters", len(dead))
+			}
+			if _, twice := f.done(); twice != 0 {
+				t.Errorf("%d done more often", twice)
+			}
+		})
+	}
+}
+
 // An event that kills the function while nothing else comes is not held for ever.
 func TestPoisonAlone(t *testing.T) {
 	for _, size := range []string{"0", "10"} {

@@ -27,6 +27,9 @@ const (
 	// headerOwed names the only function that still has to get the message, where
 	// several functions listen to its queue.
 	headerOwed = headerPrefix + "owed"
+	// headerMost is the size of the batches that the message may be in, where an
+	// earlier one with it did not go well.
+	headerMost = headerPrefix + "batch-size"
 	// headerUser is the publisher's user id: RabbitMQ refuses the property itself
 	// from anybody else.
 	headerUser = headerPrefix + "user-id"
@@ -62,11 +65,16 @@ type item struct {
 	*delivery
 	// solo has the item called alone.
 	solo bool
+	// most is how many items a call with this one may have, 0 for as many as the
+	// function takes: half of those of the last call that did not go well.
+	most int
 	// lonely counts the calls in a row that failed with nothing but this item in
 	// them, the first at firstFailed.
 	lonely      int
 	firstFailed time.Time
 }
+
+func newItem(d *delivery) item { return item{delivery: d, most: headerNumber(d.Headers, headerMost)} }
 
 // envelope is about what a message costs in a request besides its body.
 const envelope = 256
@@ -92,8 +100,10 @@ func headerText(h amqp.Table, name string) string {
 	return ""
 }
 
-func attempts(h amqp.Table) int {
-	switch n := h[headerAttempts].(type) {
+func attempts(h amqp.Table) int { return headerNumber(h, headerAttempts) }
+
+func headerNumber(h amqp.Table, name string) int {
+	switch n := h[name].(type) {
 	case int32:
 		return int(n)
 	case int64:
@@ -119,6 +129,7 @@ type failure struct {
 	reason   string
 	status   int
 	attempts int // this one included
+	most     int // of the item
 	at       time.Time
 }
 
@@ -138,6 +149,9 @@ func (d *delivery) again(queue string, ttl time.Duration, f failure) broker.Mess
 	h[headerFirstTime] = first
 	h[headerLastTime] = now
 	h[headerQueue] = d.from.queue
+	if f.most > 0 {
+		h[headerMost] = int32(f.most)
+	}
 	if f.owed {
 		h[headerOwed] = f.function
 	}

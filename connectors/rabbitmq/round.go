@@ -80,6 +80,13 @@ func (r *round) run(part []int) {
 	}
 	lastSuccess := r.target.gate.lastSuccess()
 	a := r.call(part)
+	if len(part) > 1 && !a.cancelled && (a.verdict == batch.Crash || a.verdict == batch.Refused) {
+		// A function that has to start again after such a call is away while it is
+		// asked which event it was; the next calls have to get closer to it then.
+		for _, i := range part {
+			r.items[i].most = len(part) / 2
+		}
+	}
 	switch {
 	case a.cancelled:
 		r.over = true

@@ -32,7 +32,7 @@ func (k *consumer) settle(r recipient, items []item, rulings []ruling) (held []i
 	)
 	for i, it := range items {
 		v := rulings[i]
-		f := failure{function: r.name, owed: r.shared, reason: v.reason, status: v.status, attempts: attempts(it.Headers) + 1, at: now}
+		f := failure{function: r.name, owed: r.shared, reason: v.reason, status: v.status, attempts: attempts(it.Headers) + 1, most: it.most, at: now}
 		switch {
 		case v.fate == done:
 			tally["done"]++
@@ -48,6 +48,7 @@ func (k *consumer) settle(r recipient, items []item, rulings []ruling) (held []i
 			out = append(out, k.retry(it.delivery, f))
 		default:
 			tally["reject"]++
+			f.most = 0
 			dead := broker.DeadQueue(k.queue)
 			out = append(out, outgoing{it.again(dead, 0, f), it.delivery, deadLettered})
 			k.log.Warn("dead letter", "queue", k.queue, "function", r.name, "id", it.MessageId, "attempts", f.attempts, "status", f.status, "reason", clip(f.reason, maxReason))
