@@ -15,7 +15,7 @@ packages = $(shell $(GO) list ./... | grep -v '^parkstream/test$$')
 
 .PHONY: help
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: up
 up: build ## run everything on this machine until Ctrl-C (ARGS and PORT go to the program)
@@ -37,6 +37,10 @@ deps: ## install what the tests need and is missing: RabbitMQ, Redis, a C compil
 test: deps ## install what is missing, then run every test with the race detector
 	$(GO) test -race -timeout 20m $(packages)
 	$(GO) test -race -timeout 30m -v ./test
+
+.PHONY: test-faults
+test-faults: deps ## kill, stop and cut everything under load and count the events
+	$(GO) test -timeout 20m -v -run TestFaults ./test
 
 .PHONY: lint
 lint: ## gofumpt, go vet, golangci-lint, govulncheck

@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -63,7 +64,7 @@ type system struct {
 
 // startSystem runs `parkstream up` with its data in dir and returns when it says
 // that it is ready. It is stopped at the end of the test.
-func startSystem(t *testing.T, dir string) *system {
+func startSystem(t *testing.T, dir string, flags ...string) *system {
 	t.Helper()
 	program, err := buildProgram()
 	if err != nil {
@@ -74,7 +75,7 @@ func startSystem(t *testing.T, dir string) *system {
 		program: program, dir: dir, gateway: fmt.Sprintf("http://127.0.0.1:%d", port),
 		output: new(lockedBuffer), ended: make(chan struct{}),
 	}
-	s.cmd = exec.Command(program, "up", "--dir", dir, "--port", fmt.Sprint(port), "--connector-port", "0")
+	s.cmd = exec.Command(program, append([]string{"up", "--dir", dir, "--port", fmt.Sprint(port), "--connector-port", "0"}, flags...)...)
 	s.cmd.Dir = repository
 	s.cmd.Stderr = s.output
 	stdout, err := s.cmd.StdoutPipe()
@@ -171,13 +172,81 @@ func (s *system) call(t *testing.T, method, path, body string) (status int, answ
 // get reads a JSON answer of the gateway into v.
 func (s *system) get(t *testing.T, path string, v any) {
 	t.Helper()
+	if err := s.tryGet(t, path, v); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// tryGet is get while parts may be away.
+func (s *system) tryGet(t *testing.T, path string, v any) error {
+	t.Helper()
 	status, body := s.call(t, http.MethodGet, path, "")
 	if status != http.StatusOK {
-		t.Fatalf("GET %s: %d %s", path, status, body)
+		return fmt.Errorf("GET %s: %d %s", path, status, body)
 	}
 	if err := json.Unmarshal([]byte(body), v); err != nil {
-		t.Fatalf("GET %s: %v in %.200s", path, err, body)
+		return fmt.Errorf("GET %s: %w in %.200s", path, err, body)
 	}
+	return nil
+}
+
+// functionPID waits for the process that serves a function.
+func (s *system) functionPID(t *testing.T, name string) (pid int) {
+	t.Helper()
+	eventually(t, 10*time.Second, func() (err error) {
+		pid, err = s.findFunction(name)
+		return err
+	})
+	return pid
+}
+
+// findFunction finds the process that serves a function now.
+func (s *system) findFunction(name string) (pid int, err error) {
+	processes, err := listProcesses()
+	if err != nil {
+		return 0, fmt.Errorf("list the processes: %w", err)
+	}
+	for _, p := range processes {
+		if len(p.args) == 3 && p.parent == s.cmd.Process.Pid && p.args[1] == "function" && p.args[2] == name {
+			return p.pid, nil
+		}
+	}
+	return 0, fmt.Errorf("no process serves %s", name)
+}
+
+type processInfo struct {
+	pid, parent int
+	args        []string
+}
+
+// listProcesses reads /proc, since a bare Debian has no ps, or else asks ps.
+func listProcesses() (list []processInfo, err error) {
+	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
+	for _, stat := range stats {
+		text, err1 := os.ReadFile(stat)
+		args, err2 := os.ReadFile(filepath.Join(filepath.Dir(stat), "cmdline"))
+		// pid (name) state parent ...; the name may have blanks
+		_, rest, found := strings.Cut(string(text), ") ")
+		f := strings.Fields(rest)
+		if errors.Join(err1, err2) != nil || !found || len(f) < 2 {
+			continue // it has ended
+		}
+		pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(stat)))
+		parent, _ := strconv.Atoi(f[1])
+		list = append(list, processInfo{pid, parent, strings.Split(strings.TrimSuffix(string(args), "\x00"), "\x00")})
+	}
+	if len(stats) > 0 {
+		return list, nil
+	}
+	out, err := exec.Command("ps", "-A", "-o", "pid=,ppid=,args=").Output()
+	for line := range strings.Lines(string(out)) {
+		if f := strings.Fields(line); len(f) > 2 {
+			pid, _ := strconv.Atoi(f[0])
+			parent, _ := strconv.Atoi(f[1])
+			list = append(list, processInfo{pid, parent, f[2:]})
+		}
+	}
+	return list, err
 }
 
 // stays lists all stays that a query finds, page by page.

@@ -39,6 +39,7 @@ type upCommand struct {
 	ConnectorPort int           `default:"8081" help:"Port of the connector's health and metrics on loopback; 0 takes a free one."`
 	Stack         string        `default:"stack.yml" type:"existingfile" help:"The functions to run."`
 	Cron          bool          `default:"true" negatable:"" help:"Fire the functions that have a schedule."`
+	Connector     bool          `default:"true" negatable:"" help:"Run the connector."`
 	Timeout       time.Duration `default:"60s" help:"Longest call of a function."`
 	Pprof         bool          `help:"Serve profiles of every process at /debug/pprof/."`
 	RabbitMQURL   string        `name:"rabbitmq-url" env:"RABBITMQ_URL" help:"Use this RabbitMQ instead of a private one."`
@@ -176,8 +177,19 @@ func (u *up) start(ctx context.Context) error {
 	if err := u.startFunctions(); err != nil {
 		return err
 	}
-	u.say("starting the connector")
-	return u.startConnector()
+	if u.Connector {
+		u.say("starting the connector")
+		if err := u.startConnector(); err != nil {
+			return err
+		}
+	}
+	if u.Cron {
+		u.onStop("cron", func() error {
+			u.gateway.StopCron()
+			return nil
+		})
+	}
+	return nil
 }
 
 func (u *up) writeSecrets(nodes services.Nodes) (password string, err error) {
@@ -294,12 +306,6 @@ func (u *up) startConnector() error {
 		<-done
 		return file.Close()
 	})
-	if u.Cron {
-		u.onStop("cron", func() error {
-			u.gateway.StopCron()
-			return nil
-		})
-	}
 	return nil
 }
 
@@ -319,7 +325,7 @@ func (u *up) awaitReady(ctx context.Context) error {
 	var unready []string
 	for {
 		found := u.gateway.Unready(ctx)
-		if err := gateway.CheckReady(ctx, "http://"+u.connectorAddr()+"/readyz"); err != nil {
+		if err := u.connectorReady(ctx); err != nil {
 			found = append(found, fmt.Sprintf("the connector is not ready: %v", err))
 		}
 		if len(found) == 0 {
@@ -342,6 +348,13 @@ func (u *up) awaitReady(ctx context.Context) error {
 		u.gateway.StartCron()
 	}
 	return nil
+}
+
+func (u *up) connectorReady(ctx context.Context) error {
+	if !u.Connector {
+		return nil
+	}
+	return gateway.CheckReady(ctx, "http://"+u.connectorAddr()+"/readyz")
 }
 
 func (u *up) welcome(took time.Duration) {
