@@ -23,6 +23,7 @@ import (
 
 	"parkstream/shared/broker"
 	"parkstream/shared/broker/brokertest"
+	"parkstream/shared/instance"
 )
 
 // Each run has so many vehicles, which enter and leave, and malformed events: 20,000
@@ -117,23 +118,57 @@ func TestFaults(t *testing.T) {
 			r.network.Resume()
 		}},
 	} {
-		t.Run(f.name, func(t *testing.T) {
-			r := newFaultRun(t, s)
-			published := make(chan struct{})
-			go func() {
-				defer close(published)
-				r.publishAll()
-			}()
-			r.progress(2000)
-			stall := r.watch()
-			f.inject(r)
-			<-published
-			r.progress(2 * vehicles)
-			table = append(table, r.reconcile(f.name, max(0, stall()-r.held)))
-		})
+		t.Run(f.name, func(t *testing.T) { table = append(table, runFault(t, s, f.name, f.inject)) })
 	}
+	t.Run("kill -9 the leader of three RabbitMQ nodes", func(t *testing.T) {
+		cluster := startCluster(t)
+		s := startSystem(t, t.TempDir(), "--no-cron", "--no-connector", "--rabbitmq-url", cluster.URLs())
+		table = append(table, runFault(t, s, "kill -9 the leader of three RabbitMQ nodes", func(r *faultRun) {
+			leader, err := cluster.Leader(t.Context(), "vehicle_entries")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := leader.Kill(); err != nil {
+				t.Fatal(err)
+			}
+		}))
+	})
 	header := fmt.Sprintf("| %-42s | events | lost | doubled | seconds to recover |\n|%s|---:|---:|---:|---:|\n", "fault", strings.Repeat("-", 44))
 	t.Logf("\n%s%s", header, strings.Join(table, ""))
+}
+
+func startCluster(t *testing.T) *instance.RabbitMQCluster {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	dir, err := os.MkdirTemp("", "parkstream-cluster-") //nolint:usetesting // a dying node writes while t.TempDir is removed
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	c, err := instance.StartRabbitMQCluster(ctx, dir, 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Kill() })
+	return c
+}
+
+// runFault injects a fault while events flow and returns a line of the table.
+func runFault(t *testing.T, s *system, name string, inject func(r *faultRun)) string {
+	t.Helper()
+	r := newFaultRun(t, s)
+	published := make(chan struct{})
+	go func() {
+		defer close(published)
+		r.publishAll()
+	}()
+	r.progress(2000)
+	stall := r.watch()
+	inject(r)
+	<-published
+	r.progress(2 * vehicles)
+	return r.reconcile(name, max(0, stall()-r.held))
 }
 
 // faultRun is one run: its site, what stands between the processes, and what is
@@ -144,7 +179,7 @@ type faultRun struct {
 	site       string
 	start      time.Time
 	gateway    *faultyGateway
-	network    *brokertest.Proxy
+	network    *brokertest.Proxy // nil in front of a cluster
 	connectors []*connectorProcess
 	publisher  *broker.Publisher
 	dead       map[string]string // the reasons of dead letters by id
@@ -161,11 +196,13 @@ func newFaultRun(t *testing.T, s *system) *faultRun {
 		}, strings.ToLower(filepath.Base(t.Name()))), "-"),
 		start:     time.Now().UTC().Add(-5 * time.Hour).Truncate(time.Second),
 		gateway:   newFaultyGateway(t, s.gateway),
-		network:   brokertest.NewProxy(t, s.secret(t, "rabbitmq-url")),
-		publisher: broker.NewPublisher(broker.Config{URLs: func() ([]string, error) { return []string{s.secret(t, "rabbitmq-url")}, nil }}),
+		publisher: broker.NewPublisher(broker.Config{URLs: broker.URLFile(filepath.Join(s.dir, "secrets", "rabbitmq-url"))}),
 		dead:      make(map[string]string),
 	}
 	t.Cleanup(func() { _ = r.publisher.Close() })
+	if url := s.secret(t, "rabbitmq-url"); !strings.Contains(url, ",") {
+		r.network = brokertest.NewProxy(t, url)
+	}
 	for i := range malformed {
 		r.dead[fmt.Sprint("bad-", i)] = "_date_time is missing"
 	}
@@ -464,9 +501,13 @@ type connectorProcess struct {
 
 func (r *faultRun) startConnector() *connectorProcess {
 	r.t.Helper()
+	rabbitMQ := r.s.secret(r.t, "rabbitmq-url")
+	if r.network != nil {
+		rabbitMQ = r.network.Through(rabbitMQ)
+	}
 	secrets := r.t.TempDir()
 	for name, value := range map[string]string{
-		"rabbitmq-url":        r.network.Through(r.s.secret(r.t, "rabbitmq-url")),
+		"rabbitmq-url":        rabbitMQ,
 		"basic-auth-user":     r.s.secret(r.t, "basic-auth-user"),
 		"basic-auth-password": r.s.secret(r.t, "basic-auth-password"),
 	} {

@@ -270,7 +270,15 @@ func (s *system) stays(t *testing.T, query url.Values) []parking.Stay {
 // dial opens a channel with a plain AMQP client, as any camera might.
 func (s *system) dial(t *testing.T) *amqp.Channel {
 	t.Helper()
-	conn, err := amqp.Dial(s.secret(t, "rabbitmq-url"))
+	var (
+		conn *amqp.Connection
+		err  error
+	)
+	for url := range strings.SplitSeq(s.secret(t, "rabbitmq-url"), ",") {
+		if conn, err = amqp.Dial(url); err == nil {
+			break
+		}
+	}
 	if err != nil {
 		t.Fatal(err)
 	}

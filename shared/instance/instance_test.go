@@ -188,3 +188,70 @@ func TestStartSaysWhatIsWrong(t *testing.T) {
 		t.Errorf("a Redis that never answers: %v", err)
 	}
 }
+
+// Three nodes are one cluster: a quorum queue goes on when its leader is killed,
+// and the node finds the others again when it is back.
+func TestRabbitMQCluster(t *testing.T) {
+	c, err := StartRabbitMQCluster(t.Context(), tempDir(t), 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Kill() })
+	declare := func(r *RabbitMQ, passive bool) (amqp.Queue, error) {
+		conn, err := amqp.Dial(r.URL())
+		if err != nil {
+			return amqp.Queue{}, err
+		}
+		defer conn.Close()
+		ch, err := conn.Channel()
+		if err != nil {
+			return amqp.Queue{}, err
+		}
+		if passive {
+			return ch.QueueDeclarePassive("q", true, false, false, false, nil)
+		}
+		q, err := ch.QueueDeclare("q", true, false, false, false, amqp.Table{"x-queue-type": "quorum"})
+		if err == nil {
+			err = errors.Join(ch.Confirm(false), ch.Publish("", "q", true, false, amqp.Publishing{DeliveryMode: amqp.Persistent}))
+		}
+		return q, err
+	}
+	if _, err := declare(c.Nodes[0], false); err != nil {
+		t.Fatal(err)
+	}
+	leader, err := c.Leader(t.Context(), "q")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := leader.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range c.Nodes {
+		if r == leader {
+			continue
+		}
+		deadline := time.Now().Add(30 * time.Second)
+		for {
+			q, err := declare(r, true)
+			if err == nil && q.Messages == 1 {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("the queue has %d messages, %v", q.Messages, err)
+			}
+			time.Sleep(50 * time.Millisecond)
+		}
+	}
+	if now, err := c.Leader(t.Context(), "q"); err != nil || now == leader {
+		t.Errorf("the leader is still %v, %v", now, err)
+	}
+	if err := leader.Restart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if q, err := declare(leader, true); err != nil || q.Messages != 1 {
+		t.Errorf("at the node that is back: %+v, %v", q, err)
+	}
+	if urls := c.URLs(); strings.Count(urls, ",") != 2 {
+		t.Errorf("URLs %q", urls)
+	}
+}

@@ -34,7 +34,7 @@ type RabbitMQOptions struct {
 // meets no other node of this machine.
 type RabbitMQ struct {
 	process
-	epmd           process
+	epmd           *process // nil where a cluster has one for all
 	dir, program   string
 	node           string
 	port           int
@@ -53,6 +53,19 @@ var rabbitMQPlaces = []string{
 // StartRabbitMQ starts a node and returns when it accepts connections, some five
 // seconds later. An error that is ErrNotInstalled says what to install.
 func StartRabbitMQ(ctx context.Context, o RabbitMQOptions) (*RabbitMQ, error) {
+	r, err := newRabbitMQ(o)
+	if err != nil {
+		return nil, err
+	}
+	r.epmd = r.newEPMD()
+	if err := r.Restart(ctx); err != nil {
+		return nil, errors.Join(err, r.epmd.kill())
+	}
+	return r, nil
+}
+
+// newRabbitMQ makes the folder of a node that can be started then.
+func newRabbitMQ(o RabbitMQOptions) (*RabbitMQ, error) {
 	program, err := lookup("rabbitmq-server", rabbitMQPlaces...)
 	if err != nil {
 		return nil, err
@@ -86,11 +99,19 @@ func StartRabbitMQ(ctx context.Context, o RabbitMQOptions) (*RabbitMQ, error) {
 		return nil, fmt.Errorf("write RabbitMQ's configuration: %w", err)
 	}
 	r.process = process{name: "RabbitMQ", log: filepath.Join(dir, "console.log"), command: r.serverCommand, ready: r.dial}
-	r.epmd = process{name: "RabbitMQ's epmd", log: filepath.Join(dir, "epmd.log"), command: r.epmdCommand, ready: r.dialEPMD}
-	if err := r.Restart(ctx); err != nil {
-		return nil, errors.Join(err, r.epmd.kill())
-	}
 	return r, nil
+}
+
+func (r *RabbitMQ) newEPMD() *process {
+	return &process{name: "RabbitMQ's epmd", log: filepath.Join(r.dir, "epmd.log"), command: r.epmdCommand, ready: r.dialEPMD}
+}
+
+// killEPMD ends the node's own epmd.
+func (r *RabbitMQ) killEPMD() error {
+	if r.epmd == nil {
+		return nil
+	}
+	return r.epmd.kill()
 }
 
 func (r *RabbitMQ) writeConfig(more string) error {
@@ -175,11 +196,11 @@ func (r *RabbitMQ) Port() int { return r.port }
 
 // Stop ends the node cleanly; it is killed when ctx ends first.
 func (r *RabbitMQ) Stop(ctx context.Context) error {
-	return errors.Join(r.stop(ctx), r.epmd.kill())
+	return errors.Join(r.stop(ctx), r.killEPMD())
 }
 
 // Kill is kill -9.
-func (r *RabbitMQ) Kill() error { return errors.Join(r.kill(), r.epmd.kill()) }
+func (r *RabbitMQ) Kill() error { return errors.Join(r.kill(), r.killEPMD()) }
 
 // Pause stops the node without ending it (SIGSTOP), until Resume.
 func (r *RabbitMQ) Pause() error { return r.send(syscall.SIGSTOP) }
@@ -189,13 +210,37 @@ func (r *RabbitMQ) Resume() error { return r.send(syscall.SIGCONT) }
 
 // Restart starts the node again when it has ended, with its data and its port.
 func (r *RabbitMQ) Restart(ctx context.Context) error {
-	if err := r.epmd.kill(); err != nil { // it may have outlived the node
+	if err := r.killEPMD(); err != nil { // it may have outlived the node
 		return err
 	}
-	if err := r.epmd.start(ctx); err != nil {
-		return err
+	if r.epmd != nil {
+		if err := r.epmd.start(ctx); err != nil {
+			return err
+		}
 	}
 	return r.start(ctx)
+}
+
+// Running says whether the node's process runs.
+func (r *RabbitMQ) Running() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.running()
+}
+
+// ctl runs rabbitmqctl on the node.
+func (r *RabbitMQ) ctl(ctx context.Context, args ...string) (string, error) {
+	program, err := lookup("rabbitmqctl", rabbitMQPlaces...)
+	if err != nil {
+		return "", err
+	}
+	cmd := exec.CommandContext(ctx, program, args...)
+	cmd.Env, cmd.Dir = r.environ(), r.dir
+	out, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("rabbitmqctl %s: %w: %s", strings.Join(args, " "), err, out)
+	}
+	return string(out), nil
 }
 
 // Done is closed when the node has ended.
