@@ -75,7 +75,7 @@ func (c *RabbitMQCluster) Leader(ctx context.Context, queue string) (*RabbitMQ, 
 		if !asked.Running() {
 			continue
 		}
-		out, err := asked.ctl(ctx, "list_queues", "--silent", "name", "leader")
+		out, err := asked.Ctl(ctx, "list_queues", "--silent", "name", "leader")
 		if err != nil {
 			errs = append(errs, err)
 			continue

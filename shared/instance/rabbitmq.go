@@ -228,8 +228,8 @@ func (r *RabbitMQ) Running() bool {
 	return r.running()
 }
 
-// ctl runs rabbitmqctl on the node.
-func (r *RabbitMQ) ctl(ctx context.Context, args ...string) (string, error) {
+// Ctl runs rabbitmqctl on the node and returns what it prints.
+func (r *RabbitMQ) Ctl(ctx context.Context, args ...string) (string, error) {
 	program, err := lookup("rabbitmqctl", rabbitMQPlaces...)
 	if err != nil {
 		return "", err

@@ -1,0 +1,150 @@
+package rabbitmq
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+)
+
+// clock is moved by the test.
+type clock struct{ now time.Time }
+
+func (c *clock) move(d time.Duration) { c.now = c.now.Add(d) }
+
+func newTestGate(least, most int) (*gate, *clock) {
+	c := &clock{time.Unix(1_800_000_000, 0)}
+	return newGate(gateConfig{
+		min: least, max: most, probeDelay: 100 * time.Millisecond, probeMax: time.Second, slow: time.Second, now: func() time.Time { return c.now },
+	}), c
+}
+
+// fill takes permits until none is left.
+func fill(g *gate) (ps []permit) {
+	for {
+		p, ok, _, _ := g.try()
+		if !ok {
+			return ps
+		}
+		ps = append(ps, p)
+	}
+}
+
+func (g *gate) end(ps []permit, took time.Duration) {
+	for _, p := range ps {
+		g.succeeded(took, true)
+		g.release(p)
+	}
+}
+
+// Calls at the same time grow to the maximum while they succeed and are wanted,
+// and are halved by a slow one and by a throttled one, down to the minimum.
+func TestConcurrencyAdapts(t *testing.T) {
+	g, c := newTestGate(2, 16)
+	for before, rounds := 2, 0; ; rounds++ {
+		ps := fill(g)
+		if len(ps) < before || len(ps) > before+1 {
+			t.Fatalf("%d calls after %d", len(ps), before)
+		}
+		if before = len(ps); before == 16 {
+			break
+		}
+		if rounds > 200 {
+			t.Fatalf("only %d calls after %d rounds", before, rounds)
+		}
+		g.end(ps, time.Millisecond)
+	}
+	for range 16 {
+		g.release(permit{})
+	}
+	p, _, _, _ := g.try()
+	g.end([]permit{p}, time.Millisecond)
+	if _, limit, _ := g.load(); limit != 16 {
+		t.Errorf("a lonely call made the limit %d", limit)
+	}
+	p, _, _, _ = g.try()
+	g.end([]permit{p}, 2*time.Second)
+	if ps := fill(g); len(ps) != 8 {
+		t.Errorf("%d calls after a slow one, want 8", len(ps))
+	} else {
+		g.failed(ps[0], "429", 0)
+		for _, p := range ps {
+			g.release(p)
+		}
+	}
+	c.move(time.Minute)
+	probe, ok, _, _ := g.try()
+	if !ok || !probe.probe {
+		t.Fatalf("%+v, %t, want a probe", probe, ok)
+	}
+	if _, ok, _, _ := g.try(); ok {
+		t.Error("two probes at a time")
+	}
+	g.end([]permit{probe}, time.Millisecond)
+	if ps := fill(g); len(ps) != 4 {
+		t.Errorf("%d calls after an outage, want 4", len(ps))
+	}
+}
+
+func TestProbesComeLessAndLess(t *testing.T) {
+	g, c := newTestGate(1, 1)
+	p, _, _, _ := g.try()
+	g.failed(p, "503", 0)
+	g.release(p)
+	for _, most := range []time.Duration{100, 200, 400, 800, 1000, 1000} {
+		most *= time.Millisecond
+		_, ok, wait, _ := g.try()
+		if ok || wait < most/2 || wait > most {
+			t.Fatalf("wait %s, want half of %s to all of it", wait, most)
+		}
+		c.move(wait)
+		p, ok, _, _ := g.try()
+		if !ok || !p.probe {
+			t.Fatal("no probe is allowed when its time has come")
+		}
+		g.failed(p, "503", 0)
+		g.release(p)
+	}
+	if reason, since := g.outage(); reason != "503" || !since.Equal(time.Unix(1_800_000_000, 0)) {
+		t.Errorf("outage %q since %s", reason, since)
+	}
+	// An answer that says all has to wait does not end it, a useful one does.
+	c.move(time.Minute)
+	p, _, _, _ = g.try()
+	g.succeeded(time.Millisecond, false)
+	g.release(p)
+	if reason, _ := g.outage(); reason == "" {
+		t.Error("the outage was ended by an answer without use")
+	}
+	p, _, _, _ = g.try()
+	g.end([]permit{p}, time.Millisecond)
+	if reason, _ := g.outage(); reason != "" {
+		t.Errorf("still %q", reason)
+	}
+}
+
+func TestAcquire(t *testing.T) {
+	g, _ := newTestGate(1, 1)
+	p, err := g.acquire(t.Context(), true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	next := make(chan error)
+	go func() {
+		_, err := g.acquire(t.Context(), true)
+		next <- err
+	}()
+	g.release(p)
+	if err := <-next; err != nil {
+		t.Error(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	go cancel()
+	if _, err := g.acquire(ctx, true); !errors.Is(err, context.Canceled) {
+		t.Errorf("no permit is left: %v", err)
+	}
+	g.failed(permit{}, "503", time.Hour)
+	if _, err := g.acquire(t.Context(), false); !errors.Is(err, errOpen) {
+		t.Errorf("impatient in an outage: %v", err)
+	}
+}
