@@ -246,12 +246,18 @@ func TestPoisonAndRestart(t *testing.T) {
 
 // An event that kills the function while nothing else comes is not held for ever.
 func TestPoisonAlone(t *testing.T) {
-	for _, size := range []string{"0", "10"} {
-		t.Run(size, func(t *testing.T) {
+	for name, tt := range map[string]struct {
+		size   string
+		shared bool // the queue has another function
+	}{"single": {"0", false}, "batch": {"10", false}, "shared": {"10", true}} {
+		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			queue := queueName(t)
 			g := newGateway(t)
-			f := g.add("fn", queue, map[string]string{annotationBatchSize: size, annotationMaxAttempts: "2"})
+			f := g.add("fn", queue, map[string]string{annotationBatchSize: tt.size, annotationMaxAttempts: "2"})
+			if tt.shared {
+				g.add("other", queue, batched)
+			}
 			f.setScript(func(w http.ResponseWriter, _ *http.Request, _ []string) bool {
 				w.WriteHeader(http.StatusInternalServerError)
 				return true

@@ -30,6 +30,9 @@ const (
 	// headerMost is the size of the batches that the message may be in, where an
 	// earlier one with it did not go well.
 	headerMost = headerPrefix + "batch-size"
+	// headerLonely counts the calls in a row that failed with nothing but the
+	// message in them and did not cost it an attempt.
+	headerLonely = headerPrefix + "failed-alone"
 	// headerUser is the publisher's user id: RabbitMQ refuses the property itself
 	// from anybody else.
 	headerUser = headerPrefix + "user-id"
@@ -74,7 +77,11 @@ type item struct {
 	firstFailed time.Time
 }
 
-func newItem(d *delivery) item { return item{delivery: d, most: headerNumber(d.Headers, headerMost)} }
+func newItem(d *delivery) item {
+	it := item{delivery: d, most: headerNumber(d.Headers, headerMost), lonely: headerNumber(d.Headers, headerLonely)}
+	it.solo = it.lonely > 0
+	return it
+}
 
 // envelope is about what a message costs in a request besides its body.
 const envelope = 256
@@ -130,6 +137,7 @@ type failure struct {
 	status   int
 	attempts int // this one included
 	most     int // of the item
+	lonely   int // of the item, when the attempt did not count
 	at       time.Time
 }
 
@@ -151,6 +159,9 @@ func (d *delivery) again(queue string, ttl time.Duration, f failure) broker.Mess
 	h[headerQueue] = d.from.queue
 	if f.most > 0 {
 		h[headerMost] = int32(f.most)
+	}
+	if f.lonely > 0 {
+		h[headerLonely] = int32(f.lonely)
 	}
 	if f.owed {
 		h[headerOwed] = f.function

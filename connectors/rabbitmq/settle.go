@@ -42,6 +42,7 @@ func (k *consumer) settle(r recipient, items []item, rulings []ruling) (held []i
 		case v.fate == hold:
 			tally["deferred"]++
 			f.attempts-- // an outage is not the event's fault
+			f.lonely = it.lonely
 			out = append(out, k.retry(it.delivery, f))
 		case v.fate == retry && f.attempts < r.maxAttempts:
 			tally["retry"]++
