@@ -193,15 +193,17 @@ func TestPublishThroughCuts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	q, err := ch.QueueDeclarePassive(queue, true, false, false, false, nil)
+	deliveries, err := ch.Consume(queue, "", true, false, false, false, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, d := range drain(t, queue, q.Messages) {
-		delete(confirmed, d.MessageId)
-	}
-	if len(confirmed) > 0 {
-		t.Errorf("%d confirmed messages are not in the queue", len(confirmed))
+	for timeout := time.After(20 * time.Second); len(confirmed) > 0; {
+		select {
+		case d := <-deliveries:
+			delete(confirmed, d.MessageId)
+		case <-timeout:
+			t.Fatalf("%d confirmed messages are not in the queue", len(confirmed))
+		}
 	}
 }
 
