@@ -84,6 +84,9 @@ func dial(ctx context.Context, cfg Config, m *connMetrics) (*Conn, error) {
 		}
 		if err != nil {
 			conn.Abort()
+			if errors.Is(err, amqp.ErrClosed) { // the client's whole word on a connection that ended early
+				err = fmt.Errorf("the broker ended the connection during the handshake, as it does when it does not accept our TLS certificate; its log says why: %w", err)
+			}
 			errs = append(errs, fmt.Errorf("connect to RabbitMQ at %s: %w", addr, err))
 			continue
 		}

@@ -82,7 +82,7 @@ type Publisher struct {
 	conns   *connMetrics
 	life    context.Context
 	end     context.CancelFunc
-	closing sync.WaitGroup // channels that are being closed
+	calls   sync.WaitGroup // of the client, that their callers did not wait for
 
 	mu      sync.Mutex
 	conn    *Conn
@@ -291,14 +291,61 @@ func (p *Publisher) lane(ctx context.Context) (*lane, error) {
 		if l := p.idle(conn); l != nil {
 			return l, nil
 		}
-		l, err := openLane(conn)
-		if err == nil {
-			return l, nil
+		if err := conn.waitUnblocked(ctx); err != nil {
+			return nil, err
 		}
-		if !conn.IsClosed() { // the connection is fine: the broker does not want this channel
+		l, err := await(ctx, p, func() (*lane, error) { return openLane(conn) }, func(l *lane) { p.release(l, true) })
+		switch {
+		case err == nil:
+			return l, nil
+		case !conn.IsClosed(): // the connection is fine: the broker does not want this channel, or not now
 			return nil, fmt.Errorf("open a channel to publish on: %w", err)
 		}
 	}
+}
+
+// await makes a call that the client does not end with a context: a broker with
+// an alarm leaves it without an answer. Where ctx ends first, late gets what the
+// call brings after all; Close waits for it.
+func await[T any](ctx context.Context, p *Publisher, call func() (T, error), late func(T)) (T, error) {
+	type outcome struct {
+		value T
+		err   error
+	}
+	done, given := make(chan outcome), make(chan struct{})
+	if !p.inBackground(func() {
+		v, err := call()
+		select {
+		case done <- outcome{v, err}:
+		case <-given:
+			if err == nil && late != nil {
+				late(v)
+			}
+		}
+	}) {
+		var none T
+		return none, ErrClosed
+	}
+	select {
+	case o := <-done:
+		return o.value, o.err
+	case <-ctx.Done():
+		close(given)
+		var none T
+		return none, fmt.Errorf("the broker has not answered: %w", ctx.Err())
+	}
+}
+
+// inBackground runs f in a goroutine that Close waits for; it does not when the
+// publisher is closed.
+func (p *Publisher) inBackground(f func()) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.life.Err() != nil {
+		return false
+	}
+	p.calls.Go(f)
+	return true
 }
 
 func openLane(conn *Conn) (*lane, error) {
@@ -329,15 +376,20 @@ func (p *Publisher) idle(conn *Conn) *lane {
 // release takes a lane back. One with unconfirmed messages is not used again:
 // their confirms would be taken for those of later ones.
 func (p *Publisher) release(l *lane, clean bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if clean && !l.ch.IsClosed() && l.conn == p.conn && p.life.Err() == nil {
-		p.lanes = append(p.lanes, l)
+	if clean && p.keep(l) || l.ch.IsClosed() {
 		return
 	}
-	if !l.ch.IsClosed() {
-		p.closing.Go(func() { _ = l.ch.Close() })
+	p.inBackground(func() { _ = l.ch.Close() }) // Close closes the connection with it
+}
+
+func (p *Publisher) keep(l *lane) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if l.ch.IsClosed() || l.conn != p.conn || p.life.Err() != nil {
+		return false
 	}
+	p.lanes = append(p.lanes, l)
+	return true
 }
 
 // connection returns the present connection, or makes one.
@@ -379,14 +431,16 @@ func (p *Publisher) connect(ctx context.Context) error {
 
 	p.mu.Lock()
 	delay := p.wait.NextBackOff()
-	if err == nil {
+	closed := p.life.Err() != nil
+	if err == nil && !closed {
 		p.wait.Reset()
 		p.conn, p.lanes = conn, nil
-		if p.life.Err() != nil { // Close did not see it
-			p.closing.Go(func() { _ = conn.Close() })
-		}
 	}
 	p.mu.Unlock()
+	if err == nil && closed { // Close does not see it
+		_ = conn.Close()
+		err = ErrClosed
+	}
 	defer func() {
 		p.mu.Lock()
 		defer p.mu.Unlock()
@@ -413,7 +467,7 @@ func (p *Publisher) DeclareQueue(ctx context.Context, queue string) (Queue, erro
 	if err != nil {
 		return Queue{}, err
 	}
-	return DeclareQueue(conn, queue)
+	return await(ctx, p, func() (Queue, error) { return DeclareQueue(conn, queue) }, nil)
 }
 
 // Close ends the connection; calls under way fail. It is safe to call twice.
@@ -426,6 +480,6 @@ func (p *Publisher) Close() error {
 	if conn != nil {
 		err = conn.Close()
 	}
-	p.closing.Wait()
+	p.calls.Wait()
 	return err
 }

@@ -106,7 +106,7 @@ func TestMutualTLS(t *testing.T) {
 		want   string // in the error, empty for none
 	}{
 		{"good", func(*TLS) {}, ""},
-		{"no certificate of ours", func(c *TLS) { c.CertFile, c.KeyFile = "", "" }, "tls"},
+		{"no certificate of ours", func(c *TLS) { c.CertFile, c.KeyFile = "", "" }, "certificate"},
 		{"another CA", func(c *TLS) { c.CAFile = file("other.pem") }, "signed by unknown authority"},
 		{"another name", func(c *TLS) { c.ServerName = "elsewhere" }, "broker.example"},
 		{"the system's CAs", func(c *TLS) { c.CAFile = "" }, "unknown authority"},
@@ -163,6 +163,12 @@ func TestPublishWaitsForTheEndOfAnAlarm(t *testing.T) {
 	defer cancel()
 	if err := p.Publish(short, []Message{{Queue: "q", ID: "not"}}); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "takes no messages") {
 		t.Errorf("published during the alarm: %v", err)
+	}
+	// The broker does not even answer a request to open a channel now.
+	short, cancel = context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	if _, err := p.DeclareQueue(short, "q"); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("declared a queue during the alarm: %v", err)
 	}
 	watermark("0.4")
 	if err := p.Publish(t.Context(), []Message{{Queue: "q", ID: "after"}}); err != nil {
