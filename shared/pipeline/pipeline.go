@@ -237,8 +237,8 @@ func (p *processor) settle(ctx context.Context, msgs []batch.Event, work []item,
 
 func (p *processor) doneAs(ctx context.Context, it *item) string {
 	switch {
-	case it.recorded.Duplicate:
-		return outcomeDuplicate
+	// Before the question of duplicates: an exit is one, too, when its stay could
+	// not be posted the first time.
 	case p.kind == parking.Exit && it.recorded.Stays[0].Status() == parking.UnmatchedExit:
 		plate := it.event.Plate
 		if !p.ShowPlates {
@@ -246,6 +246,8 @@ func (p *processor) doneAs(ctx context.Context, it *item) string {
 		}
 		p.Log.InfoContext(ctx, "exit without entry", "id", it.event.ID, "site", it.event.Site, "gate", it.event.Gate, "plate", plate)
 		return outcomeUnmatchedExit
+	case it.recorded.Duplicate:
+		return outcomeDuplicate
 	default:
 		return outcomeDone
 	}

@@ -225,31 +225,43 @@ func TestUnmatchedExitIsNoFailure(t *testing.T) {
 	c.Log = slog.New(slog.NewTextHandler(&log, nil))
 	exits := pipeline.NewExitEventProcessor(c)
 	exits.ProcessMessages(t.Context(), []batch.Event{exit("x", "KA01AB1234", 9), exit("x2", "B", 9), {ID: "bad"}})
-	exits.ProcessMessages(t.Context(), []batch.Event{exit("x", "KA01AB1234", 9)})
-
-	if posted.stays["default/x"].Status() != parking.UnmatchedExit {
-		t.Errorf("posted %+v", posted.stays)
-	}
 	if text := log.String(); strings.Count(text, `level=INFO msg="exit without entry"`) != 2 ||
 		!strings.Contains(text, "plate=*******234") || strings.Contains(text, "KA01AB1234") || strings.Contains(text, "level=ERROR") {
 		t.Errorf("the log has\n%s", text)
+	}
+	// Stored, but not posted: what it is stays unsaid until it is.
+	posted.fail = func() error { return errors.New("summary away") }
+	exits.ProcessMessages(t.Context(), []batch.Event{exit("x3", "C", 9)})
+	if strings.Contains(log.String(), "id=x3") {
+		t.Errorf("the log has\n%s", log.String())
+	}
+	log.Reset()
+	posted.fail = nil
+	exits.ProcessMessages(t.Context(), []batch.Event{exit("x3", "C", 9)})
+	if text := log.String(); !strings.Contains(text, `level=INFO msg="exit without entry" id=x3`) {
+		t.Errorf("the log has\n%s", text)
+	}
+	exits.ProcessMessages(t.Context(), []batch.Event{exit("x3", "C", 9)}) // once more, as after a lost acknowledgement
+
+	if posted.stays["default/x"].Status() != parking.UnmatchedExit {
+		t.Errorf("posted %+v", posted.stays)
 	}
 	err := testutil.GatherAndCompare(registry, strings.NewReader(`
 # HELP parkstream_events_total Events by what became of them: done, duplicate, unmatched_exit (expected), reject, retry.
 # TYPE parkstream_events_total counter
 parkstream_events_total{event_type="exit",outcome="done"} 0
-parkstream_events_total{event_type="exit",outcome="duplicate"} 1
+parkstream_events_total{event_type="exit",outcome="duplicate"} 0
 parkstream_events_total{event_type="exit",outcome="reject"} 1
-parkstream_events_total{event_type="exit",outcome="retry"} 0
-parkstream_events_total{event_type="exit",outcome="unmatched_exit"} 2
+parkstream_events_total{event_type="exit",outcome="retry"} 1
+parkstream_events_total{event_type="exit",outcome="unmatched_exit"} 4
 # HELP parkstream_pipeline_stage_events_total Events that went through a stage of the pipeline, by success or failure.
 # TYPE parkstream_pipeline_stage_events_total counter
 parkstream_pipeline_stage_events_total{event_type="exit",result="failure",stage="parse"} 1
-parkstream_pipeline_stage_events_total{event_type="exit",result="failure",stage="post"} 0
+parkstream_pipeline_stage_events_total{event_type="exit",result="failure",stage="post"} 1
 parkstream_pipeline_stage_events_total{event_type="exit",result="failure",stage="store"} 0
-parkstream_pipeline_stage_events_total{event_type="exit",result="success",stage="parse"} 3
-parkstream_pipeline_stage_events_total{event_type="exit",result="success",stage="post"} 3
-parkstream_pipeline_stage_events_total{event_type="exit",result="success",stage="store"} 3
+parkstream_pipeline_stage_events_total{event_type="exit",result="success",stage="parse"} 5
+parkstream_pipeline_stage_events_total{event_type="exit",result="success",stage="post"} 4
+parkstream_pipeline_stage_events_total{event_type="exit",result="success",stage="store"} 5
 `), "parkstream_events_total", "parkstream_pipeline_stage_events_total")
 	if err != nil {
 		t.Error(err)

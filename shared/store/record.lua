@@ -18,7 +18,9 @@
 --   t:<plate> zset    the timeline: members as above, all with score 0
 --   r:<plate> hash    exit id -> how often its stay changed after it was made
 --   in        zset    plates inside -> milliseconds of their entry
---   n         hash    totals: entries, exits, completed, unmatched, missed
+--   n         hash    totals: entries, exits, completed, unmatched, missed; and
+--                     since a count by hand: counted_at (milliseconds) and since,
+--                     the entries less the exits that were observed later
 --   d:<day>   hash    day since 1970: "entries", "exits" and, per minute of the
 --                     day, "e<minute>" and "x<minute>"
 --
@@ -33,11 +35,14 @@
 local call, sub, floor = redis.call, string.sub, math.floor
 local prefix = KEYS[1]
 local retention = tonumber(ARGV[1])
+local oldest = ARGV[2]
+local countedAt = tonumber(call('HGET', prefix .. 'n', 'counted_at') or math.huge)
 local eventPrefix, timelinePrefix, revisionPrefix = prefix .. 'e:', prefix .. 't:', prefix .. 'r:'
 
 local totals = { entries = 0, exits = 0, completed = 0, unmatched = 0, missed = 0 }
 local entriesAt, exitsAt = {}, {} -- by minute since 1970
 local inside = {}                 -- plate -> millis of its entry, or false
+local since = 0                   -- entries less exits after the count by hand
 local out = {}
 
 -- Keys expire by slots of 2^44 nanoseconds (4.9 hours), which the first five hex
@@ -58,10 +63,25 @@ local function kind(member)
   return member and sub(member, 17, 17)
 end
 
+-- An event that is older than the retention is no neighbour, whether or not it is
+-- trimmed already: what an event means does not depend on that.
 local function neighbours(timeline, member)
-  local before = call('ZREVRANGEBYLEX', timeline, '(' .. member, '-', 'LIMIT', '0', '1')[1]
+  local before = call('ZREVRANGEBYLEX', timeline, '(' .. member, '[' .. oldest, 'LIMIT', '0', '1')[1]
   local after = call('ZRANGEBYLEX', timeline, '(' .. member, '+', 'LIMIT', '0', '1')[1]
   return before, after
+end
+
+-- Forgets the events of a timeline that are older than the retention, with every
+-- key that names their plate: nobody would find those later.
+local function trim(timeline, plate)
+  local old = call('ZRANGEBYLEX', timeline, '-', '(' .. oldest, 'LIMIT', '0', '1000')
+  for _, member in ipairs(old) do
+    call('UNLINK', eventPrefix .. sub(member, 18))
+    if kind(member) == '1' then
+      call('HDEL', revisionPrefix .. plate, sub(member, 18))
+    end
+    call('ZREM', timeline, member)
+  end
 end
 
 for i = 4, #ARGV, 4 do
@@ -75,17 +95,15 @@ for i = 4, #ARGV, 4 do
 
   if call('SET', eventKey, timed .. plate .. '\n' .. ARGV[i + 3], 'NX', 'PXAT', expiry(member)) then
     verdict = 'N'
-    local last = call('ZREVRANGEBYLEX', timeline, '+', '-', 'LIMIT', '0', '1')[1]
+    local last = call('ZREVRANGEBYLEX', timeline, '+', '[' .. oldest, 'LIMIT', '0', '1')[1]
     -- Lua compares strings by the locale, which is safe for hex digits only:
     -- events that differ in nothing but their id take the second way.
     if not last or sub(last, 1, 17) < timed then
       before = last
       call('ZADD', timeline, '0', member)
-      if not last then
+      if not last or sub(last, 1, 5) ~= sub(member, 1, 5) then
         call('PEXPIREAT', timeline, expiry(member))
-      elseif sub(last, 1, 5) ~= sub(member, 1, 5) then
-        call('PEXPIREAT', timeline, expiry(member))
-        call('ZREMRANGEBYLEX', timeline, '-', '(' .. ARGV[2])
+        trim(timeline, plate)
       end
     else
       before, after = neighbours(timeline, member)
@@ -94,6 +112,9 @@ for i = 4, #ARGV, 4 do
 
     local afterEntry, beforeExit = kind(before) == '0', kind(after) == '1'
     local minute = floor(ARGV[i + 1] / 60000)
+    if tonumber(ARGV[i + 1]) > countedAt then
+      since = since + (exit and -1 or 1)
+    end
     if exit then
       totals.exits = totals.exits + 1
       exitsAt[minute] = (exitsAt[minute] or 0) + 1
@@ -176,7 +197,10 @@ if #left > 0 then
   call('ZREM', prefix .. 'in', unpack(left))
 end
 call('ZREMRANGEBYSCORE', prefix .. 'in', '-inf', '(' .. ARGV[3])
+-- A site that falls silent forgets its plates as well.
+call('PEXPIREAT', prefix .. 'in', string.format('%.0f', tonumber(ARGV[3]) + 2 * retention + 86400000))
 
+totals.since = since
 for field, n in pairs(totals) do
   if n ~= 0 then
     call('HINCRBY', prefix .. 'n', field, n)

@@ -19,12 +19,15 @@ import (
 // in, so that it cannot drift from the timelines.
 type Site struct {
 	Site string `json:"site"`
-	// Occupancy is VehiclesInside plus Correction. It is negative when more
-	// vehicles left than the last count by hand allows: a sign of missed entries.
+	// Occupancy is the last count by hand, plus the entries and less the exits
+	// that were observed after it; VehiclesInside where nobody counted. It is
+	// negative when more vehicles left than the count allows: a sign of missed
+	// entries.
 	Occupancy int64 `json:"occupancy"`
-	// VehiclesInside counts the plates whose last event is an entry.
+	// VehiclesInside counts the plates whose last event is an entry: with those
+	// whose exits were missed.
 	VehiclesInside int64 `json:"vehicles_inside"`
-	// Correction is what the last count by hand added.
+	// Correction is Occupancy less VehiclesInside.
 	Correction int64 `json:"correction"`
 	// Totals since the site's first event; expired events stay counted.
 	Totals Totals `json:"totals"`
@@ -73,7 +76,6 @@ func (s *Store) Site(ctx context.Context, site string) (Site, error) {
 	state := Site{
 		Site:           site,
 		VehiclesInside: inside.Val(),
-		Correction:     n("correction"),
 		Totals: Totals{
 			Entries: n("entries"), Exits: n("exits"), CompletedStays: n("completed"),
 			UnmatchedExits: n("unmatched"), MissedExits: n("missed"),
@@ -81,7 +83,11 @@ func (s *Store) Site(ctx context.Context, site string) (Site, error) {
 		EntriesToday: number(today.Val()[0]),
 		ExitsToday:   number(today.Val()[1]),
 	}
-	state.Occupancy = state.VehiclesInside + state.Correction
+	state.Occupancy = state.VehiclesInside
+	if _, counted := totals.Val()["counted"]; counted {
+		state.Occupancy = n("counted") + n("since")
+	}
+	state.Correction = state.Occupancy - state.VehiclesInside
 	return state, nil
 }
 
@@ -156,9 +162,12 @@ func number(v any) int64 {
 // Returns the occupancy shown until then.
 var correctScript = redis.NewScript(`
 local prefix = KEYS[1]
-local inside = redis.call('ZCOUNT', prefix .. 'in', ARGV[4], '+inf')
-local was = inside + (tonumber(redis.call('HGET', prefix .. 'n', 'correction')) or 0)
-redis.call('HSET', prefix .. 'n', 'correction', tonumber(ARGV[1]) - inside)
+local counted, since = unpack(redis.call('HMGET', prefix .. 'n', 'counted', 'since'))
+local was = redis.call('ZCOUNT', prefix .. 'in', ARGV[4], '+inf')
+if counted then
+  was = counted + (since or 0)
+end
+redis.call('HSET', prefix .. 'n', 'counted', ARGV[1], 'counted_at', ARGV[2], 'since', '0')
 redis.call('LPUSH', prefix .. 'c', ARGV[2] .. '\n' .. ARGV[1] .. '\n' .. was .. '\n' .. ARGV[3])
 redis.call('LTRIM', prefix .. 'c', 0, tonumber(ARGV[5]) - 1)
 return was`)
@@ -169,7 +178,9 @@ const (
 )
 
 // CorrectOccupancy makes the occupancy the number that somebody counted, and
-// records that with its reason. From there on it follows the events again.
+// records that with its reason. From there on it follows the entries and exits
+// that are observed later; one that was observed before the count and arrives
+// after it changes nothing.
 func (s *Store) CorrectOccupancy(ctx context.Context, site string, counted int64, reason string) (Correction, error) {
 	const most = 1_000_000
 	switch {

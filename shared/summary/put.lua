@@ -2,7 +2,7 @@
 --
 -- KEYS[1]  "stay:{<site>}:", the prefix of every key of the site
 -- ARGV[1]  oldest retained instant, as in a position
--- ARGV[2]  when the indexes of the plates expire, in milliseconds since 1970:
+-- ARGV[2]  when the indexes expire, in milliseconds since 1970:
 --          later than any stay in them
 -- then seven for each stay:
 --   position  16 hex digits of the exit's nanoseconds since 1970, then the stay's
@@ -86,6 +86,7 @@ for status, positions in pairs(added) do
   end
   if #members > 0 then
     call('ZADD', prefix .. 'x:' .. status, unpack(members))
+    call('PEXPIREAT', prefix .. 'x:' .. status, ARGV[2])
   end
   -- Some a call, so that what expired in a quiet time holds up nobody.
   local expired = call('ZRANGEBYLEX', prefix .. 'x:' .. status, '-', '(' .. ARGV[1], 'LIMIT', '0', '200')

@@ -58,7 +58,8 @@ func (s *Store) Ping(ctx context.Context) error {
 // Put stores stays and returns how many were new or newer than what was known:
 // of each stay the highest revision is kept, so that putting one again changes
 // nothing. Those that are older than the retention are ignored: nothing would
-// keep them from being counted again. On an error some may be stored; putting all of them again is right.
+// keep them from being counted again. On an error some may be stored; putting all
+// of them again is right.
 func (s *Store) Put(ctx context.Context, stays []parking.Stay) (int, error) {
 	now := s.now()
 	oldest := now.Add(-s.retention)
@@ -260,7 +261,8 @@ func parseCursor(cursor string) (*place, error) {
 
 // merge returns the first n places of all indexes together that come after one.
 func (s *Store) merge(ctx context.Context, prefixes, keys []string, from, to string, n int, after *place) ([]place, error) {
-	p := s.redis.Pipeline()
+	// At one moment for each site: a stay that changes its status is in one index.
+	p := s.redis.TxPipeline()
 	cmds := make([]*redis.StringSliceCmd, len(keys))
 	for i, key := range keys {
 		// One more, for the place that the list continues after.
