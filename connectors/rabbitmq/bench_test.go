@@ -17,12 +17,11 @@ func BenchmarkDrain(b *testing.B) {
 	const n = 100_000
 	queue := queueName(b)
 	g := newGateway(b)
-	f := g.add("fn", queue, map[string]string{annotationBatchSize: "500"})
+	g.add("fn", queue, map[string]string{annotationBatchSize: "500"})
 	g.server.Config.Handler = noop(g.server.Config.Handler)
 	declareQueue(b, queue)
 	p := broker.NewPublisher(broker.Config{URLs: func() ([]string, error) { return []string{node.URL()}, nil }})
 	defer p.Close()
-	_ = f
 	var took, cpu time.Duration
 	for b.Loop() {
 		for i := range n / 10_000 {

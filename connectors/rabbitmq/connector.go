@@ -118,75 +118,92 @@ func (c *Connector) epoch(ctx context.Context, conn *broker.Conn) error {
 		return err
 	}
 	c.health.connected()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	id := uuid.NewString()[:8]
 	workers := make(map[string]*worker)
-	stop := func(queues map[string]*worker) {
-		for _, w := range queues {
-			w.stop()
-		}
-		for queue, w := range queues {
-			<-w.done
-			delete(workers, queue)
-		}
-	}
+	var all sync.WaitGroup
+	defer all.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	for {
 		next, changed := c.discovery.snapshot()
-		outdated := make(map[string]*worker)
+		c.forget(next)
 		for queue, w := range workers {
-			if !(plan{queue: w.functions}).equal(plan{queue: next[queue]}) {
-				outdated[queue] = w
+			if next[queue] == nil {
+				w.stop()
+				w.functions = nil
 			}
 		}
-		stop(outdated)
 		for queue, functions := range next {
-			if workers[queue] == nil {
-				workers[queue] = c.start(ctx, conn, id, queue, functions)
+			old := workers[queue]
+			if old != nil && (plan{queue: old.functions}).equal(plan{queue: functions}) {
+				continue
 			}
+			w := &worker{functions: functions, done: make(chan struct{})}
+			var serving context.Context
+			serving, w.stop = context.WithCancel(ctx)
+			workers[queue] = w
+			all.Go(func() {
+				defer close(w.done)
+				defer w.stop()
+				if old != nil { // its calls may take a while; the other queues do not wait for them
+					old.stop()
+					<-old.done
+				}
+				c.serve(serving, conn, id, queue, functions)
+			})
 		}
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			stop(workers)
 			return nil
 		case <-conn.Done():
-			stop(workers)
 			return conn.Err()
 		}
 	}
 }
 
-// start serves a queue until the worker is stopped, beginning anew with a fresh
-// channel when something goes wrong with it.
-func (c *Connector) start(ctx context.Context, conn *broker.Conn, epoch, queue string, functions []*Function) *worker {
-	ctx, stop := context.WithCancel(ctx)
-	w := &worker{functions: functions, stop: stop, done: make(chan struct{})}
-	go func() {
-		defer close(w.done)
-		defer stop()
-		defer c.health.forget(queue)
-		for pause := 100 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
-			start := time.Now()
-			err := c.consume(ctx, conn, epoch, queue, functions)
-			if ctx.Err() != nil || conn.IsClosed() {
-				return
-			}
-			c.health.failing(queue, err)
-			if time.Since(start) > 10*time.Second {
-				pause = 100 * time.Millisecond
-			}
-			c.log.Warn("consuming a queue was interrupted", "queue", queue, "error", err, "again_in", pause)
-			timer := time.NewTimer(jitter(pause))
-			select {
-			case <-timer.C:
-			case <-conn.Done():
-			case <-ctx.Done():
-			}
-			timer.Stop()
+// serve serves a queue until ctx ends, beginning anew with a fresh channel when
+// something goes wrong with it.
+func (c *Connector) serve(ctx context.Context, conn *broker.Conn, epoch, queue string, functions []*Function) {
+	defer c.health.forget(queue)
+	for pause := 100 * time.Millisecond; ctx.Err() == nil; pause = min(2*pause, 5*time.Second) {
+		start := time.Now()
+		err := c.consume(ctx, conn, epoch, queue, functions)
+		if ctx.Err() != nil || conn.IsClosed() {
+			return
 		}
-	}()
-	return w
+		c.health.failing(queue, err)
+		if time.Since(start) > 10*time.Second {
+			pause = 100 * time.Millisecond
+		}
+		c.log.Warn("consuming a queue was interrupted", "queue", queue, "error", err, "again_in", pause)
+		timer := time.NewTimer(jitter(pause))
+		select {
+		case <-timer.C:
+		case <-conn.Done():
+		case <-ctx.Done():
+		}
+		timer.Stop()
+	}
+}
+
+// forget drops what is known of functions that are in no queue's plan.
+func (c *Connector) forget(p plan) {
+	listening := make(map[string]bool)
+	for _, functions := range p {
+		for _, f := range functions {
+			listening[f.Name] = true
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for name := range c.targets {
+		if !listening[name] {
+			delete(c.targets, name)
+			c.metrics.forget(name)
+			c.health.unwatch(name)
+		}
+	}
 }
 
 // target returns the function as it is called from all queues.

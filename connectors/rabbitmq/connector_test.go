@@ -1,12 +1,15 @@
 package rabbitmq
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -377,6 +380,170 @@ func TestFunctionsThatCannotBeServed(t *testing.T) {
 	publish(t, append(events(queue, "a", 3), events(queue+"-2", "b", 3)...)...)
 	c.settled(t, queue, 3)
 	c.settled(t, queue+"-2", 3)
+}
+
+// The messages of a function that cannot be served are not acknowledged for the
+// others on its queues.
+func TestAMistakeParksTheQueue(t *testing.T) {
+	queue := queueName(t)
+	g := newGateway(t)
+	one, two := g.add("one", queue, batched), g.add("two", queue, map[string]string{annotationBatchSize: "many"})
+	declareQueue(t, queue)
+	publish(t, events(queue, "e", 20)...)
+	c := startConnector(t, g, nil)
+	waitFor(t, "it is told", func() bool {
+		_, text := readyz(c)
+		return strings.Contains(text, `its queues are parked: function two: annotation parkstream.batch-size is "many"`)
+	})
+	if n := one.callCount(); n != 0 {
+		t.Errorf("one was called %d times", n)
+	}
+	g.mu.Lock()
+	two.annotations = map[string]string{annotationTopic: queue, annotationBatchSize: "10"}
+	g.mu.Unlock()
+	c.settled(t, queue, 20)
+	for name, f := range map[string]*function{"one": one, "two": two} {
+		if once, twice := f.done(); once != 20 || twice != 0 {
+			t.Errorf("%s: %d done once, %d more often", name, once, twice)
+		}
+	}
+}
+
+// A new function does not wait for the calls of a queue whose functions change,
+// and one that is gone leaves no breaker behind.
+func TestPlanChangesDuringACall(t *testing.T) {
+	queue := queueName(t)
+	g := newGateway(t)
+	slow := g.add("slow", queue, map[string]string{annotationBatchSize: "10", annotationTimeout: "30s"})
+	entered, leave := make(chan struct{}, 10), make(chan struct{})
+	slow.setScript(func(http.ResponseWriter, *http.Request, []string) bool {
+		entered <- struct{}{}
+		<-leave
+		return false
+	})
+	declareQueue(t, queue)
+	declareQueue(t, queue+"-2")
+	publish(t, append(events(queue, "a", 1), events(queue+"-2", "b", 1)...)...)
+	c := startConnector(t, g, nil)
+	<-entered
+	g.remove("slow")
+	fast := g.add("fast", queue+"-2", batched)
+	waitFor(t, "the new function is served", func() bool { once, _ := fast.done(); return once == 1 })
+	waitFor(t, "the breaker of the old one is gone", func() bool {
+		text := c.scrape(t)
+		return strings.Contains(text, `breaker_state{function="fast"}`) && !strings.Contains(text, `breaker_state{function="slow"}`)
+	})
+	close(leave)
+	waitFor(t, "the call is settled", func() bool { return c.counters(t, queue)["acked"] == 1 })
+}
+
+// CC asks the broker for copies once, not for more with every attempt; the other
+// headers reach functions that take batches as well.
+func TestHeadersOfBatches(t *testing.T) {
+	queue := queueName(t)
+	g := newGateway(t)
+	f := g.add("fn", queue, map[string]string{annotationBatchSize: "10", annotationMaxAttempts: "3"})
+	f.result = func(id string) batch.Result { return batch.Result{ID: id, Outcome: batch.Retry, Reason: "not now"} }
+	var bodies atomic.Value
+	g.server.Config.Handler = recordBodies(g.server.Config.Handler, &bodies)
+	declareQueue(t, queue)
+	declareQueue(t, queue+"-copy")
+	ch, err := dialNode(t).Channel()
+	if err != nil {
+		t.Fatal(err)
+	}
+	headers := amqp.Table{
+		"CC": []any{queue + "-copy"}, "X-Tenant": "south", "x-tenant": "north", "n": int64(7), "table": amqp.Table{}, "tracestate": "a=b",
+	}
+	if err := ch.PublishWithContext(t.Context(), "", queue, true, false, amqp.Publishing{MessageId: "m", Headers: headers, Body: []byte("{}")}); err != nil {
+		t.Fatal(err)
+	}
+	c := startConnector(t, g, nil)
+	if counters := c.settled(t, queue, 1); counters["dead_lettered"] != 1 || counters["retried"] != 2 {
+		t.Errorf("counters: %v", counters)
+	}
+	if n := ready(t, dialNode(t), queue+"-copy"); n != 1 {
+		t.Errorf("%d copies", n)
+	}
+	if dead := takeDead(t, queue); len(dead) != 1 || fmt.Sprint(dead[0].Headers[headerCC]) != fmt.Sprint(headers["CC"]) {
+		t.Errorf("dead letters %v", dead)
+	}
+	want := `"tracestate":"a=b","amqpxtenant":"south","amqpn":"7","data":{}`
+	if got, _ := bodies.Load().(string); !strings.Contains(got, want) {
+		t.Errorf("the call was %s, want %s", got, want)
+	}
+}
+
+func recordBodies(next http.Handler, last *atomic.Value) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		if len(body) > 0 {
+			last.Store(string(body))
+		}
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		next.ServeHTTP(w, r)
+	})
+}
+
+// The metrics of calls, of the time in the queue, of the breaker and of the
+// connection show what happens.
+func TestMetrics(t *testing.T) {
+	queue := queueName(t)
+	g := newGateway(t)
+	f := g.add("fn", queue, batched)
+	var failing atomic.Bool
+	f.setScript(func(w http.ResponseWriter, _ *http.Request, _ []string) bool {
+		if failing.Load() {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+		return failing.Load()
+	})
+	declareQueue(t, queue)
+	publish(t, events(queue, "a", 100)...)
+	c := startConnector(t, g, nil)
+	c.settled(t, queue, 100)
+	failing.Store(true)
+	publish(t, events(queue, "b", 1)...)
+	value := func(series string) float64 {
+		for line := range strings.Lines(c.scrape(t)) {
+			if text, found := strings.CutPrefix(line, series+" "); found {
+				v, err := strconv.ParseFloat(strings.TrimSpace(text), 64)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return v
+			}
+		}
+		return -1
+	}
+	waitFor(t, "the breaker is open and the oldest message ages", func() bool {
+		return value(`parkstream_connector_breaker_state{function="fn"}`) >= breakerOpen &&
+			value(fmt.Sprintf(`parkstream_connector_oldest_unacked_age_seconds{queue=%q}`, queue)) > 0.1
+	})
+	failing.Store(false)
+	c.settled(t, queue, 101)
+	for series, want := range map[string]float64{
+		`parkstream_connector_breaker_state{function="fn"}`:                                              breakerClosed,
+		fmt.Sprintf(`parkstream_connector_oldest_unacked_age_seconds{queue=%q}`, queue):                  0,
+		`parkstream_connector_calls_in_flight{function="fn"}`:                                            0,
+		`parkstream_connector_batch_size_sum{function="fn"}`:                                             float64(101 + value(`parkstream_connector_call_duration_seconds_count{function="fn",verdict="outage"}`)),
+		fmt.Sprintf(`parkstream_connector_queue_time_seconds_count{queue=%q}`, queue):                    101,
+		fmt.Sprintf(`parkstream_connector_outcomes_total{function="fn",outcome="done",queue=%q}`, queue): 101,
+	} {
+		if got := value(series); got != want {
+			t.Errorf("%s is %g, want %g", series, got, want)
+		}
+	}
+	for _, series := range []string{
+		`parkstream_connector_call_duration_seconds_sum{function="fn",verdict="answered"}`,
+		`parkstream_connector_calls_limit{function="fn"}`,
+		fmt.Sprintf(`parkstream_connector_queue_time_seconds_sum{queue=%q}`, queue),
+		`parkstream_amqp_connects_total{connection="parkstream-rabbitmq"}`,
+	} {
+		if got := value(series); got <= 0 {
+			t.Errorf("%s is %g", series, got)
+		}
+	}
 }
 
 // A change of a function's annotations takes effect without losing anything.

@@ -86,6 +86,10 @@ func (c *Connector) consume(ctx context.Context, conn *broker.Conn, epoch, queue
 	stopFeeding()
 	feeds.Wait()
 	k.wait(end)
+	// What was settled behind a message that stays open is settled all the same.
+	if flushErr := k.window.flush(); flushErr != nil && !conn.IsClosed() {
+		c.log.Warn("messages could not be acknowledged", "queue", queue, "error", flushErr)
+	}
 	return err
 }
 

@@ -83,7 +83,7 @@ func (d *discovery) problems() []string {
 		ps = append(ps, "nothing is consumed: no function has the annotation "+annotationTopic)
 	}
 	for _, m := range d.mistakes {
-		ps = append(ps, "not served: "+strings.ReplaceAll(m.Error(), "\n", "; "))
+		ps = append(ps, "not served, and its queues are parked: "+strings.ReplaceAll(m.Error(), "\n", "; "))
 	}
 	return ps
 }
@@ -148,6 +148,7 @@ func (d *discovery) fetch(ctx context.Context) (plan, []error, error) {
 	}
 	next := make(plan)
 	var mistakes []error
+	var parked []string
 	for _, ns := range namespaces {
 		listed, err := d.list(ctx, ns)
 		if err != nil {
@@ -163,13 +164,18 @@ func (d *discovery) fetch(ctx context.Context) (plan, []error, error) {
 			}
 			f, err := newFunction(name, l.Annotations, d.defaults, d.ignored)
 			if err != nil {
+				// Its messages must not be acknowledged for the others on its queues.
 				mistakes = append(mistakes, err)
+				parked = append(parked, f.Queues...)
 				continue
 			}
 			for _, q := range f.Queues {
 				next[q] = append(next[q], f)
 			}
 		}
+	}
+	for _, queue := range parked {
+		delete(next, queue)
 	}
 	for _, functions := range next {
 		sort.Slice(functions, func(i, j int) bool { return functions[i].Name < functions[j].Name })

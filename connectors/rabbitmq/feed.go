@@ -112,11 +112,18 @@ func (f *feed) collect(ctx context.Context, p permit) []item {
 
 // serve delivers one batch and settles it.
 func (f *feed) serve(p permit, items []item) {
-	rulings := f.target.deliver(f.consumer.callCtx, f.consumer.queue, p, items)
+	rulings := f.target.deliver(f.consumer.callCtx, f.consumer.life, f.consumer.queue, p, items)
 	f.target.gate.release(p)
 	if held := f.consumer.settle(f.recipient(), items, rulings); len(held) > 0 {
 		f.mu.Lock()
-		f.batcher.putBack(held, time.Now())
+		if p.probe {
+			// To the end of the line: the next probe is made with another one.
+			for _, it := range held {
+				f.batcher.add(it, time.Now())
+			}
+		} else {
+			f.batcher.putBack(held, time.Now())
+		}
 		f.mu.Unlock()
 		f.signal()
 	}
@@ -140,8 +147,13 @@ type recipient struct {
 	name        string
 	maxAttempts int
 	shared      bool
+	away        time.Duration // how long the function has been in an outage
 }
 
 func (f *feed) recipient() recipient {
-	return recipient{name: f.target.Name, maxAttempts: f.target.MaxAttempts, shared: f.shared}
+	r := recipient{name: f.target.Name, maxAttempts: f.target.MaxAttempts, shared: f.shared}
+	if _, since := f.target.gate.outage(); !since.IsZero() {
+		r.away = time.Since(since)
+	}
+	return r
 }

@@ -69,7 +69,8 @@ const (
 	maxMaxAttempts = 1000
 )
 
-// newFunction reads the annotations. The error lists every mistake.
+// newFunction reads the annotations. The error lists every mistake; the function
+// has its name and queues all the same.
 func newFunction(name string, annotations map[string]string, d Defaults, ignored []string) (*Function, error) {
 	f := &Function{Name: name}
 	for topic := range strings.SplitSeq(annotations[annotationTopic], ",") {
@@ -98,7 +99,7 @@ func newFunction(name string, annotations map[string]string, d Defaults, ignored
 		r.errs = append(r.errs, fmt.Errorf("%s is %s; the broker's consumer_timeout of %s asks for at most half of it", annotationTimeout, f.Timeout, d.ConsumerTimeout))
 	}
 	if len(r.errs) > 0 {
-		return nil, fmt.Errorf("function %s: %w", name, errors.Join(r.errs...))
+		return f, fmt.Errorf("function %s: %w", name, errors.Join(r.errs...))
 	}
 	return f, nil
 }

@@ -56,6 +56,12 @@ func (h *health) watch(function string, g *gate) {
 	h.gates[function] = g
 }
 
+func (h *health) unwatch(function string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.gates, function)
+}
+
 func (h *health) drain() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -73,8 +79,7 @@ func (h *health) problems(p plan) []string {
 	if h.broker != nil {
 		return []string{h.broker.Error()}
 	}
-	listening := make(map[string]bool)
-	for queue, functions := range p {
+	for queue := range p {
 		err, known := h.queues[queue]
 		switch {
 		case !known:
@@ -82,12 +87,9 @@ func (h *health) problems(p plan) []string {
 		case err != nil:
 			ps = append(ps, fmt.Sprintf("queue %s is not consumed: %v", queue, err))
 		}
-		for _, f := range functions {
-			listening[f.Name] = true
-		}
 	}
 	for function, g := range h.gates {
-		if reason, since := g.outage(); reason != "" && listening[function] {
+		if reason, since := g.outage(); reason != "" {
 			ps = append(ps, fmt.Sprintf("function %s cannot be called since %s: %s", function, since.UTC().Format(time.RFC3339), reason))
 		}
 	}

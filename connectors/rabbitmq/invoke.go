@@ -8,10 +8,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptrace"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -23,11 +25,13 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"parkstream/shared/batch"
+	"parkstream/shared/broker"
 )
 
 const (
 	connectorName = "parkstream-rabbitmq"
 	dialTimeout   = 5 * time.Second
+	keepAlive     = 15 * time.Second
 	// maxAnswer bounds what is read of an answer; a batch of 10,000 results with
 	// long reasons fits.
 	maxAnswer = 16 << 20
@@ -38,7 +42,7 @@ const (
 // newTransport returns the pool of connections to the gateway.
 func newTransport(caFile string) (*http.Transport, error) {
 	t := &http.Transport{
-		DialContext:         (&net.Dialer{Timeout: dialTimeout, KeepAlive: 15 * time.Second}).DialContext,
+		DialContext:         (&net.Dialer{Timeout: dialTimeout, KeepAlive: keepAlive}).DialContext,
 		TLSHandshakeTimeout: dialTimeout,
 		TLSClientConfig:     &tls.Config{MinVersion: tls.VersionTLS12},
 		MaxIdleConnsPerHost: 1024, // the gates bound the calls
@@ -47,17 +51,35 @@ func newTransport(caFile string) (*http.Transport, error) {
 		WriteBufferSize:     64 << 10,
 		ReadBufferSize:      16 << 10,
 	}
-	if caFile != "" {
-		pem, err := os.ReadFile(caFile)
+	if caFile == "" {
+		return t, nil
+	}
+	if _, err := readCA(caFile); err != nil {
+		return nil, err
+	}
+	t.DialTLSContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		roots, err := readCA(caFile) // anew for each connection: it may have been replaced
 		if err != nil {
-			return nil, fmt.Errorf("read the gateway's CA: %w", err)
+			return nil, err
 		}
-		t.TLSClientConfig.RootCAs = x509.NewCertPool()
-		if !t.TLSClientConfig.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("the gateway's CA file %s has no PEM certificate", caFile)
-		}
+		d := tls.Dialer{NetDialer: &net.Dialer{KeepAlive: keepAlive}, Config: &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots}}
+		ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+		defer cancel()
+		return d.DialContext(ctx, network, addr)
 	}
 	return t, nil
+}
+
+func readCA(file string) (*x509.CertPool, error) {
+	pem, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("read the gateway's CA: %w", err)
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("the gateway's CA file %s has no PEM certificate", file)
+	}
+	return roots, nil
 }
 
 // invoker calls functions through the gateway.
@@ -118,7 +140,7 @@ func (i *invoker) call(ctx context.Context, f *Function, queue string, items []i
 	callCtx, cancel := context.WithTimeout(ctx, f.Timeout)
 	defer cancel()
 	var (
-		delivered bool        // the gateway has got at least a part of the request
+		delivered atomic.Bool // the gateway may have got a part of the request
 		written   atomic.Bool // nobody reads the request's buffer any more
 	)
 	defer func() {
@@ -127,7 +149,10 @@ func (i *invoker) call(ctx context.Context, f *Function, queue string, items []i
 		}
 	}()
 	traced := httptrace.WithClientTrace(callCtx, &httptrace.ClientTrace{
-		GotConn:      func(httptrace.GotConnInfo) { delivered = true },
+		// Again for every attempt: that on an idle connection which the gateway has
+		// closed meanwhile does not count.
+		GetConn:      func(string) { delivered.Store(false) },
+		WroteHeaders: func() { delivered.Store(true) },
 		WroteRequest: func(info httptrace.WroteRequestInfo) { written.Store(info.Err == nil) },
 	})
 
@@ -152,7 +177,7 @@ func (i *invoker) call(ctx context.Context, f *Function, queue string, items []i
 	switch {
 	case err != nil && ctx.Err() != nil:
 		return answer{cancelled: true, callID: a.callID}
-	case err != nil && !delivered:
+	case err != nil && !delivered.Load():
 		a.verdict, a.reason = batch.Outage, "the gateway cannot be reached: "+err.Error()
 	case errors.Is(err, context.DeadlineExceeded):
 		a.verdict, a.reason, a.status = batch.Crash, fmt.Sprintf("no answer within %s", f.Timeout), 0
@@ -217,7 +242,10 @@ func (b *buffers) addEvents(queue string, items []item) {
 			id = queue + "/" + it.from.epoch + "/" + strconv.FormatUint(it.DeliveryTag, 10)
 		}
 		b.ids[id] = struct{}{}
-		b.events = append(b.events, batch.Event{ID: id, Time: published(&it.Delivery), TraceParent: headerText(it.Headers, "traceparent"), Data: it.Body})
+		b.events = append(b.events, batch.Event{
+			ID: id, Time: published(&it.Delivery), TraceParent: headerText(it.Headers, "traceparent"), TraceState: headerText(it.Headers, "tracestate"),
+			Attributes: attributes(it.Headers), Data: it.Body,
+		})
 	}
 }
 
@@ -234,7 +262,7 @@ func (i *invoker) rawRequest(ctx context.Context, f *Function, it item) (*http.R
 		}
 	}
 	for name, value := range it.Headers {
-		if text, ok := scalar(value); ok && validName(name) && !strings.HasPrefix(name, headerPrefix) {
+		if text, ok := scalar(value); ok && validName(name) && ofPublisher(name) {
 			set("X-Rabbitmq-Header-"+name, text)
 		}
 	}
@@ -245,6 +273,43 @@ func (i *invoker) rawRequest(ctx context.Context, f *Function, it item) (*http.R
 	set("X-Rabbitmq-Msg-Id", it.MessageId)
 	set("X-Rabbitmq-Routing-Key", it.from.queue)
 	return req, nil
+}
+
+// ofPublisher says whether a header is the publisher's own.
+func ofPublisher(name string) bool {
+	switch name {
+	case "traceparent", "tracestate", cc, "x-delivery-count", "x-acquired-count":
+		return false
+	}
+	for _, prefix := range []string{headerPrefix, "x-first-death-", "x-last-death-"} {
+		if strings.HasPrefix(name, prefix) {
+			return false
+		}
+	}
+	return true
+}
+
+// attributes are the publisher's simple headers as CloudEvents extension
+// attributes: x-tenant becomes amqpxtenant. Of names that come to the same the
+// first in the order of the alphabet counts.
+func attributes(h amqp.Table) []batch.Attribute {
+	var as []batch.Attribute
+	for _, name := range slices.Sorted(maps.Keys(h)) {
+		text, ok := scalar(h[name])
+		if !ok || !ofPublisher(name) || name == broker.HeaderTime {
+			continue
+		}
+		attribute := "amqp" + strings.Map(func(r rune) rune {
+			if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' {
+				return r
+			}
+			return -1
+		}, strings.ToLower(name))
+		if !slices.ContainsFunc(as, func(a batch.Attribute) bool { return a.Name == attribute }) {
+			as = append(as, batch.Attribute{Name: attribute, Value: text})
+		}
+	}
+	return as
 }
 
 // maxHeader bounds a message header that is passed on, so that the gateway takes

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 	amqp "github.com/rabbitmq/amqp091-go"
 	"go.uber.org/goleak"
 
@@ -357,6 +358,14 @@ func (r *running) counters(t testing.TB, queue string) map[string]int {
 		}
 	}
 	return got
+}
+
+// scrape returns the metrics as Prometheus reads them.
+func (r *running) scrape(t testing.TB) string {
+	t.Helper()
+	w := httptest.NewRecorder()
+	promhttp.HandlerFor(r.registry, promhttp.HandlerOpts{}).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	return w.Body.String()
 }
 
 // settled waits until n messages have ended and none is in hand, and checks that

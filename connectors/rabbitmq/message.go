@@ -39,6 +39,10 @@ const (
 	// headerExpiration is the publisher's expiration: as a property it would make
 	// the dead letter vanish.
 	headerExpiration = headerPrefix + "expiration"
+	// headerCC is the publisher's CC: the broker has sent the copies, and would send
+	// more of them for the header itself.
+	headerCC = headerPrefix + "cc"
+	cc       = "CC"
 )
 
 // delivery is one message in hand.
@@ -71,14 +75,15 @@ type item struct {
 	// most is how many items a call with this one may have, 0 for as many as the
 	// function takes: half of those of the last call that did not go well.
 	most int
+	// failed is when the last call with it that failed began, zero where none did.
+	failed time.Time
 	// lonely counts the calls in a row that failed with nothing but this item in
-	// them, the first at firstFailed.
-	lonely      int
-	firstFailed time.Time
+	// them.
+	lonely int
 }
 
 func newItem(d *delivery) item {
-	it := item{delivery: d, most: headerNumber(d.Headers, headerMost), lonely: headerNumber(d.Headers, headerLonely)}
+	it := item{delivery: d, most: headerNumber(d.Headers, headerMost), failed: lastFailure(d.Headers), lonely: headerNumber(d.Headers, headerLonely)}
 	it.solo = it.lonely > 0
 	return it
 }
@@ -172,7 +177,10 @@ func (d *delivery) again(queue string, ttl time.Duration, f failure) broker.Mess
 	if d.Expiration != "" {
 		h[headerExpiration] = d.Expiration
 	}
-	for _, kept := range []string{headerUser, headerExpiration} {
+	if v, ok := d.Headers[cc]; ok {
+		h[headerCC] = v
+	}
+	for _, kept := range []string{headerUser, headerExpiration, headerCC} {
 		if v, ok := d.Headers[kept]; ok {
 			h[kept] = v
 		}
@@ -195,7 +203,7 @@ func forward(d *amqp.Delivery, queue string, headers amqp.Table) broker.Message 
 func original(h amqp.Table, queue string) amqp.Table {
 	c := make(amqp.Table, len(h)+10)
 	for k, v := range h {
-		if strings.HasPrefix(k, headerPrefix) || k == "x-delivery-count" || k == "x-acquired-count" {
+		if strings.HasPrefix(k, headerPrefix) || k == "x-delivery-count" || k == "x-acquired-count" || k == cc {
 			continue
 		}
 		c[k] = v

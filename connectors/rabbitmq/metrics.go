@@ -81,6 +81,13 @@ func (m *metrics) gate(function string, g *gate) {
 	m.gates[function] = g
 }
 
+// forget ends the series of a gate. What was counted of the function stays.
+func (m *metrics) forget(function string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.gates, function)
+}
+
 // queueStats count the messages of one queue. At any moment
 //
 //	received = acked + deadLettered + retried + returned + inHand
@@ -146,7 +153,7 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 
 var (
 	descReceived = desc("messages_received_total", "Messages delivered by the broker. Equals acked + dead-lettered + retried + returned + in hand.", "queue")
-	descAcked    = desc("messages_acked_total", "Messages whose effect is done and that were acknowledged.", "queue")
+	descAcked    = desc("messages_acked_total", "Messages whose effect is done: acknowledged, or about to be.", "queue")
 	descDead     = desc("messages_dead_lettered_total", "Messages that went to the dead-letter queue.", "queue")
 	descRetried  = desc("messages_retried_total", "Messages that went to a retry queue.", "queue")
 	descReturned = desc("messages_returned_total", "Messages that went back to their queue unsettled, because the connection ended, the connector stopped or an outage was long.", "queue")

@@ -84,6 +84,10 @@ func Replay(ctx context.Context, conn *broker.Conn, p *broker.Publisher, queue s
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, r.close()) }()
+	// What comes twice may have failed again, by a connector whose clock is behind
+	// ours: it is left for the next time.
+	type identity struct{ id, function string }
+	seen := make(map[identity]struct{})
 	for more := true; more; {
 		var batch []*amqp.Delivery
 		for more && len(batch) < replayBatch {
@@ -92,7 +96,10 @@ func Replay(ctx context.Context, conn *broker.Conn, p *broker.Publisher, queue s
 				return replayed, err
 			}
 			if more = d != nil; more {
-				if letter := newDeadLetter(queue, d); f.selects(&letter) {
+				letter := newDeadLetter(queue, d)
+				this := identity{letter.ID, letter.Function}
+				if _, again := seen[this]; !again && f.selects(&letter) {
+					seen[this] = struct{}{}
 					batch = append(batch, d)
 				}
 			}
@@ -143,6 +150,8 @@ func openDead(conn *broker.Conn, queue string) (*deadReader, error) {
 		return nil, fmt.Errorf("open a channel: %w", err)
 	}
 	r := &deadReader{ch: ch, queue: broker.DeadQueue(queue), opened: time.Now()}
+	// The count that it answers with is no end to go by: what was looked at just
+	// before may not be back yet.
 	if _, err := ch.QueueDeclarePassive(r.queue, true, false, false, false, nil); err != nil {
 		return nil, fmt.Errorf("look into the queue %s: %w", r.queue, err)
 	}
@@ -243,7 +252,7 @@ func newDeadLetter(queue string, d *amqp.Delivery) DeadLetter {
 // for where it is not for all.
 func replayHeaders(h amqp.Table, queue string) amqp.Table {
 	headers := original(h, queue)
-	for _, kept := range []string{headerOwed, headerUser, headerExpiration} {
+	for _, kept := range []string{headerOwed, headerUser, headerExpiration, headerCC} {
 		if v, ok := h[kept]; ok {
 			headers[kept] = v
 		}

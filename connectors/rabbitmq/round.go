@@ -3,6 +3,7 @@ package rabbitmq
 import (
 	"context"
 	"log/slog"
+	"net/http"
 	"time"
 
 	"parkstream/shared/batch"
@@ -21,10 +22,11 @@ type target struct {
 type fate uint8
 
 const (
-	hold   fate = iota // it stays in hand and costs nothing
-	done               // acknowledge it
-	retry              // it spends one attempt
-	reject             // dead-letter it
+	hold     fate = iota // it stays in hand and costs nothing
+	postpone             // it waits at the broker and costs nothing
+	done                 // acknowledge it
+	retry                // it spends one attempt
+	reject               // dead-letter it
 )
 
 type ruling struct {
@@ -38,16 +40,17 @@ const (
 	// function that did not survive a batch is alive. Halving a batch of 500 down
 	// to its last event would need a thousand calls to learn the same.
 	maxSamples = 3
-	// maxLonely is how often an event may fail alone in a row before it pays even
-	// though nothing else has succeeded meanwhile. Without it an event that kills
-	// the function would be held for ever where no other events come.
+	// maxLonely is how often an event may fail alone in a row before more is done to
+	// find out whether it is to blame. Without it an event that kills the function
+	// would be held for ever where no other events come.
 	maxLonely = 5
 )
 
 // round is the delivery of one batch with what it takes to find out whose fault
 // a failure is: the function's, or that of one of the events.
 type round struct {
-	ctx    context.Context
+	ctx    context.Context // of the calls
+	life   context.Context // while it is of use to begin another call
 	target *target
 	queue  string
 	permit permit
@@ -60,9 +63,12 @@ type round struct {
 
 // deliver calls the function with items until everything is decided or an outage
 // is found, and tells the gate about it.
-func (t *target) deliver(ctx context.Context, queue string, p permit, items []item) []ruling {
+//
+// No further call is begun once life has ended: the broker delivers the items
+// again.
+func (t *target) deliver(ctx, life context.Context, queue string, p permit, items []item) []ruling {
 	r := &round{
-		ctx: ctx, target: t, queue: queue, permit: p,
+		ctx: ctx, life: life, target: t, queue: queue, permit: p,
 		items: items, rulings: make([]ruling, len(items)), decided: make([]bool, len(items)),
 	}
 	all := make([]int, len(items))
@@ -78,26 +84,36 @@ func (r *round) run(part []int) {
 	if r.over || len(part) == 0 {
 		return
 	}
-	lastSuccess := r.target.gate.lastSuccess()
+	if r.life.Err() != nil {
+		r.over = true
+		return
+	}
+	if len(part) == 1 && r.items[part[0]].lonely >= maxLonely && r.target.batched() && !r.aliveWithout() {
+		return
+	}
+	lastSuccess, start := r.target.gate.lastSuccess(), time.Now()
 	a := r.call(part)
 	if len(part) > 1 && !a.cancelled && (a.verdict == batch.Crash || a.verdict == batch.Refused) {
 		// A function that has to start again after such a call is away while it is
 		// asked which event it was; the next calls have to get closer to it then.
-		for _, i := range part {
-			r.items[i].most = len(part) / 2
-		}
+		r.divide(part)
 	}
 	switch {
 	case a.cancelled:
 		r.over = true
 	case a.verdict == batch.Answered:
 		r.accept(part, &a)
+	case a.verdict == batch.Outage && len(part) == 1:
+		r.unavailable(part[0], &a, lastSuccess, start)
 	case a.verdict == batch.Outage:
+		if r.suspicious(part, lastSuccess, start) {
+			r.divide(part)
+		}
 		r.stop(a.reason, a.retryAfter)
 	case len(part) == 1 && a.verdict == batch.Refused:
 		r.decide(part[0], ruling{reject, a.reason, a.status})
 	case len(part) == 1:
-		r.crashed(part[0], &a, lastSuccess)
+		r.crashed(part[0], &a, lastSuccess, start)
 	case a.verdict == batch.Refused: // alive, and at least one event is not to its taste
 		r.halve(part)
 	case r.alive(part):
@@ -105,6 +121,27 @@ func (r *round) run(part []int) {
 	default:
 		r.stop(a.reason, 0)
 	}
+}
+
+// divide has the next calls with these items carry half as many.
+func (r *round) divide(part []int) {
+	for _, i := range part {
+		r.items[i].most = len(part) / 2
+	}
+}
+
+// suspicious notes that a call with these items failed, and says whether one of
+// them failed before while the function has succeeded with something since: the
+// fault may be the items' then. What succeeded after the start of the call is no
+// proof: of several calls at the start of an outage some are answered last.
+func (r *round) suspicious(part []int, lastSuccess, start time.Time) bool {
+	found := false
+	for _, i := range part {
+		it := &r.items[i]
+		found = found || !it.failed.IsZero() && lastSuccess.After(it.failed)
+		it.failed = start
+	}
+	return found && !r.permit.probe
 }
 
 func (r *round) call(part []int) answer {
@@ -155,28 +192,67 @@ func (r *round) stop(reason string, after time.Duration) {
 	r.target.gate.failed(r.permit, reason, after)
 }
 
-// crashed notes that an event failed with nothing else in the call. The event is
-// to blame, and spends an attempt, if the function has succeeded between its
-// first failure and the start of this call, or if it has had the benefit of the
-// doubt often enough.
-func (r *round) crashed(i int, a *answer, lastSuccess time.Time) {
+// crashed notes that the function did not survive a call with nothing but one
+// event in it. The event is to blame, and spends an attempt, when it is
+// suspicious. Where a function takes single raw messages and cannot be asked
+// without one, it also does when it has failed alone often enough.
+func (r *round) crashed(i int, a *answer, lastSuccess, start time.Time) {
 	it := &r.items[i]
 	it.solo = true
 	it.lonely++
-	if it.firstFailed.IsZero() {
-		if it.firstFailed = firstFailure(it.Headers); it.firstFailed.IsZero() {
-			it.firstFailed = time.Now().Add(-a.took)
-		}
-	}
-	guilty := it.lonely >= maxLonely || !r.permit.probe && lastSuccess.After(it.firstFailed)
+	guilty := r.suspicious([]int{i}, lastSuccess, start) || it.lonely >= maxLonely && !r.target.batched()
 	v := ruling{hold, a.reason, a.status}
 	if guilty {
 		v.fate = retry
 	}
 	r.decide(i, v)
-	if len(r.items) == 1 && (r.permit.probe || !guilty) {
+	if len(r.items) == 1 && (r.permit.probe || !guilty) && !r.succeededSince(start) {
 		r.stop(a.reason, 0)
 	}
+}
+
+// aliveWithout says whether the function answers a batch of no events. It is asked
+// before an event that has failed alone often, and not after: one that kills the
+// function leaves it unable to answer for a while.
+func (r *round) aliveWithout() bool {
+	a := r.call(nil)
+	switch {
+	case a.cancelled:
+		r.over = true
+	case a.verdict == batch.Answered:
+		r.target.gate.succeeded(a.took, true)
+		r.permit.probe = false // the outage is over
+		return true
+	default:
+		r.stop(a.reason, a.retryAfter)
+	}
+	return false
+}
+
+// unavailable notes that a call with nothing but one event was answered as in an
+// outage. Most often it is one, and costs the event nothing. But a function may
+// say 404 or 503 to just this event: a suspicious one waits at the broker, so that
+// it is in nobody's way, and pays each time that has happened often enough.
+func (r *round) unavailable(i int, a *answer, lastSuccess, start time.Time) {
+	it := &r.items[i]
+	v := ruling{hold, a.reason, a.status}
+	if r.suspicious([]int{i}, lastSuccess, start) {
+		it.solo = true
+		v.fate = postpone
+		if it.lonely++; it.lonely >= maxLonely {
+			v.fate = retry
+		}
+	}
+	r.decide(i, v)
+	throttled := a.status == http.StatusTooManyRequests || a.retryAfter > 0
+	if throttled || !r.succeededSince(start) {
+		r.stop(a.reason, a.retryAfter)
+	}
+}
+
+// succeededSince says whether the function has answered another call since.
+func (r *round) succeededSince(start time.Time) bool {
+	return r.target.gate.lastSuccess().After(start)
 }
 
 // alive calls single events of a part that failed as a whole until one of them

@@ -39,14 +39,14 @@ func (k *consumer) settle(r recipient, items []item, rulings []ruling) (held []i
 			finished = append(finished, it.delivery)
 		case v.fate == hold && !r.shared:
 			held = append(held, it)
-		case v.fate == hold:
+		case v.fate == hold || v.fate == postpone:
 			tally["deferred"]++
 			f.attempts-- // an outage is not the event's fault
 			f.lonely = it.lonely
-			out = append(out, k.retry(it.delivery, f))
+			out = append(out, k.retry(it.delivery, f, r.away))
 		case v.fate == retry && f.attempts < r.maxAttempts:
 			tally["retry"]++
-			out = append(out, k.retry(it.delivery, f))
+			out = append(out, k.retry(it.delivery, f, 0))
 		default:
 			tally["reject"]++
 			f.most = 0
@@ -63,9 +63,14 @@ func (k *consumer) settle(r recipient, items []item, rulings []ruling) (held []i
 	return held
 }
 
-func (k *consumer) retry(d *delivery, f failure) outgoing {
-	delays := k.delays
-	delay := delays[min(max(f.attempts-1, 0), len(delays)-1)]
+// retry makes d wait for as long as its attempts ask for, and the longer the longer
+// its function has been away.
+func (k *consumer) retry(d *delivery, f failure, away time.Duration) outgoing {
+	i := min(max(f.attempts-1, 0), len(k.delays)-1)
+	for i+1 < len(k.delays) && k.delays[i+1] <= away {
+		i++
+	}
+	delay := k.delays[i]
 	queue := broker.RetryQueue(k.queue, delay)
 	return outgoing{d.again(queue, jitter(delay), f), d, retried}
 }

@@ -57,11 +57,20 @@ type Event struct {
 	ID string
 	// Time is when the message was published; zero where that is not known.
 	Time time.Time
-	// TraceParent is the W3C trace context of the publisher, or empty.
-	TraceParent string
+	// TraceParent and TraceState are the W3C trace context of the publisher, or
+	// empty.
+	TraceParent, TraceState string
+	// Attributes are CloudEvents extension attributes: what else the publisher said
+	// of the message. Their names have lower case letters and digits only, none
+	// stands twice, and they begin with "amqp", so that they are no other's. They
+	// are for functions; [ParseRequest] does not read them.
+	Attributes []Attribute
 	// Data is the message's body, byte for byte.
 	Data []byte
 }
+
+// Attribute is a CloudEvents extension attribute.
+type Attribute struct{ Name, Value string }
 
 // Result is a function's word on one event.
 type Result struct {
@@ -101,6 +110,16 @@ func appendEvent(dst []byte, source string, e *Event) []byte {
 		dst = append(dst, `,"traceparent":`...)
 		dst = appendString(dst, e.TraceParent)
 	}
+	if e.TraceState != "" {
+		dst = append(dst, `,"tracestate":`...)
+		dst = appendString(dst, e.TraceState)
+	}
+	for _, a := range e.Attributes {
+		dst = append(dst, ',')
+		dst = appendString(dst, a.Name)
+		dst = append(dst, ':')
+		dst = appendString(dst, a.Value)
+	}
 	if jsontext.Value(e.Data).IsValid() {
 		dst = append(dst, `,"data":`...)
 		dst = append(dst, e.Data...)
@@ -131,6 +150,7 @@ func ParseRequest(body []byte) ([]Event, error) {
 		ID          string         `json:"id"`
 		Time        time.Time      `json:"time"`
 		TraceParent string         `json:"traceparent"`
+		TraceState  string         `json:"tracestate"`
 		Data        jsontext.Value `json:"data"`
 		DataBase64  *[]byte        `json:"data_base64"`
 	}
@@ -147,7 +167,7 @@ func ParseRequest(body []byte) ([]Event, error) {
 			return nil, fmt.Errorf("two events of the batch have the id %q", w.ID)
 		}
 		seen[w.ID] = struct{}{}
-		events[i] = Event{ID: w.ID, Time: w.Time, TraceParent: w.TraceParent, Data: w.Data}
+		events[i] = Event{ID: w.ID, Time: w.Time, TraceParent: w.TraceParent, TraceState: w.TraceState, Data: w.Data}
 		if w.DataBase64 != nil {
 			events[i].Data = *w.DataBase64
 		}

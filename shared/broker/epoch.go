@@ -31,9 +31,10 @@ func Run(ctx context.Context, cfg Config, epoch func(context.Context, *Conn) err
 	wait := newBackoff()
 	wait.Reset()
 	for {
-		start := time.Now()
+		var start time.Time // of the epoch
 		conn, err := dial(ctx, cfg, metrics)
 		if err == nil {
+			start = time.Now()
 			cfg.Log.Info("connected to RabbitMQ", "node", conn.Addr, "version", conn.ServerVersion(), "connection", cfg.Name)
 			err = epoch(ctx, conn)
 			if lost := conn.Err(); lost != nil {
@@ -47,7 +48,7 @@ func Run(ctx context.Context, cfg Config, epoch func(context.Context, *Conn) err
 			return
 		}
 		onDown(err)
-		if time.Since(start) > settled {
+		if !start.IsZero() && time.Since(start) > settled {
 			wait.Reset()
 		}
 		delay := wait.NextBackOff()

@@ -46,23 +46,53 @@ var ErrWrongQueue = errors.New("unusable queue")
 // DeclareQueue makes sure that queue and its dead-letter queue exist: durable
 // quorum queues, a message that is delivered too often going from the one to the
 // other. It may be called any number of times. A quorum queue that was declared
-// by somebody else with other arguments is accepted, and so is an existing queue
-// that the user of the connection may not configure.
+// by somebody else with other arguments is accepted where it loses nothing, and so
+// is an existing queue that the user of the connection may not configure.
 //
-// An error that wraps [ErrWrongQueue] tells a person what to do about a queue of
-// another type.
+// An error that wraps [ErrWrongQueue] tells a person what to do about a queue that
+// cannot be used.
 func DeclareQueue(conn *Conn, queue string) (Queue, error) {
-	if _, err := declare(conn, DeadQueue(queue), amqp.Table{"x-delivery-limit": int64(deadDeliveryLimit)}); err != nil {
+	dead, err := declare(conn, DeadQueue(queue), amqp.Table{"x-delivery-limit": int64(deadDeliveryLimit)}, loses)
+	if err != nil {
 		return Queue{}, err
 	}
-	return declare(conn, queue, deadLetterTo(DeadQueue(queue), amqp.Table{"x-delivery-limit": int64(DeliveryLimit)}))
+	q, err := declare(conn, queue, deadLetterTo(DeadQueue(queue), amqp.Table{"x-delivery-limit": int64(DeliveryLimit)}), loses)
+	for _, odd := range dead.Foreign {
+		q.Foreign = append(q.Foreign, odd+" of "+dead.Name)
+	}
+	return q, err
 }
 
 // DeclareRetryQueue makes sure that the queue exists in which messages wait for
-// delay before they come back to queue.
+// delay before they come back to queue. One of that name that would not hand them
+// on in just this way is an [ErrWrongQueue].
 func DeclareRetryQueue(conn *Conn, queue string, delay time.Duration) error {
-	_, err := declare(conn, RetryQueue(queue, delay), deadLetterTo(queue, amqp.Table{"x-message-ttl": delay.Milliseconds()}))
+	args := deadLetterTo(queue, amqp.Table{"x-message-ttl": delay.Milliseconds()})
+	_, err := declare(conn, RetryQueue(queue, delay), args, func(has amqp.Table) string {
+		for arg, want := range args {
+			if has[arg] != want {
+				return fmt.Sprintf("its %s is not %v, so that messages would not come back from it", arg, want)
+			}
+		}
+		return loses(has)
+	})
 	return err
+}
+
+// loses says how a queue with these arguments loses messages; "" where it does
+// not.
+func loses(args amqp.Table) string {
+	_, deadLetters := args["x-dead-letter-exchange"]
+	_, ttl := args["x-message-ttl"]
+	_, length := args["x-max-length"]
+	_, bytes := args["x-max-length-bytes"]
+	switch {
+	case ttl && !deadLetters:
+		return "it drops messages after its x-message-ttl"
+	case (length || bytes) && args["x-overflow"] != "reject-publish":
+		return "it drops messages when it is full (x-max-length without x-overflow=reject-publish)"
+	}
+	return ""
 }
 
 // deadLetterTo adds what makes a queue hand messages on to target and lose none
@@ -82,14 +112,19 @@ const maxArguments = 30
 
 // declare declares a quorum queue with args. Where one exists with other
 // arguments, the broker's refusals name them one by one; each is adopted, until
-// the declaration matches or the difference is one that matters.
-func declare(conn *Conn, queue string, args amqp.Table) (Queue, error) {
+// the declaration matches or the difference is one that matters: unusable says why
+// the arguments that a queue has are none to work with.
+func declare(conn *Conn, queue string, args amqp.Table, unusable func(amqp.Table) string) (Queue, error) {
 	args = maps.Clone(args)
 	args[argType] = amqp.QueueTypeQuorum
 	q := Queue{Name: queue}
 	for range maxArguments {
 		found, err := queueDeclare(conn, queue, args, false)
 		if err == nil {
+			if why := unusable(args); why != "" {
+				return Queue{}, fmt.Errorf("%w: %s was declared by somebody else, and %s. "+
+					"Once it is empty, delete it (rabbitmqctl delete_queue %s) and start again", ErrWrongQueue, queue, why, queue)
+			}
 			q.Messages = found.Messages
 			return q, nil
 		}

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"errors"
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -21,10 +22,12 @@ func TestDeclareQueue(t *testing.T) {
 		{name: "new"},
 		{name: "plain-quorum", durable: true, args: quorum, foreign: "no x-dead-letter-exchange"},
 		{name: "other-arguments", durable: true, args: amqp.Table{
-			"x-queue-type": "quorum", "x-delivery-limit": int64(5), "x-max-length": int64(1000), "x-dead-letter-exchange": "", "x-dead-letter-routing-key": "elsewhere",
+			"x-queue-type": "quorum", "x-delivery-limit": int64(5), "x-max-length": int64(1000), "x-overflow": "reject-publish", "x-dead-letter-exchange": "", "x-dead-letter-routing-key": "elsewhere",
 		}, foreign: "x-delivery-limit=5"},
 		{name: "classic", durable: true, args: amqp.Table{"x-message-ttl": int64(60000), "x-queue-mode": "lazy"}, wrong: "exists as a classic queue"},
 		{name: "named-classic", durable: true, args: amqp.Table{"x-queue-type": "classic"}, wrong: "rabbitmqctl delete_queue TestDeclareQueue-named-classic"},
+		{name: "full", durable: true, args: amqp.Table{"x-queue-type": "quorum", "x-max-length": int64(1000)}, wrong: "drops messages when it is full"},
+		{name: "expiring", durable: true, args: amqp.Table{"x-queue-type": "quorum", "x-message-ttl": int64(1000)}, wrong: "drops messages after its x-message-ttl"},
 		{name: "stream", durable: true, args: amqp.Table{"x-queue-type": "stream"}, wrong: "exists as a stream queue"},
 		{name: "transient", args: amqp.Table{}, wrong: "not a durable shared queue"},
 	}
@@ -55,6 +58,45 @@ func TestDeclareQueue(t *testing.T) {
 				if all := strings.Join(q.Foreign, ", "); !strings.Contains(all, tt.foreign) || (all == "") != (tt.foreign == "") {
 					t.Errorf("foreign: %v", q.Foreign)
 				}
+			}
+		})
+	}
+}
+
+// What the queue hands its messages on to must not lose them either.
+func TestDeclareCompanions(t *testing.T) {
+	for _, tt := range []struct {
+		name, queue string // the queue that exists already
+		args        amqp.Table
+		wrong       string
+	}{
+		{"dead", "q.dead", amqp.Table{"x-message-ttl": int64(1000)}, "drops messages after its x-message-ttl"},
+		{"nowhere", "q.retry.20", nil, "messages would not come back"},
+		{"elsewhere", "q.retry.20", deadLetterTo("other", amqp.Table{"x-message-ttl": int64(20)}), "its x-dead-letter-routing-key is not TestDeclareCompanions-elsewhere-q"},
+		{"late", "q.retry.20", deadLetterTo("TestDeclareCompanions-late-q", amqp.Table{"x-message-ttl": int64(20_000)}), "its x-message-ttl is not 20"},
+		{"ours", "q.retry.20", deadLetterTo("TestDeclareCompanions-ours-q", amqp.Table{"x-message-ttl": int64(20)}), ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			prefix := strings.ReplaceAll(t.Name(), "/", "-") + "-"
+			conn := testConn(t, testConfig())
+			ch, err := conn.Channel()
+			if err != nil {
+				t.Fatal(err)
+			}
+			args := amqp.Table{"x-queue-type": "quorum"}
+			maps.Copy(args, tt.args)
+			if _, err := ch.QueueDeclare(prefix+tt.queue, true, false, false, false, args); err != nil {
+				t.Fatal(err)
+			}
+			_, err = DeclareQueue(conn, prefix+"q")
+			if tt.queue != "q.dead" {
+				err = DeclareRetryQueue(conn, prefix+"q", 20*time.Millisecond)
+			}
+			if tt.wrong == "" && err == nil {
+				return
+			}
+			if !errors.Is(err, ErrWrongQueue) || !strings.Contains(err.Error(), tt.wrong) || tt.wrong == "" {
+				t.Errorf("error: %v", err)
 			}
 		})
 	}
