@@ -21,15 +21,17 @@ var mayImport = []struct {
 	{"shared/batch", nil},
 	{"shared/broker", nil},
 	{"shared/broker/brokertest", nil},
-	{"shared/faas", nil},
+	{"shared/tracing", nil},
+	{"shared/tracing/tracingtest", nil},
+	{"shared/faas", []string{"shared/tracing"}},
 	{"shared/instance", nil},
-	{"shared/pipeline", []string{"shared/parking", "shared/batch"}},
-	{"shared/store", []string{"shared/parking"}},
-	{"shared/summary", []string{"shared/parking", "shared/store"}},
+	{"shared/pipeline", []string{"shared/parking", "shared/batch", "shared/tracing"}},
+	{"shared/store", []string{"shared/parking", "shared/tracing"}},
+	{"shared/summary", []string{"shared/parking", "shared/store", "shared/tracing"}},
 	{"shared/processor", []string{"shared/faas", "shared/parking", "shared/pipeline", "shared/store", "shared/summary"}},
-	{"shared/generator", []string{"shared/broker", "shared/faas", "shared/parking", "shared/store"}},
+	{"shared/generator", []string{"shared/broker", "shared/faas", "shared/parking", "shared/store", "shared/tracing"}},
 	{"functions/", []string{"shared/"}},
-	{"connectors/", []string{"connectors/", "shared/batch", "shared/broker", "shared/faas"}},
+	{"connectors/", []string{"connectors/", "shared/batch", "shared/broker", "shared/faas", "shared/tracing"}},
 	{"template/", []string{"shared/faas", "template/"}},
 	{"deploy", nil},
 	{"cmd/", []string{"cmd/", "connectors/", "deploy", "functions/", "shared/"}},
@@ -39,7 +41,7 @@ var mayImport = []struct {
 // testsMayImport is what the tests of a place may import besides: the real
 // services, and what they are tried together with.
 var testsMayImport = map[string][]string{
-	"":                {"shared/instance", "shared/broker/brokertest"},
+	"":                {"shared/instance", "shared/broker/brokertest", "shared/tracing/tracingtest"},
 	"shared/pipeline": {"shared/store"},
 }
 

@@ -66,6 +66,12 @@ type system struct {
 // that it is ready. It is stopped at the end of the test.
 func startSystem(t *testing.T, dir string, flags ...string) *system {
 	t.Helper()
+	return startSystemWith(t, nil, dir, flags...)
+}
+
+// startSystemWith is startSystem with more variables in the environment.
+func startSystemWith(t *testing.T, environ []string, dir string, flags ...string) *system {
+	t.Helper()
 	program, err := buildProgram()
 	if err != nil {
 		t.Fatal(err)
@@ -77,6 +83,7 @@ func startSystem(t *testing.T, dir string, flags ...string) *system {
 	}
 	s.cmd = exec.Command(program, append([]string{"up", "--dir", dir, "--port", fmt.Sprint(port), "--connector-port", "0"}, flags...)...)
 	s.cmd.Dir = repository
+	s.cmd.Env = append(os.Environ(), environ...)
 	s.cmd.Stderr = s.output
 	stdout, err := s.cmd.StdoutPipe()
 	if err != nil {

@@ -223,10 +223,10 @@ func (u *up) startGateway(password string) error {
 	u.gateway = gateway.New(gateway.Config{
 		Known:   functionNames(),
 		Command: func(name string) *exec.Cmd { return exec.Command(self, "function", name) },
-		Environ: []string{
-			"SECRETS_DIR=" + u.secrets, "GATEWAY_URL=" + u.url(), "LOG_FORMAT=text", u.pprofEnv(),
+		Environ: append(telemetryEnv(os.Environ()),
+			"SECRETS_DIR="+u.secrets, "GATEWAY_URL="+u.url(), "LOG_FORMAT=text", u.pprofEnv(),
 			"healthcheck_interval=0s", // nobody has to notice that a replica goes
-		},
+		),
 		User: user, Password: password, SecretsDir: u.secrets, LogsDir: u.logs,
 		Timeout: u.Timeout, Notify: func(text string) { u.say("%s", text) }, Registry: registry, Pprof: u.Pprof,
 	})
@@ -287,10 +287,10 @@ func (u *up) startConnector() error {
 		Name: "the connector",
 		Command: func() *exec.Cmd {
 			cmd := exec.Command(self, "connector")
-			cmd.Env = []string{
-				"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"),
-				"SECRETS_DIR=" + u.secrets, "GATEWAY_URL=" + u.url(), "LISTEN=" + u.connectorAddr(), u.pprofEnv(),
-			}
+			cmd.Env = append(telemetryEnv(os.Environ()),
+				"PATH="+os.Getenv("PATH"), "HOME="+os.Getenv("HOME"),
+				"SECRETS_DIR="+u.secrets, "GATEWAY_URL="+u.url(), "LISTEN="+u.connectorAddr(), u.pprofEnv(),
+			)
 			return cmd
 		},
 		Output: file, Grace: connectorGrace, Notify: func(text string) { u.say("%s", text) },
@@ -307,6 +307,20 @@ func (u *up) startConnector() error {
 		return file.Close()
 	})
 	return nil
+}
+
+// telemetryEnv returns the variables of OpenTelemetry that are passed on to the
+// parts: not the headers, which may be a secret (the file otlp-headers is for
+// them), and not the service's name, which would make all parts one.
+func telemetryEnv(environ []string) []string {
+	var passed []string
+	for _, kv := range environ {
+		name, _, _ := strings.Cut(kv, "=")
+		if strings.HasPrefix(name, "OTEL_") && !strings.HasSuffix(name, "_HEADERS") && name != "OTEL_SERVICE_NAME" {
+			passed = append(passed, kv)
+		}
+	}
+	return passed
 }
 
 func (u *up) pprofEnv() string { return fmt.Sprintf("PPROF=%t", u.Pprof) }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/caarlos0/env/v11"
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 
 	"parkstream/shared/broker"
 )
@@ -24,8 +25,11 @@ type Config struct {
 	Broker func() ([]string, error)
 	// Registerer gets the metrics, which are not kept where it is nil.
 	Registerer prometheus.Registerer
-	// Log may be nil.
+	// Log may be nil. One of faas.NewLogger adds the id of the call and of its
+	// trace to the lines about a call.
 	Log *slog.Logger
+	// Traces makes the spans of calls; there are none where it is nil.
+	Traces trace.TracerProvider
 }
 
 // Settings come from the environment. Their names may be written in lower case,

@@ -16,8 +16,10 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"go.opentelemetry.io/otel/trace"
 
 	"parkstream/shared/broker"
+	"parkstream/shared/tracing"
 )
 
 // Connector brings the messages of queues into the functions that listen to
@@ -33,6 +35,7 @@ type Connector struct {
 	transport *http.Transport
 	invoker   *invoker
 	publisher *broker.Publisher
+	tracer    trace.Tracer // nil where tracing is off
 
 	callCtx    context.Context // of calls; it outlives connections and ends with the drain
 	endCalls   context.CancelFunc
@@ -72,6 +75,9 @@ func New(cfg Config) (*Connector, error) {
 		log: log, changed: make(chan struct{}),
 	}
 	c.invoker = newInvoker(cfg.GatewayURL, transport)
+	if cfg.Traces != nil {
+		c.tracer = cfg.Traces.Tracer(tracing.Scope)
+	}
 	c.publisher = broker.NewPublisher(cfg.broker(connectorName + "-publish"))
 	c.callCtx, c.endCalls = context.WithCancel(context.Background())
 	return c, nil
@@ -213,7 +219,7 @@ func (c *Connector) target(f *Function) *target {
 	t := c.targets[f.Name]
 	if t == nil || !t.equal(f) {
 		t = &target{
-			Function: f, invoker: c.invoker, metrics: c.metrics, log: c.log,
+			Function: f, invoker: c.invoker, metrics: c.metrics, log: c.log, tracer: c.tracer,
 			gate: newGate(gateConfig{
 				min: f.MinInFlight, max: f.MaxInFlight, probeDelay: c.ProbeDelay, probeMax: c.ProbeMaxDelay, slow: f.SlowAfter, now: time.Now,
 			}),

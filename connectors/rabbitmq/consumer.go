@@ -174,7 +174,7 @@ func (k *consumer) take(d amqp.Delivery) {
 	switch {
 	case len(d.Body) > k.MaxMessageBytes:
 		m.owed.Store(1)
-		k.rule(m, recipient{}, ruling{reject, fmt.Sprintf("the message has %d bytes; at most %d are possible", len(d.Body), k.MaxMessageBytes), 0})
+		k.rule(m, recipient{}, ruling{reject, fmt.Sprintf("the message has %d bytes; at most %d are possible", len(d.Body), k.MaxMessageBytes), 0, nil})
 	case owed == "":
 		m.owed.Store(int32(len(k.feeds)))
 		for _, f := range k.feeds {
@@ -189,7 +189,7 @@ func (k *consumer) take(d amqp.Delivery) {
 			}
 		}
 		k.rule(m, recipient{name: owed, maxAttempts: k.MaxAttempts, shared: true},
-			ruling{retry, "the function " + owed + ", which still has to get the event, does not listen to the queue", 0})
+			ruling{retry, "the function " + owed + ", which still has to get the event, does not listen to the queue", 0, nil})
 	}
 }
 

@@ -21,11 +21,11 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/google/uuid"
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"parkstream/shared/batch"
 	"parkstream/shared/broker"
+	"parkstream/shared/tracing"
 )
 
 const (
@@ -130,12 +130,12 @@ type answer struct {
 	reason     string         // why it is not Answered
 	retryAfter time.Duration
 	took       time.Duration
-	cancelled  bool // the connector gave up the call; nothing else is set
-	callID     string
+	cancelled  bool            // the connector gave up the call; nothing else is set
+	ctx        context.Context // of the call, with its id and its span
 }
 
 // call delivers items to a function in one call and waits for the answer.
-func (i *invoker) call(ctx context.Context, f *Function, queue string, items []item) answer {
+func (i *invoker) call(ctx context.Context, f *Function, queue, callID string, items []item) answer {
 	buf := i.buffers.Get().(*buffers)
 	callCtx, cancel := context.WithTimeout(ctx, f.Timeout)
 	defer cancel()
@@ -156,15 +156,16 @@ func (i *invoker) call(ctx context.Context, f *Function, queue string, items []i
 		WroteRequest: func(info httptrace.WroteRequestInfo) { written.Store(info.Err == nil) },
 	})
 
-	a := answer{callID: uuid.NewString()}
+	var a answer
 	req, err := i.request(traced, f, queue, items, buf)
 	if err != nil { // a mistake of ours or of the settings; it must not cost an event
 		a.verdict, a.reason = batch.Outage, err.Error()
 		return a
 	}
 	req.Header["X-Connector"] = []string{connectorName}
-	req.Header["X-Call-Id"] = []string{a.callID}
+	req.Header["X-Call-Id"] = []string{callID}
 	req.Header["X-Topic"] = []string{queue}
+	tracing.Inject(ctx, req.Header)
 
 	start := time.Now()
 	resp, err := i.client.Do(req)
@@ -176,7 +177,7 @@ func (i *invoker) call(ctx context.Context, f *Function, queue string, items []i
 	a.took = time.Since(start)
 	switch {
 	case err != nil && ctx.Err() != nil:
-		return answer{cancelled: true, callID: a.callID}
+		return answer{cancelled: true}
 	case err != nil && !delivered.Load():
 		a.verdict, a.reason = batch.Outage, "the gateway cannot be reached: "+err.Error()
 	case errors.Is(err, context.DeadlineExceeded):
@@ -243,7 +244,7 @@ func (b *buffers) addEvents(queue string, items []item) {
 		}
 		b.ids[id] = struct{}{}
 		b.events = append(b.events, batch.Event{
-			ID: id, Time: published(&it.Delivery), TraceParent: headerText(it.Headers, "traceparent"), TraceState: headerText(it.Headers, "tracestate"),
+			ID: id, Time: published(&it.Delivery), TraceParent: headerText(it.Headers, tracing.FieldParent), TraceState: headerText(it.Headers, tracing.FieldState),
 			Attributes: attributes(it.Headers), Data: it.Body,
 		})
 	}
@@ -268,8 +269,8 @@ func (i *invoker) rawRequest(ctx context.Context, f *Function, it item) (*http.R
 	}
 	set("Content-Type", it.ContentType)
 	set("Content-Encoding", it.ContentEncoding)
-	set("Traceparent", headerText(it.Headers, "traceparent"))
-	set("Tracestate", headerText(it.Headers, "tracestate"))
+	set("Traceparent", headerText(it.Headers, tracing.FieldParent))
+	set("Tracestate", headerText(it.Headers, tracing.FieldState))
 	set("X-Rabbitmq-Msg-Id", it.MessageId)
 	set("X-Rabbitmq-Routing-Key", it.from.queue)
 	return req, nil
@@ -278,7 +279,7 @@ func (i *invoker) rawRequest(ctx context.Context, f *Function, it item) (*http.R
 // ofPublisher says whether a header is the publisher's own.
 func ofPublisher(name string) bool {
 	switch name {
-	case "traceparent", "tracestate", cc, "x-delivery-count", "x-acquired-count":
+	case tracing.FieldParent, tracing.FieldState, cc, "x-delivery-count", "x-acquired-count":
 		return false
 	}
 	for _, prefix := range []string{headerPrefix, "x-first-death-", "x-last-death-"} {

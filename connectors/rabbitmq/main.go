@@ -19,7 +19,11 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"parkstream/shared/faas"
+	"parkstream/shared/tracing"
 )
+
+// processName is the connector's in logs and traces.
+const processName = "rabbitmq-connector"
 
 // process are the settings that only the program has.
 type process struct {
@@ -27,6 +31,7 @@ type process struct {
 	LogLevel  slog.Level `env:"LOG_LEVEL" envDefault:"info"`
 	LogFormat string     `env:"LOG_FORMAT" envDefault:"text"`
 	Pprof     bool       `env:"PPROF" envDefault:"false"`
+	Tracing   tracing.Settings
 }
 
 func (p process) validate() error {
@@ -37,6 +42,7 @@ func (p process) validate() error {
 	if p.LogFormat != "text" && p.LogFormat != "json" {
 		errs = append(errs, fmt.Errorf("LOG_FORMAT is %q; it takes text or json", p.LogFormat))
 	}
+	errs = append(errs, p.Tracing.Validate())
 	return errors.Join(errs...)
 }
 
@@ -60,10 +66,22 @@ func run(ctx context.Context, environ []string, out io.Writer) error {
 	if err := errors.Join(err, perr, p.validate()); err != nil {
 		return fmt.Errorf("the connector's settings are wrong:\n%w", err)
 	}
-	log := slog.New(p.handler(out)).With("process", "rabbitmq-connector")
+	log := faas.NewLogger(out, p.LogFormat, p.LogLevel).With("process", processName)
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), collectors.NewBuildInfoCollector())
-	c, err := New(Config{Settings: settings, Registerer: registry, Log: log})
+	traces, stopTracing, err := tracing.New(tracing.Config{
+		Settings: p.Tracing, Service: processName, Log: log,
+		Headers: func() (string, error) { return settings.secret(tracing.HeadersSecret) },
+	})
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err := stopTracing(context.Background()); err != nil {
+			log.Warn("could not close cleanly", "what", "tracing", "error", err)
+		}
+	}()
+	c, err := New(Config{Settings: settings, Registerer: registry, Log: log, Traces: traces})
 	if err != nil {
 		return err
 	}
@@ -81,14 +99,6 @@ func run(ctx context.Context, environ []string, out io.Writer) error {
 		return fmt.Errorf("serve /readyz and /metrics: %w", err)
 	}
 	return nil
-}
-
-func (p process) handler(out io.Writer) slog.Handler {
-	o := &slog.HandlerOptions{Level: p.LogLevel}
-	if p.LogFormat == "json" {
-		return slog.NewJSONHandler(out, o)
-	}
-	return slog.NewTextHandler(out, o)
 }
 
 func (p process) routes(c *Connector, registry *prometheus.Registry) http.Handler {

@@ -6,7 +6,11 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/google/uuid"
+	"go.opentelemetry.io/otel/trace"
+
 	"parkstream/shared/batch"
+	"parkstream/shared/faas"
 )
 
 // target is one function as the connector calls it, from whatever queue.
@@ -16,6 +20,7 @@ type target struct {
 	invoker *invoker
 	metrics *metrics
 	log     *slog.Logger
+	tracer  trace.Tracer // nil where tracing is off
 }
 
 // fate is what is to become of an item.
@@ -33,6 +38,9 @@ type ruling struct {
 	fate   fate
 	reason string
 	status int
+	// call is the context of the call that it stems from, for the log; nil where
+	// there was none.
+	call context.Context
 }
 
 const (
@@ -111,7 +119,7 @@ func (r *round) run(part []int) {
 		}
 		r.stop(a.reason, a.retryAfter)
 	case len(part) == 1 && a.verdict == batch.Refused:
-		r.decide(part[0], ruling{reject, a.reason, a.status})
+		r.decide(part[0], ruling{reject, a.reason, a.status, a.ctx})
 	case len(part) == 1:
 		r.crashed(part[0], &a, lastSuccess, start)
 	case a.verdict == batch.Refused: // alive, and at least one event is not to its taste
@@ -149,18 +157,43 @@ func (r *round) call(part []int) answer {
 	for j, i := range part {
 		items[j] = r.items[i]
 	}
-	a := r.target.invoker.call(r.ctx, r.target.Function, r.queue, items)
+	callID := uuid.NewString()
+	ctx, span := r.target.span(faas.ContextWithCallID(r.ctx, callID), r.queue, callID, items)
+	a := r.target.invoker.call(ctx, r.target.Function, r.queue, callID, items)
+	a.ctx = ctx
+	endSpan(span, &a)
 	if a.cancelled {
 		return a
 	}
 	r.target.metrics.call(r.target.Name, len(part), &a)
-	level := slog.LevelDebug
-	if a.verdict != batch.Answered {
-		level = slog.LevelWarn
-	}
-	r.target.log.Log(r.ctx, level, "called", "function", r.target.Name, "queue", r.queue, "events", len(part),
-		"verdict", verdictNames[a.verdict], "reason", a.reason, "took", a.took, "call_id", a.callID)
+	r.log(&a, len(part))
 	return a
+}
+
+// log writes one line for each call, at debug where it was a single raw message
+// that is done.
+func (r *round) log(a *answer, events int) {
+	level := slog.LevelInfo
+	switch {
+	case a.verdict != batch.Answered:
+		level = slog.LevelWarn
+	case !r.target.batched():
+		level = slog.LevelDebug
+	}
+	if !r.target.log.Enabled(a.ctx, level) {
+		return
+	}
+	attrs := []any{"function", r.target.Name, "queue", r.queue, "events", events, "verdict", verdictNames[a.verdict], "took", a.took}
+	if a.verdict == batch.Answered {
+		outcomes := make(map[batch.Outcome]int, len(fates))
+		for i := range a.results {
+			outcomes[a.results[i].Outcome]++
+		}
+		attrs = append(attrs, "outcomes", outcomes)
+	} else {
+		attrs = append(attrs, "reason", a.reason)
+	}
+	r.target.log.Log(a.ctx, level, "called", attrs...)
 }
 
 func (r *round) decide(i int, v ruling) {
@@ -175,7 +208,7 @@ func (r *round) accept(part []int, a *answer) {
 	useful := false
 	for j, i := range part {
 		res := &a.results[j]
-		r.decide(i, ruling{fates[res.Outcome], res.Reason, a.status})
+		r.decide(i, ruling{fates[res.Outcome], res.Reason, a.status, a.ctx})
 		useful = useful || res.Outcome != batch.Retry
 	}
 	r.target.gate.succeeded(a.took, useful)
@@ -201,7 +234,7 @@ func (r *round) crashed(i int, a *answer, lastSuccess, start time.Time) {
 	it.solo = true
 	it.lonely++
 	guilty := r.suspicious([]int{i}, lastSuccess, start) || it.lonely >= maxLonely && !r.target.batched()
-	v := ruling{hold, a.reason, a.status}
+	v := ruling{hold, a.reason, a.status, a.ctx}
 	if guilty {
 		v.fate = retry
 	}
@@ -235,7 +268,7 @@ func (r *round) aliveWithout() bool {
 // it is in nobody's way, and pays each time that has happened often enough.
 func (r *round) unavailable(i int, a *answer, lastSuccess, start time.Time) {
 	it := &r.items[i]
-	v := ruling{hold, a.reason, a.status}
+	v := ruling{hold, a.reason, a.status, a.ctx}
 	if r.suspicious([]int{i}, lastSuccess, start) {
 		it.solo = true
 		v.fate = postpone

@@ -290,7 +290,7 @@ func TestCallIDIsLogged(t *testing.T) {
 	}
 	for _, want := range []string{
 		`level=INFO msg=inside process=test batch=1 call_id=call-17`,
-		`level=DEBUG msg=call process=test method=GET path=/x status=200`,
+		`level=DEBUG msg=call process=test method=GET status=200`,
 	} {
 		if !strings.Contains(p.log.String(), want) {
 			t.Errorf("the log lacks %q:\n%s", want, p.log)

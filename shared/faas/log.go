@@ -4,6 +4,9 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"net/url"
+
+	"go.opentelemetry.io/otel/trace"
 )
 
 func parseLevel(text string) (slog.Level, error) {
@@ -14,19 +17,36 @@ func parseLevel(text string) (slog.Level, error) {
 
 func (s *settings) logger(w io.Writer) *slog.Logger {
 	level, _ := parseLevel(s.LogLevel) // info when it is invalid, which Validate reports
+	return NewLogger(w, s.LogFormat, level)
+}
+
+// NewLogger returns a logger that writes lines as text where the format is
+// "text" and as JSON otherwise. It adds the call's id and that of its trace to
+// every line that is logged with the call's context.
+func NewLogger(w io.Writer, format string, level slog.Level) *slog.Logger {
 	options := &slog.HandlerOptions{Level: level}
-	if s.LogFormat == "text" {
+	if format == "text" {
 		return slog.New(callHandler{slog.NewTextHandler(w, options)})
 	}
 	return slog.New(callHandler{slog.NewJSONHandler(w, options)})
 }
 
-// callHandler adds the call's id to every line logged with the call's context.
+// ContextWithCallID returns the context of a call that this process makes of
+// another, for its log lines. The server sets that of the calls it serves.
+func ContextWithCallID(ctx context.Context, id string) context.Context {
+	return context.WithValue(ctx, callKey{}, &call{url: new(url.URL), id: id})
+}
+
+// callHandler adds what identifies a call to every line logged with the call's
+// context.
 type callHandler struct{ slog.Handler }
 
 func (h callHandler) Handle(ctx context.Context, record slog.Record) error {
 	if c := callOf(ctx); c != nil && c.id != "" {
 		record.AddAttrs(slog.String("call_id", c.id))
+	}
+	if span := trace.SpanContextFromContext(ctx); span.HasTraceID() {
+		record.AddAttrs(slog.String("trace_id", span.TraceID().String()))
 	}
 	return h.Handler.Handle(ctx, record)
 }

@@ -11,6 +11,9 @@ import (
 	"github.com/caarlos0/env/v11"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+	"go.opentelemetry.io/otel/trace"
+
+	"parkstream/shared/tracing"
 )
 
 // Runtime is what a process hands to the code that it runs. Its methods are for
@@ -18,8 +21,8 @@ import (
 type Runtime struct {
 	// Name is that of the function or process.
 	Name string
-	// Log adds the X-Call-Id of the call to lines that are logged with the
-	// call's context (InfoContext and its like).
+	// Log adds the X-Call-Id of the call and the id of its trace to lines that
+	// are logged with the call's context (InfoContext and its like).
 	Log *slog.Logger
 	// Registerer takes the metrics that /metrics shows.
 	Registerer prometheus.Registerer
@@ -30,6 +33,7 @@ type Runtime struct {
 	registry *prometheus.Registry
 	checks   []*check
 	closers  []closer
+	tracer   trace.Tracer // nil where tracing is off
 }
 
 type check struct {
@@ -66,7 +70,26 @@ func newRuntime(o Options) (*Runtime, context.CancelFunc, error) {
 		sink = io.Discard
 	}
 	rt.Log = rt.settings.logger(sink).With("process", o.Name)
+	if err == nil {
+		err = rt.trace()
+	}
 	return rt, cancel, err
+}
+
+// trace is the first to register what it has to close, so that it also sends the
+// spans of the others.
+func (rt *Runtime) trace() error {
+	provider, stop, err := tracing.New(tracing.Config{
+		Settings: rt.settings.Tracing, Service: rt.Name, Headers: rt.Secret(tracing.HeadersSecret).Value, Log: rt.Log,
+	})
+	if err != nil {
+		return err
+	}
+	if provider != nil {
+		rt.OnClose("tracing", stop)
+		rt.tracer = provider.Tracer(tracing.Scope)
+	}
+	return nil
 }
 
 // Settings fills dst, a pointer to a struct with the tags of

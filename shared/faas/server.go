@@ -94,6 +94,7 @@ func (s *server) call(w http.ResponseWriter, r *http.Request) {
 	c := &call{url: r.URL, id: r.Header.Get("X-Call-Id")}
 	ctx, cancel := context.WithTimeout(context.WithValue(r.Context(), callKey{}, c), s.settings.ExecTimeout)
 	defer cancel()
+	ctx, span := s.span(ctx, r)
 
 	answer := s.answer(ctx, r)
 	if answer.StatusCode == 0 {
@@ -106,11 +107,13 @@ func (s *server) call(w http.ResponseWriter, r *http.Request) {
 	}
 	w.WriteHeader(answer.StatusCode)
 	_, _ = w.Write(answer.Body) // fails when the caller has gone
+	endSpan(span, answer.StatusCode)
 
 	took := time.Since(start)
 	s.metrics.called(r.Method, answer.StatusCode, took)
 	if s.rt.Log.Enabled(ctx, slog.LevelDebug) {
-		s.rt.Log.DebugContext(ctx, "call", "method", r.Method, "path", r.URL.Path, "status", answer.StatusCode,
+		// Without the path: it may have a plate in it.
+		s.rt.Log.DebugContext(ctx, "call", "method", r.Method, "status", answer.StatusCode,
 			"bytes_out", len(answer.Body), "seconds", took.Seconds())
 	}
 }

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/caarlos0/env/v11"
+
+	"parkstream/shared/tracing"
 )
 
 // settings of every process. The names in lower case are those that OpenFaaS's
@@ -35,6 +37,7 @@ type settings struct {
 	LogFormat    string        `env:"LOG_FORMAT" envDefault:"json"`
 	LogLevel     string        `env:"LOG_LEVEL" envDefault:"info"`
 	Pprof        bool          `env:"PPROF" envDefault:"false"`
+	Tracing      tracing.Settings
 }
 
 // firstInheritedFD is the first file descriptor after standard input, output
@@ -74,6 +77,7 @@ func (s *settings) Validate() error {
 	if _, err := parseLevel(s.LogLevel); err != nil {
 		mistake("LOG_LEVEL is %q, want debug, info, warn or error", s.LogLevel)
 	}
+	errs = append(errs, s.Tracing.Validate())
 	return errors.Join(errs...)
 }
 

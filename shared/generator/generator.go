@@ -22,10 +22,14 @@ import (
 	"strconv"
 	"time"
 
+	amqp "github.com/rabbitmq/amqp091-go"
+	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
+	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/time/rate"
 
 	"parkstream/shared/broker"
 	"parkstream/shared/parking"
+	"parkstream/shared/tracing"
 )
 
 const (
@@ -196,7 +200,7 @@ func (g *generator) publish(ctx context.Context, r run, drafts []draft, idPrefix
 		}
 		msgs[i] = broker.Message{Queue: g.queue, ID: id, Body: body, ContentType: "application/json"}
 	}
-	err := g.Publisher.Publish(ctx, msgs)
+	err := g.send(ctx, msgs)
 	failed := failures(err)
 
 	var t tally
@@ -225,6 +229,28 @@ func (g *generator) publish(ctx context.Context, r run, drafts []draft, idPrefix
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), putBackTimeout)
 	defer cancel()
 	return t, errors.Join(err, g.Inside.add(ctx, r.site, append(entered, unsent...)))
+}
+
+// send publishes messages, under one span that all of them name as their
+// parent.
+func (g *generator) send(ctx context.Context, msgs []broker.Message) (err error) {
+	ctx, span := tracing.Start(ctx, trace.SpanKindProducer, "send")
+	defer func() { tracing.End(span, err) }()
+	if span.IsRecording() {
+		span.SetName("send " + g.queue)
+		span.SetAttributes(semconv.MessagingSystemRabbitMQ, semconv.MessagingOperationName("send"), semconv.MessagingOperationTypeSend,
+			semconv.MessagingDestinationName(g.queue), semconv.MessagingBatchMessageCount(len(msgs)))
+	}
+	if parent, state := tracing.Fields(ctx); parent != "" {
+		headers := amqp.Table{tracing.FieldParent: parent}
+		if state != "" {
+			headers[tracing.FieldState] = state
+		}
+		for i := range msgs {
+			msgs[i].Headers = headers
+		}
+	}
+	return g.Publisher.Publish(ctx, msgs)
 }
 
 // later returns t in microseconds, or the microsecond after previous: the set

@@ -10,8 +10,11 @@ import (
 	"log/slog"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"parkstream/shared/batch"
 	"parkstream/shared/parking"
+	"parkstream/shared/tracing"
 )
 
 // DataStore keeps the timelines of vehicles. Record takes events in and says of
@@ -104,7 +107,7 @@ func newProcessor(c Config, kind parking.Kind) processor {
 
 func (p *processor) process(ctx context.Context, msgs []batch.Event) []Result {
 	start := p.Now()
-	work := p.parse(msgs)
+	work := p.parse(ctx, msgs)
 	p.record(ctx, work)
 	p.post(ctx, work)
 	return p.settle(ctx, msgs, work, start)
@@ -117,8 +120,19 @@ type item struct {
 	err      error
 }
 
-func (p *processor) parse(msgs []batch.Event) []item {
-	defer p.Metrics.stage(p.kind, stageParse)()
+// stage begins a step, as a span and on its clock; end ends it.
+func (p *processor) stage(ctx context.Context, name string) (_ context.Context, end func()) {
+	ctx, span := tracing.Start(ctx, trace.SpanKindInternal, name)
+	stop := p.Metrics.stage(p.kind, name)
+	return ctx, func() {
+		stop()
+		span.End()
+	}
+}
+
+func (p *processor) parse(ctx context.Context, msgs []batch.Event) []item {
+	_, end := p.stage(ctx, stageParse)
+	defer end()
 	now, failed := p.Now(), 0
 	work := make([]item, len(msgs))
 	for i := range msgs {
@@ -136,7 +150,8 @@ func (p *processor) parse(msgs []batch.Event) []item {
 }
 
 func (p *processor) record(ctx context.Context, work []item) {
-	defer p.Metrics.stage(p.kind, stageStore)()
+	ctx, end := p.stage(ctx, stageStore)
+	defer end()
 	events := make([]parking.Event, 0, len(work))
 	index := make([]int, 0, len(work))
 	for i := range work {
@@ -162,7 +177,8 @@ func (p *processor) record(ctx context.Context, work []item) {
 // post sends every stay once, at its latest revision. When it fails, the events
 // with a stay to post are not done; those without are.
 func (p *processor) post(ctx context.Context, work []item) {
-	defer p.Metrics.stage(p.kind, stagePost)()
+	ctx, end := p.stage(ctx, stagePost)
+	defer end()
 	stays := latest(work)
 	if len(stays) == 0 {
 		return
@@ -231,7 +247,7 @@ func (p *processor) settle(ctx context.Context, msgs []batch.Event, work []item,
 		p.Log.ErrorContext(ctx, "events not processed", "event_type", p.kind.String(), "events", tally[outcomeRetry], "error", retried)
 	}
 	p.Metrics.settled(p.kind, tally, p.Now().Sub(start))
-	p.Log.DebugContext(ctx, "batch processed", "event_type", p.kind.String(), "events", len(work), "outcomes", tally, "took", p.Now().Sub(start))
+	p.Log.InfoContext(ctx, "batch processed", "event_type", p.kind.String(), "events", len(work), "outcomes", tally, "took", p.Now().Sub(start))
 	return results
 }
 

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"time"
 
 	"parkstream/shared/faas"
@@ -27,6 +28,16 @@ type Settings struct {
 // Validate reports every mistake.
 func (s Settings) Validate() error {
 	var errs []error
+	for _, u := range []struct{ name, value string }{{"GATEWAY_URL", s.GatewayURL}, {"SUMMARY_URL", s.SummaryURL}} {
+		parsed, err := url.Parse(u.value)
+		switch {
+		case u.value == "":
+		case err != nil || parsed.Scheme != "http" && parsed.Scheme != "https" || parsed.Host == "":
+			errs = append(errs, fmt.Errorf("%s is not an http:// or https:// URL with a host", u.name))
+		case parsed.User != nil: // errors name the URL
+			errs = append(errs, fmt.Errorf("%s has a password: the summary asks for the secret summary-token only", u.name))
+		}
+	}
 	if s.Retention < time.Hour {
 		errs = append(errs, fmt.Errorf("RETENTION is %s, want at least 1h", s.Retention))
 	}
@@ -45,11 +56,11 @@ func Wire(rt *faas.Runtime) (pipeline.Config, error) {
 	if s.SummaryURL == "" {
 		s.SummaryURL = s.GatewayURL + "/function/summary"
 	}
-	url, err := rt.Secret("redis-url").Value()
+	redisURL, err := rt.Secret("redis-url").Value()
 	if err != nil {
 		return pipeline.Config{}, err
 	}
-	client, err := store.Open(url)
+	client, err := store.Open(redisURL)
 	if err != nil {
 		return pipeline.Config{}, err
 	}

@@ -22,6 +22,15 @@ import (
 // The query takes the options of go-redis, such as pool_size or read_timeout.
 // Errors never contain the URL, since it holds the password.
 func Open(url string) (redis.UniversalClient, error) {
+	client, err := open(url)
+	if err != nil {
+		return nil, err
+	}
+	client.AddHook(traced{})
+	return client, nil
+}
+
+func open(url string) (redis.UniversalClient, error) {
 	quiet()
 	scheme, rest, ok := strings.Cut(url, "://")
 	if !ok {

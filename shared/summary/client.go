@@ -10,8 +10,11 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json"
+	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
+	"go.opentelemetry.io/otel/trace"
 
 	"parkstream/shared/parking"
+	"parkstream/shared/tracing"
 )
 
 // Client posts stays to the summary endpoint.
@@ -40,7 +43,9 @@ func (c *Client) Close() { c.http.CloseIdleConnections() }
 // Post sends stays in one call. Nil says that all of them are durable at their
 // revision or a higher one; on an error some may be, and posting all of them
 // again is right.
-func (c *Client) Post(ctx context.Context, stays []parking.Stay) error {
+func (c *Client) Post(ctx context.Context, stays []parking.Stay) (err error) {
+	ctx, span := tracing.Start(ctx, trace.SpanKindClient, "POST summary")
+	defer func() { tracing.End(span, err) }()
 	token, err := c.token()
 	if err != nil {
 		return fmt.Errorf("read the summary token: %w", err)
@@ -55,11 +60,13 @@ func (c *Client) Post(ctx context.Context, stays []parking.Stay) error {
 	}
 	r.Header.Set("Content-Type", "application/json")
 	r.Header.Set("Authorization", "Bearer "+token)
+	tracing.Inject(ctx, r.Header)
 	resp, err := c.http.Do(r)
 	if err != nil {
 		return err
 	}
 	defer resp.Body.Close()
+	trace.SpanFromContext(ctx).SetAttributes(semconv.HTTPResponseStatusCode(resp.StatusCode))
 	const most = 1 << 10
 	answer, _ := io.ReadAll(io.LimitReader(resp.Body, most))
 	if resp.StatusCode != http.StatusCreated {

@@ -109,7 +109,7 @@ func (h handler) fail(w http.ResponseWriter, r *http.Request, err error) {
 	case errors.Is(err, ErrNotFound):
 		answerError(w, http.StatusNotFound, err.Error())
 	default:
-		h.Log.ErrorContext(r.Context(), "summary failed", "method", r.Method, "path", r.URL.Path, "error", err)
+		h.Log.ErrorContext(r.Context(), "summary failed", "route", r.Pattern, "error", err) // not the path, which may have a plate in it
 		w.Header().Set("Retry-After", "5")
 		answerError(w, http.StatusServiceUnavailable, "the store of stays cannot be reached now, try again")
 	}
@@ -161,7 +161,7 @@ func (h handler) put(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	h.Metrics.put(n, len(stays)-n, time.Since(start))
-	h.Log.DebugContext(r.Context(), "stays posted", "stored", n, "ignored", len(stays)-n, "took", time.Since(start))
+	h.Log.InfoContext(r.Context(), "stays posted", "stored", n, "ignored", len(stays)-n, "took", time.Since(start))
 	answer(w, http.StatusCreated, map[string]int{"stored": n, "ignored": len(stays) - n})
 }
 
@@ -176,7 +176,7 @@ func checkStay(s *parking.Stay) error {
 	case s.ID != s.ExitID:
 		return parking.Invalid("id %q is not the exit_id %q", s.ID, s.ExitID)
 	case s.Plate != parking.NormalizePlate(s.Plate):
-		return parking.Invalid("vehicle_plate %q is not normalised", s.Plate)
+		return parking.Invalid("vehicle_plate is not normalised")
 	case s.Revision < 1:
 		return parking.Invalid("revision is %d, want 1 or more", s.Revision)
 	case s.EntryID == "":

@@ -1,0 +1,86 @@
+package rabbitmq
+
+import (
+	"context"
+
+	"go.opentelemetry.io/otel/codes"
+	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
+	"go.opentelemetry.io/otel/trace"
+
+	"parkstream/shared/batch"
+	"parkstream/shared/tracing"
+)
+
+// span begins the span of one call; it is nil where tracing is off. It links to
+// the span in which each of its messages was published. Where that is one and
+// the same it is the parent, too, so that the whole way is one trace; a batch of
+// several origins can have only one parent and begins a trace of its own.
+func (t *target) span(ctx context.Context, queue, callID string, items []item) (context.Context, trace.Span) {
+	if t.tracer == nil {
+		return ctx, nil
+	}
+	origins, mixed := origins(items)
+	if len(origins) == 1 && !mixed {
+		ctx = trace.ContextWithRemoteSpanContext(ctx, origins[0])
+	}
+	links := make([]trace.Link, 0, len(origins))
+	for _, o := range origins {
+		if o.IsSampled() { // nobody has recorded the others
+			links = append(links, trace.Link{SpanContext: o})
+		}
+	}
+	ctx, span := t.tracer.Start(ctx, "process "+queue, trace.WithSpanKind(trace.SpanKindConsumer), trace.WithLinks(links...))
+	if span.IsRecording() {
+		span.SetAttributes(semconv.MessagingSystemRabbitMQ, semconv.MessagingOperationName("process"), semconv.MessagingOperationTypeProcess,
+			semconv.MessagingDestinationName(queue), semconv.FaaSInvokedName(t.Name), semconv.FaaSInvocationID(callID))
+		if t.batched() {
+			span.SetAttributes(semconv.MessagingBatchMessageCount(len(items)))
+		} else {
+			span.SetAttributes(semconv.MessagingMessageID(items[0].MessageId))
+		}
+	}
+	return ctx, span
+}
+
+// origins returns each span that messages were published in once, in the order
+// of the messages; mixed says that some were published in none.
+func origins(items []item) (origins []trace.SpanContext, mixed bool) {
+	seen := make(map[string]struct{}, 1)
+	for _, it := range items {
+		parent := headerText(it.Headers, tracing.FieldParent)
+		if _, known := seen[parent]; known {
+			continue
+		}
+		seen[parent] = struct{}{}
+		if o := tracing.Parse(parent, headerText(it.Headers, tracing.FieldState)); o.IsValid() {
+			origins = append(origins, o)
+		} else {
+			mixed = true
+		}
+	}
+	return origins, mixed
+}
+
+func endSpan(span trace.Span, a *answer) {
+	if span == nil {
+		return
+	}
+	if a.status != 0 {
+		span.SetAttributes(semconv.HTTPResponseStatusCode(a.status))
+	}
+	switch {
+	case a.cancelled:
+		span.SetStatus(codes.Error, "the connector stopped before the answer")
+	case a.verdict != batch.Answered:
+		span.SetStatus(codes.Error, a.reason)
+	}
+	span.End()
+}
+
+// context returns the one to log with: that of the call, if there was one.
+func (v *ruling) context(otherwise context.Context) context.Context {
+	if v.call != nil {
+		return v.call
+	}
+	return otherwise
+}

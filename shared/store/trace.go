@@ -1,0 +1,53 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"net"
+
+	"github.com/redis/go-redis/v9"
+	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
+	"go.opentelemetry.io/otel/trace"
+
+	"parkstream/shared/tracing"
+)
+
+// traced makes a span of each round trip to Redis that belongs to one. The
+// arguments of commands are not in it: they have plates.
+type traced struct{}
+
+func (traced) DialHook(next redis.DialHook) redis.DialHook {
+	return func(ctx context.Context, network, addr string) (net.Conn, error) { return next(ctx, network, addr) }
+}
+
+func (traced) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		ctx, span := tracing.Start(ctx, trace.SpanKindClient, "redis")
+		err := next(ctx, cmd)
+		if span.IsRecording() {
+			span.SetName("redis " + cmd.Name())
+			span.SetAttributes(semconv.DBSystemNameRedis, semconv.DBOperationName(cmd.Name()))
+		}
+		endSpan(span, err)
+		return err
+	}
+}
+
+func (traced) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		ctx, span := tracing.Start(ctx, trace.SpanKindClient, "redis pipeline")
+		err := next(ctx, cmds)
+		if span.IsRecording() {
+			span.SetAttributes(semconv.DBSystemNameRedis, semconv.DBOperationName("pipeline"), semconv.DBOperationBatchSize(len(cmds)))
+		}
+		endSpan(span, err)
+		return err
+	}
+}
+
+func endSpan(span trace.Span, err error) {
+	if errors.Is(err, redis.Nil) { // "not there" is an answer
+		err = nil
+	}
+	tracing.End(span, err)
+}

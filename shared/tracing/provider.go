@@ -1,0 +1,194 @@
+package tracing
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"os"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
+	"go.opentelemetry.io/otel/sdk/resource"
+	sdk "go.opentelemetry.io/otel/sdk/trace"
+	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
+	"go.opentelemetry.io/otel/trace"
+)
+
+// Settings say whether and where spans go. The names are OpenTelemetry's, whose
+// other variables (OTEL_TRACES_SAMPLER, OTEL_BSP_SCHEDULE_DELAY and so on) the
+// SDK reads from the environment of the process itself.
+type Settings struct {
+	Endpoint       string `env:"OTEL_EXPORTER_OTLP_ENDPOINT"`
+	TracesEndpoint string `env:"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"`
+	Protocol       string `env:"OTEL_EXPORTER_OTLP_PROTOCOL" envDefault:"http/protobuf"`
+	Exporter       string `env:"OTEL_TRACES_EXPORTER" envDefault:"otlp"`
+	Disabled       bool   `env:"OTEL_SDK_DISABLED" envDefault:"false"`
+}
+
+// Validate reports every mistake.
+func (s Settings) Validate() error {
+	if !s.On() {
+		return nil
+	}
+	var errs []error
+	for _, e := range []struct{ name, value string }{
+		{"OTEL_EXPORTER_OTLP_ENDPOINT", s.Endpoint},
+		{"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", s.TracesEndpoint},
+	} {
+		u, err := url.Parse(e.value)
+		switch {
+		case e.value == "":
+		case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
+			errs = append(errs, fmt.Errorf("%s is not an http:// or https:// URL with a host, such as http://127.0.0.1:4318", e.name))
+		case u.User != nil:
+			errs = append(errs, fmt.Errorf("%s has a password: put it into the secret %s", e.name, HeadersSecret))
+		}
+	}
+	if s.Protocol != "http/protobuf" && s.Protocol != "http/json" {
+		errs = append(errs, fmt.Errorf("OTEL_EXPORTER_OTLP_PROTOCOL is %q, want http/protobuf or http/json; collectors take both on port 4318", s.Protocol))
+	}
+	if s.Exporter != "otlp" && s.Exporter != "none" {
+		errs = append(errs, fmt.Errorf("OTEL_TRACES_EXPORTER is %q, want otlp or none", s.Exporter))
+	}
+	return errors.Join(errs...)
+}
+
+// On says whether there are spans.
+func (s Settings) On() bool {
+	return (s.Endpoint != "" || s.TracesEndpoint != "") && s.Exporter != "none" && !s.Disabled
+}
+
+func (s Settings) url() string {
+	if s.TracesEndpoint != "" {
+		return s.TracesEndpoint
+	}
+	return strings.TrimSuffix(s.Endpoint, "/") + "/v1/traces"
+}
+
+// HeadersSecret is the secret with the headers that the collector asks for, as
+// in OTEL_EXPORTER_OTLP_HEADERS: name=value, several with commas. It is optional
+// and read at the start.
+const HeadersSecret = "otlp-headers"
+
+// Config says whose spans they are.
+type Config struct {
+	Settings
+	// Service is the name of the process, which OTEL_SERVICE_NAME overrides.
+	Service string
+	// Headers returns the secret [HeadersSecret], or an error that wraps
+	// os.ErrNotExist where there is none.
+	Headers func() (string, error)
+	// Log hears once when the collector fails and once when it answers again.
+	Log *slog.Logger
+}
+
+const (
+	// flushTimeout bounds what a stop spends on the last spans. It is short: the
+	// connector has 30 seconds to end, and drains for 25 of them.
+	flushTimeout = 3 * time.Second
+	// maxLinks of a span, where OTEL_SPAN_LINK_COUNT_LIMIT does not say. The SDK's
+	// own 128 is less than the events of a batch.
+	maxLinks = 1000
+)
+
+// New returns what makes spans, and what sends the last ones and ends it, within
+// three seconds. Where tracing is off the provider is nil and the SDK stays
+// untouched.
+func New(c Config) (provider trace.TracerProvider, stop func(context.Context) error, err error) {
+	if !c.On() {
+		return nil, func(context.Context) error { return nil }, nil
+	}
+	options := []otlptracehttp.Option{otlptracehttp.WithEndpointURL(c.url())}
+	headers, err := c.headers()
+	if err != nil {
+		return nil, nil, err
+	}
+	if headers != nil {
+		options = append(options, otlptracehttp.WithHeaders(headers))
+	}
+	ctx := context.Background() // New only builds, it connects to nothing
+	client, err := otlptracehttp.New(ctx, options...)
+	if err != nil {
+		return nil, nil, fmt.Errorf("prepare the export of spans: %w", err)
+	}
+	res, err := resource.New(ctx, resource.WithAttributes(semconv.ServiceName(c.Service)), resource.WithTelemetrySDK(), resource.WithFromEnv())
+	if err != nil {
+		return nil, nil, fmt.Errorf("read OTEL_RESOURCE_ATTRIBUTES: %w", err)
+	}
+	limits := sdk.NewSpanLimits()
+	if os.Getenv("OTEL_SPAN_LINK_COUNT_LIMIT") == "" {
+		limits.LinkCountLimit = maxLinks
+	}
+	e := &exporter{SpanExporter: client, log: c.Log, closed: make(chan struct{})}
+	e.life, e.end = context.WithCancel(ctx)
+	p := sdk.NewTracerProvider(sdk.WithBatcher(e), sdk.WithResource(res), sdk.WithRawSpanLimits(limits))
+	return p, func(ctx context.Context) error {
+		// Shutdown with a context that has ended would not even begin.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushTimeout)
+		defer cancel()
+		err := p.Shutdown(ctx)
+		e.end() // what is still being sent gives up, so that no goroutine is left
+		<-e.closed
+		if err != nil {
+			return fmt.Errorf("send the last spans: %w", err)
+		}
+		return nil
+	}, nil
+}
+
+func (c Config) headers() (map[string]string, error) {
+	text, err := c.Headers()
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	headers := make(map[string]string)
+	for pair := range strings.SplitSeq(text, ",") {
+		name, value, found := strings.Cut(pair, "=")
+		// Values are escaped as in a URL, so that they can have a comma.
+		value, err := url.PathUnescape(strings.TrimSpace(value))
+		if name = strings.TrimSpace(name); !found || name == "" || err != nil {
+			return nil, fmt.Errorf("secret %s: want name=value, several with commas, and %%2C for a comma in a value", HeadersSecret)
+		}
+		headers[name] = value
+	}
+	return headers, nil
+}
+
+// exporter keeps a collector that is away from being anybody's concern: the SDK
+// would print a line for every batch of spans through a global.
+type exporter struct {
+	sdk.SpanExporter
+	log     *slog.Logger
+	failing atomic.Bool
+	life    context.Context // of exports
+	end     context.CancelFunc
+	closed  chan struct{} // when there will be no more
+}
+
+// ExportSpans implements sdk.SpanExporter. It returns no error.
+func (e *exporter) ExportSpans(ctx context.Context, spans []sdk.ReadOnlySpan) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(e.life, cancel)()
+	err := e.SpanExporter.ExportSpans(ctx, spans)
+	if was := e.failing.Swap(err != nil); !was && err != nil {
+		e.log.Warn("spans cannot be sent and are dropped until the collector answers", "error", err)
+	} else if was && err == nil {
+		e.log.Info("spans can be sent again")
+	}
+	return nil
+}
+
+// Shutdown implements sdk.SpanExporter. It is called when the last export has
+// ended.
+func (e *exporter) Shutdown(ctx context.Context) error {
+	defer close(e.closed)
+	return e.SpanExporter.Shutdown(ctx)
+}
