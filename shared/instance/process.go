@@ -115,6 +115,16 @@ func (p *process) running() bool {
 	}
 }
 
+// Pid of the running child, 0 where there is none.
+func (p *process) Pid() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.running() {
+		return 0
+	}
+	return p.cmd.Process.Pid
+}
+
 func (p *process) signal(s syscall.Signal) error {
 	if !p.running() {
 		return nil

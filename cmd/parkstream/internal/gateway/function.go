@@ -159,6 +159,23 @@ func (f *function) urls() []url.URL {
 	return urls
 }
 
+// Pids of the processes that serve a function now.
+func (g *Gateway) Pids(name string) []int {
+	f := g.find(name)
+	if f == nil {
+		return nil
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var pids []int
+	for _, r := range f.replicas {
+		if pid := r.child.Pid(); pid != 0 {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
 func (f *function) status() types.FunctionStatus {
 	replicas, running := f.counts()
 	s := f.spec

@@ -39,8 +39,18 @@ type child struct {
 
 type node interface {
 	Done() <-chan struct{}
+	Pid() int
 	Restart(context.Context) error
 	Stop(context.Context) error
+}
+
+// Pids of the processes that we started, by their name.
+func (n Nodes) Pids() map[string]int {
+	pids := make(map[string]int, len(n.children))
+	for _, c := range n.children {
+		pids[c.name] = c.Pid()
+	}
+	return pids
 }
 
 // Keep starts what we started again, with its data and at its port, whenever it

@@ -1,0 +1,394 @@
+// Package system runs all of Parkstream on one machine: RabbitMQ and Redis, the
+// gateway in this process, and the functions and the connector as children.
+package system
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/openfaas/faas-provider/types"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"parkstream/cmd/parkstream/internal/gateway"
+	"parkstream/cmd/parkstream/internal/services"
+	"parkstream/cmd/parkstream/internal/supervise"
+)
+
+const (
+	// readyTimeout bounds the wait for functions and connector to be ready.
+	readyTimeout = time.Minute
+	// connectorGrace is longer than the connector's own deadline for draining.
+	connectorGrace = 30 * time.Second
+	// nodesGrace bounds the clean stop of RabbitMQ and Redis.
+	nodesGrace = 30 * time.Second
+)
+
+// connectorStep is the name under which the connector is ended.
+const connectorStep = "the connector, which finishes what it holds"
+
+// Config says what to run.
+type Config struct {
+	// Dir holds the data, the secrets and the logs.
+	Dir string
+	// Port of the gateway and ConnectorPort of the connector's health and metrics
+	// on loopback; 0 takes a free one.
+	Port, ConnectorPort int
+	// Functions to deploy.
+	Functions []types.FunctionDeployment
+	// Known are the names that `parkstream function NAME` can serve.
+	Known []string
+	// Cron fires the functions that have a schedule.
+	Cron bool
+	// Timeout bounds one call of a function.
+	Timeout time.Duration
+	// Pprof serves profiles of every process at /debug/pprof/.
+	Pprof bool
+	// RabbitMQURL and RedisURL, where they are not empty, are used instead of
+	// private nodes.
+	RabbitMQURL, RedisURL string
+	// Say tells the user what happens.
+	Say func(format string, args ...any)
+}
+
+// System is what runs. Its methods are for one goroutine.
+type System struct {
+	Config
+	// Gateway runs the functions; nil before Start.
+	Gateway *gateway.Gateway
+	// Nodes are the RabbitMQ and the Redis; empty before Start.
+	Nodes services.Nodes
+
+	listener  net.Listener
+	self      string // our own program, which serves functions and connector, too
+	failed    chan error
+	closers   []step
+	connector *connector // nil while it is stopped
+}
+
+// step is something to undo.
+type step struct {
+	name string
+	do   func() error
+}
+
+// New makes the folders and opens the gateway's port, before anything slow: a
+// port that is taken is the most common mistake.
+func New(c Config) (*System, error) {
+	var err error
+	if c.Dir, err = filepath.Abs(c.Dir); err != nil {
+		return nil, err
+	}
+	s := &System{Config: c, failed: make(chan error, 1)}
+	for _, dir := range []string{s.Dir, s.Secrets(), s.Logs()} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return nil, fmt.Errorf("make the folder: %w", err)
+		}
+	}
+	if s.self, err = os.Executable(); err != nil {
+		return nil, fmt.Errorf("find our own program: %w", err)
+	}
+	if s.listener, err = gateway.Listen(c.Port); err != nil {
+		return nil, err
+	}
+	if s.ConnectorPort == 0 {
+		if s.ConnectorPort, err = freePort(); err != nil {
+			return nil, errors.Join(err, s.listener.Close())
+		}
+	}
+	s.onStop("closing the port", func() error {
+		_ = s.listener.Close() // the server may have closed it
+		return nil
+	})
+	return s, nil
+}
+
+func freePort() (int, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, fmt.Errorf("find a port for the connector: %w", err)
+	}
+	return l.Addr().(*net.TCPAddr).Port, l.Close()
+}
+
+// Secrets is the folder of the secrets.
+func (s *System) Secrets() string { return filepath.Join(s.Dir, "secrets") }
+
+// Logs is the folder of the logs.
+func (s *System) Logs() string { return filepath.Join(s.Dir, "logs") }
+
+// URL of the gateway.
+func (s *System) URL() string { return "http://" + s.listener.Addr().String() }
+
+// ConnectorURL is where the connector serves its health and metrics.
+func (s *System) ConnectorURL() string { return "http://" + s.connectorAddr() }
+
+func (s *System) connectorAddr() string { return fmt.Sprintf("127.0.0.1:%d", s.ConnectorPort) }
+
+// Failed gets the error with which a part ended unasked that is not started
+// again.
+func (s *System) Failed() <-chan error { return s.failed }
+
+func (s *System) onStop(name string, do func() error) {
+	s.closers = append(s.closers, step{name, do})
+}
+
+// Stop ends what was started, in reverse order, also after a Start that failed.
+func (s *System) Stop() error {
+	var errs []error
+	closers := s.closers
+	s.closers = nil
+	for _, v := range slices.Backward(closers) {
+		s.Say("  %s", v.name)
+		if err := v.do(); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", v.name, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Start starts everything but the connector and cron. What it started before an
+// error is ended by Stop.
+func (s *System) Start(ctx context.Context) error {
+	nodes, err := services.Start(ctx, services.Options{RabbitMQURL: s.RabbitMQURL, RedisURL: s.RedisURL, Dir: s.Dir, Say: s.Say})
+	if err != nil {
+		return err
+	}
+	s.Nodes = nodes
+	kept, stopKeeping := context.WithCancel(context.Background())
+	keeping := make(chan struct{})
+	go func() {
+		defer close(keeping)
+		nodes.Keep(kept, s.notify)
+	}()
+	s.onStop("RabbitMQ and Redis", func() error {
+		stopKeeping()
+		<-keeping
+		ctx, cancel := context.WithTimeout(context.Background(), nodesGrace)
+		defer cancel()
+		return nodes.Stop(ctx)
+	})
+	password, err := s.writeSecrets()
+	if err != nil {
+		return err
+	}
+	if err := s.startGateway(password); err != nil {
+		return err
+	}
+	s.Say("starting the functions")
+	for _, spec := range s.Functions {
+		if err := s.Gateway.Deploy(spec); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *System) notify(text string) { s.Say("%s", text) }
+
+func (s *System) writeSecrets() (password string, err error) {
+	dir := s.Secrets()
+	_, err1 := services.Secret(dir, "summary-token", rand.Text)
+	_, err2 := services.Secret(dir, "basic-auth-user", func() string { return "admin" })
+	password, err3 := services.Secret(dir, "basic-auth-password", rand.Text)
+	return password, errors.Join(err1, err2, err3,
+		services.WriteSecret(dir, "rabbitmq-url", s.Nodes.RabbitMQURL),
+		services.WriteSecret(dir, "redis-url", s.Nodes.RedisURL))
+}
+
+func (s *System) startGateway(password string) error {
+	user, err := services.Secret(s.Secrets(), "basic-auth-user", nil)
+	if err != nil {
+		return err
+	}
+	file, err := s.openLog("gateway")
+	if err != nil {
+		return err
+	}
+	s.onStop("the gateway's log", file.Close)
+	log.SetOutput(file) // the provider SDK writes to the standard logger
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), collectors.NewBuildInfoCollector())
+	s.Gateway = gateway.New(gateway.Config{
+		Known:   s.Known,
+		Command: func(name string) *exec.Cmd { return exec.Command(s.self, "function", name) },
+		Environ: append(telemetryEnv(os.Environ()),
+			"SECRETS_DIR="+s.Secrets(), "GATEWAY_URL="+s.URL(), "LOG_FORMAT=text", s.pprofEnv(),
+			"healthcheck_interval=0s", // nobody has to notice that a replica goes
+		),
+		User: user, Password: password, SecretsDir: s.Secrets(), LogsDir: s.Logs(),
+		Timeout: s.Timeout, Notify: s.notify, Registry: registry, Pprof: s.Pprof,
+	})
+	server := &http.Server{
+		Handler: s.Gateway.Handler(), ReadHeaderTimeout: 10 * time.Second,
+		ReadTimeout: s.Timeout, WriteTimeout: s.Timeout + 10*time.Second, IdleTimeout: 5 * time.Minute,
+		ErrorLog: log.New(file, "http: ", log.LstdFlags),
+	}
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		if err := server.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
+			s.failed <- fmt.Errorf("serve the gateway: %w", err)
+		}
+	}()
+	s.onStop("the gateway", func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		err := server.Shutdown(ctx)
+		<-served
+		return err
+	})
+	s.onStop("the functions", s.Gateway.Close)
+	return nil
+}
+
+func (s *System) openLog(name string) (*os.File, error) {
+	file, err := os.OpenFile(filepath.Join(s.Logs(), name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("open the log of the %s: %w", name, err)
+	}
+	return file, nil
+}
+
+// telemetryEnv returns the variables of OpenTelemetry that are passed on to the
+// parts: not the headers, which may be a secret (the file otlp-headers is for
+// them), and not the service's name, which would make all parts one.
+func telemetryEnv(environ []string) []string {
+	var passed []string
+	for _, kv := range environ {
+		name, _, _ := strings.Cut(kv, "=")
+		if strings.HasPrefix(name, "OTEL_") && !strings.HasSuffix(name, "_HEADERS") && name != "OTEL_SERVICE_NAME" {
+			passed = append(passed, kv)
+		}
+	}
+	return passed
+}
+
+func (s *System) pprofEnv() string { return fmt.Sprintf("PPROF=%t", s.Pprof) }
+
+// connector is the running connector.
+type connector struct {
+	child *supervise.Child
+	stop  func() error
+}
+
+// StartConnector starts the connector, which is kept running until
+// StopConnector or Stop.
+func (s *System) StartConnector() error {
+	file, err := s.openLog("connector")
+	if err != nil {
+		return err
+	}
+	child := &supervise.Child{
+		Name: "the connector",
+		Command: func() *exec.Cmd {
+			cmd := exec.Command(s.self, "connector")
+			cmd.Env = append(telemetryEnv(os.Environ()),
+				"PATH="+os.Getenv("PATH"), "HOME="+os.Getenv("HOME"),
+				"SECRETS_DIR="+s.Secrets(), "GATEWAY_URL="+s.URL(), "LISTEN="+s.connectorAddr(), s.pprofEnv(),
+			)
+			return cmd
+		},
+		Output: file, Grace: connectorGrace, Notify: s.notify,
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		child.Run(ctx)
+	}()
+	s.connector = &connector{child: child, stop: func() error {
+		cancel()
+		<-done
+		return file.Close()
+	}}
+	s.onStop(connectorStep, s.StopConnector)
+	return nil
+}
+
+// StopConnector ends the connector, if it runs, when it has finished what it
+// holds.
+func (s *System) StopConnector() error {
+	if s.connector == nil {
+		return nil
+	}
+	c := s.connector
+	s.connector = nil
+	s.closers = slices.DeleteFunc(s.closers, func(v step) bool { return v.name == connectorStep })
+	return c.stop()
+}
+
+// Pids of all processes by name: "gateway" is this one. A node that we did not
+// start is left out.
+func (s *System) Pids() map[string]int {
+	pids := s.Nodes.Pids()
+	pids["gateway"] = os.Getpid()
+	for _, f := range s.Functions {
+		for _, pid := range s.Gateway.Pids(f.Service) {
+			pids[f.Service] = pid
+		}
+	}
+	if s.connector != nil {
+		pids["connector"] = s.connector.child.Pid()
+	}
+	return pids
+}
+
+// AwaitReady returns when every function and the connector, if it was started,
+// say that they are ready. Then cron begins.
+func (s *System) AwaitReady(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
+	defer cancel()
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	told := time.NewTicker(10 * time.Second)
+	defer told.Stop()
+	var unready []string
+	for {
+		found := s.Gateway.Unready(ctx)
+		if err := s.connectorReady(ctx); err != nil {
+			found = append(found, fmt.Sprintf("the connector is not ready: %v", err))
+		}
+		if len(found) == 0 {
+			break
+		}
+		if ctx.Err() == nil { // else the reason is only that we gave up asking
+			unready = found
+		}
+		select {
+		case err := <-s.failed:
+			return err
+		case <-ctx.Done():
+			return fmt.Errorf("not ready within %s; the logs are in %s\n  %s", readyTimeout, s.Logs(), strings.Join(unready, "\n  "))
+		case <-told.C:
+			s.Say("still waiting:\n  %s", strings.Join(unready, "\n  "))
+		case <-tick.C:
+		}
+	}
+	if s.Cron {
+		s.Gateway.StartCron()
+		s.onStop("cron", func() error {
+			s.Gateway.StopCron()
+			return nil
+		})
+	}
+	return nil
+}
+
+func (s *System) connectorReady(ctx context.Context) error {
+	if s.connector == nil {
+		return nil
+	}
+	return gateway.CheckReady(ctx, s.ConnectorURL()+"/readyz")
+}
