@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strconv"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -17,14 +18,16 @@ import (
 )
 
 type program struct {
-	Up        upCommand        `cmd:"" help:"Run everything on this machine until Ctrl-C."`
-	Down      downCommand      `cmd:"" help:"Stop what 'up' started."`
-	Send      sendCommand      `cmd:"" help:"Publish events from a JSONL or CSV file."`
-	Replay    replayCommand    `cmd:"" help:"Look at dead letters and put them back."`
-	Deps      depsCommand      `cmd:"" help:"Install what the tests need and is missing: RabbitMQ, Redis, a C compiler."`
-	Function  functionCommand  `cmd:"" help:"Serve one function; 'up' does this for each."`
-	Connector connectorCommand `cmd:"" help:"Run the RabbitMQ connector; 'up' does this."`
-	Version   versionCommand   `cmd:"" help:"Print the version."`
+	Up        upCommand            `cmd:"" help:"Run everything on this machine until Ctrl-C."`
+	Down      downCommand          `cmd:"" help:"Stop what 'up' started."`
+	Send      sendCommand          `cmd:"" help:"Publish events from a JSONL or CSV file."`
+	Replay    replayCommand        `cmd:"" help:"Look at dead letters and put them back."`
+	Bench     benchCommand         `cmd:"" help:"Measure Parkstream against other designs on this machine."`
+	Deps      depsCommand          `cmd:"" help:"Install what the tests need and is missing: RabbitMQ, Redis, a C compiler."`
+	Function  functionCommand      `cmd:"" help:"Serve one function; 'up' does this for each."`
+	Connector connectorCommand     `cmd:"" help:"Run the RabbitMQ connector; 'up' does this."`
+	Monolith  benchMonolithCommand `cmd:"" name:"bench-monolith" hidden:"" help:"Run the design that 'bench' compares with."`
+	Version   versionCommand       `cmd:"" help:"Print the version."`
 }
 
 func main() { os.Exit(run()) }
@@ -35,6 +38,7 @@ func run() int {
 		kong.Name("parkstream"),
 		kong.Description("Turns what cameras see at the gates of car parks into correct, countable stays."),
 		kong.UsageOnError(),
+		kong.Vars{"least": strconv.Itoa(leastRatio)},
 	)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

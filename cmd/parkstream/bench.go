@@ -1,0 +1,122 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"time"
+
+	"parkstream/cmd/parkstream/internal/bench"
+)
+
+type benchCommand struct {
+	Events         int      `default:"200000" help:"Events that wait in a drain; slow contestants get fewer."`
+	Runs           int      `default:"5" help:"Runs of each contestant, of which the median counts."`
+	LatencySeconds int      `default:"20" help:"How long each rate is held."`
+	Growth         int      `default:"1000000" help:"Plates to fill Redis with at most, from 10,000 in steps of ten; 10,000,000 need some 10 GB."`
+	Backlog        int      `default:"1000000" help:"Messages that wait for a stopped function."`
+	BacklogSeconds int      `default:"30" help:"How long it is stopped."`
+	Only           []string `enum:"drain,latency,cost,growth,backlog" help:"Parts to run, of drain, latency, cost, growth, backlog; all by default."`
+	Small          bool     `help:"Few of everything, to see that it works; fails where our path is not ${least} times as fast as one event a call."`
+	JSON           string   `name:"json" placeholder:"FILE" help:"Write the figures for machines."`
+	Markdown       string   `placeholder:"FILE" help:"Replace the generated part of this page."`
+	Pprof          string   `placeholder:"DIR" help:"Save CPU profiles of our processes during a further drain."`
+	Dir            string   `placeholder:"DIR" help:"Folder of data, secrets and logs, which is kept; a temporary one by default."`
+	Stack          string   `default:"stack.yml" type:"existingfile" help:"The functions to run."`
+}
+
+// leastRatio is how many times faster than one event a call our path has to be
+// for --small to succeed.
+const leastRatio = 5
+
+// Run measures and prints.
+func (c benchCommand) Run(ctx context.Context) (err error) {
+	if c.Dir == "" {
+		if c.Dir, err = os.MkdirTemp("", "parkstream-bench-"); err != nil {
+			return fmt.Errorf("make a temporary folder: %w", err)
+		}
+		defer func() { err = errors.Join(err, os.RemoveAll(c.Dir)) }()
+	}
+	held, err := lockFolder(c.Dir)
+	if err != nil {
+		return err
+	}
+	defer held.Close()
+	result, err := bench.Run(ctx, c.config())
+	if ctx.Err() != nil {
+		return errors.New("interrupted")
+	}
+	if result == nil {
+		return err
+	}
+	return errors.Join(err, c.write(result), c.check(result))
+}
+
+func (c benchCommand) config() bench.Config {
+	config := bench.Config{
+		Parts: c.Only, Events: c.Events, Runs: c.Runs, Singles: []int{8, 16, 32, 64},
+		Rates: []int{10, 100, 1000, 5000}, LatencyTime: time.Duration(c.LatencySeconds) * time.Second,
+		Growth: c.Growth, Backlog: c.Backlog, BacklogTime: time.Duration(c.BacklogSeconds) * time.Second,
+		PprofDir: c.Pprof, Dir: c.Dir, Stack: c.Stack, Known: functionNames(), Say: say,
+	}
+	if len(config.Parts) == 0 {
+		config.Parts = bench.Parts
+	}
+	if c.Small {
+		config.Events, config.Runs, config.Singles = 20_000, 1, []int{16, 64}
+		config.Rates, config.LatencyTime = []int{100, 1000}, 2*time.Second
+		config.Growth, config.Backlog, config.BacklogTime = 10_000, 20_000, 3*time.Second
+	}
+	return config
+}
+
+func (c benchCommand) write(result *bench.Result) error {
+	errs := []error{result.WriteText(os.Stdout)}
+	if c.JSON != "" {
+		text, err := json.MarshalIndent(result, "", "  ")
+		if err == nil {
+			err = os.WriteFile(c.JSON, append(text, '\n'), 0o644)
+		}
+		errs = append(errs, err)
+	}
+	if c.Markdown != "" {
+		page, err := os.ReadFile(c.Markdown)
+		if err == nil {
+			page, err = result.Markdown(page)
+		}
+		if err == nil {
+			err = os.WriteFile(c.Markdown, page, 0o644)
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+func (c benchCommand) check(result *bench.Result) error {
+	if !c.Small || len(c.Only) > 0 && !slices.Contains(c.Only, bench.PartDrain) {
+		return nil
+	}
+	if ratio := result.Ratio(bench.SingleEvent, bench.Entries); !(ratio > leastRatio) { // NaN is none
+		return fmt.Errorf("batches are only %.1f times as fast as one event a call, want more than %d times", ratio, leastRatio)
+	}
+	return nil
+}
+
+type benchMonolithCommand struct {
+	Entries    int    `help:"Entries to work off."`
+	Exits      int    `help:"Exits to work off."`
+	Secrets    string `required:"" help:"Folder of the secrets."`
+	SummaryURL string `name:"summary-url" required:"" help:"Where stays are posted."`
+}
+
+// Run works events off as the classic design does and prints how long it took.
+func (c benchMonolithCommand) Run(ctx context.Context) error {
+	result, err := bench.Monolith{Entries: c.Entries, Exits: c.Exits, Secrets: c.Secrets, SummaryURL: c.SummaryURL}.Run(ctx)
+	if err != nil {
+		return err
+	}
+	return json.NewEncoder(os.Stdout).Encode(result)
+}

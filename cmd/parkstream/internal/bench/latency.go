@@ -1,0 +1,250 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"parkstream/shared/broker"
+	"parkstream/shared/parking"
+)
+
+const (
+	// warmUp at a rate is not counted.
+	warmUp = time.Second
+	// lastStay is how long the last stay may take.
+	lastStay = time.Minute
+	// staysKeys begins the key of a stay that was stored: "stay:{site}:s:id".
+	staysKeys = "__keyspace@0__:stay:{" + parking.DefaultSite + "}:s:"
+)
+
+// latency publishes exits of known vehicles at steady rates, one message a
+// publish, and takes the time from the confirm of each to its stay being visible.
+func (b *bench) latency(ctx context.Context, result *Result) error {
+	ours := b.contestants()[0]
+	if err := b.deploy(ctx, ours); err != nil {
+		return err
+	}
+	// Redis tells of a stay when it has written it, with the answers of the same
+	// round and so after its fsync: from then on a query shows it.
+	if err := b.redis.ConfigSet(ctx, "notify-keyspace-events", "K$").Err(); err != nil {
+		return fmt.Errorf("have Redis tell of changes: %w", err)
+	}
+	defer b.redis.ConfigSet(context.WithoutCancel(ctx), "notify-keyspace-events", "")
+	for _, rate := range b.Rates {
+		n := int((b.LatencyTime + warmUp).Seconds() * float64(rate))
+		if err := b.empty(ctx); err != nil {
+			return err
+		}
+		fleet := b.newFleet()
+		if err := b.record(ctx, fleet, parking.Entry, n); err != nil {
+			return err
+		}
+		r, err := b.atRate(ctx, fleet, rate, n)
+		if err != nil {
+			return fmt.Errorf("at %d events/s: %w", rate, err)
+		}
+		b.Say("%d events/s: %d stays visible, p50 %.2f ms, p99 %.2f ms after the confirm", rate, r.Events, r.P50, r.P99)
+		result.Latency = append(result.Latency, r)
+	}
+	return nil
+}
+
+func (b *bench) atRate(ctx context.Context, f fleet, rate, n int) (r *Latency, err error) {
+	if err := b.system.StartConnector(); err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, b.system.StopConnector()) }()
+	if err := b.system.AwaitReady(ctx); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	visible, err := b.watchStays(ctx, f, n)
+	if err != nil {
+		return nil, err
+	}
+	skipped := int(warmUp.Seconds() * float64(rate))
+	var before sample
+	published, confirmed, err := b.publishAt(ctx, f, rate, n, func(i int) (err error) {
+		if i == skipped {
+			before, err = scrape(ctx, b.functionURL("exit-processor"))
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	var seen []time.Time
+	select {
+	case w := <-visible:
+		seen, err = w.at, w.err
+	case <-time.After(lastStay):
+		err = fmt.Errorf("not all stays were visible %s after the last confirm", lastStay)
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	if err != nil {
+		return nil, err
+	}
+	after, err := scrape(ctx, b.functionURL("exit-processor"))
+	if err != nil {
+		return nil, err
+	}
+	const name = "event_processing_latency_seconds"
+	processing, err1 := after.histogram(name)
+	earlier, err2 := before.histogram(name)
+	if err := errors.Join(err1, err2); err != nil {
+		return nil, err
+	}
+	processing.add(earlier, -1)
+	return newLatency(rate, published[skipped:], confirmed[skipped:], seen[skipped:], processing), nil
+}
+
+func (b *bench) functionURL(name string) string { return b.system.URL() + "/function/" + name }
+
+func newLatency(rate int, published, confirmed, visible []time.Time, processing histogram) *Latency {
+	sinceConfirm, sincePublish := make([]time.Duration, len(visible)), make([]time.Duration, len(visible))
+	for i := range visible {
+		sinceConfirm[i], sincePublish[i] = visible[i].Sub(confirmed[i]), visible[i].Sub(published[i])
+	}
+	slices.Sort(sinceConfirm)
+	slices.Sort(sincePublish)
+	ms := func(sorted []time.Duration, q float64) float64 {
+		return float64(quantile(sorted, q)) / float64(time.Millisecond)
+	}
+	took := published[len(published)-1].Sub(published[0]).Seconds()
+	return &Latency{
+		Rate: rate, Reached: float64(len(published)-1) / took, Events: len(visible),
+		P50: ms(sinceConfirm, .5), P95: ms(sinceConfirm, .95), P99: ms(sinceConfirm, .99), P999: ms(sinceConfirm, .999), Max: ms(sinceConfirm, 1),
+		PublishP50: ms(sincePublish, .5), PublishP99: ms(sincePublish, .99),
+		ProcessingP50: 1000 * processing.quantile(.5), ProcessingP99: 1000 * processing.quantile(.99),
+	}
+}
+
+type watched struct {
+	at  []time.Time
+	err error
+}
+
+// watchStays notes when the stay of each exit becomes visible, and gives all
+// times when there are n.
+func (b *bench) watchStays(ctx context.Context, f fleet, n int) (<-chan watched, error) {
+	prefix := staysKeys + strings.TrimSuffix(f.id(parking.Exit, 0), "00000000")
+	subscription := b.redis.PSubscribe(ctx, redisPattern(prefix)+"*")
+	if _, err := subscription.Receive(ctx); err != nil { // that it is subscribed
+		return nil, errors.Join(fmt.Errorf("have Redis tell of changes: %w", err), subscription.Close())
+	}
+	result := make(chan watched, 1)
+	go func() {
+		defer subscription.Close()
+		w := watched{at: make([]time.Time, n)}
+		for left := n; left > 0; {
+			m, err := subscription.ReceiveMessage(ctx)
+			now := time.Now()
+			if err != nil {
+				w.err = fmt.Errorf("hear of changes in Redis: %w", err)
+				break
+			}
+			i, err := strconv.Atoi(strings.TrimPrefix(m.Channel, prefix))
+			if err == nil && m.Payload == "set" && i < n && w.at[i].IsZero() {
+				w.at[i] = now
+				left--
+			}
+		}
+		result <- w
+	}()
+	return result, nil
+}
+
+// redisPattern takes a text for itself.
+func redisPattern(text string) string {
+	return strings.NewReplacer(`\`, `\\`, `[`, `\[`, `]`, `\]`, `*`, `\*`, `?`, `\?`).Replace(text)
+}
+
+// publishAt publishes exits at a rate, whether or not earlier ones are confirmed,
+// and returns when each was published and when it was confirmed. before is called
+// ahead of each.
+func (b *bench) publishAt(ctx context.Context, f fleet, rate, n int, before func(i int) error) (published, confirmed []time.Time, err error) {
+	conn, err := broker.Dial(ctx, broker.Config{
+		URLs: broker.URLFile(filepath.Join(b.system.Secrets(), "rabbitmq-url")), Name: "parkstream-bench-rate",
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	defer conn.Close()
+	ch, err := conn.Channel()
+	if err == nil {
+		err = ch.Confirm(false)
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("open a channel to publish on: %w", err)
+	}
+	published, confirmed = make([]time.Time, n), make([]time.Time, n)
+	waiting := make(chan *amqp.DeferredConfirmation, n)
+	var wg sync.WaitGroup
+	var unconfirmed error
+	wg.Go(func() {
+		for i := range n {
+			select {
+			case c, open := <-waiting:
+				if !open {
+					return
+				}
+				if ok, err := c.WaitContext(ctx); !ok || err != nil {
+					unconfirmed = errors.Join(fmt.Errorf("message %d was not confirmed", i), err)
+					return
+				}
+				confirmed[i] = time.Now()
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
+	start := time.Now()
+	for i := range n {
+		paused := time.Now()
+		if err = before(i); err != nil {
+			break
+		}
+		start = start.Add(time.Since(paused)) // no burst makes up for it
+		if err = waitUntil(ctx, start.Add(time.Duration(i)*time.Second/time.Duration(rate))); err != nil {
+			break
+		}
+		m := f.message(parking.Exit, i)
+		p := amqp.Publishing{DeliveryMode: amqp.Persistent, MessageId: m.ID, ContentType: m.ContentType, Body: m.Body}
+		published[i] = time.Now()
+		var c *amqp.DeferredConfirmation
+		if c, err = ch.PublishWithDeferredConfirm("", m.Queue, true, false, p); err != nil {
+			err = fmt.Errorf("publish: %w", err)
+			break
+		}
+		waiting <- c
+	}
+	close(waiting)
+	wg.Wait()
+	return published, confirmed, errors.Join(err, unconfirmed, ctx.Err())
+}
+
+func waitUntil(ctx context.Context, t time.Time) error {
+	wait := time.Until(t)
+	if wait <= 0 {
+		return ctx.Err()
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

@@ -1,0 +1,146 @@
+package bench
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+	"github.com/redis/go-redis/v9"
+
+	"parkstream/cmd/parkstream/internal/eventfile"
+	"parkstream/shared/broker"
+	"parkstream/shared/parking"
+	"parkstream/shared/store"
+	"parkstream/shared/summary"
+)
+
+// Monolith is the classic design, written for the comparison: one process with a
+// goroutine for each queue that consumes with automatic acknowledgement, so that
+// it loses what it holds when it dies; one HSET for each event; one POST of the
+// stay for each exit, to the same endpoint as ours. It ends after as many events
+// as it is told.
+type Monolith struct {
+	// Entries and Exits are how many of each it works off.
+	Entries, Exits int
+	// Secrets is the folder of the secrets.
+	Secrets string
+	// SummaryURL is where stays are posted.
+	SummaryURL string
+}
+
+// MonolithResult is what the monolith says of itself.
+type MonolithResult struct {
+	// Seconds from the first delivery to the end of the last event.
+	Seconds float64 `json:"seconds"`
+}
+
+// Run works off the events.
+func (m Monolith) Run(ctx context.Context) (MonolithResult, error) {
+	secret := func(name string) (string, error) {
+		text, err := os.ReadFile(filepath.Join(m.Secrets, name))
+		return strings.TrimSpace(string(text)), err
+	}
+	url, err := secret("redis-url")
+	if err != nil {
+		return MonolithResult{}, fmt.Errorf("read the URL of Redis: %w", err)
+	}
+	db, err := store.Open(url)
+	if err != nil {
+		return MonolithResult{}, err
+	}
+	defer db.Close()
+	conn, err := broker.Dial(ctx, broker.Config{URLs: broker.URLFile(filepath.Join(m.Secrets, "rabbitmq-url")), Name: "monolith"})
+	if err != nil {
+		return MonolithResult{}, err
+	}
+	defer conn.Close()
+	post := summary.NewClient(m.SummaryURL, func() (string, error) { return secret("summary-token") })
+	defer post.Close()
+
+	var once sync.Once
+	var first time.Time
+	began := func() { once.Do(func() { first = time.Now() }) }
+	work := []struct {
+		queue  string
+		events int
+		handle func(context.Context, []byte) error
+	}{
+		{eventfile.Entries, m.Entries, func(ctx context.Context, body []byte) error { return classicEntry(ctx, db, body) }},
+		{eventfile.Exits, m.Exits, func(ctx context.Context, body []byte) error { return classicExit(ctx, db, post, body) }},
+	}
+	err = inParallel(len(work), func(i int) error {
+		w := work[i]
+		if w.events == 0 {
+			return nil
+		}
+		ch, err := conn.Channel()
+		if err != nil {
+			return fmt.Errorf("open a channel: %w", err)
+		}
+		defer ch.Close()
+		const autoAck = true
+		deliveries, err := ch.ConsumeWithContext(ctx, w.queue, "", autoAck, false, false, false, amqp.Table{})
+		if err != nil {
+			return fmt.Errorf("consume %s: %w", w.queue, err)
+		}
+		for range w.events {
+			d, err := next(ctx, deliveries)
+			if err != nil {
+				return err
+			}
+			began()
+			if err := w.handle(ctx, d.Body); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return MonolithResult{Seconds: time.Since(first).Seconds()}, err
+}
+
+func classicKey(plate string) string { return "monolith:" + plate }
+
+// classicEntry writes an entry into the vehicle's hash.
+func classicEntry(ctx context.Context, db redis.UniversalClient, body []byte) error {
+	var e parking.EntryEvent
+	if err := json.Unmarshal(body, &e); err != nil {
+		return fmt.Errorf("read an entry: %w", err)
+	}
+	if err := db.HSet(ctx, classicKey(e.VehiclePlate), "entry_id", e.ID, "entry_date_time", e.EntryTime.Format(time.RFC3339Nano)).Err(); err != nil {
+		return fmt.Errorf("store an entry: %w", err)
+	}
+	return nil
+}
+
+// classicExit reads the entry, writes the exit into the same hash and posts the
+// stay.
+func classicExit(ctx context.Context, db redis.UniversalClient, post *summary.Client, body []byte) error {
+	var e parking.ExitEvent
+	if err := json.Unmarshal(body, &e); err != nil {
+		return fmt.Errorf("read an exit: %w", err)
+	}
+	key := classicKey(e.VehiclePlate)
+	found, err := db.HGetAll(ctx, key).Result()
+	if err != nil {
+		return fmt.Errorf("look up an entry: %w", err)
+	}
+	stay := parking.Stay{
+		ID: e.ID, Site: parking.DefaultSite, Plate: e.VehiclePlate, ExitID: e.ID, ExitTime: e.ExitTime,
+		EntryID: found["entry_id"], Revision: 1,
+	}
+	if stay.EntryID != "" {
+		if stay.EntryTime, err = time.Parse(time.RFC3339Nano, found["entry_date_time"]); err != nil {
+			return fmt.Errorf("read the time of an entry: %w", err)
+		}
+	}
+	return errors.Join(
+		db.HSet(ctx, key, "exit_id", e.ID, "exit_date_time", e.ExitTime.Format(time.RFC3339Nano)).Err(),
+		post.Post(ctx, []parking.Stay{stay}))
+}
