@@ -34,13 +34,22 @@ deps: ## install what the tests need and is missing: RabbitMQ, Redis, a C compil
 	@$(GO) run ./cmd/parkstream deps
 
 .PHONY: test
-test: deps ## install what is missing, then run every test with the race detector
+test: deps ## install what is missing, then run every test and a small benchmark
 	$(GO) test -race -timeout 20m $(packages)
 	$(GO) test -race -timeout 30m -v ./test
+	$(MAKE) --no-print-directory bench-small
 
 .PHONY: test-faults
 test-faults: deps ## kill, stop and cut everything under load and count the events
 	$(GO) test -timeout 20m -v -run TestFaults ./test
+
+.PHONY: bench
+bench: deps build ## measure everything on this machine and write it into docs/benchmarks.md
+	bin/parkstream bench --markdown docs/benchmarks.md $(ARGS)
+
+.PHONY: bench-small
+bench-small: deps build ## see that the benchmark works and that batches are worth it
+	bin/parkstream bench --small
 
 .PHONY: lint
 lint: ## gofumpt, go vet, golangci-lint, govulncheck

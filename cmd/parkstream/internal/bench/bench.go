@@ -130,7 +130,7 @@ func Run(ctx context.Context, c Config) (result *Result, err error) {
 		c.Say("stopping")
 		err = errors.Join(err, s.Stop())
 	}()
-	if err := errors.Join(s.Start(ctx)); err != nil {
+	if err := s.Start(ctx); err != nil {
 		return nil, err
 	}
 	if err := s.AwaitReady(ctx); err != nil {
@@ -140,7 +140,7 @@ func Run(ctx context.Context, c Config) (result *Result, err error) {
 	if err := b.connect(ctx); err != nil {
 		return nil, err
 	}
-	defer b.close()
+	defer func() { err = errors.Join(err, b.close()) }()
 	result = &Result{Events: c.Events, Runs: c.Runs}
 	if result.Machine, err = b.machine(ctx); err != nil {
 		return nil, err
