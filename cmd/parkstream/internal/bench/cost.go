@@ -337,15 +337,13 @@ func (b *bench) machine(ctx context.Context) (Machine, error) {
 		return Machine{}, fmt.Errorf("ask Redis for its version: %w", err)
 	}
 	m := Machine{Cores: runtime.NumCPU(), Go: runtime.Version(), RabbitMQ: b.conn.ServerVersion(), Redis: infoField(info, "redis_version"), OS: runtime.GOOS + "/" + runtime.GOARCH}
-	fs, err := procfs.NewDefaultFS()
-	if err != nil { // not Linux
-		return m, nil
-	}
-	if cpus, err := fs.CPUInfo(); err == nil && len(cpus) > 0 {
-		m.CPU = cpus[0].ModelName
-	}
-	if memory, err := fs.Meminfo(); err == nil && memory.MemTotalBytes != nil {
-		m.Memory = *memory.MemTotalBytes
+	if fs, err := procfs.NewDefaultFS(); err == nil { // else it is not Linux
+		if cpus, err := fs.CPUInfo(); err == nil && len(cpus) > 0 {
+			m.CPU = cpus[0].ModelName
+		}
+		if memory, err := fs.Meminfo(); err == nil && memory.MemTotalBytes != nil {
+			m.Memory = *memory.MemTotalBytes
+		}
 	}
 	if release, err := os.ReadFile("/proc/sys/kernel/osrelease"); err == nil {
 		m.Kernel = strings.TrimSpace(string(release))

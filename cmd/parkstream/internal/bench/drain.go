@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -39,7 +40,8 @@ const (
 	annotationMinInFlight = "parkstream.min-in-flight"
 	annotationMaxInFlight = "parkstream.max-in-flight"
 
-	// look is how often the connector is asked how far it is.
+	// look is how often the connector is asked how far it is; when more than a
+	// hundred looks have passed, every hundredth of the time that has.
 	look = 25 * time.Millisecond
 	// drainTimeout bounds one drain.
 	drainTimeout = 10 * time.Minute
@@ -169,10 +171,7 @@ func (b *bench) deploy(ctx context.Context, c *contestant) error {
 		if !slices.Contains(processors, f.Service) {
 			continue
 		}
-		annotations := make(map[string]string)
-		for k, v := range *f.Annotations {
-			annotations[k] = v
-		}
+		annotations := maps.Clone(*f.Annotations)
 		annotations[annotationBatchSize] = strconv.Itoa(c.batch)
 		delete(annotations, annotationMinInFlight)
 		delete(annotations, annotationMaxInFlight)
@@ -203,8 +202,12 @@ func (b *bench) drainConnector(ctx context.Context, l load) (took time.Duration,
 // distance of the looks never flatters.
 func (b *bench) awaitSettled(ctx context.Context, l load) (took time.Duration, err error) {
 	began := time.Now()
+	asked := began
 	err = poll(ctx, drainTimeout, look, func() (bool, error) {
-		asked := time.Now()
+		if time.Since(asked) < time.Since(began)/100 {
+			return false, nil
+		}
+		asked = time.Now()
 		m, err := scrape(ctx, b.system.ConnectorURL())
 		if err != nil { // it does not listen yet
 			return false, b.failed(ctx)
