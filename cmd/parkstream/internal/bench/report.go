@@ -221,7 +221,7 @@ func (r *Result) latencies() table {
 	t := table{
 		title: "Latency",
 		note: "Milliseconds from the confirm of an exit to its stay being visible. A quantile that fewer events than its share was measured for is left out. " +
-			"Processing is the exit processor's own event_processing_latency, of which native histograms know 4 to 9 %.",
+			"Processing is the exit processor's own event_processing_latency, from its native histogram: bounds of buckets, up to 9 % too high.",
 		rows: [][]string{{"events/s", "events", "p50", "p95", "p99", "p99.9", "max", "processing p50", "processing p99"}},
 	}
 	for _, l := range r.Latency {
