@@ -16,7 +16,7 @@ type benchCommand struct {
 	Events         int      `default:"200000" help:"Events that wait in a drain; slow contestants get fewer."`
 	Runs           int      `default:"5" help:"Runs of each contestant, of which the median counts."`
 	LatencySeconds int      `default:"20" help:"How long each rate is held."`
-	Growth         int      `default:"1000000" help:"Plates to fill Redis with at most, from 10,000 in steps of ten; 10,000,000 need some 10 GB."`
+	Growth         int      `default:"1000000" help:"Plates to fill Redis with at most, from 10,000 in steps of ten; 10,000,000 need some 12 GB."`
 	Backlog        int      `default:"1000000" help:"Messages that wait for a stopped function."`
 	BacklogSeconds int      `default:"30" help:"How long it is stopped."`
 	Only           []string `enum:"drain,latency,cost,growth,backlog" help:"Parts to run, of drain, latency, cost, growth, backlog; all by default."`

@@ -32,10 +32,16 @@ func TestRedisFindsItsDataAgain(t *testing.T) {
 		"stop": func() error { return r.Stop(t.Context()) },
 		"kill": r.Kill,
 	} {
+		if pid := r.Pid(); pid == 0 {
+			t.Errorf("before %s there is no process", name)
+		}
 		if err := end(); err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
 		<-r.Done()
+		if pid := r.Pid(); pid != 0 {
+			t.Errorf("after %s there is process %d", name, pid)
+		}
 		if err := r.Restart(t.Context()); err != nil {
 			t.Fatalf("restart after %s: %v", name, err)
 		}

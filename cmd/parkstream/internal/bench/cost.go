@@ -119,7 +119,7 @@ func (b *bench) cost(ctx context.Context, result *Result) error {
 	}
 	costs := make(map[string]*Cost)
 	for name, u := range idle {
-		costs[name] = &Cost{Process: name, CPU: map[Workload]float64{}, Mallocs: map[Workload]float64{}, IdleRSS: u.rss}
+		costs[name] = &Cost{Process: name, CPU: map[Workload]float64{}, Mallocs: map[Workload]float64{}, IdleRSS: u.rss, PeakRSS: u.rss}
 	}
 	for _, w := range []Workload{Entries, Exits} {
 		l, err := b.fresh(ctx, w, b.Events, true)
