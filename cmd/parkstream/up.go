@@ -101,6 +101,7 @@ func welcome(s *system.System, took time.Duration) {
 Parkstream runs (started in %[1]s; Ctrl-C or "parkstream down" stops it).
 
   gateway    %[2]s   user admin, password in %[3]s/basic-auth-password
+  the page   %[2]s/function/summary/
   stays      %[2]s/function/summary
   metrics    %[2]s/metrics, %[2]s/function/NAME/metrics, %[4]s/metrics
   RabbitMQ   its URL is in %[3]s/rabbitmq-url

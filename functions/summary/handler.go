@@ -18,7 +18,9 @@ var service http.Handler
 
 // settings of the summary; the secrets redis-url and summary-token are files.
 type settings struct {
-	Retention time.Duration `env:"RETENTION" envDefault:"2160h"`
+	Retention    time.Duration `env:"RETENTION" envDefault:"2160h"`
+	GatewayURL   string        `env:"GATEWAY_URL" envDefault:"http://gateway:8080"`
+	ConnectorURL string        `env:"CONNECTOR_URL"` // of its health and metrics; empty: it is not shown
 }
 
 // Wire builds the function from its settings and secrets.
@@ -41,6 +43,7 @@ func Wire(rt *faas.Runtime) error {
 	service = summary.NewHandler(summary.Config{
 		Stays:   stays,
 		Sites:   store.New(client, s.Retention),
+		System:  summary.NewSystem(s.GatewayURL, s.ConnectorURL, stays.Ping, rt.Log),
 		Token:   rt.Secret("summary-token").Value,
 		Metrics: summary.NewMetrics(rt.Registerer),
 		Log:     rt.Log,

@@ -64,31 +64,62 @@ type Correction struct {
 
 // Site returns the state of a site; a site without events is all zero.
 func (s *Store) Site(ctx context.Context, site string) (Site, error) {
-	prefix, now := sitePrefix(site), s.now()
-	p := s.redis.Pipeline()
-	inside := p.ZCount(ctx, prefix+"in", s.oldestInside(now), "+inf")
-	totals := p.HGetAll(ctx, prefix+"n")
-	today := p.HMGet(ctx, dayKey(prefix, now), "entries", "exits")
+	states, err := s.States(ctx, []string{site})
+	if err != nil {
+		return Site{}, err
+	}
+	return states[0], nil
+}
+
+// States returns the states of several sites in their order, in one round trip.
+func (s *Store) States(ctx context.Context, sites []string) ([]Site, error) {
+	if len(sites) == 0 {
+		return []Site{}, nil
+	}
+	type read struct {
+		inside *redis.IntCmd
+		totals *redis.MapStringStringCmd
+		today  *redis.SliceCmd
+	}
+	now, p, reads := s.now(), s.redis.Pipeline(), make([]read, len(sites))
+	for i, site := range sites {
+		prefix := sitePrefix(site)
+		reads[i] = read{
+			inside: p.ZCount(ctx, prefix+"in", s.oldestInside(now), "+inf"),
+			totals: p.HGetAll(ctx, prefix+"n"),
+			today:  p.HMGet(ctx, dayKey(prefix, now), "entries", "exits"),
+		}
+	}
 	if _, err := p.Exec(ctx); err != nil {
-		return Site{}, fmt.Errorf("read the state of site %s from Redis: %w", site, err)
+		return nil, fmt.Errorf("read the state of %s from Redis: %w", describe(sites), err)
 	}
-	n := func(field string) int64 { return number(totals.Val()[field]) }
-	state := Site{
-		Site:           site,
-		VehiclesInside: inside.Val(),
-		Totals: Totals{
-			Entries: n("entries"), Exits: n("exits"), CompletedStays: n("completed"),
-			UnmatchedExits: n("unmatched"), MissedExits: n("missed"),
-		},
-		EntriesToday: number(today.Val()[0]),
-		ExitsToday:   number(today.Val()[1]),
+	states := make([]Site, len(sites))
+	for i, r := range reads {
+		n := func(field string) int64 { return number(r.totals.Val()[field]) }
+		states[i] = Site{
+			Site:           sites[i],
+			Occupancy:      r.inside.Val(),
+			VehiclesInside: r.inside.Val(),
+			Totals: Totals{
+				Entries: n("entries"), Exits: n("exits"), CompletedStays: n("completed"),
+				UnmatchedExits: n("unmatched"), MissedExits: n("missed"),
+			},
+			EntriesToday: number(r.today.Val()[0]),
+			ExitsToday:   number(r.today.Val()[1]),
+		}
+		if _, counted := r.totals.Val()["counted"]; counted {
+			states[i].Occupancy = n("counted") + n("since")
+		}
+		states[i].Correction = states[i].Occupancy - states[i].VehiclesInside
 	}
-	state.Occupancy = state.VehiclesInside
-	if _, counted := totals.Val()["counted"]; counted {
-		state.Occupancy = n("counted") + n("since")
+	return states, nil
+}
+
+func describe(sites []string) string {
+	if len(sites) == 1 {
+		return "site " + sites[0]
 	}
-	state.Correction = state.Occupancy - state.VehiclesInside
-	return state, nil
+	return strconv.Itoa(len(sites)) + " sites"
 }
 
 // Inside lists vehicles inside a site, the longest there first: at most limit of

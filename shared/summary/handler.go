@@ -28,6 +28,8 @@ import (
 type SiteStore interface {
 	Sites(ctx context.Context) ([]string, error)
 	Site(ctx context.Context, site string) (store.Site, error)
+	States(ctx context.Context, sites []string) ([]store.Site, error)
+	Minutes(ctx context.Context, site string, from, to time.Time) ([]store.Minute, error)
 	Inside(ctx context.Context, site string, offset, limit int64) ([]store.Inside, error)
 	Corrections(ctx context.Context, site string, limit int64) ([]store.Correction, error)
 	CorrectOccupancy(ctx context.Context, site string, counted int64, reason string) (store.Correction, error)
@@ -38,6 +40,8 @@ type SiteStore interface {
 type Config struct {
 	Stays *Store
 	Sites SiteStore
+	// System knows how the other parts are.
+	System *System
 	// Token returns the secret that writers show.
 	Token   func() (string, error)
 	Metrics *Metrics
@@ -56,10 +60,16 @@ const (
 func NewHandler(c Config) http.Handler {
 	h := handler{c}
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /{$}", h.list)
+	page := newPage()
+	mux.HandleFunc("GET /{$}", page.orElse(h.list))
+	mux.HandleFunc("GET /page/{file...}", page.asset)
 	mux.HandleFunc("POST /{$}", h.authorized(h.put))
 	mux.HandleFunc("GET /stats", h.stats)
 	mux.HandleFunc("GET /stays/{id}", h.one)
+	mux.HandleFunc("GET /system", h.system)
+	mux.HandleFunc("GET /overview", h.overview)
+	mux.HandleFunc("GET /minutes", h.minutes)
+	mux.HandleFunc("GET /inside", h.insideAnywhere)
 	mux.HandleFunc("GET /sites", h.sites)
 	mux.HandleFunc("GET /sites/{site}", h.site)
 	mux.HandleFunc("GET /sites/{site}/inside", h.inside)
@@ -67,6 +77,7 @@ func NewHandler(c Config) http.Handler {
 	mux.HandleFunc("POST /sites/{site}/occupancy", h.authorized(h.correct))
 	mux.HandleFunc("DELETE /plates/{plate}", h.authorized(h.erase))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-Content-Type-Options", "nosniff")
 		// URL.Query drops what it cannot read: an erasure at one site would become
 		// one at all sites.
 		if _, err := url.ParseQuery(r.URL.RawQuery); err != nil {
@@ -399,20 +410,13 @@ func (h handler) site(w http.ResponseWriter, r *http.Request) {
 }
 
 func (h handler) inside(w http.ResponseWriter, r *http.Request) {
-	values := r.URL.Query()
-	q, err := parseQuery(url.Values{"limit": values["limit"]})
-	offset := int64(0)
-	if text := values.Get("offset"); text != "" && err == nil {
-		if offset, err = strconv.ParseInt(text, 10, 64); err != nil || offset < 0 {
-			err = parking.Invalid("offset %q: want a number from 0", text)
-		}
-	}
+	offset, limit, err := insidePage(r.URL.Query())
 	site := r.PathValue("site")
-	if err := errors.Join(allow(values, "limit", "offset"), err, parking.CheckSite(site)); err != nil {
+	if err := errors.Join(err, parking.CheckSite(site)); err != nil {
 		h.fail(w, r, err)
 		return
 	}
-	vehicles, err := h.Sites.Inside(r.Context(), site, offset, int64(q.Limit))
+	vehicles, err := h.Sites.Inside(r.Context(), site, offset, int64(limit))
 	if err != nil {
 		h.fail(w, r, err)
 		return

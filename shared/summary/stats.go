@@ -1,9 +1,11 @@
 package summary
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -40,9 +42,23 @@ type Stats struct {
 	From time.Time `json:"from"`
 	To   time.Time `json:"to"`
 	Counts
+	// Durations count the completed stays by how long they were, shortest first;
+	// the bounds are always the same. A duration within 2 % of a bound may be
+	// counted on its other side.
+	Durations []Durations `json:"durations"`
 	// Days has one element for each day that has stays, oldest first.
 	Days []Day `json:"days"`
 }
+
+// Durations count stays that were longer than the bound before and up to this
+// one.
+type Durations struct {
+	UpToSeconds *int64 `json:"up_to_seconds"` // null: no bound
+	Stays       int64  `json:"stays"`
+}
+
+// durationBounds are those of a car park's bill, in seconds.
+var durationBounds = []int64{60, 300, 900, 1800, 3600, 2 * 3600, 4 * 3600, 8 * 3600, 12 * 3600, 24 * 3600, 2 * 86400, 7 * 86400}
 
 // Day sums up the stays of one UTC day.
 type Day struct {
@@ -118,7 +134,7 @@ func (s *Store) Stats(ctx context.Context, site string, from, to time.Time) (Sta
 			stats.Days = append(stats.Days, Day{Day: d.Format(time.DateOnly), Counts: one.counts()})
 		}
 	}
-	stats.Counts = all.counts()
+	stats.Counts, stats.Durations = all.counts(), all.durations()
 	return stats, nil
 }
 
@@ -156,6 +172,20 @@ func (t *tally) counts() Counts {
 		c.P95Seconds = new(t.quantile(0.95))
 	}
 	return c
+}
+
+func (t *tally) durations() []Durations {
+	list := make([]Durations, len(durationBounds)+1)
+	for i := range durationBounds {
+		list[i].UpToSeconds = &durationBounds[i]
+	}
+	for b, n := range t.buckets {
+		i, _ := slices.BinarySearchFunc(durationBounds, bucketMiddle(b), func(bound int64, seconds float64) int {
+			return cmp.Compare(float64(bound), seconds)
+		})
+		list[i].Stays += n
+	}
+	return list
 }
 
 // quantile returns the middle of the bucket in which it lies, to hundredths: whole

@@ -283,6 +283,9 @@ func (g *Gateway) call(next http.HandlerFunc) http.HandlerFunc {
 		if r.Header.Get("X-Call-Id") == "" {
 			r.Header.Set("X-Call-Id", uuid.NewString())
 		}
+		// A function gets only the path after its name. The summary is asked for its
+		// page by the slash at the end.
+		r.Header.Set("X-Forwarded-Uri", r.URL.RequestURI())
 		f.calls.Add(1)
 		start, status := time.Now(), &statusWriter{ResponseWriter: w}
 		next(status, mux.SetURLVars(r, map[string]string{"name": target.Host, "params": mux.Vars(r)["params"]}))

@@ -224,7 +224,7 @@ func (s *System) startGateway(password string) error {
 		Known:   s.Known,
 		Command: func(name string) *exec.Cmd { return exec.Command(s.self, "function", name) },
 		Environ: append(telemetryEnv(os.Environ()),
-			"SECRETS_DIR="+s.Secrets(), "GATEWAY_URL="+s.URL(), "LOG_FORMAT=text", s.pprofEnv(),
+			"SECRETS_DIR="+s.Secrets(), "GATEWAY_URL="+s.URL(), "CONNECTOR_URL="+s.ConnectorURL(), "LOG_FORMAT=text", s.pprofEnv(),
 			"healthcheck_interval=0s", // nobody has to notice that a replica goes
 		),
 		User: user, Password: password, SecretsDir: s.Secrets(), LogsDir: s.Logs(),

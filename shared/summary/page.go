@@ -1,0 +1,150 @@
+package summary
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"embed"
+	"encoding/base64"
+	"encoding/hex"
+	"io/fs"
+	"mime"
+	"net/http"
+	"path"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// pageFiles are the page as the browser gets it. page/uplot/ is the npm package
+// uplot 1.6.32, unchanged, with its licence.
+//
+//go:embed page
+var pageFiles embed.FS
+
+// page is what operators see: one HTML file, and its style, script and plots
+// below page/.
+type page struct {
+	html   []byte
+	policy string
+	// version changes with any of the files, so that a browser may keep an asset
+	// for ever under its address.
+	version string
+	assets  map[string]asset
+}
+
+type asset struct {
+	contentType string
+	text        []byte
+}
+
+// versionMark stands in index.html for the version.
+const versionMark = "VERSION"
+
+func newPage() *page {
+	p := &page{assets: make(map[string]asset)}
+	sum := sha256.New()
+	// The files are part of the program, and its tests ask for each of them.
+	_ = fs.WalkDir(pageFiles, "page", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		text, err := pageFiles.ReadFile(name)
+		_, _ = sum.Write(text) // a hash takes everything
+		if name == "page/index.html" {
+			p.html = text
+		} else {
+			p.assets[strings.TrimPrefix(name, "page/")] = asset{contentType(name), text}
+		}
+		return err
+	})
+	p.version = hex.EncodeToString(sum.Sum(nil))[:12]
+	p.html = bytes.ReplaceAll(p.html, []byte(versionMark), []byte(p.version))
+	_, script, _ := strings.Cut(string(p.html), "<script>")
+	script, _, _ = strings.Cut(script, "</script>")
+	first := sha256.Sum256([]byte(script))
+	p.policy = "default-src 'none'; script-src 'self' 'sha256-" + base64.StdEncoding.EncodeToString(first[:]) +
+		"'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+	return p
+}
+
+// contentType does not ask the machine's own table, which an image may lack.
+func contentType(name string) string {
+	switch path.Ext(name) {
+	case ".js":
+		return "text/javascript; charset=utf-8"
+	case ".css":
+		return "text/css; charset=utf-8"
+	case ".svg":
+		return "image/svg+xml"
+	default:
+		return "text/plain; charset=utf-8"
+	}
+}
+
+// orElse answers with the page where it is wanted. The list of stays and the page
+// have one path, since OpenFaaS tells a function nothing of a slash at the end of
+// its own.
+func (p *page) orElse(list http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Vary", "Accept")
+		if !p.wanted(r) {
+			list(w, r)
+			return
+		}
+		h := w.Header()
+		h.Set("Content-Type", "text/html; charset=utf-8")
+		h.Set("Content-Security-Policy", p.policy)
+		h.Set("Referrer-Policy", "no-referrer")
+		h.Set("Cache-Control", "no-cache")
+		h.Set("ETag", `"`+p.version+`"`)
+		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(p.html))
+	}
+}
+
+// wanted says whether a person asks: with a browser, or, where the gateway tells
+// the original path as ours does, with a slash at its end and nothing else.
+func (p *page) wanted(r *http.Request) bool {
+	if r.URL.Query().Has("format") {
+		return false
+	}
+	return prefersHTML(r.Header.Values("Accept")) ||
+		r.URL.RawQuery == "" && strings.HasSuffix(r.Header.Get("X-Forwarded-Uri"), "/")
+}
+
+// prefersHTML says whether HTML is named, and not after JSON.
+func prefersHTML(accept []string) bool {
+	var html, plain float64
+	for part := range strings.SplitSeq(strings.Join(accept, ","), ",") {
+		kind, params, err := mime.ParseMediaType(part)
+		if err != nil {
+			continue
+		}
+		q := 1.0
+		if text, ok := params["q"]; ok {
+			q, _ = strconv.ParseFloat(text, 64)
+		}
+		switch kind {
+		case "text/html":
+			html = q
+		case "application/json":
+			plain = q
+		}
+	}
+	return html > 0 && html >= plain
+}
+
+func (p *page) asset(w http.ResponseWriter, r *http.Request) {
+	a, ok := p.assets[r.PathValue("file")]
+	if !ok {
+		answerError(w, http.StatusNotFound, "the page has no such file")
+		return
+	}
+	keep := "no-cache"
+	if r.URL.Query().Get("v") == p.version {
+		keep = "public, max-age=31536000, immutable"
+	}
+	w.Header().Set("Cache-Control", keep)
+	w.Header().Set("Content-Type", a.contentType)
+	w.Header().Set("ETag", `"`+p.version+`"`)
+	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(a.text))
+}

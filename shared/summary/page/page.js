@@ -1,0 +1,637 @@
+// The page of the summary. It asks the API for what it shows, again and again,
+// since a function cannot push; sums come from the server, lists page by page.
+'use strict';
+(() => {
+  const ROWS = 20; // of a page of a list
+  const MOST_CARDS = 24; // of sites; the selector has all
+  const LATENCY_WINDOW = 60_000; // ms over which the latency now is taken
+  const LONGEST_PAUSE = 30_000; // ms between two tries
+
+  const $ = (id) => document.getElementById(id);
+  const root = new URL('.', location.href);
+
+  // ---- What is looked at. It is in the address, so that it can be shared.
+
+  const asked = new URLSearchParams(location.search);
+  const view = {
+    site: asked.get('site') ?? '', plate: asked.get('plate') ?? '', status: asked.get('status') ?? '',
+    span: 'hour', days: '1',
+    cursors: [''], // of the pages of stays up to the one shown
+    offset: 0, // of the vehicles inside
+  };
+
+  const filter = () => {
+    const f = new URLSearchParams();
+    for (const name of ['site', 'plate', 'status']) if (view[name]) f.set(name, view[name]);
+    return f;
+  };
+
+  const remember = () => {
+    const f = filter().toString();
+    history.replaceState(null, '', location.pathname + (f ? '?' + f : ''));
+    const csv = filter();
+    csv.set('format', 'csv');
+    $('csv').href = '?' + csv;
+  };
+
+  // ---- Words and numbers.
+
+  const count = new Intl.NumberFormat('en');
+  const show = (n) => (n === null || n === undefined ? '–' : count.format(Math.round(n)));
+  const plural = (n, one, many = one + 's') => `${show(n)} ${Math.round(n) === 1 ? one : many}`;
+  const percent = (x) => (x === null || x === undefined ? '–' : (100 * x).toFixed(x > 0.9995 || x === 0 ? 0 : 1) + ' %');
+  const clock = new Intl.DateTimeFormat('en-GB', { hour: '2-digit', minute: '2-digit' });
+  const second = new Intl.DateTimeFormat('en-GB', { hour: '2-digit', minute: '2-digit', second: '2-digit' });
+  const dayAndTime = new Intl.DateTimeFormat('en-GB', { day: 'numeric', month: 'short', hour: '2-digit', minute: '2-digit' });
+
+  const moment = (date) => {
+    const today = new Date().toDateString() === date.toDateString();
+    return (today ? second : dayAndTime).format(date).replace(',', '');
+  };
+
+  // span writes seconds in at most two units.
+  const span = (seconds) => {
+    if (seconds === null || seconds === undefined) return '–';
+    const s = Math.floor(seconds);
+    if (s < 60) return `${s} s`;
+    if (s < 3600) return `${Math.floor(s / 60)} min ${s % 60} s`;
+    if (s < 86400) return `${Math.floor(s / 3600)} h ${Math.floor((s % 3600) / 60)} min`;
+    return `${Math.floor(s / 86400)} d ${Math.floor((s % 86400) / 3600)} h`;
+  };
+
+  // brief writes a bound, such as of a bucket.
+  const brief = (seconds) => {
+    if (seconds < 1) return `${+(1000 * seconds).toPrecision(3)} ms`;
+    if (seconds < 60) return `${+seconds.toPrecision(3)} s`;
+    if (seconds < 3600) return `${seconds / 60} min`;
+    if (seconds < 86400) return `${seconds / 3600} h`;
+    return `${seconds / 86400} d`;
+  };
+
+  const element = (tag, props = {}, ...children) => {
+    const e = Object.assign(document.createElement(tag), props);
+    e.append(...children);
+    return e;
+  };
+
+  const put = (id, text) => {
+    const e = $(id);
+    if (e.textContent !== text) e.textContent = text;
+  };
+
+  const putFigure = (id, text, unit) => {
+    if ($(id).dataset.shown === text + unit) return;
+    $(id).dataset.shown = text + unit;
+    $(id).replaceChildren(text, ...(unit ? [element('span', { className: 'unit' }, ' ' + unit)] : []));
+  };
+
+  // putRows replaces rows only where they changed: what is being read or marked
+  // stays as it is.
+  const putRows = (id, key, rows) => {
+    const e = $(id);
+    if (e.dataset.shown === key) return;
+    e.dataset.shown = key;
+    e.replaceChildren(...rows());
+  };
+
+  const cell = (className, ...children) => element('td', { className }, ...children);
+  const at = (iso) => {
+    const date = new Date(iso);
+    return element('time', { dateTime: iso, title: iso }, moment(date));
+  };
+
+  const table = (id, heads, rows) => {
+    // A closed table costs nothing; opening it draws it.
+    if (!$(id).closest('details').open) return;
+    putRows(id, JSON.stringify(rows), () => [element('table', {},
+      element('thead', {}, element('tr', {}, ...heads.map((h, i) => element('th', { scope: 'col', className: i ? 'number' : '' }, h)))),
+      element('tbody', {}, ...rows.map((r) => element('tr', {}, ...r.map((c, i) => cell(i ? 'number' : '', String(c)))))))]);
+  };
+
+  // ---- Asking.
+
+  // Failure tells apart who is to blame: the way to the server, the store behind
+  // it, or what was asked for.
+  class Failure extends Error {
+    constructor(kind, message) {
+      super(message);
+      this.kind = kind;
+    }
+  }
+
+  const get = async (path, params, signal) => {
+    const url = new URL(path, root);
+    url.search = params ?? '';
+    let answer;
+    try {
+      answer = await fetch(url, { headers: { Accept: 'application/json' }, signal: AbortSignal.any([signal, AbortSignal.timeout(8000)]) });
+    } catch (e) {
+      throw new Failure('connection', e.message);
+    }
+    let body;
+    try {
+      body = await answer.json();
+    } catch (e) {
+      throw new Failure(answer.ok ? 'connection' : 'summary', `status ${answer.status}`);
+    }
+    if (answer.ok) return body;
+    throw new Failure(answer.status === 400 ? 'asked' : answer.status === 503 ? 'store' : 'summary', body.error ?? `status ${answer.status}`);
+  };
+
+  const pollers = [];
+
+  // Poller keeps one part of the page up to date. It rests while nobody looks at
+  // the page, and asks ever more seldom while asking fails.
+  class Poller {
+    constructor(every, load, draw) {
+      Object.assign(this, { every, load, draw, failures: 0, failure: null, succeeded: 0, due: 0 });
+      pollers.push(this);
+    }
+
+    refresh() {
+      clearTimeout(this.timer);
+      this.pending?.abort();
+      this.run();
+    }
+
+    async run() {
+      const pending = (this.pending = new AbortController());
+      try {
+        const data = await this.load(pending.signal);
+        if (pending.signal.aborted) return; // something else is asked for meanwhile
+        this.data = data;
+        [this.failures, this.failure, this.succeeded] = [0, null, Date.now()];
+        this.draw(data);
+      } catch (e) {
+        if (pending.signal.aborted) return;
+        if (!(e instanceof Failure)) throw e;
+        this.failure = e;
+        this.failures++;
+        if (e.kind === 'asked') this.refused?.(e.message);
+      }
+      const pause = Math.min(this.every() * 2 ** this.failures, Math.max(LONGEST_PAUSE, this.every()));
+      const wait = pause * (0.9 + 0.2 * Math.random());
+      this.due = Date.now() + wait;
+      clearTimeout(this.timer);
+      if (!document.hidden) this.timer = setTimeout(() => this.run(), wait);
+      drawState();
+    }
+  }
+
+  document.addEventListener('visibilitychange', () => {
+    for (const p of pollers) document.hidden ? clearTimeout(p.timer) : p.refresh();
+  });
+  window.addEventListener('online', () => pollers.forEach((p) => p.refresh()));
+  $('retry').addEventListener('click', () => pollers.forEach((p) => p.refresh()));
+
+  // drawState says whether the figures are live.
+  const drawState = () => {
+    const broken = pollers.map((p) => p.failure).filter((f) => f && f.kind !== 'asked');
+    const lost = broken.find((f) => f.kind === 'connection') ?? broken.find((f) => f.kind === 'summary') ?? broken[0];
+    const latest = Math.max(...pollers.map((p) => p.succeeded));
+    const waiting = pollers.some((p) => !p.succeeded && !p.failure);
+    $('main').setAttribute('aria-busy', String(waiting));
+    $('main').classList.toggle('stale', Boolean(lost));
+    $('live').dataset.state = lost ? 'lost' : waiting ? 'loading' : 'live';
+    put('live-text', lost ? 'Not live' : waiting ? 'Loading' : 'Live');
+    $('banner').hidden = !lost;
+    if (!lost) return;
+    const what = { connection: 'The connection to the server is lost.', summary: 'The summary function does not answer.' }[lost.kind] ??
+      'The store of stays (Redis) cannot be reached.';
+    const since = latest ? ` Figures are of ${second.format(latest)}.` : '';
+    put('banner-text', `${what}${since} Trying again by itself.`);
+  };
+
+  // ---- Plots.
+
+  const probe = element('i', { hidden: true });
+  document.body.append(probe);
+  const colour = (name) => {
+    probe.style.color = `var(--${name})`;
+    return getComputedStyle(probe).color;
+  };
+  const faded = (rgb, alpha) => rgb.replace(/^rgb\(([^)]+)\)$/, `rgba($1, ${alpha})`);
+
+  // tip shows what is under the pointer.
+  const tip = (words) => {
+    const box = element('div', { className: 'tip', hidden: true });
+    return {
+      hooks: {
+        init: (u) => u.over.append(box),
+        setCursor: (u) => {
+          const i = u.cursor.idx;
+          const text = i === null || i === undefined || u.cursor.left < 0 ? '' : words(u, i);
+          box.hidden = !text;
+          if (!text) return;
+          box.textContent = text;
+          const left = u.cursor.left > u.over.clientWidth / 2;
+          box.style.left = left ? 'auto' : `${u.cursor.left + 14}px`;
+          box.style.right = left ? `${u.over.clientWidth - u.cursor.left + 14}px` : 'auto';
+          box.style.top = '6px';
+        },
+      },
+    };
+  };
+
+  // Plot is one uPlot that is made anew for other colours or kinds of data, and
+  // else gets new data.
+  class Plot {
+    constructor(id, options) {
+      Object.assign(this, { place: $(id), options });
+      Plot.all.push(this);
+      new ResizeObserver(() => this.fit()).observe(this.place);
+    }
+
+    size() {
+      return { width: this.place.clientWidth, height: this.place.clientHeight };
+    }
+
+    fit() {
+      const { width, height } = this.size();
+      if (this.plot && width && (this.plot.width !== width || this.plot.height !== height)) this.plot.setSize({ width, height });
+    }
+
+    draw(data, none) {
+      this.data = data;
+      this.place.classList.toggle('none', Boolean(none));
+      this.place.dataset.none = none ?? '';
+      if (this.plot) {
+        this.plot.setData(data);
+        return;
+      }
+      this.plot = new uPlot({ ...this.size(), ...this.options() }, data, this.place);
+    }
+
+    renew() {
+      if (!this.plot) return;
+      this.plot.destroy();
+      this.plot = null;
+      this.draw(this.data, this.place.dataset.none || undefined);
+    }
+  }
+  Plot.all = [];
+
+  const axes = (x, y) => {
+    const look = { stroke: colour('muted'), font: '12px system-ui, sans-serif', grid: { stroke: colour('soft'), width: 1 }, ticks: { show: false } };
+    return [
+      { ...look, grid: { show: false }, gap: 6, size: 28, ...x },
+      { ...look, gap: 6, size: (_, values) => 14 + 7 * Math.max(2, ...(values ?? []).map((v) => v.length)), space: 36, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 2e4, 5e4, 1e5, 2e5, 5e5, 1e6, 1e7, 1e8], values: (_, vs) => vs.map(tick), ...y },
+    ];
+  };
+  const tick = (n) => (n >= 1e6 ? `${n / 1e6} M` : n >= 1e4 ? `${n / 1e3} k` : count.format(n));
+  const upTo = (_, __, max) => [0, Math.max(4, max * 1.08)];
+
+  const flowPlot = new Plot('flow', () => {
+    const line = (label, name) => ({ label, stroke: colour(name), fill: faded(colour(name), 0.1), width: 1.75, points: { show: false }, paths: uPlot.paths.stepped({ align: 1 }) });
+    return {
+      legend: { show: false }, cursor: { y: false, points: { show: false } }, padding: [8, 8, 0, 0],
+      scales: { y: { range: upTo } },
+      axes: axes({ values: (_, vs) => vs.map((v) => clock.format(v * 1000)), space: 64 }, {}),
+      series: [{}, line('Entries', 'entry'), line('Exits', 'exit')],
+      plugins: [tip((u, i) => `${clock.format(u.data[0][i] * 1000)}\n${show(u.data[1][i])} entries\n${show(u.data[2][i])} exits`)],
+    };
+  });
+
+  // A histogram has its bars side by side: with several series each has its own
+  // places on the x axis, and nothing at those of others.
+  const histogram = (id, series, labels, unit) => new Plot(id, () => ({
+    legend: { show: false }, cursor: { y: false, x: false, points: { show: false } }, padding: [8, 8, 0, 0],
+    scales: { x: { time: false, range: () => [-0.6, Math.max(1, labels().length) - 0.4] }, y: { range: upTo } },
+    axes: axes({
+      splits: (u) => {
+        const every = Math.max(1, Math.ceil((labels().length * 58) / Math.max(1, u.width - 60)));
+        return labels().map((_, i) => i).filter((i) => i % every === 0);
+      },
+      values: (_, vs) => vs.map((i) => labels()[i] ?? ''),
+    }, {}),
+    series: [{}, ...series.map(([label, name]) => ({
+      label, stroke: colour(name), fill: faded(colour(name), 0.8), width: 0, points: { show: false },
+      paths: uPlot.paths.bars({ size: [series.length > 1 ? 0.92 : 0.72, 64], radius: 0.12 }),
+    }))],
+    plugins: [tip((u, i) => {
+      const x = Math.round(u.data[0][i]);
+      const near = (s) => u.data[s].find((v, j) => v !== null && Math.round(u.data[0][j]) === x);
+      return [labels()[x], ...series.map(([label], s) => `${show(near(s + 1) ?? 0)} ${unit(label)}`)].join('\n');
+    })],
+  }));
+
+  // ---- Now: occupancy and sites.
+
+  const sum = (sites, what) => sites.reduce((n, s) => n + what(s), 0);
+
+  const overview = new Poller(() => 2000, (signal) => get('overview', '', signal), ({ sites }) => {
+    const shown = view.site ? sites.filter((s) => s.site === view.site) : sites;
+    putFigure('k-occupancy', show(sum(shown, (s) => s.occupancy)), '');
+    put('n-occupancy', view.site ? view.site : plural(sites.length, 'site'));
+    putFigure('k-entries', show(sum(shown, (s) => s.entries_today)), '');
+    putFigure('k-exits', show(sum(shown, (s) => s.exits_today)), '');
+    drawSelector(sites);
+    drawCards(sites);
+    drawInside();
+  });
+
+  const drawSelector = (sites) => {
+    const names = sites.map((s) => s.site).sort();
+    if (view.site && !names.includes(view.site)) names.push(view.site);
+    putRows('site', names.join('\n'), () => [element('option', { value: '' }, 'All sites'), ...names.map((n) => element('option', { value: n }, n))]);
+    $('site').value = view.site;
+  };
+
+  const drawCards = (sites) => {
+    const cards = sites.toSorted((a, b) => b.occupancy - a.occupancy).slice(0, MOST_CARDS).toSorted((a, b) => a.site.localeCompare(b.site));
+    $('sites-more').hidden = sites.length <= MOST_CARDS;
+    put('sites-more', `The ${MOST_CARDS} fullest of ${sites.length} sites; choose any above.`);
+    // Cards stay the same elements, so that the one in focus keeps it.
+    putRows('sites', cards.map((s) => s.site).join('\n'), () => (cards.length ? cards.map((s) => {
+      const card = element('button', { type: 'button' }, element('span', { className: 'name', title: s.site }, s.site), element('span', { className: 'count' }), element('span', { className: 'note' }));
+      card.dataset.site = s.site;
+      card.addEventListener('click', () => choose(view.site === s.site ? '' : s.site));
+      return element('li', {}, card);
+    }) : [element('li', { className: 'note' }, 'No events yet. A site appears with its first event.')]));
+    for (const s of cards) {
+      const card = $('sites').querySelector(`[data-site="${CSS.escape(s.site)}"]`);
+      card.setAttribute('aria-pressed', String(view.site === s.site));
+      const texts = [show(s.occupancy), `${show(s.entries_today)} in, ${show(s.exits_today)} out today`];
+      card.querySelectorAll('.count, .note').forEach((e, i) => {
+        if (e.textContent !== texts[i]) e.textContent = texts[i];
+      });
+    }
+  };
+
+  // ---- Entries and exits by minute.
+
+  const flow = new Poller(() => (view.span === 'hour' ? 2000 : 10_000), (signal) => {
+    const day = view.span === 'day';
+    const q = new URLSearchParams({ from: new Date(Date.now() - (day ? 86_400_000 : 3_600_000)).toISOString().replace(/\.\d+/, ''), step: day ? '10' : '1' });
+    if (view.site) q.set('site', view.site);
+    return get('minutes', q, signal);
+  }, ({ minutes, step_seconds: step }) => {
+    const entries = sum(minutes, (m) => m.entries), exits = sum(minutes, (m) => m.exits);
+    flowPlot.draw([minutes.map((m) => Date.parse(m.start) / 1000), minutes.map((m) => m.entries), minutes.map((m) => m.exits)],
+      entries + exits ? undefined : 'No events in this time');
+    const busiest = minutes.reduce((a, b) => (b.entries + b.exits > a.entries + a.exits ? b : a), minutes[0]);
+    const steps = step === 60 ? 'minute' : `${step / 60} minutes`;
+    put('flow-text', `By ${steps}: ${plural(entries, 'entry', 'entries')} and ${plural(exits, 'exit')} in the last ${view.span}` +
+      (entries + exits ? `, most at ${clock.format(Date.parse(busiest.start))}. The last ${steps} still count.` : '.').replace('minute still count', 'minute still counts'));
+    table('flow-table', ['From', 'Entries', 'Exits'], minutes.toReversed().map((m) => [clock.format(Date.parse(m.start)), show(m.entries), show(m.exits)]));
+    const full = view.span === 'hour' ? minutes.slice(-6, -1) : [];
+    put('n-entries', full.length ? `${show(sum(full, (m) => m.entries) / full.length)} a minute, last 5` : '\u00a0');
+    put('n-exits', full.length ? `${show(sum(full, (m) => m.exits) / full.length)} a minute, last 5` : '\u00a0');
+  });
+
+  // ---- Durations and match rate.
+
+  let durationLabels = [];
+  const durationsPlot = histogram('durations', [['stays', 'entry']], () => durationLabels, () => 'stays');
+
+  const stats = new Poller(() => (view.days === '90' ? 15_000 : 4000), (signal) => {
+    const from = new Date(Date.now() - (Number(view.days) - 1) * 86_400_000).toISOString().replace(/\.\d+/, '');
+    const q = new URLSearchParams({ from });
+    if (view.site) q.set('site', view.site);
+    return get('stats', q, signal);
+  }, (s) => {
+    const days = $('days').selectedOptions[0].textContent.toLowerCase();
+    putFigure('k-match', ...(s.match_rate === null ? ['–', ''] : percent(s.match_rate).split(' ')));
+    put('n-match', `${plural(s.completed, 'stay')}, ${days}`);
+    putFigure('k-unmatched', show(s.unmatched_exits), '');
+    put('n-unmatched', `no entry seen, ${days}`);
+    let from = 0;
+    durationLabels = s.durations.map((d) => (d.up_to_seconds === null ? `> ${brief(from)}` : `≤ ${brief((from = d.up_to_seconds))}`));
+    durationsPlot.draw([s.durations.map((_, i) => i), s.durations.map((d) => d.stays)], s.completed ? undefined : 'No completed stays yet');
+    put('durations-text', s.completed
+      ? `${plural(s.completed, 'completed stay')}: half were shorter than ${span(s.p50_duration_seconds)}, 95 % than ${span(s.p95_duration_seconds)}; average ${span(s.average_duration_seconds)}.`
+      : `No completed stays (${days}).`);
+    table('durations-table', ['Duration', 'Stays'], s.durations.map((d, i) => [durationLabels[i], show(d.stays)]));
+  });
+
+  // ---- Latency, dead letters, health.
+
+  let latencyLabels = [];
+  const latencyPlot = histogram('latency', [['Entries', 'entry'], ['Exits', 'exit']], () => latencyLabels, (label) => label.toLowerCase());
+  const looks = []; // at the system, of the last minute, oldest first
+
+  // between counts, by bucket, what a histogram took in since an earlier one; all
+  // of it where the process has started anew.
+  const between = (now, before) => {
+    const fresh = !before || before.count > now.count || before.buckets.length !== now.buckets.length;
+    let last = 0;
+    return now.buckets.map((b, i) => {
+      const total = b.count - (fresh ? 0 : before.buckets[i].count);
+      const own = total - last;
+      last = total;
+      return { up_to_seconds: b.up_to_seconds, count: own };
+    });
+  };
+
+  // quantile interpolates within a bucket, as Prometheus does.
+  const quantile = (buckets, q) => {
+    const total = buckets.reduce((n, b) => n + b.count, 0);
+    if (!total) return null;
+    let rank = q * total, from = 0;
+    for (const b of buckets) {
+      if (b.count && rank <= b.count) return b.up_to_seconds === null ? from : from + (b.up_to_seconds - from) * (rank / b.count);
+      rank -= b.count;
+      from = b.up_to_seconds ?? from;
+    }
+    return from;
+  };
+
+  const added = (a, b) => (a.length === b.length ? a.map((x, i) => ({ ...x, count: x.count + b[i].count })) : a.length ? a : b);
+  const ofType = (look, type) => look?.latency.find((l) => l.event_type === type);
+  const TYPES = ['entry', 'exit'];
+
+  const drawLatency = (now) => {
+    looks.push(now);
+    while (looks.length > 2 && Date.parse(now.at) - Date.parse(looks[0].at) > LATENCY_WINDOW) looks.shift();
+    const present = now.latency.map((l) => l.event_type);
+    let recent = present.map((t) => between(ofType(now, t), ofType(looks[0], t))).reduce(added, []);
+    const idle = looks.length < 2 || !recent.some((b) => b.count);
+    if (idle) recent = now.latency.map((l) => between(l)).reduce(added, []);
+    const [p50, p99] = [quantile(recent, 0.5), quantile(recent, 0.99)];
+    putFigure('k-latency', ...(p50 === null ? ['–', ''] : [String(+(1000 * p50).toPrecision(3)), 'ms']));
+    put('n-latency', p99 === null ? 'no events yet' : `p99 ${brief(+p99.toPrecision(3))}, ${idle ? 'since the start' : 'last minute'}`);
+
+    const all = TYPES.map((t) => (ofType(now, t) ? between(ofType(now, t)) : []));
+    const longest = all[0].length >= all[1].length ? all[0] : all[1];
+    const counts = longest.map((_, i) => all.map((h) => h[i]?.count ?? 0));
+    const some = counts.map((c) => c[0] + c[1] > 0);
+    // Empty buckets at both ends say nothing; one of them shows that it is the end.
+    const from = Math.max(0, some.indexOf(true) - 1), to = some.lastIndexOf(true) < 0 ? some.length : Math.min(some.length, some.lastIndexOf(true) + 2);
+    const kept = longest.slice(from, to);
+    latencyLabels = kept.map((b, i) => (b.up_to_seconds === null ? `> ${brief(longest[from + i - 1]?.up_to_seconds ?? 0)}` : `≤ ${brief(b.up_to_seconds)}`));
+    const xs = kept.flatMap((_, i) => [i - 0.2, i + 0.2]);
+    const bars = [0, 1].map((s) => kept.flatMap((_, i) => [0, 1].map((k) => (k === s ? counts[from + i][s] : null))));
+    const events = counts.reduce((n, c) => n + c[0] + c[1], 0);
+    latencyPlot.draw([xs, ...bars], events ? undefined : 'No events yet');
+    const words = TYPES.map((t, i) => [t, quantile(all[i], 0.5), quantile(all[i], 0.99)]).filter((w) => w[1] !== null)
+      .map(([t, a, b]) => `${t} median ${brief(+a.toPrecision(3))}, 99 % within ${brief(+b.toPrecision(3))}`);
+    put('latency-text', events ? `${plural(events, 'event')} since the functions started: ${words.join('; ')}.` : 'No events since the functions started.');
+    table('latency-table', ['Latency', 'Entries', 'Exits'], kept.map((_, i) => [latencyLabels[i], ...counts[from + i].map(show)]));
+  };
+
+  const STATES = { up: 'up', not_ready: 'not ready', unreachable: 'away' };
+
+  const drawHealth = ({ parts, connector }) => {
+    const bad = parts.filter((p) => p.state !== 'up');
+    put('health-text', bad.length ? `${plural(bad.length, 'part')} of ${parts.length} not up` : `all ${parts.length} parts are up`);
+    putRows('parts', JSON.stringify(parts), () => parts.map((p) => element('li', { className: p.state },
+      element('span', { className: 'dot', ariaHidden: 'true' }),
+      element('span', { className: 'name' }, p.name + ' ', element('span', { className: 'state' }, STATES[p.state] ?? p.state)),
+      ...(p.detail ? [element('span', { className: 'detail' }, p.detail)] : []))));
+    const queues = connector?.queues ?? [];
+    $('queues-region').hidden = !queues.length;
+    putRows('queues', JSON.stringify(queues.map((q) => [q.queue, q.ready, q.in_hand, q.waiting, q.retried, q.dead, q.dead_lettered])), () => queues.map((q) => element('tr', {},
+      element('th', { scope: 'row' }, q.queue), cell('number', show(q.ready)), cell('number', show(q.in_hand)),
+      cell('number', show(q.waiting ?? q.retried)), cell('number', show(q.dead ?? q.dead_lettered)))));
+
+    const counted = queues.some((q) => q.dead !== null);
+    const dead = connector ? sum(queues, (q) => q.dead ?? q.dead_lettered) : null;
+    putFigure('k-dead', show(dead), '');
+    $('k-dead').closest('.kpi').classList.toggle('alarm', dead > 0);
+    const open = (connector?.breakers ?? []).filter((b) => b.state !== 'closed').length;
+    put('n-dead', !connector ? 'the connector is not seen' : open ? `${plural(open, 'breaker')} open` : counted ? 'in both queues now' : 'since the connector started');
+  };
+
+  const system = new Poller(() => 2000, (signal) => get('system', '', signal), (look) => {
+    drawHealth(look);
+    drawLatency(look);
+  });
+
+  // ---- Stays.
+
+  const STATUS = { completed: 'Completed', unmatched_exit: 'Unmatched' };
+
+  const stays = new Poller(() => 2000, (signal) => {
+    const q = filter();
+    q.set('format', 'json');
+    q.set('limit', ROWS);
+    if (view.cursors.at(-1)) q.set('cursor', view.cursors.at(-1));
+    return get('.', q, signal);
+  }, ({ stays: rows, next }) => {
+    putRows('stay-rows', JSON.stringify(rows), () => rows.map((s) => element('tr', {},
+      cell('plate', s.vehicle_plate), cell('roomy site', s.site),
+      cell('roomy', s.entry_date_time ? at(s.entry_date_time) : element('span', { className: 'muted' }, 'not seen')),
+      cell('', at(s.exit_date_time)), cell('number', span(s.duration_seconds)),
+      cell('', element('span', { className: 'tag ' + s.status }, STATUS[s.status] ?? s.status)))));
+    const page = view.cursors.length, filtered = view.plate || view.status || view.site;
+    $('stays-empty').hidden = rows.length > 0;
+    put('stays-empty', page > 1 ? 'No more stays.' : filtered ? 'No stay matches.' : 'No stays yet. They appear with the first exit.');
+    put('stays-text', rows.length ? `Page ${page}${view.plate ? ` of stays of ${view.plate.toUpperCase()}` : ''}, newest exit first` : '');
+    $('stays-newer').disabled = page < 2;
+    $('stays-older').disabled = !next;
+    stays.next = next;
+  });
+  stays.refused = (message) => {
+    $('stay-rows').replaceChildren();
+    $('stay-rows').dataset.shown = '';
+    $('stays-empty').hidden = false;
+    put('stays-empty', message);
+    put('stays-text', '');
+    $('stays-newer').disabled = $('stays-older').disabled = true;
+  };
+
+  const search = () => {
+    [view.plate, view.status, view.cursors] = [$('plate').value.trim(), $('status').value, ['']];
+    remember();
+    stays.refresh();
+  };
+  let typing;
+  $('plate').addEventListener('input', () => {
+    clearTimeout(typing);
+    typing = setTimeout(search, 250);
+  });
+  $('status').addEventListener('change', search);
+  $('search').addEventListener('submit', (e) => {
+    e.preventDefault();
+    clearTimeout(typing);
+    search();
+  });
+  $('stays-older').addEventListener('click', () => {
+    if (!stays.next) return;
+    view.cursors.push(stays.next);
+    stays.next = '';
+    stays.refresh();
+  });
+  $('stays-newer').addEventListener('click', () => {
+    if (view.cursors.length > 1) view.cursors.pop();
+    stays.refresh();
+  });
+
+  // ---- Vehicles inside.
+
+  const inside = new Poller(() => 3000, (signal) => get(view.site ? `sites/${encodeURIComponent(view.site)}/inside` : 'inside',
+    new URLSearchParams({ limit: ROWS, offset: view.offset }), signal), () => drawInside());
+
+  const drawInside = () => {
+    const vehicles = inside.data?.vehicles;
+    if (!vehicles) return;
+    const now = Date.now();
+    putRows('inside-rows', JSON.stringify(vehicles.map((v) => [v, span((now - Date.parse(v.since)) / 1000).replace(/ min \d+ s$/, ' min')])), () => vehicles.map((v) => element('tr', {},
+      cell('plate', ...(v.site && v.site !== 'default' ? [element('span', { title: `at ${v.site}` }, v.vehicle_plate)] : [v.vehicle_plate])),
+      cell('', at(v.since)), cell('number', span((now - Date.parse(v.since)) / 1000).replace(/ min \d+ s$/, ' min')))));
+    const sites = overview.data?.sites.filter((s) => !view.site || s.site === view.site) ?? [];
+    const all = sum(sites, (s) => s.vehicles_inside);
+    $('inside-empty').hidden = vehicles.length > 0;
+    put('inside-empty', 'Nobody is inside.');
+    put('inside-text', vehicles.length ? `${show(view.offset + 1)} to ${show(view.offset + vehicles.length)} of ${show(Math.max(all, view.offset + vehicles.length))}` : '');
+    $('inside-back').disabled = view.offset === 0;
+    // Over all sites the API pages through the first thousand.
+    $('inside-on').disabled = vehicles.length < ROWS || (!view.site && view.offset + 2 * ROWS > 1000);
+  };
+  const page = (by) => {
+    view.offset = Math.max(0, view.offset + by);
+    inside.refresh();
+  };
+  $('inside-back').addEventListener('click', () => page(-ROWS));
+  $('inside-on').addEventListener('click', () => page(ROWS));
+
+  // ---- What is chosen.
+
+  const choose = (site) => {
+    [view.site, view.cursors, view.offset] = [site, [''], 0];
+    $('site').value = site;
+    remember();
+    if (overview.data) overview.draw(overview.data);
+    for (const p of [flow, stats, stays, inside]) p.refresh();
+  };
+  $('site').addEventListener('change', () => choose($('site').value));
+  $('days').addEventListener('change', () => {
+    view.days = $('days').value;
+    stats.refresh();
+  });
+  for (const choice of document.querySelectorAll('[name=span]')) {
+    choice.addEventListener('change', () => {
+      view.span = choice.value;
+      flow.refresh();
+    });
+  }
+  for (const details of document.querySelectorAll('details')) {
+    details.addEventListener('toggle', () => {
+      for (const p of [flow, stats]) if (p.data) p.draw(p.data);
+      if (system.data) drawLatency(system.data);
+    });
+  }
+
+  const THEMES = ['auto', 'light', 'dark'];
+  const setTheme = (theme) => {
+    document.documentElement.dataset.theme = theme;
+    put('theme', `Theme: ${theme}`);
+    Plot.all.forEach((p) => p.renew());
+  };
+  $('theme').addEventListener('click', () => {
+    const theme = THEMES[(THEMES.indexOf(document.documentElement.dataset.theme) + 1) % THEMES.length];
+    try {
+      localStorage.setItem('parkstream-theme', theme);
+    } catch {
+      // Without storage the choice lasts as long as the page.
+    }
+    setTheme(theme);
+  });
+  matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => Plot.all.forEach((p) => p.renew()));
+
+  $('plate').value = view.plate;
+  $('status').value = view.status;
+  setTheme(document.documentElement.dataset.theme);
+  remember();
+  pollers.forEach((p) => p.run());
+})();

@@ -1,0 +1,183 @@
+package summary
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"time"
+
+	"parkstream/shared/parking"
+	"parkstream/shared/store"
+)
+
+const (
+	// maxMinutes bounds the time that one answer about minutes spans.
+	maxMinutes = 7 * 24 * 60
+	// maxInsideAnywhere bounds how far a list of vehicles inside goes on over all
+	// sites: every page of it reads all before it.
+	maxInsideAnywhere = 1000
+)
+
+// overview is all sites now.
+type overview struct {
+	At    time.Time    `json:"at"`
+	Sites []store.Site `json:"sites"`
+}
+
+func (h handler) overview(w http.ResponseWriter, r *http.Request) {
+	sites, err := h.Sites.Sites(r.Context())
+	if err != nil {
+		h.fail(w, r, err)
+		return
+	}
+	states, err := h.Sites.States(r.Context(), sites)
+	if err != nil {
+		h.fail(w, r, err)
+		return
+	}
+	answer(w, http.StatusOK, overview{h.Stays.now().UTC(), states})
+}
+
+// minutesQuery is what GET /minutes asks for.
+type minutesQuery struct {
+	site     string
+	from, to time.Time
+	step     time.Duration
+}
+
+func (h handler) minutesQuery(values url.Values) (q minutesQuery, err error) {
+	var errs [4]error
+	q.site, errs[0] = siteOf(values)
+	q.from, errs[1] = timeOf(values, "from")
+	q.to, errs[2] = timeOf(values, "to")
+	if err := errors.Join(allow(values, "site", "from", "to", "step"), errors.Join(errs[:]...)); err != nil {
+		return q, err
+	}
+	step := 1
+	if text := values.Get("step"); text != "" {
+		if step, err = strconv.Atoi(text); err != nil || step < 1 || step > maxMinutes {
+			return q, parking.Invalid("step %q: want a number of minutes from 1 to %d", text, maxMinutes)
+		}
+	}
+	q.step = time.Duration(step) * time.Minute
+	if q.to.IsZero() {
+		q.to = h.Stays.now()
+	}
+	if q.from.IsZero() {
+		q.from = q.to.Add(-time.Hour)
+	}
+	// Steps begin at multiples of themselves, so that one keeps its place while
+	// time goes on.
+	q.from = q.from.UTC().Truncate(q.step)
+	if span := q.to.Sub(q.from); span < 0 || span > maxMinutes*time.Minute+q.step {
+		return q, parking.Invalid("from %s to %s: want a span of at most %d minutes", q.from.Format(time.RFC3339), q.to.Format(time.RFC3339), maxMinutes)
+	}
+	return q, nil
+}
+
+// minutesAnswer counts entries and exits by steps.
+type minutesAnswer struct {
+	StepSeconds int64          `json:"step_seconds"`
+	Minutes     []store.Minute `json:"minutes"`
+}
+
+func (h handler) minutes(w http.ResponseWriter, r *http.Request) {
+	q, err := h.minutesQuery(r.URL.Query())
+	if err != nil {
+		h.fail(w, r, err)
+		return
+	}
+	sites, err := h.siteOrAll(r.Context(), q.site)
+	if err != nil {
+		h.fail(w, r, err)
+		return
+	}
+	steps := []store.Minute{}
+	for start := q.from; start.Before(q.to); start = start.Add(q.step) {
+		steps = append(steps, store.Minute{Start: start})
+	}
+	for _, site := range sites {
+		minutes, err := h.Sites.Minutes(r.Context(), site, q.from, q.to)
+		if err != nil {
+			h.fail(w, r, err)
+			return
+		}
+		for _, m := range minutes {
+			step := &steps[m.Start.Sub(q.from)/q.step]
+			step.Entries += m.Entries
+			step.Exits += m.Exits
+		}
+	}
+	answer(w, http.StatusOK, minutesAnswer{int64(q.step / time.Second), steps})
+}
+
+func (h handler) siteOrAll(ctx context.Context, site string) ([]string, error) {
+	if site != "" {
+		return []string{site}, nil
+	}
+	return h.Sites.Sites(ctx)
+}
+
+// insideSomewhere is a vehicle inside a site.
+type insideSomewhere struct {
+	Site         string `json:"site"`
+	store.Inside `json:",inline"`
+}
+
+func (h handler) insideAnywhere(w http.ResponseWriter, r *http.Request) {
+	values := r.URL.Query()
+	offset, limit, err := insidePage(values)
+	if err == nil && offset+int64(limit) > maxInsideAnywhere {
+		err = parking.Invalid("offset and limit are %d together, at most %d are allowed: ask for one site", offset+int64(limit), maxInsideAnywhere)
+	}
+	if err != nil {
+		h.fail(w, r, err)
+		return
+	}
+	sites, err := h.Sites.Sites(r.Context())
+	if err != nil {
+		h.fail(w, r, err)
+		return
+	}
+	vehicles := []insideSomewhere{}
+	for _, site := range sites {
+		found, err := h.Sites.Inside(r.Context(), site, 0, offset+int64(limit))
+		if err != nil {
+			h.fail(w, r, err)
+			return
+		}
+		for _, v := range found {
+			vehicles = append(vehicles, insideSomewhere{site, v})
+		}
+	}
+	slices.SortStableFunc(vehicles, func(a, b insideSomewhere) int { return a.Since.Compare(b.Since) })
+	vehicles = vehicles[min(int(offset), len(vehicles)):]
+	answer(w, http.StatusOK, map[string][]insideSomewhere{"vehicles": vehicles[:min(limit, len(vehicles))]})
+}
+
+// insidePage reads which part of a list of vehicles inside is wanted.
+func insidePage(values url.Values) (offset int64, limit int, err error) {
+	q, err := parseQuery(url.Values{"limit": values["limit"]})
+	if text := values.Get("offset"); text != "" && err == nil {
+		if offset, err = strconv.ParseInt(text, 10, 64); err != nil || offset < 0 {
+			err = parking.Invalid("offset %q: want a number from 0", text)
+		}
+	}
+	return offset, q.Limit, errors.Join(allow(values, "limit", "offset"), err)
+}
+
+func (h handler) system(w http.ResponseWriter, r *http.Request) {
+	if err := allow(r.URL.Query()); err != nil {
+		h.fail(w, r, err)
+		return
+	}
+	snapshot, err := h.System.Look(r.Context())
+	if err != nil {
+		h.fail(w, r, err)
+		return
+	}
+	answer(w, http.StatusOK, snapshot)
+}
