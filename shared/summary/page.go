@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"mime"
 	"net/http"
+	"net/url"
 	"path"
 	"strconv"
 	"strings"
@@ -92,6 +93,11 @@ func (p *page) orElse(list http.HandlerFunc) http.HandlerFunc {
 			return
 		}
 		h := w.Header()
+		if to, ok := withSlash(r); ok {
+			h.Set("Location", to)
+			w.WriteHeader(http.StatusFound)
+			return
+		}
 		h.Set("Content-Type", "text/html; charset=utf-8")
 		h.Set("Content-Security-Policy", p.policy)
 		h.Set("Referrer-Policy", "no-referrer")
@@ -109,6 +115,18 @@ func (p *page) wanted(r *http.Request) bool {
 	}
 	return prefersHTML(r.Header.Values("Accept")) ||
 		r.URL.RawQuery == "" && strings.HasSuffix(r.Header.Get("X-Forwarded-Uri"), "/")
+}
+
+// withSlash returns where the page is when it was asked for without the slash
+// that its relative addresses need. Where the gateway does not tell, the page's
+// own script goes there.
+func withSlash(r *http.Request) (location string, ok bool) {
+	original, err := url.Parse(r.Header.Get("X-Forwarded-Uri"))
+	if err != nil || original.Path == "" || strings.HasSuffix(original.Path, "/") {
+		return "", false
+	}
+	to := url.URL{Path: "./" + path.Base(original.Path) + "/", RawQuery: r.URL.RawQuery}
+	return to.String(), true
 }
 
 // prefersHTML says whether HTML is named, and not after JSON.

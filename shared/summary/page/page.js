@@ -103,7 +103,7 @@
   const table = (id, heads, rows) => {
     // A closed table costs nothing; opening it draws it.
     if (!$(id).closest('details').open) return;
-    putRows(id, JSON.stringify(rows), () => [element('table', {},
+    putRows(id, JSON.stringify(rows), () => [element('table', {}, element('caption', { className: 'hidden' }, $(id).ariaLabel),
       element('thead', {}, element('tr', {}, ...heads.map((h, i) => element('th', { scope: 'col', className: i ? 'number' : '' }, h)))),
       element('tbody', {}, ...rows.map((r) => element('tr', {}, ...r.map((c, i) => cell(i ? 'number' : '', String(c)))))))]);
   };
@@ -126,7 +126,7 @@
     try {
       answer = await fetch(url, { headers: { Accept: 'application/json' }, signal: AbortSignal.any([signal, AbortSignal.timeout(8000)]) });
     } catch (e) {
-      throw new Failure('connection', e.message);
+      throw new Failure(e.name === 'TimeoutError' ? 'summary' : 'connection', e.message);
     }
     let body;
     try {
@@ -160,8 +160,10 @@
         const data = await this.load(pending.signal);
         if (pending.signal.aborted) return; // something else is asked for meanwhile
         this.data = data;
+        const mended = this.failures > 0;
         [this.failures, this.failure, this.succeeded] = [0, null, Date.now()];
         this.draw(data);
+        if (mended) retryFailed();
       } catch (e) {
         if (pending.signal.aborted) return;
         if (!(e instanceof Failure)) throw e;
@@ -178,6 +180,8 @@
     }
   }
 
+  const retryFailed = () => pollers.forEach((p) => p.failures && p.refresh());
+
   document.addEventListener('visibilitychange', () => {
     for (const p of pollers) document.hidden ? clearTimeout(p.timer) : p.refresh();
   });
@@ -186,8 +190,9 @@
 
   // drawState says whether the figures are live.
   const drawState = () => {
+    const storeAway = !system.failure && system.data && redisAway(system.data);
     const broken = pollers.map((p) => p.failure).filter((f) => f && f.kind !== 'asked');
-    const lost = broken.find((f) => f.kind === 'connection') ?? broken.find((f) => f.kind === 'summary') ?? broken[0];
+    const lost = storeAway ? new Failure('store') : broken.find((f) => f.kind === 'connection') ?? broken.find((f) => f.kind === 'summary') ?? broken[0];
     const latest = Math.max(...pollers.map((p) => p.succeeded));
     const waiting = pollers.some((p) => !p.succeeded && !p.failure);
     $('main').setAttribute('aria-busy', String(waiting));
@@ -284,7 +289,7 @@
   const flowPlot = new Plot('flow', () => {
     const line = (label, name) => ({ label, stroke: colour(name), fill: faded(colour(name), 0.1), width: 1.75, points: { show: false }, paths: uPlot.paths.stepped({ align: 1 }) });
     return {
-      legend: { show: false }, cursor: { y: false, points: { show: false } }, padding: [8, 8, 0, 0],
+      legend: { show: false }, cursor: { y: false, points: { show: false } }, padding: [8, 20, 0, 0],
       scales: { y: { range: upTo } },
       axes: axes({ values: (_, vs) => vs.map((v) => clock.format(v * 1000)), space: 64 }, {}),
       series: [{}, line('Entries', 'entry'), line('Exits', 'exit')],
@@ -351,7 +356,8 @@
     for (const s of cards) {
       const card = $('sites').querySelector(`[data-site="${CSS.escape(s.site)}"]`);
       card.setAttribute('aria-pressed', String(view.site === s.site));
-      const texts = [show(s.occupancy), `${show(s.entries_today)} in, ${show(s.exits_today)} out today`];
+      card.setAttribute('aria-label', `${s.site}: occupancy ${show(s.occupancy)}, ${show(s.entries_today)} entries and ${show(s.exits_today)} exits today`);
+      const texts = [show(s.occupancy), `+${show(s.entries_today)} −${show(s.exits_today)}`];
       card.querySelectorAll('.count, .note').forEach((e, i) => {
         if (e.textContent !== texts[i]) e.textContent = texts[i];
       });
@@ -448,8 +454,8 @@
     const idle = looks.length < 2 || !recent.some((b) => b.count);
     if (idle) recent = now.latency.map((l) => between(l)).reduce(added, []);
     const [p50, p99] = [quantile(recent, 0.5), quantile(recent, 0.99)];
-    putFigure('k-latency', ...(p50 === null ? ['–', ''] : [String(+(1000 * p50).toPrecision(3)), 'ms']));
-    put('n-latency', p99 === null ? 'no events yet' : `p99 ${brief(+p99.toPrecision(3))}, ${idle ? 'since the start' : 'last minute'}`);
+    putFigure('k-latency', ...(p50 === null ? ['–', ''] : [String(+(1000 * p50).toPrecision(2)), 'ms']));
+    put('n-latency', p99 === null ? 'no events yet' : `p99 ${brief(+p99.toPrecision(2))}, ${idle ? 'since start' : 'last minute'}`);
 
     const all = TYPES.map((t) => (ofType(now, t) ? between(ofType(now, t)) : []));
     const longest = all[0].length >= all[1].length ? all[0] : all[1];
@@ -471,7 +477,7 @@
 
   const STATES = { up: 'up', not_ready: 'not ready', unreachable: 'away' };
 
-  const drawHealth = ({ parts, connector }) => {
+  const drawHealth = ({ parts, outcomes, connector }) => {
     const bad = parts.filter((p) => p.state !== 'up');
     put('health-text', bad.length ? `${plural(bad.length, 'part')} of ${parts.length} not up` : `all ${parts.length} parts are up`);
     putRows('parts', JSON.stringify(parts), () => parts.map((p) => element('li', { className: p.state },
@@ -484,15 +490,25 @@
       element('th', { scope: 'row' }, q.queue), cell('number', show(q.ready)), cell('number', show(q.in_hand)),
       cell('number', show(q.waiting ?? q.retried)), cell('number', show(q.dead ?? q.dead_lettered)))));
 
+    const became = TYPES.map((type) => ['done', 'unmatched_exit', 'duplicate', 'reject'].map((o) => outcomes.find((e) => e.event_type === type && e.outcome === o)?.events ?? null));
+    $('outcomes-region').hidden = !outcomes.length;
+    putRows('outcomes', JSON.stringify(became), () => became.map((numbers, i) => element('tr', {},
+      element('th', { scope: 'row' }, ['Entries', 'Exits'][i]), ...numbers.map((n) => cell('number', show(n))))));
+
     const counted = queues.some((q) => q.dead !== null);
     const dead = connector ? sum(queues, (q) => q.dead ?? q.dead_lettered) : null;
     putFigure('k-dead', show(dead), '');
     $('k-dead').closest('.kpi').classList.toggle('alarm', dead > 0);
     const open = (connector?.breakers ?? []).filter((b) => b.state !== 'closed').length;
-    put('n-dead', !connector ? 'the connector is not seen' : open ? `${plural(open, 'breaker')} open` : counted ? 'in both queues now' : 'since the connector started');
+    put('n-dead', !connector ? 'the connector is not seen' : open ? `${plural(open, 'breaker')} open` : counted ? 'in the queues now' : 'since the start');
   };
 
+  const redisAway = (look) => look.parts.some((p) => p.name === 'redis' && p.state !== 'up');
+  let away = false;
+
   const system = new Poller(() => 2000, (signal) => get('system', '', signal), (look) => {
+    if (away && !redisAway(look)) retryFailed();
+    away = redisAway(look);
     drawHealth(look);
     drawLatency(look);
   });

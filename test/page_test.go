@@ -1,0 +1,398 @@
+package test
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/browser"
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
+	cdplog "github.com/chromedp/cdproto/log"
+	"github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/chromedp"
+
+	"parkstream/shared/parking"
+)
+
+// An operator looks at the page while vehicles come and go.
+func TestPage(t *testing.T) {
+	s := startSystem(t, t.TempDir(), "--no-cron")
+	b := openBrowser(t)
+	arrival := time.Now().UTC().Add(-90 * time.Minute).Truncate(time.Second)
+
+	b.size(1360, 900)
+	b.open(s.gateway + "/function/summary")
+	b.wants(`location.pathname`, "/function/summary/")
+	b.wants(`document.querySelector('#stays-empty').textContent`, "No stays yet. They appear with the first exit.")
+	b.wants(`document.querySelector('#inside-empty').textContent`, "Nobody is inside.")
+	b.wants(`document.querySelector('#live-text').textContent`, "Live")
+	b.wants(`document.querySelector('#health-text').textContent`, "all 7 parts are up")
+	b.eval(`window.neverLoadedAgain = true`)
+
+	t.Run("the numbers follow the events", func(t *testing.T) {
+		b := b.in(t)
+		b.wants(`document.querySelector('#sites').textContent`, "No events yet. A site appears with its first event.")
+		ch := s.dial(t)
+		publish(t, ch, "vehicle_entries", []byte(eventJSON("e1", "KA01AB1234", "entry", arrival)))
+		b.wants(`document.querySelector('#k-occupancy').textContent`, "1")
+		b.wants(`document.querySelector('#inside-rows .plate').textContent`, "KA01AB1234")
+		publish(t, ch, "vehicle_exits", []byte(eventJSON("x1", "KA01AB1234", "exit", arrival.Add(5410*time.Second))))
+		publish(t, ch, "vehicle_exits", []byte(eventJSON("x2", "MH12DE1433", "exit", arrival.Add(5400*time.Second))))
+		b.wants(`document.querySelector('#k-occupancy').textContent`, "0")
+		b.wants(`[...document.querySelectorAll('#stay-rows .plate')].map(e => e.textContent).join()`, "KA01AB1234,MH12DE1433")
+		b.wants(`[...document.querySelectorAll('#stay-rows .tag, #stay-rows .number')].map(e => e.textContent).join()`, "1 h 30 min,Completed,–,Unmatched")
+		b.wants(`document.querySelector('#sites .name').textContent`, "default")
+		b.wants(`document.querySelectorAll('#outcomes tr')[1].textContent`, "Exits1100")
+		publish(t, ch, "vehicle_exits", []byte(`{"id":"bad"}`))
+		b.wants(`document.querySelector('#k-dead').textContent`, "1")
+		if !strings.Contains(b.text(`document.querySelector('#latency-text').textContent`), "events since the functions started: entry median") {
+			t.Errorf("the latency's text is %q", b.text(`document.querySelector('#latency-text').textContent`))
+		}
+	})
+
+	t.Run("search with the keyboard", func(t *testing.T) {
+		b := b.in(t)
+		for i := 0; b.text(`document.activeElement.id`) != "plate"; i++ {
+			if i == 40 {
+				t.Fatal("40 tabs do not reach the search")
+			}
+			b.do(chromedp.KeyEvent("\t"))
+			if b.text(`String(document.activeElement === document.body || document.activeElement.matches(':focus-visible'))`) != "true" {
+				t.Errorf("the focus on %s cannot be seen", b.text(`document.activeElement.outerHTML`))
+			}
+		}
+		b.do(chromedp.KeyEvent("ka-01 ab"))
+		b.wants(`document.querySelector('#stays-empty').textContent`, "No stay matches.")
+		b.do(chromedp.KeyEvent(" 1234"))
+		b.wants(`[...document.querySelectorAll('#stay-rows .plate')].map(e => e.textContent).join()`, "KA01AB1234")
+		b.wants(`location.search`, "?plate=ka-01+ab+1234")
+	})
+
+	t.Run("CSV of what is shown", func(t *testing.T) {
+		b := b.in(t)
+		dir := t.TempDir()
+		if _, err := chromedp.CallBrowser(b.ctx, browser.SetDownloadBehavior, browser.SetDownloadBehaviorParams{
+			Behavior: browser.SetDownloadBehaviorBehaviorAllow, DownloadPath: dir,
+		}); err != nil {
+			t.Fatal(err)
+		}
+		b.do(chromedp.Click(chromedp.CSS("#csv")))
+		eventually(t, 10*time.Second, func() error {
+			text, err := os.ReadFile(filepath.Join(dir, "stays.csv"))
+			if lines := strings.Split(strings.TrimSpace(string(text)), "\n"); err == nil && (len(lines) != 2 || !strings.HasPrefix(lines[1], "x1,default,KA01AB1234,")) {
+				err = fmt.Errorf("the file has %q", text)
+			}
+			return err
+		})
+		b.eval(`document.querySelector('#plate').value = ''; document.querySelector('#search').requestSubmit()`)
+		b.wants(`String(document.querySelectorAll('#stay-rows tr').length)`, "2")
+	})
+
+	t.Run("100,000 stays", func(t *testing.T) {
+		b := b.in(t)
+		s.postStays(t, 100_000, time.Now().UTC().Add(-time.Hour))
+		b.wants(`document.querySelector('#k-match').textContent`, "100 %")
+		b.wants(`String(document.querySelectorAll('#stay-rows tr').length)`, "20")
+		b.do(chromedp.Click(chromedp.CSS("#stays-older")))
+		b.wants(`document.querySelector('#stays-text').textContent`, "Page 2, newest exit first")
+		b.do(chromedp.Click(chromedp.CSS("#stays-newer")))
+		b.wants(`document.querySelector('#stays-text').textContent`, "Page 1, newest exit first")
+		if n := b.number(`document.querySelectorAll('*').length`); n > 2000 {
+			t.Errorf("the page has %v elements", n)
+		}
+	})
+
+	t.Run("light and dark", func(t *testing.T) {
+		b := b.in(t)
+		const background = `getComputedStyle(document.documentElement).backgroundColor`
+		b.prefers("light")
+		b.wants(background, "rgb(243, 245, 248)")
+		b.screenshot("desktop-light.png")
+		b.prefers("dark")
+		b.wants(background, "rgb(14, 19, 25)")
+		b.do(chromedp.Click(chromedp.CSS("#theme")))
+		b.wants(background, "rgb(243, 245, 248)")
+		b.wants(`document.querySelector('#theme').textContent`, "Theme: light")
+		b.open(s.gateway + "/function/summary/")
+		b.wants(background, "rgb(243, 245, 248)")
+		b.eval(`localStorage.clear()`)
+	})
+
+	t.Run("on a phone", func(t *testing.T) {
+		b := b.in(t)
+		b.size(390, 844, chromedp.EmulateMobile, chromedp.EmulateScale(2))
+		b.open(s.gateway + "/function/summary/")
+		b.wants(`String(document.querySelectorAll('#stay-rows tr').length)`, "20")
+		b.wants(`String(document.querySelectorAll('.plot canvas').length)`, "3")
+		if w := b.number(`document.documentElement.scrollWidth`); w > 390 {
+			t.Errorf("the page is %v wide", w)
+		}
+		b.screenshot("phone-dark.png")
+		b.size(1360, 900)
+	})
+
+	t.Run("names for those who do not see it", func(t *testing.T) {
+		b := b.in(t)
+		b.wants(`[...document.querySelectorAll('button, a, input, select, summary')].filter(e => !e.hidden &&
+			!(e.ariaLabel || e.textContent.trim() || e.labels?.[0]?.textContent.trim())).map(e => e.outerHTML).join()`, "")
+		b.wants(`[...document.querySelectorAll('section')].filter(e => !document.getElementById(e.getAttribute('aria-labelledby'))).map(e => e.outerHTML).join()`, "")
+		b.wants(`[...document.querySelectorAll('table')].filter(e => !e.caption).map(e => e.outerHTML).join()`, "")
+		b.wants(`[...document.querySelectorAll('figure')].filter(e => !e.querySelector('figcaption').textContent).map(e => e.outerHTML).join()`, "")
+		b.wants(`document.querySelectorAll('h1').length + document.documentElement.lang`, "1en")
+		b.do(chromedp.Click(chromedp.CSS("#flow-table-open")))
+		b.wants(`document.querySelector('#flow-table th').textContent`, "From")
+	})
+
+	b.wants(`String(window.neverLoadedAgain)`, "undefined") // the phone loaded it anew
+	b.calm()
+
+	t.Run("Redis is away", func(t *testing.T) {
+		b := b.in(t)
+		redis := s.redisPID(t)
+		if err := syscall.Kill(redis, syscall.SIGSTOP); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = syscall.Kill(redis, syscall.SIGCONT) })
+		b.wants(`document.querySelector('#banner-text').textContent.split('.')[0]`, "The store of stays (Redis) cannot be reached")
+		b.wants(`String(document.querySelector('#banner').hidden)`, "false")
+		b.wants(`String(document.querySelectorAll('#stay-rows tr').length)`, "20") // what was there is still there
+		if err := syscall.Kill(redis, syscall.SIGCONT); err != nil {
+			t.Fatal(err)
+		}
+		b.wants(`document.querySelector('#live-text').textContent`, "Live")
+		b.wants(`String(document.querySelector('#banner').hidden)`, "true")
+	})
+
+	t.Run("the summary is away", func(t *testing.T) {
+		b := b.in(t)
+		s.scale(t, "summary", 0)
+		b.wants(`document.querySelector('#banner-text').textContent.split('.')[0]`, "The summary function does not answer")
+		s.scale(t, "summary", 1)
+		b.do(chromedp.Click(chromedp.CSS("#retry")))
+		b.wants(`document.querySelector('#live-text').textContent`, "Live")
+	})
+}
+
+// postStays posts n completed stays of a site as a processor does.
+func (s *system) postStays(t *testing.T, n int, exit time.Time) {
+	t.Helper()
+	const most = 20_000
+	for start := 0; start < n; start += most {
+		stays := make([]parking.Stay, 0, most)
+		for i := start; i < min(n, start+most); i++ {
+			id := fmt.Sprint("big", i)
+			stays = append(stays, parking.Stay{
+				ID: id, Site: "big", Plate: fmt.Sprintf("BIG%06d", i), EntryID: "entry" + id, EntryTime: exit.Add(-time.Duration(i) * time.Millisecond * 100),
+				ExitID: id, ExitTime: exit, Revision: 1,
+			})
+		}
+		body, err := json.Marshal(stays)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.gateway+"/function/summary", strings.NewReader(string(body)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Authorization", "Bearer "+s.secret(t, "summary-token"))
+		s.want(t, r, http.StatusCreated)
+	}
+}
+
+// scale tells the gateway how many replicas of a function to run.
+func (s *system) scale(t *testing.T, name string, replicas int) {
+	t.Helper()
+	body := fmt.Sprintf(`{"serviceName":%q,"replicas":%d}`, name, replicas)
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.gateway+"/system/scale-function/"+url.PathEscape(name), strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.SetBasicAuth("admin", s.secret(t, "basic-auth-password"))
+	s.want(t, r, http.StatusAccepted)
+}
+
+func (s *system) want(t *testing.T, r *http.Request, status int) {
+	t.Helper()
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != status {
+		t.Fatalf("%s %s: %s", r.Method, r.URL, resp.Status)
+	}
+}
+
+// tab is a browser's tab, which belongs to a test.
+type tab struct {
+	*testing.T
+	ctx      context.Context
+	problems *problems
+}
+
+// problems are what a page complained of.
+type problems struct {
+	mu   sync.Mutex
+	list []string
+}
+
+func (p *problems) add(format string, args ...any) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.list = append(p.list, fmt.Sprintf(format, args...))
+}
+
+// openBrowser starts a headless Chromium with a profile of its own. It ends with
+// the test.
+func openBrowser(t *testing.T) tab {
+	t.Helper()
+	flags := append(chromedp.DefaultExecAllocatorOptions[:],
+		chromedp.NoSandbox, // as root, in a container, there is none
+		chromedp.DisableGPU, chromedp.UserDataDir(t.TempDir()),
+		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true),
+	)
+	ctx, cancel := chromedp.NewExecAllocator(context.Background(), flags...)
+	t.Cleanup(cancel)
+	ctx, cancel = chromedp.NewContext(ctx)
+	t.Cleanup(cancel)
+	b := tab{t, ctx, new(problems)}
+	// The first step starts the browser and must not have a deadline.
+	if err := chromedp.Do(ctx, chromedp.Navigate("about:blank")); err != nil {
+		t.Fatalf("start Chromium, which `make deps` installs: %v", err)
+	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+		defer cancel()
+		_ = chromedp.Cancel(ctx) // before its profile is removed
+	})
+	err := chromedp.Listen(ctx, func(event any) {
+		switch e := event.(type) {
+		case *runtime.EventExceptionThrown:
+			b.problems.add("exception: %s %+v", e.ExceptionDetails.Text, e.ExceptionDetails.Exception)
+		case *runtime.EventConsoleAPICalled:
+			b.problems.add("console: %s", e.Type)
+		case *cdplog.EventEntryAdded:
+			b.problems.add("%s: %s %s", e.Entry.Level, e.Entry.Text, e.Entry.URL)
+		}
+	})
+	_, err2 := chromedp.Call(ctx, runtime.Enable, cdp.Empty{})
+	_, err3 := chromedp.Call(ctx, cdplog.Enable, cdp.Empty{})
+	if err := errors.Join(err, err2, err3); err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// in is the tab within a part of the test.
+func (b tab) in(t *testing.T) tab {
+	b.T = t
+	return b
+}
+
+func (b tab) do(steps ...chromedp.Action[chromedp.Void]) {
+	b.Helper()
+	ctx, cancel := context.WithTimeout(b.ctx, 30*time.Second)
+	defer cancel()
+	if err := chromedp.Do(ctx, steps...); err != nil {
+		b.Fatal(err)
+	}
+}
+
+func (b tab) open(address string) {
+	b.Helper()
+	b.do(chromedp.Navigate(address))
+}
+
+func (b tab) size(width, height int64, options ...chromedp.EmulateViewportOption) {
+	b.Helper()
+	b.do(chromedp.EmulateViewport(width, height, options...))
+}
+
+// prefers sets the colours that the device prefers.
+func (b tab) prefers(scheme string) {
+	b.Helper()
+	if _, err := chromedp.Call(b.ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+		Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}},
+	}); err != nil {
+		b.Fatal(err)
+	}
+}
+
+func (b tab) eval(script string) {
+	b.Helper()
+	b.do(chromedp.Evaluate[chromedp.Void](script))
+}
+
+// value is that of an expression in the page.
+func value[T any](b tab, expression string) (T, error) {
+	ctx, cancel := context.WithTimeout(b.ctx, 10*time.Second)
+	defer cancel()
+	return chromedp.Run(ctx, chromedp.Evaluate[T](expression))
+}
+
+func (b tab) text(expression string) string {
+	b.Helper()
+	text, err := value[string](b, expression)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return text
+}
+
+func (b tab) number(expression string) float64 {
+	b.Helper()
+	n, err := value[float64](b, expression)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return n
+}
+
+// wants waits until an expression in the page has a value.
+func (b tab) wants(expression, want string) {
+	b.Helper()
+	eventually(b.T, 40*time.Second, func() error {
+		got, err := value[string](b, expression)
+		if err == nil && got != want {
+			err = fmt.Errorf("%s is %q, want %q", expression, got, want)
+		}
+		return err
+	})
+}
+
+// calm fails the test when the page has complained of anything.
+func (b tab) calm() {
+	b.Helper()
+	b.problems.mu.Lock()
+	defer b.problems.mu.Unlock()
+	for _, p := range b.problems.list {
+		b.Errorf("the browser's console has %s", p)
+	}
+}
+
+// screenshot leaves a picture of the page in the folder SCREENSHOTS, or the
+// test's own.
+func (b tab) screenshot(name string) {
+	b.Helper()
+	ctx, cancel := context.WithTimeout(b.ctx, 30*time.Second)
+	defer cancel()
+	png, err := chromedp.Run(ctx, chromedp.FullScreenshot(100))
+	if err == nil {
+		err = os.WriteFile(filepath.Join(cmp.Or(os.Getenv("SCREENSHOTS"), b.TempDir()), name), png, 0o600)
+	}
+	if err != nil {
+		b.Fatal(err)
+	}
+}
