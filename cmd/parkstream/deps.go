@@ -5,10 +5,14 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 
 	"parkstream/cmd/parkstream/internal/services"
 	"parkstream/shared/instance"
 )
+
+// macChrome is where macOS has its browsers.
+const macChrome = "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"
 
 type depsCommand struct{}
 
@@ -21,8 +25,12 @@ func (depsCommand) Run(ctx context.Context) error {
 	if !instance.RedisInstalled() {
 		missing = append(missing, "Redis")
 	}
+	// The test of the page drives one. Nothing else needs it.
+	if !slices.ContainsFunc([]string{"chromium", "chromium-browser", "google-chrome", macChrome}, isProgram) {
+		missing = append(missing, "Chromium")
+	}
 	// The race detector needs cgo.
-	if _, err := exec.LookPath("cc"); err != nil {
+	if !isProgram("cc") {
 		missing = append(missing, "a C compiler")
 	}
 	if len(missing) == 0 {
@@ -31,4 +39,9 @@ func (depsCommand) Run(ctx context.Context) error {
 	return services.Install(ctx, missing, func(format string, args ...any) {
 		fmt.Fprintf(os.Stderr, format+"\n", args...)
 	})
+}
+
+func isProgram(name string) bool {
+	_, err := exec.LookPath(name)
+	return err == nil
 }

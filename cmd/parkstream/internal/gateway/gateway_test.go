@@ -61,7 +61,7 @@ func serve(name string) {
 			w.WriteHeader(status)
 		}
 		_ = json.NewEncoder(w).Encode(seen{
-			Name: name, PID: os.Getpid(), Method: r.Method, Path: r.URL.Path, Query: r.URL.RawQuery, Body: string(body), CallID: r.Header.Get("X-Call-Id"), Setting: os.Getenv("SETTING"),
+			Name: name, PID: os.Getpid(), Method: r.Method, Path: r.URL.Path, Query: r.URL.RawQuery, Body: string(body), CallID: r.Header.Get("X-Call-Id"), Original: r.Header.Get("X-Forwarded-Uri"), Setting: os.Getenv("SETTING"),
 		})
 	})
 	server := &http.Server{Handler: mux}
@@ -72,7 +72,7 @@ func serve(name string) {
 
 // seen is what the function knows of a call.
 type seen struct {
-	Name, Method, Path, Query, Body, CallID, Setting string
+	Name, Method, Path, Query, Body, CallID, Original, Setting string
 	PID                                              int
 }
 
@@ -220,7 +220,7 @@ func TestInvoke(t *testing.T) {
 	if err := json.Unmarshal([]byte(text), &got); err != nil {
 		t.Fatal(text)
 	}
-	if code != 418 || got.Method != "PUT" || got.Path != "/a/b" || got.Query != "x=1&status=418" || got.Body != "hello" || got.CallID == "" || got.Setting != "ours" {
+	if code != 418 || got.Method != "PUT" || got.Path != "/a/b" || got.Query != "x=1&status=418" || got.Body != "hello" || got.CallID == "" || got.Original != "/function/one/a/b?x=1&status=418" || got.Setting != "ours" {
 		t.Errorf("%d %+v", code, got)
 	}
 	if code, text := l.call(t, "GET", "/function/two", ""); code != 404 || !strings.Contains(text, "not deployed") {
