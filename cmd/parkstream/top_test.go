@@ -69,8 +69,10 @@ func snapshots() (before, now *summary.Snapshot) {
 			{EventType: "exit", Count: 20, Buckets: buckets(0, 0, 20, 20)}, // started anew
 		},
 		Outcomes: []summary.Outcome{
-			{EventType: "entry", Outcome: "done", Events: 1090}, {EventType: "entry", Outcome: "reject", Events: 10},
-			{EventType: "exit", Outcome: "done", Events: 15}, {EventType: "exit", Outcome: "unmatched_exit", Events: 5},
+			{EventType: "entry", Outcome: "done", Events: 1090},
+			{EventType: "entry", Outcome: "reject", Events: 10},
+			{EventType: "exit", Outcome: "done", Events: 15},
+			{EventType: "exit", Outcome: "unmatched_exit", Events: 5},
 		},
 		Connector: &summary.Connector{
 			Queues: []summary.Queue{

@@ -79,11 +79,11 @@ func TestMinutes(t *testing.T) {
 	}
 	bounds := "from=" + start.Format(time.RFC3339) + "&to=" + start.Add(15*time.Minute).Format(time.RFC3339)
 	for query, want := range map[string]string{
-		bounds:                        "0:2/0 4:1/1 5:0/1 14:1/0 15 of 60s",
-		bounds + "&site=a":            "0:2/0 4:0/1 14:1/0 15 of 60s",
-		bounds + "&site=nowhere":      "15 of 60s",
-		bounds + "&step=5":            "0:3/1 5:0/1 10:1/0 3 of 300s",
-		bounds + "&step=10":           "0:3/2 10:1/0 2 of 600s",
+		bounds:                   "0:2/0 4:1/1 5:0/1 14:1/0 15 of 60s",
+		bounds + "&site=a":       "0:2/0 4:0/1 14:1/0 15 of 60s",
+		bounds + "&site=nowhere": "15 of 60s",
+		bounds + "&step=5":       "0:3/1 5:0/1 10:1/0 3 of 300s",
+		bounds + "&step=10":      "0:3/2 10:1/0 2 of 600s",
 		"site=a&from=" + start.Add(4*time.Minute).Format(time.RFC3339) + "&to=" + start.Add(5*time.Minute).Format(time.RFC3339): "4:0/1 1 of 60s",
 	} {
 		if got := ask(query); got != want {

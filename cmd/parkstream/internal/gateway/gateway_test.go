@@ -73,7 +73,7 @@ func serve(name string) {
 // seen is what the function knows of a call.
 type seen struct {
 	Name, Method, Path, Query, Body, CallID, Original, Setting string
-	PID                                              int
+	PID                                                        int
 }
 
 // local is a gateway under test.
