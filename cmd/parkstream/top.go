@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -57,7 +58,7 @@ func (t *top) once(ctx context.Context) error {
 		}
 	}
 	if err != nil {
-		return unlessDone(ctx, err)
+		return unlessDone(err)
 	}
 	_, err = io.WriteString(t.out, render(t.name, figuresOf(t.before, now)))
 	return err
@@ -75,7 +76,7 @@ const (
 func (t *top) run(ctx context.Context) error {
 	now, err := t.look(ctx)
 	if err != nil {
-		return unlessDone(ctx, err)
+		return unlessDone(err)
 	}
 	if t.terminal {
 		fmt.Fprint(t.out, enterScreen)
@@ -91,11 +92,11 @@ func (t *top) run(ctx context.Context) error {
 			t.before = now
 			t.show(render(t.name, shown))
 		}
-		if t.wait(ctx) != nil {
-			return nil
+		if err = t.wait(ctx); err == nil {
+			now, err = t.look(ctx)
 		}
-		if now, err = t.look(ctx); ctx.Err() != nil {
-			return nil
+		if ctx.Err() != nil {
+			return unlessDone(err)
 		}
 	}
 }
@@ -118,8 +119,8 @@ func (t *top) wait(ctx context.Context) error {
 }
 
 // unlessDone is nil where the user has ended the command.
-func unlessDone(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
+func unlessDone(err error) error {
+	if errors.Is(err, context.Canceled) {
 		return nil
 	}
 	return err

@@ -277,7 +277,7 @@
   Plot.all = [];
 
   const axes = (x, y) => {
-    const look = { stroke: colour('muted'), font: '12px system-ui, sans-serif', grid: { stroke: colour('soft'), width: 1 }, ticks: { show: false } };
+    const look = { stroke: colour('muted'), font: '12px Inter, system-ui, sans-serif', grid: { stroke: colour('soft'), width: 1 }, ticks: { show: false } };
     return [
       { ...look, grid: { show: false }, gap: 6, size: 28, ...x },
       { ...look, gap: 6, size: (_, values) => 14 + 7 * Math.max(2, ...(values ?? []).map((v) => v.length)), space: 36, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 2e4, 5e4, 1e5, 2e5, 5e5, 1e6, 1e7, 1e8], values: (_, vs) => vs.map(tick), ...y },
