@@ -20,8 +20,9 @@ import (
 )
 
 const (
-	// lookTimeout bounds one look at all parts.
-	lookTimeout = 1500 * time.Millisecond
+	// lookTimeout bounds one look at all parts. It is longer than the two seconds
+	// that a function gives its own checks, so that it can say what it lacks.
+	lookTimeout = 2500 * time.Millisecond
 	// lookKept is how long a look serves everybody who asks.
 	lookKept = 900 * time.Millisecond
 	// maxScrapeBytes bounds what is read of one answer.

@@ -400,7 +400,7 @@
     putFigure('k-match', ...(s.match_rate === null ? ['–', ''] : percent(s.match_rate).split(' ')));
     put('n-match', `${plural(s.completed, 'stay')}, ${days}`);
     putFigure('k-unmatched', show(s.unmatched_exits), '');
-    put('n-unmatched', `no entry seen, ${days}`);
+    put('n-unmatched', `no entry, ${days}`);
     let from = 0;
     durationLabels = s.durations.map((d) => (d.up_to_seconds === null ? `> ${brief(from)}` : `≤ ${brief((from = d.up_to_seconds))}`));
     durationsPlot.draw([s.durations.map((_, i) => i), s.durations.map((d) => d.stays)], s.completed ? undefined : 'No completed stays yet');
