@@ -22,8 +22,8 @@ type program struct {
 	Down      downCommand          `cmd:"" help:"Stop what 'up' started."`
 	Send      sendCommand          `cmd:"" help:"Publish events from a JSONL or CSV file."`
 	Replay    replayCommand        `cmd:"" help:"Look at dead letters and put them back."`
-	Top       topCommand           `cmd:"" help:"Show throughput, latency, queues and outcomes, each second."`
 	Bench     benchCommand         `cmd:"" help:"Measure Parkstream against other designs on this machine."`
+	Top       topCommand           `cmd:"" help:"Show throughput, latency, queues and outcomes, each second."`
 	Deps      depsCommand          `cmd:"" help:"Install what the tests need and is missing: RabbitMQ, Redis, Chromium, a C compiler."`
 	Function  functionCommand      `cmd:"" help:"Serve one function; 'up' does this for each."`
 	Connector connectorCommand     `cmd:"" help:"Run the RabbitMQ connector; 'up' does this."`
