@@ -91,8 +91,8 @@ func TestProbesComeLessAndLess(t *testing.T) {
 	p, _, _, _ := g.try()
 	g.failed(p, "503", 0)
 	g.release(p)
-	for _, most := range []time.Duration{100, 200, 400, 800, 1000, 1000} {
-		most *= time.Millisecond
+	for _, ms := range []int{100, 200, 400, 800, 1000, 1000} {
+		most := time.Duration(ms) * time.Millisecond
 		_, ok, wait, _ := g.try()
 		if ok || wait < most/2 || wait > most {
 			t.Fatalf("wait %s, want half of %s to all of it", wait, most)
