@@ -3,7 +3,7 @@ package parking
 import (
 	"encoding/json"
 	"fmt"
-	"strings"
+	"strconv"
 	"time"
 )
 
@@ -52,9 +52,10 @@ func (s Stay) Duration() (d time.Duration, ok bool) {
 	return s.ExitTime.Sub(s.EntryTime), true
 }
 
-// stayJSON is the public form of a stay. Entry and duration are null for an
-// unmatched exit; duration_seconds is rounded down, duration is ISO 8601.
-type stayJSON struct {
+// StayJSON is the public form of a [Stay]. Entry and duration are null for an
+// unmatched exit; duration_seconds is rounded down, duration is ISO 8601. It is
+// for whoever reads or writes many with a quicker package than encoding/json.
+type StayJSON struct {
 	ID              string     `json:"id"`
 	Site            string     `json:"site"`
 	VehiclePlate    string     `json:"vehicle_plate"`
@@ -68,9 +69,9 @@ type stayJSON struct {
 	Revision        int64      `json:"revision"`
 }
 
-// MarshalJSON writes the public form.
-func (s Stay) MarshalJSON() ([]byte, error) {
-	w := stayJSON{
+// JSON returns the public form.
+func (s Stay) JSON() StayJSON {
+	w := StayJSON{
 		ID: s.ID, Site: s.Site, VehiclePlate: s.Plate,
 		ExitID: s.ExitID, ExitDateTime: s.ExitTime.UTC(),
 		Status: s.Status(), Revision: s.Revision,
@@ -80,27 +81,39 @@ func (s Stay) MarshalJSON() ([]byte, error) {
 		w.EntryID, w.EntryDateTime = &s.EntryID, &entry
 		w.DurationSeconds, w.Duration = &seconds, &iso
 	}
-	return json.Marshal(w)
+	return w
 }
 
-// UnmarshalJSON reads the public form. The derived fields (status and the two
-// durations) follow from the others and are ignored.
-func (s *Stay) UnmarshalJSON(text []byte) error {
-	var w stayJSON
-	if err := json.Unmarshal(text, &w); err != nil {
-		return err
-	}
-	*s = Stay{
+// Stay reads the public form. The derived fields (status and the two durations)
+// follow from the others and are ignored.
+func (w StayJSON) Stay() (Stay, error) {
+	s := Stay{
 		ID: w.ID, Site: w.Site, Plate: w.VehiclePlate,
 		ExitID: w.ExitID, ExitTime: w.ExitDateTime.UTC(), Revision: w.Revision,
 	}
 	if w.EntryID != nil {
 		if w.EntryDateTime == nil {
-			return fmt.Errorf("stay %q has an entry_id but no entry_date_time", w.ID)
+			return Stay{}, fmt.Errorf("stay %q has an entry_id but no entry_date_time", w.ID)
 		}
 		s.EntryID, s.EntryTime = *w.EntryID, w.EntryDateTime.UTC()
 	}
-	return nil
+	return s, nil
+}
+
+// MarshalJSON writes the public form.
+func (s Stay) MarshalJSON() ([]byte, error) { return json.Marshal(s.JSON()) }
+
+// UnmarshalJSON reads the public form.
+func (s *Stay) UnmarshalJSON(text []byte) error {
+	var w StayJSON
+	if err := json.Unmarshal(text, &w); err != nil {
+		return err
+	}
+	stay, err := w.Stay()
+	if err == nil {
+		*s = stay
+	}
+	return err
 }
 
 // ISODuration writes whole seconds, rounded down, as an ISO 8601 duration in
@@ -110,15 +123,16 @@ func ISODuration(d time.Duration) string {
 	if total == 0 {
 		return "PT0S"
 	}
-	var text strings.Builder
-	text.WriteString("PT")
-	for _, part := range []struct {
+	text := make([]byte, 0, 16)
+	text = append(text, "PT"...)
+	for _, part := range [...]struct {
 		n    int64
 		unit byte
 	}{{total / 3600, 'H'}, {total / 60 % 60, 'M'}, {total % 60, 'S'}} {
 		if part.n > 0 {
-			fmt.Fprintf(&text, "%d%c", part.n, part.unit)
+			text = strconv.AppendInt(text, part.n, 10)
+			text = append(text, part.unit)
 		}
 	}
-	return text.String()
+	return string(text)
 }

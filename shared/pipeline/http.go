@@ -1,7 +1,7 @@
 package pipeline
 
 import (
-	"io"
+	"bytes"
 	"mime"
 	"net/http"
 
@@ -33,11 +33,13 @@ func NewHTTPHandler(h Handler) http.Handler {
 			http.Error(w, "use POST with one event as JSON, or a batch as "+batch.ContentType, http.StatusMethodNotAllowed)
 			return
 		}
-		body, err := io.ReadAll(r.Body)
-		if err != nil {
+		var read bytes.Buffer
+		read.Grow(int(min(max(0, r.ContentLength), 1<<24)) + bytes.MinRead)
+		if _, err := read.ReadFrom(r.Body); err != nil {
 			http.Error(w, "read the request: "+err.Error(), http.StatusBadRequest)
 			return
 		}
+		body := read.Bytes()
 		if kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); kind == batch.ContentType {
 			serveBatch(w, r, h, body)
 			return

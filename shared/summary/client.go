@@ -50,7 +50,11 @@ func (c *Client) Post(ctx context.Context, stays []parking.Stay) (err error) {
 	if err != nil {
 		return fmt.Errorf("read the summary token: %w", err)
 	}
-	body, err := json.Marshal(stays)
+	public := make([]parking.StayJSON, len(stays))
+	for i := range stays {
+		public[i] = stays[i].JSON()
+	}
+	body, err := json.Marshal(public)
 	if err != nil {
 		return fmt.Errorf("write %d stays as JSON: %w", len(stays), err)
 	}

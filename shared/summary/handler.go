@@ -8,7 +8,6 @@ import (
 	"encoding/csv"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"maps"
 	"net/http"
@@ -143,15 +142,14 @@ func answer(w http.ResponseWriter, status int, v any) {
 
 func (h handler) put(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
-	body, err := io.ReadAll(r.Body)
+	var body bytes.Buffer
+	body.Grow(int(min(max(0, r.ContentLength), 1<<24)) + bytes.MinRead)
+	_, err := body.ReadFrom(r.Body)
 	if err != nil {
 		answerError(w, http.StatusBadRequest, "read the request: "+err.Error())
 		return
 	}
-	var stays []parking.Stay
-	if err = json.Unmarshal(body, &stays); err == nil && stays == nil {
-		err = errors.New("it is null")
-	}
+	stays, err := parseStays(body.Bytes())
 	if err != nil {
 		answerError(w, http.StatusBadRequest, "want an array of stays: "+err.Error())
 		return
@@ -174,6 +172,24 @@ func (h handler) put(w http.ResponseWriter, r *http.Request) {
 	h.Metrics.put(n, len(stays)-n, time.Since(start))
 	h.Log.InfoContext(r.Context(), "stays posted", "stored", n, "ignored", len(stays)-n, "took", time.Since(start))
 	answer(w, http.StatusCreated, map[string]int{"stored": n, "ignored": len(stays) - n})
+}
+
+func parseStays(text []byte) ([]parking.Stay, error) {
+	var public []parking.StayJSON
+	if err := json.Unmarshal(text, &public); err != nil {
+		return nil, err
+	}
+	if public == nil {
+		return nil, errors.New("it is null")
+	}
+	stays := make([]parking.Stay, len(public))
+	for i := range public {
+		var err error
+		if stays[i], err = public[i].Stay(); err != nil {
+			return nil, err
+		}
+	}
+	return stays, nil
 }
 
 // checkStay says what is wrong with a posted stay.
