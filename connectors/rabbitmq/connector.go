@@ -130,6 +130,7 @@ func (c *Connector) epoch(ctx context.Context, conn *broker.Conn) error {
 	defer all.Wait()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	all.Go(func() { c.watchDepths(ctx, conn) })
 	for {
 		next, changed := c.discovery.snapshot()
 		c.forget(next)

@@ -527,7 +527,7 @@ func TestMetrics(t *testing.T) {
 		fmt.Sprintf(`parkstream_connector_oldest_unacked_age_seconds{queue=%q}`, queue):                  0,
 		`parkstream_connector_calls_in_flight{function="fn"}`:                                            0,
 		`parkstream_connector_batch_size_sum{function="fn"}`:                                             float64(101 + value(`parkstream_connector_call_duration_seconds_count{function="fn",verdict="outage"}`)),
-		fmt.Sprintf(`parkstream_connector_queue_time_seconds_count{queue=%q}`, queue):                    101,
+		`parkstream_stage_duration_seconds_count{function="fn",stage="consumed"}`:                        101,
 		fmt.Sprintf(`parkstream_connector_outcomes_total{function="fn",outcome="done",queue=%q}`, queue): 101,
 	} {
 		if got := value(series); got != want {
@@ -537,7 +537,8 @@ func TestMetrics(t *testing.T) {
 	for _, series := range []string{
 		`parkstream_connector_call_duration_seconds_sum{function="fn",verdict="answered"}`,
 		`parkstream_connector_calls_limit{function="fn"}`,
-		fmt.Sprintf(`parkstream_connector_queue_time_seconds_sum{queue=%q}`, queue),
+		`parkstream_stage_duration_seconds_sum{function="fn",stage="consumed"}`,
+		`parkstream_stage_duration_seconds_sum{function="fn",stage="invoked"}`,
 		`parkstream_amqp_connects_total{connection="parkstream-rabbitmq"}`,
 	} {
 		if got := value(series); got <= 0 {

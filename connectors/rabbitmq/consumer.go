@@ -11,6 +11,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"parkstream/shared/broker"
+	"parkstream/shared/latency"
 )
 
 // strandedDelay is how long settled messages wait for an older one, so that all
@@ -30,9 +31,9 @@ type consumer struct {
 	conn    *broker.Conn
 	feeds   []*feed
 	window  *window
-	inQueue prometheus.Observer
-	life    context.Context // of what is of no use without the connection
-	calls   sync.WaitGroup  // calls and their settlement
+	inQueue []prometheus.Observer // of each function
+	life    context.Context       // of what is of no use without the connection
+	calls   sync.WaitGroup        // calls and their settlement
 	*Connector
 }
 
@@ -62,13 +63,13 @@ func (c *Connector) consume(ctx context.Context, conn *broker.Conn, epoch, queue
 	defer end()
 	k := &consumer{
 		queue: queue, epoch: epoch, conn: conn, Connector: c,
-		window:  newWindow(ch.Ack, c.metrics.queue(queue)),
-		inQueue: c.metrics.inQueue.WithLabelValues(queue),
-		life:    life,
+		window: newWindow(ch.Ack, c.metrics.queue(queue)),
+		life:   life,
 	}
 	defer k.window.close()
 	for _, f := range functions {
 		k.feeds = append(k.feeds, newFeed(c.target(f), k, len(functions) > 1))
+		k.inQueue = append(k.inQueue, c.metrics.stages.WithLabelValues(f.Name, latency.Consumed))
 	}
 	feeding, stopFeeding := context.WithCancel(ctx)
 	defer stopFeeding()
@@ -167,7 +168,9 @@ func (k *consumer) take(d amqp.Delivery) {
 	now := time.Now()
 	k.window.add(now)
 	if t := published(&d); !t.IsZero() {
-		k.inQueue.Observe(max(0, now.Sub(t).Seconds()))
+		for _, o := range k.inQueue {
+			latency.Observe(k.life, o, now.Sub(t))
+		}
 	}
 	m := &delivery{Delivery: d, from: k, received: now}
 	owed := headerText(d.Headers, headerOwed)

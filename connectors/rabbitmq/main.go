@@ -104,7 +104,7 @@ func run(ctx context.Context, environ []string, out io.Writer) error {
 func (p process) routes(c *Connector, registry *prometheus.Registry) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/", c.Handler())
-	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{Registry: registry}))
+	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{Registry: registry, EnableOpenMetrics: true}))
 	if p.Pprof {
 		mux.HandleFunc("/debug/pprof/", faas.Profile)
 	}

@@ -1,6 +1,7 @@
 package rabbitmq
 
 import (
+	"context"
 	"sync"
 	"time"
 
@@ -8,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"parkstream/shared/batch"
+	"parkstream/shared/latency"
 )
 
 // metrics of the connector. What belongs to a queue or a gate is read off when
@@ -15,31 +17,23 @@ import (
 type metrics struct {
 	batchSize *prometheus.HistogramVec
 	latency   *prometheus.HistogramVec
-	inQueue   *prometheus.HistogramVec
+	stages    *prometheus.HistogramVec
 	outcomes  *prometheus.CounterVec
 
 	mu     sync.Mutex
 	queues map[string]*queueStats
 	gates  map[string]*gate
+	depths map[string]depths
 }
-
-var latencyBuckets = []float64{.0005, .001, .002, .003, .005, .0075, .01, .015, .02, .03, .05, .075, .1, .2, .5, 1, 2, 5, 10, 30, 60, 300}
 
 func newMetrics(r prometheus.Registerer) *metrics {
 	f := promauto.With(r)
-	histogram := func(name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
-		return f.NewHistogramVec(prometheus.HistogramOpts{
-			Name: name, Help: help, Buckets: buckets,
-			NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 160, NativeHistogramMinResetDuration: time.Hour,
-		}, labels)
-	}
 	m := &metrics{
-		batchSize: histogram("parkstream_connector_batch_size", "Events in one call of a function.",
-			[]float64{1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000}, "function"),
-		latency: histogram("parkstream_connector_call_duration_seconds",
-			"Seconds that a call of a function took, by what came of it: answered, outage, crash or refused.", latencyBuckets, "function", "verdict"),
-		inQueue: histogram("parkstream_connector_queue_time_seconds",
-			"Seconds from the publishing of a message to its delivery to the connector.", latencyBuckets, "queue"),
+		batchSize: f.NewHistogramVec(latency.Options("parkstream_connector_batch_size", "Events in one call of a function.",
+			[]float64{1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000}), []string{"function"}),
+		latency: latency.New(r, "parkstream_connector_call_duration_seconds",
+			"Seconds that a call of a function took, by what came of it: answered, outage, crash or refused.", "function", "verdict"),
+		stages: latency.NewStages(r),
 		outcomes: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "parkstream_connector_outcomes_total",
 			Help: "Events by what a function made of them: done, retry, reject, or deferred because of an outage.",
@@ -58,9 +52,15 @@ var verdictNames = map[batch.Verdict]string{
 	batch.Answered: "answered", batch.Outage: "outage", batch.Crash: "crash", batch.Refused: "refused",
 }
 
-func (m *metrics) call(function string, events int, a *answer) {
-	m.batchSize.WithLabelValues(function).Observe(float64(events))
-	m.latency.WithLabelValues(function, verdictNames[a.verdict]).Observe(a.took.Seconds())
+// call counts a call with items that began at start.
+func (m *metrics) call(ctx context.Context, function string, items []item, start time.Time, a *answer) {
+	m.batchSize.WithLabelValues(function).Observe(float64(len(items)))
+	latency.Observe(ctx, m.latency.WithLabelValues(function, verdictNames[a.verdict]), a.took)
+	invoked := m.stages.WithLabelValues(function, latency.Invoked)
+	for _, it := range items {
+		latency.Observe(ctx, invoked, start.Sub(it.received))
+		ctx = context.Background() // one exemplar a call is enough
+	}
 }
 
 // queue returns the counters of a queue.
@@ -159,6 +159,7 @@ var (
 	descReturned = desc("messages_returned_total", "Messages that went back to their queue unsettled, because the connection ended, the connector stopped or an outage was long.", "queue")
 	descInHand   = desc("messages_in_hand", "Messages that were received and are not settled.", "queue")
 	descOldest   = desc("oldest_unacked_age_seconds", "How long ago the oldest message in hand came in; 0 where none is.", "queue")
+	descDepth    = desc("queue_messages", "Messages in a queue (state ready), in its retry queues (waiting) and in its dead letters (dead), as the broker said a moment ago; nothing is said of what cannot be read.", "queue", "state")
 	descInFlight = desc("calls_in_flight", "Calls of a function under way.", "function")
 	descLimit    = desc("calls_limit", "How many calls of a function may be under way at present.", "function")
 	descBreaker  = desc("breaker_state", "0 closed, 1 open, 2 open with a probe under way.", "function")
@@ -167,7 +168,7 @@ var (
 // Describe implements prometheus.Collector.
 func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		descReceived, descAcked, descDead, descRetried, descReturned, descInHand, descOldest, descInFlight, descLimit, descBreaker,
+		descReceived, descAcked, descDead, descRetried, descReturned, descInHand, descOldest, descDepth, descInFlight, descLimit, descBreaker,
 	} {
 		ch <- d
 	}
@@ -198,6 +199,11 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(descInHand, prometheus.GaugeValue, float64(s.inHand), queue)
 		ch <- prometheus.MustNewConstMetric(descOldest, prometheus.GaugeValue, oldest, queue)
 		s.mu.Unlock()
+	}
+	for queue, d := range m.depths {
+		for state, n := range d {
+			ch <- prometheus.MustNewConstMetric(descDepth, prometheus.GaugeValue, float64(n), queue, state)
+		}
 	}
 	for function, g := range m.gates {
 		inFlight, limit, state := g.load()

@@ -159,13 +159,14 @@ func (r *round) call(part []int) answer {
 	}
 	callID := uuid.NewString()
 	ctx, span := r.target.span(faas.ContextWithCallID(r.ctx, callID), r.queue, callID, items)
+	start := time.Now()
 	a := r.target.invoker.call(ctx, r.target.Function, r.queue, callID, items)
 	a.ctx = ctx
 	endSpan(span, &a)
 	if a.cancelled {
 		return a
 	}
-	r.target.metrics.call(r.target.Name, len(part), &a)
+	r.target.metrics.call(ctx, r.target.Name, items, start, &a)
 	r.log(&a, len(part))
 	return a
 }

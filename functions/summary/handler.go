@@ -37,12 +37,15 @@ func Wire(rt *faas.Runtime) error {
 	if err != nil {
 		return err
 	}
+	rt.Registerer.MustRegister(store.NewPoolMetrics(client))
 	rt.OnClose("Redis client", func(context.Context) error { return client.Close() })
 	stays := summary.NewStore(client, s.Retention)
 	rt.OnReady("redis", stays.Ping)
+	sites := store.New(client, s.Retention)
+	rt.Registerer.MustRegister(summary.NewSiteMetrics(sites, rt.Log))
 	service = summary.NewHandler(summary.Config{
 		Stays:   stays,
-		Sites:   store.New(client, s.Retention),
+		Sites:   sites,
 		System:  summary.NewSystem(s.GatewayURL, s.ConnectorURL, stays.Ping, rt.Log),
 		Token:   rt.Secret("summary-token").Value,
 		Metrics: summary.NewMetrics(rt.Registerer),

@@ -110,7 +110,7 @@ func (s *server) call(w http.ResponseWriter, r *http.Request) {
 	endSpan(span, answer.StatusCode)
 
 	took := time.Since(start)
-	s.metrics.called(r.Method, answer.StatusCode, took)
+	s.metrics.called(ctx, r.Method, answer.StatusCode, took)
 	if s.rt.Log.Enabled(ctx, slog.LevelDebug) {
 		// Without the path: it may have a plate in it.
 		s.rt.Log.DebugContext(ctx, "call", "method", r.Method, "status", answer.StatusCode,

@@ -48,6 +48,7 @@ func Wire(rt *faas.Runtime) (Config, error) {
 	if err != nil {
 		return Config{}, err
 	}
+	rt.Registerer.MustRegister(store.NewPoolMetrics(client))
 	rt.OnClose("Redis client", func(context.Context) error { return client.Close() })
 	inside := NewInside(client, s.Retention)
 	rt.OnReady("redis", inside.Ping)

@@ -1,18 +1,22 @@
 package pipeline
 
 import (
+	"context"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"parkstream/shared/latency"
 	"parkstream/shared/parking"
 )
 
 // The stages of the pipeline, as they are labelled.
 const (
-	stageParse = "parse"
-	stageStore = "store"
-	stagePost  = "post"
+	stageParse     = "parse"
+	stageStore     = "store"
+	stageSummarise = "summarise"
+	stagePost      = "post"
 )
 
 // The outcomes of an event, as they are labelled. An exit without an entry is
@@ -25,31 +29,46 @@ const (
 	outcomeRetry         = "retry"
 )
 
-// LatencyBuckets resolve 1 ms to 10 s, in seconds.
-var LatencyBuckets = []float64{.0005, .001, .002, .003, .005, .0075, .01, .015, .02, .03, .05, .075, .1, .2, .5, 1, 2, 5, 10}
+// maxGates bounds the gates that have series of their own; what they are called
+// is up to whoever sends events. A car park has some ten.
+const maxGates = 200
+
+// otherGates is the site and the gate of those beyond maxGates. No site can be
+// called like this.
+const otherGates = "(other)"
 
 // Metrics of the pipeline. The latency of an event is that of the call that
 // carried it.
 type Metrics struct {
 	latency  *prometheus.HistogramVec
-	duration *prometheus.HistogramVec
+	endToEnd *prometheus.HistogramVec
+	stays    prometheus.Histogram
+	stages   *prometheus.HistogramVec
 	steps    *prometheus.CounterVec
 	outcomes *prometheus.CounterVec
+	gates    *prometheus.CounterVec
+	function string
+
+	mu    sync.Mutex
+	known map[gate]struct{} // those with series of their own
 }
 
-// NewMetrics registers the metrics of both processors.
-func NewMetrics(r prometheus.Registerer) *Metrics {
-	histogram := func(name, help string, labels ...string) *prometheus.HistogramVec {
-		return prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: name, Help: help, Buckets: LatencyBuckets,
-			NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 160, NativeHistogramMinResetDuration: time.Hour,
-		}, labels)
-	}
+// gate is where a camera stands.
+type gate struct{ site, gate string }
+
+// NewMetrics registers the metrics of a processor, which is the function of that
+// name.
+func NewMetrics(r prometheus.Registerer, function string) *Metrics {
 	m := &Metrics{
-		latency: histogram("event_processing_latency_seconds",
-			"Seconds from taking an event in to its result, by event type.", "event_type"),
-		duration: histogram("parkstream_pipeline_stage_duration_seconds",
-			"Seconds that one call spent in a stage of the pipeline.", "event_type", "stage"),
+		function: function, known: make(map[gate]struct{}),
+		latency: latency.New(r, "event_processing_latency_seconds",
+			"Seconds from taking an event in to its result, by event type; that of the call that carried it, once for each of its events.", "event_type"),
+		endToEnd: latency.New(r, "parkstream_end_to_end_latency_seconds",
+			"Seconds from the publishing of an event to its effect being durable and its stays being visible, once for each event that is done and whose time of publishing is known.", "event_type"),
+		stays: prometheus.NewHistogram(latency.Options("parkstream_stay_duration_seconds",
+			"Seconds that a vehicle stayed, once for each completed stay; a stay that a late event changes counts again.",
+			[]float64{60, 300, 900, 1800, 3600, 7200, 10800, 14400, 21600, 28800, 43200, 86400, 172800, 604800})),
+		stages: latency.NewStages(r),
 		steps: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "parkstream_pipeline_stage_events_total",
 			Help: "Events that went through a stage of the pipeline, by success or failure.",
@@ -58,8 +77,12 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 			Name: "parkstream_events_total",
 			Help: "Events by what became of them: done, duplicate, unmatched_exit (expected), reject, retry.",
 		}, []string{"event_type", "outcome"}),
+		gates: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "parkstream_gate_events_total",
+			Help: "Events that were new and are done, by where they were seen: done or unmatched_exit. Of each process 200 gates have series of their own, the rest count as (other).",
+		}, []string{"event_type", "site", "gate", "outcome"}),
 	}
-	r.MustRegister(m.latency, m.duration, m.steps, m.outcomes)
+	r.MustRegister(m.stays, m.steps, m.outcomes, m.gates)
 	return m
 }
 
@@ -67,8 +90,11 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 // before the first event.
 func (m *Metrics) expect(kind parking.Kind) {
 	m.latency.WithLabelValues(kind.String())
+	m.endToEnd.WithLabelValues(kind.String())
+	for _, stage := range []string{stageParse, stageStore, stageSummarise, stagePost} {
+		m.stages.WithLabelValues(m.function, stageNames[stage])
+	}
 	for _, stage := range []string{stageParse, stageStore, stagePost} {
-		m.duration.WithLabelValues(kind.String(), stage)
 		m.steps.WithLabelValues(kind.String(), stage, "success")
 		m.steps.WithLabelValues(kind.String(), stage, "failure")
 	}
@@ -80,10 +106,17 @@ func (m *Metrics) expect(kind parking.Kind) {
 	}
 }
 
+// stageNames are what shared/latency calls the stages.
+var stageNames = map[string]string{
+	stageParse: latency.Parsed, stageStore: latency.Stored, stageSummarise: latency.Summarised, stagePost: latency.Posted,
+}
+
 // stage starts the clock of a stage; the returned function stops it.
-func (m *Metrics) stage(kind parking.Kind, stage string) func() {
+func (m *Metrics) stage(ctx context.Context, stage string) func() {
 	start := time.Now()
-	return func() { m.duration.WithLabelValues(kind.String(), stage).Observe(time.Since(start).Seconds()) }
+	return func() {
+		latency.Observe(ctx, m.stages.WithLabelValues(m.function, stageNames[stage]), time.Since(start))
+	}
 }
 
 func (m *Metrics) passed(kind parking.Kind, stage string, success, failure int) {
@@ -91,12 +124,53 @@ func (m *Metrics) passed(kind parking.Kind, stage string, success, failure int) 
 	m.steps.WithLabelValues(kind.String(), stage, "failure").Add(float64(failure))
 }
 
-func (m *Metrics) settled(kind parking.Kind, tally map[string]int, took time.Duration) {
-	latency := m.latency.WithLabelValues(kind.String())
+// settled counts the events of a call by their outcome.
+func (m *Metrics) settled(ctx context.Context, kind parking.Kind, tally map[string]int, took time.Duration) {
+	observer, exemplar := m.latency.WithLabelValues(kind.String()), ctx
 	for outcome, n := range tally {
 		m.outcomes.WithLabelValues(kind.String(), outcome).Add(float64(n))
 		for range n {
-			latency.Observe(took.Seconds())
+			latency.Observe(exemplar, observer, took)
+			exemplar = context.Background() // one a call is enough
 		}
 	}
+}
+
+// arrived observes the way of events that are done, from their publishing to now.
+func (m *Metrics) arrived(ctx context.Context, kind parking.Kind, published []time.Time, now time.Time) {
+	observer := m.endToEnd.WithLabelValues(kind.String())
+	for _, t := range published {
+		latency.Observe(ctx, observer, now.Sub(t))
+		ctx = context.Background() // one exemplar a call is enough
+	}
+}
+
+// seen counts events by where they were seen, and the stays that they completed.
+func (m *Metrics) seen(kind parking.Kind, at map[sighting]int, stays []time.Duration) {
+	for s, n := range at {
+		g := m.gate(s.gate)
+		m.gates.WithLabelValues(kind.String(), g.site, g.gate, s.outcome).Add(float64(n))
+	}
+	for _, d := range stays {
+		m.stays.Observe(d.Seconds())
+	}
+}
+
+// sighting is how events are told apart that are counted by their gate.
+type sighting struct {
+	gate
+	outcome string
+}
+
+// gate returns g, or otherGates where it is one too many.
+func (m *Metrics) gate(g gate) gate {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if _, known := m.known[g]; !known {
+		if len(m.known) >= maxGates {
+			return gate{otherGates, otherGates}
+		}
+		m.known[g] = struct{}{}
+	}
+	return g
 }

@@ -109,7 +109,7 @@ func (p *processor) process(ctx context.Context, msgs []batch.Event) []Result {
 	start := p.Now()
 	work := p.parse(ctx, msgs)
 	p.record(ctx, work)
-	p.post(ctx, work)
+	p.post(ctx, work, p.summarise(ctx, work))
 	return p.settle(ctx, msgs, work, start)
 }
 
@@ -123,7 +123,7 @@ type item struct {
 // stage begins a step, as a span and on its clock; end ends it.
 func (p *processor) stage(ctx context.Context, name string) (_ context.Context, end func()) {
 	ctx, span := tracing.Start(ctx, trace.SpanKindInternal, name)
-	stop := p.Metrics.stage(p.kind, name)
+	stop := p.Metrics.stage(ctx, name)
 	return ctx, func() {
 		stop()
 		span.End()
@@ -174,15 +174,21 @@ func (p *processor) record(ctx context.Context, work []item) {
 	p.Metrics.passed(p.kind, stageStore, len(events)-failed, failed)
 }
 
-// post sends every stay once, at its latest revision. When it fails, the events
-// with a stay to post are not done; those without are.
-func (p *processor) post(ctx context.Context, work []item) {
-	ctx, end := p.stage(ctx, stagePost)
+// summarise returns every stay that has changed once, at its latest revision.
+func (p *processor) summarise(ctx context.Context, work []item) []parking.Stay {
+	_, end := p.stage(ctx, stageSummarise)
 	defer end()
-	stays := latest(work)
+	return latest(work)
+}
+
+// post hands stays on. When it fails, the events with a stay to post are not
+// done; those without are.
+func (p *processor) post(ctx context.Context, work []item, stays []parking.Stay) {
 	if len(stays) == 0 {
 		return
 	}
+	ctx, end := p.stage(ctx, stagePost)
+	defer end()
 	err := p.Summaries.Post(ctx, stays)
 	if err == nil {
 		p.Metrics.passed(p.kind, stagePost, len(stays), 0)
@@ -224,6 +230,9 @@ func (p *processor) settle(ctx context.Context, msgs []batch.Event, work []item,
 	results := make([]Result, len(work))
 	var retried error
 	tally := make(map[string]int, 4)
+	published := make([]time.Time, 0, len(work))
+	seen := make(map[sighting]int)
+	var completed []time.Duration
 	for i := range work {
 		it, r := &work[i], &results[i]
 		r.ID, r.EventID = msgs[i].ID, it.event.ID
@@ -232,6 +241,13 @@ func (p *processor) settle(ctx context.Context, msgs []batch.Event, work []item,
 		case it.err == nil:
 			r.Outcome, r.Stays = batch.Done, it.recorded.Stays
 			outcome = p.doneAs(ctx, it)
+			if !msgs[i].Time.IsZero() {
+				published = append(published, msgs[i].Time)
+			}
+			if !it.recorded.Duplicate {
+				seen[sighting{gate{it.event.Site, it.event.Gate}, outcome}]++
+				completed = appendCompleted(completed, it.recorded.Stays)
+			}
 		case errors.Is(it.err, parking.ErrInvalid):
 			r.Outcome, r.Reason = batch.Reject, it.err.Error()
 			outcome = outcomeReject
@@ -246,9 +262,22 @@ func (p *processor) settle(ctx context.Context, msgs []batch.Event, work []item,
 	if retried != nil {
 		p.Log.ErrorContext(ctx, "events not processed", "event_type", p.kind.String(), "events", tally[outcomeRetry], "error", retried)
 	}
-	p.Metrics.settled(p.kind, tally, p.Now().Sub(start))
-	p.Log.InfoContext(ctx, "batch processed", "event_type", p.kind.String(), "events", len(work), "outcomes", tally, "took", p.Now().Sub(start))
+	now := p.Now()
+	p.Metrics.settled(ctx, p.kind, tally, now.Sub(start))
+	p.Metrics.arrived(ctx, p.kind, published, now)
+	p.Metrics.seen(p.kind, seen, completed)
+	p.Log.InfoContext(ctx, "batch processed", "event_type", p.kind.String(), "events", len(work), "outcomes", tally, "took", now.Sub(start))
 	return results
+}
+
+// appendCompleted adds the durations of the stays that are completed.
+func appendCompleted(to []time.Duration, stays []parking.Stay) []time.Duration {
+	for i := range stays {
+		if d, ok := stays[i].Duration(); ok {
+			to = append(to, d)
+		}
+	}
+	return to
 }
 
 func (p *processor) doneAs(ctx context.Context, it *item) string {

@@ -78,7 +78,7 @@ func config(data pipeline.DataStore, poster pipeline.SummaryPoster) pipeline.Con
 	return pipeline.Config{
 		Store: data, Summaries: poster,
 		Limits:  parking.Limits{MaxFuture: 2 * time.Minute, Retention: retention},
-		Metrics: pipeline.NewMetrics(prometheus.NewRegistry()),
+		Metrics: pipeline.NewMetrics(prometheus.NewRegistry(), "test"),
 		Log:     slog.New(slog.DiscardHandler),
 	}
 }
@@ -221,7 +221,7 @@ func TestUnmatchedExitIsNoFailure(t *testing.T) {
 	var posted summaries
 	var log bytes.Buffer
 	c := config(newStore(t), &posted)
-	c.Metrics = pipeline.NewMetrics(registry)
+	c.Metrics = pipeline.NewMetrics(registry, "exit-processor")
 	c.Log = slog.New(slog.NewTextHandler(&log, nil))
 	exits := pipeline.NewExitEventProcessor(c)
 	exits.ProcessMessages(t.Context(), []batch.Event{exit("x", "KA01AB1234", 9), exit("x2", "B", 9), {ID: "bad"}})

@@ -64,6 +64,7 @@ func Wire(rt *faas.Runtime) (pipeline.Config, error) {
 	if err != nil {
 		return pipeline.Config{}, err
 	}
+	rt.Registerer.MustRegister(store.NewPoolMetrics(client))
 	rt.OnClose("Redis client", func(context.Context) error { return client.Close() })
 	data := store.New(client, s.Retention)
 	rt.OnReady("redis", data.Ping)
@@ -71,7 +72,7 @@ func Wire(rt *faas.Runtime) (pipeline.Config, error) {
 		Store:      data,
 		Summaries:  summary.NewClient(s.SummaryURL, rt.Secret("summary-token").Value),
 		Limits:     parking.Limits{MaxFuture: s.MaxFuture, Retention: s.Retention},
-		Metrics:    pipeline.NewMetrics(rt.Registerer),
+		Metrics:    pipeline.NewMetrics(rt.Registerer, rt.Name),
 		Log:        rt.Log,
 		ShowPlates: s.ShowPlates,
 	}, nil

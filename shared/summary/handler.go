@@ -169,7 +169,7 @@ func (h handler) put(w http.ResponseWriter, r *http.Request) {
 		h.fail(w, r, err)
 		return
 	}
-	h.Metrics.put(n, len(stays)-n, time.Since(start))
+	h.Metrics.put(r.Context(), n, len(stays)-n, time.Since(start))
 	h.Log.InfoContext(r.Context(), "stays posted", "stored", n, "ignored", len(stays)-n, "took", time.Since(start))
 	answer(w, http.StatusCreated, map[string]int{"stored": n, "ignored": len(stays) - n})
 }

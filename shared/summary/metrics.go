@@ -1,15 +1,18 @@
 package summary
 
 import (
+	"context"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"parkstream/shared/latency"
 )
 
 // Metrics of the summary endpoint.
 type Metrics struct {
 	stored, ignored prometheus.Counter
-	duration        prometheus.Histogram
+	visible         prometheus.Observer
 }
 
 // NewMetrics registers the metrics.
@@ -20,20 +23,14 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 	}, []string{"result"})
 	m := &Metrics{
 		stored: stays.WithLabelValues("stored"), ignored: stays.WithLabelValues("ignored"),
-		duration: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name:    "parkstream_summary_post_duration_seconds",
-			Help:    "Seconds from a posted batch to its being durable.",
-			Buckets: []float64{.0005, .001, .002, .003, .005, .0075, .01, .015, .02, .03, .05, .1, .2, .5, 1, 2, 5, 10},
-
-			NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 160, NativeHistogramMinResetDuration: time.Hour,
-		}),
+		visible: latency.NewStages(r).WithLabelValues("summary", latency.Visible),
 	}
-	r.MustRegister(stays, m.duration)
+	r.MustRegister(stays)
 	return m
 }
 
-func (m *Metrics) put(stored, ignored int, took time.Duration) {
+func (m *Metrics) put(ctx context.Context, stored, ignored int, took time.Duration) {
 	m.stored.Add(float64(stored))
 	m.ignored.Add(float64(ignored))
-	m.duration.Observe(took.Seconds())
+	latency.Observe(ctx, m.visible, took)
 }

@@ -1,0 +1,108 @@
+package rabbitmq
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"parkstream/shared/broker"
+)
+
+// depthInterval is how often the broker is asked how many messages wait.
+const depthInterval = 3 * time.Second
+
+// The states of a message that is at the broker, as they are labelled.
+const (
+	stateReady   = "ready"
+	stateWaiting = "waiting"
+	stateDead    = "dead"
+)
+
+// depths are how many messages of a queue are in each state. What could not be
+// read is missing.
+type depths map[string]int
+
+// watchDepths keeps the depths of all queues of the plan until ctx or the
+// connection ends. Then nothing is known of them any more.
+func (c *Connector) watchDepths(ctx context.Context, conn *broker.Conn) {
+	defer c.metrics.setDepths(nil)
+	tick := time.NewTicker(depthInterval)
+	defer tick.Stop()
+	r := depthReader{conn: conn}
+	defer r.close()
+	for {
+		p, changed := c.discovery.snapshot()
+		all := make(map[string]depths, len(p))
+		for queue := range p {
+			if ctx.Err() != nil {
+				return
+			}
+			all[queue] = r.read(queue, c.delays)
+		}
+		c.metrics.setDepths(all)
+		select {
+		case <-tick.C:
+		case <-changed:
+		case <-conn.Done():
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// depthReader asks over a channel of its own: the broker closes a channel on
+// which somebody asks for a queue that is not there.
+type depthReader struct {
+	conn *broker.Conn
+	ch   *amqp.Channel
+}
+
+func (r *depthReader) read(queue string, delays []time.Duration) depths {
+	d := make(depths, 3)
+	if n, err := r.messages(queue); err == nil {
+		d[stateReady] = n
+	}
+	if n, err := r.messages(broker.DeadQueue(queue)); err == nil {
+		d[stateDead] = n
+	}
+	waiting := 0
+	for _, delay := range delays {
+		n, err := r.messages(broker.RetryQueue(queue, delay))
+		if err != nil {
+			return d
+		}
+		waiting += n
+	}
+	d[stateWaiting] = waiting
+	return d
+}
+
+func (r *depthReader) messages(queue string) (int, error) {
+	if r.ch == nil || r.ch.IsClosed() {
+		ch, err := r.conn.Channel()
+		if err != nil {
+			return 0, fmt.Errorf("open a channel to count messages: %w", err)
+		}
+		r.ch = ch
+	}
+	q, err := r.ch.QueueDeclarePassive(queue, true, false, false, false, nil)
+	if err != nil {
+		return 0, fmt.Errorf("count the messages of %s: %w", queue, err)
+	}
+	return q.Messages, nil
+}
+
+func (r *depthReader) close() {
+	if r.ch != nil {
+		_ = r.ch.Close()
+	}
+}
+
+func (m *metrics) setDepths(all map[string]depths) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.depths = all
+}

@@ -1,0 +1,34 @@
+package store
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+)
+
+// A first command makes a connection, the next finds it.
+func TestPoolMetrics(t *testing.T) {
+	s, client := newStore(t)
+	for range 3 {
+		if err := s.Ping(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r := prometheus.NewRegistry()
+	r.MustRegister(NewPoolMetrics(client))
+	if err := testutil.GatherAndCompare(r, strings.NewReader(`
+# HELP parkstream_redis_pool_connections Connections to Redis, by state: idle, or used by a command.
+# TYPE parkstream_redis_pool_connections gauge
+parkstream_redis_pool_connections{state="idle"} 1
+parkstream_redis_pool_connections{state="used"} 0
+# HELP parkstream_redis_pool_requests_total Connections that commands asked for, by result: hit (one was there), miss (one had to be made) or timeout (none became free in time).
+# TYPE parkstream_redis_pool_requests_total counter
+parkstream_redis_pool_requests_total{result="hit"} 2
+parkstream_redis_pool_requests_total{result="miss"} 1
+parkstream_redis_pool_requests_total{result="timeout"} 0
+`), "parkstream_redis_pool_connections", "parkstream_redis_pool_requests_total"); err != nil {
+		t.Error(err)
+	}
+}
