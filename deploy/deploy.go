@@ -1,9 +1,14 @@
 // Package deploy has the files that put Parkstream on machines.
 package deploy
 
-import _ "embed"
+import "embed"
 
 // Compose is the compose file of RabbitMQ and Redis.
 //
 //go:embed compose.yaml
 var Compose []byte
+
+// Prometheus has the rules and alerts, as prometheus/*.rules.yml.
+//
+//go:embed prometheus/*.rules.yml
+var Prometheus embed.FS

@@ -81,7 +81,7 @@ func startSystemWith(t *testing.T, environ []string, dir string, flags ...string
 		program: program, dir: dir, gateway: fmt.Sprintf("http://127.0.0.1:%d", port),
 		output: new(lockedBuffer), ended: make(chan struct{}),
 	}
-	s.cmd = exec.Command(program, append([]string{"up", "--dir", dir, "--port", fmt.Sprint(port), "--connector-port", "0"}, flags...)...)
+	s.cmd = exec.Command(program, append([]string{"up", "--dir", dir, "--port", fmt.Sprint(port), "--connector-port", "0", "--no-prometheus"}, flags...)...)
 	s.cmd.Dir = repository
 	s.cmd.Env = append(os.Environ(), environ...)
 	s.cmd.Stderr = s.output

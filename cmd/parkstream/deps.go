@@ -25,6 +25,10 @@ func (depsCommand) Run(ctx context.Context) error {
 	if !instance.RedisInstalled() {
 		missing = append(missing, "Redis")
 	}
+	// Its promtool checks the rules and the dashboards.
+	if !instance.PrometheusInstalled() {
+		missing = append(missing, "Prometheus")
+	}
 	// The test of the page drives one. Nothing else needs it.
 	if !slices.ContainsFunc([]string{"chromium", "chromium-browser", "google-chrome", macChrome}, isProgram) {
 		missing = append(missing, "Chromium")

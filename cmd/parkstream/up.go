@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,6 +20,8 @@ type upCommand struct {
 	Stack         string        `default:"stack.yml" type:"existingfile" help:"The functions to run."`
 	Cron          bool          `default:"true" negatable:"" help:"Fire the functions that have a schedule."`
 	Connector     bool          `default:"true" negatable:"" help:"Run the connector."`
+	Prometheus    bool          `default:"true" negatable:"" help:"Run Prometheus where it is installed."`
+	PromPort      int           `name:"prometheus-port" help:"Port of Prometheus on loopback; without it 9090, or a free one where that is taken."`
 	Timeout       time.Duration `default:"60s" help:"Longest call of a function."`
 	Pprof         bool          `help:"Serve profiles of every process at /debug/pprof/."`
 	RabbitMQURL   string        `name:"rabbitmq-url" env:"RABBITMQ_URL" help:"Use this RabbitMQ instead of a private one."`
@@ -38,6 +41,7 @@ func (c upCommand) Run(ctx context.Context) (err error) {
 	defer held.Close()
 	s, err := system.New(system.Config{
 		Dir: c.Dir, Port: c.Port, ConnectorPort: c.ConnectorPort, Functions: functions, Known: functionNames(),
+		Prometheus: c.Prometheus, PrometheusPort: c.PromPort,
 		Cron: c.Cron, Timeout: c.Timeout, Pprof: c.Pprof, RabbitMQURL: c.RabbitMQURL, RedisURL: c.RedisURL, Say: say,
 	})
 	if err != nil {
@@ -104,6 +108,7 @@ Parkstream runs (started in %[1]s; Ctrl-C or "parkstream down" stops it).
   the page   %[2]s/function/summary/
   stays      %[2]s/function/summary
   metrics    %[2]s/metrics, %[2]s/function/NAME/metrics, %[4]s/metrics
+  Prometheus %[8]s
   RabbitMQ   its URL is in %[3]s/rabbitmq-url
   logs       %[5]s
 
@@ -115,5 +120,6 @@ Try it:
 
 ready
 `, took.Round(100*time.Millisecond), s.URL(), s.Secrets(), s.ConnectorURL(), s.Logs(),
-		time.Now().UTC().Add(-90*time.Minute).Format(time.RFC3339), time.Now().UTC().Format(time.RFC3339))
+		time.Now().UTC().Add(-90*time.Minute).Format(time.RFC3339), time.Now().UTC().Format(time.RFC3339),
+		cmp.Or(s.PrometheusURL(), "does not run; `make deps` installs it"))
 }

@@ -53,6 +53,9 @@ type Metrics struct {
 	known map[gate]struct{} // those with series of their own
 }
 
+// noGate is the gate of events that name none.
+const noGate = "(none)"
+
 // gate is where a camera stands.
 type gate struct{ site, gate string }
 
@@ -148,6 +151,9 @@ func (m *Metrics) arrived(ctx context.Context, kind parking.Kind, published []ti
 // seen counts events by where they were seen, and the stays that they completed.
 func (m *Metrics) seen(kind parking.Kind, at map[sighting]int, stays []time.Duration) {
 	for s, n := range at {
+		if s.gate.gate == "" {
+			s.gate.gate = noGate
+		}
 		g := m.gate(s.gate)
 		m.gates.WithLabelValues(kind.String(), g.site, g.gate, s.outcome).Add(float64(n))
 	}

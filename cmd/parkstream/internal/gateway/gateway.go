@@ -30,6 +30,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"parkstream/shared/faas"
+	"parkstream/shared/latency"
 )
 
 // namespace is the one that OpenFaaS has by default.
@@ -37,6 +38,10 @@ const namespace = "openfaas-fn"
 
 // maxReplicas is what the Community Edition allows, too.
 const maxReplicas = 5
+
+// TargetsPath is where Prometheus finds the replicas of all functions. It is for
+// those with the password, as everything under /system.
+const TargetsPath = "/system/prometheus-targets"
 
 // Config says what a gateway runs and for whom.
 type Config struct {
@@ -79,13 +84,9 @@ func New(c Config) *Gateway {
 	ctx, cancel := context.WithCancel(context.Background())
 	g := &Gateway{
 		config: c, ctx: ctx, cancel: cancel, functions: make(map[string]*function),
-		calls: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "parkstream_gateway_call_duration_seconds", Help: "Seconds that the local gateway took for calls of functions.",
-			Buckets:                     []float64{.001, .002, .005, .01, .02, .05, .1, .2, .5, 1, 2, 5, 10, 30, 60},
-			NativeHistogramBucketFactor: 1.1,
-		}, []string{"function", "code"}),
+		calls: latency.New(c.Registry, "parkstream_gateway_call_duration_seconds",
+			"Seconds that the local gateway took for calls of functions.", "function", "code"),
 	}
-	c.Registry.MustRegister(g.calls)
 	g.cron = newCronTable(g.invokeEmpty, c.Notify)
 	return g
 }
@@ -247,6 +248,7 @@ func (g *Gateway) Handler() http.Handler {
 	system("/system/scale-function/{name}", g.scaleTo, http.MethodPost)
 	system("/system/secrets", g.secrets, http.MethodGet, http.MethodPost, http.MethodPut, http.MethodDelete)
 	system("/system/logs", logs.NewLogHandlerFunc(g, g.config.Timeout), http.MethodGet)
+	system(TargetsPath, g.targets, http.MethodGet)
 	system("/system/info", info, http.MethodGet)
 	system("/system/namespaces", namespaces, http.MethodGet)
 
@@ -258,7 +260,7 @@ func (g *Gateway) Handler() http.Handler {
 		http.Error(w, "the local gateway has no queue: call /function/ instead, or publish to RabbitMQ", http.StatusNotImplemented)
 	})
 	r.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "OK") })
-	r.Handle("/metrics", promhttp.HandlerFor(g.config.Registry, promhttp.HandlerOpts{Registry: g.config.Registry}))
+	r.Handle("/metrics", promhttp.HandlerFor(g.config.Registry, promhttp.HandlerOpts{Registry: g.config.Registry, EnableOpenMetrics: true}))
 	if g.config.Pprof {
 		r.PathPrefix("/debug/pprof/").HandlerFunc(faas.Profile)
 	}

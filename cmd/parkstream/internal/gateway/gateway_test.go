@@ -186,6 +186,7 @@ func TestOnlyTheAdministratorManages(t *testing.T) {
 		{"DELETE", "/system/functions"},
 		{"GET", "/system/function/one"},
 		{"POST", "/system/scale-function/one"},
+		{"GET", TargetsPath},
 		{"GET", "/system/secrets"},
 		{"POST", "/system/secrets"},
 		{"GET", "/system/logs?name=one"},
@@ -286,6 +287,14 @@ func TestScale(t *testing.T) {
 		}
 		return len(pids) == 3
 	})
+	var targets []struct {
+		Targets []string
+		Labels  map[string]string
+	}
+	if code, text := l.call(t, "GET", TargetsPath, ""); code != 200 || json.Unmarshal([]byte(text), &targets) != nil ||
+		len(targets) != 1 || len(targets[0].Targets) != 3 || targets[0].Labels["function"] != "one" {
+		t.Errorf("Prometheus is told %d %s", code, text)
+	}
 	if s := l.status(t, "one"); s.Replicas != 3 || s.AvailableReplicas != 3 {
 		t.Errorf("%+v", s)
 	}

@@ -147,6 +147,31 @@ func (g *Gateway) secrets(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusAccepted)
 }
 
+// targets answers with the addresses of all replicas as Prometheus's HTTP service
+// discovery asks for them.
+func (g *Gateway) targets(w http.ResponseWriter, _ *http.Request) {
+	type group struct {
+		Targets []string          `json:"targets"`
+		Labels  map[string]string `json:"labels"`
+	}
+	g.mu.Lock()
+	functions := maps.Clone(g.functions)
+	g.mu.Unlock()
+	groups := []group{}
+	for _, name := range slices.Sorted(maps.Keys(functions)) {
+		urls := functions[name].urls()
+		if len(urls) == 0 {
+			continue
+		}
+		addresses := make([]string, len(urls))
+		for i, u := range urls {
+			addresses[i] = u.Host
+		}
+		groups = append(groups, group{addresses, map[string]string{"function": name}})
+	}
+	answer(w, groups)
+}
+
 func info(w http.ResponseWriter, _ *http.Request) {
 	answer(w, types.ProviderInfo{
 		Name: "parkstream", Orchestration: "processes",

@@ -15,6 +15,7 @@ var errNoInstaller = errors.New("no package manager that we know can install it"
 var packages = map[string]struct{ debian, brew string }{
 	"RabbitMQ":     {"rabbitmq-server", "rabbitmq"},
 	"Redis":        {"redis-server", "redis"},
+	"Prometheus":   {"prometheus", "prometheus"},
 	"Chromium":     {"chromium", "google-chrome"},
 	"a C compiler": {"gcc libc6-dev", ""},
 }

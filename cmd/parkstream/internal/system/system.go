@@ -55,6 +55,10 @@ type Config struct {
 	Timeout time.Duration
 	// Pprof serves profiles of every process at /debug/pprof/.
 	Pprof bool
+	// Prometheus scrapes every process where its program is installed.
+	Prometheus bool
+	// PrometheusPort on loopback; 0 takes 9090, or a free one where that is taken.
+	PrometheusPort int
 	// RabbitMQURL and RedisURL, where they are not empty, are used instead of
 	// private nodes.
 	RabbitMQURL, RedisURL string
@@ -75,6 +79,8 @@ type System struct {
 	failed    chan error
 	closers   []step
 	connector *connector // nil while it is stopped
+
+	prometheusURL string // empty where it does not run
 }
 
 // step is something to undo.
@@ -111,13 +117,16 @@ func New(c Config) (*System, error) {
 		_ = s.listener.Close() // the server may have closed it
 		return nil
 	})
+	if err := s.choosePrometheusPort(); err != nil {
+		return nil, errors.Join(err, s.Stop())
+	}
 	return s, nil
 }
 
 func freePort() (int, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		return 0, fmt.Errorf("find a port for the connector: %w", err)
+		return 0, fmt.Errorf("find a free port: %w", err)
 	}
 	return l.Addr().(*net.TCPAddr).Port, l.Close()
 }
@@ -192,7 +201,7 @@ func (s *System) Start(ctx context.Context) error {
 			return err
 		}
 	}
-	return nil
+	return s.startPrometheus()
 }
 
 func (s *System) notify(text string) { s.Say("%s", text) }
