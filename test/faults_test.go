@@ -21,6 +21,8 @@ import (
 	"testing"
 	"time"
 
+	amqp "github.com/rabbitmq/amqp091-go"
+
 	"parkstream/shared/broker"
 	"parkstream/shared/broker/brokertest"
 	"parkstream/shared/instance"
@@ -120,21 +122,24 @@ func TestFaults(t *testing.T) {
 	} {
 		t.Run(f.name, func(t *testing.T) { table = append(table, runFault(t, s, f.name, f.inject)) })
 	}
-	t.Run("kill -9 the leader of three RabbitMQ nodes", func(t *testing.T) {
-		cluster := startCluster(t)
-		s := startSystem(t, t.TempDir(), "--no-cron", "--no-connector", "--rabbitmq-url", cluster.URLs())
-		table = append(table, runFault(t, s, "kill -9 the leader of three RabbitMQ nodes", func(r *faultRun) {
-			leader, err := cluster.Leader(t.Context(), "vehicle_entries")
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := leader.Kill(); err != nil {
-				t.Fatal(err)
-			}
-		}))
-	})
 	header := fmt.Sprintf("| %-42s | events | lost | doubled | seconds to recover |\n|%s|---:|---:|---:|---:|\n", "fault", strings.Repeat("-", 44))
 	t.Logf("\n%s%s", header, strings.Join(table, ""))
+}
+
+// Of three RabbitMQ nodes that which leads a queue is killed. `make test` leaves
+// this one out, see docs/known-issues.md; `make test-faults` runs it.
+func TestFaultsOfACluster(t *testing.T) {
+	cluster := startCluster(t)
+	s := startSystem(t, t.TempDir(), "--no-cron", "--no-connector", "--rabbitmq-url", cluster.URLs())
+	runFault(t, s, "kill -9 the leader of three RabbitMQ nodes", func(r *faultRun) {
+		leader, err := cluster.Leader(t.Context(), "vehicle_entries")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := leader.Kill(); err != nil {
+			t.Fatal(err)
+		}
+	})
 }
 
 func startCluster(t *testing.T) *instance.RabbitMQCluster {
@@ -353,18 +358,26 @@ func (r *faultRun) signal(pid int, s syscall.Signal) {
 func (r *faultRun) reconcile(name string, recovered time.Duration) string {
 	t := r.t
 	t.Helper()
-	ch := r.s.dial(t)
+	var ch *amqp.Channel
 	found := make(map[string]int)
 	queues := []string{"vehicle_entries", "vehicle_exits"}
-	waitUntil(t, "every event has ended", func() error {
+	waitUntil(t, "every event has ended", func() (err error) {
+		if ch == nil || ch.IsClosed() { // a queue may still be looking for a leader
+			if ch, err = r.s.tryDial(t); err != nil {
+				return err
+			}
+		}
 		for _, queue := range queues {
 			for {
-				d, ok, err := ch.Get(broker.DeadQueue(queue), true)
+				d, ok, err := ch.Get(broker.DeadQueue(queue), false)
 				if err != nil {
-					t.Fatal(err)
+					return err
 				}
 				if !ok {
 					break
+				}
+				if err := d.Ack(false); err != nil {
+					return err
 				}
 				reason, _ := d.Headers["x-parkstream-reason"].(string)
 				if want, known := r.dead[d.MessageId]; !known || !strings.Contains(reason, want) {
@@ -378,8 +391,8 @@ func (r *faultRun) reconcile(name string, recovered time.Duration) string {
 			return fmt.Errorf("%+v, %w; %d of %d dead letters", n, err, len(found), len(r.dead))
 		}
 		for _, queue := range queues {
-			if n := depth(t, ch, queue); n > 0 {
-				return fmt.Errorf("%d messages are left in %s", n, queue)
+			if n, err := tryDepth(ch, queue); err != nil || n > 0 {
+				return fmt.Errorf("%d messages are left in %s: %w", n, queue, err)
 			}
 		}
 		for _, c := range r.connectors {

@@ -277,6 +277,16 @@ func (s *system) stays(t *testing.T, query url.Values) []parking.Stay {
 // dial opens a channel with a plain AMQP client, as any camera might.
 func (s *system) dial(t *testing.T) *amqp.Channel {
 	t.Helper()
+	ch, err := s.tryDial(t)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ch
+}
+
+// tryDial is dial while parts may be away.
+func (s *system) tryDial(t *testing.T) (*amqp.Channel, error) {
+	t.Helper()
 	var (
 		conn *amqp.Connection
 		err  error
@@ -287,14 +297,10 @@ func (s *system) dial(t *testing.T) *amqp.Channel {
 		}
 	}
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
 	t.Cleanup(func() { _ = conn.Close() })
-	ch, err := conn.Channel()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return ch
+	return conn.Channel()
 }
 
 // publish sends one message through the default exchange.
@@ -309,11 +315,17 @@ func publish(t *testing.T, ch *amqp.Channel, queue string, body []byte) {
 // depth is how many messages wait in a queue.
 func depth(t *testing.T, ch *amqp.Channel, queue string) int {
 	t.Helper()
-	q, err := ch.QueueDeclarePassive(queue, true, false, false, false, nil)
+	n, err := tryDepth(ch, queue)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return q.Messages
+	return n
+}
+
+// tryDepth is depth while parts may be away.
+func tryDepth(ch *amqp.Channel, queue string) (int, error) {
+	q, err := ch.QueueDeclarePassive(queue, true, false, false, false, nil)
+	return q.Messages, err
 }
 
 // eventually polls until what holds, or fails the test with what it last said.

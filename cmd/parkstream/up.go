@@ -121,5 +121,5 @@ Try it:
 ready
 `, took.Round(100*time.Millisecond), s.URL(), s.Secrets(), s.ConnectorURL(), s.Logs(),
 		time.Now().UTC().Add(-90*time.Minute).Format(time.RFC3339), time.Now().UTC().Format(time.RFC3339),
-		cmp.Or(s.PrometheusURL(), "does not run; `make deps` installs it"))
+		cmp.Or(s.PrometheusURL(), "does not run: switched off, or not installed (`make deps` does that)"))
 }
