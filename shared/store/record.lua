@@ -11,11 +11,15 @@
 --           then the event id: their byte order is the order of the timeline
 --   millis  of the observation, since 1970
 --   plate   normalised
---   extra   what else is kept of the event
+--   extra   what else is kept of the event: nothing, or a line feed and text
 --
 -- Keys after the prefix:
---   e:<id>    string  "<time and kind><plate>\n<extra>": knows a duplicate from a conflict
---   t:<plate> zset    the timeline: members as above, all with score 0
+--   e:<hash>  hash    event id -> "<slot><extra>": knows a duplicate from a conflict.
+--                     An id is in the hash that the first three hex digits of its
+--                     SHA-1 name. With fewer than some 500 ids Redis packs a hash,
+--                     which takes a quarter of the memory of a key for each id
+--   t:<plate> zset    the timeline: members as above, scored by their milliseconds,
+--                     which gives the order of the members and is quicker to compare
 --   r:<plate> hash    exit id -> how often its stay changed after it was made
 --   in        zset    plates inside -> milliseconds of their entry
 --   n         hash    totals: entries, exits, completed, unmatched, missed; and
@@ -32,22 +36,17 @@
 -- script is, and numbers that are arguments are strings: Redis formats a Lua
 -- number with printf.
 
-local call, sub, floor = redis.call, string.sub, math.floor
+local call, sub, floor, sha1 = redis.call, string.sub, math.floor, redis.sha1hex
 local prefix = KEYS[1]
 local retention = tonumber(ARGV[1])
 local oldest = ARGV[2]
 local countedAt = tonumber(call('HGET', prefix .. 'n', 'counted_at') or math.huge)
 local eventPrefix, timelinePrefix, revisionPrefix = prefix .. 'e:', prefix .. 't:', prefix .. 'r:'
 
-local totals = { entries = 0, exits = 0, completed = 0, unmatched = 0, missed = 0 }
-local entriesAt, exitsAt = {}, {} -- by minute since 1970
-local inside = {}                 -- plate -> millis of its entry, or false
-local since = 0                   -- entries less exits after the count by hand
-local out = {}
-
 -- Keys expire by slots of 2^44 nanoseconds (4.9 hours), which the first five hex
 -- digits of a time name: most events of a stay share a slot, and then the
 -- timeline's expiry is right already.
+local oldestSlot = sub(oldest, 1, 5)
 local expiries = {}
 local function expiry(member)
   local slot = sub(member, 1, 5)
@@ -58,27 +57,80 @@ local function expiry(member)
   end
   return at
 end
+-- What stands for all plates of a site outlives every event in it, and goes when
+-- the site falls silent.
+local silence = string.format('%.0f', tonumber(ARGV[3]) + 2 * retention + 86400000)
+
+local totals = { entries = 0, exits = 0, completed = 0, unmatched = 0, missed = 0 }
+local entriesAt, exitsAt = {}, {} -- by minute since 1970
+local inside = {}                 -- plate -> millis of its entry, or false
+local since = 0                   -- entries less exits after the count by hand
+local out = {}
 
 local function kind(member)
   return member and sub(member, 17, 17)
 end
 
+local function bucket(hash)
+  return eventPrefix .. sub(hash, 1, 3)
+end
+
+-- Takes an id in and says whether it was unknown, or known so long ago that it
+-- is forgotten. One id in 64 has its bucket swept: of a bucket that is not packed
+-- any more 256 ids are looked at, so that a sweep is never long.
+local function take(id, slot, extra)
+  local hash = sha1(id)
+  local ids = bucket(hash)
+  if call('HSETNX', ids, id, slot .. extra) == 0 then
+    if sub(call('HGET', ids, id), 1, 5) >= oldestSlot then
+      return false
+    end
+    call('HSET', ids, id, slot .. extra)
+  end
+  call('PEXPIREAT', ids, silence)
+  if sub(hash, 4, 5) < '04' then
+    local known = call('HRANDFIELD', ids, '256', 'WITHVALUES')
+    for i = 1, #known, 2 do
+      if sub(known[i + 1], 1, 5) < oldestSlot then
+        call('HDEL', ids, known[i])
+      end
+    end
+  end
+  return true
+end
+
 -- An event that is older than the retention is no neighbour, whether or not it is
 -- trimmed already: what an event means does not depend on that.
+local function retained(member)
+  return member and sub(member, 1, 16) >= oldest and member
+end
+
+-- Whether a member is in a timeline, and the members next to it. By rank: that is
+-- one way down the skip list for both of them, and no comparing of members.
 local function neighbours(timeline, member)
-  local before = call('ZREVRANGEBYLEX', timeline, '(' .. member, '[' .. oldest, 'LIMIT', '0', '1')[1]
-  local after = call('ZRANGEBYLEX', timeline, '(' .. member, '+', 'LIMIT', '0', '1')[1]
-  return before, after
+  local rank = call('ZRANK', timeline, member)
+  if not rank then
+    return false
+  elseif rank == 0 then
+    return true, nil, call('ZRANGE', timeline, '1', '1')[1]
+  end
+  local near = call('ZRANGE', timeline, rank - 1, rank + 1)
+  return true, retained(near[1]), near[3]
 end
 
 -- Forgets the events of a timeline that are older than the retention, with every
 -- key that names their plate: nobody would find those later.
 local function trim(timeline, plate)
-  local old = call('ZRANGEBYLEX', timeline, '-', '(' .. oldest, 'LIMIT', '0', '1000')
+  local old = call('ZRANGE', timeline, '-inf', '(' .. ARGV[3], 'BYSCORE', 'LIMIT', '0', '1000')
   for _, member in ipairs(old) do
-    call('UNLINK', eventPrefix .. sub(member, 18))
+    local id = sub(member, 18)
+    local ids = bucket(sha1(id))
+    -- Not if it is the id of a later event by now.
+    if sub(call('HGET', ids, id) or '', 1, 5) == sub(member, 1, 5) then
+      call('HDEL', ids, id)
+    end
     if kind(member) == '1' then
-      call('HDEL', revisionPrefix .. plate, sub(member, 18))
+      call('HDEL', revisionPrefix .. plate, id)
     end
     call('ZREM', timeline, member)
   end
@@ -89,25 +141,25 @@ for i = 4, #ARGV, 4 do
   local timed = sub(member, 1, 17)
   local exit = kind(member) == '1'
   local timeline = timelinePrefix .. plate
-  local eventKey = eventPrefix .. sub(member, 18)
-  local verdict, before, after
+  local verdict, known, before, after
   local revision = 1
 
-  if call('SET', eventKey, timed .. plate .. '\n' .. ARGV[i + 3], 'NX', 'PXAT', expiry(member)) then
+  if take(sub(member, 18), sub(member, 1, 5), ARGV[i + 3]) then
     verdict = 'N'
-    local last = call('ZREVRANGEBYLEX', timeline, '+', '[' .. oldest, 'LIMIT', '0', '1')[1]
+    local last = call('ZREVRANGE', timeline, '0', '0')[1]
+    call('ZADD', timeline, ARGV[i + 1], member)
     -- Lua compares strings by the locale, which is safe for hex digits only:
     -- events that differ in nothing but their id take the second way.
     if not last or sub(last, 1, 17) < timed then
-      before = last
-      call('ZADD', timeline, '0', member)
-      if not last or sub(last, 1, 5) ~= sub(member, 1, 5) then
+      before = retained(last)
+      if not last then
+        call('PEXPIREAT', timeline, expiry(member))
+      elseif sub(last, 1, 5) ~= sub(member, 1, 5) then
         call('PEXPIREAT', timeline, expiry(member))
         trim(timeline, plate)
       end
     else
-      before, after = neighbours(timeline, member)
-      call('ZADD', timeline, '0', member)
+      known, before, after = neighbours(timeline, member)
     end
 
     local afterEntry, beforeExit = kind(before) == '0', kind(after) == '1'
@@ -156,10 +208,9 @@ for i = 4, #ARGV, 4 do
       call('PEXPIREAT', revisionPrefix .. plate, call('PEXPIRETIME', timeline))
     end
   else
-    local ident = timed .. plate .. '\n'
-    if sub(call('GET', eventKey), 1, #ident) == ident then
+    known, before, after = neighbours(timeline, member)
+    if known then
       verdict = 'D'
-      before, after = neighbours(timeline, member)
       if exit then
         revision = 1 + (call('HGET', revisionPrefix .. plate, sub(member, 18)) or 0)
       end
@@ -197,8 +248,7 @@ if #left > 0 then
   call('ZREM', prefix .. 'in', unpack(left))
 end
 call('ZREMRANGEBYSCORE', prefix .. 'in', '-inf', '(' .. ARGV[3])
--- A site that falls silent forgets its plates as well.
-call('PEXPIREAT', prefix .. 'in', string.format('%.0f', tonumber(ARGV[3]) + 2 * retention + 86400000))
+call('PEXPIREAT', prefix .. 'in', silence)
 
 totals.since = since
 for field, n in pairs(totals) do

@@ -227,7 +227,7 @@ func parseMember(m string) (id string, t time.Time, err error) {
 }
 
 // extra is what the timeline does not need to know of an event: the raw plate,
-// where it differs from the key, and the gate.
+// where it differs from the key, and the gate, each in a line of its own.
 func extra(e *parking.Event) string {
 	raw := e.RawPlate
 	if raw == e.Plate {
@@ -236,5 +236,5 @@ func extra(e *parking.Event) string {
 	if raw == "" && e.Gate == "" {
 		return ""
 	}
-	return raw + "\n" + e.Gate
+	return "\n" + raw + "\n" + e.Gate
 }

@@ -1,6 +1,7 @@
 package summary
 
 import (
+	"encoding/binary"
 	"fmt"
 	"strconv"
 	"strings"
@@ -12,7 +13,7 @@ import (
 // Kept is a stay as the endpoint keeps and shows it.
 type Kept struct {
 	parking.Stay
-	// UpdatedAt is when this revision was stored.
+	// UpdatedAt is when this revision was stored, in whole milliseconds.
 	UpdatedAt time.Time
 }
 
@@ -28,45 +29,50 @@ func (k Kept) MarshalJSON() ([]byte, error) {
 }
 
 // The value of a stay in Redis has a line for the script that stores it, see
-// put.lua, and then what the script does not need to know: the times of exit,
-// update and entry as in a position, the plate, and in a third line the id of the
-// entry. An unmatched exit has neither that time nor that line. Being a quarter
-// of the JSON, it makes storing a stay a third cheaper.
+// put.lua, then a line with the plate, and then what the script does not need to
+// know: 8 bytes each, big endian, for the exit (nanoseconds since 1970), the
+// update (milliseconds) and the entry (nanoseconds), and at the end the id of the
+// entry. An unmatched exit ends with the update. Being a quarter of the JSON, it
+// makes storing a stay a third cheaper.
 
 // details writes what follows the first line.
-func (k *Kept) details() string {
-	text := hexTime(k.ExitTime) + hexTime(k.UpdatedAt)
+func (k *Kept) details() []byte {
+	text := make([]byte, 0, len(k.Plate)+len("\n")+3*8+len(k.EntryID))
+	text = append(append(text, k.Plate...), '\n')
+	text = binary.BigEndian.AppendUint64(text, uint64(k.ExitTime.UnixNano()))
+	text = binary.BigEndian.AppendUint64(text, uint64(k.UpdatedAt.UnixMilli()))
 	if k.EntryID == "" {
-		return text + k.Plate
+		return text
 	}
-	return text + hexTime(k.EntryTime) + k.Plate + "\n" + k.EntryID
+	text = binary.BigEndian.AppendUint64(text, uint64(k.EntryTime.UnixNano()))
+	return append(text, k.EntryID...)
 }
 
 // parseKept reads the value of a stay.
 func parseKept(site, id, value string) (Kept, error) {
 	k := Kept{Stay: parking.Stay{ID: id, ExitID: id, Site: site}}
-	head, text, _ := strings.Cut(value, "\n")
+	head, rest, _ := strings.Cut(value, "\n")
 	revision, _, _ := strings.Cut(head, " ")
-	text, entryID, completed := strings.Cut(text, "\n")
-	times := []*time.Time{&k.ExitTime, &k.UpdatedAt}
-	if completed {
-		k.EntryID = entryID
-		times = append(times, &k.EntryTime)
+	plate, rest, _ := strings.Cut(rest, "\n")
+	k.Plate = plate
+	text := []byte(rest)
+	number := func() int64 {
+		n := binary.BigEndian.Uint64(text)
+		text = text[8:]
+		return int64(n)
 	}
 	var err error
 	if k.Revision, err = strconv.ParseInt(revision, 10, 64); err != nil {
 		return k, fmt.Errorf("read stay %q of site %s: revision: %w", id, site, err)
 	}
-	for _, t := range times {
-		if len(text) < hexTimeLen {
-			return k, fmt.Errorf("read stay %q of site %s: its value is too short", id, site)
-		}
-		nanos, err := strconv.ParseInt(text[:hexTimeLen], 16, 64)
-		if err != nil {
-			return k, fmt.Errorf("read stay %q of site %s: time: %w", id, site, err)
-		}
-		*t, text = time.Unix(0, nanos).UTC(), text[hexTimeLen:]
+	if len(text) != 2*8 && len(text) <= 3*8 {
+		return k, fmt.Errorf("read stay %q of site %s: it has %d bytes after the plate", id, site, len(text))
 	}
-	k.Plate = text
+	k.ExitTime = time.Unix(0, number()).UTC()
+	k.UpdatedAt = time.UnixMilli(number()).UTC()
+	if len(text) > 0 {
+		k.EntryTime = time.Unix(0, number()).UTC()
+		k.EntryID = string(text)
+	}
 	return k, nil
 }

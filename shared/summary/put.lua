@@ -4,7 +4,7 @@
 -- ARGV[1]  oldest retained instant, as in a position
 -- ARGV[2]  when the indexes expire, in milliseconds since 1970:
 --          later than any stay in them
--- then seven for each stay:
+-- then six for each stay:
 --   position  16 hex digits of the exit's nanoseconds since 1970, then the stay's
 --             id: byte order is the order of time
 --   plate     normalised
@@ -12,13 +12,13 @@
 --   seconds   duration; 0 for an unmatched exit
 --   tally     where the stay is counted: "<day> c <bucket>" or "<day> u" with the
 --             day of the exit since 1970 and the bucket of the duration
---   expiry    of the stay, in milliseconds since 1970
---   value     of the stay's key
+--   value     of the stay
 --
 -- Keys after the prefix:
---   s:<id>     string  "<revision> <seconds> <tally>\n", then what is kept besides
+--   s          hash    stay id -> "<revision> <seconds> <tally>\n", then what is
+--                      kept besides: see kept.go
 --   x:<status> zset    positions of the stays of that status, all with score 0
---   p:<plate>  zset    positions of the stays of that plate
+--   p          zset    "<plate>\n<position>" of every stay, all with score 0
 --   d:<day>    hash    exits of a day since 1970: "c", "u", "seconds" and, for each
 --                      bucket of durations, "b<bucket>"
 --
@@ -26,27 +26,29 @@
 -- a higher one.
 --
 -- Half of the time goes into calling Redis, so that what can be read or written
--- once a script is.
+-- once a script is. For the same reason, and for the memory, stays are fields of
+-- one hash and no keys that would expire one by one: the scripts forget the oldest.
 
 local call, sub, match = redis.call, string.sub, string.match
 local prefix = KEYS[1]
-local stayPrefix, platePrefix = prefix .. 's:', prefix .. 'p:'
+local stays, plates = prefix .. 's', prefix .. 'p'
 local stored = 0
 local added = { c = {}, u = {} }
+local values, addedPlates = {}, {}
 local counts, sums = {}, {} -- by tally: stays and their seconds
 
-local keys, known = {}, {}
-for i = 3, #ARGV, 7 do
-  keys[#keys + 1] = stayPrefix .. sub(ARGV[i], 17)
+local ids, known = {}, {}
+for i = 3, #ARGV, 6 do
+  ids[#ids + 1] = sub(ARGV[i], 17)
 end
-for i, old in ipairs(call('MGET', unpack(keys))) do
-  known[keys[i]] = old
+for i, old in ipairs(call('HMGET', stays, unpack(ids))) do
+  known[ids[i]] = old
 end
 
-for n, key in ipairs(keys) do
-  local i = 7 * n - 4
-  local status, tally, value = ARGV[i + 2], ARGV[i + 4], ARGV[i + 6]
-  local old = known[key]
+for n, id in ipairs(ids) do
+  local i = 6 * n - 3
+  local position, status, tally, value = ARGV[i], ARGV[i + 2], ARGV[i + 4], ARGV[i + 5]
+  local old = known[id]
   local newer = not old
   if old then
     local revision, seconds, oldTally = match(old, '^(%d+) (%d+) ([^\n]*)\n')
@@ -56,42 +58,64 @@ for n, key in ipairs(keys) do
       sums[oldTally] = (sums[oldTally] or 0) - seconds
       local oldStatus = match(oldTally, ' (%a)')
       if oldStatus ~= status then
-        call('ZREM', prefix .. 'x:' .. oldStatus, ARGV[i])
-        added[oldStatus][ARGV[i]] = nil
-        added[status][ARGV[i]] = true
+        call('ZREM', prefix .. 'x:' .. oldStatus, position)
+        added[oldStatus][position] = nil
+        added[status][position] = true
       end
     end
   else
-    local plate = platePrefix .. ARGV[i + 1]
-    call('ZADD', plate, '0', ARGV[i])
-    call('PEXPIREAT', plate, ARGV[2])
-    -- A plate that comes again and again keeps its index from expiring.
-    call('ZREMRANGEBYLEX', plate, '-', '(' .. ARGV[1])
-    added[status][ARGV[i]] = true
+    addedPlates[#addedPlates + 1] = '0'
+    addedPlates[#addedPlates + 1] = ARGV[i + 1] .. '\n' .. position
+    added[status][position] = true
   end
   if newer then
     stored = stored + 1
-    known[key] = value
-    call('SET', key, value, 'PXAT', ARGV[i + 5])
+    known[id], values[id] = value, value
     counts[tally] = (counts[tally] or 0) + 1
     sums[tally] = (sums[tally] or 0) + ARGV[i + 3]
   end
 end
 
+-- Every key outlives the stays in it, and goes when the site falls silent.
+local function write(command, key, args)
+  if #args > 0 then
+    call(command, key, unpack(args))
+    call('PEXPIREAT', key, ARGV[2])
+  end
+end
+
+local fields = {}
+for id, value in pairs(values) do
+  fields[#fields + 1] = id
+  fields[#fields + 1] = value
+end
+write('HSET', stays, fields)
+write('ZADD', plates, addedPlates)
 for status, positions in pairs(added) do
   local members = {}
   for position in pairs(positions) do
     members[#members + 1] = '0'
     members[#members + 1] = position
   end
-  if #members > 0 then
-    call('ZADD', prefix .. 'x:' .. status, unpack(members))
-    call('PEXPIREAT', prefix .. 'x:' .. status, ARGV[2])
-  end
-  -- Some a call, so that what expired in a quiet time holds up nobody.
-  local expired = call('ZRANGEBYLEX', prefix .. 'x:' .. status, '-', '(' .. ARGV[1], 'LIMIT', '0', '200')
+  write('ZADD', prefix .. 'x:' .. status, members)
+end
+
+-- Some a call, so that what expired in a quiet time holds up nobody, and more
+-- than a call brings.
+for status in pairs(added) do
+  local index = prefix .. 'x:' .. status
+  local expired = call('ZRANGEBYLEX', index, '-', '(' .. ARGV[1], 'LIMIT', '0', '200')
   if #expired > 0 then
-    call('ZREM', prefix .. 'x:' .. status, unpack(expired))
+    local gone, places = {}, {}
+    for n, position in ipairs(expired) do
+      gone[n] = sub(position, 17)
+    end
+    for n, value in ipairs(call('HMGET', stays, unpack(gone))) do
+      places[n] = (value and match(value, '\n([^\n]*)\n') or '') .. '\n' .. expired[n]
+    end
+    call('HDEL', stays, unpack(gone))
+    call('ZREM', plates, unpack(places))
+    call('ZREM', index, unpack(expired))
   end
 end
 

@@ -105,11 +105,11 @@ func (s *Store) Put(ctx context.Context, stays []parking.Stay) (int, error) {
 	return n, nil
 }
 
-// indexSlack is how much longer indexes are kept than the stay in them with the
-// latest exit, which may lie ahead of this machine's clock.
+// indexSlack is how much longer the keys of a silent site are kept than the stay
+// in them with the latest exit, which may lie ahead of this machine's clock.
 const indexSlack = 48 * time.Hour
 
-const argsPerStay = 7
+const argsPerStay = 6
 
 func (s *Store) putArgs(k Kept) []any {
 	status, seconds, tally := "u", int64(0), fmt.Sprint(dayOf(k.ExitTime), " u")
@@ -117,8 +117,8 @@ func (s *Store) putArgs(k Kept) []any {
 		seconds = int64(d / time.Second)
 		status, tally = "c", fmt.Sprint(dayOf(k.ExitTime), " c ", bucketOf(seconds))
 	}
-	value := fmt.Sprint(k.Revision, " ", seconds, " ", tally, "\n", k.details())
-	return []any{position(k.ExitTime, k.ID), k.Plate, status, seconds, tally, k.ExitTime.Add(s.retention).UnixMilli(), value}
+	value := fmt.Appendf(nil, "%d %d %s\n%s", k.Revision, seconds, tally, k.details())
+	return []any{position(k.ExitTime, k.ID), k.Plate, status, seconds, tally, value}
 }
 
 // Query selects stays. The zero value selects all.
@@ -144,30 +144,33 @@ type Page struct {
 	Next string `json:"next"`
 }
 
-// indexes are the index keys that a query has to merge.
-func (s *Store) indexes(ctx context.Context, q Query) (prefixes, keys []string, err error) {
+// index is a sorted set of positions, each after the same head.
+type index struct{ prefix, key, head string }
+
+// indexes are those that a query has to merge.
+func (s *Store) indexes(ctx context.Context, q Query) ([]index, error) {
 	sites := []string{q.Site}
 	if q.Site == "" {
+		var err error
 		if sites, err = s.redis.SMembers(ctx, sitesKey).Result(); err != nil {
-			return nil, nil, fmt.Errorf("list the sites from Redis: %w", err)
+			return nil, fmt.Errorf("list the sites from Redis: %w", err)
 		}
 	}
+	var indexes []index
 	for _, site := range sites {
 		prefix := sitePrefix(site)
-		names := []string{"x:c", "x:u"}
-		switch {
-		case q.Plate != "":
-			names = []string{"p:" + q.Plate}
-		case q.Status == parking.Completed:
-			names = names[:1]
-		case q.Status == parking.UnmatchedExit:
-			names = names[1:]
+		if q.Plate != "" {
+			indexes = append(indexes, index{prefix, prefix + "p", q.Plate + "\n"})
+			continue
 		}
-		for _, name := range names {
-			prefixes, keys = append(prefixes, prefix), append(keys, prefix+name)
+		if q.Status != parking.UnmatchedExit {
+			indexes = append(indexes, index{prefix, prefix + "x:c", ""})
+		}
+		if q.Status != parking.Completed {
+			indexes = append(indexes, index{prefix, prefix + "x:u", ""})
 		}
 	}
-	return prefixes, keys, nil
+	return indexes, nil
 }
 
 // List returns a page of stays. A list that is followed from cursor to cursor
@@ -179,24 +182,23 @@ func (s *Store) List(ctx context.Context, q Query) (Page, error) {
 	if err != nil {
 		return page, err
 	}
-	prefixes, keys, err := s.indexes(ctx, q)
-	if err != nil || len(keys) == 0 {
+	indexes, err := s.indexes(ctx, q)
+	if err != nil || len(indexes) == 0 {
 		return page, err
 	}
 	oldest := hexTime(s.now().Add(-s.retention))
 	if !q.From.IsZero() {
 		oldest = max(oldest, hexTime(q.From))
 	}
-	from := "+"
+	from := afterAll
 	if !q.To.IsZero() {
-		from = "(" + hexTime(q.To)
+		from = hexTime(q.To)
 	}
-	if after != nil && (from == "+" || after.position < from[1:]) {
-		// Inclusive: the same id at another site has the same position.
-		from = "[" + after.position
+	if after != nil {
+		from = min(from, after.position+afterPosition)
 	}
 	for len(page.Stays) < q.Limit {
-		found, err := s.merge(ctx, prefixes, keys, from, "["+oldest, q.Limit-len(page.Stays)+1, after)
+		found, err := s.merge(ctx, indexes, from, oldest, q.Limit-len(page.Stays)+1, after)
 		if err != nil {
 			return page, err
 		}
@@ -218,7 +220,7 @@ func (s *Store) List(ctx context.Context, q Query) (Page, error) {
 			return page, nil
 		}
 		last := found[len(found)-1]
-		after, from = &last, "["+last.position
+		after, from = &last, last.position+afterPosition
 	}
 	page.Next = after.cursor()
 	return page, nil
@@ -259,22 +261,31 @@ func parseCursor(cursor string) (*place, error) {
 	return &place{position, prefix}, nil
 }
 
-// merge returns the first n places of all indexes together that come after one.
-func (s *Store) merge(ctx context.Context, prefixes, keys []string, from, to string, n int, after *place) ([]place, error) {
+const (
+	// afterAll is behind all positions, which begin with hexadecimal digits.
+	afterAll = "g"
+	// afterPosition makes a bound include the position before it: the same id at
+	// another site has the same one.
+	afterPosition = "\x00"
+)
+
+// merge returns the first n places of all indexes together that are before a
+// position and not before another one, and come after a place.
+func (s *Store) merge(ctx context.Context, indexes []index, before, oldest string, n int, after *place) ([]place, error) {
 	// At one moment for each site: a stay that changes its status is in one index.
 	p := s.redis.TxPipeline()
-	cmds := make([]*redis.StringSliceCmd, len(keys))
-	for i, key := range keys {
+	cmds := make([]*redis.StringSliceCmd, len(indexes))
+	for i, x := range indexes {
 		// One more, for the place that the list continues after.
-		cmds[i] = p.ZRevRangeByLex(ctx, key, &redis.ZRangeBy{Max: from, Min: to, Count: int64(n) + 1})
+		cmds[i] = p.ZRevRangeByLex(ctx, x.key, &redis.ZRangeBy{Max: "(" + x.head + before, Min: "[" + x.head + oldest, Count: int64(n) + 1})
 	}
 	if _, err := p.Exec(ctx); err != nil {
 		return nil, fmt.Errorf("list stays from Redis: %w", err)
 	}
 	var places []place
 	for i, cmd := range cmds {
-		for _, position := range cmd.Val() {
-			if pl := (place{position, prefixes[i]}); after == nil || after.before(pl) {
+		for _, member := range cmd.Val() {
+			if pl := (place{member[len(indexes[i].head):], indexes[i].prefix}); after == nil || after.before(pl) {
 				places = append(places, pl)
 			}
 		}
@@ -292,26 +303,44 @@ func (s *Store) merge(ctx context.Context, prefixes, keys []string, from, to str
 	return places[:min(n, len(places))], nil
 }
 
-// read returns the stays at places that did not expire meanwhile.
+// read returns the stays at places that are not too old and were not erased
+// meanwhile.
 func (s *Store) read(ctx context.Context, places []place) ([]Kept, error) {
-	p := s.redis.Pipeline()
-	cmds := make([]*redis.StringCmd, len(places))
-	for i, pl := range places {
-		cmds[i] = p.Get(ctx, pl.prefix+"s:"+pl.id())
+	type site struct {
+		ids  []string
+		cmd  *redis.SliceCmd
+		next int // of the values
 	}
-	if _, err := p.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
+	oldest := s.now().Add(-s.retention)
+	sites := make(map[string]*site)
+	for _, pl := range places {
+		if sites[pl.prefix] == nil {
+			sites[pl.prefix] = new(site)
+		}
+		sites[pl.prefix].ids = append(sites[pl.prefix].ids, pl.id())
+	}
+	p := s.redis.Pipeline()
+	for prefix, of := range sites {
+		of.cmd = p.HMGet(ctx, prefix+"s", of.ids...)
+	}
+	if _, err := p.Exec(ctx); err != nil {
 		return nil, fmt.Errorf("read stays from Redis: %w", err)
 	}
 	stays := make([]Kept, 0, len(places))
-	for i, cmd := range cmds {
-		if errors.Is(cmd.Err(), redis.Nil) {
+	for _, pl := range places {
+		of := sites[pl.prefix]
+		value, found := of.cmd.Val()[of.next].(string)
+		of.next++
+		if !found {
 			continue
 		}
-		k, err := parseKept(places[i].site(), places[i].id(), cmd.Val())
+		k, err := parseKept(pl.site(), pl.id(), value)
 		if err != nil {
 			return nil, err
 		}
-		stays = append(stays, k)
+		if !k.ExitTime.Before(oldest) {
+			stays = append(stays, k)
+		}
 	}
 	return stays, nil
 }
@@ -350,14 +379,15 @@ func (s *Store) Get(ctx context.Context, site, id string) (Kept, error) {
 // Returns how many stays were removed. The counts by day, which tell nothing of
 // a vehicle, stay.
 var eraseScript = redis.NewScript(`
-local prefix, index = KEYS[1], KEYS[1] .. 'p:' .. ARGV[1]
-local removed = 0
-for _, position in ipairs(redis.call('ZRANGE', index, 0, -1)) do
-  removed = removed + redis.call('UNLINK', prefix .. 's:' .. string.sub(position, 17))
+local prefix, plate, removed = KEYS[1], ARGV[1], 0
+local places = redis.call('ZRANGEBYLEX', prefix .. 'p', '[' .. plate .. '\n', '(' .. plate .. '\v')
+for _, place in ipairs(places) do
+  local position = string.sub(place, #plate + 2)
+  removed = removed + redis.call('HDEL', prefix .. 's', string.sub(position, 17))
   redis.call('ZREM', prefix .. 'x:c', position)
   redis.call('ZREM', prefix .. 'x:u', position)
+  redis.call('ZREM', prefix .. 'p', place)
 end
-redis.call('UNLINK', index)
 return removed`)
 
 // ErasePlate removes every stay of a normalised plate at a site and returns how

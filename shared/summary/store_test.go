@@ -427,9 +427,6 @@ func TestRetention(t *testing.T) {
 	put(t, s, completed("x1", "a", "P1", today, 60))
 	for _, key := range s.redis.Keys(t.Context(), "stay:{a}:*").Val() {
 		ttl := s.redis.PTTL(t.Context(), key).Val()
-		if strings.HasPrefix(key, "stay:{a}:x:") {
-			continue // trimmed with each stay that is stored
-		}
 		if ttl <= 0 || ttl > retention+indexSlack {
 			t.Errorf("%s expires in %s", key, ttl)
 		}
@@ -438,9 +435,38 @@ func TestRetention(t *testing.T) {
 	if got := list(t, s, Query{Limit: 10}); len(got) != 0 {
 		t.Errorf("listed after the retention: %v", got)
 	}
+	for _, id := range []string{"x1", "x0"} {
+		if k, err := s.Get(t.Context(), "a", id); !errors.Is(err, ErrNotFound) {
+			t.Errorf("after the retention: %+v, %v", k, err)
+		}
+	}
 	put(t, s, completed("x2", "a", "P2", s.now(), 60))
-	if n := s.redis.ZCard(t.Context(), "stay:{a}:x:c").Val(); n != 1 {
-		t.Errorf("the index has %d stays, want the new one alone", n)
+	checkKept(t, s, "x2 of P2")
+}
+
+// checkKept compares what Redis holds of the stays of site a, in whatever key.
+func checkKept(t *testing.T, s *Store, want ...string) {
+	t.Helper()
+	var stays, plates []string
+	for id, value := range s.redis.HGetAll(t.Context(), "stay:{a}:s").Val() {
+		k, err := parseKept("a", id, value)
+		if err != nil {
+			t.Error(err)
+		}
+		stays = append(stays, id+" of "+k.Plate)
+	}
+	for _, member := range s.redis.ZRange(t.Context(), "stay:{a}:p", 0, -1).Val() {
+		plate, position, _ := strings.Cut(member, "\n")
+		plates = append(plates, position[hexTimeLen:]+" of "+plate)
+	}
+	slices.Sort(stays)
+	slices.Sort(plates)
+	if !slices.Equal(stays, want) || !slices.Equal(plates, want) {
+		t.Errorf("kept are %q, by plate %q, want %q", stays, plates, want)
+	}
+	positions := s.redis.ZCard(t.Context(), "stay:{a}:x:c").Val() + s.redis.ZCard(t.Context(), "stay:{a}:x:u").Val()
+	if positions != int64(len(want)) {
+		t.Errorf("%d positions are kept, want %d", positions, len(want))
 	}
 }
 
@@ -475,17 +501,19 @@ func TestPutIgnoresWhatIsExpired(t *testing.T) {
 	}
 }
 
-// A plate that comes every day keeps its index alive; what expired leaves it.
-func TestIndexOfABusyPlateIsTrimmed(t *testing.T) {
+// Each stay that is stored takes what is older than the retention away.
+func TestABusySiteIsTrimmed(t *testing.T) {
 	s := newStore(t)
 	for i := range 4 {
 		now := today.Add(time.Duration(i) * (retention/2 + time.Hour))
 		s.now = func() time.Time { return now }
-		put(t, s, unmatched(fmt.Sprint("x", i), "a", "P1", now))
+		if stay := unmatched(fmt.Sprint("x", i), "a", fmt.Sprint("P", i%2), now); i == 1 {
+			put(t, s, completed(stay.ID, stay.Site, stay.Plate, now, 60))
+		} else {
+			put(t, s, stay)
+		}
 	}
-	if n := s.redis.ZCard(t.Context(), "stay:{a}:p:P1").Val(); n != 2 {
-		t.Errorf("the index has %d stays, want the 2 within the retention", n)
-	}
+	checkKept(t, s, "x2 of P0", "x3 of P1")
 }
 
 func TestSitesAndPing(t *testing.T) {
@@ -585,16 +613,7 @@ func TestErasePlate(t *testing.T) {
 	if stats, err := s.Stats(t.Context(), "a", time.Time{}, time.Time{}); err != nil || stats.Completed != 2 || stats.UnmatchedExits != 1 {
 		t.Errorf("the sums tell nothing of a vehicle and are to stay: %+v, %v", stats.Counts, err)
 	}
-	for _, key := range s.redis.Keys(t.Context(), "stay:{a}:*").Val() {
-		if strings.HasSuffix(key, "P1") || strings.HasSuffix(key, "x1") || strings.HasSuffix(key, "x2") {
-			t.Errorf("%s is left", key)
-		}
-	}
-	for index, want := range map[string]int64{"x:c": 1, "x:u": 0} {
-		if n := s.redis.ZCard(t.Context(), "stay:{a}:"+index).Val(); n != want {
-			t.Errorf("%d stays are left in %s, want %d", n, index, want)
-		}
-	}
+	checkKept(t, s, "x3 of P2")
 	if n, err := s.ErasePlate(t.Context(), "a", "P1"); err != nil || n != 0 {
 		t.Errorf("erased again: %d, %v", n, err)
 	}
@@ -602,7 +621,7 @@ func TestErasePlate(t *testing.T) {
 
 func TestGet(t *testing.T) {
 	s := newStore(t)
-	before := time.Now()
+	before := time.Now().Truncate(time.Millisecond)
 	stay := completed("x1", "b", "P1", today.Add(123*time.Millisecond), 60)
 	put(t, s, stay, unmatched("x1", "a", "P2", today))
 	k, err := s.Get(t.Context(), "b", "x1")
@@ -615,7 +634,7 @@ func TestGet(t *testing.T) {
 	if _, err := s.Get(t.Context(), "b", "x2"); !errors.Is(err, ErrNotFound) {
 		t.Errorf("unknown: %v", err)
 	}
-	if _, err := parseKept("a", "x", "1 u\nshort"); err == nil {
+	if _, err := parseKept("a", "x", "1 0 1 u\nP\nshort"); err == nil {
 		t.Error("a damaged value was read")
 	}
 }

@@ -6,9 +6,8 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
-	"strconv"
-	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -22,8 +21,8 @@ const (
 	warmUp = time.Second
 	// lastStay is how long the last stay may take.
 	lastStay = time.Minute
-	// staysKeys begins the key of a stay that was stored: "stay:{site}:s:id".
-	staysKeys = "__keyspace@0__:stay:{" + parking.DefaultSite + "}:s:"
+	// staysKey is the hash of all stays of the site.
+	staysKey = "stay:{" + parking.DefaultSite + "}:s"
 )
 
 // latency publishes exits of known vehicles at steady rates, one message a
@@ -33,9 +32,7 @@ func (b *bench) latency(ctx context.Context, result *Result) error {
 	if err := b.deploy(ctx, ours); err != nil {
 		return err
 	}
-	// Redis tells of a stay when it has written it, with the answers of the same
-	// round and so after its fsync: from then on a query shows it.
-	if err := b.redis.ConfigSet(ctx, "notify-keyspace-events", "K$").Err(); err != nil {
+	if err := b.redis.ConfigSet(ctx, "notify-keyspace-events", "Kh").Err(); err != nil {
 		return fmt.Errorf("have Redis tell of changes: %w", err)
 	}
 	defer b.redis.ConfigSet(context.WithoutCancel(ctx), "notify-keyspace-events", "")
@@ -68,13 +65,15 @@ func (b *bench) atRate(ctx context.Context, f fleet, rate, n int) (r *Latency, e
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	visible, err := b.watchStays(ctx, f, n)
+	var sent atomic.Int64
+	visible, err := b.watchStays(ctx, f, n, &sent)
 	if err != nil {
 		return nil, err
 	}
 	skipped := int(warmUp.Seconds() * float64(rate))
 	var before sample
 	published, confirmed, err := b.publishAt(ctx, f, rate, n, func(i int) (err error) {
+		sent.Store(int64(i) + 1)
 		if i == skipped {
 			before, err = scrape(ctx, b.functionURL("exit-processor"))
 		}
@@ -136,10 +135,13 @@ type watched struct {
 }
 
 // watchStays notes when the stay of each exit becomes visible, and gives all
-// times when there are n.
-func (b *bench) watchStays(ctx context.Context, f fleet, n int) (<-chan watched, error) {
-	prefix := staysKeys + strings.TrimSuffix(f.id(parking.Exit, 0), "00000000")
-	subscription := b.redis.PSubscribe(ctx, redisPattern(prefix)+"*")
+// times when there are n. sent is how many exits may have been published.
+//
+// Redis tells of stays when it has written them, with the answers of the same
+// round and so after its fsync. It does not tell which, so that those that are
+// missing are asked for: the time is that of the answer.
+func (b *bench) watchStays(ctx context.Context, f fleet, n int, sent *atomic.Int64) (<-chan watched, error) {
+	subscription := b.redis.Subscribe(ctx, "__keyspace@0__:"+staysKey)
 	if _, err := subscription.Receive(ctx); err != nil { // that it is subscribed
 		return nil, errors.Join(fmt.Errorf("have Redis tell of changes: %w", err), subscription.Close())
 	}
@@ -147,17 +149,17 @@ func (b *bench) watchStays(ctx context.Context, f fleet, n int) (<-chan watched,
 	go func() {
 		defer subscription.Close()
 		w := watched{at: make([]time.Time, n)}
-		for left := n; left > 0; {
-			m, err := subscription.ReceiveMessage(ctx)
-			now := time.Now()
-			if err != nil {
+		missing, next := make([]int, 0, n), 0
+		for len(missing) > 0 || next < n {
+			if _, err := subscription.ReceiveMessage(ctx); err != nil {
 				w.err = fmt.Errorf("hear of changes in Redis: %w", err)
 				break
 			}
-			i, err := strconv.Atoi(strings.TrimPrefix(m.Channel, prefix))
-			if err == nil && m.Payload == "set" && i < n && w.at[i].IsZero() {
-				w.at[i] = now
-				left--
+			for ; next < int(sent.Load()); next++ {
+				missing = append(missing, next)
+			}
+			if missing, w.err = b.look(ctx, f, missing, w.at); w.err != nil {
+				break
 			}
 		}
 		result <- w
@@ -165,9 +167,30 @@ func (b *bench) watchStays(ctx context.Context, f fleet, n int) (<-chan watched,
 	return result, nil
 }
 
-// redisPattern takes a text for itself.
-func redisPattern(text string) string {
-	return strings.NewReplacer(`\`, `\\`, `[`, `\[`, `]`, `\]`, `*`, `\*`, `?`, `\?`).Replace(text)
+// look notes the time for those of the missing stays that are visible, and
+// returns the others.
+func (b *bench) look(ctx context.Context, f fleet, missing []int, at []time.Time) ([]int, error) {
+	if len(missing) == 0 {
+		return missing, nil
+	}
+	ids := make([]string, len(missing))
+	for k, i := range missing {
+		ids[k] = f.id(parking.Exit, i)
+	}
+	stays, err := b.redis.HMGet(ctx, staysKey, ids...).Result()
+	now := time.Now()
+	if err != nil {
+		return nil, fmt.Errorf("look for stays in Redis: %w", err)
+	}
+	left := missing[:0]
+	for k, i := range missing {
+		if stays[k] == nil {
+			left = append(left, i)
+		} else {
+			at[i] = now
+		}
+	}
+	return left, nil
 }
 
 // publishAt publishes exits at a rate, whether or not earlier ones are confirmed,
