@@ -143,17 +143,22 @@ type outstanding struct {
 	confirm *amqp.DeferredConfirmation
 }
 
-// publish fills failed and says whether the lane can be used again.
+// publish fills failed and says whether the lane can be used again. One on which a
+// message was refused cannot: a channel whose first message to a quorum queue meets
+// a dead leader asks that leader for ever and refuses everything (seen with
+// RabbitMQ 3.10), while a new channel asks the new one.
 func (l *lane) publish(ctx context.Context, msgs []Message, failed map[int]error) (clean bool) {
 	var (
 		waiting = make([]outstanding, 0, min(len(msgs), maxOutstanding))
 		now     = time.Now()
 		stamp   = amqp.Table{HeaderTime: now.UnixMilli()}
 		broken  error
+		refused bool
 	)
 	settle := func(o outstanding) {
 		if err := l.settle(ctx, o.confirm, &msgs[o.index]); err != nil {
 			failed[o.index] = err
+			refused = refused || errors.Is(err, ErrNacked)
 		}
 	}
 	for i := range msgs {
@@ -186,7 +191,7 @@ func (l *lane) publish(ctx context.Context, msgs []Message, failed map[int]error
 	for _, o := range waiting {
 		settle(o)
 	}
-	return broken == nil && ctx.Err() == nil
+	return broken == nil && !refused && ctx.Err() == nil
 }
 
 // settle waits for the confirm of m. Calls are in the order of publishing.
@@ -373,8 +378,8 @@ func (p *Publisher) idle(conn *Conn) *lane {
 	return nil
 }
 
-// release takes a lane back. One with unconfirmed messages is not used again:
-// their confirms would be taken for those of later ones.
+// release takes a lane back. One that is not clean is not used again: see publish;
+// and confirms of earlier messages would be taken for those of later ones.
 func (p *Publisher) release(l *lane, clean bool) {
 	if clean && p.keep(l) || l.ch.IsClosed() {
 		return

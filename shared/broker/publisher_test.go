@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -15,6 +16,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"parkstream/shared/broker/brokertest"
+	"parkstream/shared/instance"
 )
 
 func messages(queue string, n int) []Message {
@@ -96,6 +98,53 @@ func TestPublishNamesWhatFailed(t *testing.T) {
 	if want := []string{"0", "1", "4", "8", "9", "0", "1", "4", "8", "9"}; !slices.Equal(ids, want) {
 		t.Errorf("published %v", ids)
 	}
+}
+
+// A publisher that meets a queue whose leader has just been killed gets through to
+// the new one.
+func TestPublishAfterTheLeaderWasKilled(t *testing.T) {
+	dir, err := os.MkdirTemp("", "parkstream-cluster-") //nolint:usetesting // a dying node writes while t.TempDir is removed
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	c, err := instance.StartRabbitMQCluster(t.Context(), dir, 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Kill() })
+	publisherTo := func(nodes ...*instance.RabbitMQ) *Publisher {
+		var urls []string
+		for _, n := range nodes {
+			urls = append(urls, n.URL())
+		}
+		return testPublisher(t, Config{URLs: func() ([]string, error) { return urls, nil }})
+	}
+	const queue = "of-three"
+	if _, err := publisherTo(c.Nodes...).DeclareQueue(t.Context(), queue); err != nil {
+		t.Fatal(err)
+	}
+	leader, err := c.Leader(t.Context(), queue)
+	if err != nil {
+		t.Fatal(err)
+	}
+	others := slices.DeleteFunc(slices.Clone(c.Nodes), func(n *instance.RabbitMQ) bool { return n == leader })
+	p := publisherTo(others...)
+	if _, err := p.connection(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := leader.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	refused := 0
+	waitFor(t, "a message is confirmed", func() bool {
+		err := p.Publish(t.Context(), messages(queue, 1))
+		if errors.Is(err, ErrNacked) {
+			refused++
+		}
+		return err == nil
+	})
+	t.Logf("%d times refused", refused)
 }
 
 func TestPublishIsNacked(t *testing.T) {
