@@ -1,7 +1,12 @@
 package rabbitmq
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
 	"encoding/pem"
+	"math/big"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -85,4 +90,50 @@ func TestGatewayWithACAOfItsOwn(t *testing.T) {
 		}
 		transport.CloseIdleConnections()
 	}
+}
+
+// The CA is read anew for each connection: it may be replaced while the connector
+// runs.
+func TestTheGatewaysCAIsReplaced(t *testing.T) {
+	server := httptest.NewTLSServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	defer server.Close()
+	file := filepath.Join(t.TempDir(), "ca.pem")
+	write := func(cert []byte) {
+		t.Helper()
+		if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert}), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(otherCA(t))
+	transport, err := newTransport(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer transport.CloseIdleConnections()
+	client := &http.Client{Transport: transport}
+	if resp, err := client.Get(server.URL); err == nil {
+		_ = resp.Body.Close()
+		t.Fatal("a certificate of another CA was taken")
+	}
+	write(server.Certificate().Raw)
+	resp, err := client.Get(server.URL)
+	if err != nil {
+		t.Fatalf("after the CA was replaced: %v", err)
+	}
+	_ = resp.Body.Close()
+}
+
+// otherCA returns a certificate that has signed nothing.
+func otherCA(t *testing.T) []byte {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return der
 }

@@ -408,6 +408,69 @@ func TestDependencyIsAway(t *testing.T) {
 	}
 }
 
+// One event that has to be done again says nothing about its function: the breaker
+// stays closed.
+func TestOneRetryOpensNoBreaker(t *testing.T) {
+	queue := queueName(t)
+	g := newGateway(t)
+	f := g.add("fn", queue, map[string]string{annotationBatchSize: "10", annotationMaxAttempts: "3"})
+	f.result = func(id string) batch.Result {
+		if id == "e-0" {
+			return batch.Result{ID: id, Outcome: batch.Retry, Reason: "not yet"}
+		}
+		return succeed(id)
+	}
+	declareQueue(t, queue)
+	publish(t, append(events(queue, "e", 1), events(queue, "more", 300)...)...)
+	var connector atomic.Pointer[running]
+	var closed, open atomic.Int64
+	f.setScript(func(http.ResponseWriter, *http.Request, []string) bool {
+		if c := connector.Load(); c != nil {
+			if strings.Contains(c.scrape(t), `parkstream_connector_breaker_state{function="fn"} 0`) {
+				closed.Add(1)
+			} else {
+				open.Add(1)
+			}
+		}
+		return false
+	})
+	c := startConnector(t, g, nil)
+	connector.Store(c)
+	if counters := c.settled(t, queue, 301); counters["acked"] != 300 || counters["retried"] != 2 || counters["dead_lettered"] != 1 {
+		t.Errorf("counters: %v", counters)
+	}
+	if open.Load() > 0 || closed.Load() < 10 {
+		t.Errorf("the breaker was seen open %d times, closed %d times", open.Load(), closed.Load())
+	}
+}
+
+// What waits at the broker for the end of an outage waits the longer the longer
+// the outage has lasted, so that a long one is not a storm of messages.
+func TestWaitsGrowWithTheOutage(t *testing.T) {
+	k := &consumer{queue: "q", Connector: &Connector{delays: []time.Duration{time.Second, 2 * time.Second, 4 * time.Second, 8 * time.Second}}}
+	for _, tt := range []struct {
+		attempts   int
+		away, want time.Duration
+	}{
+		{0, 0, time.Second},
+		{0, 1900 * time.Millisecond, time.Second},
+		{0, 2 * time.Second, 2 * time.Second},
+		{0, 5 * time.Second, 4 * time.Second},
+		{0, time.Hour, 8 * time.Second},
+		{1, 0, time.Second},
+		{3, 0, 4 * time.Second},
+		{3, 3 * time.Second, 4 * time.Second},
+		{3, time.Minute, 8 * time.Second},
+		{100, 0, 8 * time.Second},
+	} {
+		d := &delivery{Delivery: amqp.Delivery{MessageId: "e"}, from: k}
+		out := k.retry(d, failure{attempts: tt.attempts, at: time.Now()}, tt.away)
+		if want := broker.RetryQueue("q", tt.want); out.message.Queue != want || out.message.TTL > tt.want || out.message.TTL < tt.want/2 {
+			t.Errorf("after %d attempts and an outage of %s: %s for %s, want %s", tt.attempts, tt.away, out.message.Queue, out.message.TTL, want)
+		}
+	}
+}
+
 // reconcile checks that every event was done, and that all is accounted for.
 func reconcile(t *testing.T, f *function, n int, rejected func(i int) bool, dead []amqp.Delivery, prefix string) {
 	t.Helper()

@@ -7,6 +7,9 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
 
 	"parkstream/shared/batch"
 	"parkstream/shared/broker"
@@ -125,5 +128,28 @@ func TestReplayKeepsWhatCannotBePublished(t *testing.T) {
 	}
 	if _, err := EachDeadLetter(t.Context(), conn, "no-such-queue", Filter{}, nil); err == nil || !strings.Contains(err.Error(), "no-such-queue.dead") {
 		t.Errorf("no queue: %v", err)
+	}
+}
+
+// What has failed again while Replay works, by the clock of a connector that is
+// behind, is left for the next time: otherwise a dead letter that cannot be
+// handled would keep Replay busy for ever.
+func TestReplayLeavesWhatComesTwice(t *testing.T) {
+	queue := queueName(t)
+	declareQueue(t, queue)
+	dead := broker.DeadQueue(queue)
+	long := time.Now().Add(-time.Hour).UTC().Format(time.RFC3339Nano)
+	letter := func(id, function string) broker.Message {
+		return broker.Message{Queue: dead, ID: id, Body: []byte("{}"), Headers: amqp.Table{headerFunction: function, headerLastTime: long}}
+	}
+	publish(t, letter("a", "one"), letter("a", "two"), letter("b", "one"), letter("a", "one"))
+	conn := dialNode(t)
+	waitFor(t, "they are there", func() bool { return ready(t, conn, dead) == 4 })
+	p := broker.NewPublisher(broker.Config{URLs: func() ([]string, error) { return []string{node.URL()}, nil }})
+	defer p.Close()
+	for _, want := range []int{3, 1, 0} {
+		if n, err := Replay(t.Context(), conn, p, queue, Filter{}); n != want || err != nil {
+			t.Errorf("%d replayed, %v; want %d", n, err, want)
+		}
 	}
 }
