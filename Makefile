@@ -36,7 +36,7 @@ deps: ## install what the tests need and is missing: RabbitMQ, Redis, Prometheus
 .PHONY: test
 test: deps ## install what is missing, then run every test and a small benchmark
 	$(GO) test -race -timeout 20m $(packages)
-	$(GO) test -race -timeout 30m -v -skip '^TestFaultsOfACluster$$' ./test # docs/known-issues.md
+	$(GO) test -race -timeout 30m -v ./test
 	$(MAKE) --no-print-directory bench-small
 
 .PHONY: test-faults

@@ -126,8 +126,7 @@ func TestFaults(t *testing.T) {
 	t.Logf("\n%s%s", header, strings.Join(table, ""))
 }
 
-// Of three RabbitMQ nodes that which leads a queue is killed. `make test` leaves
-// this one out, see docs/known-issues.md; `make test-faults` runs it.
+// Of three RabbitMQ nodes that which leads a queue is killed.
 func TestFaultsOfACluster(t *testing.T) {
 	cluster := startCluster(t)
 	s := startSystem(t, t.TempDir(), "--no-cron", "--no-connector", "--rabbitmq-url", cluster.URLs())
