@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"net"
 	"net/http"
 	"net/http/httptrace"
@@ -294,10 +293,17 @@ func ofPublisher(name string) bool {
 // attributes: x-tenant becomes amqpxtenant. Of names that come to the same the
 // first in the order of the alphabet counts.
 func attributes(h amqp.Table) []batch.Attribute {
+	var names []string
+	for name := range h {
+		if ofPublisher(name) && name != broker.HeaderTime {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
 	var as []batch.Attribute
-	for _, name := range slices.Sorted(maps.Keys(h)) {
+	for _, name := range names {
 		text, ok := scalar(h[name])
-		if !ok || !ofPublisher(name) || name == broker.HeaderTime {
+		if !ok {
 			continue
 		}
 		attribute := "amqp" + strings.Map(func(r rune) rune {

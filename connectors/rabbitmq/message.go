@@ -125,8 +125,17 @@ func headerNumber(h amqp.Table, name string) int {
 }
 
 // firstFailure returns when the message first failed, zero where it has not.
-func firstFailure(h amqp.Table) time.Time {
-	t, _ := time.Parse(time.RFC3339Nano, headerText(h, headerFirstTime))
+func firstFailure(h amqp.Table) time.Time { return headerInstant(h, headerFirstTime) }
+
+func lastFailure(h amqp.Table) time.Time { return headerInstant(h, headerLastTime) }
+
+// headerInstant returns the time in a header, zero where there is none.
+func headerInstant(h amqp.Table, name string) time.Time {
+	text := headerText(h, name)
+	if text == "" { // as in nearly every message; the error of Parse is not for free
+		return time.Time{}
+	}
+	t, _ := time.Parse(time.RFC3339Nano, text)
 	return t
 }
 

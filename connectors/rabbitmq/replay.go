@@ -223,11 +223,6 @@ func (r *deadReader) close() error {
 	return errors.Join(err, r.ch.Close())
 }
 
-func lastFailure(h amqp.Table) time.Time {
-	t, _ := time.Parse(time.RFC3339Nano, headerText(h, headerLastTime))
-	return t
-}
-
 func newDeadLetter(queue string, d *amqp.Delivery) DeadLetter {
 	status, _ := d.Headers[headerStatus].(int32)
 	letter := DeadLetter{

@@ -306,6 +306,7 @@ func (s *System) StartConnector() error {
 			cmd.Env = append(telemetryEnv(os.Environ()),
 				"PATH="+os.Getenv("PATH"), "HOME="+os.Getenv("HOME"),
 				"SECRETS_DIR="+s.Secrets(), "GATEWAY_URL="+s.URL(), "LISTEN="+s.connectorAddr(), s.pprofEnv(),
+				"GOGC=200", // as in stack.yml
 			)
 			return cmd
 		},
