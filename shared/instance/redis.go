@@ -66,7 +66,9 @@ func StartRedis(ctx context.Context, o RedisOptions) (*Redis, error) {
 		o.Fsync = "always"
 	}
 	config := filepath.Join(dir, "redis.conf")
-	text := fmt.Sprintf("bind 127.0.0.1\nport %d\nrequirepass %s\ndir %s\nappendonly yes\nappendfsync %s\nsave \"\"\ndaemonize no\n",
+	// By itself Redis rewrites the file from 64 MB on, which is a minute of traffic;
+	// each time it forks, and copies every page that it writes to meanwhile.
+	text := fmt.Sprintf("bind 127.0.0.1\nport %d\nrequirepass %s\ndir %s\nappendonly yes\nappendfsync %s\nauto-aof-rewrite-min-size 512mb\nsave \"\"\ndaemonize no\n",
 		r.port, r.password, strconv.Quote(dir), o.Fsync)
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		return nil, fmt.Errorf("write Redis's configuration: %w", err)
