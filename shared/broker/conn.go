@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -84,7 +85,7 @@ func dial(ctx context.Context, cfg Config, m *connMetrics) (*Conn, error) {
 		}
 		if err != nil {
 			conn.Abort()
-			if errors.Is(err, amqp.ErrClosed) { // the client's whole word on a connection that ended early
+			if ctx.Err() == nil && endedEarly(err) {
 				err = fmt.Errorf("the broker ended the connection during the handshake, as it does when it does not accept our TLS certificate; its log says why: %w", err)
 			}
 			errs = append(errs, fmt.Errorf("connect to RabbitMQ at %s: %w", addr, err))
@@ -97,6 +98,18 @@ func dial(ctx context.Context, cfg Config, m *connMetrics) (*Conn, error) {
 	}
 	m.failures.Inc()
 	return nil, errors.Join(errs...)
+}
+
+// endedEarly tells whether the peer closed the connection in the handshake. Under
+// TLS 1.3 our side of it is over before the broker looks at our certificate, so
+// that its refusal can meet any later read or write, and also the client's own
+// closing after it.
+func endedEarly(err error) bool {
+	var lost *amqp.Error // the client keeps only the text of an error of its reader
+	if errors.As(err, &lost) {
+		return lost == amqp.ErrClosed || lost.Code == amqp.FrameError && !lost.Server
+	}
+	return errors.Is(err, net.ErrClosed) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
 func (c *Conn) dialer(ctx context.Context, silence time.Duration) func(network, addr string) (net.Conn, error) {

@@ -126,6 +126,29 @@ func TestMutualTLS(t *testing.T) {
 	}
 }
 
+// A broker that does not accept a certificate may reset the connection before its
+// reason was read.
+func TestResetInTheHandshake(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		conn, err := l.Accept()
+		if err != nil {
+			return
+		}
+		_, _ = conn.Read(make([]byte, 1))
+		_ = conn.(*net.TCPConn).SetLinger(0)
+		_ = conn.Close()
+	}()
+	_, err = Dial(t.Context(), Config{URLs: urls("amqp://u:p@" + l.Addr().String())})
+	if err == nil || !strings.Contains(err.Error(), "certificate") || !strings.Contains(err.Error(), "reset") {
+		t.Errorf("a reset in the handshake: %v", err)
+	}
+}
+
 // While a memory alarm is on the broker takes nothing: publishing waits for its
 // end, or for that of its context.
 func TestPublishWaitsForTheEndOfAnAlarm(t *testing.T) {
