@@ -9,13 +9,17 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"parkstream/shared/tracing/tracingtest"
 )
 
 // `parkstream up` runs Prometheus, which scrapes every process, follows the
-// replicas, and has the rules; it is gone when everything else is.
+// replicas, has the rules, and of latencies the traces as exemplars; it is gone when everything else is.
 func TestPrometheus(t *testing.T) {
 	port := freePort(t)
-	s := startSystem(t, t.TempDir(), "--prometheus", "--prometheus-port", fmt.Sprint(port), "--no-cron")
+	collector := tracingtest.New(t)
+	s := startSystemWith(t, []string{"OTEL_EXPORTER_OTLP_ENDPOINT=" + collector.URL, "OTEL_BSP_SCHEDULE_DELAY=100"},
+		t.TempDir(), "--prometheus", "--prometheus-port", fmt.Sprint(port), "--no-cron")
 	prometheus := fmt.Sprintf("http://127.0.0.1:%d", port)
 	if !strings.Contains(s.output.String(), prometheus) {
 		t.Errorf("its URL is not printed")
@@ -97,6 +101,33 @@ func TestPrometheus(t *testing.T) {
 	}
 	if v, err := query(`queue_state:parkstream_connector_queue_messages:max{queue="vehicle_entries",state="dead"}`); err != nil || v != 0 {
 		t.Errorf("%g dead letters, error %v", v, err)
+	}
+	for _, series := range []string{
+		`event_processing_latency_seconds_bucket{function="entry-processor"}`,
+		`parkstream_stage_duration_seconds_bucket{function="entry-processor",stage="stored"}`,
+	} {
+		eventually(t, time.Minute, func() error {
+			var got struct {
+				Data []struct {
+					Exemplars []struct{ Labels map[string]string }
+				}
+			}
+			now := time.Now()
+			err := ask(fmt.Sprintf("/api/v1/query_exemplars?query=%s&start=%d&end=%d", url.QueryEscape(series), now.Add(-time.Hour).Unix(), now.Unix()+1), &got)
+			if err != nil {
+				return err
+			}
+			for _, span := range collector.Spans() {
+				for _, found := range got.Data {
+					for _, e := range found.Exemplars {
+						if e.Labels["trace_id"] == span.Trace && span.Service == "entry-processor" {
+							return nil
+						}
+					}
+				}
+			}
+			return fmt.Errorf("no trace of the collector is an exemplar of %s: %+v", series, got.Data)
+		})
 	}
 
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.gateway+"/system/scale-function/entry-processor", strings.NewReader(`{"replicas":2}`))
