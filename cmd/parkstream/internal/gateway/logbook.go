@@ -4,13 +4,14 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/openfaas/faas-provider/logs"
+
+	"parkstream/cmd/parkstream/internal/logfile"
 )
 
 // linesKept is how many lines of a function faas-cli can ask for.
@@ -20,7 +21,7 @@ const linesKept = 2000
 // whoever asks.
 type logBook struct {
 	name string
-	file *os.File
+	file *logfile.File
 
 	mu      sync.Mutex
 	rest    []byte // of a line without an end
@@ -29,7 +30,7 @@ type logBook struct {
 }
 
 func openLogBook(dir, name string) (*logBook, error) {
-	file, err := os.OpenFile(filepath.Join(dir, name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	file, err := logfile.Open(filepath.Join(dir, name+".log"))
 	if err != nil {
 		return nil, fmt.Errorf("open the log of function %s: %w", name, err)
 	}

@@ -22,6 +22,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"parkstream/cmd/parkstream/internal/gateway"
+	"parkstream/cmd/parkstream/internal/logfile"
 	"parkstream/cmd/parkstream/internal/services"
 	"parkstream/cmd/parkstream/internal/supervise"
 )
@@ -262,8 +263,8 @@ func (s *System) startGateway(password string) error {
 	return nil
 }
 
-func (s *System) openLog(name string) (*os.File, error) {
-	file, err := os.OpenFile(filepath.Join(s.Logs(), name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+func (s *System) openLog(name string) (*logfile.File, error) {
+	file, err := logfile.Open(filepath.Join(s.Logs(), name+".log"))
 	if err != nil {
 		return nil, fmt.Errorf("open the log of the %s: %w", name, err)
 	}
