@@ -96,7 +96,8 @@ func (g *Gateway) environ(spec types.FunctionDeployment) []string {
 	return append(env, append(slices.Clone(g.config.Environ), "LISTEN_FD=3")...)
 }
 
-// scale brings the function to n replicas and waits for those that end.
+// scale brings the function to n replicas and waits for those that end; the
+// caller holds changing.
 func (g *Gateway) scale(f *function, n int) error {
 	surplus, err := g.resize(f, n)
 	for _, r := range surplus {

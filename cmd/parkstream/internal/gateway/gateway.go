@@ -75,6 +75,10 @@ type Gateway struct {
 	cron   *cronTable
 	calls  *prometheus.HistogramVec
 
+	// changing is held while functions are deployed, scaled or removed: two
+	// changes of one function at a time would leave replicas that nobody ends.
+	changing sync.Mutex
+
 	mu        sync.Mutex
 	functions map[string]*function
 }
@@ -126,6 +130,8 @@ func (g *Gateway) Deploy(spec types.FunctionDeployment) error {
 	if !slices.Contains(g.config.Known, spec.Service) {
 		return fmt.Errorf("deploy %q: %w (%s)", spec.Service, ErrUnknownFunction, strings.Join(g.config.Known, ", "))
 	}
+	g.changing.Lock()
+	defer g.changing.Unlock()
 	replicas := 1
 	g.mu.Lock()
 	old := g.functions[spec.Service]
@@ -161,6 +167,7 @@ func (g *Gateway) find(name string) *function {
 	return g.functions[strings.TrimSuffix(name, "."+namespace)]
 }
 
+// remove ends a function; the caller holds changing.
 func (g *Gateway) remove(name string) error {
 	g.cron.unset(name)
 	g.mu.Lock()
@@ -182,6 +189,8 @@ func (g *Gateway) StopCron() { g.cron.stop() }
 // Close stops cron and every function and waits until they have ended.
 func (g *Gateway) Close() error {
 	g.StopCron()
+	g.changing.Lock()
+	defer g.changing.Unlock()
 	g.mu.Lock()
 	names := slices.Collect(maps.Keys(g.functions))
 	g.mu.Unlock()

@@ -68,6 +68,7 @@ func serve(name string) {
 	go func() { _ = server.Serve(l) }()
 	<-stop
 	_ = server.Close()
+	fmt.Println("stopped", name)
 }
 
 // seen is what the function knows of a call.
@@ -368,6 +369,37 @@ func TestDeployAndDelete(t *testing.T) {
 	}
 	if got := names(); !slices.Equal(got, []string{"two"}) {
 		t.Errorf("deployed: %q", got)
+	}
+}
+
+// TestChangesAtOnce has several people change a function at once: what runs in
+// the end is what the gateway says, and nothing else.
+func TestChangesAtOnce(t *testing.T) {
+	l := newGateway(t)
+	spec := deployment("one", nil)
+	started := func() int { // processes that were started and have not ended
+		text, err := os.ReadFile(filepath.Join(l.dir, "one.log"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return bytes.Count(text, []byte("serving one\n")) - bytes.Count(text, []byte("stopped one\n"))
+	}
+	l.deploy(t, spec)
+	body, err := json.Marshal(spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		var all sync.WaitGroup
+		for range 4 {
+			all.Go(func() { l.call(t, "PUT", "/system/functions", string(body)) })
+			all.Go(func() { l.call(t, "POST", "/system/scale-function/one", `{"replicas":2}`) })
+		}
+		all.Wait()
+		waitFor(t, "all replicas are ready", func() bool {
+			return l.status(t, "one").AvailableReplicas == 2 && len(l.Unready(t.Context())) == 0
+		})
+		waitFor(t, "two processes run, as the gateway says", func() bool { return started() == 2 })
 	}
 }
 

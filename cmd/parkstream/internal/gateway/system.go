@@ -60,6 +60,8 @@ func (g *Gateway) delete(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "read the request: "+err.Error(), http.StatusBadRequest)
 		return
 	}
+	g.changing.Lock()
+	defer g.changing.Unlock()
 	f := g.find(request.FunctionName)
 	if f == nil {
 		http.Error(w, "no such function", http.StatusNotFound)
@@ -78,6 +80,8 @@ func (g *Gateway) scaleTo(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "read the request: "+err.Error(), http.StatusBadRequest)
 		return
 	}
+	g.changing.Lock()
+	defer g.changing.Unlock()
 	f := g.find(mux.Vars(r)["name"])
 	switch {
 	case f == nil:
