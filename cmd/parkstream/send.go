@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -35,7 +36,7 @@ type sendCommand struct {
 // Run publishes the events of the file. What cannot be published is reported
 // with its line, and makes the exit code 1.
 func (c sendCommand) Run(ctx context.Context) error {
-	if c.Pace < 0 {
+	if !(c.Pace >= 0) { // also when it is NaN
 		return fmt.Errorf("--pace is %g, want 0 or more", c.Pace)
 	}
 	in := os.Stdin
@@ -51,7 +52,20 @@ func (c sendCommand) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	publisher := broker.NewPublisher(broker.Config{URLs: broker.URLFile(c.RabbitMQURLFile), Name: "parkstream-send"})
+	config := broker.Config{
+		URLs: broker.URLFile(c.RabbitMQURLFile), Name: "parkstream-send",
+		// An outage under way is waited for, and the user is told so.
+		Log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
+	}
+	// The publisher would wait for a RabbitMQ that never runs, too.
+	conn, err := broker.Dial(ctx, config)
+	if err == nil {
+		err = conn.Close()
+	}
+	if err != nil {
+		return fmt.Errorf("RabbitMQ cannot be reached (does `parkstream up` run? else name the file with its URL with --rabbitmq-url-file): %w", err)
+	}
+	publisher := broker.NewPublisher(config)
 	defer publisher.Close()
 	for _, queue := range []string{eventfile.Entries, eventfile.Exits} {
 		if _, err := publisher.DeclareQueue(ctx, queue); err != nil {
