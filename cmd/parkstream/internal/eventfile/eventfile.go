@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // Queues of the events.
@@ -72,7 +73,9 @@ func (j *jsonl) Next() (Event, error) {
 			return parse(j.line, bytes.Clone(text))
 		}
 	}
-	if err := j.lines.Err(); err != nil {
+	if err := j.lines.Err(); errors.Is(err, bufio.ErrTooLong) {
+		return Event{}, fmt.Errorf("line %d has more than %d bytes: want one event a line", j.line+1, maxLine)
+	} else if err != nil {
 		return Event{}, fmt.Errorf("read line %d: %w", j.line+1, err)
 	}
 	return Event{}, io.EOF
@@ -147,6 +150,9 @@ func (c *csvReader) Next() (Event, error) {
 	line, _ := c.records.FieldPos(0)
 	fields := make(map[string]string, len(record))
 	for i, name := range c.header {
+		if !utf8.ValidString(record[i]) { // JSON would lose the letters that are not
+			return Event{}, &LineError{line, "it is not valid UTF-8: save the file as UTF-8"}
+		}
 		if slices.Contains(columns, name) && record[i] != "" {
 			fields[name] = record[i]
 		}

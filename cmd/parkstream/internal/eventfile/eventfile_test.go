@@ -52,7 +52,7 @@ func TestJSONL(t *testing.T) {
 			"line 6: it has an entry_date_time and an exit_date_time: make two events of it",
 		}},
 		{"a line without end", entry + "\n" + strings.Repeat("x", maxLine+1), []string{
-			"1 vehicle_entries 07:15:00 " + entry, "end: read line 2: bufio.Scanner: token too long",
+			"1 vehicle_entries 07:15:00 " + entry, "end: line 2 has more than 1048576 bytes: want one event a line",
 		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -83,6 +83,10 @@ func TestCSV(t *testing.T) {
 				"line 2: wrong number of fields", "line 3: extraneous or missing \" in quoted-field",
 				"line 4: it has neither an entry_date_time nor an exit_date_time", "5 vehicle_entries 08:15:00 " + e1,
 			},
+		},
+		{
+			"Latin-1", head + "e1,M\xdc 1,2026-11-23T08:15:00Z,\ne1,P 1,2026-11-23T08:15:00Z,\n",
+			[]string{"line 2: it is not valid UTF-8: save the file as UTF-8", "3 vehicle_entries 08:15:00 " + e1},
 		},
 		{"header alone", head, nil},
 	} {
