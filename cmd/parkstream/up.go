@@ -70,6 +70,11 @@ func (c upCommand) Run(ctx context.Context) (err error) {
 }
 
 func (c upCommand) start(ctx context.Context, s *system.System) error {
+	if c.Connector {
+		if err := s.CheckConnectorPort(); err != nil {
+			return err
+		}
+	}
 	if err := s.Start(ctx); err != nil {
 		return err
 	}

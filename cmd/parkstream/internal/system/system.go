@@ -293,6 +293,16 @@ type connector struct {
 	stop  func() error
 }
 
+// CheckConnectorPort says that the connector's port is taken: by another
+// parkstream up, whose connector would be taken for ours. Call it before Start.
+func (s *System) CheckConnectorPort() error {
+	l, err := net.Listen("tcp", s.connectorAddr())
+	if err != nil {
+		return fmt.Errorf("the port of the connector: %w; choose another one with --connector-port (0 takes a free one)", err)
+	}
+	return l.Close()
+}
+
 // StartConnector starts the connector, which is kept running until
 // StopConnector or Stop.
 func (s *System) StartConnector() error {

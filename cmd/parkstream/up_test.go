@@ -1,0 +1,34 @@
+package main
+
+import (
+	"context"
+	"net"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestUpWithTakenPorts wants to hear of it before anything is started.
+func TestUpWithTakenPorts(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	taken := l.Addr().(*net.TCPAddr).Port
+	for _, tt := range []struct {
+		c    upCommand
+		want string
+	}{
+		{upCommand{Port: taken}, "--port"},
+		{upCommand{ConnectorPort: taken, Connector: true}, "--connector-port"},
+	} {
+		// Where it goes on all the same, it stops at these URLs.
+		tt.c.Dir, tt.c.Stack, tt.c.RabbitMQURL, tt.c.RedisURL = t.TempDir(), "../../stack.yml", "amqp://127.0.0.1:1/", "redis://127.0.0.1:1/"
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		defer cancel()
+		if err := tt.c.Run(ctx); err == nil || !strings.Contains(err.Error(), "address already in use") || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: %v", tt.want, err)
+		}
+	}
+}
