@@ -7,9 +7,11 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"parkstream/connectors/rabbitmq"
@@ -81,7 +83,7 @@ func (c replayListCommand) Run(ctx context.Context) error {
 		case selected == 1:
 			fmt.Fprintln(table, "QUEUE\tID\tFUNCTION\tSTATUS\tATTEMPTS\tLAST\tREASON")
 		}
-		_, err := fmt.Fprintf(table, "%s\t%s\t%s\t%d\t%d\t%s\t%s\n", d.Queue, d.ID, d.Function, d.Status, d.Attempts, shortTime(d.Last), shorten(d.Reason))
+		_, err := fmt.Fprintf(table, "%s\t%s\t%s\t%d\t%d\t%s\t%s\n", d.Queue, printable(d.ID), printable(d.Function), d.Status, d.Attempts, shortTime(d.Last), shorten(d.Reason))
 		return err
 	})
 	if err != nil || c.JSON {
@@ -95,7 +97,7 @@ func (c replayListCommand) Run(ctx context.Context) error {
 	}
 	fmt.Printf("\n%d of %d dead letters\n", selected, all)
 	for _, s := range slices.SortedFunc(maps.Keys(sums), func(a, b sum) int { return sums[b] - sums[a] }) {
-		fmt.Fprintf(table, "%8d\t%s\t%s\t%s\n", sums[s], s.queue, s.function, shorten(s.reason))
+		fmt.Fprintf(table, "%8d\t%s\t%s\t%s\n", sums[s], s.queue, printable(s.function), shorten(s.reason))
 	}
 	return table.Flush()
 }
@@ -113,9 +115,9 @@ func (c replayShowCommand) Run(ctx context.Context) error {
 			return nil
 		}
 		fmt.Printf("%s  from %s\n  reason    %s\n  function  %s, status %d, %d attempts\n  failed    first %s, last %s\n",
-			d.ID, d.Queue, d.Reason, d.Function, d.Status, d.Attempts, d.First.Format(time.RFC3339), d.Last.Format(time.RFC3339))
+			printable(d.ID), d.Queue, printable(d.Reason), printable(d.Function), d.Status, d.Attempts, d.First.Format(time.RFC3339), d.Last.Format(time.RFC3339))
 		for _, name := range slices.Sorted(maps.Keys(d.Headers)) {
-			fmt.Printf("  header    %s: %v\n", name, d.Headers[name])
+			fmt.Printf("  header    %s: %s\n", printable(name), printable(fmt.Sprint(d.Headers[name])))
 		}
 		fmt.Printf("  body      %s\n\n", body(d.Body))
 		return nil
@@ -184,10 +186,19 @@ func shortTime(t time.Time) string {
 	return t.Local().Format(time.DateTime)
 }
 
+// printable quotes what could move the cursor or colour the terminal: whoever
+// publishes chooses ids and headers.
+func printable(text string) string {
+	if utf8.ValidString(text) && !strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return text
+	}
+	return strconv.Quote(text)
+}
+
 // shorten makes one line of a reason.
 func shorten(text string) string {
 	const most = 100
-	text = strings.Join(strings.Fields(text), " ")
+	text = printable(strings.Join(strings.Fields(text), " "))
 	if r := []rune(text); len(r) > most {
 		return string(r[:most]) + "..."
 	}
@@ -198,7 +209,7 @@ func shorten(text string) string {
 func body(b []byte) string {
 	const most = 2000
 	text := fmt.Sprintf("%q", b[:min(len(b), most)])
-	if utf8.Valid(b) && !strings.ContainsFunc(string(b), func(r rune) bool { return r < ' ' && r != '\n' && r != '\t' }) {
+	if utf8.Valid(b) && !strings.ContainsFunc(string(b), func(r rune) bool { return !unicode.IsPrint(r) && r != '\n' && r != '\t' }) {
 		text = string(b[:min(len(b), most)])
 	}
 	if len(b) > most {
