@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -182,18 +183,19 @@ func within[N, O any](ctx context.Context, start func(context.Context, O) (N, er
 }
 
 // Secret reads a secret of the folder, or makes it with value where there is
-// none. Only its owner can read it.
+// none. Only its owner can read it. An empty file, as a crash or a full disk
+// leaves it, is none, and the line end that an editor adds is no part of it.
 func Secret(dir, name string, value func() string) (string, error) {
 	path := filepath.Join(dir, name)
 	text, err := os.ReadFile(path)
-	if errors.Is(err, os.ErrNotExist) {
-		v := value()
-		return v, WriteSecret(dir, name, v)
-	}
-	if err != nil {
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return "", fmt.Errorf("read the secret %s: %w", name, err)
 	}
-	return string(text), nil
+	if secret := strings.TrimRight(string(text), "\r\n"); secret != "" {
+		return secret, nil
+	}
+	v := value()
+	return v, WriteSecret(dir, name, v)
 }
 
 // WriteSecret writes a secret for its owner alone.

@@ -122,3 +122,16 @@ func TestSecret(t *testing.T) {
 		t.Errorf("%v, %v", info, err)
 	}
 }
+
+func TestSecretThatIsEmptyOrEdited(t *testing.T) {
+	for text, want := range map[string]string{"": "made", "\n": "made", "mine\n": "mine", "mine\r\n": "mine", " a b ": " a b "} {
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, "token"), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		got, err := Secret(dir, "token", func() string { return "made" })
+		if err != nil || got != want {
+			t.Errorf("a file with %q: %q, %v, want %q", text, got, err, want)
+		}
+	}
+}
