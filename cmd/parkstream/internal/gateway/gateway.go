@@ -256,7 +256,7 @@ func (g *Gateway) Handler() http.Handler {
 	system("/system/function/{name}", g.describe, http.MethodGet)
 	system("/system/scale-function/{name}", g.scaleTo, http.MethodPost)
 	system("/system/secrets", g.secrets, http.MethodGet, http.MethodPost, http.MethodPut, http.MethodDelete)
-	system("/system/logs", logs.NewLogHandlerFunc(g, g.config.Timeout), http.MethodGet)
+	system("/system/logs", g.logs(logs.NewLogHandlerFunc(g, g.config.Timeout)), http.MethodGet)
 	system(TargetsPath, g.targets, http.MethodGet)
 	system("/system/info", info, http.MethodGet)
 	system("/system/namespaces", namespaces, http.MethodGet)

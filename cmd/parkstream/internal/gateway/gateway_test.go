@@ -438,6 +438,9 @@ func TestLogs(t *testing.T) {
 	if !slices.Equal(got, []string{"one: called event 3", "one: called event 4"}) {
 		t.Errorf("%q", got)
 	}
+	if code, text := l.call(t, "GET", "/system/logs?name=nothing", ""); code != 404 || !strings.Contains(text, `"nothing" is not deployed`) {
+		t.Errorf("of no function: %d %s", code, text)
+	}
 }
 
 func TestSecrets(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"net/http"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -94,6 +95,18 @@ func (b *logBook) follow(more bool) (kept []logs.Message, next chan logs.Message
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		delete(b.readers, next)
+	}
+}
+
+// logs names a function that is not there: the SDK answers every error of Query
+// with 500 and no reason.
+func (g *Gateway) logs(next http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if name := r.URL.Query().Get("name"); g.find(name) == nil {
+			http.Error(w, fmt.Sprintf("function %q is not deployed", name), http.StatusNotFound)
+			return
+		}
+		next(w, r)
 	}
 }
 
