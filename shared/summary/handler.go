@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -217,16 +216,19 @@ func checkStay(s *parking.Stay) error {
 
 // allow says which of a request's query parameters are not known.
 func allow(query url.Values, known ...string) error {
-	for name := range maps.Keys(query) {
+	for name, given := range query {
 		if !slices.Contains(known, name) {
 			return parking.Invalid("unknown parameter %q: want %s", name, strings.Join(known, ", "))
+		}
+		if len(given) > 1 {
+			return parking.Invalid("parameter %q is given %d times, want once", name, len(given))
 		}
 	}
 	return nil
 }
 
 func parseQuery(values url.Values) (Query, error) {
-	var errs [3]error
+	var errs [2]error
 	q := Query{Cursor: values.Get("cursor"), Limit: defaultLimit}
 	if raw := values.Get("plate"); raw != "" {
 		if q.Plate = parking.NormalizePlate(raw); q.Plate == "" {
@@ -239,8 +241,7 @@ func parseQuery(values url.Values) (Query, error) {
 	default:
 		return q, parking.Invalid("status %q: want %s or %s", q.Status, parking.Completed, parking.UnmatchedExit)
 	}
-	q.From, errs[1] = timeOf(values, "from")
-	q.To, errs[2] = timeOf(values, "to")
+	q.From, q.To, errs[1] = spanOf(values)
 	if err := errors.Join(errs[:]...); err != nil {
 		return q, err
 	}
@@ -260,6 +261,19 @@ func siteOf(values url.Values) (string, error) {
 		return "", nil
 	}
 	return site, parking.CheckSite(site)
+}
+
+// spanOf reads the bounds of a time range, each of which may be left out.
+func spanOf(values url.Values) (from, to time.Time, err error) {
+	from, err1 := timeOf(values, "from")
+	to, err2 := timeOf(values, "to")
+	if err := errors.Join(err1, err2); err != nil {
+		return from, to, err
+	}
+	if !from.IsZero() && !to.IsZero() && to.Before(from) {
+		return from, to, parking.Invalid("to %s is before from %s", values.Get("to"), values.Get("from"))
+	}
+	return from, to, nil
 }
 
 func timeOf(values url.Values, name string) (time.Time, error) {
@@ -376,9 +390,8 @@ func (h handler) one(w http.ResponseWriter, r *http.Request) {
 func (h handler) stats(w http.ResponseWriter, r *http.Request) {
 	values := r.URL.Query()
 	site, err1 := siteOf(values)
-	from, err2 := timeOf(values, "from")
-	to, err3 := timeOf(values, "to")
-	if err := errors.Join(allow(values, "site", "from", "to"), err1, err2, err3); err != nil {
+	from, to, err2 := spanOf(values)
+	if err := errors.Join(allow(values, "site", "from", "to"), err1, err2); err != nil {
 		h.fail(w, r, err)
 		return
 	}

@@ -49,10 +49,9 @@ type minutesQuery struct {
 }
 
 func (h handler) minutesQuery(values url.Values) (q minutesQuery, err error) {
-	var errs [4]error
+	var errs [2]error
 	q.site, errs[0] = siteOf(values)
-	q.from, errs[1] = timeOf(values, "from")
-	q.to, errs[2] = timeOf(values, "to")
+	q.from, q.to, errs[1] = spanOf(values)
 	if err := errors.Join(allow(values, "site", "from", "to", "step"), errors.Join(errs[:]...)); err != nil {
 		return q, err
 	}

@@ -95,7 +95,7 @@ func TestMinutes(t *testing.T) {
 	}
 	for query, reason := range map[string]string{
 		"step=0": "step", "step=x": "step", "from=yesterday": "no RFC 3339 time", "site=a%20b%0A": "site", "other=1": "unknown parameter",
-		"from=2026-01-01T00:00:00Z&to=2026-01-08T00:02:00Z": "at most 10080 minutes", "from=2026-01-02T00:00:00Z&to=2026-01-01T00:00:00Z": "at most",
+		"from=2026-01-01T00:00:00Z&to=2026-01-08T00:02:00Z": "at most 10080 minutes", "from=2026-01-02T00:00:00Z&to=2026-01-01T00:00:00Z": "before from",
 	} {
 		if w := e.call("GET", "/minutes?"+query, ""); w.Code != http.StatusBadRequest || !strings.Contains(w.Body.String(), reason) {
 			t.Errorf("%s: %d %s", query, w.Code, w.Body)

@@ -268,6 +268,8 @@ func (g *Gateway) Handler() http.Handler {
 	r.PathPrefix("/async-function/").HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		http.Error(w, "the local gateway has no queue: call /function/ instead, or publish to RabbitMQ", http.StatusNotImplemented)
 	})
+	// Who opens the URL that is printed at the start wants to see something.
+	r.Handle("/", http.RedirectHandler("/function/summary/", http.StatusFound)).Methods(http.MethodGet)
 	r.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "OK") })
 	r.Handle("/metrics", promhttp.HandlerFor(g.config.Registry, promhttp.HandlerOpts{Registry: g.config.Registry, EnableOpenMetrics: true}))
 	if g.config.Pprof {

@@ -231,6 +231,9 @@ func TestInvoke(t *testing.T) {
 	if code, _ := l.call(t, "POST", "/async-function/one", ""); code != 501 {
 		t.Errorf("async: %d", code)
 	}
+	if code, text := l.call(t, "GET", "/", ""); code != 404 || !strings.Contains(text, `"summary" is not deployed`) {
+		t.Errorf("the page of the summary, which is not there: %d %s", code, text)
+	}
 	if code, _ := l.call(t, "GET", "/healthz", ""); code != 200 {
 		t.Errorf("healthz: %d", code)
 	}
