@@ -33,8 +33,9 @@ local call, sub, match = redis.call, string.sub, string.match
 local prefix = KEYS[1]
 local stays, plates = prefix .. 's', prefix .. 'p'
 local stored = 0
-local added = { c = {}, u = {} }
-local values, addedPlates = {}, {}
+local added = { c = {}, u = {} } -- positions, by status
+local addedPlates = {}           -- members of the index of plates
+local values = {}
 local counts, sums = {}, {} -- by tally: stays and their seconds
 
 local ids, known = {}, {}
@@ -45,27 +46,42 @@ for i, old in ipairs(call('HMGET', stays, unpack(ids))) do
   known[ids[i]] = old
 end
 
+local function hex(byte)
+  return string.format('%02x', string.byte(byte))
+end
+
 for n, id in ipairs(ids) do
   local i = 6 * n - 3
   local position, status, tally, value = ARGV[i], ARGV[i + 2], ARGV[i + 4], ARGV[i + 5]
+  local place = ARGV[i + 1] .. '\n' .. position
   local old = known[id]
   local newer = not old
   if old then
-    local revision, seconds, oldTally = match(old, '^(%d+) (%d+) ([^\n]*)\n')
-    newer = tonumber(revision) < tonumber(match(value, '^%d+'))
+    local revision, seconds, oldTally, oldPlate, exit = match(old, '^(%d+) (%d+) ([^\n]*)\n([^\n]*)\n(........)')
+    exit = string.gsub(exit, '.', hex)
+    -- What expired may not be forgotten yet, while its id is used for another exit.
+    local expired = exit < ARGV[1]
+    newer = expired or tonumber(revision) < tonumber(match(value, '^%d+'))
     if newer then
-      counts[oldTally] = (counts[oldTally] or 0) - 1
-      sums[oldTally] = (sums[oldTally] or 0) - seconds
-      local oldStatus = match(oldTally, ' (%a)')
-      if oldStatus ~= status then
-        call('ZREM', prefix .. 'x:' .. oldStatus, position)
-        added[oldStatus][position] = nil
+      if not expired then
+        counts[oldTally] = (counts[oldTally] or 0) - 1
+        sums[oldTally] = (sums[oldTally] or 0) - seconds
+      end
+      local oldStatus, oldPosition = match(oldTally, ' (%a)'), exit .. id
+      if oldStatus ~= status or oldPosition ~= position then
+        call('ZREM', prefix .. 'x:' .. oldStatus, oldPosition)
+        added[oldStatus][oldPosition] = nil
         added[status][position] = true
+      end
+      local oldPlace = oldPlate .. '\n' .. oldPosition
+      if oldPlace ~= place then
+        call('ZREM', plates, oldPlace)
+        addedPlates[oldPlace] = nil
+        addedPlates[place] = true
       end
     end
   else
-    addedPlates[#addedPlates + 1] = '0'
-    addedPlates[#addedPlates + 1] = ARGV[i + 1] .. '\n' .. position
+    addedPlates[place] = true
     added[status][position] = true
   end
   if newer then
@@ -84,20 +100,24 @@ local function write(command, key, args)
   end
 end
 
+local function addTo(key, members)
+  local args = {}
+  for member in pairs(members) do
+    args[#args + 1] = '0'
+    args[#args + 1] = member
+  end
+  write('ZADD', key, args)
+end
+
 local fields = {}
 for id, value in pairs(values) do
   fields[#fields + 1] = id
   fields[#fields + 1] = value
 end
 write('HSET', stays, fields)
-write('ZADD', plates, addedPlates)
+addTo(plates, addedPlates)
 for status, positions in pairs(added) do
-  local members = {}
-  for position in pairs(positions) do
-    members[#members + 1] = '0'
-    members[#members + 1] = position
-  end
-  write('ZADD', prefix .. 'x:' .. status, members)
+  addTo(prefix .. 'x:' .. status, positions)
 end
 
 -- Some a call, so that what expired in a quiet time holds up nobody, and more

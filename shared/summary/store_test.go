@@ -89,8 +89,9 @@ func list(t rapid.TB, s *Store, q Query) []string {
 	return nil
 }
 
-// Whatever is put, in whatever order and how often: list, single stays and sums
-// are those of the highest revision of each.
+// Whatever is put, in whatever order and how often: lists, single stays and sums
+// are those of the highest revision of each, also where a correction by hand has
+// another plate or time.
 func TestPutAgreesWithTheModel(t *testing.T) {
 	s := newStore(t)
 	var cases atomic.Int64
@@ -100,9 +101,9 @@ func TestPutAgreesWithTheModel(t *testing.T) {
 		var all []parking.Stay
 		for i := range rapid.IntRange(1, 12).Draw(t, "stays") {
 			id := fmt.Sprint("x", i)
-			exit := today.Add(time.Duration(rapid.IntRange(-40, 5).Draw(t, "exit")) * time.Hour)
 			for revision := range rapid.IntRange(1, 4).Draw(t, "revisions") {
-				stay := unmatched(id, site, fmt.Sprint("P", i%3), exit)
+				exit := today.Add(time.Duration(rapid.IntRange(-40, 5).Draw(t, "exit")) * time.Hour)
+				stay := unmatched(id, site, fmt.Sprint("P", rapid.IntRange(0, 2).Draw(t, "plate")), exit)
 				if rapid.Bool().Draw(t, "completed") {
 					stay = completed(id, site, stay.Plate, exit, rapid.IntRange(0, 100_000).Draw(t, "seconds"))
 				}
@@ -158,6 +159,17 @@ func TestPutAgreesWithTheModel(t *testing.T) {
 			n := map[parking.Status]int64{parking.Completed: completed, parking.UnmatchedExit: unmatched}[status]
 			if int64(len(page.Stays)) != n {
 				t.Errorf("%d stays are listed as %s, want %d", len(page.Stays), status, n)
+			}
+		}
+		for _, plate := range []string{"P0", "P1", "P2"} {
+			var of []string
+			for _, stay := range want {
+				if stay.Plate == plate {
+					of = append(of, site+"/"+stay.ID)
+				}
+			}
+			if got := list(t, s, Query{Site: site, Plate: plate, Limit: 5}); !slices.Equal(got, of) {
+				t.Errorf("of %s are listed %q, want %q", plate, got, of)
 			}
 		}
 	})
@@ -498,6 +510,35 @@ func TestPutIgnoresWhatIsExpired(t *testing.T) {
 	stats, err := s.Stats(t.Context(), "a", stay.ExitTime, time.Time{})
 	if err != nil || stats.Completed != 0 || stats.UnmatchedExits != 1 {
 		t.Errorf("%+v, %v; want the new one alone", stats.Counts, err)
+	}
+}
+
+// An id may come again once its stay is expired. In a site that was silent the
+// old stay is still there; it is neither taken for the new one nor left behind.
+func TestAnIDIsUsedAgain(t *testing.T) {
+	s := newStore(t)
+	old, same := completed("x1", "a", "P1", today, 60), completed("x2", "a", "P2", today, 60)
+	old.Revision = 3
+	put(t, s, old, same)
+	s.now = func() time.Time { return today.Add(retention + time.Hour) }
+	// Another plate and status, and neither.
+	again, too := unmatched("x1", "a", "P3", s.now()), completed("x2", "a", "P2", s.now(), 120)
+	for _, want := range []int{2, 0} {
+		if n := put(t, s, again, too); n != want {
+			t.Errorf("%d stored, want %d", n, want)
+		}
+	}
+	checkKept(t, s, "x1 of P3", "x2 of P2")
+	for status, want := range map[parking.Status]string{"": "a/x2 a/x1", parking.Completed: "a/x2", parking.UnmatchedExit: "a/x1"} {
+		if got := strings.Join(list(t, s, Query{Status: status, Limit: 10}), " "); got != want {
+			t.Errorf("listed with status %q: %q, want %q", status, got, want)
+		}
+	}
+	for day, want := range map[time.Time]Counts{today: {Completed: 2}, s.now(): {Completed: 1, UnmatchedExits: 1}} {
+		stats, err := s.Stats(t.Context(), "a", day, day.Add(time.Nanosecond))
+		if err != nil || stats.Completed != want.Completed || stats.UnmatchedExits != want.UnmatchedExits {
+			t.Errorf("sums of %s: %+v, %v; want %+v", day, stats.Counts, err, want)
+		}
 	}
 }
 
