@@ -13,9 +13,21 @@ const testStart = 2 * time.Minute
 // RedisForTest returns a node of the test's own, which is stopped at its end.
 func RedisForTest(t testing.TB) *Redis {
 	t.Helper()
+	return redisForTest(t, RedisOptions{})
+}
+
+// RedisClusterForTest is RedisForTest with a cluster of one node.
+func RedisClusterForTest(t testing.TB) *Redis {
+	t.Helper()
+	return redisForTest(t, RedisOptions{Cluster: true})
+}
+
+func redisForTest(t testing.TB, o RedisOptions) *Redis {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), testStart)
 	defer cancel()
-	r, err := StartRedis(ctx, RedisOptions{Dir: tempDir(t)})
+	o.Dir = tempDir(t)
+	r, err := StartRedis(ctx, o)
 	if err != nil {
 		t.Fatal(err)
 	}

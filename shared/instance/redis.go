@@ -27,6 +27,9 @@ type RedisOptions struct {
 	// Fsync of the append-only file: "always" (where it is empty), "everysec" or
 	// "no". Only "always" survives the loss of the machine.
 	Fsync string
+	// Cluster makes the node a Redis Cluster of one: it has all slots, and refuses
+	// what a larger one would refuse.
+	Cluster bool
 }
 
 // Redis is a private Redis node.
@@ -34,6 +37,7 @@ type Redis struct {
 	process
 	port     int
 	password string
+	cluster  bool
 }
 
 // StartRedis starts a node and returns when it answers. An error that is
@@ -50,12 +54,12 @@ func StartRedis(ctx context.Context, o RedisOptions) (*Redis, error) {
 	if err != nil {
 		return nil, fmt.Errorf("name Redis's folder: %w", err)
 	}
-	r := &Redis{port: o.Port}
+	ports, err := freePorts(2)
+	if err != nil {
+		return nil, err
+	}
+	r := &Redis{port: o.Port, cluster: o.Cluster}
 	if r.port == 0 {
-		ports, err := freePorts(1)
-		if err != nil {
-			return nil, err
-		}
 		r.port = ports[0]
 	}
 	r.password, err = remembered(filepath.Join(dir, "password"), given(o.Password, randomPassword))
@@ -70,6 +74,9 @@ func StartRedis(ctx context.Context, o RedisOptions) (*Redis, error) {
 	// each time it forks, and copies every page that it writes to meanwhile.
 	text := fmt.Sprintf("bind 127.0.0.1\nport %d\nrequirepass %s\ndir %s\nappendonly yes\nappendfsync %s\nauto-aof-rewrite-min-size 512mb\nsave \"\"\ndaemonize no\n",
 		r.port, r.password, strconv.Quote(dir), o.Fsync)
+	if o.Cluster {
+		text += fmt.Sprintf("cluster-enabled yes\ncluster-port %d\n", ports[1])
+	}
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		return nil, fmt.Errorf("write Redis's configuration: %w", err)
 	}
@@ -102,7 +109,28 @@ func (r *Redis) ping(ctx context.Context) error {
 			return fmt.Errorf("it answers %q: %w", got, errors.Join(err, errNotYet))
 		}
 	}
+	if r.cluster {
+		return joinSlots(conn, answers)
+	}
 	return nil
+}
+
+// joinSlots gives a node all slots of its cluster, unless it has them, and says
+// whether it serves them yet.
+func joinSlots(conn net.Conn, answers *bufio.Reader) error {
+	if _, err := fmt.Fprint(conn, "CLUSTER ADDSLOTSRANGE 0 16383\r\nCLUSTER INFO\r\n"); err != nil {
+		return err
+	}
+	for range 3 { // what became of the slots, the length of the information, its first line
+		line, err := answers.ReadString('\n')
+		if err != nil {
+			return err
+		}
+		if line == "cluster_state:ok\r\n" {
+			return nil
+		}
+	}
+	return fmt.Errorf("its cluster is not ready: %w", errNotYet)
 }
 
 var errNotYet = errors.New("not ready")
@@ -110,6 +138,9 @@ var errNotYet = errors.New("not ready")
 // URL is what clients connect to; it holds the password.
 func (r *Redis) URL() string {
 	u := url.URL{Scheme: "redis", User: url.UserPassword("", r.password), Host: fmt.Sprintf("127.0.0.1:%d", r.port), Path: "/0"}
+	if r.cluster {
+		u.Scheme, u.Path = "redis+cluster", ""
+	}
 	return u.String()
 }
 

@@ -140,6 +140,48 @@ func TestRecordManyEventsOfManySites(t *testing.T) {
 	}
 }
 
+// A cluster refuses a call whose keys are on several shards.
+func TestCluster(t *testing.T) {
+	client, err := Open(instance.RedisClusterForTest(t).URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	s := New(client, retention)
+	sites := []string{"a", "b", "c"}
+	var events []parking.Event
+	for _, site := range sites {
+		// Out of order, so that a revision is kept, too.
+		for _, e := range []parking.Event{exit("x", 9), entry("e", 0), entry("inside", 20)} {
+			e.Site = site
+			events = append(events, e)
+		}
+	}
+	for i, r := range s.Record(t.Context(), events) {
+		if r.Err != nil {
+			t.Errorf("event %d: %v", i, r.Err)
+		}
+	}
+	if got, err := s.Sites(t.Context()); err != nil || !slices.Equal(got, sites) {
+		t.Errorf("sites %q, error %v", got, err)
+	}
+	states, err := s.States(t.Context(), sites)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, state := range states {
+		if state.VehiclesInside != 1 || state.Totals.CompletedStays != 1 {
+			t.Errorf("%+v", state)
+		}
+	}
+	if c, err := s.CorrectOccupancy(t.Context(), "b", 5, "counted"); err != nil || c.Was != 1 {
+		t.Errorf("correction %+v, error %v", c, err)
+	}
+	if got, err := s.ErasePlate(t.Context(), "c", "KA01"); err != nil || got.Events != 3 {
+		t.Errorf("erased %+v, error %v", got, err)
+	}
+}
+
 func TestRecordAfterScriptsAreFlushed(t *testing.T) {
 	s, client := newStore(t)
 	for i := range 2 {

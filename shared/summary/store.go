@@ -144,8 +144,13 @@ type Page struct {
 	Next string `json:"next"`
 }
 
-// index is a sorted set of positions, each after the same head.
-type index struct{ prefix, key, head string }
+// index is one or more sorted sets of positions at a site, each position after
+// the same head.
+type index struct {
+	prefix string
+	keys   []string
+	head   string
+}
 
 // indexes are those that a query has to merge.
 func (s *Store) indexes(ctx context.Context, q Query) ([]index, error) {
@@ -159,16 +164,18 @@ func (s *Store) indexes(ctx context.Context, q Query) ([]index, error) {
 	var indexes []index
 	for _, site := range sites {
 		prefix := sitePrefix(site)
-		if q.Plate != "" {
-			indexes = append(indexes, index{prefix, prefix + "p", q.Plate + "\n"})
-			continue
+		x := index{prefix: prefix}
+		switch {
+		case q.Plate != "":
+			x.keys, x.head = []string{prefix + "p"}, q.Plate+"\n"
+		case q.Status == parking.Completed:
+			x.keys = []string{prefix + "x:c"}
+		case q.Status == parking.UnmatchedExit:
+			x.keys = []string{prefix + "x:u"}
+		default:
+			x.keys = []string{prefix + "x:c", prefix + "x:u"}
 		}
-		if q.Status != parking.UnmatchedExit {
-			indexes = append(indexes, index{prefix, prefix + "x:c", ""})
-		}
-		if q.Status != parking.Completed {
-			indexes = append(indexes, index{prefix, prefix + "x:u", ""})
-		}
+		indexes = append(indexes, x)
 	}
 	return indexes, nil
 }
@@ -269,22 +276,38 @@ const (
 	afterPosition = "\x00"
 )
 
+// newestScript returns the members of sorted sets that are before ARGV[1] and not
+// before ARGV[2], at most ARGV[3] of each, the last ones. It reads the sets of a
+// site at one moment, so that a stay that changes its status is in one of them;
+// a transaction for all sites is nothing that a Redis Cluster takes.
+const newestScript = `
+local found = {}
+for _, key in ipairs(KEYS) do
+  for _, member in ipairs(redis.call('ZREVRANGEBYLEX', key, ARGV[1], ARGV[2], 'LIMIT', 0, ARGV[3])) do
+    found[#found + 1] = member
+  end
+end
+return found`
+
 // merge returns the first n places of all indexes together that are before a
 // position and not before another one, and come after a place.
 func (s *Store) merge(ctx context.Context, indexes []index, before, oldest string, n int, after *place) ([]place, error) {
-	// At one moment for each site: a stay that changes its status is in one index.
-	p := s.redis.TxPipeline()
-	cmds := make([]*redis.StringSliceCmd, len(indexes))
+	p := s.redis.Pipeline()
+	cmds := make([]*redis.Cmd, len(indexes))
 	for i, x := range indexes {
 		// One more, for the place that the list continues after.
-		cmds[i] = p.ZRevRangeByLex(ctx, x.key, &redis.ZRangeBy{Max: "(" + x.head + before, Min: "[" + x.head + oldest, Count: int64(n) + 1})
+		cmds[i] = p.Eval(ctx, newestScript, x.keys, "("+x.head+before, "["+x.head+oldest, n+1)
 	}
 	if _, err := p.Exec(ctx); err != nil {
 		return nil, fmt.Errorf("list stays from Redis: %w", err)
 	}
 	var places []place
 	for i, cmd := range cmds {
-		for _, member := range cmd.Val() {
+		members, err := cmd.StringSlice()
+		if err != nil {
+			return nil, fmt.Errorf("list stays from Redis: %w", err)
+		}
+		for _, member := range members {
 			if pl := (place{member[len(indexes[i].head):], indexes[i].prefix}); after == nil || after.before(pl) {
 				places = append(places, pl)
 			}

@@ -557,6 +557,43 @@ func TestABusySiteIsTrimmed(t *testing.T) {
 	checkKept(t, s, "x2 of P0", "x3 of P1")
 }
 
+// A cluster refuses a call whose keys are on several shards.
+func TestCluster(t *testing.T) {
+	client, err := store.Open(instance.RedisClusterForTest(t).URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	s := NewStore(client, retention)
+	for _, site := range []string{"a", "b", "c"} {
+		put(t, s, completed("x1", site, "P1", today, 60), unmatched("x2", site, "P2", today.Add(1)))
+	}
+	for _, tt := range []struct {
+		q    Query
+		want string
+	}{
+		{Query{}, "a/x2 b/x2 c/x2 a/x1 b/x1 c/x1"},
+		{Query{Plate: "P1"}, "a/x1 b/x1 c/x1"},
+		{Query{Status: parking.UnmatchedExit}, "a/x2 b/x2 c/x2"},
+		{Query{Site: "b"}, "b/x2 b/x1"},
+	} {
+		tt.q.Limit = 2
+		if got := strings.Join(list(t, s, tt.q), " "); got != tt.want {
+			t.Errorf("%+v: %q, want %q", tt.q, got, tt.want)
+		}
+	}
+	stats, err := s.Stats(t.Context(), "", time.Time{}, time.Time{})
+	if err != nil || stats.Completed != 3 || stats.UnmatchedExits != 3 {
+		t.Errorf("sums %+v, error %v", stats.Counts, err)
+	}
+	if k, err := s.Get(t.Context(), "", "x2"); err != nil || k.Plate != "P2" {
+		t.Errorf("x2 is %+v, error %v", k, err)
+	}
+	if n, err := s.ErasePlate(t.Context(), "c", "P1"); err != nil || n != 1 {
+		t.Errorf("erased %d, error %v", n, err)
+	}
+}
+
 func TestSitesAndPing(t *testing.T) {
 	node := instance.RedisForTest(t)
 	client, err := store.Open(node.URL())
