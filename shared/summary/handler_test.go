@@ -358,6 +358,36 @@ func TestStaysTodayAtASite(t *testing.T) {
 	}
 }
 
+// A site's answer has how long the stays of today were, those that ended at the
+// site and today alone.
+func TestDurationsToday(t *testing.T) {
+	e := newEndpoint(t)
+	e.stays.now = func() time.Time { return today }
+	var stays []parking.Stay
+	for i, seconds := range []int{600, 1200, 1800, 2400, 36000} {
+		stays = append(stays, completed(fmt.Sprint("x", i), "a", "P1", today.Add(-time.Duration(i)*time.Minute), seconds))
+	}
+	put(t, e.stays, append(stays,
+		unmatched("without", "a", "P2", today),
+		completed("yesterday", "a", "P3", daysAgo(1), 90_000),
+		completed("elsewhere", "b", "P4", today, 90_000),
+	)...)
+	w := e.call("GET", "/sites/a", "")
+	var got struct {
+		StaysToday Counts `json:"stays_today"`
+	}
+	if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil || w.Code != http.StatusOK {
+		t.Fatalf("%d %s, error %v", w.Code, w.Body, err)
+	}
+	want := Counts{
+		Completed: 5, UnmatchedExits: 1, MatchRate: new(5. / 6),
+		AverageSeconds: new(8400.), P50Seconds: new(1800.), P95Seconds: new(36000.),
+	}
+	if diff := cmp.Diff(want, got.StaysToday, cmp.Comparer(sameCounts)); diff != "" {
+		t.Errorf("stays of today, -want +got:\n%s", diff)
+	}
+}
+
 func TestNothingForASpreadsheetToRun(t *testing.T) {
 	for _, text := range []string{"=1+1", "+1", "-A1", "@SUM(A1)", "\t=1", "\r=1"} {
 		row := csvRecord(Kept{Stay: parking.Stay{ID: text, Site: text, EntryID: text, ExitID: text}})
