@@ -76,11 +76,9 @@ local function bucket(hash)
 end
 
 -- Takes an id in and says whether it was unknown, or known so long ago that it
--- is forgotten. One id in 64 has its bucket swept: of a bucket that is not packed
--- any more 256 ids are looked at, so that a sweep is never long.
+-- is forgotten.
 local function take(id, slot, extra)
-  local hash = sha1(id)
-  local ids = bucket(hash)
+  local ids = bucket(sha1(id))
   if call('HSETNX', ids, id, slot .. extra) == 0 then
     if sub(call('HGET', ids, id), 1, 5) >= oldestSlot then
       return false
@@ -88,15 +86,28 @@ local function take(id, slot, extra)
     call('HSET', ids, id, slot .. extra)
   end
   call('PEXPIREAT', ids, silence)
-  if sub(hash, 4, 5) < '04' then
-    local known = call('HRANDFIELD', ids, '256', 'WITHVALUES')
-    for i = 1, #known, 2 do
-      if sub(known[i + 1], 1, 5) < oldestSlot then
-        call('HDEL', ids, known[i])
+  return true
+end
+
+-- Forgets ids whose events expired. Four are looked at for each event that comes,
+-- or 32, in buckets that the hash of a member chooses: where there are many ids
+-- that is part of one bucket, where there are few it is up to 13 of them, so that
+-- a quiet site forgets as soon as a busy one.
+local function sweep(member)
+  local hash, left = sha1(member), math.max(32, #ARGV - 3)
+  for i = 1, 37, 3 do
+    local ids = bucket(sub(hash, i))
+    local known = call('HRANDFIELD', ids, left, 'WITHVALUES')
+    for k = 1, #known, 2 do
+      if sub(known[k + 1], 1, 5) < oldestSlot then
+        call('HDEL', ids, known[k])
       end
     end
+    left = left - #known / 2
+    if left <= 0 then
+      return
+    end
   end
-  return true
 end
 
 -- An event that is older than the retention is no neighbour, whether or not it is
@@ -256,6 +267,8 @@ for field, n in pairs(totals) do
     call('HINCRBY', prefix .. 'n', field, n)
   end
 end
+
+sweep(ARGV[4])
 
 local days = {}
 local function count(minutes, total, each)
