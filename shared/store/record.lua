@@ -163,10 +163,13 @@ for i = 4, #ARGV, 4 do
     -- events that differ in nothing but their id take the second way.
     if not last or sub(last, 1, 17) < timed then
       before = retained(last)
-      if not last then
+      local sameSlot = last and sub(last, 1, 5) == sub(member, 1, 5)
+      if not sameSlot then
         call('PEXPIREAT', timeline, expiry(member))
-      elseif sub(last, 1, 5) ~= sub(member, 1, 5) then
-        call('PEXPIREAT', timeline, expiry(member))
+      end
+      -- The first event of a call also where the slot is the same: a plate may have
+      -- more to forget than is forgotten at once.
+      if last and (i == 4 or not sameSlot) then
         trim(timeline, plate)
       end
     else

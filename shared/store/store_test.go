@@ -276,7 +276,11 @@ func TestErasePlateLeavesNoTrace(t *testing.T) {
 	other.Plate = "KA02"
 	s.Record(t.Context(), []parking.Event{other})
 	before := keys(t, client)
-	s.Record(t.Context(), []parking.Event{exit("x", 9), entry("e", 0), entry("f", 20)})
+	events := []parking.Event{exit("x", 9), entry("e", 0), entry("f", 20)}
+	for i := range events {
+		events[i].RawPlate = "ka-01"
+	}
+	s.Record(t.Context(), events)
 	got, err := s.ErasePlate(t.Context(), "default", "KA01")
 	if err != nil || got != (Erased{Events: 3, Keys: 6}) {
 		t.Errorf("erased %+v, error %v; want 3 events and 6 keys", got, err)
@@ -329,6 +333,24 @@ func TestABusyPlateIsTrimmed(t *testing.T) {
 // bucketOf is the key that has an id of the default site in it.
 func bucketOf(id string) string {
 	return "park:{default}:e:" + fmt.Sprintf("%x", sha1.Sum([]byte(id)))[:3]
+}
+
+// A plate that is read all the time, such as what a camera makes of a dirty one,
+// has more events in a slot than one call forgets.
+func TestAVeryBusyPlateIsTrimmed(t *testing.T) {
+	s, client := newStore(t)
+	old := make([]parking.Event, 2500)
+	for i := range old {
+		old[i] = exit(fmt.Sprint("old", i), i)
+	}
+	s.Record(t.Context(), old)
+	s.now = func() time.Time { return start.Add(retention + 6*time.Hour) }
+	for i := range 3 { // within a minute, so that only the first may be of another slot
+		s.Record(t.Context(), []parking.Event{exit(fmt.Sprint("new", i), int((retention+5*time.Hour).Seconds())+i)})
+	}
+	if n := client.ZCard(t.Context(), "park:{default}:t:KA01").Val(); n != 3 {
+		t.Errorf("%d events in the timeline, want 3", n)
+	}
 }
 
 // An id is known as long as its event is kept: afterwards it may come again, with
