@@ -18,6 +18,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/redis/go-redis/v9"
 
 	"parkstream/shared/instance"
 	"parkstream/shared/parking"
@@ -445,9 +446,9 @@ func (e *endpoint) record(t *testing.T, site string, plates ...string) {
 	for i, p := range plates {
 		plate, leaves := strings.CutSuffix(p, "+")
 		at := time.Now().UTC().Add(-2*time.Hour + time.Duration(i)*time.Second)
-		events = append(events, parking.Event{ID: "e" + plate, Kind: parking.Entry, Site: site, RawPlate: plate, Plate: plate, Time: at})
+		events = append(events, parking.Event{ID: "e" + plate, Kind: parking.Entry, Site: site, RawPlate: strings.ToLower(plate), Plate: plate, Time: at})
 		if leaves {
-			events = append(events, parking.Event{ID: "x" + plate, Kind: parking.Exit, Site: site, RawPlate: plate, Plate: plate, Time: at.Add(time.Hour)})
+			events = append(events, parking.Event{ID: "x" + plate, Kind: parking.Exit, Site: site, RawPlate: strings.ToLower(plate), Plate: plate, Time: at.Add(time.Hour)})
 		}
 	}
 	for _, r := range e.events.Record(t.Context(), events) {
@@ -570,9 +571,9 @@ func TestErase(t *testing.T) {
 	if w := e.authorized("DELETE", "/plates/P1", ""); w.Code != 200 || !strings.Contains(w.Body.String(), `"events":2,"stays":1`) {
 		t.Errorf("at all sites: %d %s", w.Code, w.Body)
 	}
-	for _, key := range e.stays.redis.Keys(t.Context(), "*").Val() {
-		if strings.Contains(key, "P1") {
-			t.Errorf("%s is left", key)
+	for _, text := range contents(t, e.stays.redis) {
+		if strings.Contains(strings.ToUpper(text), "P1") {
+			t.Errorf("%q is left", text)
 		}
 	}
 	if strings.Contains(e.log.String(), "P1 ") {
@@ -581,6 +582,27 @@ func TestErase(t *testing.T) {
 	if got := strings.Join(list(t, e.stays, Query{Limit: 10}), " "); got != "a/xP2" {
 		t.Errorf("left: %s", got)
 	}
+}
+
+// contents are the keys of a Redis, each with what it holds.
+func contents(t *testing.T, client redis.UniversalClient) []string {
+	t.Helper()
+	var all []string
+	for _, key := range client.Keys(t.Context(), "*").Val() {
+		var held any
+		switch kind := client.Type(t.Context(), key).Val(); kind {
+		case "hash":
+			held = client.HGetAll(t.Context(), key).Val()
+		case "zset":
+			held = client.ZRange(t.Context(), key, 0, -1).Val()
+		case "set":
+			held = client.SMembers(t.Context(), key).Val()
+		default:
+			t.Errorf("%s is a %s: read it here, too", key, kind)
+		}
+		all = append(all, fmt.Sprint(key, " ", held))
+	}
+	return all
 }
 
 func TestRedisIsAway(t *testing.T) {
