@@ -137,11 +137,11 @@ local function trim(timeline, plate)
     local id = sub(member, 18)
     local ids = bucket(sha1(id))
     -- Not if it is the id of a later event by now.
-    if sub(call('HGET', ids, id) or '', 1, 5) == sub(member, 1, 5) then
+    if sub(call('HGET', ids, id) or member, 1, 5) == sub(member, 1, 5) then
       call('HDEL', ids, id)
-    end
-    if kind(member) == '1' then
-      call('HDEL', revisionPrefix .. plate, id)
+      if kind(member) == '1' then
+        call('HDEL', revisionPrefix .. plate, id)
+      end
     end
     call('ZREM', timeline, member)
   end

@@ -379,6 +379,29 @@ func TestIDsAreForgotten(t *testing.T) {
 	}
 }
 
+// A revision never falls, or the summary would take no correction any more: also
+// where an id was used before, by the same plate, for an exit that is trimmed now.
+func TestTheRevisionOfAnIDThatIsUsedAgain(t *testing.T) {
+	s, _ := newStore(t)
+	hours := func(n int) int { return int((retention + time.Duration(n)*time.Hour).Seconds()) }
+	record := func(e parking.Event) parking.Recorded {
+		return s.Record(t.Context(), []parking.Event{e})[0]
+	}
+	record(exit("x", 1))
+	record(entry("e", 0))
+	s.now = func() time.Time { return start.Add(retention - time.Minute) }
+	record(entry("last", hours(-1)))
+	s.now = func() time.Time { return start.Add(retention + 6*time.Hour) }
+	// Both come late: the first call that trims is that of the entry after them.
+	again := exit("x", hours(-1)-10)
+	record(again)
+	before := record(entry("f", hours(-1)-20)).Stays
+	record(entry("new", hours(5)))
+	if diff := cmp.Diff(before, record(again).Stays); diff != "" {
+		t.Errorf("the stay changed when old events were trimmed, -want +got:\n%s", diff)
+	}
+}
+
 // Where few events come, what expired is gone soon all the same: its id has the
 // plate with it, as the camera wrote it, and nobody could erase that any more.
 func TestAQuietSiteForgetsIDs(t *testing.T) {
