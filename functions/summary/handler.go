@@ -4,6 +4,8 @@ package function
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -23,14 +25,21 @@ type settings struct {
 	ConnectorURL string        `env:"CONNECTOR_URL"` // of its health and metrics; empty: it is not shown
 }
 
+// Validate reports every mistake.
+func (s settings) Validate() error {
+	errs := []error{faas.CheckURL("GATEWAY_URL", s.GatewayURL), faas.CheckURL("CONNECTOR_URL", s.ConnectorURL)}
+	if s.Retention < time.Hour { // with none, every stay would be too old to be kept
+		errs = append(errs, fmt.Errorf("RETENTION is %s, want at least 1h", s.Retention))
+	}
+	return errors.Join(errs...)
+}
+
 // Wire builds the function from its settings and secrets.
 func Wire(rt *faas.Runtime) error {
 	var s settings
-	if err := rt.Settings(&s); err != nil {
-		return err
-	}
-	url, err := rt.Secret("redis-url").Value()
-	if err != nil {
+	err := rt.Settings(&s)
+	url, secretErr := rt.Secret("redis-url").Value()
+	if err := errors.Join(err, secretErr); err != nil {
 		return err
 	}
 	client, err := store.Open(url)

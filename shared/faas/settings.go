@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"net"
+	"net/url"
 	"os"
 	"reflect"
 	"strconv"
@@ -149,4 +150,19 @@ func parseDuration(text string) (any, error) {
 		return nil, errors.New("want a duration such as 1m30s or a whole number of seconds")
 	}
 	return d, nil
+}
+
+// CheckURL says what is wrong with a setting that holds the URL of a server;
+// empty, it is right.
+func CheckURL(name, value string) error {
+	parsed, err := url.Parse(value)
+	switch {
+	case value == "":
+		return nil
+	case err != nil || parsed.Scheme != "http" && parsed.Scheme != "https" || parsed.Host == "":
+		return fmt.Errorf("%s is not an http:// or https:// URL with a host", name)
+	case parsed.User != nil: // errors name the URL
+		return fmt.Errorf("%s has a password: no secret may be in the environment, and none is asked for there", name)
+	}
+	return nil
 }

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/url"
 	"time"
 
 	"parkstream/shared/faas"
@@ -27,17 +26,7 @@ type Settings struct {
 
 // Validate reports every mistake.
 func (s Settings) Validate() error {
-	var errs []error
-	for _, u := range []struct{ name, value string }{{"GATEWAY_URL", s.GatewayURL}, {"SUMMARY_URL", s.SummaryURL}} {
-		parsed, err := url.Parse(u.value)
-		switch {
-		case u.value == "":
-		case err != nil || parsed.Scheme != "http" && parsed.Scheme != "https" || parsed.Host == "":
-			errs = append(errs, fmt.Errorf("%s is not an http:// or https:// URL with a host", u.name))
-		case parsed.User != nil: // errors name the URL
-			errs = append(errs, fmt.Errorf("%s has a password: the summary asks for the secret summary-token only", u.name))
-		}
-	}
+	errs := []error{faas.CheckURL("GATEWAY_URL", s.GatewayURL), faas.CheckURL("SUMMARY_URL", s.SummaryURL)}
 	if s.Retention < time.Hour {
 		errs = append(errs, fmt.Errorf("RETENTION is %s, want at least 1h", s.Retention))
 	}
@@ -50,15 +39,13 @@ func (s Settings) Validate() error {
 // Wire builds what a processor is made of. It connects to nothing yet.
 func Wire(rt *faas.Runtime) (pipeline.Config, error) {
 	var s Settings
-	if err := rt.Settings(&s); err != nil {
+	err := rt.Settings(&s)
+	redisURL, secretErr := rt.Secret("redis-url").Value()
+	if err := errors.Join(err, secretErr); err != nil {
 		return pipeline.Config{}, err
 	}
 	if s.SummaryURL == "" {
 		s.SummaryURL = s.GatewayURL + "/function/summary"
-	}
-	redisURL, err := rt.Secret("redis-url").Value()
-	if err != nil {
-		return pipeline.Config{}, err
 	}
 	client, err := store.Open(redisURL)
 	if err != nil {

@@ -1,0 +1,36 @@
+package function
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"parkstream/shared/faas"
+)
+
+func TestWireReportsEveryMistake(t *testing.T) {
+	dir := t.TempDir()
+	run := func(environ ...string) []string {
+		err := faas.Run(t.Context(), faas.Options{Name: "test", Environ: append(environ, "SECRETS_DIR="+dir)}, Wire, Handle)
+		if err == nil {
+			t.Fatal("no error")
+		}
+		return strings.Split(err.Error(), "\n")
+	}
+	secret := `secret redis-url: put it into the file ` + filepath.Join(dir, "redis-url") + `, or name its folder in SECRETS_DIR: file does not exist`
+	for _, tt := range []struct{ environ, want []string }{
+		{nil, nil}, // every setting has a default that is right
+		{[]string{"GATEWAY_URL=gateway:8080", "CONNECTOR_URL=ftp://host", "RETENTION=0"}, []string{
+			`GATEWAY_URL is not an http:// or https:// URL with a host`,
+			`CONNECTOR_URL is not an http:// or https:// URL with a host`,
+			`RETENTION is 0s, want at least 1h`,
+		}},
+	} {
+		want := append(append([]string{"cannot start:"}, tt.want...), secret)
+		if diff := cmp.Diff(want, run(tt.environ...)); diff != "" {
+			t.Errorf("mistakes of %q (-want +got):\n%s", tt.environ, diff)
+		}
+	}
+}

@@ -1,0 +1,49 @@
+package processor_test
+
+import (
+	"net/http"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	handler "github.com/openfaas/templates-sdk/go-http"
+
+	"parkstream/shared/faas"
+	"parkstream/shared/processor"
+)
+
+func TestWireReportsEveryMistake(t *testing.T) {
+	wire := func(rt *faas.Runtime) error {
+		_, err := processor.Wire(rt)
+		return err
+	}
+	dir := t.TempDir()
+	run := func(environ ...string) []string {
+		err := faas.Run(t.Context(), faas.Options{Name: "test", Environ: append(environ, "SECRETS_DIR="+dir)}, wire, handle)
+		if err == nil {
+			t.Fatal("no error")
+		}
+		return strings.Split(err.Error(), "\n")
+	}
+	secret := `secret redis-url: put it into the file ` + filepath.Join(dir, "redis-url") + `, or name its folder in SECRETS_DIR: file does not exist`
+	for _, tt := range []struct{ environ, want []string }{
+		{nil, nil}, // every setting has a default that is right
+		{[]string{"RETENTION=1h", "MAX_FUTURE=24h", "SUMMARY_URL=https://host/summary"}, nil},
+		{[]string{"GATEWAY_URL=gateway:8080", "SUMMARY_URL=http://user:hidden@host", "RETENTION=59m", "MAX_FUTURE=-1s"}, []string{
+			`GATEWAY_URL is not an http:// or https:// URL with a host`,
+			`SUMMARY_URL has a password: no secret may be in the environment, and none is asked for there`,
+			`RETENTION is 59m0s, want at least 1h`,
+			`MAX_FUTURE is -1s, want 0s to 24h`,
+		}},
+	} {
+		want := append(append([]string{"cannot start:"}, tt.want...), secret)
+		if diff := cmp.Diff(want, run(tt.environ...)); diff != "" {
+			t.Errorf("mistakes of %q (-want +got):\n%s", tt.environ, diff)
+		}
+	}
+}
+
+func handle(handler.Request) (handler.Response, error) {
+	return handler.Response{StatusCode: http.StatusNoContent}, nil
+}
