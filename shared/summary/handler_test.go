@@ -562,7 +562,7 @@ func TestErase(t *testing.T) {
 	if got := list(t, e.stays, Query{Limit: 10}); len(got) != 3 {
 		t.Fatalf("a bad request erased: left are %v", got)
 	}
-	if w := e.authorized("DELETE", "/plates/p-1?site=a", ""); w.Code != 200 || !strings.Contains(w.Body.String(), `"events":2,"stays":1`) {
+	if w := e.authorized("DELETE", "/plates/p-1?site=a", ""); w.Code != 200 || w.Body.String() != `{"events":2,"stays":1,"keys":3}`+"\n" {
 		t.Errorf("at one site: %d %s", w.Code, w.Body)
 	}
 	if got := strings.Join(list(t, e.stays, Query{Plate: "P1", Limit: 10}), " "); got != "b/xP1" {

@@ -15,8 +15,8 @@
 --   value     of the stay
 --
 -- Keys after the prefix:
---   s          hash    stay id -> "<revision> <seconds> <tally>\n", then what is
---                      kept besides: see kept.go
+--   s          hash    stay id -> "<revision> <seconds> <tally>\n<plate>\n", 8 bytes
+--                      for the exit and what is kept besides: see kept.go
 --   x:<status> zset    positions of the stays of that status, all with score 0
 --   p          zset    "<plate>\n<position>" of every stay, all with score 0
 --   d:<day>    hash    exits of a day since 1970: "c", "u", "seconds" and, for each
