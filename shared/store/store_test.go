@@ -261,6 +261,40 @@ func TestEverythingOfAVehicleExpires(t *testing.T) {
 	}
 }
 
+// A timeline is kept until the last of its events expires.
+func TestATimelineOutlivesItsEvents(t *testing.T) {
+	s, client := newStore(t)
+	const later = 10 * 3600 // in another slot
+	s.now = func() time.Time { return start.Add(later * time.Second) }
+	for _, e := range []parking.Event{entry("e", 0), exit("x", later), entry("late", 60)} {
+		s.Record(t.Context(), []parking.Event{e})
+		at := time.UnixMilli(client.PExpireTime(t.Context(), "park:{default}:t:KA01").Val().Milliseconds())
+		if e.ID != "e" {
+			e = exit("x", later)
+		}
+		if earliest := e.Time.Add(retention); at.Before(earliest) || at.After(earliest.Add(5*time.Hour)) {
+			t.Errorf("after %s it expires at %s, want %s or up to five hours later", e.ID, at, earliest)
+		}
+	}
+}
+
+// An entry that expired and is not trimmed yet is none for an exit that comes late.
+func TestALateExitHasNoExpiredEntry(t *testing.T) {
+	s, _ := newStore(t)
+	s.Record(t.Context(), []parking.Event{entry("old", 0)})
+	seconds := int(retention.Seconds())
+	s.now = func() time.Time { return start.Add(retention - time.Minute) }
+	s.Record(t.Context(), []parking.Event{entry("last", seconds-120)})
+	s.now = func() time.Time { return start.Add(retention + time.Minute) }
+	late := exit("late", seconds-180)
+	for i := range 2 { // the second time it is a duplicate
+		got := s.Record(t.Context(), []parking.Event{late})[0]
+		if diff := cmp.Diff([]parking.Stay{stayOf(nil, late, 1)}, got.Stays); diff != "" {
+			t.Errorf("delivery %d, -want +got:\n%s", i, diff)
+		}
+	}
+}
+
 func keys(t *testing.T, client redis.UniversalClient) []string {
 	t.Helper()
 	all, err := client.Keys(t.Context(), "*").Result()
@@ -478,7 +512,9 @@ func TestOccupancy(t *testing.T) {
 	}
 	occupancy(0)
 	// Counted already: it left before the count, and the event comes late.
-	s.Record(t.Context(), []parking.Event{exit("late", -5), entry("missed", -4)})
+	s.Record(t.Context(), []parking.Event{exit("late", -5)})
+	occupancy(0)
+	s.Record(t.Context(), []parking.Event{entry("missed", -4)})
 	occupancy(0)
 	// The vehicle whose exit was missed comes back, leaves, and one more leaves.
 	s.Record(t.Context(), []parking.Event{entry("back", 1), entry("back", 1)})

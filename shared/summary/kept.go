@@ -31,8 +31,9 @@ func (k Kept) MarshalJSON() ([]byte, error) {
 // The value of a stay in Redis has a line for the script that stores it, see
 // put.lua, then a line with the plate, then 8 bytes each, big endian, for the exit
 // (nanoseconds since 1970), the update (milliseconds) and the entry (nanoseconds),
-// and at the end the id of the entry. The script reads as far as the exit. An unmatched exit ends with the update. Being a quarter of the JSON, it
-// makes storing a stay a third cheaper.
+// and at the end the id of the entry. The script reads as far as the exit; an
+// unmatched exit ends with the update. Being a quarter of the JSON, it makes
+// storing a stay a third cheaper.
 
 // details writes what follows the first line.
 func (k *Kept) details() []byte {
