@@ -271,6 +271,16 @@ parkstream_pipeline_stage_events_total{event_type="exit",result="success",stage=
 	}
 }
 
+func TestWholePlatesInTheLog(t *testing.T) {
+	var log bytes.Buffer
+	c := config(newStore(t), new(summaries))
+	c.Log, c.ShowPlates = slog.New(slog.NewTextHandler(&log, nil)), true
+	pipeline.NewExitEventProcessor(c).ProcessMessages(t.Context(), []batch.Event{exit("x", "KA01AB1234", 9)})
+	if !strings.Contains(log.String(), "plate=KA01AB1234") {
+		t.Errorf("the log has\n%s", log.String())
+	}
+}
+
 func TestHTTP(t *testing.T) {
 	posted := summaries{}
 	h := pipeline.NewHTTPHandler(pipeline.NewExitEventProcessor(config(newStore(t), &posted)))

@@ -594,6 +594,19 @@ func TestCluster(t *testing.T) {
 	}
 }
 
+// One call forgets more stays than one brings, or what expired would pile up.
+func TestMuchIsTrimmedAtOnce(t *testing.T) {
+	s := newStore(t)
+	var old []parking.Stay
+	for i := range staysPerScript + 1 {
+		old = append(old, unmatched(fmt.Sprint("old", i), "a", "P1", today))
+	}
+	put(t, s, old...)
+	s.now = func() time.Time { return today.Add(retention + time.Hour) }
+	put(t, s, unmatched("new", "a", "P2", s.now()))
+	checkKept(t, s, "new of P2")
+}
+
 func TestSitesAndPing(t *testing.T) {
 	node := instance.RedisForTest(t)
 	client, err := store.Open(node.URL())
