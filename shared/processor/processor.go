@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"parkstream/shared/faas"
@@ -45,7 +46,7 @@ func Wire(rt *faas.Runtime) (pipeline.Config, error) {
 		return pipeline.Config{}, err
 	}
 	if s.SummaryURL == "" {
-		s.SummaryURL = s.GatewayURL + "/function/summary"
+		s.SummaryURL = strings.TrimSuffix(s.GatewayURL, "/") + "/function/summary"
 	}
 	client, err := store.Open(redisURL)
 	if err != nil {

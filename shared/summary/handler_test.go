@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/redis/go-redis/v9"
@@ -330,32 +329,6 @@ func TestStatsJSON(t *testing.T) {
 		if diff := cmp.Diff(want+"\n", durations.ReplaceAllString(w.Body.String(), "")); diff != "" || w.Code != http.StatusOK {
 			t.Errorf("GET %s: %d (-want +got):\n%s", path, w.Code, diff)
 		}
-	}
-}
-
-// A site's answer tells how many stays ended today and how long they were:
-// neither those of another day nor those of another site.
-func TestStaysTodayAtASite(t *testing.T) {
-	e := newEndpoint(t)
-	exit := time.Date(2026, 11, 23, 9, 45, 10, 0, time.UTC)
-	e.stays.now = func() time.Time { return exit.Add(time.Hour) }
-	put(t, e.stays,
-		completed("x1", "a", "P1", exit, 100), completed("x2", "a", "P2", exit, 300), completed("x3", "a", "P3", exit, 5000),
-		unmatched("x4", "a", "P4", exit), completed("x5", "b", "P5", exit, 70000), completed("x6", "a", "P6", exit.Add(-day), 70000))
-	w := e.call("GET", "/sites/a", "")
-	var site struct {
-		StaysToday Counts `json:"stays_today"`
-	}
-	if err := json.Unmarshal(w.Body.Bytes(), &site); err != nil || w.Code != http.StatusOK {
-		t.Fatalf("%d %s: %v", w.Code, w.Body, err)
-	}
-	want := Counts{Completed: 3, UnmatchedExits: 1, MatchRate: new(0.75), AverageSeconds: new(1800.0), P50Seconds: new(300.0), P95Seconds: new(5000.0)}
-	// a quantile is promised to within one in fifty, the rest to the second
-	if diff := cmp.Diff(want, site.StaysToday, cmpopts.EquateApprox(0.02, 0)); diff != "" {
-		t.Errorf("today at the site (-want +got):\n%s", diff)
-	}
-	if got := site.StaysToday.AverageSeconds; got != nil && *got != 1800 {
-		t.Errorf("the average is %g s, want 1800", *got)
 	}
 }
 
