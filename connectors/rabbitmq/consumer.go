@@ -32,14 +32,15 @@ type consumer struct {
 	feeds   []*feed
 	window  *window
 	inQueue []prometheus.Observer // of each function
-	life    context.Context       // of what is of no use without the connection
+	life    context.Context       // of what is of no use without the channel
+	taking  context.Context       // while it takes messages
 	calls   sync.WaitGroup        // calls and their settlement
 	*Connector
 }
 
 // consume serves a queue until ctx ends or something is wrong with the channel.
-// It returns when its calls have ended, unless the connection is lost: nothing
-// can be settled then, and they end on their own.
+// It returns when its calls have ended, unless the channel is lost: nothing can be
+// settled then, and they end on their own.
 func (c *Connector) consume(ctx context.Context, conn *broker.Conn, epoch, queue string, functions []*Function) error {
 	if err := c.declare(conn, queue); err != nil {
 		return err
@@ -71,11 +72,12 @@ func (c *Connector) consume(ctx context.Context, conn *broker.Conn, epoch, queue
 		k.feeds = append(k.feeds, newFeed(c.target(f), k, len(functions) > 1))
 		k.inQueue = append(k.inQueue, c.metrics.stages.WithLabelValues(f.Name, latency.Consumed))
 	}
-	feeding, stopFeeding := context.WithCancel(ctx)
-	defer stopFeeding()
+	taking, stopTaking := context.WithCancel(ctx)
+	defer stopTaking()
+	k.taking = taking
 	var feeds sync.WaitGroup
 	for _, f := range k.feeds {
-		feeds.Go(func() { f.run(feeding) })
+		feeds.Go(func() { f.run(taking) })
 	}
 
 	c.health.consuming(queue)
@@ -84,9 +86,9 @@ func (c *Connector) consume(ctx context.Context, conn *broker.Conn, epoch, queue
 		err = nil
 	}
 	_ = ch.Cancel(tag, false) // fails only with the channel, which is the end of the consumer as well
-	stopFeeding()
+	stopTaking()
 	feeds.Wait()
-	k.wait(end)
+	k.wait(end, closed)
 	// What was settled behind a message that stays open is settled all the same.
 	if flushErr := k.window.flush(); flushErr != nil && !conn.IsClosed() {
 		c.log.Warn("messages could not be acknowledged", "queue", queue, "error", flushErr)
@@ -94,8 +96,8 @@ func (c *Connector) consume(ctx context.Context, conn *broker.Conn, epoch, queue
 	return err
 }
 
-// wait returns when the calls have ended or the connection has.
-func (k *consumer) wait(end context.CancelFunc) {
+// wait returns when the calls have ended or the channel has.
+func (k *consumer) wait(end context.CancelFunc, closed <-chan *amqp.Error) {
 	ended := make(chan struct{})
 	k.background.Go(func() {
 		k.calls.Wait()
@@ -103,7 +105,7 @@ func (k *consumer) wait(end context.CancelFunc) {
 	})
 	select {
 	case <-ended:
-	case <-k.conn.Done():
+	case <-closed:
 		end()
 	}
 }

@@ -2,6 +2,7 @@ package rabbitmq
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -812,6 +813,59 @@ func TestLongOutageGivesMessagesBack(t *testing.T) {
 	if counters := c.settled(t, queue, 100); counters["acked"] != 100 || counters["retried"] != 0 {
 		t.Errorf("counters: %v", counters)
 	}
+}
+
+// Dead letters that their queue does not take stay in hand, which is told. They do
+// not keep their queue from being consumed when they are given back, nor the
+// connector from stopping.
+func TestDeadLettersAreFull(t *testing.T) {
+	queue := queueName(t)
+	conn := dialNode(t)
+	ch, err := conn.Channel()
+	if err != nil {
+		t.Fatal(err)
+	}
+	full := amqp.Table{"x-queue-type": "quorum", "x-max-length": int64(1), "x-overflow": "reject-publish"}
+	if _, err := ch.QueueDeclare(broker.DeadQueue(queue), true, false, false, false, full); err != nil {
+		t.Fatal(err)
+	}
+	declareQueue(t, queue)
+	publish(t, events(broker.DeadQueue(queue), "old", 1)...)
+	p := broker.NewPublisher(broker.Config{URLs: func() ([]string, error) { return []string{node.URL()}, nil }})
+	defer p.Close()
+	waitFor(t, "no more dead letters are taken", func() bool {
+		return errors.Is(p.Publish(t.Context(), events(broker.DeadQueue(queue), "more", 1)), broker.ErrNacked)
+	})
+	g := newGateway(t)
+	f := g.add("fn", queue, batched)
+	f.result = func(id string) batch.Result {
+		if strings.HasPrefix(id, "bad") {
+			return batch.Result{ID: id, Outcome: batch.Reject, Reason: "malformed"}
+		}
+		return succeed(id)
+	}
+	publish(t, events(queue, "bad", 3)...)
+	c := startConnector(t, g, func(cfg *Config) {
+		cfg.Timeout, cfg.ConsumerTimeout, cfg.DrainTimeout = 200*time.Millisecond, 2*time.Second, time.Minute
+	})
+	waitFor(t, "it is told", func() bool {
+		_, text := readyz(c)
+		return strings.Contains(text, "3 messages of queue "+queue+" can be neither retried nor dead-lettered") && strings.Contains(text, "the queue is full")
+	})
+	waitFor(t, "they are given back", func() bool { return c.counters(t, queue)["returned"] >= 6 })
+	publish(t, events(queue, "good", 10)...)
+	waitFor(t, "others are done", func() bool { once, _ := f.done(); return once == 10 })
+	start := time.Now()
+	c.stop()
+	if took := time.Since(start); took > 20*time.Second {
+		t.Errorf("the stop took %s", took)
+	}
+	counters := c.counters(t, queue)
+	c.checkIdentity(t, counters)
+	if counters["acked"] != 10 || counters["dead_lettered"] != 0 || counters["in_hand"] != 0 {
+		t.Errorf("counters: %v", counters)
+	}
+	waitFor(t, "they are in the queue", func() bool { return ready(t, conn, queue) == 3 })
 }
 
 // During an alarm of the broker's memory retries cannot be published: they stay in

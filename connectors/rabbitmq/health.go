@@ -14,13 +14,22 @@ type health struct {
 	broker   error            // nil while connected
 	queues   map[string]error // nil while it is consumed
 	gates    map[string]*gate
+	stuck    map[any]unsent
 	draining bool
+}
+
+// unsent are messages of a queue for its retry queues or dead letters that the
+// broker has not taken.
+type unsent struct {
+	queue string
+	n     int
+	err   error
 }
 
 func newHealth() *health {
 	return &health{
 		broker: fmt.Errorf("not yet connected to RabbitMQ"),
-		queues: make(map[string]error), gates: make(map[string]*gate),
+		queues: make(map[string]error), gates: make(map[string]*gate), stuck: make(map[any]unsent),
 	}
 }
 
@@ -62,6 +71,18 @@ func (h *health) unwatch(function string) {
 	delete(h.gates, function)
 }
 
+// unsent notes that n messages could not be sent by a sender; n is 0 when they are,
+// or are not its own any more.
+func (h *health) unsent(queue string, sender any, n int, err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if n == 0 {
+		delete(h.stuck, sender)
+		return
+	}
+	h.stuck[sender] = unsent{queue, n, err}
+}
+
 func (h *health) drain() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -87,6 +108,14 @@ func (h *health) problems(p plan) []string {
 		case err != nil:
 			ps = append(ps, fmt.Sprintf("queue %s is not consumed: %v", queue, err))
 		}
+	}
+	all := make(map[string]unsent)
+	for _, u := range h.stuck {
+		u.n += all[u.queue].n
+		all[u.queue] = u
+	}
+	for queue, u := range all {
+		ps = append(ps, fmt.Sprintf("%d messages of queue %s can be neither retried nor dead-lettered: %v", u.n, queue, u.err))
 	}
 	for function, g := range h.gates {
 		if reason, since := g.outage(); reason != "" {

@@ -96,8 +96,11 @@ func (k *consumer) finish(ds []*delivery, e ending) {
 }
 
 // send publishes until the broker has confirmed everything, finishing what is
-// confirmed. It gives up when the messages are no longer ours to settle.
+// confirmed. It gives up when the messages are no longer ours to settle, and after
+// a failure when the consumer is about to end: it would wait for ever for what
+// cannot be published, and nobody would consume the queue.
 func (k *consumer) send(out []outgoing) {
+	defer k.health.unsent(k.queue, &out, 0, nil)
 	for len(out) > 0 {
 		msgs := make([]broker.Message, len(out))
 		for i := range out {
@@ -110,6 +113,7 @@ func (k *consumer) send(out []outgoing) {
 		if len(out) == 0 {
 			return
 		}
+		k.health.unsent(k.queue, &out, len(out), err)
 		k.log.Warn("messages for retry or dead letters could not be published; trying again", "queue", k.queue, "messages", len(out), "error", err)
 		if errors.Is(err, broker.ErrUnroutable) {
 			if err := k.declare(k.conn, k.queue); err != nil {
@@ -119,7 +123,7 @@ func (k *consumer) send(out []outgoing) {
 		pause := time.NewTimer(jitter(publishPause))
 		select {
 		case <-pause.C:
-		case <-k.life.Done():
+		case <-k.taking.Done(): // ends with life as well
 			pause.Stop()
 			return
 		}
