@@ -253,7 +253,7 @@ func (r *round) aliveWithout() bool {
 	switch {
 	case a.cancelled:
 		r.over = true
-	case a.verdict == batch.Answered:
+	case a.verdict == batch.Answered, a.verdict == batch.Refused: // a batch without events is not to every function's taste
 		r.target.gate.succeeded(a.took, true)
 		r.permit.probe = false // the outage is over
 		return true

@@ -211,7 +211,7 @@ func ParseResponse(body []byte, events []Event) ([]Result, error) {
 	if err := json.Unmarshal(body, &wire); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrNoContract, err)
 	}
-	if wire.Results == nil {
+	if wire.Results == nil && len(events) > 0 {
 		return nil, ErrNoContract
 	}
 	byID := make(map[string]Result, len(wire.Results))
