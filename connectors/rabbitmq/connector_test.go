@@ -306,6 +306,31 @@ func TestOwedToAFunctionThatIsGone(t *testing.T) {
 	}
 }
 
+// A message that is owed to one function stays so while that is the only one on the
+// queue: the others have had it, and may come back before it is through.
+func TestOwedStaysOwed(t *testing.T) {
+	queue := queueName(t)
+	g := newGateway(t)
+	g.add("fn", queue, map[string]string{annotationBatchSize: "10", annotationMaxAttempts: "2"}).result = func(id string) batch.Result {
+		return batch.Result{ID: id, Outcome: batch.Retry, Reason: "not now"}
+	}
+	declareQueue(t, queue)
+	for _, body := range []string{"{}", strings.Repeat("x", 1001)} { // one retried, one too large to be given to a function
+		publish(t, broker.Message{Queue: queue, ID: fmt.Sprint(len(body)), Body: []byte(body), Headers: amqp.Table{headerOwed: "fn"}})
+	}
+	c := startConnector(t, g, func(cfg *Config) { cfg.MaxMessageBytes = 1000 })
+	c.settled(t, queue, 2)
+	dead := takeDead(t, queue)
+	if len(dead) != 2 {
+		t.Fatalf("%d dead letters", len(dead))
+	}
+	for _, d := range dead {
+		if d.Headers[headerOwed] != "fn" {
+			t.Errorf("message %s is owed to %v", d.MessageId, d.Headers[headerOwed])
+		}
+	}
+}
+
 func readyz(c *running) (int, string) {
 	w := httptest.NewRecorder()
 	c.Handler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/readyz", nil))

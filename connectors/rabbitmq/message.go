@@ -177,7 +177,10 @@ func (d *delivery) again(queue string, ttl time.Duration, f failure) broker.Mess
 	if f.lonely > 0 {
 		h[headerLonely] = int32(f.lonely)
 	}
-	if f.owed {
+	// A message that was owed stays so: the other functions have had it.
+	if v, ok := d.Headers[headerOwed]; ok {
+		h[headerOwed] = v
+	} else if f.owed {
 		h[headerOwed] = f.function
 	}
 	if d.UserId != "" {
