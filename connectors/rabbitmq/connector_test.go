@@ -407,6 +407,31 @@ func TestFunctionsThatCannotBeServed(t *testing.T) {
 	c.settled(t, queue+"-2", 3)
 }
 
+// A queue whose name AMQP or HTTP cannot carry is a mistake of its function, and
+// takes the connection to RabbitMQ from no other.
+func TestImpossibleQueueNames(t *testing.T) {
+	queue := queueName(t)
+	g := newGateway(t)
+	g.add("long", strings.Repeat("q", 250), batched)
+	g.add("lines", "one\ntwo", batched)
+	f := g.add("fn", queue, batched)
+	declareQueue(t, queue)
+	c := startConnector(t, g, nil)
+	waitFor(t, "the mistakes are told", func() bool {
+		_, text := readyz(c)
+		return strings.Contains(text, "function long: the queue name qqq") && strings.Contains(text, `function lines: the queue name "one\ntwo"`)
+	})
+	publish(t, events(queue, "e", 10)...)
+	c.settled(t, queue, 10)
+	if once, _ := f.done(); once != 10 {
+		t.Errorf("%d done", once)
+	}
+	waitFor(t, "it is counted how often it connected", func() bool { return c.scrape(t) != "" })
+	if text := c.scrape(t); !strings.Contains(text, `parkstream_amqp_connects_total{connection="parkstream-rabbitmq"} 1`) {
+		t.Error("the connection was lost")
+	}
+}
+
 // The messages of a function that cannot be served are not acknowledged for the
 // others on its queues.
 func TestAMistakeParksTheQueue(t *testing.T) {

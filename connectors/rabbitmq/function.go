@@ -80,6 +80,9 @@ func newFunction(name string, annotations map[string]string, d Defaults, ignored
 	}
 	slices.Sort(f.Queues)
 	r := annotationReader{values: annotations}
+	for _, queue := range f.Queues {
+		r.errs = append(r.errs, checkQueueName(queue)...)
+	}
 	f.BatchSize = r.integer(annotationBatchSize, 0, 0, maxBatchSize)
 	f.BatchBytes = r.integer(annotationBatchBytes, d.BatchBytes, 1, 1<<30)
 	f.Linger = r.duration(annotationLinger, d.Linger, 0, time.Minute)
@@ -102,6 +105,22 @@ func newFunction(name string, annotations map[string]string, d Defaults, ignored
 		return f, fmt.Errorf("function %s: %w", name, errors.Join(r.errs...))
 	}
 	return f, nil
+}
+
+// maxQueueName leaves room for the names of the retry queues in the 255 bytes that
+// AMQP allows.
+const maxQueueName = 230
+
+// checkQueueName finds names with which the client would close the connection that
+// all queues share, or which no HTTP header can carry.
+func checkQueueName(queue string) (errs []error) {
+	if len(queue) > maxQueueName {
+		errs = append(errs, fmt.Errorf("the queue name %s has %d bytes; at most %d are possible", queue, len(queue), maxQueueName))
+	}
+	if !validHeader(queue) {
+		errs = append(errs, fmt.Errorf("the queue name %q has a control character; annotation %s separates queues by commas", queue, annotationTopic))
+	}
+	return errs
 }
 
 type annotationReader struct {
