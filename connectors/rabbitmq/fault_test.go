@@ -898,6 +898,44 @@ func TestDeadLettersAreFull(t *testing.T) {
 	waitFor(t, "they are in the queue", func() bool { return ready(t, conn, queue) == 3 })
 }
 
+// Headers that leave no room for ours in the one frame that AMQP has for them cost
+// no connection and hold up no other message: the largest is left out.
+func TestHugeHeaders(t *testing.T) {
+	queue := queueName(t)
+	g := newGateway(t)
+	f := g.add("fn", queue, map[string]string{annotationBatchSize: "10", annotationMaxAttempts: "2"})
+	f.result = func(id string) batch.Result {
+		return batch.Result{ID: id, Outcome: batch.Retry, Reason: strings.Repeat("why ", 300)}
+	}
+	declareQueue(t, queue)
+	ch, err := dialNode(t).Channel()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, n := range []int{10, 120_000, 127_000, 130_000, 130_900} {
+		m := amqp.Publishing{MessageId: fmt.Sprint(i), Headers: amqp.Table{"huge": strings.Repeat("x", n), "small": "kept"}}
+		if err := ch.PublishWithContext(t.Context(), "", queue, true, false, m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c := startConnector(t, g, nil)
+	c.settled(t, queue, 5)
+	dead := takeDead(t, queue)
+	if len(dead) != 5 {
+		t.Errorf("%d dead letters", len(dead))
+	}
+	for _, d := range dead {
+		_, kept := d.Headers["huge"]
+		if want := d.MessageId == "0" || d.MessageId == "1"; kept != want || (headerText(d.Headers, headerOmitted) == "huge") == want ||
+			d.Headers["small"] != "kept" || d.Headers[headerAttempts] != int32(2) {
+			t.Errorf("message %s: kept %t, omitted %q", d.MessageId, kept, headerText(d.Headers, headerOmitted))
+		}
+	}
+	if text := c.scrape(t); !strings.Contains(text, `parkstream_amqp_connects_total{connection="parkstream-rabbitmq-publish"} 1`) {
+		t.Error("the publishing connection was lost")
+	}
+}
+
 // During an alarm of the broker's memory retries cannot be published: they stay in
 // hand, a stop does not wait for the alarm's end, and nothing is lost.
 func TestStopDuringAnAlarm(t *testing.T) {

@@ -42,7 +42,9 @@ const (
 	// headerCC is the publisher's CC: the broker has sent the copies, and would send
 	// more of them for the header itself.
 	headerCC = headerPrefix + "cc"
-	cc       = "CC"
+	// headerOmitted names the publisher's headers that left no room for these.
+	headerOmitted = headerPrefix + "omitted-headers"
+	cc            = "CC"
 )
 
 // delivery is one message in hand.
@@ -139,8 +141,7 @@ func headerInstant(h amqp.Table, name string) time.Time {
 	return t
 }
 
-// maxReason bounds the reason in a header; a frame with all headers has to stay
-// below 128 KiB.
+// maxReason bounds the reason in a header.
 const maxReason = 1000
 
 // failure is what a failed attempt leaves in the headers of its message.
@@ -197,9 +198,40 @@ func (d *delivery) again(queue string, ttl time.Duration, f failure) broker.Mess
 			h[kept] = v
 		}
 	}
+	fit(h, headerText(d.Headers, headerOmitted))
 	m := forward(&d.Delivery, queue, h)
 	m.TTL = ttl
 	return m
+}
+
+// maxHeaders leaves room in a frame for the other properties and for what the broker
+// adds when the message comes back from its retry queue.
+const maxHeaders = 122 << 10
+
+// fit leaves out the largest headers of the publisher where ours would not fit
+// with them. omitted are those that were left out before.
+func fit(h amqp.Table, omitted string) {
+	if omitted != "" {
+		h[headerOmitted] = omitted
+	}
+	size := broker.HeadersSize(h)
+	if size <= maxHeaders {
+		return
+	}
+	var names []string
+	for name := range h {
+		if !strings.HasPrefix(name, headerPrefix) || name == headerCC {
+			names = append(names, name)
+		}
+	}
+	alone := func(name string) int { return broker.HeadersSize(amqp.Table{name: h[name]}) }
+	slices.SortFunc(names, func(a, b string) int { return alone(b) - alone(a) })
+	for len(names) > 0 && size > maxHeaders {
+		size -= alone(names[0])
+		delete(h, names[0])
+		omitted, names = strings.TrimPrefix(omitted+","+names[0], ","), names[1:]
+	}
+	h[headerOmitted] = clip(omitted, maxReason)
 }
 
 // forward makes a message of d for another queue.

@@ -22,6 +22,11 @@ const maxOutstanding = 1024
 // maxShort is the length in bytes that AMQP allows a short string.
 const maxShort = 255
 
+// maxHeaders bounds the headers, which with all properties have to fit into one
+// frame: RabbitMQ ends the connection otherwise. A frame has 128 KiB by default, and
+// the other properties need less than 2 KiB.
+const maxHeaders = 126 << 10
+
 // Message is a message to publish. It is persistent.
 type Message struct {
 	// Queue is where it goes, through the default exchange.
@@ -263,7 +268,46 @@ func (m *Message) validate() error {
 	if m.Queue == "" {
 		return errors.New("the message names no queue")
 	}
+	if n := HeadersSize(m.Headers); n > maxHeaders {
+		return fmt.Errorf("the headers of the message have %d bytes; at most %d are possible", n, maxHeaders)
+	}
 	return m.Headers.Validate()
+}
+
+// HeadersSize returns how many bytes headers take in a frame.
+func HeadersSize(h amqp.Table) int { return fieldSize(h) - 1 }
+
+// fieldSize is what a value takes with its type.
+func fieldSize(v any) int {
+	switch v := v.(type) {
+	case nil:
+		return 1
+	case bool, byte, int8:
+		return 2
+	case int16, uint16:
+		return 3
+	case int, int32, uint32, float32:
+		return 5
+	case amqp.Decimal:
+		return 6
+	case string:
+		return 5 + len(v)
+	case []byte:
+		return 5 + len(v)
+	case []any:
+		n := 5
+		for _, e := range v {
+			n += fieldSize(e)
+		}
+		return n
+	case amqp.Table:
+		n := 5
+		for k, e := range v {
+			n += 1 + len(k) + fieldSize(e)
+		}
+		return n
+	}
+	return 9 // the others have 8 bytes
 }
 
 func (m *Message) publishing(now time.Time, stamp amqp.Table) amqp.Publishing {
