@@ -334,6 +334,66 @@ func TestALoneEventInAnOutage(t *testing.T) {
 	}
 }
 
+// An event that waited at the broker during an outage, without having been called,
+// is no suspect when the next outage begins.
+func TestWaitingIsNoFailure(t *testing.T) {
+	queue := queueName(t)
+	g := newGateway(t)
+	f := g.add("fn", queue, map[string]string{annotationMinInFlight: "1", annotationMaxInFlight: "1"})
+	g.add("other", queue, batched) // nobody holds messages where it is not alone
+	var (
+		mu       sync.Mutex
+		phase    string
+		failures = map[string]int{} // calls of an event in outages
+		done     int
+	)
+	enter := func(p string) {
+		mu.Lock()
+		defer mu.Unlock()
+		phase = p
+	}
+	f.setScript(func(w http.ResponseWriter, _ *http.Request, ids []string) bool {
+		mu.Lock()
+		defer mu.Unlock()
+		switch phase {
+		case "away":
+			failures[ids[0]]++
+			w.WriteHeader(http.StatusServiceUnavailable)
+		case "back":
+			if done++; done == 5 {
+				phase = "failing"
+			}
+			w.WriteHeader(http.StatusOK)
+		case "failing":
+			failures[ids[0]]++
+			w.WriteHeader(http.StatusInternalServerError)
+		case "rejecting":
+			w.WriteHeader(http.StatusBadRequest)
+		}
+		return true
+	})
+	enter("away")
+	declareQueue(t, queue)
+	publish(t, events(queue, "e", 100)...)
+	c := startConnector(t, g, nil)
+	waitFor(t, "all wait at the broker", func() bool { return c.counters(t, queue)["retried"] >= 150 })
+	enter("back")
+	waitFor(t, "the next outage is told", func() bool {
+		_, text := readyz(c)
+		return strings.Contains(text, "function fn cannot be called") && strings.Contains(text, "500")
+	})
+	enter("rejecting")
+	conn := dialNode(t)
+	waitFor(t, "all are done or dead", func() bool { return ready(t, conn, broker.DeadQueue(queue)) == 95 })
+	mu.Lock()
+	defer mu.Unlock()
+	for _, d := range takeDead(t, queue) {
+		if n := failures[string(d.Body)]; n <= 1 && d.Headers[headerAttempts] != int32(1) {
+			t.Errorf("%s failed %d times in outages and has paid %v attempts", d.MessageId, n, d.Headers[headerAttempts])
+		}
+	}
+}
+
 // A function that says 404 or 503 to one event is not away: the others are done,
 // and in the end the one is a dead letter.
 func TestOneEventStopsNobody(t *testing.T) {

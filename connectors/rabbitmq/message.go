@@ -153,7 +153,7 @@ type failure struct {
 	attempts int // this one included
 	most     int // of the item
 	lonely   int // of the item, when the attempt did not count
-	at       time.Time
+	at       time.Time // zero where no call with the item has failed yet
 }
 
 // again makes the message that carries d on to queue: into a retry queue, for
@@ -161,16 +161,18 @@ type failure struct {
 func (d *delivery) again(queue string, ttl time.Duration, f failure) broker.Message {
 	h := original(d.Headers, d.from.queue)
 	first := headerText(d.Headers, headerFirstTime)
-	now := f.at.UTC().Format(time.RFC3339Nano)
+	last := f.at.UTC().Format(time.RFC3339Nano)
 	if first == "" {
-		first = now
+		first = last
 	}
 	h[headerFunction] = f.function
 	h[headerReason] = clip(f.reason, maxReason)
 	h[headerStatus] = int32(f.status)
 	h[headerAttempts] = int32(f.attempts)
-	h[headerFirstTime] = first
-	h[headerLastTime] = now
+	if !f.at.IsZero() {
+		h[headerFirstTime] = first
+		h[headerLastTime] = last
+	}
 	h[headerQueue] = d.from.queue
 	if f.most > 0 {
 		h[headerMost] = int32(f.most)

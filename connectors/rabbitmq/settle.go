@@ -43,6 +43,7 @@ func (k *consumer) settle(r recipient, items []item, rulings []ruling) (held []i
 			tally["deferred"]++
 			f.attempts-- // an outage is not the event's fault
 			f.lonely = it.lonely
+			f.at = it.failed // it need not have been called at all
 			out = append(out, k.retry(it.delivery, f, r.away))
 		case v.fate == retry && f.attempts < r.maxAttempts:
 			tally["retry"]++
