@@ -199,6 +199,41 @@ func TestRawMessages(t *testing.T) {
 	}
 }
 
+// A function learns the routing key of the publisher at every attempt, and so does
+// who looks at the dead letter.
+func TestRoutingKey(t *testing.T) {
+	queue := queueName(t)
+	g := newGateway(t)
+	f := g.add("fn", queue, map[string]string{annotationMaxAttempts: "2"})
+	f.setScript(func(w http.ResponseWriter, _ *http.Request, _ []string) bool {
+		w.WriteHeader(http.StatusInternalServerError)
+		return true
+	})
+	declareQueue(t, queue)
+	ch, err := dialNode(t).Channel()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := ch.QueueBind(queue, "gate.*", "amq.topic", false, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := ch.PublishWithContext(t.Context(), "amq.topic", "gate.north", true, false, amqp.Publishing{Body: []byte("{}")}); err != nil {
+		t.Fatal(err)
+	}
+	c := startConnector(t, g, nil)
+	c.settled(t, queue, 1)
+	if dead := takeDead(t, queue); len(dead) != 1 || dead[0].Headers[headerRoutingKey] != "gate.north" {
+		t.Errorf("dead letters: %v", dead)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for i, h := range f.headers {
+		if key := h.Get("X-Rabbitmq-Routing-Key"); key != "gate.north" {
+			t.Errorf("routing key %q in call %d", key, i)
+		}
+	}
+}
+
 // Messages without an id, or with one that another has, are told apart.
 func TestIDsAreUnique(t *testing.T) {
 	queue := queueName(t)

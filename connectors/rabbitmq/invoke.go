@@ -271,7 +271,7 @@ func (i *invoker) rawRequest(ctx context.Context, f *Function, it item) (*http.R
 	set("Traceparent", headerText(it.Headers, tracing.FieldParent))
 	set("Tracestate", headerText(it.Headers, tracing.FieldState))
 	set("X-Rabbitmq-Msg-Id", it.MessageId)
-	set("X-Rabbitmq-Routing-Key", it.from.queue)
+	set("X-Rabbitmq-Routing-Key", routingKey(&it.Delivery))
 	return req, nil
 }
 

@@ -42,6 +42,9 @@ const (
 	// headerCC is the publisher's CC: the broker has sent the copies, and would send
 	// more of them for the header itself.
 	headerCC = headerPrefix + "cc"
+	// headerRoutingKey is the publisher's routing key where it is not the queue: a
+	// message that comes back from a retry queue has another.
+	headerRoutingKey = headerPrefix + "routing-key"
 	// headerOmitted names the publisher's headers that left no room for these.
 	headerOmitted = headerPrefix + "omitted-headers"
 	cc            = "CC"
@@ -103,6 +106,14 @@ func published(d *amqp.Delivery) time.Time {
 	return d.Timestamp
 }
 
+// routingKey returns the one that the message was published with.
+func routingKey(d *amqp.Delivery) string {
+	if _, kept := d.Headers[headerRoutingKey]; kept {
+		return headerText(d.Headers, headerRoutingKey)
+	}
+	return d.RoutingKey
+}
+
 // headerText returns a header that is text, or "".
 func headerText(h amqp.Table, name string) string {
 	switch v := h[name].(type) {
@@ -150,9 +161,9 @@ type failure struct {
 	owed     bool // other functions listen to the queue, too
 	reason   string
 	status   int
-	attempts int // this one included
-	most     int // of the item
-	lonely   int // of the item, when the attempt did not count
+	attempts int       // this one included
+	most     int       // of the item
+	lonely   int       // of the item, when the attempt did not count
 	at       time.Time // zero where no call with the item has failed yet
 }
 
@@ -194,6 +205,9 @@ func (d *delivery) again(queue string, ttl time.Duration, f failure) broker.Mess
 	}
 	if v, ok := d.Headers[cc]; ok {
 		h[headerCC] = v
+	}
+	if key := routingKey(&d.Delivery); key != d.from.queue {
+		h[headerRoutingKey] = key
 	}
 	for _, kept := range []string{headerUser, headerExpiration, headerCC} {
 		if v, ok := d.Headers[kept]; ok {
