@@ -205,7 +205,7 @@ var ErrNoContract = errors.New("the answer has no results: the function does not
 
 // ParseResponse reads a 200 answer and returns one result per event, in the
 // order of events. An event that the answer does not name, or names with an
-// unknown outcome, is a [Retry] that says so.
+// unknown outcome or with several, is a [Retry] that says so.
 func ParseResponse(body []byte, events []Event) ([]Result, error) {
 	var wire response
 	if err := json.Unmarshal(body, &wire); err != nil {
@@ -216,6 +216,9 @@ func ParseResponse(body []byte, events []Event) ([]Result, error) {
 	}
 	byID := make(map[string]Result, len(wire.Results))
 	for _, r := range wire.Results {
+		if other, twice := byID[r.ID]; twice && other.Outcome != r.Outcome {
+			r.Outcome, r.Reason = Retry, "the function's answer has different outcomes for this event"
+		}
 		byID[r.ID] = r
 	}
 	results := make([]Result, len(events))

@@ -84,6 +84,16 @@ func TestResponse(t *testing.T) {
 	if diff := cmp.Diff(want, got); err != nil || diff != "" {
 		t.Errorf("error %v, -want +got:\n%s", err, diff)
 	}
+	body = AppendResponse(nil, []Result{
+		{ID: "a", Outcome: Reject, Reason: "no"}, {ID: "a", Outcome: Done}, {ID: "b", Outcome: Done}, {ID: "b", Outcome: Retry, Reason: "later"},
+		{ID: "c", Outcome: Done}, {ID: "c", Outcome: Done}, {ID: "d", Outcome: Done}, {ID: "d", Outcome: Reject}, {ID: "d", Outcome: Reject},
+	})
+	const twice = "the function's answer has different outcomes for this event"
+	want = []Result{{ID: "a", Outcome: Retry, Reason: twice}, {ID: "b", Outcome: Retry, Reason: twice}, {ID: "c", Outcome: Done}, {ID: "d", Outcome: Retry, Reason: twice}}
+	got, err = ParseResponse(body, events)
+	if diff := cmp.Diff(want, got); err != nil || diff != "" {
+		t.Errorf("error %v, -want +got:\n%s", err, diff)
+	}
 	for _, body := range []string{``, `ok`, `{}`, `[]`, `{"results":null}`, `<html>`} {
 		if _, err := ParseResponse([]byte(body), events); !errors.Is(err, ErrNoContract) {
 			t.Errorf("%q: error %v, want ErrNoContract", body, err)
