@@ -829,6 +829,37 @@ func TestDrainSettlesWhatIsDone(t *testing.T) {
 	}
 }
 
+// One call that hangs does not hold up the others, however few messages may be in
+// hand: what is settled behind its messages is acknowledged.
+func TestOneCallHangs(t *testing.T) {
+	queue := queueName(t)
+	g := newGateway(t)
+	f := g.add("fn", queue, map[string]string{annotationBatchSize: "10", annotationMinInFlight: "2", annotationMaxInFlight: "2"})
+	entered, leave := make(chan struct{}), make(chan struct{})
+	end := sync.OnceFunc(func() { close(leave) })
+	defer end()
+	f.setScript(func(_ http.ResponseWriter, _ *http.Request, ids []string) bool {
+		if slices.Contains(ids, "e-0") {
+			close(entered)
+			<-leave
+		}
+		return false
+	})
+	declareQueue(t, queue)
+	publish(t, events(queue, "e", 10)...)
+	c := startConnector(t, g, func(cfg *Config) { cfg.Timeout, cfg.MaxPrefetch = time.Minute, 20 })
+	<-entered
+	publish(t, events(queue, "f", 200)...)
+	waitFor(t, "the others are done", func() bool { once, _ := f.done(); return once >= 200 })
+	if n := c.counters(t, queue)["received"]; n > 210 {
+		t.Errorf("%d messages were delivered", n)
+	}
+	end()
+	if counters := c.settled(t, queue, 210); counters["acked"] != 210 || counters["received"] != 210 {
+		t.Errorf("counters: %v", counters)
+	}
+}
+
 // Calls that outlast the drain timeout settle nothing.
 func TestDrainHasAnEnd(t *testing.T) {
 	queue := queueName(t)
