@@ -39,7 +39,7 @@ func parseEvent(kind parking.Kind, data []byte) (parking.Event, error) {
 		return parking.Event{}, parking.Invalid("the event is not valid UTF-8")
 	}
 	if err := json.Unmarshal(data, &wire); err != nil {
-		return parking.Event{}, explain(err)
+		return parking.Event{ID: readableID(data)}, explain(err)
 	}
 	text, other, processor := wire.EntryTime, wire.ExitTime, "exit-processor"
 	if kind == parking.Exit {
@@ -61,6 +61,18 @@ func parseEvent(kind parking.Kind, data []byte) (parking.Event, error) {
 		return named, err
 	}
 	return e, nil
+}
+
+// readableID is the id of an event that has another field of a wrong type, which
+// ends the reading of it where it stands. It is empty where the JSON is not sound.
+func readableID(data []byte) string {
+	var wire struct {
+		ID string `json:"id"`
+	}
+	if json.Unmarshal(data, &wire) != nil {
+		return ""
+	}
+	return wire.ID
 }
 
 // explain says in words for people what is wrong with the JSON.

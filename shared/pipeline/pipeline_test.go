@@ -304,6 +304,11 @@ func TestHTTP(t *testing.T) {
 		},
 		{"one bad event", "POST", "", `{"id":"y"}`, 400, `{"id":"y","outcome":"reject","reason":"vehicle_plate is missing"}` + "\n"},
 		{
+			"a field of a wrong type, before the id", "POST", "", `{"vehicle_plate":5,"id":"y"}`, 400,
+			`{"id":"y","outcome":"reject","reason":"vehicle_plate is a JSON number: want a string"}` + "\n",
+		},
+		{"an id of a wrong type", "POST", "", `{"id":{}}`, 400, `{"id":"","outcome":"reject","reason":"id is a JSON object: want a string"}` + "\n"},
+		{
 			"a batch", "POST", batch.ContentType + "; charset=utf-8",
 			string(batch.AppendRequest(nil, "/q", []batch.Event{good, {ID: "2", Data: []byte(`{}`)}})), 200,
 			`{"results":[{"id":"msg-x","outcome":"done"},{"id":"2","outcome":"reject","reason":"id is missing"}]}`,
