@@ -15,6 +15,7 @@ import (
 	"github.com/gorilla/mux"
 	"github.com/openfaas/faas-provider/types"
 
+	"parkstream/cmd/parkstream/internal/services"
 	"parkstream/cmd/parkstream/internal/version"
 )
 
@@ -142,7 +143,7 @@ func (g *Gateway) secrets(w http.ResponseWriter, r *http.Request) {
 	case r.Method == http.MethodDelete:
 		err = os.Remove(path)
 	default:
-		err = os.WriteFile(path, value, 0o600)
+		err = services.WriteSecret(g.config.SecretsDir, secret.Name, value)
 	}
 	if err != nil {
 		http.Error(w, "the secret's file cannot be changed", http.StatusInternalServerError)

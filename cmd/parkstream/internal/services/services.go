@@ -195,13 +195,31 @@ func Secret(dir, name string, value func() string) (string, error) {
 		return secret, nil
 	}
 	v := value()
-	return v, WriteSecret(dir, name, v)
+	return v, WriteSecret(dir, name, []byte(v))
 }
 
-// WriteSecret writes a secret for its owner alone.
-func WriteSecret(dir, name, value string) error {
-	if err := os.WriteFile(filepath.Join(dir, name), []byte(value), 0o600); err != nil {
-		return fmt.Errorf("write the secret %s: %w", name, err)
+// WriteSecret writes a secret for its owner alone. Who reads it meanwhile gets the
+// old one or the new one, and a crash leaves one of them.
+func WriteSecret(dir, name string, value []byte) (err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("write the secret %s: %w", name, err)
+		}
+	}()
+	f, err := os.CreateTemp(dir, temporary+"*") // its mode is 0600
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(value)
+	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
+		err = os.Rename(f.Name(), filepath.Join(dir, name))
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(f.Name()))
 	}
 	return nil
 }
+
+// temporary begins the names of files that become secrets; no secret's name has
+// a dot at its beginning.
+const temporary = ".new-"

@@ -2,6 +2,7 @@ package services
 
 import (
 	"context"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -120,6 +121,43 @@ func TestSecret(t *testing.T) {
 	info, err := os.Stat(filepath.Join(dir, "token"))
 	if err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("%v, %v", info, err)
+	}
+}
+
+// A secret is for its owner alone whatever was there before, and a reader finds
+// the old one or the new one, never half of it.
+func TestWriteSecret(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "token")
+	if err := os.WriteFile(file, []byte("old"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	old, err := os.Open(file) // as a reader has it that comes at a bad moment
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer old.Close()
+	if err := WriteSecret(dir, "token", []byte("new")); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("%v, %v", info, err)
+	}
+	if text, err := os.ReadFile(file); string(text) != "new" {
+		t.Errorf("%q, %v", text, err)
+	}
+	if text, err := io.ReadAll(old); string(text) != "old" {
+		t.Errorf("who has opened the old one reads %q, %v", text, err)
+	}
+	if err := os.Mkdir(filepath.Join(dir, "folder"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := WriteSecret(dir, "folder", []byte("value")); err == nil || !strings.Contains(err.Error(), "write the secret folder") || strings.Contains(err.Error(), "value") {
+		t.Errorf("in place of a folder: %v", err)
+	}
+	files, err := os.ReadDir(dir)
+	if len(files) != 2 || err != nil {
+		t.Errorf("left behind: %v, %v", files, err)
 	}
 }
 

@@ -213,8 +213,8 @@ func (s *System) writeSecrets() (password string, err error) {
 	_, err2 := services.Secret(dir, "basic-auth-user", func() string { return "admin" })
 	password, err3 := services.Secret(dir, "basic-auth-password", rand.Text)
 	return password, errors.Join(err1, err2, err3,
-		services.WriteSecret(dir, "rabbitmq-url", s.Nodes.RabbitMQURL),
-		services.WriteSecret(dir, "redis-url", s.Nodes.RedisURL))
+		services.WriteSecret(dir, "rabbitmq-url", []byte(s.Nodes.RabbitMQURL)),
+		services.WriteSecret(dir, "redis-url", []byte(s.Nodes.RedisURL)))
 }
 
 func (s *System) startGateway(password string) error {
