@@ -13,6 +13,8 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"parkstream/cmd/parkstream/internal/jsonerror"
 )
 
 // Queues of the events.
@@ -91,7 +93,7 @@ type wire struct {
 func parse(line int, body []byte) (Event, error) {
 	var w wire
 	if err := json.Unmarshal(body, &w); err != nil {
-		return Event{}, &LineError{line, "no JSON object with an event: " + err.Error()}
+		return Event{}, &LineError{line, jsonerror.Explain(err).Error()}
 	}
 	e := Event{Line: line, ID: w.ID, Body: body, Queue: Entries}
 	text := w.EntryTime
@@ -122,13 +124,20 @@ type csvReader struct {
 // vehicle_plate, entry_date_time, exit_date_time, site, gate, in any order.
 // Others are left out.
 func NewCSV(r io.Reader) (Reader, error) {
-	records := csv.NewReader(r)
+	text := bufio.NewReader(r)
+	if start, _ := text.Peek(len(byteOrderMark)); string(start) == byteOrderMark {
+		_, _ = text.Discard(len(start))
+	}
+	records := csv.NewReader(text)
 	header, err := records.Read()
+	if errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("the CSV is empty: want a first row with the columns' names: %s", strings.Join(columns, ", "))
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read the header of the CSV: %w", err)
 	}
 	for i := range header {
-		header[i] = strings.ToLower(strings.TrimSpace(strings.TrimPrefix(header[i], byteOrderMark)))
+		header[i] = strings.ToLower(strings.TrimSpace(header[i]))
 	}
 	for _, name := range []string{"id", "vehicle_plate"} {
 		if !slices.Contains(header, name) {

@@ -41,15 +41,16 @@ func TestJSONL(t *testing.T) {
 		{"no last line end, blank lines, CRLF", "\r\n" + entry + "\r\n\n  " + exit, []string{"2 vehicle_entries 07:15:00 " + entry, "4 vehicle_exits 09:00:00 " + exit}},
 		{"byte order mark", "\ufeff" + entry, []string{"1 vehicle_entries 07:15:00 " + entry}},
 		{"mistakes", strings.Join([]string{
-			"hello", `[]`, `{"id":"a"}`, `{"entry_date_time":"2026-11-23T08:15:00"}`, entry,
+			"hello", `[]`, `{"id":7}`, `{"id":"a"}`, `{"entry_date_time":"2026-11-23T08:15:00"}`, entry,
 			`{"entry_date_time":"2026-11-23T08:15:00Z","exit_date_time":"2026-11-23T08:15:00Z"}`,
 		}, "\n"), []string{
-			"line 1: no JSON object with an event: invalid character 'h' looking for beginning of value",
-			"line 2: no JSON object with an event: json: cannot unmarshal array into Go value of type eventfile.wire",
-			"line 3: it has neither an entry_date_time nor an exit_date_time",
-			`line 4: "2026-11-23T08:15:00" is no RFC 3339 time with a zone`,
-			"5 vehicle_entries 07:15:00 " + entry,
-			"line 6: it has an entry_date_time and an exit_date_time: make two events of it",
+			"line 1: it is not JSON: invalid character 'h' looking for beginning of value",
+			"line 2: a JSON array, want an object",
+			"line 3: id: a JSON number, want a string",
+			"line 4: it has neither an entry_date_time nor an exit_date_time",
+			`line 5: "2026-11-23T08:15:00" is no RFC 3339 time with a zone`,
+			"6 vehicle_entries 07:15:00 " + entry,
+			"line 7: it has an entry_date_time and an exit_date_time: make two events of it",
 		}},
 		{"a line without end", entry + "\n" + strings.Repeat("x", maxLine+1), []string{
 			"1 vehicle_entries 07:15:00 " + entry, "end: line 2 has more than 1048576 bytes: want one event a line",
@@ -89,6 +90,10 @@ func TestCSV(t *testing.T) {
 			[]string{"line 2: it is not valid UTF-8: save the file as UTF-8", "3 vehicle_entries 08:15:00 " + e1},
 		},
 		{"header alone", head, nil},
+		{
+			"byte order mark before a quote, as PowerShell writes it", "\ufeff" + `"id","vehicle_plate","entry_date_time"` + "\r\n" + `"e1","P 1","2026-11-23T08:15:00Z"` + "\r\n",
+			[]string{"2 vehicle_entries 08:15:00 " + e1},
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r, err := NewCSV(strings.NewReader(tt.in))
@@ -101,7 +106,8 @@ func TestCSV(t *testing.T) {
 		})
 	}
 	for in, want := range map[string]string{
-		"":                          "read the header of the CSV: EOF",
+		"":                          "the CSV is empty: want a first row with the columns' names: id, vehicle_plate,",
+		"id,\"a\"b\n":               "read the header of the CSV: parse error on line 1",
 		"plate,time\n":              `no column "id"`,
 		"id,entry_date_time\n1,2\n": `no column "vehicle_plate"`,
 	} {

@@ -327,8 +327,15 @@ func TestDeployAndDelete(t *testing.T) {
 	if code, text := post("POST", deployment("three", nil)); code != 400 || !strings.Contains(text, "only Parkstream's own functions (one, two)") {
 		t.Errorf("a function of somebody else: %d %s", code, text)
 	}
-	if code, text := l.call(t, "POST", "/system/functions", "hello"); code != 400 {
-		t.Errorf("no JSON: %d %s", code, text)
+	for _, tt := range []struct{ method, path, body, want string }{
+		{"POST", "/system/functions", "hello", "read the deployment: it is not JSON"},
+		{"PUT", "/system/functions", `{"service":5}`, "read the deployment: service: a JSON number, want a string"},
+		{"DELETE", "/system/functions", ``, "read the request: it is empty"},
+		{"POST", "/system/scale-function/one", `{"replicas":-1}`, "read the request: replicas: a JSON number -1, want a whole number from 0"},
+	} {
+		if code, text := l.call(t, tt.method, tt.path, tt.body); code != 400 || !strings.HasPrefix(text, tt.want) || strings.Contains(text, "Go ") {
+			t.Errorf("%s %s %s: %d %s", tt.method, tt.path, tt.body, code, text)
+		}
 	}
 	for _, name := range []string{"two", "one"} {
 		if code, text := post("POST", deployment(name, map[string]string{"topic": "q"})); code != 202 {

@@ -15,9 +15,17 @@ import (
 	"github.com/gorilla/mux"
 	"github.com/openfaas/faas-provider/types"
 
+	"parkstream/cmd/parkstream/internal/jsonerror"
 	"parkstream/cmd/parkstream/internal/services"
 	"parkstream/cmd/parkstream/internal/version"
 )
+
+// maxRequest bounds the JSON that comes to /system, in bytes.
+const maxRequest = 1 << 20
+
+func read(w http.ResponseWriter, r *http.Request, v any) error {
+	return json.NewDecoder(http.MaxBytesReader(w, r.Body, maxRequest)).Decode(v)
+}
 
 func (g *Gateway) list(w http.ResponseWriter, _ *http.Request) {
 	g.mu.Lock()
@@ -41,8 +49,8 @@ func (g *Gateway) describe(w http.ResponseWriter, r *http.Request) {
 
 func (g *Gateway) deploy(w http.ResponseWriter, r *http.Request) {
 	var spec types.FunctionDeployment
-	if err := json.NewDecoder(r.Body).Decode(&spec); err != nil {
-		http.Error(w, "read the deployment: "+err.Error(), http.StatusBadRequest)
+	if err := read(w, r, &spec); err != nil {
+		http.Error(w, "read the deployment: "+jsonerror.Explain(err).Error(), http.StatusBadRequest)
 		return
 	}
 	switch err := g.Deploy(spec); {
@@ -57,8 +65,8 @@ func (g *Gateway) deploy(w http.ResponseWriter, r *http.Request) {
 
 func (g *Gateway) delete(w http.ResponseWriter, r *http.Request) {
 	var request types.DeleteFunctionRequest
-	if err := json.NewDecoder(r.Body).Decode(&request); err != nil {
-		http.Error(w, "read the request: "+err.Error(), http.StatusBadRequest)
+	if err := read(w, r, &request); err != nil {
+		http.Error(w, "read the request: "+jsonerror.Explain(err).Error(), http.StatusBadRequest)
 		return
 	}
 	g.changing.Lock()
@@ -77,8 +85,8 @@ func (g *Gateway) delete(w http.ResponseWriter, r *http.Request) {
 
 func (g *Gateway) scaleTo(w http.ResponseWriter, r *http.Request) {
 	var request types.ScaleServiceRequest
-	if err := json.NewDecoder(r.Body).Decode(&request); err != nil {
-		http.Error(w, "read the request: "+err.Error(), http.StatusBadRequest)
+	if err := read(w, r, &request); err != nil {
+		http.Error(w, "read the request: "+jsonerror.Explain(err).Error(), http.StatusBadRequest)
 		return
 	}
 	g.changing.Lock()
@@ -118,7 +126,7 @@ func (g *Gateway) secrets(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	var secret types.Secret
-	if err := json.NewDecoder(r.Body).Decode(&secret); err != nil {
+	if err := read(w, r, &secret); err != nil {
 		http.Error(w, "read the secret: it is no JSON object", http.StatusBadRequest)
 		return
 	}
