@@ -35,25 +35,28 @@ func newCronTable(invoke func(context.Context, string) error, notify func(string
 	}
 }
 
-// set takes the schedule of a function over, if it has one.
-func (t *cronTable) set(spec types.FunctionDeployment) error {
-	t.unset(spec.Service)
+// scheduleOf a function; nil where cron does not fire it.
+func scheduleOf(spec types.FunctionDeployment) (cron.Schedule, error) {
 	if spec.Annotations == nil || (*spec.Annotations)["topic"] != cronTopic {
-		return nil
+		return nil, nil
 	}
-	schedule := (*spec.Annotations)["schedule"]
+	text := (*spec.Annotations)["schedule"]
+	schedule, err := cron.ParseStandard(text)
+	if err != nil {
+		return nil, fmt.Errorf("%w: the schedule %q of function %s is none that cron understands: %w", ErrRefused, text, spec.Service, err)
+	}
+	return schedule, nil
+}
+
+// set has a function fired by a schedule.
+func (t *cronTable) set(name string, schedule cron.Schedule) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	id, err := t.cron.AddFunc(schedule, func() {
-		if err := t.invoke(t.ctx, spec.Service); err != nil && t.ctx.Err() == nil {
-			t.notify(fmt.Sprintf("cron: %s failed: %v", spec.Service, err))
+	t.entries[name] = t.cron.Schedule(schedule, cron.FuncJob(func() {
+		if err := t.invoke(t.ctx, name); err != nil && t.ctx.Err() == nil {
+			t.notify(fmt.Sprintf("cron: %s failed: %v", name, err))
 		}
-	})
-	if err != nil {
-		return fmt.Errorf("the schedule %q of function %s is none that cron understands: %w", schedule, spec.Service, err)
-	}
-	t.entries[spec.Service] = id
-	return nil
+	}))
 }
 
 func (t *cronTable) unset(name string) {

@@ -122,13 +122,18 @@ func resources(r *stack.FunctionResources) *types.FunctionResources {
 	return &types.FunctionResources{Memory: r.Memory, CPU: r.CPU}
 }
 
-// ErrUnknownFunction says that this gateway cannot run a function.
-var ErrUnknownFunction = errors.New("the local gateway runs only Parkstream's own functions")
+// ErrRefused is wrapped by the error of a deployment that this gateway cannot
+// carry out. What ran before runs on.
+var ErrRefused = errors.New("deployment refused")
 
 // Deploy starts a function with one replica, or replaces one that runs.
 func (g *Gateway) Deploy(spec types.FunctionDeployment) error {
 	if !slices.Contains(g.config.Known, spec.Service) {
-		return fmt.Errorf("deploy %q: %w (%s)", spec.Service, ErrUnknownFunction, strings.Join(g.config.Known, ", "))
+		return fmt.Errorf("%w: %q is unknown, the local gateway runs only Parkstream's own functions (%s)", ErrRefused, spec.Service, strings.Join(g.config.Known, ", "))
+	}
+	schedule, err := scheduleOf(spec)
+	if err != nil {
+		return err
 	}
 	g.changing.Lock()
 	defer g.changing.Unlock()
@@ -149,13 +154,14 @@ func (g *Gateway) Deploy(spec types.FunctionDeployment) error {
 	}
 	f := &function{spec: spec, created: time.Now(), log: log}
 	if err := g.scale(f, replicas); err != nil {
-		return errors.Join(err, log.Close())
+		// Some may have been started.
+		return errors.Join(err, g.scale(f, 0), log.Close())
 	}
 	g.mu.Lock()
 	g.functions[spec.Service] = f
 	g.mu.Unlock()
-	if err := g.cron.set(spec); err != nil {
-		return errors.Join(err, g.remove(spec.Service))
+	if schedule != nil {
+		g.cron.set(spec.Service, schedule)
 	}
 	return nil
 }

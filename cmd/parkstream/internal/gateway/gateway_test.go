@@ -508,6 +508,16 @@ func TestCron(t *testing.T) {
 	if err := l.Deploy(bad); err == nil || !strings.Contains(err.Error(), `the schedule "at noon" of function two`) {
 		t.Errorf("bad schedule: %v", err)
 	}
+	if l.find("two") == nil {
+		t.Error("the function that ran is gone after a deployment that was refused")
+	}
+	text, err := json.Marshal(bad)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if code, text := l.call(t, "PUT", "/system/functions", string(text)); code != http.StatusBadRequest {
+		t.Errorf("bad schedule: %d %s", code, text)
+	}
 	// Nobody answers: the operator hears of it.
 	if err := l.scale(l.find("one"), 0); err != nil {
 		t.Fatal(err)

@@ -54,7 +54,7 @@ func (g *Gateway) deploy(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	switch err := g.Deploy(spec); {
-	case errors.Is(err, ErrUnknownFunction):
+	case errors.Is(err, ErrRefused):
 		http.Error(w, err.Error(), http.StatusBadRequest)
 	case err != nil:
 		http.Error(w, err.Error(), http.StatusInternalServerError)
