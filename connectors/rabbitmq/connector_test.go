@@ -17,6 +17,7 @@ import (
 
 	"parkstream/shared/batch"
 	"parkstream/shared/broker"
+	"parkstream/shared/faas"
 )
 
 var batched = map[string]string{annotationBatchSize: "100"}
@@ -382,7 +383,8 @@ func TestParking(t *testing.T) {
 	g.setListing(broken)
 	declareQueue(t, queue)
 	publish(t, events(queue, "a", 10)...)
-	c := startConnector(t, g, nil)
+	log := new(lockedText)
+	c := startConnector(t, g, func(cfg *Config) { cfg.Log = faas.NewLogger(log, "text", 0) })
 	conn := dialNode(t)
 	parked := func(reason string) {
 		t.Helper()
@@ -417,6 +419,9 @@ func TestParking(t *testing.T) {
 	g.remove("fn")
 	g.setListing(nil)
 	parked("no function has the annotation topic")
+	if want := `msg="no function listens any more, messages wait" queue=` + queue; strings.Count(log.String(), want) != 1 {
+		t.Errorf("the log does not say %q once:\n%s", want, log)
+	}
 	publish(t, events(queue, "c", 10)...)
 	if once, _ := f.done(); once != 20 || ready(t, conn, queue) != 10 {
 		t.Errorf("%d done, %d in the queue", once, ready(t, conn, queue))

@@ -132,6 +132,11 @@ func (d *discovery) refresh(ctx context.Context) bool {
 				d.log.Info("function listens", "queue", queue, "function", f.Name, "batch_size", f.BatchSize, "max_in_flight", f.MaxInFlight)
 			}
 		}
+		for queue := range d.current {
+			if next[queue] == nil {
+				d.log.Warn("no function listens any more, messages wait", "queue", queue)
+			}
+		}
 		d.current = next
 		close(d.changed)
 		d.changed = make(chan struct{})
