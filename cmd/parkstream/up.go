@@ -49,11 +49,7 @@ func (c upCommand) Run(ctx context.Context) (err error) {
 	}
 	started := time.Now()
 	// What was started is stopped in reverse order, whatever happens.
-	defer func() {
-		say("stopping")
-		err = errors.Join(err, s.Stop())
-		say("stopped")
-	}()
+	defer func() { err = errors.Join(err, s.Stop()) }()
 	if err := c.start(ctx, s); err != nil {
 		if ctx.Err() != nil {
 			return nil

@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"net"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -30,5 +32,24 @@ func TestUpWithTakenPorts(t *testing.T) {
 		if err := tt.c.Run(ctx); err == nil || !strings.Contains(err.Error(), "address already in use") || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: %v", tt.want, err)
 		}
+	}
+}
+
+// TestNothingIsStopped: where nothing was started the error is all that is said.
+func TestNothingIsStopped(t *testing.T) {
+	file, err := os.Create(filepath.Join(t.TempDir(), "said"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	stderr := os.Stderr
+	os.Stderr = file
+	defer func() { os.Stderr = stderr }()
+	c := upCommand{Dir: t.TempDir(), Stack: "../../stack.yml", RabbitMQURL: "amqp://127.0.0.1:1/", RedisURL: "redis://127.0.0.1:1/"}
+	if err := c.Run(t.Context()); err == nil {
+		t.Error("it runs without RabbitMQ and Redis")
+	}
+	if said, err := os.ReadFile(file.Name()); err != nil || len(said) > 0 {
+		t.Errorf("said: %s, %v", said, err)
 	}
 }

@@ -126,10 +126,7 @@ func Run(ctx context.Context, c Config) (result *Result, err error) {
 	if err != nil {
 		return nil, err
 	}
-	defer func() {
-		c.Say("stopping")
-		err = errors.Join(err, s.Stop())
-	}()
+	defer func() { err = errors.Join(err, s.Stop()) }()
 	if err := s.Start(ctx); err != nil {
 		return nil, err
 	}

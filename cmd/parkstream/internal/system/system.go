@@ -114,10 +114,6 @@ func New(c Config) (*System, error) {
 			return nil, errors.Join(err, s.listener.Close())
 		}
 	}
-	s.onStop("closing the port", func() error {
-		_ = s.listener.Close() // the server may have closed it
-		return nil
-	})
 	if err := s.choosePrometheusPort(); err != nil {
 		return nil, errors.Join(err, s.Stop())
 	}
@@ -154,17 +150,24 @@ func (s *System) onStop(name string, do func() error) {
 	s.closers = append(s.closers, step{name, do})
 }
 
-// Stop ends what was started, in reverse order, also after a Start that failed.
+// Stop ends what was started, in reverse order, also after a Start that failed,
+// and closes the port.
 func (s *System) Stop() error {
-	var errs []error
+	defer s.listener.Close() // the server may have closed it
 	closers := s.closers
 	s.closers = nil
+	if len(closers) == 0 {
+		return nil
+	}
+	s.Say("stopping")
+	var errs []error
 	for _, v := range slices.Backward(closers) {
 		s.Say("  %s", v.name)
 		if err := v.do(); err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", v.name, err))
 		}
 	}
+	s.Say("stopped")
 	return errors.Join(errs...)
 }
 
