@@ -3,6 +3,7 @@ package instance
 import (
 	"context"
 	"errors"
+	"net"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -259,5 +260,35 @@ func TestRabbitMQCluster(t *testing.T) {
 	}
 	if urls := c.URLs(); strings.Count(urls, ",") != 2 {
 		t.Errorf("URLs %q", urls)
+	}
+}
+
+// A file that a crash or a full disk left empty is as good as none: a node with an
+// empty password would not start, or serve everybody.
+func TestRememberedEmpty(t *testing.T) {
+	path := filepath.Join(tempDir(t), "password")
+	if err := os.WriteFile(path, []byte("\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, made := range []string{"first", "second"} {
+		if got, err := remembered(path, func() string { return made }); got != "first" || err != nil {
+			t.Errorf("%q, %v", got, err)
+		}
+	}
+}
+
+// Asking a RabbitMQ that takes connections and says nothing ends with its context.
+func TestDialEndsWithItsContext(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	r := &RabbitMQ{port: l.Addr().(*net.TCPAddr).Port}
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	began := time.Now()
+	if err := r.dial(ctx); err == nil || time.Since(began) > 10*time.Second {
+		t.Errorf("%v after %s", err, time.Since(began))
 	}
 }

@@ -221,14 +221,15 @@ func freePorts(n int) ([]int, error) {
 }
 
 // remembered reads a value that an earlier start wrote, or writes this one: what
-// a folder was made with it must be opened with.
+// a folder was made with it must be opened with. An empty file, as a crash or a
+// full disk leaves it, is none.
 func remembered(path string, value func() string) (string, error) {
 	text, err := os.ReadFile(path)
-	if err == nil {
-		return strings.TrimSpace(string(text)), nil
-	}
-	if !errors.Is(err, os.ErrNotExist) {
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return "", err
+	}
+	if v := strings.TrimSpace(string(text)); v != "" {
+		return v, nil
 	}
 	v := value()
 	return v, os.WriteFile(path, []byte(v+"\n"), 0o600)

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 )
@@ -41,6 +42,9 @@ type RabbitMQ struct {
 	dist, epmdPort int
 	user, password string
 }
+
+// dialTimeout bounds one look whether a node lets clients in.
+const dialTimeout = 30 * time.Second
 
 // Where packages keep the program that runs as whoever calls it; Debian's on the
 // PATH switches to a user of its own, who cannot enter our folders.
@@ -177,8 +181,18 @@ func (r *RabbitMQ) dialEPMD(ctx context.Context) error {
 	return conn.Close()
 }
 
-func (r *RabbitMQ) dial(context.Context) error {
-	conn, err := amqp.Dial(r.URL())
+// dial says whether the node lets clients in. A node that takes the connection and
+// says nothing would be waited for beyond ctx.
+func (r *RabbitMQ) dial(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	conn, err := amqp.DialConfig(r.URL(), amqp.Config{Dial: func(network, addr string) (net.Conn, error) {
+		conn, err := new(net.Dialer).DialContext(ctx, network, addr)
+		if err == nil {
+			context.AfterFunc(ctx, func() { _ = conn.Close() })
+		}
+		return conn, err
+	}})
 	if err != nil {
 		return err
 	}
