@@ -13,9 +13,14 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
+	"time"
 
 	"parkstream/deploy"
 )
+
+// composeStop bounds the stop of containers that could not be started.
+const composeStop = 30 * time.Second
 
 // hasCompose says whether Docker runs and has its compose plugin.
 func hasCompose(ctx context.Context) bool {
@@ -23,7 +28,7 @@ func hasCompose(ctx context.Context) bool {
 		exec.CommandContext(ctx, "docker", "compose", "version").Run() == nil
 }
 
-// compose runs both nodes in containers. Their configuration, with the
+// compose runs the nodes that are not given in containers. Their configuration, with the
 // passwords, is in files that are mounted: nothing secret is in an environment.
 func compose(ctx context.Context, o Options) (Nodes, error) {
 	dir, err := filepath.Abs(filepath.Join(o.Dir, "compose"))
@@ -57,11 +62,20 @@ func compose(ctx context.Context, o Options) (Nodes, error) {
 	env := append(os.Environ(),
 		"PARKSTREAM_PROJECT=parkstream-"+strconv.FormatUint(uint64(sum.Sum32()), 16), "PARKSTREAM_DIR="+dir,
 		"PARKSTREAM_RABBITMQ_PORT="+ports[0], "PARKSTREAM_REDIS_PORT="+ports[1])
-	o.Say("starting RabbitMQ and Redis with docker compose")
-	if err := run(ctx, env, "docker", "compose", "-f", file, "up", "-d", "--wait"); err != nil {
-		return Nodes{}, err
+	var wanted []string // services
+	if o.RabbitMQURL == "" {
+		wanted = append(wanted, "rabbitmq")
 	}
+	if o.RedisURL == "" {
+		wanted = append(wanted, "redis")
+	}
+	o.Say("starting %s with docker compose", strings.Join(wanted, " and "))
 	stop := func(ctx context.Context) error { return run(ctx, env, "docker", "compose", "-f", file, "stop") }
+	if err := run(ctx, env, "docker", append([]string{"compose", "-f", file, "up", "-d", "--wait"}, wanted...)...); err != nil {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), composeStop)
+		defer cancel()
+		return Nodes{}, errors.Join(err, stop(ctx)) // some may run
+	}
 	link := func(scheme, user, port, path string) string {
 		u := url.URL{Scheme: scheme, User: url.UserPassword(user, password), Host: net.JoinHostPort("127.0.0.1", port), Path: path}
 		return u.String()

@@ -108,9 +108,12 @@ type Options struct {
 
 // Start returns nodes that serve. For each of the two: a given URL is taken as it
 // is; a program that is installed is started as a private child; a missing one is
-// installed where a package manager can do so; with Docker both run in
-// containers. Otherwise the error says what to install.
+// installed where a package manager can do so; with Docker those that are not
+// given run in containers. Otherwise the error says what to install.
 func Start(ctx context.Context, o Options) (Nodes, error) {
+	if err := checkGiven(ctx, o); err != nil {
+		return Nodes{}, err
+	}
 	var missing []string
 	if o.RabbitMQURL == "" && !instance.RabbitMQInstalled() {
 		missing = append(missing, "RabbitMQ")
@@ -125,9 +128,6 @@ func Start(ctx context.Context, o Options) (Nodes, error) {
 		case err != nil:
 			return Nodes{}, err
 		}
-	}
-	if err := checkGiven(ctx, o); err != nil {
-		return Nodes{}, err
 	}
 	nodes := Nodes{RabbitMQURL: o.RabbitMQURL, RedisURL: o.RedisURL}
 	if o.RabbitMQURL == "" {

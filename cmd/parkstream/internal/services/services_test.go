@@ -2,6 +2,7 @@ package services
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -171,5 +172,53 @@ func TestSecretThatIsEmptyOrEdited(t *testing.T) {
 		if err != nil || got != want {
 			t.Errorf("a file with %q: %q, %v, want %q", text, got, err, want)
 		}
+	}
+}
+
+// fakeDocker puts a docker on the PATH that notes how it is called, and whose
+// compose up ends with a status.
+func fakeDocker(t *testing.T, status int) (calls func() string) {
+	t.Helper()
+	dir := t.TempDir()
+	script := fmt.Sprintf("#!/bin/sh\necho \"$*\" >>%s/calls\ncase \"$*\" in *' up '*) exit %d;; esac\n", dir, status)
+	if err := os.WriteFile(filepath.Join(dir, "docker"), []byte(script), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+	return func() string {
+		text, err := os.ReadFile(filepath.Join(dir, "calls"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+}
+
+// Containers that do not become healthy are not left behind.
+func TestComposeThatFails(t *testing.T) {
+	calls := fakeDocker(t, 1)
+	if _, err := compose(t.Context(), Options{Dir: t.TempDir(), Say: quiet}); err == nil {
+		t.Fatal("it runs")
+	}
+	if got := calls(); !strings.HasSuffix(got, "compose.yaml stop\n") {
+		t.Errorf("docker was called with:\n%s", got)
+	}
+}
+
+// Only what is not given runs in a container.
+func TestComposeWithAGivenNode(t *testing.T) {
+	calls := fakeDocker(t, 0)
+	nodes, err := compose(t.Context(), Options{Dir: t.TempDir(), RabbitMQURL: "amqp://given/", Say: quiet})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := calls(); !strings.HasSuffix(got, "compose.yaml up -d --wait redis\n") {
+		t.Errorf("docker was called with:\n%s", got)
+	}
+	if nodes.RabbitMQURL != "amqp://given/" || !strings.HasPrefix(nodes.RedisURL, "redis://:") {
+		t.Errorf("%+v", nodes)
+	}
+	if err := nodes.Stop(t.Context()); err != nil || !strings.HasSuffix(calls(), "compose.yaml stop\n") {
+		t.Errorf("%v, %s", err, calls())
 	}
 }
