@@ -13,6 +13,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -28,6 +29,7 @@ import (
 	"github.com/openfaas/go-sdk/stack"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"gopkg.in/yaml.v3"
 
 	"parkstream/shared/faas"
 	"parkstream/shared/latency"
@@ -96,7 +98,8 @@ func New(c Config) *Gateway {
 }
 
 // ReadStack returns the functions of a stack.yml, with ${NAME:-default} filled
-// in from the environment, as faas-cli would deploy them.
+// in from the environment and the files of settings read, as faas-cli would deploy
+// them.
 func ReadStack(file string) ([]types.FunctionDeployment, error) {
 	services, err := stack.ParseYAMLFile(file, "", "", true)
 	if err != nil {
@@ -105,14 +108,38 @@ func ReadStack(file string) ([]types.FunctionDeployment, error) {
 	var specs []types.FunctionDeployment
 	for _, name := range slices.Sorted(maps.Keys(services.Functions)) {
 		f := services.Functions[name]
+		settings, err := environment(f)
+		if err != nil {
+			return nil, fmt.Errorf("read the settings of function %s: %w", name, err)
+		}
 		specs = append(specs, types.FunctionDeployment{
-			Service: name, Image: f.Image, Namespace: namespace, EnvVars: f.Environment, Secrets: f.Secrets,
+			Service: name, Image: f.Image, Namespace: namespace, EnvVars: settings, Secrets: f.Secrets,
 			Labels: f.Labels, Annotations: f.Annotations,
 			Limits: resources(f.Limits), Requests: resources(f.Requests),
 			ReadOnlyRootFilesystem: f.ReadOnlyRootFilesystem,
 		})
 	}
 	return specs, nil
+}
+
+// environment is what stack.yml says itself, and then its files in their order.
+func environment(f stack.Function) (map[string]string, error) {
+	all := maps.Clone(f.Environment)
+	for _, name := range f.EnvironmentFile {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			return nil, err
+		}
+		var file stack.EnvironmentFile
+		if err := yaml.Unmarshal(text, &file); err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+		if all == nil {
+			all = make(map[string]string)
+		}
+		maps.Copy(all, file.Environment)
+	}
+	return all, nil
 }
 
 func resources(r *stack.FunctionResources) *types.FunctionResources {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -548,6 +549,38 @@ func TestReadStack(t *testing.T) {
 	}
 	if _, err := ReadStack("no-such.yml"); err == nil {
 		t.Error("a missing file was read")
+	}
+}
+
+// Files of settings override those of the stack in their order, as with faas-cli.
+func TestReadStackWithFiles(t *testing.T) {
+	t.Chdir(t.TempDir())
+	for name, text := range map[string]string{
+		"stack.yml": "provider: {name: openfaas}\nfunctions:\n  one:\n    image: one\n    environment: {A: stack, B: stack, C: stack}\n    environment_file: [first.yml, second.yml]\n",
+		"first.yml": "environment: {B: first, C: first}\n", "second.yml": "environment: {C: second, D: \"4\"}\n",
+	} {
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	specs, err := ReadStack("stack.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := map[string]string{"A": "stack", "B": "first", "C": "second", "D": "4"}; !maps.Equal(specs[0].EnvVars, want) {
+		t.Errorf("%v, want %v", specs[0].EnvVars, want)
+	}
+	if err := os.WriteFile("second.yml", []byte("environment: [A]\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ReadStack("stack.yml"); err == nil || !strings.Contains(err.Error(), "second.yml") {
+		t.Errorf("a file that is none: %v", err)
+	}
+	if err := os.Remove("first.yml"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ReadStack("stack.yml"); err == nil || !strings.Contains(err.Error(), "first.yml") {
+		t.Errorf("a file that is missing: %v", err)
 	}
 }
 
