@@ -309,6 +309,7 @@ func TestEveryMistakeAtOnce(t *testing.T) {
 	closed := false
 	err := faas.Run(t.Context(), faas.Options{Name: "test", Environ: []string{
 		"exec_timeout=soon", "max_inflight=-1", "LOG_FORMAT=xml", "LOG_LEVEL=loud", "read_timeout=10", "RETENTION=long", "LISTEN_FD=2", "MAX_BODY_BYTES=",
+		"write_timeout=10000000000", "PPROF=on", "OTEL_SDK_DISABLED=perhaps",
 	}}, func(rt *faas.Runtime) error {
 		rt.OnClose("something", func(context.Context) error { closed = true; return nil })
 		return wire(rt)
@@ -318,7 +319,10 @@ func TestEveryMistakeAtOnce(t *testing.T) {
 	}
 	want := []string{
 		`cannot start:`,
+		`write_timeout is "10000000000": want a duration such as 1m30s or a whole number of seconds`,
 		`exec_timeout is "soon": want a duration such as 1m30s or a whole number of seconds`,
+		`PPROF is "on": want true or false`,
+		`OTEL_SDK_DISABLED is "perhaps": want true or false`,
 		`LISTEN_FD is 2, want the number of an inherited socket, at least 3`,
 		`read_timeout is 10s, want at least exec_timeout, which is 55s`,
 		`max_inflight is -1, want 0 (no bound) or more`,
@@ -561,7 +565,7 @@ func TestBadSettingsExitCode(t *testing.T) {
 		t.Errorf("exit: %v", err)
 	}
 	const want = "child: cannot start:\n" +
-		"  max_inflight is \"some\": strconv.ParseInt: parsing \"some\": invalid syntax\n" +
+		"  max_inflight is \"some\": want a whole number\n" +
 		"  MAX_BODY_BYTES is 0, want at least 1\n"
 	if string(out) != want {
 		t.Errorf("got\n%s\nwant\n%s", out, want)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"net"
 	"net/url"
 	"os"
@@ -130,9 +131,8 @@ func parseEnv(dst any, environ map[string]string) error {
 	var mistakes error
 	for _, mistake := range all.Errors {
 		if parse, ok := errors.AsType[env.ParseError](mistake); ok {
-			if field, ok := reflect.TypeOf(dst).Elem().FieldByName(parse.Name); ok {
-				name, _, _ := strings.Cut(field.Tag.Get("env"), ",")
-				mistake = fmt.Errorf("%s is %q: %w", name, environ[name], parse.Err)
+			if name := settingOf(reflect.TypeOf(dst).Elem(), parse.Name); name != "" {
+				mistake = fmt.Errorf("%s is %q: %w", name, environ[name], wanted(parse))
 				delete(environ, name)
 			}
 		}
@@ -141,8 +141,40 @@ func parseEnv(dst any, environ map[string]string) error {
 	return mistakes
 }
 
+// settingOf is the name of the setting that a field holds, of the struct or of one
+// in it; empty where there is none.
+func settingOf(t reflect.Type, field string) string {
+	for i := range t.NumField() {
+		f := t.Field(i)
+		if f.Name == field {
+			name, _, _ := strings.Cut(f.Tag.Get("env"), ",")
+			return name
+		}
+		if f.Type.Kind() == reflect.Struct {
+			if name := settingOf(f.Type, field); name != "" {
+				return name
+			}
+		}
+	}
+	return ""
+}
+
+// wanted says for people what could not be parsed.
+func wanted(mistake env.ParseError) error {
+	switch mistake.Type.Kind() {
+	case reflect.Bool:
+		return errors.New("want true or false")
+	case reflect.Int, reflect.Int64:
+		if _, number := errors.AsType[*strconv.NumError](mistake.Err); number { // no duration
+			return errors.New("want a whole number")
+		}
+	}
+	return mistake.Err
+}
+
 func parseDuration(text string) (any, error) {
-	if seconds, err := strconv.Atoi(text); err == nil {
+	const most = int(math.MaxInt64 / int64(time.Second))
+	if seconds, err := strconv.Atoi(text); err == nil && -most <= seconds && seconds <= most {
 		return time.Duration(seconds) * time.Second, nil
 	}
 	d, err := time.ParseDuration(text)
