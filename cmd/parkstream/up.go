@@ -28,6 +28,14 @@ type upCommand struct {
 	RedisURL      string        `name:"redis-url" env:"REDIS_URL" help:"Use this Redis instead of a private one."`
 }
 
+// Validate reports what the types of the flags allow and nothing could run with.
+func (c upCommand) Validate() error {
+	if c.Timeout <= 0 {
+		return fmt.Errorf("--timeout is %s, want more than 0s", c.Timeout)
+	}
+	return nil
+}
+
 // Run runs everything until ctx ends.
 func (c upCommand) Run(ctx context.Context) (err error) {
 	functions, err := gateway.ReadStack(c.Stack)

@@ -53,3 +53,10 @@ func TestNothingIsStopped(t *testing.T) {
 		t.Errorf("said: %s, %v", said, err)
 	}
 }
+
+func TestUpTimeoutIsPositive(t *testing.T) {
+	c := upCommand{Dir: t.TempDir(), Stack: "../../stack.yml", RabbitMQURL: "amqp://127.0.0.1:1/", RedisURL: "redis://127.0.0.1:1/"}
+	if err := c.Validate(); err == nil || !strings.Contains(err.Error(), "--timeout is 0s, want more than 0s") {
+		t.Errorf("%v", err)
+	}
+}
