@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -17,6 +18,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -24,6 +26,7 @@ import (
 	"github.com/openfaas/faas-provider/logs"
 	"github.com/openfaas/faas-provider/types"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/robfig/cron/v3"
 	"go.uber.org/goleak"
 )
 
@@ -549,6 +552,65 @@ func TestReadStack(t *testing.T) {
 	}
 	if _, err := ReadStack("no-such.yml"); err == nil {
 		t.Error("a missing file was read")
+	}
+}
+
+// A function that is busy with its last call is left out, and a stop ends the call.
+func TestCronDoesNotOverlap(t *testing.T) {
+	var calls, ended atomic.Int64
+	fired := make(chan struct{}, 10)
+	table := newCronTable(func(ctx context.Context, _ string) error {
+		calls.Add(1)
+		fired <- struct{}{}
+		<-ctx.Done()
+		ended.Add(1)
+		return ctx.Err()
+	}, func(said string) { t.Errorf("a stop is no failure: %s", said) })
+	table.set("slow", cron.Every(time.Second))
+	table.start()
+	<-fired
+	select {
+	case <-fired:
+	case <-time.After(2500 * time.Millisecond):
+	}
+	table.stop()
+	if calls.Load() != 1 || ended.Load() != 1 {
+		t.Errorf("%d calls, %d ended", calls.Load(), ended.Load())
+	}
+}
+
+// A function's process gets nothing of our environment that could be a secret.
+func TestEnvironment(t *testing.T) {
+	l := newGateway(t)
+	t.Setenv("RABBITMQ_URL", "amqp://user:hidden@127.0.0.1/")
+	t.Setenv("TZ", "UTC")
+	env := l.environ(deployment("one", nil))
+	if slices.ContainsFunc(env, func(kv string) bool { return strings.Contains(kv, "hidden") }) {
+		t.Errorf("a secret of ours is in %q", env)
+	}
+	own, ours := slices.Index(env, "SETTING=its own"), slices.Index(env, "SETTING=ours")
+	if own < 0 || ours < own || !slices.Contains(env, "TZ=UTC") || !slices.Contains(env, "LISTEN_FD=3") {
+		t.Errorf("%q", env)
+	}
+}
+
+// The id that a caller gives its call is the one in all logs.
+func TestCallIDIsKept(t *testing.T) {
+	l := newGateway(t)
+	l.deploy(t, deployment("one", nil))
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, l.server.URL+"/function/one", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("X-Call-Id", "theirs")
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var s seen
+	if err := json.NewDecoder(resp.Body).Decode(&s); err != nil || s.CallID != "theirs" {
+		t.Errorf("%+v, %v", s, err)
 	}
 }
 
