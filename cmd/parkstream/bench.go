@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -45,6 +46,9 @@ func (c benchCommand) Run(ctx context.Context) (err error) {
 		return err
 	}
 	defer held.Close()
+	if err := claim(c.Dir); err != nil {
+		return err
+	}
 	result, err := bench.Run(ctx, c.config())
 	if ctx.Err() != nil {
 		return errors.New("interrupted")
@@ -53,6 +57,24 @@ func (c benchCommand) Run(ctx context.Context) (err error) {
 		return err
 	}
 	return errors.Join(err, c.write(result), c.check(result))
+}
+
+// claim makes a folder one of benchmarks, which empty their Redis and their queues.
+// A folder with other data is refused.
+func claim(dir string) error {
+	mark := filepath.Join(dir, "benchmark")
+	if _, err := os.Stat(mark); err == nil {
+		return nil
+	}
+	for _, name := range []string{"redis", "rabbitmq"} {
+		if _, err := os.Stat(filepath.Join(dir, name)); err == nil {
+			return fmt.Errorf("%s has data of parkstream up, which a benchmark would delete: choose another folder with --dir", dir)
+		}
+	}
+	if err := os.WriteFile(mark, []byte("Benchmarks delete what is in this folder.\n"), 0o600); err != nil {
+		return fmt.Errorf("mark the folder of the benchmark: %w", err)
+	}
+	return nil
 }
 
 func (c benchCommand) config() bench.Config {

@@ -1,6 +1,9 @@
 package main
 
 import (
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"parkstream/cmd/parkstream/internal/bench"
@@ -29,5 +32,27 @@ func TestSmallBenchmarkFails(t *testing.T) {
 		if err := tt.command.check(tt.result); (err != nil) != tt.fails {
 			t.Errorf("%s: %v", tt.name, err)
 		}
+	}
+}
+
+// A benchmark empties its Redis and its queues: it keeps away from data of others,
+// and finds its own folder again.
+func TestBenchmarkDeletesNoData(t *testing.T) {
+	dir := t.TempDir()
+	for range 2 {
+		if err := claim(dir); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.MkdirAll(filepath.Join(dir, "redis"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	theirs := t.TempDir()
+	if err := os.Mkdir(filepath.Join(theirs, "redis"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	err := benchCommand{Dir: theirs, Stack: "no-such.yml"}.Run(t.Context())
+	if err == nil || !strings.Contains(err.Error(), "would delete") || !strings.Contains(err.Error(), "--dir") {
+		t.Errorf("a folder with data: %v", err)
 	}
 }
