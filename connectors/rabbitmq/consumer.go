@@ -105,7 +105,7 @@ func (k *consumer) wait(end context.CancelFunc, closed <-chan *amqp.Error) {
 	})
 	select {
 	case <-ended:
-	case <-closed:
+	case <-closed: //nolint:errcheck // that it is closed is all; why, the caller says
 		end()
 	}
 }

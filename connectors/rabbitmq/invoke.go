@@ -196,7 +196,7 @@ func (i *invoker) read(a *answer, f *Function, h http.Header, buf *buffers) {
 	a.verdict = batch.Classify(a.status)
 	if a.verdict != batch.Answered {
 		a.reason = fmt.Sprintf("%d %s", a.status, http.StatusText(a.status))
-		if text := strings.TrimSpace(clip(buf.answer.String(), maxReason)); text != "" {
+		if text := strings.TrimSpace(clip(buf.answer.String())); text != "" {
 			a.reason += ": " + text
 		}
 		a.retryAfter = retryAfter(h.Get("Retry-After"), time.Now())

@@ -177,7 +177,7 @@ func (d *delivery) again(queue string, ttl time.Duration, f failure) broker.Mess
 		first = last
 	}
 	h[headerFunction] = f.function
-	h[headerReason] = clip(f.reason, maxReason)
+	h[headerReason] = clip(f.reason)
 	h[headerStatus] = int32(f.status)
 	h[headerAttempts] = int32(f.attempts)
 	if !f.at.IsZero() {
@@ -247,7 +247,7 @@ func fit(h amqp.Table, omitted string) {
 		delete(h, names[0])
 		omitted, names = strings.TrimPrefix(omitted+","+names[0], ","), names[1:]
 	}
-	h[headerOmitted] = clip(omitted, maxReason)
+	h[headerOmitted] = clip(omitted)
 }
 
 // forward makes a message of d for another queue.
@@ -286,9 +286,10 @@ func original(h amqp.Table, queue string) amqp.Table {
 	return c
 }
 
-// clip makes s valid UTF-8 of at most n bytes.
-func clip(s string, n int) string {
+// clip makes s valid UTF-8 of at most maxReason bytes.
+func clip(s string) string {
 	s = strings.ToValidUTF8(s, "\uFFFD")
+	n := maxReason
 	if len(s) <= n {
 		return s
 	}

@@ -53,7 +53,7 @@ func (k *consumer) settle(r recipient, items []item, rulings []ruling) (held []i
 			f.most = 0
 			dead := broker.DeadQueue(k.queue)
 			out = append(out, outgoing{it.again(dead, 0, f), it.delivery, deadLettered})
-			k.log.WarnContext(v.context(k.life), "dead letter", "queue", k.queue, "function", r.name, "id", it.MessageId, "attempts", f.attempts, "status", f.status, "reason", clip(f.reason, maxReason))
+			k.log.WarnContext(v.context(k.life), "dead letter", "queue", k.queue, "function", r.name, "id", it.MessageId, "attempts", f.attempts, "status", f.status, "reason", clip(f.reason))
 		}
 	}
 	for outcome, n := range tally {

@@ -85,8 +85,15 @@ func TestResponse(t *testing.T) {
 		t.Errorf("error %v, -want +got:\n%s", err, diff)
 	}
 	body = AppendResponse(nil, []Result{
-		{ID: "a", Outcome: Reject, Reason: "no"}, {ID: "a", Outcome: Done}, {ID: "b", Outcome: Done}, {ID: "b", Outcome: Retry, Reason: "later"},
-		{ID: "c", Outcome: Done}, {ID: "c", Outcome: Done}, {ID: "d", Outcome: Done}, {ID: "d", Outcome: Reject}, {ID: "d", Outcome: Reject},
+		{ID: "a", Outcome: Reject, Reason: "no"},
+		{ID: "a", Outcome: Done},
+		{ID: "b", Outcome: Done},
+		{ID: "b", Outcome: Retry, Reason: "later"},
+		{ID: "c", Outcome: Done},
+		{ID: "c", Outcome: Done},
+		{ID: "d", Outcome: Done},
+		{ID: "d", Outcome: Reject},
+		{ID: "d", Outcome: Reject},
 	})
 	const twice = "the function's answer has different outcomes for this event"
 	want = []Result{{ID: "a", Outcome: Retry, Reason: twice}, {ID: "b", Outcome: Retry, Reason: twice}, {ID: "c", Outcome: Done}, {ID: "d", Outcome: Retry, Reason: twice}}

@@ -105,8 +105,8 @@ func dial(ctx context.Context, cfg Config, m *connMetrics) (*Conn, error) {
 // that its refusal can meet any later read or write, and also the client's own
 // closing after it.
 func endedEarly(err error) bool {
-	var lost *amqp.Error // the client keeps only the text of an error of its reader
-	if errors.As(err, &lost) {
+	// the client keeps only the text of an error of its reader
+	if lost, ok := errors.AsType[*amqp.Error](err); ok {
 		return lost == amqp.ErrClosed || lost.Code == amqp.FrameError && !lost.Server
 	}
 	return errors.Is(err, net.ErrClosed) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)

@@ -144,8 +144,7 @@ func parseEnv(dst any, environ map[string]string) error {
 // settingOf is the name of the setting that a field holds, of the struct or of one
 // in it; empty where there is none.
 func settingOf(t reflect.Type, field string) string {
-	for i := range t.NumField() {
-		f := t.Field(i)
+	for f := range t.Fields() {
 		if f.Name == field {
 			name, _, _ := strings.Cut(f.Tag.Get("env"), ",")
 			return name

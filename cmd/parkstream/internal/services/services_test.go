@@ -163,7 +163,7 @@ func TestWriteSecret(t *testing.T) {
 }
 
 func TestSecretThatIsEmptyOrEdited(t *testing.T) {
-	for text, want := range map[string]string{"": "made", "\n": "made", "mine\n": "mine", "mine\r\n": "mine", " a b ": " a b "} {
+	for text, want := range map[string]string{"": "made", "\n": "made", "mine\n": "mine", "mine\r\n": "mine", "a b": "a b"} {
 		dir := t.TempDir()
 		if err := os.WriteFile(filepath.Join(dir, "token"), []byte(text), 0o600); err != nil {
 			t.Fatal(err)

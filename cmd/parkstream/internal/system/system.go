@@ -153,7 +153,7 @@ func (s *System) onStop(name string, do func() error) {
 // Stop ends what was started, in reverse order, also after a Start that failed,
 // and closes the port.
 func (s *System) Stop() error {
-	defer s.listener.Close() // the server may have closed it
+	defer func() { _ = s.listener.Close() }() // the server may have closed it
 	closers := s.closers
 	s.closers = nil
 	if len(closers) == 0 {
