@@ -102,7 +102,12 @@ func TestPage(t *testing.T) {
 
 	t.Run("100,000 stays", func(t *testing.T) {
 		b := b.in(t)
-		s.postStays(t, 100_000, time.Now().UTC().Add(-time.Hour))
+		now := time.Now().UTC()
+		exit := now.Add(-time.Hour)
+		if midnight := now.Truncate(24 * time.Hour); exit.Before(midnight) {
+			exit = midnight // the figures are of today
+		}
+		s.postStays(t, "big", 100_000, exit)
 		b.wants(`document.querySelector('#k-match').textContent`, "100 %")
 		b.wants(`String(document.querySelectorAll('#stay-rows tr').length)`, "20")
 		b.do(chromedp.Click(chromedp.CSS("#stays-older")))
@@ -133,6 +138,13 @@ func TestPage(t *testing.T) {
 	t.Run("on a phone", func(t *testing.T) {
 		b := b.in(t)
 		b.size(390, 844, chromedp.EmulateMobile, chromedp.EmulateScale(2))
+		// The exits of other days have their date as well; a plate of wide letters.
+		s.postStays(t, "mwmwm", 20, time.Now().UTC().Add(-200*time.Hour))
+		b.open(s.gateway + "/function/summary/?site=mwmwm")
+		b.wants(`document.querySelector("#stay-rows .plate").textContent.slice(0, 5)`, "MWMWM")
+		if w := b.number(`document.documentElement.scrollWidth`); w > 390 {
+			t.Errorf("the page is %v wide with exits of another day", w)
+		}
 		b.open(s.gateway + "/function/summary/")
 		b.wants(`String(document.querySelectorAll('#stay-rows tr').length)`, "20")
 		b.wants(`String(document.querySelectorAll('.plot canvas').length)`, "3")
@@ -186,15 +198,15 @@ func TestPage(t *testing.T) {
 }
 
 // postStays posts n completed stays of a site as a processor does.
-func (s *system) postStays(t *testing.T, n int, exit time.Time) {
+func (s *system) postStays(t *testing.T, site string, n int, exit time.Time) {
 	t.Helper()
 	const most = 20_000
 	for start := 0; start < n; start += most {
 		stays := make([]parking.Stay, 0, most)
 		for i := start; i < min(n, start+most); i++ {
-			id := fmt.Sprint("big", i)
+			id := fmt.Sprint(site, i)
 			stays = append(stays, parking.Stay{
-				ID: id, Site: "big", Plate: fmt.Sprintf("BIG%06d", i), EntryID: "entry" + id, EntryTime: exit.Add(-time.Duration(i) * time.Millisecond * 100),
+				ID: id, Site: site, Plate: fmt.Sprintf("%s%06d", strings.ToUpper(site), i), EntryID: "entry" + id, EntryTime: exit.Add(-160*time.Minute - time.Duration(i)*time.Millisecond*100),
 				ExitID: id, ExitTime: exit, Revision: 1,
 			})
 		}

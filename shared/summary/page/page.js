@@ -527,7 +527,7 @@
     putRows('stay-rows', JSON.stringify(rows), () => rows.map((s) => element('tr', {},
       cell('plate', s.vehicle_plate), cell('roomy site', s.site),
       cell('roomy', s.entry_date_time ? at(s.entry_date_time) : element('span', { className: 'muted' }, 'not seen')),
-      cell('', at(s.exit_date_time)), cell('number', span(s.duration_seconds)),
+      cell('when', at(s.exit_date_time)), cell('number', span(s.duration_seconds)),
       cell('', element('span', { className: 'tag ' + s.status }, STATUS[s.status] ?? s.status)))));
     const page = view.cursors.length, filtered = view.plate || view.status || view.site;
     $('stays-empty').hidden = rows.length > 0;
@@ -584,7 +584,7 @@
     const now = Date.now();
     putRows('inside-rows', JSON.stringify(vehicles.map((v) => [v, span((now - Date.parse(v.since)) / 1000).replace(/ min \d+ s$/, ' min')])), () => vehicles.map((v) => element('tr', {},
       cell('plate', ...(v.site && v.site !== 'default' ? [element('span', { title: `at ${v.site}` }, v.vehicle_plate)] : [v.vehicle_plate])),
-      cell('', at(v.since)), cell('number', span((now - Date.parse(v.since)) / 1000).replace(/ min \d+ s$/, ' min')))));
+      cell('when', at(v.since)), cell('number', span((now - Date.parse(v.since)) / 1000).replace(/ min \d+ s$/, ' min')))));
     const sites = overview.data?.sites.filter((s) => !view.site || s.site === view.site) ?? [];
     const all = sum(sites, (s) => s.vehicles_inside);
     $('inside-empty').hidden = vehicles.length > 0;
