@@ -25,6 +25,7 @@ var mayImport = []struct {
 	{"shared/tracing", nil},
 	{"shared/tracing/tracingtest", nil},
 	{"shared/faas", []string{"shared/latency", "shared/tracing"}},
+	{"shared/faas/faastest", []string{"shared/faas"}},
 	{"shared/instance", nil},
 	{"shared/pipeline", []string{"shared/parking", "shared/batch", "shared/latency", "shared/tracing"}},
 	{"shared/store", []string{"shared/parking", "shared/tracing"}},
@@ -42,8 +43,10 @@ var mayImport = []struct {
 // testsMayImport is what the tests of a place may import besides: the real
 // services, and what they are tried together with.
 var testsMayImport = map[string][]string{
-	"":                {"shared/instance", "shared/broker/brokertest", "shared/tracing/tracingtest"},
-	"shared/pipeline": {"shared/store"},
+	"":                 {"shared/instance", "shared/broker/brokertest", "shared/tracing/tracingtest"},
+	"shared/generator": {"shared/faas/faastest"},
+	"shared/pipeline":  {"shared/store"},
+	"shared/processor": {"shared/faas/faastest"},
 }
 
 // thirdParty is what the domain may import from outside the standard library;

@@ -14,7 +14,8 @@ import (
 )
 
 // `parkstream up` runs Prometheus, which scrapes every process, follows the
-// replicas, has the rules, and of latencies the traces as exemplars; it is gone when everything else is.
+// replicas, has the rules, and of latencies the traces as exemplars; it is gone
+// when everything else is.
 func TestPrometheus(t *testing.T) {
 	port := freePort(t)
 	collector := tracingtest.New(t)

@@ -2,23 +2,16 @@ package function
 
 import (
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
-	"parkstream/shared/faas"
+	"parkstream/shared/faas/faastest"
 )
 
 func TestWireReportsEveryMistake(t *testing.T) {
 	dir := t.TempDir()
-	run := func(environ ...string) []string {
-		err := faas.Run(t.Context(), faas.Options{Name: "test", Environ: append(environ, "SECRETS_DIR="+dir)}, Wire, Handle)
-		if err == nil {
-			t.Fatal("no error")
-		}
-		return strings.Split(err.Error(), "\n")
-	}
+	run := func(environ ...string) []string { return faastest.Mistakes(t, Wire, dir, environ...) }
 	secret := `secret redis-url: put it into the file ` + filepath.Join(dir, "redis-url") + `, or name its folder in SECRETS_DIR: file does not exist`
 	for _, tt := range []struct{ environ, want []string }{
 		{nil, nil}, // every setting has a default that is right

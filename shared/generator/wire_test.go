@@ -1,16 +1,15 @@
 package generator_test
 
 import (
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	handler "github.com/openfaas/templates-sdk/go-http"
 
 	"parkstream/shared/faas"
+	"parkstream/shared/faas/faastest"
 	"parkstream/shared/generator"
 )
 
@@ -20,13 +19,7 @@ func TestWireReportsEveryMistake(t *testing.T) {
 		return err
 	}
 	dir := t.TempDir()
-	run := func(environ ...string) []string {
-		err := faas.Run(t.Context(), faas.Options{Name: "test", Environ: append(environ, "SECRETS_DIR="+dir)}, wire, handle)
-		if err == nil {
-			t.Fatal("no error")
-		}
-		return strings.Split(err.Error(), "\n")
-	}
+	run := func(environ ...string) []string { return faastest.Mistakes(t, wire, dir, environ...) }
 	want := []string{
 		`cannot start:`,
 		`DEFAULT_COUNT is 0, want 1 to 100000`,
@@ -44,8 +37,4 @@ func TestWireReportsEveryMistake(t *testing.T) {
 	if got := strings.Join(run(), "\n"); !strings.Contains(got, `unknown scheme "postgres"`) || strings.Contains(got, "hidden") {
 		t.Error(got)
 	}
-}
-
-func handle(handler.Request) (handler.Response, error) {
-	return handler.Response{StatusCode: http.StatusNoContent}, nil
 }

@@ -1,15 +1,13 @@
 package processor_test
 
 import (
-	"net/http"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	handler "github.com/openfaas/templates-sdk/go-http"
 
 	"parkstream/shared/faas"
+	"parkstream/shared/faas/faastest"
 	"parkstream/shared/processor"
 )
 
@@ -19,13 +17,7 @@ func TestWireReportsEveryMistake(t *testing.T) {
 		return err
 	}
 	dir := t.TempDir()
-	run := func(environ ...string) []string {
-		err := faas.Run(t.Context(), faas.Options{Name: "test", Environ: append(environ, "SECRETS_DIR="+dir)}, wire, handle)
-		if err == nil {
-			t.Fatal("no error")
-		}
-		return strings.Split(err.Error(), "\n")
-	}
+	run := func(environ ...string) []string { return faastest.Mistakes(t, wire, dir, environ...) }
 	secret := `secret redis-url: put it into the file ` + filepath.Join(dir, "redis-url") + `, or name its folder in SECRETS_DIR: file does not exist`
 	for _, tt := range []struct{ environ, want []string }{
 		{nil, nil}, // every setting has a default that is right
@@ -42,8 +34,4 @@ func TestWireReportsEveryMistake(t *testing.T) {
 			t.Errorf("mistakes of %q (-want +got):\n%s", tt.environ, diff)
 		}
 	}
-}
-
-func handle(handler.Request) (handler.Response, error) {
-	return handler.Response{StatusCode: http.StatusNoContent}, nil
 }

@@ -4,7 +4,6 @@ package logfile
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"sync"
 )
@@ -13,7 +12,7 @@ import (
 // old one, so that a log takes twice as much at most.
 const MaxBytes = 64 << 20
 
-// File is a log. The zero value is of no use; see [Open].
+// File is a log; [Open] makes it.
 type File struct {
 	path string
 	max  int64
@@ -67,5 +66,3 @@ func (f *File) Close() error {
 	defer f.mu.Unlock()
 	return f.file.Close()
 }
-
-var _ io.WriteCloser = (*File)(nil)
