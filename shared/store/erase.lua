@@ -1,23 +1,27 @@
--- Removes every trace of a plate at a site.
+-- Removes every trace of a plate at a site; record.lua says what the keys are.
 --
 -- KEYS[1]  "park:{<site>}:", the prefix of every key of the site
 -- ARGV[1]  the normalised plate
 --
 -- Returns JSON: how many events and how many keys were removed. The id of an
--- event and a place among the vehicles inside count as keys.
+-- event, the revision of a stay, a timeline and a place among the vehicles inside
+-- count as keys.
 
 local prefix, plate = KEYS[1], ARGV[1]
-local timeline = prefix .. 't:' .. plate
-local events, keys = 0, 0
-for _, member in ipairs(redis.call('ZRANGE', timeline, 0, -1)) do
-  events = events + 1
+local timelines = prefix .. 't'
+local tail = timelines .. ':' .. plate
+local members = redis.call('ZRANGE', tail, 0, -1)
+for member in string.gmatch(redis.call('HGET', timelines, plate) or '', '[^+\n][^\n]*') do
+  members[#members + 1] = member
+end
+local keys = 0
+for _, member in ipairs(members) do
   local id = string.sub(member, 18)
-  local ids = prefix .. 'e:' .. string.sub(redis.sha1hex(id), 1, 3)
   -- Not if it is the id of a later event by now: see record.lua.
-  if string.sub(redis.call('HGET', ids, id) or '', 1, 5) == string.sub(member, 1, 5) then
-    keys = keys + redis.call('HDEL', ids, id)
+  if string.sub(redis.call('HGET', prefix .. 'e', id) or '', 1, 5) == string.sub(member, 1, 5) then
+    keys = keys + redis.call('HDEL', prefix .. 'e', id) + redis.call('HDEL', prefix .. 'r', id)
   end
 end
-keys = keys + redis.call('UNLINK', timeline, prefix .. 'r:' .. plate)
+keys = keys + redis.call('HDEL', timelines, plate) + redis.call('UNLINK', tail)
 keys = keys + redis.call('ZREM', prefix .. 'in', plate)
-return '{"events":' .. events .. ',"keys":' .. keys .. '}'
+return '{"events":' .. #members .. ',"keys":' .. keys .. '}'

@@ -14,17 +14,18 @@
 --   extra   what else is kept of the event: nothing, or a line feed and text
 --
 -- Keys after the prefix:
---   e:<hash>  hash    event id -> "<slot><extra>": knows a duplicate from a conflict.
---                     An id is in the hash that the first three hex digits of its
---                     SHA-1 name. With fewer than some 500 ids Redis packs a hash,
---                     which takes a quarter of the memory of a key for each id
---   t:<plate> zset    the timeline: members as above, scored by their milliseconds,
---                     which gives the order of the members and is quicker to compare
---   r:<plate> hash    exit id -> how often its stay changed after it was made
+--   e         hash    event id -> "<slot><extra>": knows a duplicate from a conflict
+--   t         hash    plate -> the newest members of its timeline, one a line; after
+--                     a '+' if there are older ones in a key of their own
+--   t:<plate> zset    those, scored by their milliseconds, which gives their order
+--                     and is quicker to compare
+--   r         hash    exit id -> how often its stay changed after it was made
 --   in        zset    plates inside -> milliseconds of their entry
---   n         hash    totals: entries, exits, completed, unmatched, missed; and
---                     since a count by hand: counted_at (milliseconds) and since,
---                     the entries less the exits that were observed later
+--   n         hash    totals: entries, exits, completed, unmatched, missed; since a
+--                     count by hand: counted_at (milliseconds) and since, the entries
+--                     less the exits that were observed later; and swept: where the
+--                     search for what expired goes on, how many plates it goes
+--                     through, and when it was there (milliseconds)
 --   d:<day>   hash    day since 1970: "entries", "exits" and, per minute of the
 --                     day, "e<minute>" and "x<minute>"
 --
@@ -32,82 +33,56 @@
 -- or C(onflict), and for each stay it has a say in three fields, each after a
 -- tab: member of the exit, member of the entry or nothing, revision.
 --
--- Half of the time goes into calling Redis, so that what can be written once a
--- script is, and numbers that are arguments are strings: Redis formats a Lua
--- number with printf.
+-- Nearly all of the time goes into calling Redis, so that what can be read or
+-- written once a script is, and numbers that are arguments are strings: Redis
+-- formats a Lua number with printf.
 
-local call, sub, floor, sha1 = redis.call, string.sub, math.floor, redis.sha1hex
+local call, sub, floor, find = redis.call, string.sub, math.floor, string.find
 local prefix = KEYS[1]
 local retention = tonumber(ARGV[1])
 local oldest = ARGV[2]
-local countedAt = tonumber(call('HGET', prefix .. 'n', 'counted_at') or math.huge)
-local eventPrefix, timelinePrefix, revisionPrefix = prefix .. 'e:', prefix .. 't:', prefix .. 'r:'
+local eventsKey, timelinesKey, revisionsKey = prefix .. 'e', prefix .. 't', prefix .. 'r'
 
--- Keys expire by slots of 2^44 nanoseconds (4.9 hours), which the first five hex
--- digits of a time name: most events of a stay share a slot, and then the
--- timeline's expiry is right already.
+-- A timeline is read and written whole up to this many members; what is more goes
+-- into a sorted set, down to the fewest.
+local most, fewest = 16, 8
+-- How much of a sorted set is forgotten at once.
+local trimmed = '1000'
+
+-- An id is known for as long as the slot of 2^44 nanoseconds (4.9 hours) that the
+-- first five hex digits of its event's time name is retained.
 local oldestSlot = sub(oldest, 1, 5)
-local expiries = {}
-local function expiry(member)
-  local slot = sub(member, 1, 5)
-  local at = expiries[slot]
-  if not at then
-    at = string.format('%.0f', (tonumber(slot, 16) + 1) * 17592186.044416 + retention)
-    expiries[slot] = at
-  end
-  return at
-end
--- What stands for all plates of a site outlives every event in it, and goes when
--- the site falls silent.
+-- Every key outlives what is in it, and goes when the site falls silent.
 local silence = string.format('%.0f', tonumber(ARGV[3]) + 2 * retention + 86400000)
 
 local totals = { entries = 0, exits = 0, completed = 0, unmatched = 0, missed = 0 }
 local entriesAt, exitsAt = {}, {} -- by minute since 1970
 local inside = {}                 -- plate -> millis of its entry, or false
 local since = 0                   -- entries less exits after the count by hand
+local forgotten = {}              -- members that are no part of a timeline any more
 local out = {}
+
+local countedAt, swept = unpack(call('HMGET', prefix .. 'n', 'counted_at', 'swept'))
+countedAt = tonumber(countedAt or math.huge)
 
 local function kind(member)
   return member and sub(member, 17, 17)
 end
 
-local function bucket(hash)
-  return eventPrefix .. sub(hash, 1, 3)
-end
-
--- Takes an id in and says whether it was unknown, or known so long ago that it
--- is forgotten.
-local function take(id, slot, extra)
-  local ids = bucket(sha1(id))
-  if call('HSETNX', ids, id, slot .. extra) == 0 then
-    if sub(call('HGET', ids, id), 1, 5) >= oldestSlot then
-      return false
-    end
-    call('HSET', ids, id, slot .. extra)
+-- Lua compares strings by the locale, which is safe for hex digits only: events
+-- that differ in nothing but their id are compared byte by byte.
+local function precedes(a, b)
+  local x, y = sub(a, 1, 17), sub(b, 1, 17)
+  if x ~= y then
+    return x < y
   end
-  call('PEXPIREAT', ids, silence)
-  return true
-end
-
--- Forgets ids whose events expired. Four are looked at for each event that comes,
--- or 32, in buckets that the hash of a member chooses: where there are many ids
--- that is part of one bucket, where there are few it is up to 13 of them, so that
--- a quiet site forgets as soon as a busy one.
-local function sweep(member)
-  local hash, left = sha1(member), math.max(32, #ARGV - 3)
-  for i = 1, 37, 3 do
-    local ids = bucket(sub(hash, i))
-    local known = call('HRANDFIELD', ids, left, 'WITHVALUES')
-    for k = 1, #known, 2 do
-      if sub(known[k + 1], 1, 5) < oldestSlot then
-        call('HDEL', ids, known[k])
-      end
-    end
-    left = left - #known / 2
-    if left <= 0 then
-      return
+  for i = 18, math.min(#a, #b) do
+    local x, y = string.byte(a, i), string.byte(b, i)
+    if x ~= y then
+      return x < y
     end
   end
+  return #a < #b
 end
 
 -- An event that is older than the retention is no neighbour, whether or not it is
@@ -116,65 +91,130 @@ local function retained(member)
   return member and sub(member, 1, 16) >= oldest and member
 end
 
--- Whether a member is in a timeline, and the members next to it. By rank: that is
--- one way down the skip list for both of them, and no comparing of members.
-local function neighbours(timeline, member)
-  local rank = call('ZRANK', timeline, member)
-  if not rank then
-    return false
-  elseif rank == 0 then
-    return true, nil, call('ZRANGE', timeline, '1', '1')[1]
-  end
-  local near = call('ZRANGE', timeline, rank - 1, rank + 1)
-  return true, retained(near[1]), near[3]
+local function addToTail(key, args)
+  call('ZADD', key, unpack(args))
+  call('PEXPIREAT', key, silence)
 end
 
--- Forgets the events of a timeline that are older than the retention, with every
--- key that names their plate: nobody would find those later.
-local function trim(timeline, plate)
-  local old = call('ZRANGE', timeline, '-inf', '(' .. ARGV[3], 'BYSCORE', 'LIMIT', '0', '1000')
-  for _, member in ipairs(old) do
-    local id = sub(member, 18)
-    local ids = bucket(sha1(id))
-    -- Not if it is the id of a later event by now.
-    if sub(call('HGET', ids, id) or member, 1, 5) == sub(member, 1, 5) then
-      call('HDEL', ids, id)
-      if kind(member) == '1' then
-        call('HDEL', revisionPrefix .. plate, id)
+local function score(member)
+  return string.format('%.0f', floor(tonumber(sub(member, 1, 16), 16) / 1000000))
+end
+
+-- Forgets what of a timeline is older than the retention. The newest members go
+-- last: there are some as long as there are others in a sorted set.
+local function trim(plate, line)
+  if line.tail then
+    local tail = timelinesKey .. ':' .. plate
+    local old = call('ZRANGE', tail, '-inf', '(' .. ARGV[3], 'BYSCORE', 'LIMIT', '0', trimmed)
+    if #old > 0 then
+      call('ZREM', tail, unpack(old))
+      for _, member in ipairs(old) do
+        forgotten[#forgotten + 1] = member
       end
     end
-    call('ZREM', timeline, member)
+    line.tail = call('PEXPIREAT', tail, silence) == 1
+  end
+  while not line.tail and line[1] and not retained(line[1]) do
+    forgotten[#forgotten + 1] = table.remove(line, 1)
+    line.changed = true
   end
 end
 
+-- What is kept of a timeline in the hash, as a table of members that knows whether
+-- there is a sorted set (tail) and whether it has to be written (changed).
+local function parse(plate, text)
+  local line = { tail = sub(text, 1, 1) == '+' }
+  if not line.tail and not find(text, '\n', 1, true) then
+    line[1] = text
+  else
+    for member in string.gmatch(text, '[^+\n][^\n]*') do
+      line[#line + 1] = member
+    end
+  end
+  if line.tail or not retained(line[1]) then
+    trim(plate, line)
+  end
+  return line
+end
+
+-- Whether a member is in a timeline, and the members next to it. One that is
+-- missing is put in, if it shall be.
+local function visit(plate, line, member, insert)
+  local i = #line
+  while i > 0 and precedes(member, line[i]) do
+    i = i - 1
+  end
+  if i > 0 or not line.tail then
+    local known = line[i] == member
+    if not known then
+      if not insert then
+        return false
+      end
+      i = i + 1
+      table.insert(line, i, member)
+      line.changed = true
+    end
+    local before = line[i - 1]
+    if i == 1 and line.tail then
+      before = call('ZRANGE', timelinesKey .. ':' .. plate, '-1', '-1')[1]
+    end
+    return known, retained(before), line[i + 1]
+  end
+  -- By rank: that is one way down the skip list for both neighbours, and no
+  -- comparing of members.
+  local tail = timelinesKey .. ':' .. plate
+  local rank = call('ZRANK', tail, member)
+  local known = rank
+  if not known then
+    if not insert then
+      return false
+    end
+    addToTail(tail, { score(member), member })
+    rank = call('ZRANK', tail, member)
+  end
+  if rank == 0 then
+    return known, nil, call('ZRANGE', tail, '1', '1')[1] or line[1]
+  end
+  local near = call('ZRANGE', tail, rank - 1, rank + 1)
+  return known, retained(near[1]), near[3] or line[1]
+end
+
+local ids, plates = {}, {}
 for i = 4, #ARGV, 4 do
-  local member, plate = ARGV[i], ARGV[i + 2]
-  local timed = sub(member, 1, 17)
-  local exit = kind(member) == '1'
-  local timeline = timelinePrefix .. plate
-  local verdict, known, before, after
-  local revision = 1
+  ids[#ids + 1] = sub(ARGV[i], 18)
+  plates[#plates + 1] = ARGV[i + 2]
+end
+local events = {} -- id -> what is kept of it
+for n, value in ipairs(call('HMGET', eventsKey, unpack(ids))) do
+  events[ids[n]] = value
+end
+local lines = {} -- plate -> its timeline
+for n, text in ipairs(call('HMGET', timelinesKey, unpack(plates))) do
+  local plate = plates[n]
+  if not text then
+    lines[plate] = { tail = false }
+  elseif not lines[plate] then
+    lines[plate] = parse(plate, text)
+  end
+end
+local taken = {} -- ids, each followed by what is kept of it
+local revised = false
 
-  if take(sub(member, 18), sub(member, 1, 5), ARGV[i + 3]) then
+for n, id in ipairs(ids) do
+  local i = 4 * n
+  local member, plate = ARGV[i], plates[n]
+  local exit = kind(member) == '1'
+  local verdict, known, before, after
+  local revision, later = 1, nil -- of its own stay and of that of the exit after it
+
+  local event = events[id]
+  if not event or sub(event, 1, 5) < oldestSlot then
     verdict = 'N'
-    local last = call('ZREVRANGE', timeline, '0', '0')[1]
-    call('ZADD', timeline, ARGV[i + 1], member)
-    -- Lua compares strings by the locale, which is safe for hex digits only:
-    -- events that differ in nothing but their id take the second way.
-    if not last or sub(last, 1, 17) < timed then
-      before = retained(last)
-      local sameSlot = last and sub(last, 1, 5) == sub(member, 1, 5)
-      if not sameSlot then
-        call('PEXPIREAT', timeline, expiry(member))
-      end
-      -- The first event of a call also where the slot is the same: a plate may have
-      -- more to forget than is forgotten at once.
-      if last and (i == 4 or not sameSlot) then
-        trim(timeline, plate)
-      end
-    else
-      known, before, after = neighbours(timeline, member)
-    end
+    event = sub(member, 1, 5) .. ARGV[i + 3]
+    events[id] = event
+    taken[#taken + 1] = id
+    taken[#taken + 1] = event
+    known, before, after = visit(plate, lines[plate], member, true)
 
     local afterEntry, beforeExit = kind(before) == '0', kind(after) == '1'
     local minute = floor(ARGV[i + 1] / 60000)
@@ -218,32 +258,112 @@ for i = 4, #ARGV, 4 do
     end
     -- The next exit's stay changes when its entry does.
     if beforeExit and (not exit or afterEntry) then
-      call('HINCRBY', revisionPrefix .. plate, sub(after, 18), '1')
-      call('PEXPIREAT', revisionPrefix .. plate, call('PEXPIRETIME', timeline))
+      later = 1 + call('HINCRBY', revisionsKey, sub(after, 18), '1')
+      revised = true
     end
   else
-    known, before, after = neighbours(timeline, member)
+    known, before, after = visit(plate, lines[plate], member, false)
     if known then
       verdict = 'D'
       if exit then
-        revision = 1 + (call('HGET', revisionPrefix .. plate, sub(member, 18)) or 0)
+        revision = 1 + (call('HGET', revisionsKey, id) or 0)
       end
     else
       verdict = 'C'
     end
   end
 
-  local line = verdict
+  local answer = verdict
   if verdict ~= 'C' then
     if exit then
-      line = line .. '\t' .. member .. '\t' .. (kind(before) == '0' and before or '') .. '\t' .. revision
+      answer = answer .. '\t' .. member .. '\t' .. (kind(before) == '0' and before or '') .. '\t' .. revision
     end
     if kind(after) == '1' then
-      revision = 1 + (call('HGET', revisionPrefix .. plate, sub(after, 18)) or 0)
-      line = line .. '\t' .. after .. '\t' .. (exit and '' or member) .. '\t' .. revision
+      later = later or 1 + (call('HGET', revisionsKey, sub(after, 18)) or 0)
+      answer = answer .. '\t' .. after .. '\t' .. (exit and '' or member) .. '\t' .. later
     end
   end
-  out[#out + 1] = line
+  out[n] = answer
+end
+
+-- Looks for what expired of plates that do not come again. All of them are looked
+-- at within an eighth of the retention, however many events come: what is due
+-- since the last time, but no more than holds up nobody.
+local function sweep()
+  local cursor, size, at = string.match(swept or '0 0 0', '^(%d+) (%d+) (%d+)$')
+  local now, known = tonumber(ARGV[3]) + retention, call('HLEN', timelinesKey)
+  if cursor == '0' or known > tonumber(size) then
+    size = known
+  end
+  local due = size * (now - at) / (retention / 8)
+  if known == 0 or due < math.min(known, 32) then
+    return
+  end
+  local place, found = unpack(call('HSCAN', timelinesKey, cursor, 'COUNT', string.format('%.0f', math.min(due, 1000))))
+  call('HSET', prefix .. 'n', 'swept', string.format('%s %d %.0f', place, size, now))
+  for i = 1, #found, 2 do
+    local plate, text = found[i], found[i + 1]
+    if not lines[plate] and (sub(text, 1, 1) == '+' or not retained(text)) then
+      lines[plate] = parse(plate, text)
+    end
+  end
+end
+sweep()
+
+if #taken > 0 then
+  call('HSET', eventsKey, unpack(taken))
+end
+call('PEXPIREAT', eventsKey, silence)
+if revised then
+  call('PEXPIREAT', revisionsKey, silence)
+end
+
+local written, gone = {}, {}
+for plate, line in pairs(lines) do
+  if line.changed and #line == 0 then
+    gone[#gone + 1] = plate
+  elseif line.changed then
+    local from = 1
+    if #line > most then
+      from = #line - fewest + 1
+      local args = {}
+      for i = 1, from - 1 do
+        args[#args + 1] = score(line[i])
+        args[#args + 1] = line[i]
+      end
+      addToTail(timelinesKey .. ':' .. plate, args)
+      line.tail = true
+    end
+    written[#written + 1] = plate
+    written[#written + 1] = (line.tail and '+' or '') .. table.concat(line, '\n', from)
+  end
+end
+if #written > 0 then
+  call('HSET', timelinesKey, unpack(written))
+end
+if #gone > 0 then
+  call('HDEL', timelinesKey, unpack(gone))
+end
+call('PEXPIREAT', timelinesKey, silence)
+
+-- The id of an event that is forgotten is, too, if it is not that of a later event
+-- by now. An id has the plate with it, which nobody would find any more.
+for from = 1, #forgotten, 1000 do
+  local members = { unpack(forgotten, from, math.min(from + 999, #forgotten)) }
+  local old = {}
+  for n, member in ipairs(members) do
+    old[n] = sub(member, 18)
+  end
+  local unknown = {}
+  for n, value in ipairs(call('HMGET', eventsKey, unpack(old))) do
+    if value and sub(value, 1, 5) == sub(members[n], 1, 5) then
+      unknown[#unknown + 1] = old[n]
+    end
+  end
+  if #unknown > 0 then
+    call('HDEL', eventsKey, unpack(unknown))
+    call('HDEL', revisionsKey, unpack(unknown))
+  end
 end
 
 local entered, left = {}, {}
@@ -270,8 +390,6 @@ for field, n in pairs(totals) do
     call('HINCRBY', prefix .. 'n', field, n)
   end
 end
-
-sweep(ARGV[4])
 
 local days = {}
 local function count(minutes, total, each)

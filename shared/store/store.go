@@ -18,9 +18,9 @@ import (
 	"parkstream/shared/parking"
 )
 
-// eventsPerScript bounds how long one script keeps Redis from others: 100
-// events take well under a millisecond.
-const eventsPerScript = 100
+// eventsPerScript bounds how long one script keeps Redis from others: 250 events
+// of vehicles that were not known take some 2 ms.
+const eventsPerScript = 250
 
 //go:embed record.lua
 var recordSource string

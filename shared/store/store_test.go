@@ -1,10 +1,8 @@
 package store
 
 import (
-	"crypto/sha1" //nolint:gosec // as in record.lua, to find a bucket
 	"errors"
 	"fmt"
-	"maps"
 	"math/rand/v2"
 	"slices"
 	"strconv"
@@ -222,6 +220,11 @@ func TestRecordWithoutRedis(t *testing.T) {
 func TestEverythingOfAVehicleExpires(t *testing.T) {
 	s, client := newStore(t)
 	s.Record(t.Context(), []parking.Event{exit("x", 9), entry("e", 0), entry("f", 20)})
+	for i := range 17 { // one more than are kept in one place
+		e := exit(fmt.Sprint("many", i), i)
+		e.Plate = "KA03"
+		s.Record(t.Context(), []parking.Event{e})
+	}
 	for _, key := range keys(t, client) {
 		ttl, err := client.PTTL(t.Context(), key).Result()
 		if err != nil {
@@ -256,26 +259,28 @@ func TestEverythingOfAVehicleExpires(t *testing.T) {
 	third.Plate = "KA02"
 	s.now = func() time.Time { return start.Add(retention + 3600*time.Second + 500*time.Millisecond) }
 	s.Record(t.Context(), []parking.Event{third})
-	if n := client.ZCard(t.Context(), "park:{default}:t:KA02").Val(); n != 2 {
-		t.Errorf("%d events in the timeline, want 2", n)
+	if got := timeline(t, client, "KA02"); !slices.Equal(got, []string{"again", "third"}) {
+		t.Errorf("timeline %q", got)
 	}
 }
 
-// A timeline is kept until the last of its events expires.
-func TestATimelineOutlivesItsEvents(t *testing.T) {
-	s, client := newStore(t)
-	const later = 10 * 3600 // in another slot
-	s.now = func() time.Time { return start.Add(later * time.Second) }
-	for _, e := range []parking.Event{entry("e", 0), exit("x", later), entry("late", 60)} {
-		s.Record(t.Context(), []parking.Event{e})
-		at := time.UnixMilli(client.PExpireTime(t.Context(), "park:{default}:t:KA01").Val().Milliseconds())
-		if e.ID != "e" {
-			e = exit("x", later)
-		}
-		if earliest := e.Time.Add(retention); at.Before(earliest) || at.After(earliest.Add(5*time.Hour)) {
-			t.Errorf("after %s it expires at %s, want %s or up to five hours later", e.ID, at, earliest)
-		}
+// timeline is the ids of a plate's events in their order.
+func timeline(t testing.TB, client redis.UniversalClient, plate string) []string {
+	t.Helper()
+	members, err := client.ZRange(t.Context(), "park:{default}:t:"+plate, 0, -1).Result()
+	if err != nil {
+		t.Fatal(err)
 	}
+	text := client.HGet(t.Context(), "park:{default}:t", plate).Val()
+	newest, more := strings.CutPrefix(text, "+")
+	if more != (len(members) > 0) {
+		t.Errorf("timeline %q with %d older events", text, len(members))
+	}
+	var ids []string
+	for _, m := range append(members, strings.Fields(newest)...) {
+		ids = append(ids, m[hexTimeLen+1:])
+	}
+	return ids
 }
 
 // An entry that expired and is not trimmed yet is none for an exit that comes late.
@@ -350,24 +355,22 @@ func TestABusyPlateIsTrimmed(t *testing.T) {
 	var names []string
 	for _, key := range keys(t, client) {
 		switch {
-		case strings.Contains(key, ":e:"):
-			for _, id := range client.HKeys(t.Context(), key).Val() {
-				names = append(names, "id "+id)
+		case strings.HasSuffix(key, ":e") || strings.HasSuffix(key, ":t"):
+			for _, field := range client.HKeys(t.Context(), key).Val() {
+				names = append(names, key[len(key)-1:]+" "+field)
 			}
 		case !strings.HasSuffix(key, ":in") && !strings.HasSuffix(key, ":n") && !strings.Contains(key, ":d:") && key != "park:sites":
 			names = append(names, key)
 		}
 	}
 	slices.Sort(names)
-	if want := []string{"id late", "park:{default}:t:KA01"}; !slices.Equal(names, want) {
+	if want := []string{"e late", "t KA01"}; !slices.Equal(names, want) {
 		t.Errorf("keys and ids %q, want %q", names, want)
 	}
 }
 
-// bucketOf is the key that has an id of the default site in it.
-func bucketOf(id string) string {
-	return "park:{default}:e:" + fmt.Sprintf("%x", sha1.Sum([]byte(id)))[:3]
-}
+// eventsKey has the ids of the default site in it.
+const eventsKey = "park:{default}:e"
 
 // A plate that is read all the time, such as what a camera makes of a dirty one,
 // has more events in a slot than one call forgets.
@@ -382,8 +385,42 @@ func TestAVeryBusyPlateIsTrimmed(t *testing.T) {
 	for i := range 3 { // within a minute, so that only the first may be of another slot
 		s.Record(t.Context(), []parking.Event{exit(fmt.Sprint("new", i), int((retention+5*time.Hour).Seconds())+i)})
 	}
-	if n := client.ZCard(t.Context(), "park:{default}:t:KA01").Val(); n != 3 {
-		t.Errorf("%d events in the timeline, want 3", n)
+	if got := timeline(t, client, "KA01"); !slices.Equal(got, []string{"new0", "new1", "new2"}) {
+		t.Errorf("timeline %q", got)
+	}
+}
+
+// A timeline is kept in two places, and a stay has its entry in one and its exit
+// in the other.
+func TestAStayBetweenOldEventsAndNew(t *testing.T) {
+	s, client := newStore(t)
+	var events []parking.Event
+	for i := range 17 { // one more than are kept in one place
+		e := entry(fmt.Sprint(i), i)
+		if i%2 == 1 {
+			e = exit(fmt.Sprint(i), i)
+		}
+		events = append(events, e)
+	}
+	s.Record(t.Context(), events)
+	const older = 9
+	if n := client.ZCard(t.Context(), "park:{default}:t:KA01").Val(); n != older {
+		t.Fatalf("%d events are kept by themselves, want %d", n, older)
+	}
+	want := parking.Recorded{Duplicate: true, Stays: []parking.Stay{stayOf(&events[older-1], events[older], 1)}}
+	for range 2 { // then only one older event is left
+		for _, e := range events[older-1 : older+1] {
+			if diff := cmp.Diff(want, s.Record(t.Context(), []parking.Event{e})[0]); diff != "" {
+				t.Errorf("event %s, -want +got:\n%s", e.ID, diff)
+			}
+		}
+		s.now = func() time.Time { return events[older-1].Time.Add(retention - time.Millisecond) }
+	}
+	if got := timeline(t, client, "KA01"); len(got) != 9 {
+		t.Errorf("timeline %q, want the last nine", got)
+	}
+	if got, err := s.ErasePlate(t.Context(), "default", "KA01"); err != nil || got != (Erased{Events: 9, Keys: 9 + 3}) {
+		t.Errorf("erased %+v, error %v", got, err)
 	}
 }
 
@@ -408,7 +445,7 @@ func TestIDsAreForgotten(t *testing.T) {
 	if _, err := s.ErasePlate(t.Context(), "default", erased.Plate); err != nil {
 		t.Error(err)
 	}
-	if !client.HExists(t.Context(), bucketOf(again.ID), again.ID).Val() {
+	if !client.HExists(t.Context(), eventsKey, again.ID).Val() {
 		t.Error("erasing a plate removed the id of another plate's event")
 	}
 }
@@ -440,31 +477,49 @@ func TestTheRevisionOfAnIDThatIsUsedAgain(t *testing.T) {
 // plate with it, as the camera wrote it, and nobody could erase that any more.
 func TestAQuietSiteForgetsIDs(t *testing.T) {
 	s, client := newStore(t)
-	old := make([]parking.Event, 200)
-	for i := range old {
-		old[i] = entry(fmt.Sprint("old", i), i)
-		old[i].RawPlate, old[i].Plate = fmt.Sprint("ka-", i), fmt.Sprint("KA", i)
+	var old []parking.Event
+	for i := range 200 {
+		x, e := exit(fmt.Sprint("old-x", i), 1000+i), entry(fmt.Sprint("old-e", i), i)
+		x.Plate, e.Plate = fmt.Sprint("KA", i), fmt.Sprint("KA", i)
+		old = append(old, x, e) // the exit first, so that there is a revision to forget
+	}
+	for i := range 100 { // of one plate, so many that they are kept in two places
+		x := exit(fmt.Sprint("old-many", i), i)
+		x.Plate = "KA-MANY"
+		old = append(old, x)
 	}
 	s.Record(t.Context(), old)
-	s.now = func() time.Time { return start.Add(retention + 6*time.Hour) }
-	const calls = 5000
-	for i := range calls {
-		e := entry(fmt.Sprint("new", i), int((retention + 5*time.Hour).Seconds()))
+	s.now = func() time.Time { return start.Add(retention - time.Minute) }
+	s.Record(t.Context(), []parking.Event{entry("new", int((retention - time.Hour).Seconds()))})
+	// An event now and then, for longer than an eighth of the retention.
+	want := map[string]int{"e new": 1, "t KA01": 1}
+	for i := range 12 {
+		at := start.Add(retention + 25*time.Minute + time.Duration(i)*retention/80)
+		s.now = func() time.Time { return at }
+		e := entry(fmt.Sprint("new", i), int((retention - time.Hour).Seconds()))
 		e.Plate = fmt.Sprint("KB", i)
 		if r := s.Record(t.Context(), []parking.Event{e})[0]; r.Err != nil {
 			t.Fatal(r.Err)
 		}
+		want["e "+e.ID]++
+		want["t "+e.Plate]++
 	}
 	known := make(map[string]int)
 	for _, key := range keys(t, client) {
-		if strings.Contains(key, ":e:") {
-			for _, id := range client.HKeys(t.Context(), key).Val() {
-				known[id[:3]]++
+		name := strings.TrimPrefix(key, "park:{default}:")
+		switch name {
+		case "e", "t", "r":
+			for _, field := range client.HKeys(t.Context(), key).Val() {
+				known[name+" "+field]++
+			}
+		default:
+			if strings.HasPrefix(name, "t:") {
+				known[name]++
 			}
 		}
 	}
-	if want := map[string]int{"new": calls}; !maps.Equal(known, want) {
-		t.Errorf("ids known after %d events: %v, want %v", calls, known, want)
+	if diff := cmp.Diff(want, known); diff != "" {
+		t.Errorf("kept, -want +got:\n%s", diff)
 	}
 }
 
@@ -474,7 +529,7 @@ func TestRawPlateAndGateAreKept(t *testing.T) {
 	e := entry("id", 0)
 	e.RawPlate, e.Gate = "ka 01", "north"
 	s.Record(t.Context(), []parking.Event{e})
-	if got := client.HGet(t.Context(), bucketOf("id"), "id").Val(); !strings.HasSuffix(got, "\nka 01\nnorth") {
+	if got := client.HGet(t.Context(), eventsKey, "id").Val(); !strings.HasSuffix(got, "\nka 01\nnorth") {
 		t.Errorf("kept %q", got)
 	}
 }
@@ -667,7 +722,7 @@ func BenchmarkRecord(b *testing.B) {
 					p := client.Pipeline()
 					for i := range events {
 						p.ZRem(b.Context(), "park:{default}:t:"+events[i].Plate, member(&events[i]))
-						p.HDel(b.Context(), bucketOf(events[i].ID), events[i].ID)
+						p.HDel(b.Context(), eventsKey, events[i].ID)
 					}
 					if _, err := p.Exec(b.Context()); err != nil {
 						b.Fatal(err)
