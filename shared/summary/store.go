@@ -23,7 +23,7 @@ import (
 )
 
 // staysPerScript bounds how long one script keeps Redis from others.
-const staysPerScript = 100
+const staysPerScript = 250
 
 //go:embed put.lua
 var putSource string
