@@ -100,8 +100,10 @@ local function score(member)
   return string.format('%.0f', floor(tonumber(sub(member, 1, 16), 16) / 1000000))
 end
 
--- Forgets what of a timeline is older than the retention. The newest members go
--- last: there are some as long as there are others in a sorted set.
+-- Forgets what of a timeline is older than the retention; if there may be more than
+-- is forgotten at once, the timeline knows (more). The newest members go last: there
+-- are some as long as there are others in a sorted set. That set must not expire
+-- before it was gone through, or its ids would stay.
 local function trim(plate, line)
   if line.tail then
     local tail = timelinesKey .. ':' .. plate
@@ -112,6 +114,7 @@ local function trim(plate, line)
         forgotten[#forgotten + 1] = member
       end
     end
+    line.more = #old == tonumber(trimmed)
     line.tail = call('PEXPIREAT', tail, silence) == 1
   end
   while not line.tail and line[1] and not retained(line[1]) do
@@ -300,12 +303,17 @@ local function sweep()
     return
   end
   local place, found = unpack(call('HSCAN', timelinesKey, cursor, 'COUNT', string.format('%.0f', math.min(due, 1000))))
-  call('HSET', prefix .. 'n', 'swept', string.format('%s %d %.0f', place, size, now))
+  local more = false
   for i = 1, #found, 2 do
     local plate, text = found[i], found[i + 1]
     if not lines[plate] and (sub(text, 1, 1) == '+' or not retained(text)) then
       lines[plate] = parse(plate, text)
+      more = more or lines[plate].more
     end
+  end
+  -- The next call looks here again where one could not forget everything.
+  if not more then
+    call('HSET', prefix .. 'n', 'swept', string.format('%s %d %.0f', place, size, now))
   end
 end
 sweep()

@@ -523,6 +523,28 @@ func TestAQuietSiteForgetsIDs(t *testing.T) {
 	}
 }
 
+// A plate that had many events and does not come again is forgotten as soon, though
+// one call forgets but a part of them.
+func TestAVeryBusyPlateThatDoesNotComeAgain(t *testing.T) {
+	s, client := newStore(t)
+	old := make([]parking.Event, 3500)
+	for i := range old {
+		old[i] = exit(fmt.Sprint("old", i), i)
+		old[i].Plate = "KA-MANY"
+	}
+	s.Record(t.Context(), old)
+	for i := range 12 {
+		s.now = func() time.Time { return start.Add(retention + time.Hour + time.Duration(i)*retention/80) }
+		s.Record(t.Context(), []parking.Event{entry(fmt.Sprint("new", i), int(retention.Seconds())-60)})
+	}
+	if got := timeline(t, client, "KA-MANY"); len(got) != 0 {
+		t.Errorf("%d events are left", len(got))
+	}
+	if n := client.HLen(t.Context(), eventsKey).Val(); n != 12 {
+		t.Errorf("%d ids are left, want 12", n)
+	}
+}
+
 // What a camera wrote is kept beside the key that was made of it.
 func TestRawPlateAndGateAreKept(t *testing.T) {
 	s, client := newStore(t)
