@@ -4,8 +4,8 @@
 -- ARGV[1]  the normalised plate
 --
 -- Returns JSON: how many events and how many keys were removed. The id of an
--- event, the revision of a stay, a timeline and a place among the vehicles inside
--- count as keys.
+-- event, the revision of a stay, each of the two places of a timeline and the place
+-- among the vehicles inside count as keys.
 
 local prefix, plate = KEYS[1], ARGV[1]
 local timelines = prefix .. 't'

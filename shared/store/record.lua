@@ -33,9 +33,9 @@
 -- or C(onflict), and for each stay it has a say in three fields, each after a
 -- tab: member of the exit, member of the entry or nothing, revision.
 --
--- Nearly all of the time goes into calling Redis, so that what can be read or
--- written once a script is, and numbers that are arguments are strings: Redis
--- formats a Lua number with printf.
+-- A call of Redis costs about a microsecond, whatever is asked, so that what can be
+-- read or written once a script is, and numbers that are arguments are strings:
+-- Redis formats a Lua number with printf.
 
 local call, sub, floor, find = redis.call, string.sub, math.floor, string.find
 local prefix = KEYS[1]
@@ -52,7 +52,8 @@ local trimmed = '1000'
 -- An id is known for as long as the slot of 2^44 nanoseconds (4.9 hours) that the
 -- first five hex digits of its event's time name is retained.
 local oldestSlot = sub(oldest, 1, 5)
--- Every key outlives what is in it, and goes when the site falls silent.
+-- A key that names plates outlives what is in it, and goes when the site falls
+-- silent.
 local silence = string.format('%.0f', tonumber(ARGV[3]) + 2 * retention + 86400000)
 
 local totals = { entries = 0, exits = 0, completed = 0, unmatched = 0, missed = 0 }

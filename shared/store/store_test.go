@@ -254,7 +254,7 @@ func TestEverythingOfAVehicleExpires(t *testing.T) {
 	if n := client.ZCard(t.Context(), "park:{default}:in").Val(); n != 1 {
 		t.Errorf("%d vehicles in the set of those inside, want 1", n)
 	}
-	// A busy plate loses what expired, some hours later: see expiry in record.lua.
+	// A plate that comes again loses what expired of it.
 	third := entry("third", 6*3600)
 	third.Plate = "KA02"
 	s.now = func() time.Time { return start.Add(retention + 3600*time.Second + 500*time.Millisecond) }
@@ -373,7 +373,7 @@ func TestABusyPlateIsTrimmed(t *testing.T) {
 const eventsKey = "park:{default}:e"
 
 // A plate that is read all the time, such as what a camera makes of a dirty one,
-// has more events in a slot than one call forgets.
+// has more events than one call forgets.
 func TestAVeryBusyPlateIsTrimmed(t *testing.T) {
 	s, client := newStore(t)
 	old := make([]parking.Event, 2500)
@@ -382,7 +382,7 @@ func TestAVeryBusyPlateIsTrimmed(t *testing.T) {
 	}
 	s.Record(t.Context(), old)
 	s.now = func() time.Time { return start.Add(retention + 6*time.Hour) }
-	for i := range 3 { // within a minute, so that only the first may be of another slot
+	for i := range 3 {
 		s.Record(t.Context(), []parking.Event{exit(fmt.Sprint("new", i), int((retention+5*time.Hour).Seconds())+i)})
 	}
 	if got := timeline(t, client, "KA01"); !slices.Equal(got, []string{"new0", "new1", "new2"}) {
