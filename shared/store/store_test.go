@@ -390,6 +390,30 @@ func TestAVeryBusyPlateIsTrimmed(t *testing.T) {
 	}
 }
 
+// Nor does what expired mean anything while there is more than one call forgets.
+func TestExpiredEntriesOfAVeryBusyPlateMeanNothing(t *testing.T) {
+	s, _ := newStore(t)
+	old := make([]parking.Event, 3500)
+	for i := range old {
+		old[i] = entry(fmt.Sprint("old", i), i)
+	}
+	s.Record(t.Context(), old)
+	s.now = func() time.Time { return start.Add(retention + 6*time.Hour) }
+	hour5 := int((retention + 5*time.Hour).Seconds())
+	exits := make([]parking.Event, 20) // more than are kept together
+	for i := range exits {
+		exits[i] = exit(fmt.Sprint("new", i), hour5+i)
+	}
+	first := stayOf(nil, exits[0], 1)
+	if diff := cmp.Diff([]parking.Stay{first}, s.Record(t.Context(), exits)[0].Stays); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	late := exit("late", hour5-1)
+	if diff := cmp.Diff([]parking.Stay{stayOf(nil, late, 1), first}, s.Record(t.Context(), []parking.Event{late})[0].Stays); diff != "" {
+		t.Errorf("late, -want +got:\n%s", diff)
+	}
+}
+
 // A timeline is kept in two places, and a stay has its entry in one and its exit
 // in the other.
 func TestAStayBetweenOldEventsAndNew(t *testing.T) {
