@@ -71,8 +71,9 @@ func StartRedis(ctx context.Context, o RedisOptions) (*Redis, error) {
 	}
 	config := filepath.Join(dir, "redis.conf")
 	// By itself Redis rewrites the file from 64 MB on, which is a minute of traffic;
-	// each time it forks, and copies every page that it writes to meanwhile.
-	text := fmt.Sprintf("bind 127.0.0.1\nport %d\nrequirepass %s\ndir %s\nappendonly yes\nappendfsync %s\nauto-aof-rewrite-min-size 512mb\nsave \"\"\ndaemonize no\n",
+	// each time it forks, and copies every page that it writes to meanwhile. A site's
+	// hashes are large, and one that expires is freed beside the work.
+	text := fmt.Sprintf("bind 127.0.0.1\nport %d\nrequirepass %s\ndir %s\nappendonly yes\nappendfsync %s\nauto-aof-rewrite-min-size 512mb\nlazyfree-lazy-expire yes\nsave \"\"\ndaemonize no\n",
 		r.port, r.password, strconv.Quote(dir), o.Fsync)
 	if o.Cluster {
 		text += fmt.Sprintf("cluster-enabled yes\ncluster-port %d\n", ports[1])

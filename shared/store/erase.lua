@@ -9,7 +9,7 @@
 
 local prefix, plate = KEYS[1], ARGV[1]
 local timelines = prefix .. 't'
-local tail = timelines .. ':' .. plate
+local tail = prefix .. 'o:' .. plate
 local members = redis.call('ZRANGE', tail, 0, -1)
 for member in string.gmatch(redis.call('HGET', timelines, plate) or '', '[^+\n][^\n]*') do
   members[#members + 1] = member

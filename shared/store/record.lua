@@ -17,15 +17,17 @@
 --   e         hash    event id -> "<slot><extra>": knows a duplicate from a conflict
 --   t         hash    plate -> the newest members of its timeline, one a line; after
 --                     a '+' if there are older ones in a key of their own
---   t:<plate> zset    those, scored by their milliseconds, which gives their order
---                     and is quicker to compare
---   r         hash    exit id -> how often its stay changed after it was made
+--   o:<plate> zset    the older ones, scored by their milliseconds, which gives
+--                     their order and is quicker to compare
+--   r         hash    exit id -> how often its stay changed after it was made. Where an
+--                     id is used again that goes on: a revision never falls
 --   in        zset    plates inside -> milliseconds of their entry
---   n         hash    totals: entries, exits, completed, unmatched, missed; since a
---                     count by hand: counted_at (milliseconds) and since, the entries
---                     less the exits that were observed later; and swept: where the
---                     search for what expired goes on, how many plates it goes
---                     through, and when it was there (milliseconds)
+--   n         hash    totals: entries, exits, completed, unmatched, missed; of the
+--                     last count by hand: counted, counted_at (milliseconds) and since,
+--                     the entries less the exits that were observed later; and swept:
+--                     where the search for what expired goes on, how many plates it
+--                     goes through, and when it was there (milliseconds)
+--   c         list    counts by hand: see site.go
 --   d:<day>   hash    day since 1970: "entries", "exits" and, per minute of the
 --                     day, "e<minute>" and "x<minute>"
 --
@@ -37,7 +39,7 @@
 -- read or written once a script is, and numbers that are arguments are strings:
 -- Redis formats a Lua number with printf.
 
-local call, sub, floor, find = redis.call, string.sub, math.floor, string.find
+local call, sub, floor = redis.call, string.sub, math.floor
 local prefix = KEYS[1]
 local retention = tonumber(ARGV[1])
 local oldest = ARGV[2]
@@ -46,8 +48,8 @@ local eventsKey, timelinesKey, revisionsKey = prefix .. 'e', prefix .. 't', pref
 -- A timeline is read and written whole up to this many members; what is more goes
 -- into a sorted set, down to the fewest.
 local most, fewest = 16, 8
--- How much of a sorted set is forgotten at once.
-local trimmed = '1000'
+-- How much is forgotten in one call, so that it holds up nobody.
+local atOnce = 1000
 
 -- An id is known for as long as the slot of 2^44 nanoseconds (4.9 hours) that the
 -- first five hex digits of its event's time name is retained.
@@ -55,6 +57,9 @@ local oldestSlot = sub(oldest, 1, 5)
 -- A key that names plates outlives what is in it, and goes when the site falls
 -- silent.
 local silence = string.format('%.0f', tonumber(ARGV[3]) + 2 * retention + 86400000)
+-- An older part of a timeline outlives the site's keys, too: while those are there,
+-- it is what names the ids to forget.
+local tailSilence = string.format('%.0f', silence + retention)
 
 local totals = { entries = 0, exits = 0, completed = 0, unmatched = 0, missed = 0 }
 local entriesAt, exitsAt = {}, {} -- by minute since 1970
@@ -92,31 +97,39 @@ local function retained(member)
   return member and sub(member, 1, 16) >= oldest and member
 end
 
-local function addToTail(key, args)
-  call('ZADD', key, unpack(args))
-  call('PEXPIREAT', key, silence)
+local function tailOf(plate)
+  return prefix .. 'o:' .. plate
+end
+
+local function addToTail(plate, args)
+  call('ZADD', tailOf(plate), unpack(args))
+  call('PEXPIREAT', tailOf(plate), tailSilence)
 end
 
 local function score(member)
   return string.format('%.0f', floor(tonumber(sub(member, 1, 16), 16) / 1000000))
 end
 
--- Forgets what of a timeline is older than the retention; if there may be more than
--- is forgotten at once, the timeline knows (more). The newest members go last: there
--- are some as long as there are others in a sorted set. That set must not expire
--- before it was gone through, or its ids would stay.
+-- Forgets what of a timeline is older than the retention, as far as there is time
+-- for it in this call; if there may be more, the timeline knows. The newest members
+-- go last: there are some as long as there are others in a sorted set.
 local function trim(plate, line)
   if line.tail then
-    local tail = timelinesKey .. ':' .. plate
-    local old = call('ZRANGE', tail, '-inf', '(' .. ARGV[3], 'BYSCORE', 'LIMIT', '0', trimmed)
+    local tail, most = tailOf(plate), atOnce - #forgotten
+    if most <= 0 then
+      line.more = true
+      return
+    end
+    local old = call('ZRANGE', tail, '-inf', '(' .. ARGV[3], 'BYSCORE', 'LIMIT', '0', most)
     if #old > 0 then
       call('ZREM', tail, unpack(old))
       for _, member in ipairs(old) do
         forgotten[#forgotten + 1] = member
       end
     end
-    line.more = #old == tonumber(trimmed)
-    line.tail = call('PEXPIREAT', tail, silence) == 1
+    line.more = #old == most
+    line.tail = call('PEXPIREAT', tail, tailSilence) == 1
+    line.changed = not line.tail
   end
   while not line.tail and line[1] and not retained(line[1]) do
     forgotten[#forgotten + 1] = table.remove(line, 1)
@@ -128,7 +141,7 @@ end
 -- there is a sorted set (tail) and whether it has to be written (changed).
 local function parse(plate, text)
   local line = { tail = sub(text, 1, 1) == '+' }
-  if not line.tail and not find(text, '\n', 1, true) then
+  if not line.tail and not string.find(text, '\n', 1, true) then
     line[1] = text
   else
     for member in string.gmatch(text, '[^+\n][^\n]*') do
@@ -144,9 +157,18 @@ end
 -- Whether a member is in a timeline, and the members next to it. One that is
 -- missing is put in, if it shall be.
 local function visit(plate, line, member, insert)
-  local i = #line
-  while i > 0 and precedes(member, line[i]) do
+  local i = #line -- how many are not after it; mostly that is all of them
+  if i > 0 and precedes(member, line[i]) then
+    local low = 0
     i = i - 1
+    while low < i do
+      local middle = floor((low + i + 1) / 2)
+      if precedes(member, line[middle]) then
+        i = middle - 1
+      else
+        low = middle
+      end
+    end
   end
   if i > 0 or not line.tail then
     local known = line[i] == member
@@ -160,20 +182,20 @@ local function visit(plate, line, member, insert)
     end
     local before = line[i - 1]
     if i == 1 and line.tail then
-      before = call('ZRANGE', timelinesKey .. ':' .. plate, '-1', '-1')[1]
+      before = call('ZRANGE', tailOf(plate), '-1', '-1')[1]
     end
     return known, retained(before), line[i + 1]
   end
   -- By rank: that is one way down the skip list for both neighbours, and no
   -- comparing of members.
-  local tail = timelinesKey .. ':' .. plate
+  local tail = tailOf(plate)
   local rank = call('ZRANK', tail, member)
   local known = rank
   if not known then
     if not insert then
       return false
     end
-    addToTail(tail, { score(member), member })
+    addToTail(plate, { score(member), member })
     rank = call('ZRANK', tail, member)
   end
   if rank == 0 then
@@ -299,7 +321,11 @@ local function sweep()
   if cursor == '0' or known > tonumber(size) then
     size = known
   end
-  local due = size * (now - at) / (retention / 8)
+  local passed = now - at
+  if passed < -retention / 8 then -- a clock that was far ahead has been set right
+    passed = retention / 8
+  end
+  local due = size * passed / (retention / 8)
   if known == 0 or due < math.min(known, 32) then
     return
   end
@@ -309,7 +335,10 @@ local function sweep()
     local plate, text = found[i], found[i + 1]
     if not lines[plate] and (sub(text, 1, 1) == '+' or not retained(text)) then
       lines[plate] = parse(plate, text)
-      more = more or lines[plate].more
+      more = lines[plate].more or #forgotten >= atOnce
+      if more then
+        break
+      end
     end
   end
   -- The next call looks here again where one could not forget everything.
@@ -340,7 +369,7 @@ for plate, line in pairs(lines) do
         args[#args + 1] = score(line[i])
         args[#args + 1] = line[i]
       end
-      addToTail(timelinesKey .. ':' .. plate, args)
+      addToTail(plate, args)
       line.tail = true
     end
     written[#written + 1] = plate

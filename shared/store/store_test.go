@@ -231,9 +231,14 @@ func TestEverythingOfAVehicleExpires(t *testing.T) {
 			t.Fatal(err)
 		}
 		ofNoVehicle := key == "park:sites" || strings.HasSuffix(key, ":n")
-		if !ofNoVehicle && (ttl <= 0 || ttl > 2*retention) {
+		if !ofNoVehicle && (ttl <= 0 || ttl > 3*retention) {
 			t.Errorf("%s expires in %s", key, ttl)
 		}
+	}
+	// What names the ids to forget may not go before them.
+	ids, older := client.PTTL(t.Context(), eventsKey).Val(), client.PTTL(t.Context(), "park:{default}:o:KA03").Val()
+	if older < ids+retention/2 {
+		t.Errorf("the ids expire in %s, older events of a plate in %s", ids, older)
 	}
 	// What stands for all vehicles of a site is trimmed by the next event.
 	s.now = func() time.Time { return start.Add(retention + 19*time.Second) }
@@ -267,7 +272,7 @@ func TestEverythingOfAVehicleExpires(t *testing.T) {
 // timeline is the ids of a plate's events in their order.
 func timeline(t testing.TB, client redis.UniversalClient, plate string) []string {
 	t.Helper()
-	members, err := client.ZRange(t.Context(), "park:{default}:t:"+plate, 0, -1).Result()
+	members, err := client.ZRange(t.Context(), "park:{default}:o:"+plate, 0, -1).Result()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -376,17 +381,105 @@ const eventsKey = "park:{default}:e"
 // has more events than one call forgets.
 func TestAVeryBusyPlateIsTrimmed(t *testing.T) {
 	s, client := newStore(t)
-	old := make([]parking.Event, 2500)
-	for i := range old {
-		old[i] = exit(fmt.Sprint("old", i), i)
+	plates := []string{"KA01", "KA02"} // more than a thousand ids to forget in one call
+	record := func(name string, n, second int) {
+		events := make([]parking.Event, 0, n*len(plates))
+		for i := range n {
+			for _, plate := range plates {
+				x := exit(fmt.Sprint(name, i, plate), second+i)
+				x.Plate = plate
+				events = append(events, x)
+			}
+		}
+		s.Record(t.Context(), events)
 	}
-	s.Record(t.Context(), old)
+	record("old", 2500, 0)
 	s.now = func() time.Time { return start.Add(retention + 6*time.Hour) }
-	for i := range 3 {
-		s.Record(t.Context(), []parking.Event{exit(fmt.Sprint("new", i), int((retention+5*time.Hour).Seconds())+i)})
+	const calls = 5 // a thousand events in each
+	for i := range calls {
+		record(fmt.Sprint("new", i), 1, int((retention+5*time.Hour).Seconds())+i)
 	}
-	if got := timeline(t, client, "KA01"); !slices.Equal(got, []string{"new0", "new1", "new2"}) {
-		t.Errorf("timeline %q", got)
+	for _, plate := range plates {
+		if got := timeline(t, client, plate); len(got) != calls {
+			t.Errorf("timeline %q, want %d events", got, calls)
+		}
+	}
+	if n := client.HLen(t.Context(), eventsKey).Val(); n != calls*2 {
+		t.Errorf("%d ids are kept, want %d", n, calls*2)
+	}
+}
+
+// A site that was closed for long has much to forget, and the first car that comes
+// does not wait for all of it.
+func TestMuchIsForgottenInManyCalls(t *testing.T) {
+	s, client := newStore(t)
+	const plates, each = 50, 100
+	for i := range plates {
+		events := make([]parking.Event, each)
+		for j := range events {
+			events[j] = exit(fmt.Sprint(i, "-", j), j)
+			events[j].Plate = fmt.Sprint("KB", i)
+		}
+		s.Record(t.Context(), events)
+	}
+	at := start.Add(2 * retention)
+	s.now = func() time.Time { return at }
+	const calls = plates*each/1000 + 1
+	for i := range calls {
+		before := client.HLen(t.Context(), eventsKey).Val()
+		e := entry(fmt.Sprint("new", i), 0)
+		e.Time = at
+		s.Record(t.Context(), []parking.Event{e})
+		// Those that are kept in one text go with the last of the others.
+		if n := before - client.HLen(t.Context(), eventsKey).Val(); n > 1000+plates*16 {
+			t.Errorf("call %d forgot %d events", i, n)
+		}
+	}
+	if n := client.HLen(t.Context(), eventsKey).Val(); n != calls {
+		t.Errorf("%d ids are kept, want %d", n, calls)
+	}
+}
+
+// A processor whose clock was far ahead does not end the search for what expired.
+func TestTheSearchSurvivesAWrongClock(t *testing.T) {
+	s, client := newStore(t)
+	at := func(now time.Time, id, plate string) {
+		e := entry(id, 0)
+		e.Plate, e.Time = plate, now
+		s.now = func() time.Time { return now }
+		s.Record(t.Context(), []parking.Event{e})
+	}
+	at(start, "first", "KA02")
+	at(start.Add(5*retention), "ahead", "KA02")
+	at(start, "old", "KA03")
+	for i := range 20 {
+		at(start.Add(retention+time.Minute+time.Duration(i)*retention/80), fmt.Sprint("new", i), "KA02")
+	}
+	if client.HExists(t.Context(), eventsKey, "old").Val() {
+		t.Error("what expired is still known")
+	}
+}
+
+// The search for what expired goes on where it was, past the plates that stay.
+func TestWhatExpiredIsFoundAmongMuchThatDidNot(t *testing.T) {
+	s, client := newStore(t)
+	const plates = 4000
+	events := make([]parking.Event, plates)
+	for i := range events {
+		events[i] = entry(fmt.Sprint(i), 0)
+		if i%4 > 0 {
+			events[i].Time = start.Add(retention - time.Hour)
+		}
+		events[i].Plate = fmt.Sprint("KB", i)
+	}
+	s.now = func() time.Time { return start.Add(retention - time.Minute) }
+	s.Record(t.Context(), events)
+	for i := range 12 {
+		s.now = func() time.Time { return start.Add(retention + time.Minute + time.Duration(i)*retention/80) }
+		s.Record(t.Context(), []parking.Event{entry(fmt.Sprint("new", i), int((retention - time.Hour).Seconds()))})
+	}
+	if n := client.HLen(t.Context(), "park:{default}:t").Val(); n != plates*3/4+1 {
+		t.Errorf("%d timelines are kept, want %d", n, plates*3/4+1)
 	}
 }
 
@@ -428,7 +521,7 @@ func TestAStayBetweenOldEventsAndNew(t *testing.T) {
 	}
 	s.Record(t.Context(), events)
 	const older = 9
-	if n := client.ZCard(t.Context(), "park:{default}:t:KA01").Val(); n != older {
+	if n := client.ZCard(t.Context(), "park:{default}:o:KA01").Val(); n != older {
 		t.Fatalf("%d events are kept by themselves, want %d", n, older)
 	}
 	want := parking.Recorded{Duplicate: true, Stays: []parking.Stay{stayOf(&events[older-1], events[older], 1)}}
@@ -537,7 +630,7 @@ func TestAQuietSiteForgetsIDs(t *testing.T) {
 				known[name+" "+field]++
 			}
 		default:
-			if strings.HasPrefix(name, "t:") {
+			if strings.HasPrefix(name, "o:") {
 				known[name]++
 			}
 		}

@@ -124,7 +124,7 @@ end
 -- than a call brings.
 for status in pairs(added) do
   local index = prefix .. 'x:' .. status
-  local expired = call('ZRANGEBYLEX', index, '-', '(' .. ARGV[1], 'LIMIT', '0', '200')
+  local expired = call('ZRANGEBYLEX', index, '-', '(' .. ARGV[1], 'LIMIT', '0', '500')
   if #expired > 0 then
     local gone, places = {}, {}
     for n, position in ipairs(expired) do

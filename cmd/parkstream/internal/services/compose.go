@@ -51,7 +51,7 @@ func compose(ctx context.Context, o Options) (Nodes, error) {
 	err = errors.Join(
 		os.WriteFile(file, deploy.Compose, 0o600),
 		os.WriteFile(filepath.Join(dir, "rabbitmq.conf"), []byte("default_user = parkstream\ndefault_pass = "+password+"\n"), 0o644),
-		os.WriteFile(filepath.Join(dir, "redis.conf"), []byte("requirepass "+password+"\ndir /data\nappendonly yes\nappendfsync always\nsave \"\"\n"), 0o644),
+		os.WriteFile(filepath.Join(dir, "redis.conf"), []byte("requirepass "+password+"\ndir /data\nappendonly yes\nappendfsync always\nlazyfree-lazy-expire yes\nsave \"\"\n"), 0o644),
 	)
 	if err != nil {
 		return Nodes{}, fmt.Errorf("write the configuration of the containers: %w", err)
