@@ -424,19 +424,24 @@ func TestMuchIsForgottenInManyCalls(t *testing.T) {
 	}
 	at := start.Add(2 * retention)
 	s.now = func() time.Time { return at }
-	const calls = plates*each/1000 + 1
+	const calls = 2 * plates * each / 1000
+	var kept int64
 	for i := range calls {
+		events := make([]parking.Event, 1+i%2*plates) // one plate, then all of them
+		for j := range events {
+			events[j] = entry(fmt.Sprint("new", i, "-", j), 0)
+			events[j].Plate, events[j].Time = fmt.Sprint("KB", j), at
+		}
 		before := client.HLen(t.Context(), eventsKey).Val()
-		e := entry(fmt.Sprint("new", i), 0)
-		e.Time = at
-		s.Record(t.Context(), []parking.Event{e})
+		s.Record(t.Context(), events)
+		kept += int64(len(events))
 		// Those that are kept in one text go with the last of the others.
-		if n := before - client.HLen(t.Context(), eventsKey).Val(); n > 1000+plates*16 {
+		if n := before + int64(len(events)) - client.HLen(t.Context(), eventsKey).Val(); n > 1000+plates*16 {
 			t.Errorf("call %d forgot %d events", i, n)
 		}
 	}
-	if n := client.HLen(t.Context(), eventsKey).Val(); n != calls {
-		t.Errorf("%d ids are kept, want %d", n, calls)
+	if n := client.HLen(t.Context(), eventsKey).Val(); n != kept {
+		t.Errorf("%d ids are kept, want %d", n, kept)
 	}
 }
 
