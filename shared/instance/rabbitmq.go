@@ -143,11 +143,8 @@ func (r *RabbitMQ) environ() []string {
 		"RABBITMQ_LOG_BASE=" + filepath.Join(r.dir, "log"),
 		"RABBITMQ_PID_FILE=" + filepath.Join(r.dir, "pid"),
 		// Schedulers that spin while they wait take the processor from the others
-		// on this machine. A quorum queue's heap is as large as the queue is long; by
-		// default each collection takes a new one from the kernel, page by page, and
-		// gives the old one back, a quarter of RabbitMQ's time with 200,000 messages.
-		// From the super carrier (MiB; beyond it as before) it is had again.
-		"RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS=-kernel inet_dist_use_interface {127,0,0,1} +sbwt none +sbwtdcpu none +sbwtdio none +MMscs 512",
+		// on this machine.
+		"RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS=-kernel inet_dist_use_interface {127,0,0,1} +sbwt none +sbwtdcpu none +sbwtdio none",
 		// The server's script then becomes the server instead of waiting for it:
 		// one process, which gets the signals.
 		"NOTIFY_SOCKET=" + filepath.Join(r.dir, "no-socket"),
