@@ -115,19 +115,19 @@ end
 -- go last: there are some as long as there are others in a sorted set.
 local function trim(plate, line)
   if line.tail then
-    local tail, most = tailOf(plate), atOnce - #forgotten
-    if most <= 0 then
+    local tail, left = tailOf(plate), atOnce - #forgotten
+    if left <= 0 then
       line.more = true
       return
     end
-    local old = call('ZRANGE', tail, '-inf', '(' .. ARGV[3], 'BYSCORE', 'LIMIT', '0', most)
+    local old = call('ZRANGE', tail, '-inf', '(' .. ARGV[3], 'BYSCORE', 'LIMIT', '0', left)
     if #old > 0 then
       call('ZREM', tail, unpack(old))
       for _, member in ipairs(old) do
         forgotten[#forgotten + 1] = member
       end
     end
-    line.more = #old == most
+    line.more = #old == left
     line.tail = call('PEXPIREAT', tail, tailSilence) == 1
     line.changed = not line.tail
   end
@@ -386,8 +386,8 @@ call('PEXPIREAT', timelinesKey, silence)
 
 -- The id of an event that is forgotten is, too, if it is not that of a later event
 -- by now. An id has the plate with it, which nobody would find any more.
-for from = 1, #forgotten, 1000 do
-  local members = { unpack(forgotten, from, math.min(from + 999, #forgotten)) }
+for from = 1, #forgotten, atOnce do
+  local members = { unpack(forgotten, from, math.min(from + atOnce - 1, #forgotten)) }
   local old = {}
   for n, member in ipairs(members) do
     old[n] = sub(member, 18)
