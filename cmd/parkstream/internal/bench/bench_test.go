@@ -159,9 +159,9 @@ func TestFleet(t *testing.T) {
 
 func sampleResult() *Result {
 	d := &Drain{SingleInFlight: 32}
-	rates := map[string]float64{Ours: 60_000, SingleEvent: 3000, Classic: 12_000, FloorBroker: 150_000, FloorRedis: 80_000}
+	rates := map[string]float64{Ours: 60_000, SingleEvent: 3000, Classic: 12_000, FloorBroker: 150_000, FloorRedis: 80_000, FloorBoth: 64_000}
 	for _, w := range Workloads {
-		for _, c := range []string{Ours, SingleEvent, Classic, FloorBroker, FloorRedis} {
+		for _, c := range Contestants {
 			d.Results = append(d.Results, &DrainResult{Workload: w, Contestant: c, Events: 1000, Rates: []float64{rates[c]}, Median: rates[c]})
 		}
 	}
@@ -199,7 +199,7 @@ func TestReport(t *testing.T) {
 	}
 	for _, want := range []string{
 		"2 cores, Fast, 8 GiB memory, linux/amd64 6.1, go1.26, RabbitMQ 4.0, Redis 7.0",
-		"20.0 times", "5.0 times", "75 %", "60,000 (60,000 to 60,000)", "1.50", "20.0 MiB", "1,234",
+		"20.0 times", "5.0 times", "75 %", "94 %", "60,000 (60,000 to 60,000)", "1.50", "20.0 MiB", "1,234",
 	} {
 		for name, report := range map[string]string{"text": text.String(), "markdown": string(page)} {
 			if !strings.Contains(report, want) {

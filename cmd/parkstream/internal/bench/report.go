@@ -191,9 +191,11 @@ func (r *Result) ratios() table {
 	}
 	row(fmt.Sprintf("one event a call, %d calls in flight", r.Drain.SingleInFlight), times(SingleEvent))
 	row("monolith", times(Classic))
-	row("slower of the two floors", func(w Workload) string {
-		return fmt.Sprintf("%.0f %%", 100*r.Drain.rate(Ours, w)/r.Drain.slowerFloor(w))
-	})
+	percent := func(of func(Workload) float64) func(Workload) string {
+		return func(w Workload) string { return fmt.Sprintf("%.0f %%", 100*r.Drain.rate(Ours, w)/of(w)) }
+	}
+	row("slower of the two floors", percent(r.Drain.slowerFloor))
+	row("both floors at once", percent(func(w Workload) float64 { return r.Drain.rate(FloorBoth, w) }))
 	return t
 }
 
@@ -202,7 +204,7 @@ func (r *Result) rates() table {
 		title: "Events a second", note: fmt.Sprintf("Median of %d runs, in brackets the slowest and the fastest.", r.Runs),
 		rows: [][]string{{"", "entries", "exits", "mix", "events waiting"}},
 	}
-	for _, contestant := range []string{Ours, SingleEvent, Classic, FloorBroker, FloorRedis} {
+	for _, contestant := range Contestants {
 		cells, waiting := []string{contestant}, []string{}
 		for _, w := range Workloads {
 			for _, d := range r.Drain.Results {
