@@ -767,6 +767,7 @@ func TestDrain(t *testing.T) {
 	c := startConnector(t, g, nil)
 	<-entered
 	<-entered
+	waitFor(t, "it holds more than its calls have", func() bool { return c.counters(t, queue)["received"] > 20 })
 	stopped := make(chan struct{})
 	go func() {
 		defer close(stopped)
