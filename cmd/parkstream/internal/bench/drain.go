@@ -33,9 +33,6 @@ const (
 	FloorBoth   = "floor-both"
 )
 
-// Contestants are all of them, in the order of the report.
-var Contestants = []string{Ours, SingleEvent, Classic, FloorBroker, FloorRedis, FloorBoth}
-
 // processors are the functions whose calls are batched.
 var processors = []string{"entry-processor", "exit-processor"}
 

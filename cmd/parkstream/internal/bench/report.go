@@ -204,11 +204,14 @@ func (r *Result) rates() table {
 		title: "Events a second", note: fmt.Sprintf("Median of %d runs, in brackets the slowest and the fastest.", r.Runs),
 		rows: [][]string{{"", "entries", "exits", "mix", "events waiting"}},
 	}
-	for _, contestant := range Contestants {
-		cells, waiting := []string{contestant}, []string{}
+	for _, first := range r.Drain.Results {
+		if first.Workload != Workloads[0] {
+			continue
+		}
+		cells, waiting := []string{first.Contestant}, []string{}
 		for _, w := range Workloads {
 			for _, d := range r.Drain.Results {
-				if d.Contestant == contestant && d.Workload == w {
+				if d.Contestant == first.Contestant && d.Workload == w {
 					cells = append(cells, fmt.Sprintf("%s (%s to %s)", count(d.Median), count(slices.Min(d.Rates)), count(slices.Max(d.Rates))))
 					waiting = append(waiting, count(float64(d.Events)))
 				}
