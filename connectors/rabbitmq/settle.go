@@ -32,11 +32,12 @@ func (k *consumer) settle(r recipient, items []item, rulings []ruling) (held []i
 	)
 	for i, it := range items {
 		v := rulings[i]
+		if v.fate == done {
+			finished = append(finished, it.delivery)
+			continue
+		}
 		f := failure{function: r.name, owed: r.shared, reason: v.reason, status: v.status, attempts: attempts(it.Headers) + 1, most: it.most, at: now}
 		switch {
-		case v.fate == done:
-			tally["done"]++
-			finished = append(finished, it.delivery)
 		case v.fate == hold && !r.shared:
 			held = append(held, it)
 		case v.fate == hold || v.fate == postpone:
@@ -55,6 +56,9 @@ func (k *consumer) settle(r recipient, items []item, rulings []ruling) (held []i
 			out = append(out, outgoing{it.again(dead, 0, f), it.delivery, deadLettered})
 			k.log.WarnContext(v.context(k.life), "dead letter", "queue", k.queue, "function", r.name, "id", it.MessageId, "attempts", f.attempts, "status", f.status, "reason", clip(f.reason))
 		}
+	}
+	if len(finished) > 0 {
+		tally["done"] = len(finished)
 	}
 	for outcome, n := range tally {
 		k.metrics.outcomes.WithLabelValues(k.queue, r.name, outcome).Add(float64(n))

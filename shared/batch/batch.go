@@ -16,16 +16,17 @@
 package batch
 
 import (
+	"bytes"
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
 
-	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 )
 
@@ -74,11 +75,11 @@ type Attribute struct{ Name, Value string }
 
 // Result is a function's word on one event.
 type Result struct {
-	ID      string  `json:"id"`
-	Outcome Outcome `json:"outcome"`
+	ID      string
+	Outcome Outcome
 	// Reason says why an event was not done, in words for the person who finds
 	// it among the dead letters.
-	Reason string `json:"reason,omitempty"`
+	Reason string
 }
 
 // AppendRequest appends the request body for events to dst. source is the
@@ -144,39 +145,68 @@ func appendString(dst []byte, s string) []byte {
 }
 
 // ParseRequest reads a request body. Its errors concern the whole request: the
-// sender does not speak the contract.
+// sender does not speak the contract. The events' data are parts of body, which
+// must not change as long as they are used.
 func ParseRequest(body []byte) ([]Event, error) {
-	var wire []struct {
-		ID          string         `json:"id"`
-		Time        time.Time      `json:"time"`
-		TraceParent string         `json:"traceparent"`
-		TraceState  string         `json:"tracestate"`
-		Data        jsontext.Value `json:"data"`
-		DataBase64  *[]byte        `json:"data_base64"`
+	var events []Event
+	// A name that stands twice in the data is the mistake of that event alone.
+	d := jsontext.NewDecoder(bytes.NewBuffer(body), jsontext.AllowDuplicateNames(true))
+	attribute := func(name []byte) error { return events[len(events)-1].read(d, name, body) }
+	err := elements(d, func() error {
+		events = append(events, Event{})
+		return members(d, attribute)
+	})
+	if err == nil {
+		err = atEnd(d)
 	}
-	if err := json.Unmarshal(body, &wire); err != nil {
+	if err != nil {
 		return nil, fmt.Errorf("parse batch as a CloudEvents JSON array: %w", err)
 	}
-	events := make([]Event, len(wire))
-	seen := make(map[string]struct{}, len(wire))
-	for i, w := range wire {
-		if w.ID == "" {
+	seen := make(map[string]struct{}, len(events))
+	for i := range events {
+		id := events[i].ID
+		if id == "" {
 			return nil, fmt.Errorf("event %d of the batch has no id", i)
 		}
-		if _, twice := seen[w.ID]; twice {
-			return nil, fmt.Errorf("two events of the batch have the id %q", w.ID)
+		if _, twice := seen[id]; twice {
+			return nil, fmt.Errorf("two events of the batch have the id %q", id)
 		}
-		seen[w.ID] = struct{}{}
-		events[i] = Event{ID: w.ID, Time: w.Time, TraceParent: w.TraceParent, TraceState: w.TraceState, Data: w.Data}
-		if w.DataBase64 != nil {
-			events[i].Data = *w.DataBase64
-		}
+		seen[id] = struct{}{}
 	}
 	return events, nil
 }
 
-type response struct {
-	Results []Result `json:"results"`
+// read takes one member of an event in.
+func (e *Event) read(d *jsontext.Decoder, name, body []byte) (err error) {
+	switch string(name) {
+	case "id":
+		e.ID, err = readText(d)
+	case "traceparent":
+		e.TraceParent, err = readText(d)
+	case "tracestate":
+		e.TraceState, err = readText(d)
+	case "time":
+		var value jsontext.Value
+		if value, err = d.ReadValue(); err == nil {
+			err = e.Time.UnmarshalJSON(value)
+		}
+	case "data":
+		var value jsontext.Value
+		value, err = d.ReadValue()
+		end := d.InputOffset()
+		e.Data = body[end-int64(len(value)) : end : end]
+	case "data_base64":
+		var text string
+		if text, err = readText(d); err == nil && text != "" {
+			e.Data, err = base64.StdEncoding.DecodeString(text)
+		}
+	default:
+		return d.SkipValue()
+	}
+	if err != nil {
+		return fmt.Errorf("%s of an event: %w", name, err)
+	}
+	return nil
 }
 
 // AppendResponse appends the response body for results to dst.
@@ -207,33 +237,189 @@ var ErrNoContract = errors.New("the answer has no results: the function does not
 // order of events. An event that the answer does not name, or names with an
 // unknown outcome or with several, is a [Retry] that says so.
 func ParseResponse(body []byte, events []Event) ([]Result, error) {
-	var wire response
-	if err := json.Unmarshal(body, &wire); err != nil {
+	a := answer{Decoder: jsontext.NewDecoder(bytes.NewBuffer(body)), events: events, results: make([]Result, len(events))}
+	err := members(a.Decoder, func(name []byte) error {
+		if string(name) != "results" || a.PeekKind() == 'n' {
+			return a.SkipValue()
+		}
+		a.found = true
+		return elements(a.Decoder, a.result)
+	})
+	if err == nil {
+		err = atEnd(a.Decoder)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrNoContract, err)
 	}
-	if wire.Results == nil && len(events) > 0 {
+	if !a.found && len(events) > 0 {
 		return nil, ErrNoContract
 	}
-	byID := make(map[string]Result, len(wire.Results))
-	for _, r := range wire.Results {
-		if other, twice := byID[r.ID]; twice && other.Outcome != r.Outcome {
-			r.Outcome, r.Reason = Retry, "the function's answer has different outcomes for this event"
-		}
-		byID[r.ID] = r
-	}
-	results := make([]Result, len(events))
-	for i := range events {
-		id := events[i].ID
-		r, named := byID[id]
-		switch {
-		case !named:
-			r = Result{ID: id, Outcome: Retry, Reason: "the function's answer does not name this event"}
+	for i := range a.results {
+		switch r := &a.results[i]; {
+		case r.ID == "":
+			*r = Result{ID: events[i].ID, Outcome: Retry, Reason: "the function's answer does not name this event"}
 		case r.Outcome != Done && r.Outcome != Retry && r.Outcome != Reject:
-			r = Result{ID: id, Outcome: Retry, Reason: "unknown outcome " + strconv.Quote(string(r.Outcome))}
+			r.Outcome, r.Reason = Retry, "unknown outcome "+strconv.Quote(string(r.Outcome))
 		}
-		results[i] = r
 	}
-	return results, nil
+	return a.results, nil
+}
+
+// answer is one that is being read.
+type answer struct {
+	*jsontext.Decoder
+	events  []Event
+	results []Result // of the events; those that were not named yet have no id
+	found   bool     // there are results
+	next    int      // mostly the event of the next result
+	places  map[string]int
+	current Result
+	place   int // of the current result's event; none where it is negative
+}
+
+// result reads one element of the results. One that is for no event is ignored.
+func (a *answer) result() error {
+	a.current, a.place = Result{}, -1
+	if err := members(a.Decoder, a.member); err != nil || a.place < 0 {
+		return err
+	}
+	r := &a.results[a.place]
+	if r.ID != "" && r.Outcome != a.current.Outcome {
+		a.current.Outcome, a.current.Reason = Retry, "the function's answer has different outcomes for this event"
+	}
+	*r = a.current
+	r.ID = a.events[a.place].ID
+	return nil
+}
+
+func (a *answer) member(name []byte) (err error) {
+	switch string(name) {
+	case "id":
+		var id []byte
+		if id, err = readBytes(a.Decoder); err == nil {
+			a.place = a.find(id)
+		}
+	case "outcome":
+		var outcome []byte
+		if outcome, err = readBytes(a.Decoder); err == nil {
+			a.current.Outcome = outcomeOf(outcome)
+		}
+	case "reason":
+		a.current.Reason, err = readText(a.Decoder)
+	default:
+		return a.SkipValue()
+	}
+	if err != nil {
+		return fmt.Errorf("%s of a result: %w", name, err)
+	}
+	return nil
+}
+
+// find returns the place of an event. Most functions answer in the order in which
+// they were asked, so that nothing has to be searched.
+func (a *answer) find(id []byte) int {
+	place := a.next
+	if place >= len(a.events) || a.events[place].ID != string(id) {
+		if a.places == nil {
+			a.places = make(map[string]int, len(a.events))
+			for i := range a.events {
+				a.places[a.events[i].ID] = i
+			}
+		}
+		known := false
+		if place, known = a.places[string(id)]; !known {
+			return -1
+		}
+	}
+	a.next = place + 1
+	return place
+}
+
+// outcomeOf spares the usual outcomes their copies.
+func outcomeOf(text []byte) Outcome {
+	switch Outcome(text) {
+	case Done:
+		return Done
+	case Retry:
+		return Retry
+	case Reject:
+		return Reject
+	}
+	return Outcome(text)
+}
+
+// members reads a JSON object. read reads the value of one member, whose name is
+// its own until it does.
+func members(d *jsontext.Decoder, read func(name []byte) error) error {
+	if err := begin(d, '{'); err != nil {
+		return err
+	}
+	for d.PeekKind() != '}' {
+		name, err := readBytes(d)
+		if err != nil {
+			return err
+		}
+		if err := read(name); err != nil {
+			return err
+		}
+	}
+	_, err := d.ReadToken()
+	return err
+}
+
+// elements reads a JSON array.
+func elements(d *jsontext.Decoder, read func() error) error {
+	if err := begin(d, '['); err != nil {
+		return err
+	}
+	for d.PeekKind() != ']' {
+		if err := read(); err != nil {
+			return err
+		}
+	}
+	_, err := d.ReadToken()
+	return err
+}
+
+func begin(d *jsontext.Decoder, kind jsontext.Kind) error {
+	t, err := d.ReadToken()
+	if err == nil && t.Kind() != kind {
+		err = fmt.Errorf("want a JSON %s, not a %s", kind, t.Kind())
+	}
+	return err
+}
+
+// atEnd is an error where something follows.
+func atEnd(d *jsontext.Decoder) error {
+	switch t, err := d.ReadToken(); {
+	case errors.Is(err, io.EOF):
+		return nil
+	case err != nil:
+		return err
+	default:
+		return fmt.Errorf("a JSON %s follows at the end", t.Kind())
+	}
+}
+
+func readText(d *jsontext.Decoder) (string, error) {
+	text, err := readBytes(d)
+	return string(text), err
+}
+
+// readBytes reads a string, or null as an empty one. What it returns is valid
+// until d reads on.
+func readBytes(d *jsontext.Decoder) ([]byte, error) {
+	value, err := d.ReadValue()
+	switch {
+	case err != nil || value.Kind() == 'n':
+		return nil, err
+	case value.Kind() != '"':
+		return nil, fmt.Errorf("want a JSON string, not a %s", value.Kind())
+	case bytes.IndexByte(value, '\\') < 0:
+		return value[1 : len(value)-1], nil
+	default:
+		return jsontext.AppendUnquote(nil, value)
+	}
 }
 
 // Verdict says what the status of a whole call means for its events.
