@@ -39,7 +39,7 @@
 -- read or written once a script is, and numbers that are arguments are strings:
 -- Redis formats a Lua number with printf.
 
-local call, sub, floor = redis.call, string.sub, math.floor
+local call, sub, byte, floor = redis.call, string.sub, string.byte, math.floor
 local prefix = KEYS[1]
 local retention = tonumber(ARGV[1])
 local oldest = ARGV[2]
@@ -71,8 +71,10 @@ local out = {}
 local countedAt, swept = unpack(call('HMGET', prefix .. 'n', 'counted_at', 'swept'))
 countedAt = tonumber(countedAt or math.huge)
 
+-- The kind of a member, as a byte: no string has to be made of it.
+local entry, exit = byte('0'), byte('1')
 local function kind(member)
-  return member and sub(member, 17, 17)
+  return member and byte(member, 17)
 end
 
 -- Lua compares strings by the locale, which is safe for hex digits only: events
@@ -83,7 +85,7 @@ local function precedes(a, b)
     return x < y
   end
   for i = 18, math.min(#a, #b) do
-    local x, y = string.byte(a, i), string.byte(b, i)
+    local x, y = byte(a, i), byte(b, i)
     if x ~= y then
       return x < y
     end
@@ -206,9 +208,8 @@ local function visit(plate, line, member, insert)
 end
 
 local ids, plates = {}, {}
-for i = 4, #ARGV, 4 do
-  ids[#ids + 1] = sub(ARGV[i], 18)
-  plates[#plates + 1] = ARGV[i + 2]
+for n = 1, (#ARGV - 3) / 4 do
+  ids[n], plates[n] = sub(ARGV[4 * n], 18), ARGV[4 * n + 2]
 end
 local events = {} -- id -> what is kept of it
 for n, value in ipairs(call('HMGET', eventsKey, unpack(ids))) do
@@ -223,13 +224,13 @@ for n, text in ipairs(call('HMGET', timelinesKey, unpack(plates))) do
     lines[plate] = parse(plate, text)
   end
 end
-local taken = {} -- ids, each followed by what is kept of it
+local taken, new = {}, 0 -- ids, each followed by what is kept of it; how many
 local revised = false
 
 for n, id in ipairs(ids) do
   local i = 4 * n
   local member, plate = ARGV[i], plates[n]
-  local exit = kind(member) == '1'
+  local isExit = kind(member) == exit
   local verdict, known, before, after
   local revision, later = 1, nil -- of its own stay and of that of the exit after it
 
@@ -238,16 +239,17 @@ for n, id in ipairs(ids) do
     verdict = 'N'
     event = sub(member, 1, 5) .. ARGV[i + 3]
     events[id] = event
-    taken[#taken + 1] = id
-    taken[#taken + 1] = event
+    taken[2 * new + 1], taken[2 * new + 2] = id, event
+    new = new + 1
     known, before, after = visit(plate, lines[plate], member, true)
 
-    local afterEntry, beforeExit = kind(before) == '0', kind(after) == '1'
-    local minute = floor(ARGV[i + 1] / 60000)
-    if tonumber(ARGV[i + 1]) > countedAt then
-      since = since + (exit and -1 or 1)
+    local afterEntry, beforeExit = kind(before) == entry, kind(after) == exit
+    local millis = tonumber(ARGV[i + 1])
+    local minute = floor(millis / 60000)
+    if millis > countedAt then
+      since = since + (isExit and -1 or 1)
     end
-    if exit then
+    if isExit then
       totals.exits = totals.exits + 1
       exitsAt[minute] = (exitsAt[minute] or 0) + 1
       if not afterEntry then
@@ -283,7 +285,7 @@ for n, id in ipairs(ids) do
       end
     end
     -- The next exit's stay changes when its entry does.
-    if beforeExit and (not exit or afterEntry) then
+    if beforeExit and (not isExit or afterEntry) then
       later = 1 + call('HINCRBY', revisionsKey, sub(after, 18), '1')
       revised = true
     end
@@ -291,7 +293,7 @@ for n, id in ipairs(ids) do
     known, before, after = visit(plate, lines[plate], member, false)
     if known then
       verdict = 'D'
-      if exit then
+      if isExit then
         revision = 1 + (call('HGET', revisionsKey, id) or 0)
       end
     else
@@ -301,12 +303,12 @@ for n, id in ipairs(ids) do
 
   local answer = verdict
   if verdict ~= 'C' then
-    if exit then
-      answer = answer .. '\t' .. member .. '\t' .. (kind(before) == '0' and before or '') .. '\t' .. revision
+    if isExit then
+      answer = answer .. '\t' .. member .. '\t' .. (kind(before) == entry and before or '') .. '\t' .. revision
     end
-    if kind(after) == '1' then
+    if kind(after) == exit then
       later = later or 1 + (call('HGET', revisionsKey, sub(after, 18)) or 0)
-      answer = answer .. '\t' .. after .. '\t' .. (exit and '' or member) .. '\t' .. later
+      answer = answer .. '\t' .. after .. '\t' .. (isExit and '' or member) .. '\t' .. later
     end
   end
   out[n] = answer
@@ -348,7 +350,7 @@ local function sweep()
 end
 sweep()
 
-if #taken > 0 then
+if new > 0 then
   call('HSET', eventsKey, unpack(taken))
 end
 call('PEXPIREAT', eventsKey, silence)
@@ -356,12 +358,12 @@ if revised then
   call('PEXPIREAT', revisionsKey, silence)
 end
 
-local written, gone = {}, {}
+local written, texts, gone = {}, 0, {} -- texts is how many are in written
 for plate, line in pairs(lines) do
   if line.changed and #line == 0 then
     gone[#gone + 1] = plate
   elseif line.changed then
-    local from = 1
+    local from, text = 1, line[1]
     if #line > most then
       from = #line - fewest + 1
       local args = {}
@@ -372,11 +374,14 @@ for plate, line in pairs(lines) do
       addToTail(plate, args)
       line.tail = true
     end
-    written[#written + 1] = plate
-    written[#written + 1] = (line.tail and '+' or '') .. table.concat(line, '\n', from)
+    if line.tail or #line > 1 then
+      text = (line.tail and '+' or '') .. table.concat(line, '\n', from)
+    end
+    written[2 * texts + 1], written[2 * texts + 2] = plate, text
+    texts = texts + 1
   end
 end
-if #written > 0 then
+if texts > 0 then
   call('HSET', timelinesKey, unpack(written))
 end
 if #gone > 0 then
@@ -404,16 +409,16 @@ for from = 1, #forgotten, atOnce do
   end
 end
 
-local entered, left = {}, {}
+local entered, enter, left = {}, 0, {} -- enter is how many are in entered
 for plate, millis in pairs(inside) do
   if millis then
-    entered[#entered + 1] = millis
-    entered[#entered + 1] = plate
+    entered[2 * enter + 1], entered[2 * enter + 2] = millis, plate
+    enter = enter + 1
   else
     left[#left + 1] = plate
   end
 end
-if #entered > 0 then
+if enter > 0 then
   call('ZADD', prefix .. 'in', unpack(entered))
 end
 if #left > 0 then

@@ -35,9 +35,8 @@ func (k Kept) MarshalJSON() ([]byte, error) {
 // unmatched exit ends with the update. Being a quarter of the JSON, it makes
 // storing a stay a third cheaper.
 
-// details writes what follows the first line.
-func (k *Kept) details() []byte {
-	text := make([]byte, 0, len(k.Plate)+len("\n")+3*8+len(k.EntryID))
+// appendDetails appends what follows the first line.
+func (k *Kept) appendDetails(text []byte) []byte {
 	text = append(append(text, k.Plate...), '\n')
 	text = binary.BigEndian.AppendUint64(text, uint64(k.ExitTime.UnixNano()))
 	text = binary.BigEndian.AppendUint64(text, uint64(k.UpdatedAt.UnixMilli()))

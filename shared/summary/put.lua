@@ -39,8 +39,8 @@ local values = {}
 local counts, sums = {}, {} -- by tally: stays and their seconds
 
 local ids, known = {}, {}
-for i = 3, #ARGV, 6 do
-  ids[#ids + 1] = sub(ARGV[i], 17)
+for n = 1, (#ARGV - 2) / 6 do
+  ids[n] = sub(ARGV[6 * n - 3], 17)
 end
 for i, old in ipairs(call('HMGET', stays, unpack(ids))) do
   known[ids[i]] = old
@@ -101,18 +101,18 @@ local function write(command, key, args)
 end
 
 local function addTo(key, members)
-  local args = {}
+  local args, n = {}, 0
   for member in pairs(members) do
-    args[#args + 1] = '0'
-    args[#args + 1] = member
+    args[n + 1], args[n + 2] = '0', member
+    n = n + 2
   end
   write('ZADD', key, args)
 end
 
-local fields = {}
+local fields, n = {}, 0
 for id, value in pairs(values) do
-  fields[#fields + 1] = id
-  fields[#fields + 1] = value
+  fields[n + 1], fields[n + 2] = id, value
+  n = n + 2
 end
 write('HSET', stays, fields)
 addTo(plates, addedPlates)

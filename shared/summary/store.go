@@ -68,7 +68,7 @@ func (s *Store) Put(ctx context.Context, stays []parking.Stay) (int, error) {
 		if stays[i].ExitTime.Before(oldest) {
 			continue
 		}
-		bySite[stays[i].Site] = append(bySite[stays[i].Site], s.putArgs(Kept{stays[i], now})...)
+		bySite[stays[i].Site] = appendPut(bySite[stays[i].Site], Kept{stays[i], now})
 	}
 	head := []any{hexTime(oldest), now.Add(s.retention + indexSlack).UnixMilli()}
 	run := func(script func(redis.Pipeliner, []string, ...any) *redis.Cmd) ([]*redis.Cmd, error) {
@@ -111,15 +111,26 @@ const indexSlack = 48 * time.Hour
 
 const argsPerStay = 6
 
-func (s *Store) putArgs(k Kept) []any {
-	status, seconds, tally := "u", int64(0), fmt.Sprint(dayOf(k.ExitTime), " u")
-	if d, ok := k.Duration(); ok {
-		seconds = int64(d / time.Second)
-		status, tally = "c", fmt.Sprint(dayOf(k.ExitTime), " c ", bucketOf(seconds))
+// appendPut appends the arguments of one stay.
+func appendPut(args []any, k Kept) []any {
+	status, seconds := "u", int64(0)
+	d, completed := k.Duration()
+	if completed {
+		status, seconds = "c", int64(d/time.Second)
 	}
-	value := fmt.Appendf(nil, "%d %d %s\n%s", k.Revision, seconds, tally, k.details())
-	return []any{position(k.ExitTime, k.ID), k.Plate, status, seconds, tally, value}
+	tally := strconv.AppendInt(nil, dayOf(k.ExitTime), 10)
+	tally = append(append(tally, ' '), status...)
+	if completed {
+		tally = strconv.AppendInt(append(tally, ' '), int64(bucketOf(seconds)), 10)
+	}
+	value := strconv.AppendInt(make([]byte, 0, valueSize), k.Revision, 10)
+	value = strconv.AppendInt(append(value, ' '), seconds, 10)
+	value = append(append(append(value, ' '), tally...), '\n')
+	return append(args, position(k.ExitTime, k.ID), k.Plate, status, seconds, tally, k.appendDetails(value))
 }
+
+// valueSize is enough for the value of nearly every stay.
+const valueSize = 128
 
 // Query selects stays. The zero value selects all.
 type Query struct {
