@@ -116,6 +116,26 @@ func (s *Stay) UnmarshalJSON(text []byte) error {
 	return err
 }
 
+// Latest returns each of the stays once, at its highest revision, in the order in
+// which they first appear.
+func Latest(stays []Stay) []Stay {
+	type key struct{ site, id string }
+	latest := make([]Stay, 0, len(stays))
+	at := make(map[key]int, len(stays))
+	for _, s := range stays {
+		k := key{s.Site, s.ID}
+		i, known := at[k]
+		switch {
+		case !known:
+			at[k] = len(latest)
+			latest = append(latest, s)
+		case s.Revision > latest[i].Revision:
+			latest[i] = s
+		}
+	}
+	return latest
+}
+
 // ISODuration writes whole seconds, rounded down, as an ISO 8601 duration in
 // hours, minutes and seconds: PT26H0M5S is written PT26H5S.
 func ISODuration(d time.Duration) string {

@@ -178,7 +178,11 @@ func (p *processor) record(ctx context.Context, work []item) {
 func (p *processor) summarise(ctx context.Context, work []item) []parking.Stay {
 	_, end := p.stage(ctx, stageSummarise)
 	defer end()
-	return latest(work)
+	var stays []parking.Stay
+	for i := range work {
+		stays = append(stays, work[i].recorded.Stays...)
+	}
+	return parking.Latest(stays)
 }
 
 // post hands stays on. When it fails, the events with a stay to post are not
@@ -200,28 +204,6 @@ func (p *processor) post(ctx context.Context, work []item, stays []parking.Stay)
 			it.err = fmt.Errorf("post %d stays to the summary: %w", len(stays), err)
 		}
 	}
-}
-
-// latest returns the stays of all items, each once at its highest revision, in
-// the order in which they first appear.
-func latest(work []item) []parking.Stay {
-	type key struct{ site, id string }
-	var stays []parking.Stay
-	at := make(map[key]int, len(work))
-	for i := range work {
-		for _, s := range work[i].recorded.Stays {
-			k := key{s.Site, s.ID}
-			j, known := at[k]
-			switch {
-			case !known:
-				at[k] = len(stays)
-				stays = append(stays, s)
-			case s.Revision > stays[j].Revision:
-				stays[j] = s
-			}
-		}
-	}
-	return stays
 }
 
 // settle turns what happened into results: the one place that tells retry from

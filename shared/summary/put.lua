@@ -4,7 +4,7 @@
 -- ARGV[1]  oldest retained instant, as in a position
 -- ARGV[2]  when the indexes expire, in milliseconds since 1970:
 --          later than any stay in them
--- then six for each stay:
+-- then six for each stay, none of which stands twice:
 --   position  16 hex digits of the exit's nanoseconds since 1970, then the stay's
 --             id: byte order is the order of time
 --   plate     normalised
@@ -33,18 +33,23 @@ local call, sub, match = redis.call, string.sub, string.match
 local prefix = KEYS[1]
 local stays, plates = prefix .. 's', prefix .. 'p'
 local stored = 0
-local added = { c = {}, u = {} } -- positions, by status
-local addedPlates = {}           -- members of the index of plates
-local values = {}
 local counts, sums = {}, {} -- by tally: stays and their seconds
 
-local ids, known = {}, {}
+local ids, values = {}, {} -- values: ids, each followed by its value
 for n = 1, (#ARGV - 2) / 6 do
   ids[n] = sub(ARGV[6 * n - 3], 17)
 end
-for i, old in ipairs(call('HMGET', stays, unpack(ids))) do
-  known[ids[i]] = old
+local known = call('HMGET', stays, unpack(ids))
+
+-- Scores and members to add to a sorted set; n is how many those are together.
+local function additions()
+  return { n = 0 }
 end
+local function add(to, member)
+  to[to.n + 1], to[to.n + 2] = '0', member
+  to.n = to.n + 2
+end
+local placed, listed = additions(), { c = additions(), u = additions() }
 
 local function hex(byte)
   return string.format('%02x', string.byte(byte))
@@ -54,8 +59,8 @@ for n, id in ipairs(ids) do
   local i = 6 * n - 3
   local position, status, tally, value = ARGV[i], ARGV[i + 2], ARGV[i + 4], ARGV[i + 5]
   local place = ARGV[i + 1] .. '\n' .. position
-  local old = known[id]
-  local newer = not old
+  local old = known[n]
+  local newer, isPlaced, isListed = not old, false, false
   if old then
     local revision, seconds, oldTally, oldPlate, exit = match(old, '^(%d+) (%d+) ([^\n]*)\n([^\n]*)\n(........)')
     exit = string.gsub(exit, '.', hex)
@@ -68,25 +73,26 @@ for n, id in ipairs(ids) do
         sums[oldTally] = (sums[oldTally] or 0) - seconds
       end
       local oldStatus, oldPosition = match(oldTally, ' (%a)'), exit .. id
-      if oldStatus ~= status or oldPosition ~= position then
+      isListed = oldStatus == status and oldPosition == position
+      if not isListed then
         call('ZREM', prefix .. 'x:' .. oldStatus, oldPosition)
-        added[oldStatus][oldPosition] = nil
-        added[status][position] = true
       end
       local oldPlace = oldPlate .. '\n' .. oldPosition
-      if oldPlace ~= place then
+      isPlaced = oldPlace == place
+      if not isPlaced then
         call('ZREM', plates, oldPlace)
-        addedPlates[oldPlace] = nil
-        addedPlates[place] = true
       end
     end
-  else
-    addedPlates[place] = true
-    added[status][position] = true
   end
   if newer then
+    values[2 * stored + 1], values[2 * stored + 2] = id, value
     stored = stored + 1
-    known[id], values[id] = value, value
+    if not isPlaced then
+      add(placed, place)
+    end
+    if not isListed then
+      add(listed[status], position)
+    end
     counts[tally] = (counts[tally] or 0) + 1
     sums[tally] = (sums[tally] or 0) + ARGV[i + 3]
   end
@@ -94,35 +100,20 @@ end
 
 -- Every key outlives the stays in it, and goes when the site falls silent.
 local function write(command, key, args)
-  if #args > 0 then
+  if args[1] then
     call(command, key, unpack(args))
     call('PEXPIREAT', key, ARGV[2])
   end
 end
-
-local function addTo(key, members)
-  local args, n = {}, 0
-  for member in pairs(members) do
-    args[n + 1], args[n + 2] = '0', member
-    n = n + 2
-  end
-  write('ZADD', key, args)
-end
-
-local fields, n = {}, 0
-for id, value in pairs(values) do
-  fields[n + 1], fields[n + 2] = id, value
-  n = n + 2
-end
-write('HSET', stays, fields)
-addTo(plates, addedPlates)
-for status, positions in pairs(added) do
-  addTo(prefix .. 'x:' .. status, positions)
+write('HSET', stays, values)
+write('ZADD', plates, placed)
+for status, positions in pairs(listed) do
+  write('ZADD', prefix .. 'x:' .. status, positions)
 end
 
 -- Some a call, so that what expired in a quiet time holds up nobody, and more
 -- than a call brings.
-for status in pairs(added) do
+for status in pairs(listed) do
   local index = prefix .. 'x:' .. status
   local expired = call('ZRANGEBYLEX', index, '-', '(' .. ARGV[1], 'LIMIT', '0', '500')
   if #expired > 0 then

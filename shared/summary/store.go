@@ -64,11 +64,10 @@ func (s *Store) Put(ctx context.Context, stays []parking.Stay) (int, error) {
 	now := s.now()
 	oldest := now.Add(-s.retention)
 	bySite := make(map[string][]any)
-	for i := range stays {
-		if stays[i].ExitTime.Before(oldest) {
-			continue
+	for _, stay := range parking.Latest(stays) {
+		if !stay.ExitTime.Before(oldest) {
+			bySite[stay.Site] = appendPut(bySite[stay.Site], Kept{stay, now})
 		}
-		bySite[stays[i].Site] = appendPut(bySite[stays[i].Site], Kept{stays[i], now})
 	}
 	head := []any{hexTime(oldest), now.Add(s.retention + indexSlack).UnixMilli()}
 	run := func(script func(redis.Pipeliner, []string, ...any) *redis.Cmd) ([]*redis.Cmd, error) {
