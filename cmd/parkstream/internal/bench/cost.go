@@ -213,6 +213,15 @@ const smallestGrowth = 10_000
 
 // growth fills Redis with more and more vehicles.
 func (b *bench) growth(ctx context.Context, result *Result) error {
+	// What Redis needs once, the scripts and statistics of every command, is no
+	// vehicle's.
+	once, err := b.fresh(ctx, Mix, smallestGrowth/10, false)
+	if err != nil {
+		return err
+	}
+	if _, err := b.drainRedis(ctx, once); err != nil {
+		return err
+	}
 	for n := smallestGrowth; n <= b.Growth; n *= 10 {
 		l, err := b.fresh(ctx, Entries, n, false)
 		if err != nil {
