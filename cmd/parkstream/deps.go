@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
 	"slices"
 
 	"parkstream/cmd/parkstream/internal/services"
@@ -36,6 +37,10 @@ func (depsCommand) Run(ctx context.Context) error {
 	// The race detector needs cgo.
 	if !isProgram("cc") {
 		missing = append(missing, "a C compiler")
+	}
+	// Of one that sorts otherwise than most a test makes a locale for Redis.
+	if _, err := os.Stat("/usr/share/i18n/locales/da_DK"); err != nil && runtime.GOOS == "linux" {
+		missing = append(missing, "the source of locales")
 	}
 	if len(missing) == 0 {
 		return nil

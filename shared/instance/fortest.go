@@ -3,6 +3,8 @@ package instance
 import (
 	"context"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"testing"
 	"time"
 )
@@ -33,6 +35,19 @@ func redisForTest(t testing.TB, o RedisOptions) *Redis {
 	}
 	t.Cleanup(func() { _ = r.Kill() })
 	return r
+}
+
+// DanishForTest has the nodes that the test starts compare text in Danish, where
+// "aa" comes after "ab".
+func DanishForTest(t testing.TB) {
+	t.Helper()
+	dir := t.TempDir()
+	out, err := exec.Command("localedef", "-i", "da_DK", "-f", "UTF-8", filepath.Join(dir, "da_DK.UTF-8")).CombinedOutput()
+	if err != nil {
+		t.Fatalf("compile a Danish locale (make deps installs its source): %v: %s", err, out)
+	}
+	t.Setenv("LOCPATH", dir)
+	t.Setenv("LC_ALL", "da_DK.UTF-8")
 }
 
 // RabbitMQForTest returns a node of the test's own, which is stopped at its end.

@@ -16,9 +16,9 @@ for member in string.gmatch(redis.call('HGET', timelines, plate) or '', '[^+\n][
 end
 local keys = 0
 for _, member in ipairs(members) do
-  local id = string.sub(member, 18)
+  local id = string.sub(member, 15)
   -- Not if it is the id of a later event by now: see record.lua.
-  if string.sub(redis.call('HGET', prefix .. 'e', id) or '', 1, 5) == string.sub(member, 1, 5) then
+  if string.sub(redis.call('HGET', prefix .. 'e', id) or '', 1, 4) == string.sub(member, 1, 4) then
     keys = keys + redis.call('HDEL', prefix .. 'e', id) + redis.call('HDEL', prefix .. 'r', id)
   end
 end

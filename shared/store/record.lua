@@ -7,8 +7,9 @@
 -- ARGV[2]  oldest retained instant, as in a member
 -- ARGV[3]  oldest retained instant in milliseconds since 1970
 -- then four for each event:
---   member  16 hex digits of the nanoseconds since 1970, '0' entry or '1' exit,
---           then the event id: their byte order is the order of the timeline
+--   member  13 digits of base 32 (0 to 9, a to v) of the nanoseconds since 1970, '0'
+--           entry or '1' exit, then the event id: their byte order is the order of
+--           the timeline
 --   millis  of the observation, since 1970
 --   plate   normalised
 --   extra   what else is kept of the event: nothing, or a line feed and text
@@ -51,9 +52,12 @@ local most, fewest = 16, 8
 -- How much is forgotten in one call, so that it holds up nobody.
 local atOnce = 1000
 
--- An id is known for as long as the slot of 2^44 nanoseconds (4.9 hours) that the
--- first five hex digits of its event's time name is retained.
-local oldestSlot = sub(oldest, 1, 5)
+-- An id is known for as long as the slot of 2^45 nanoseconds (9.8 hours) that the
+-- first four digits of its event's time name is retained.
+local function slot(member)
+  return sub(member, 1, 4)
+end
+local oldestSlot = tonumber(slot(oldest), 32)
 -- A key that names plates outlives what is in it, and goes when the site falls
 -- silent.
 local silence = string.format('%.0f', tonumber(ARGV[3]) + 2 * retention + 86400000)
@@ -74,17 +78,26 @@ countedAt = tonumber(countedAt or math.huge)
 -- The kind of a member, as a byte: no string has to be made of it.
 local entry, exit = byte('0'), byte('1')
 local function kind(member)
-  return member and byte(member, 17)
+  return member and byte(member, 14)
 end
 
--- Lua compares strings by the locale, which is safe for hex digits only: events
--- that differ in nothing but their id are compared byte by byte.
+local function id(member)
+  return sub(member, 15)
+end
+
+-- The time of a member, rounded to 256 nanoseconds.
+local function instant(member)
+  return tonumber(sub(member, 1, 13), 32)
+end
+
+-- Lua compares strings by Redis's locale, which may sort "aa" after "ab": times are
+-- compared as numbers, and what those round away byte by byte.
 local function precedes(a, b)
-  local x, y = sub(a, 1, 17), sub(b, 1, 17)
+  local x, y = instant(a), instant(b)
   if x ~= y then
     return x < y
   end
-  for i = 18, math.min(#a, #b) do
+  for i = 1, math.min(#a, #b) do
     local x, y = byte(a, i), byte(b, i)
     if x ~= y then
       return x < y
@@ -96,7 +109,7 @@ end
 -- An event that is older than the retention is no neighbour, whether or not it is
 -- trimmed already: what an event means does not depend on that.
 local function retained(member)
-  return member and sub(member, 1, 16) >= oldest and member
+  return member and not precedes(member, oldest) and member
 end
 
 local function tailOf(plate)
@@ -109,7 +122,7 @@ local function addToTail(plate, args)
 end
 
 local function score(member)
-  return string.format('%.0f', floor(tonumber(sub(member, 1, 16), 16) / 1000000))
+  return string.format('%.0f', floor(instant(member) / 1000000))
 end
 
 -- Forgets what of a timeline is older than the retention, as far as there is time
@@ -209,7 +222,7 @@ end
 
 local ids, plates = {}, {}
 for n = 1, (#ARGV - 3) / 4 do
-  ids[n], plates[n] = sub(ARGV[4 * n], 18), ARGV[4 * n + 2]
+  ids[n], plates[n] = id(ARGV[4 * n]), ARGV[4 * n + 2]
 end
 local events = {} -- id -> what is kept of it
 for n, value in ipairs(call('HMGET', eventsKey, unpack(ids))) do
@@ -227,19 +240,19 @@ end
 local taken, new = {}, 0 -- ids, each followed by what is kept of it; how many
 local revised = false
 
-for n, id in ipairs(ids) do
+for n, name in ipairs(ids) do
   local i = 4 * n
   local member, plate = ARGV[i], plates[n]
   local isExit = kind(member) == exit
   local verdict, known, before, after
   local revision, later = 1, nil -- of its own stay and of that of the exit after it
 
-  local event = events[id]
-  if not event or sub(event, 1, 5) < oldestSlot then
+  local event = events[name]
+  if not event or tonumber(slot(event), 32) < oldestSlot then
     verdict = 'N'
-    event = sub(member, 1, 5) .. ARGV[i + 3]
-    events[id] = event
-    taken[2 * new + 1], taken[2 * new + 2] = id, event
+    event = slot(member) .. ARGV[i + 3]
+    events[name] = event
+    taken[2 * new + 1], taken[2 * new + 2] = name, event
     new = new + 1
     known, before, after = visit(plate, lines[plate], member, true)
 
@@ -286,7 +299,7 @@ for n, id in ipairs(ids) do
     end
     -- The next exit's stay changes when its entry does.
     if beforeExit and (not isExit or afterEntry) then
-      later = 1 + call('HINCRBY', revisionsKey, sub(after, 18), '1')
+      later = 1 + call('HINCRBY', revisionsKey, id(after), '1')
       revised = true
     end
   else
@@ -294,7 +307,7 @@ for n, id in ipairs(ids) do
     if known then
       verdict = 'D'
       if isExit then
-        revision = 1 + (call('HGET', revisionsKey, id) or 0)
+        revision = 1 + (call('HGET', revisionsKey, name) or 0)
       end
     else
       verdict = 'C'
@@ -307,7 +320,7 @@ for n, id in ipairs(ids) do
       answer = answer .. '\t' .. member .. '\t' .. (kind(before) == entry and before or '') .. '\t' .. revision
     end
     if kind(after) == exit then
-      later = later or 1 + (call('HGET', revisionsKey, sub(after, 18)) or 0)
+      later = later or 1 + (call('HGET', revisionsKey, id(after)) or 0)
       answer = answer .. '\t' .. after .. '\t' .. (isExit and '' or member) .. '\t' .. later
     end
   end
@@ -395,11 +408,11 @@ for from = 1, #forgotten, atOnce do
   local members = { unpack(forgotten, from, math.min(from + atOnce - 1, #forgotten)) }
   local old = {}
   for n, member in ipairs(members) do
-    old[n] = sub(member, 18)
+    old[n] = id(member)
   end
   local unknown = {}
   for n, value in ipairs(call('HMGET', eventsKey, unpack(old))) do
-    if value and sub(value, 1, 5) == sub(members[n], 1, 5) then
+    if value and slot(value) == slot(members[n]) then
       unknown[#unknown + 1] = old[n]
     end
   end

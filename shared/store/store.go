@@ -3,8 +3,6 @@ package store
 import (
 	"context"
 	_ "embed"
-	"encoding/binary"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
@@ -107,7 +105,7 @@ func (s *Store) chunks(events []parking.Event) []*chunk {
 			size := min(eventsPerScript, len(events)-i)
 			c.index = make([]int, 0, size)
 			c.args = make([]any, 0, 3+4*size)
-			c.args = append(c.args, s.retention.Milliseconds(), hexTime(oldest), oldest.UnixMilli())
+			c.args = append(c.args, s.retention.Milliseconds(), instant(oldest), oldest.UnixMilli())
 			open[e.Site] = c
 			chunks = append(chunks, c)
 		}
@@ -201,29 +199,28 @@ func sitePrefix(site string) string { return "park:{" + site + "}:" }
 
 // member is an event's place in its timeline: byte order is timeline order.
 func member(e *parking.Event) string {
-	return hexTime(e.Time) + string(rune(e.Kind)) + e.ID
+	return instant(e.Time) + string(rune(e.Kind)) + e.ID
 }
 
-const hexTimeLen = 16
+const instantLen = 13
 
-// hexTime writes an instant after 1970 so that byte order is time order.
-func hexTime(t time.Time) string {
-	var nanos [8]byte
-	binary.BigEndian.PutUint64(nanos[:], uint64(max(0, t.UnixNano())))
-	var text [hexTimeLen]byte
-	hex.Encode(text[:], nanos[:])
-	return string(text[:])
+// instant writes a time after 1970 so that byte order is time order: with digits of
+// base 32, which Lua reads.
+func instant(t time.Time) string {
+	var digits [instantLen]byte
+	text := strconv.AppendInt(digits[:0], max(0, t.UnixNano()), 32)
+	return "0000000000000"[len(text):] + string(text)
 }
 
 func parseMember(m string) (id string, t time.Time, err error) {
-	if len(m) <= hexTimeLen+1 {
+	if len(m) <= instantLen+1 {
 		return "", time.Time{}, fmt.Errorf("member %q is too short", m)
 	}
-	nanos, err := strconv.ParseInt(m[:hexTimeLen], 16, 64)
+	nanos, err := strconv.ParseInt(m[:instantLen], 32, 64)
 	if err != nil {
 		return "", time.Time{}, fmt.Errorf("time of member %q: %w", m, err)
 	}
-	return m[hexTimeLen+1:], time.Unix(0, nanos).UTC(), nil
+	return m[instantLen+1:], time.Unix(0, nanos).UTC(), nil
 }
 
 // extra is what the timeline does not need to know of an event: the raw plate,

@@ -287,7 +287,7 @@ func timeline(t testing.TB, client redis.UniversalClient, plate string) []string
 	}
 	var ids []string
 	for _, m := range append(members, strings.Fields(newest)...) {
-		ids = append(ids, m[hexTimeLen+1:])
+		ids = append(ids, m[instantLen+1:])
 	}
 	return ids
 }
@@ -577,6 +577,30 @@ func TestIDsAreForgotten(t *testing.T) {
 	}
 }
 
+// Lua compares text as the locale of Redis does.
+func TestTheLocaleChangesNoOrder(t *testing.T) {
+	instance.DanishForTest(t)
+	s, client := newStore(t)
+	if before, err := client.Eval(t.Context(), "return tostring('aa' < 'ab')", nil).Text(); err != nil || before != "false" {
+		t.Fatalf("'aa' < 'ab' is %s, error %v: Redis is not Danish", before, err)
+	}
+	at := func(digits string) time.Time {
+		text := instant(start)
+		_, when, err := parseMember(text[:len(text)-len(digits)] + digits + "0x")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return when
+	}
+	in, out := entry("in", 0), exit("out", 0)
+	in.Time, out.Time = at("aa000"), at("ab000")
+	s.Record(t.Context(), []parking.Event{out})
+	got := s.Record(t.Context(), []parking.Event{in})[0]
+	if diff := cmp.Diff(parking.Recorded{Stays: []parking.Stay{stayOf(&in, out, 2)}}, got); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
 // A revision never falls, or the summary would take no correction any more: also
 // where an id was used before, by the same plate, for an exit that is trimmed now.
 func TestTheRevisionOfAnIDThatIsUsedAgain(t *testing.T) {
@@ -589,12 +613,12 @@ func TestTheRevisionOfAnIDThatIsUsedAgain(t *testing.T) {
 	record(entry("e", 0))
 	s.now = func() time.Time { return start.Add(retention - time.Minute) }
 	record(entry("last", hours(-1)))
-	s.now = func() time.Time { return start.Add(retention + 6*time.Hour) }
+	s.now = func() time.Time { return start.Add(retention + 12*time.Hour) }
 	// Both come late: the first call that trims is that of the entry after them.
 	again := exit("x", hours(-1)-10)
 	record(again)
 	before := record(entry("f", hours(-1)-20)).Stays
-	record(entry("new", hours(5)))
+	record(entry("new", hours(11)))
 	if diff := cmp.Diff(before, record(again).Stays); diff != "" {
 		t.Errorf("the stay changed when old events were trimmed, -want +got:\n%s", diff)
 	}

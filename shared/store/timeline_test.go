@@ -140,13 +140,13 @@ func (o *timelineOracle) deliver(t *testing.T, deliveries []parking.Event) {
 // expire forgets what is older than the retention. An id may come again when its
 // slot is over.
 func (o *timelineOracle) expire() {
-	oldest := hexTime(o.now.Add(-o.s.retention))
+	oldest := instant(o.now.Add(-o.s.retention))
 	for plate, line := range o.lines {
 		for len(line) > 0 && line[0] < oldest {
-			id := line[0][hexTimeLen+1:]
+			id := line[0][instantLen+1:]
 			delete(o.events, id)
 			delete(o.stays, id)
-			if line[0][:5] < oldest[:5] {
+			if line[0][:4] < oldest[:4] {
 				o.unused = append(o.unused, id)
 			}
 			line = line[1:]
@@ -160,7 +160,7 @@ func (o *timelineOracle) expire() {
 func (o *timelineOracle) timeline(members []string) []parking.Event {
 	events := make([]parking.Event, len(members))
 	for i, m := range members {
-		events[i] = o.events[m[hexTimeLen+1:]]
+		events[i] = o.events[m[instantLen+1:]]
 	}
 	return events
 }
@@ -231,8 +231,8 @@ func (o *timelineOracle) erase(t *testing.T) {
 		t.Fatalf("erased %+v, error %v; want %d events", got, err, n)
 	}
 	for _, m := range o.lines[plate] {
-		delete(o.events, m[hexTimeLen+1:])
-		delete(o.stays, m[hexTimeLen+1:])
+		delete(o.events, m[instantLen+1:])
+		delete(o.stays, m[instantLen+1:])
 	}
 	delete(o.lines, plate)
 	o.compare(t)
@@ -263,7 +263,7 @@ func (o *timelineOracle) settle(t *testing.T) {
 // events that expired until their plate comes again.
 func (o *timelineOracle) compare(t *testing.T) {
 	t.Helper()
-	prefix, oldest := sitePrefix(o.site), hexTime(o.now.Add(-o.s.retention))
+	prefix, oldest := sitePrefix(o.site), instant(o.now.Add(-o.s.retention))
 	inside := make(map[string]time.Time)
 	for _, plate := range append(o.plates, elsewhere) {
 		line := o.lines[plate]

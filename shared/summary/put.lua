@@ -65,7 +65,8 @@ for n, id in ipairs(ids) do
     local revision, seconds, oldTally, oldPlate, exit = match(old, '^(%d+) (%d+) ([^\n]*)\n([^\n]*)\n(........)')
     exit = string.gsub(exit, '.', hex)
     -- What expired may not be forgotten yet, while its id is used for another exit.
-    local expired = exit < ARGV[1]
+    -- Compared as numbers: Redis's locale may sort "aa" after "ab".
+    local expired = tonumber(exit, 16) < tonumber(ARGV[1], 16)
     newer = expired or tonumber(revision) < tonumber(match(value, '^%d+'))
     if newer then
       if not expired then

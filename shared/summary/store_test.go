@@ -542,6 +542,20 @@ func TestAnIDIsUsedAgain(t *testing.T) {
 	}
 }
 
+// Lua compares text as the locale of Redis does.
+func TestAnIDIsUsedAgainInAnyLocale(t *testing.T) {
+	instance.DanishForTest(t)
+	s := newStore(t)
+	at := func(end int64) time.Time { return time.Unix(0, today.UnixNano()&^0xffffff|end).UTC() }
+	old := completed("x", "a", "P1", at(0xaa0000), 60)
+	old.Revision = 3
+	put(t, s, old)
+	s.now = func() time.Time { return at(0xab0000).Add(retention) }
+	if n := put(t, s, completed("x", "a", "P2", s.now(), 60)); n != 1 {
+		t.Errorf("%d stored, want the new one: the old one is expired", n)
+	}
+}
+
 // Each stay that is stored takes what is older than the retention away.
 func TestABusySiteIsTrimmed(t *testing.T) {
 	s := newStore(t)

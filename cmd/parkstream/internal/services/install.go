@@ -13,11 +13,12 @@ var errNoInstaller = errors.New("no package manager that we know can install it"
 
 // packages are what a program is called by the package managers.
 var packages = map[string]struct{ debian, brew string }{
-	"RabbitMQ":     {"rabbitmq-server", "rabbitmq"},
-	"Redis":        {"redis-server", "redis"},
-	"Prometheus":   {"prometheus", "prometheus"},
-	"Chromium":     {"chromium", "google-chrome"},
-	"a C compiler": {"gcc libc6-dev", ""},
+	"RabbitMQ":              {"rabbitmq-server", "rabbitmq"},
+	"Redis":                 {"redis-server", "redis"},
+	"Prometheus":            {"prometheus", "prometheus"},
+	"Chromium":              {"chromium", "google-chrome"},
+	"a C compiler":          {"gcc libc6-dev", ""},
+	"the source of locales": {"locales", ""},
 }
 
 // Install installs programs by the machine's package manager: apt-get as root on
