@@ -149,7 +149,8 @@ func appendString(dst []byte, s string) []byte {
 // must not change as long as they are used.
 func ParseRequest(body []byte) ([]Event, error) {
 	var events []Event
-	// A name that stands twice in the data is the mistake of that event alone.
+	// Of a name that stands twice the last one counts; in the data of an event it is
+	// for the function to say what it makes of that.
 	d := jsontext.NewDecoder(bytes.NewBuffer(body), jsontext.AllowDuplicateNames(true))
 	attribute := func(name []byte) error { return events[len(events)-1].read(d, name, body) }
 	err := elements(d, func() error {
@@ -186,9 +187,9 @@ func (e *Event) read(d *jsontext.Decoder, name, body []byte) (err error) {
 	case "tracestate":
 		e.TraceState, err = readText(d)
 	case "time":
-		var value jsontext.Value
-		if value, err = d.ReadValue(); err == nil {
-			err = e.Time.UnmarshalJSON(value)
+		var text []byte
+		if text, err = readBytes(d); text != nil {
+			err = e.Time.UnmarshalText(text)
 		}
 	case "data":
 		var value jsontext.Value
@@ -196,9 +197,9 @@ func (e *Event) read(d *jsontext.Decoder, name, body []byte) (err error) {
 		end := d.InputOffset()
 		e.Data = body[end-int64(len(value)) : end : end]
 	case "data_base64":
-		var text string
-		if text, err = readText(d); err == nil && text != "" {
-			e.Data, err = base64.StdEncoding.DecodeString(text)
+		var text []byte
+		if text, err = readBytes(d); text != nil {
+			e.Data, err = base64.StdEncoding.AppendDecode(nil, text)
 		}
 	default:
 		return d.SkipValue()
@@ -279,6 +280,9 @@ type answer struct {
 
 // result reads one element of the results. One that is for no event is ignored.
 func (a *answer) result() error {
+	if a.PeekKind() == 'n' {
+		return a.SkipValue()
+	}
 	a.current, a.place = Result{}, -1
 	if err := members(a.Decoder, a.member); err != nil || a.place < 0 {
 		return err
@@ -406,8 +410,7 @@ func readText(d *jsontext.Decoder) (string, error) {
 	return string(text), err
 }
 
-// readBytes reads a string, or null as an empty one. What it returns is valid
-// until d reads on.
+// readBytes reads a string, which is valid until d reads on, or null as nil.
 func readBytes(d *jsontext.Decoder) ([]byte, error) {
 	value, err := d.ReadValue()
 	switch {

@@ -66,7 +66,7 @@ func sameJSON(a, b string) bool {
 func TestParseRequestErrors(t *testing.T) {
 	for _, body := range []string{
 		``, `{}`, `null`, `[`, `[{"id":"1"}`, `[{"id":"1"}]x`, `[{"id":"1"}][]`, `[1]`, `[null]`, `[{"id":1}]`, `[{"id":null}]`, `[{"data":1}]`,
-		`[{"id":"1"},{"id":"1"}]`, `[{"id":"1","data_base64":"?"}]`, `[{"id":"1","data_base64":1}]`, `[{"id":"1","time":"noon"}]`, `[{"id":"1","time":1}]`,
+		`[{"id":"1"},{"id":"1"}]`, `[{"id":"1","data_base64":"?"}]`, `[{"id":"1","data_base64":1}]`, `[{"id":"1","time":"noon"}]`, `[{"id":"1","time":1}]`, `[{"id":"1","time":""}]`,
 		`[{"id":"1","data":{]}]`, `[{"id":"1","data":}]`, `[{"id":"1","traceparent":{}}]`, "[{\"id\":\"\xff\"}]",
 	} {
 		if events, err := ParseRequest([]byte(body)); err == nil {
@@ -78,7 +78,7 @@ func TestParseRequestErrors(t *testing.T) {
 // Whoever sends the batch may have written it otherwise than AppendRequest does.
 func TestParseRequestOfOthers(t *testing.T) {
 	got, err := ParseRequest([]byte(` [ {"data" : {"b": [1, "]"], "b": 2} , "other":{"id":"0"}, "id":"\u0031", "time":null,"data_base64":null},` +
-		`{"id":"2","time":"2026-11-23T09:00:00+01:00","tracestate":"k=v","data_base64":"eA=="},{"\u0069d":"3","data":null} ] `))
+		`{"id":"2","time":"2026-11-23T09:00:00\u002b01:00","tracestate":"k=v","data_base64":"eA=="},{"\u0069d":"3","data":null} ] `))
 	want := []Event{
 		{ID: "1", Data: []byte(`{"b": [1, "]"], "b": 2}`)},
 		{ID: "2", Time: time.Date(2026, 11, 23, 8, 0, 0, 0, time.UTC), TraceState: "k=v", Data: []byte("x")},
@@ -131,7 +131,7 @@ func TestResponse(t *testing.T) {
 	if diff := cmp.Diff(want, got); err != nil || diff != "" {
 		t.Errorf("error %v, -want +got:\n%s", err, diff)
 	}
-	got, err = ParseResponse([]byte(`{ "took":[{"id":"a"}], "results":[{"outcome":"done","id":"\u0062","more":{}}, {"reason":null,"id":"d","outcome":"done"}, {"outcome":"done"}, {"id":"a"}]}`), events)
+	got, err = ParseResponse([]byte(`{ "took":[{"id":"a"}], "results":[{"outcome":"done","id":"\u0062","more":{}}, {"reason":null,"id":"d","outcome":"done"}, {"outcome":"done"}, null, {"id":"a"}]}`), events)
 	want = []Result{
 		{ID: "a", Outcome: Retry, Reason: `unknown outcome ""`}, {ID: "b", Outcome: Done},
 		{ID: "c", Outcome: Retry, Reason: "the function's answer does not name this event"}, {ID: "d", Outcome: Done},

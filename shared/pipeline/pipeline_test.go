@@ -313,6 +313,11 @@ func TestHTTP(t *testing.T) {
 			string(batch.AppendRequest(nil, "/q", []batch.Event{good, {ID: "2", Data: []byte(`{}`)}})), 200,
 			`{"results":[{"id":"msg-x","outcome":"done"},{"id":"2","outcome":"reject","reason":"id is missing"}]}`,
 		},
+		{
+			"a name twice in one event's data", "POST", batch.ContentType,
+			`[{"id":"1","data":{"id":"y","id":"z"}},{"id":"2","data":` + string(good.Data) + `}]`, 200,
+			`{"results":[{"id":"1","outcome":"reject","reason":"the event names a field twice: jsontext: duplicate object member name \"id\""},{"id":"2","outcome":"done"}]}`,
+		},
 		{"no batch", "POST", batch.ContentType, `{}`, 400, "parse batch as a CloudEvents JSON array"},
 		{"a wrong method", "GET", "", "", 405, "use POST"},
 	} {

@@ -51,6 +51,16 @@ local function add(to, member)
 end
 local placed, listed = additions(), { c = additions(), u = additions() }
 
+-- Whether one instant, as in a position, is before another. Lua compares strings by
+-- Redis's locale, which may sort "aa" after "ab", and rounds numbers of 64 bits.
+local function before(a, b)
+  local x, y = sub(a, 1, 8), sub(b, 1, 8)
+  if x == y then
+    x, y = sub(a, 9, 16), sub(b, 9, 16)
+  end
+  return tonumber(x, 16) < tonumber(y, 16)
+end
+
 local function hex(byte)
   return string.format('%02x', string.byte(byte))
 end
@@ -65,8 +75,7 @@ for n, id in ipairs(ids) do
     local revision, seconds, oldTally, oldPlate, exit = match(old, '^(%d+) (%d+) ([^\n]*)\n([^\n]*)\n(........)')
     exit = string.gsub(exit, '.', hex)
     -- What expired may not be forgotten yet, while its id is used for another exit.
-    -- Compared as numbers: Redis's locale may sort "aa" after "ab".
-    local expired = tonumber(exit, 16) < tonumber(ARGV[1], 16)
+    local expired = before(exit, ARGV[1])
     newer = expired or tonumber(revision) < tonumber(match(value, '^%d+'))
     if newer then
       if not expired then

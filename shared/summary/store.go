@@ -56,18 +56,17 @@ func (s *Store) Ping(ctx context.Context) error {
 }
 
 // Put stores stays and returns how many were new or newer than what was known:
-// of each stay the highest revision is kept, so that putting one again changes
-// nothing. Those that are older than the retention are ignored: nothing would
+// of each stay the highest revision is kept, and counts once, so that putting one
+// again changes nothing. Those that are older than the retention are ignored: nothing would
 // keep them from being counted again. On an error some may be stored; putting all
 // of them again is right.
 func (s *Store) Put(ctx context.Context, stays []parking.Stay) (int, error) {
 	now := s.now()
 	oldest := now.Add(-s.retention)
 	bySite := make(map[string][]any)
-	for _, stay := range parking.Latest(stays) {
-		if !stay.ExitTime.Before(oldest) {
-			bySite[stay.Site] = appendPut(bySite[stay.Site], Kept{stay, now})
-		}
+	kept := slices.DeleteFunc(slices.Clone(stays), func(s parking.Stay) bool { return s.ExitTime.Before(oldest) })
+	for _, stay := range parking.Latest(kept) {
+		bySite[stay.Site] = appendPut(bySite[stay.Site], Kept{stay, now})
 	}
 	head := []any{hexTime(oldest), now.Add(s.retention + indexSlack).UnixMilli()}
 	run := func(script func(redis.Pipeliner, []string, ...any) *redis.Cmd) ([]*redis.Cmd, error) {

@@ -546,13 +546,22 @@ func TestAnIDIsUsedAgain(t *testing.T) {
 func TestAnIDIsUsedAgainInAnyLocale(t *testing.T) {
 	instance.DanishForTest(t)
 	s := newStore(t)
+	if before, err := s.redis.Eval(t.Context(), "return tostring('aa' < 'ab')", nil).Text(); err != nil || before != "false" {
+		t.Fatalf("'aa' < 'ab' is %s, error %v: Redis is not Danish", before, err)
+	}
 	at := func(end int64) time.Time { return time.Unix(0, today.UnixNano()&^0xffffff|end).UTC() }
-	old := completed("x", "a", "P1", at(0xaa0000), 60)
-	old.Revision = 3
-	put(t, s, old)
-	s.now = func() time.Time { return at(0xab0000).Add(retention) }
-	if n := put(t, s, completed("x", "a", "P2", s.now(), 60)); n != 1 {
-		t.Errorf("%d stored, want the new one: the old one is expired", n)
+	for id, ends := range map[string][2]int64{"x": {0xaa0000, 0xab0000}, "y": {0, 1}, "z": {1, 0x100000001}} {
+		old := completed(id, "a", "P1", at(ends[0]), 60)
+		old.Revision = 3
+		s.now = func() time.Time { return today }
+		put(t, s, old)
+		s.now = func() time.Time { return at(ends[1]).Add(retention) }
+		again := completed(id, "a", "P2", s.now(), 60)
+		if n := put(t, s, old, again); n != 1 {
+			t.Errorf("%s: %d stored, want the new one: the old one is expired", id, n)
+		}
+		checkKept(t, s, id+" of P2")
+		s.redis.FlushAll(t.Context())
 	}
 }
 
