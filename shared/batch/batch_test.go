@@ -133,8 +133,10 @@ func TestResponse(t *testing.T) {
 	}
 	got, err = ParseResponse([]byte(`{ "took":[{"id":"a"}], "results":[{"outcome":"done","id":"\u0062","more":{}}, {"reason":null,"id":"d","outcome":"done"}, {"outcome":"done"}, null, {"id":"a"}]}`), events)
 	want = []Result{
-		{ID: "a", Outcome: Retry, Reason: `unknown outcome ""`}, {ID: "b", Outcome: Done},
-		{ID: "c", Outcome: Retry, Reason: "the function's answer does not name this event"}, {ID: "d", Outcome: Done},
+		{ID: "a", Outcome: Retry, Reason: `unknown outcome ""`},
+		{ID: "b", Outcome: Done},
+		{ID: "c", Outcome: Retry, Reason: "the function's answer does not name this event"},
+		{ID: "d", Outcome: Done},
 	}
 	if diff := cmp.Diff(want, got); err != nil || diff != "" {
 		t.Errorf("error %v, -want +got:\n%s", err, diff)
