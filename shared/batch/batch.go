@@ -330,7 +330,7 @@ func (a *answer) find(id []byte) int {
 				a.places[a.events[i].ID] = i
 			}
 		}
-		known := false
+		var known bool
 		if place, known = a.places[string(id)]; !known {
 			return -1
 		}
