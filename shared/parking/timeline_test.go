@@ -88,18 +88,3 @@ func TestPairIsAFunctionOfTheSet(t *testing.T) {
 		}
 	})
 }
-
-func TestLatest(t *testing.T) {
-	stays := []Stay{
-		{ID: "1", Site: "a", Revision: 1},
-		{ID: "2", Site: "a", Revision: 3},
-		{ID: "1", Site: "b", Revision: 1},
-		{ID: "1", Site: "a", Revision: 2, Plate: "new"},
-		{ID: "2", Site: "a", Revision: 2},
-		{ID: "1", Site: "a", Revision: 2, Plate: "again"},
-	}
-	want := []Stay{{ID: "1", Site: "a", Revision: 2, Plate: "new"}, {ID: "2", Site: "a", Revision: 3}, {ID: "1", Site: "b", Revision: 1}}
-	if diff := cmp.Diff(want, Latest(stays)); diff != "" {
-		t.Errorf("-want +got:\n%s", diff)
-	}
-}

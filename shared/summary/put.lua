@@ -41,15 +41,12 @@ for n = 1, (#ARGV - 2) / 6 do
 end
 local known = call('HMGET', stays, unpack(ids))
 
--- Scores and members to add to a sorted set; n is how many those are together.
-local function additions()
-  return { n = 0 }
-end
+-- Scores and members to add to the sorted sets; n is how many those are together.
+local placed, listed = { n = 0 }, { c = { n = 0 }, u = { n = 0 } }
 local function add(to, member)
   to[to.n + 1], to[to.n + 2] = '0', member
   to.n = to.n + 2
 end
-local placed, listed = additions(), { c = additions(), u = additions() }
 
 -- Whether one instant, as in a position, is before another. Lua compares strings by
 -- Redis's locale, which may sort "aa" after "ab", and rounds numbers of 64 bits.
