@@ -37,10 +37,10 @@
 -- tab: member of the exit, member of the entry or nothing, revision.
 --
 -- A call of Redis costs about a microsecond, whatever is asked, so that what can be
--- read or written once a script is, and numbers that are arguments are strings:
--- Redis formats a Lua number with printf.
+-- read or written once a script is, and numbers that are arguments are strings of
+-- integers: what else makes one of a number takes half as long as the call.
 
-local call, sub, byte, floor = redis.call, string.sub, string.byte, math.floor
+local call, sub, byte, format, floor = redis.call, string.sub, string.byte, string.format, math.floor
 local prefix = KEYS[1]
 local retention = tonumber(ARGV[1])
 local oldest = ARGV[2]
@@ -57,13 +57,14 @@ local atOnce = 1000
 local function slot(member)
   return sub(member, 1, 4)
 end
+local oldestInstant = tonumber(sub(oldest, 1, 13), 32)
 local oldestSlot = tonumber(slot(oldest), 32)
 -- A key that names plates outlives what is in it, and goes when the site falls
 -- silent.
-local silence = string.format('%.0f', tonumber(ARGV[3]) + 2 * retention + 86400000)
+local silence = format('%d', tonumber(ARGV[3]) + 2 * retention + 86400000)
 -- An older part of a timeline outlives the site's keys, too: while those are there,
 -- it is what names the ids to forget.
-local tailSilence = string.format('%.0f', silence + retention)
+local tailSilence = format('%d', silence + retention)
 
 local totals = { entries = 0, exits = 0, completed = 0, unmatched = 0, missed = 0 }
 local entriesAt, exitsAt = {}, {} -- by minute since 1970
@@ -92,8 +93,8 @@ end
 
 -- Lua compares strings by Redis's locale, which may sort "aa" after "ab": times are
 -- compared as numbers, and what those round away byte by byte.
-local function precedes(a, b)
-  local x, y = instant(a), instant(b)
+local function precedes(a, b, x)
+  local x, y = x or instant(a), instant(b)
   if x ~= y then
     return x < y
   end
@@ -109,20 +110,30 @@ end
 -- An event that is older than the retention is no neighbour, whether or not it is
 -- trimmed already: what an event means does not depend on that.
 local function retained(member)
-  return member and not precedes(member, oldest) and member
+  return member and (instant(member) > oldestInstant or not precedes(member, oldest)) and member
 end
 
 local function tailOf(plate)
   return prefix .. 'o:' .. plate
 end
 
-local function addToTail(plate, args)
-  call('ZADD', tailOf(plate), unpack(args))
+local function keepTail(plate)
   call('PEXPIREAT', tailOf(plate), tailSilence)
 end
 
-local function score(member)
-  return string.format('%.0f', floor(instant(member) / 1000000))
+local function score(at)
+  return format('%d', floor(at / 1000000))
+end
+
+-- The members of a text, of which at first only the first is read where the others
+-- are older: what comes late falls among those.
+local function readAll(line)
+  local i = 0
+  for member in string.gmatch(line.unread, '[^+\n][^\n]*') do
+    i = i + 1
+    line[i] = member
+  end
+  line.unread = nil
 end
 
 -- Forgets what of a timeline is older than the retention, as far as there is time
@@ -143,99 +154,111 @@ local function trim(plate, line)
       end
     end
     line.more = #old == left
-    line.tail = call('PEXPIREAT', tail, tailSilence) == 1
-    line.changed = not line.tail
+    line.tail = call('EXISTS', tail) == 1
+    if line.tail then
+      return
+    end
+    line.changed = true
+    readAll(line)
   end
-  while not line.tail and line[1] and not retained(line[1]) do
+  while line[1] and not retained(line[1]) do
     forgotten[#forgotten + 1] = table.remove(line, 1)
     line.changed = true
   end
 end
 
 -- What is kept of a timeline in the hash, as a table of members that knows whether
--- there is a sorted set (tail) and whether it has to be written (changed).
+-- there is a sorted set (tail), whether the text is to be read (unread) and whether
+-- it has to be written (changed).
 local function parse(plate, text)
-  local line = { tail = sub(text, 1, 1) == '+' }
-  if not line.tail and not string.find(text, '\n', 1, true) then
-    line[1] = text
-  else
-    for member in string.gmatch(text, '[^+\n][^\n]*') do
-      line[#line + 1] = member
-    end
+  local first = string.match(text, '^%+([^\n]*)')
+  local line = { first or text, tail = first ~= nil }
+  local oldest = line[1]
+  if first then
+    line.unread = text
+    oldest = call('ZRANGE', tailOf(plate), '0', '0')[1]
+  elseif string.find(text, '\n', 1, true) then
+    line.unread = text
+    readAll(line)
+    oldest = line[1]
   end
-  if line.tail or not retained(line[1]) then
+  if not retained(oldest) then
     trim(plate, line)
   end
   return line
 end
 
+-- As visit, among the older members. By rank: that is one way down the skip list for
+-- both neighbours, and no comparing of members.
+local function visitTail(plate, line, member, at, insert)
+  local tail = tailOf(plate)
+  local known = not insert or call('ZADD', tail, score(at), member) == 0
+  local rank = call('ZRANK', tail, member)
+  if not rank then
+    return false
+  end
+  if rank == 0 then
+    return known, nil, call('ZRANGE', tail, '1', '1')[1] or line[1]
+  end
+  local near = call('ZRANGE', tail, format('%d', rank - 1), format('%d', rank + 1))
+  return known, retained(near[1]), near[3] or line[1]
+end
+
 -- Whether a member is in a timeline, and the members next to it. One that is
 -- missing is put in, if it shall be.
 local function visit(plate, line, member, insert)
+  local at = instant(member)
+  if line.tail and precedes(member, line[1], at) then
+    return visitTail(plate, line, member, at, insert)
+  end
+  if line.unread then
+    readAll(line)
+  end
   local i = #line -- how many are not after it; mostly that is all of them
-  if i > 0 and precedes(member, line[i]) then
+  if i > 0 and precedes(member, line[i], at) then
     local low = 0
     i = i - 1
     while low < i do
       local middle = floor((low + i + 1) / 2)
-      if precedes(member, line[middle]) then
+      if precedes(member, line[middle], at) then
         i = middle - 1
       else
         low = middle
       end
     end
   end
-  if i > 0 or not line.tail then
-    local known = line[i] == member
-    if not known then
-      if not insert then
-        return false
-      end
-      i = i + 1
-      table.insert(line, i, member)
-      line.changed = true
-    end
-    local before = line[i - 1]
-    if i == 1 and line.tail then
-      before = call('ZRANGE', tailOf(plate), '-1', '-1')[1]
-    end
-    return known, retained(before), line[i + 1]
-  end
-  -- By rank: that is one way down the skip list for both neighbours, and no
-  -- comparing of members.
-  local tail = tailOf(plate)
-  local rank = call('ZRANK', tail, member)
-  local known = rank
+  local known = line[i] == member
   if not known then
     if not insert then
       return false
     end
-    addToTail(plate, { score(member), member })
-    rank = call('ZRANK', tail, member)
+    i = i + 1
+    table.insert(line, i, member)
+    line.changed = true
   end
-  if rank == 0 then
-    return known, nil, call('ZRANGE', tail, '1', '1')[1] or line[1]
+  local before = line[i - 1]
+  if i == 1 and line.tail then
+    before = call('ZRANGE', tailOf(plate), '-1', '-1')[1]
   end
-  local near = call('ZRANGE', tail, rank - 1, rank + 1)
-  return known, retained(near[1]), near[3] or line[1]
+  return known, retained(before), line[i + 1]
 end
 
-local ids, plates = {}, {}
+local ids, plates, different, lines = {}, {}, {}, {}
 for n = 1, (#ARGV - 3) / 4 do
-  ids[n], plates[n] = id(ARGV[4 * n]), ARGV[4 * n + 2]
+  local plate = ARGV[4 * n + 2]
+  ids[n], plates[n] = id(ARGV[4 * n]), plate
+  if not lines[plate] then
+    lines[plate] = true
+    different[#different + 1] = plate
+  end
 end
 local events = {} -- id -> what is kept of it
 for n, value in ipairs(call('HMGET', eventsKey, unpack(ids))) do
   events[ids[n]] = value
 end
-local lines = {} -- plate -> its timeline
-for n, text in ipairs(call('HMGET', timelinesKey, unpack(plates))) do
-  local plate = plates[n]
-  if not text then
-    lines[plate] = { tail = false }
-  elseif not lines[plate] then
-    lines[plate] = parse(plate, text)
-  end
+for n, text in ipairs(call('HMGET', timelinesKey, unpack(different))) do
+  local plate = different[n]
+  lines[plate] = text and parse(plate, text) or { tail = false }
 end
 local taken, new = {}, 0 -- ids, each followed by what is kept of it; how many
 local revised = false
@@ -344,7 +367,7 @@ local function sweep()
   if known == 0 or due < math.min(known, 32) then
     return
   end
-  local place, found = unpack(call('HSCAN', timelinesKey, cursor, 'COUNT', string.format('%.0f', math.min(due, 1000))))
+  local place, found = unpack(call('HSCAN', timelinesKey, cursor, 'COUNT', format('%d', math.min(due, 1000))))
   local more = false
   for i = 1, #found, 2 do
     local plate, text = found[i], found[i + 1]
@@ -355,10 +378,13 @@ local function sweep()
         break
       end
     end
+    if lines[plate] and lines[plate].tail then
+      keepTail(plate)
+    end
   end
   -- The next call looks here again where one could not forget everything.
   if not more then
-    call('HSET', prefix .. 'n', 'swept', string.format('%s %d %.0f', place, size, now))
+    call('HSET', prefix .. 'n', 'swept', format('%s %d %d', place, size, now))
   end
 end
 sweep()
@@ -381,10 +407,11 @@ for plate, line in pairs(lines) do
       from = #line - fewest + 1
       local args = {}
       for i = 1, from - 1 do
-        args[#args + 1] = score(line[i])
+        args[#args + 1] = score(instant(line[i]))
         args[#args + 1] = line[i]
       end
-      addToTail(plate, args)
+      call('ZADD', tailOf(plate), unpack(args))
+      keepTail(plate)
       line.tail = true
     end
     if line.tail or #line > 1 then
@@ -440,30 +467,43 @@ end
 call('ZREMRANGEBYSCORE', prefix .. 'in', '-inf', '(' .. ARGV[3])
 call('PEXPIREAT', prefix .. 'in', silence)
 
-totals.since = since
-for field, n in pairs(totals) do
-  if n ~= 0 then
-    call('HINCRBY', prefix .. 'n', field, n)
+-- Adds to the numbers of a hash.
+local function add(key, numbers)
+  local fields, values = {}, {}
+  for field, n in pairs(numbers) do
+    if n ~= 0 then
+      fields[#fields + 1] = field
+    end
   end
+  if #fields == 0 then
+    return
+  end
+  for i, value in ipairs(call('HMGET', key, unpack(fields))) do
+    local field = fields[i]
+    values[2 * i - 1], values[2 * i] = field, format('%d', (value or 0) + numbers[field])
+  end
+  call('HSET', key, unpack(values))
 end
+
+totals.since = since
+add(prefix .. 'n', totals)
 
 local days = {}
 local function count(minutes, total, each)
   for minute, n in pairs(minutes) do
     local day = floor(minute / 1440)
-    days[day] = days[day] or {}
-    days[day][total] = (days[day][total] or 0) + n
-    call('HINCRBY', prefix .. 'd:' .. day, each .. minute % 1440, n)
+    local numbers = days[day] or {}
+    days[day] = numbers
+    numbers[total] = (numbers[total] or 0) + n
+    numbers[each .. minute % 1440] = n
   end
 end
 count(entriesAt, 'entries', 'e')
 count(exitsAt, 'exits', 'x')
-for day, fields in pairs(days) do
+for day, numbers in pairs(days) do
   local key = prefix .. 'd:' .. day
-  for field, n in pairs(fields) do
-    call('HINCRBY', key, field, n)
-  end
-  call('PEXPIREAT', key, string.format('%.0f', (day + 1) * 86400000 + retention))
+  add(key, numbers)
+  call('PEXPIREAT', key, format('%d', (day + 1) * 86400000 + retention))
 end
 
 return table.concat(out, '\n')
