@@ -117,8 +117,9 @@ local function tailOf(plate)
   return prefix .. 'o:' .. plate
 end
 
+-- Whether there is a sorted set, which is kept for a while longer then.
 local function keepTail(plate)
-  call('PEXPIREAT', tailOf(plate), tailSilence)
+  return call('PEXPIREAT', tailOf(plate), tailSilence) == 1
 end
 
 local function score(at)
@@ -154,12 +155,14 @@ local function trim(plate, line)
       end
     end
     line.more = #old == left
-    line.tail = call('EXISTS', tail) == 1
+    line.tail = keepTail(plate)
     if line.tail then
       return
     end
     line.changed = true
-    readAll(line)
+    if line.unread then
+      readAll(line)
+    end
   end
   while line[1] and not retained(line[1]) do
     forgotten[#forgotten + 1] = table.remove(line, 1)
@@ -172,17 +175,15 @@ end
 -- it has to be written (changed).
 local function parse(plate, text)
   local first = string.match(text, '^%+([^\n]*)')
-  local line = { first or text, tail = first ~= nil }
-  local oldest = line[1]
   if first then
-    line.unread = text
-    oldest = call('ZRANGE', tailOf(plate), '0', '0')[1]
-  elseif string.find(text, '\n', 1, true) then
+    return { first, tail = true, unread = text }
+  end
+  local line = { text, tail = false }
+  if string.find(text, '\n', 1, true) then
     line.unread = text
     readAll(line)
-    oldest = line[1]
   end
-  if not retained(oldest) then
+  if not retained(line[1]) then
     trim(plate, line)
   end
   return line
@@ -213,6 +214,7 @@ local function visit(plate, line, member, insert)
   end
   if line.unread then
     readAll(line)
+    trim(plate, line)
   end
   local i = #line -- how many are not after it; mostly that is all of them
   if i > 0 and precedes(member, line[i], at) then
@@ -373,13 +375,14 @@ local function sweep()
     local plate, text = found[i], found[i + 1]
     if not lines[plate] and (sub(text, 1, 1) == '+' or not retained(text)) then
       lines[plate] = parse(plate, text)
-      more = lines[plate].more or #forgotten >= atOnce
-      if more then
-        break
-      end
     end
-    if lines[plate] and lines[plate].tail then
-      keepTail(plate)
+    local line = lines[plate]
+    if line and line.unread then
+      trim(plate, line)
+    end
+    more = line and line.more or #forgotten >= atOnce
+    if more then
+      break
     end
   end
   -- The next call looks here again where one could not forget everything.

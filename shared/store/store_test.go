@@ -674,6 +674,38 @@ func TestAQuietSiteForgetsIDs(t *testing.T) {
 	}
 }
 
+// The older part of a timeline stays for as long as the site has events, whether its
+// plate comes again or not.
+func TestTheOlderPartOfATimelineIsKept(t *testing.T) {
+	for _, plate := range []string{"KA-MANY", "KB01"} {
+		t.Run(plate, func(t *testing.T) {
+			s, client := newStore(t)
+			many := make([]parking.Event, 20)
+			for i := range many {
+				many[i] = exit(fmt.Sprint("many", i), 1000+i)
+				many[i].Plate = "KA-MANY"
+			}
+			s.Record(t.Context(), many)
+			expires := func() time.Time {
+				return time.UnixMilli(client.PExpireTime(t.Context(), "park:{default}:o:KA-MANY").Val().Milliseconds())
+			}
+			before := expires()
+			const calls, step = 16, retention / 32
+			for i := range calls {
+				s.now = func() time.Time { return start.Add(time.Duration(i+1) * step) }
+				late := exit(fmt.Sprint("late", i), i)
+				late.Plate = plate
+				s.Record(t.Context(), []parking.Event{late})
+			}
+			// It was looked at within the last eighth of the retention, by whichever call
+			// came then.
+			if got, want := expires().Sub(before), calls*step-retention/8-step; got < want {
+				t.Errorf("expires %s later than before, want at least %s", got, want)
+			}
+		})
+	}
+}
+
 // A plate that had many events and does not come again is forgotten as soon, though
 // one call forgets but a part of them.
 func TestAVeryBusyPlateThatDoesNotComeAgain(t *testing.T) {
