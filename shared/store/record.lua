@@ -37,8 +37,8 @@
 -- tab: member of the exit, member of the entry or nothing, revision.
 --
 -- A call of Redis costs about a microsecond, whatever is asked, so that what can be
--- read or written once a script is, and numbers that are arguments are strings of
--- integers: what else makes one of a number takes half as long as the call.
+-- read or written once a script is. Numbers are passed as strings made with '%d':
+-- other ways to make them take half as long as the call.
 
 local call, sub, byte, format, floor = redis.call, string.sub, string.byte, string.format, math.floor
 local prefix = KEYS[1]
@@ -92,9 +92,10 @@ local function instant(member)
 end
 
 -- Lua compares strings by Redis's locale, which may sort "aa" after "ab": times are
--- compared as numbers, and what those round away byte by byte.
-local function precedes(a, b, x)
-  local x, y = x or instant(a), instant(b)
+-- compared as numbers, and what those round away byte by byte. Who knows the
+-- instant of a can give it.
+local function precedes(a, b, at)
+  local x, y = at or instant(a), instant(b)
   if x ~= y then
     return x < y
   end
@@ -110,7 +111,10 @@ end
 -- An event that is older than the retention is no neighbour, whether or not it is
 -- trimmed already: what an event means does not depend on that.
 local function retained(member)
-  return member and (instant(member) > oldestInstant or not precedes(member, oldest)) and member
+  if member then
+    local at = instant(member)
+    return (at > oldestInstant or not precedes(member, oldest, at)) and member
+  end
 end
 
 local function tailOf(plate)
@@ -126,11 +130,9 @@ local function score(at)
   return format('%d', floor(at / 1000000))
 end
 
--- The members of a text, of which at first only the first is read where the others
--- are older: what comes late falls among those.
-local function readAll(line)
+local function readAll(line, text)
   local i = 0
-  for member in string.gmatch(line.unread, '[^+\n][^\n]*') do
+  for member in string.gmatch(text, '[^+\n][^\n]*') do
     i = i + 1
     line[i] = member
   end
@@ -161,7 +163,7 @@ local function trim(plate, line)
     end
     line.changed = true
     if line.unread then
-      readAll(line)
+      readAll(line, line.unread)
     end
   end
   while line[1] and not retained(line[1]) do
@@ -172,7 +174,8 @@ end
 
 -- What is kept of a timeline in the hash, as a table of members that knows whether
 -- there is a sorted set (tail), whether the text is to be read (unread) and whether
--- it has to be written (changed).
+-- it has to be written (changed). Where there is a sorted set, only the first member
+-- is read at first: what is older falls into the set.
 local function parse(plate, text)
   local first = string.match(text, '^%+([^\n]*)')
   if first then
@@ -180,8 +183,7 @@ local function parse(plate, text)
   end
   local line = { text, tail = false }
   if string.find(text, '\n', 1, true) then
-    line.unread = text
-    readAll(line)
+    readAll(line, text)
   end
   if not retained(line[1]) then
     trim(plate, line)
@@ -199,7 +201,11 @@ local function visitTail(plate, line, member, at, insert)
     return false
   end
   if rank == 0 then
-    return known, nil, call('ZRANGE', tail, '1', '1')[1] or line[1]
+    local after = call('ZRANGE', tail, '1', '1')[1]
+    if not after then -- it may be new, if the retention was raised
+      keepTail(plate)
+    end
+    return known, nil, after or line[1]
   end
   local near = call('ZRANGE', tail, format('%d', rank - 1), format('%d', rank + 1))
   return known, retained(near[1]), near[3] or line[1]
@@ -213,7 +219,7 @@ local function visit(plate, line, member, insert)
     return visitTail(plate, line, member, at, insert)
   end
   if line.unread then
-    readAll(line)
+    readAll(line, line.unread)
     trim(plate, line)
   end
   local i = #line -- how many are not after it; mostly that is all of them

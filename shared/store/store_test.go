@@ -677,8 +677,8 @@ func TestAQuietSiteForgetsIDs(t *testing.T) {
 // The older part of a timeline stays for as long as the site has events, whether its
 // plate comes again or not.
 func TestTheOlderPartOfATimelineIsKept(t *testing.T) {
-	for _, plate := range []string{"KA-MANY", "KB01"} {
-		t.Run(plate, func(t *testing.T) {
+	for name, plate := range map[string]string{"late events of its own": "KA-MANY", "events of another plate": "KB01"} {
+		t.Run(name, func(t *testing.T) {
 			s, client := newStore(t)
 			many := make([]parking.Event, 20)
 			for i := range many {
@@ -703,6 +703,29 @@ func TestTheOlderPartOfATimelineIsKept(t *testing.T) {
 				t.Errorf("expires %s later than before, want at least %s", got, want)
 			}
 		})
+	}
+}
+
+// Where the retention was raised, the older part of a timeline can expire before
+// what else there is of it. One that is made anew expires, too.
+func TestAnOlderPartThatIsMadeAnewExpires(t *testing.T) {
+	s, client := newStore(t)
+	events := make([]parking.Event, 20)
+	for i := range events {
+		events[i] = exit(fmt.Sprint("many", i), 1000+i)
+	}
+	s.Record(t.Context(), events)
+	// After this the search, which would keep it for longer, is not due.
+	s.Record(t.Context(), []parking.Event{exit("searches", 2000)})
+	const tail = "park:{default}:o:KA01"
+	if n := client.Del(t.Context(), tail).Val(); n != 1 {
+		t.Fatal("there is no older part")
+	}
+	for i := range 2 {
+		s.Record(t.Context(), []parking.Event{exit(fmt.Sprint("late", i), i)})
+		if got := client.PTTL(t.Context(), tail).Val(); got <= 0 {
+			t.Errorf("after %d late events it expires in %d", i+1, got)
+		}
 	}
 }
 
