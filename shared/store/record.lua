@@ -358,7 +358,7 @@ for n, name in ipairs(ids) do
   out[n] = answer
 end
 
--- Looks for what expired of plates that do not come again. All of them are looked
+-- Looks for what expired of plates that do not come again, or only late. All are looked
 -- at within an eighth of the retention, however many events come: what is due
 -- since the last time, but no more than holds up nobody.
 local function sweep()

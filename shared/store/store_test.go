@@ -775,6 +775,17 @@ func TestToday(t *testing.T) {
 	if err != nil || site.EntriesToday != 2 || site.ExitsToday != 1 {
 		t.Errorf("today %d entries, %d exits, error %v; want 2 and 1", site.EntriesToday, site.ExitsToday, err)
 	}
+	// What comes in another call is added, to the day and to the minute.
+	s.Record(t.Context(), []parking.Event{entry("e3", seconds(time.Minute+time.Second)), exit("x3", seconds(time.Minute+2*time.Second))})
+	site, err = s.Site(t.Context(), "default")
+	if err != nil || site.EntriesToday != 3 || site.ExitsToday != 2 {
+		t.Errorf("today %d entries, %d exits, error %v; want 3 and 2", site.EntriesToday, site.ExitsToday, err)
+	}
+	got, err := s.Minutes(t.Context(), "default", midnight, midnight.Add(2*time.Minute))
+	want := []Minute{{Start: midnight, Entries: 1, Exits: 1}, {Start: midnight.Add(time.Minute), Entries: 2, Exits: 1}}
+	if diff := cmp.Diff(want, got); err != nil || diff != "" {
+		t.Errorf("error %v, minutes, -want +got:\n%s", err, diff)
+	}
 }
 
 func TestOccupancy(t *testing.T) {

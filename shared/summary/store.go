@@ -57,9 +57,9 @@ func (s *Store) Ping(ctx context.Context) error {
 
 // Put stores stays and returns how many were new or newer than what was known:
 // of each stay the highest revision is kept, and counts once, so that putting one
-// again changes nothing. Those that are older than the retention are ignored: nothing would
-// keep them from being counted again. On an error some may be stored; putting all
-// of them again is right.
+// again changes nothing. Those that are older than the retention are ignored:
+// nothing would keep them from being counted again. On an error some may be stored;
+// putting all of them again is right.
 func (s *Store) Put(ctx context.Context, stays []parking.Stay) (int, error) {
 	now := s.now()
 	oldest := now.Add(-s.retention)
