@@ -17,7 +17,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"parkstream/shared/parking"
-	"parkstream/shared/store"
+	"parkstream/shared/redis"
 )
 
 // The way of a newcomer: start everything, send events by hand, by a plain AMQP
@@ -238,12 +238,12 @@ func (s *system) rabbitMQPID(t *testing.T) int {
 
 func (s *system) redisPID(t *testing.T) int {
 	t.Helper()
-	client, err := store.Open(s.secret(t, "redis-url"))
+	client, err := redis.Open(redis.URL(s.secret(t, "redis-url")))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer client.Close()
-	info, err := client.InfoMap(t.Context(), "server").Result()
+	info, err := client.Current().InfoMap(t.Context(), "server").Result()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -28,10 +28,11 @@ var mayImport = []struct {
 	{"shared/faas/faastest", []string{"shared/faas"}},
 	{"shared/instance", nil},
 	{"shared/pipeline", []string{"shared/parking", "shared/batch", "shared/latency", "shared/tracing"}},
-	{"shared/store", []string{"shared/parking", "shared/tracing"}},
-	{"shared/summary", []string{"shared/latency", "shared/parking", "shared/store", "shared/tracing"}},
-	{"shared/processor", []string{"shared/faas", "shared/parking", "shared/pipeline", "shared/store", "shared/summary"}},
-	{"shared/generator", []string{"shared/broker", "shared/faas", "shared/parking", "shared/store", "shared/tracing"}},
+	{"shared/redis", []string{"shared/tracing"}},
+	{"shared/store", []string{"shared/parking", "shared/redis"}},
+	{"shared/summary", []string{"shared/latency", "shared/parking", "shared/redis", "shared/store", "shared/tracing"}},
+	{"shared/processor", []string{"shared/faas", "shared/parking", "shared/pipeline", "shared/redis", "shared/store", "shared/summary"}},
+	{"shared/generator", []string{"shared/broker", "shared/faas", "shared/parking", "shared/redis", "shared/tracing"}},
 	{"functions/", []string{"shared/"}},
 	{"connectors/", []string{"connectors/", "shared/batch", "shared/broker", "shared/faas", "shared/latency", "shared/tracing"}},
 	{"template/", []string{"shared/faas", "template/"}},
@@ -45,7 +46,7 @@ var mayImport = []struct {
 var testsMayImport = map[string][]string{
 	"":                 {"shared/instance", "shared/broker/brokertest", "shared/tracing/tracingtest"},
 	"shared/generator": {"shared/faas/faastest"},
-	"shared/pipeline":  {"shared/store"},
+	"shared/pipeline":  {"shared/redis", "shared/store"},
 	"shared/processor": {"shared/faas/faastest"},
 }
 

@@ -12,6 +12,7 @@ import (
 	handler "github.com/openfaas/templates-sdk/go-http"
 
 	"parkstream/shared/faas"
+	"parkstream/shared/redis"
 	"parkstream/shared/store"
 	"parkstream/shared/summary"
 )
@@ -38,24 +39,20 @@ func (s settings) Validate() error {
 func Wire(rt *faas.Runtime) error {
 	var s settings
 	err := rt.Settings(&s)
-	url, secretErr := rt.Secret("redis-url").Value()
-	if err := errors.Join(err, secretErr); err != nil {
+	client, redisErr := redis.Open(rt.Secret("redis-url").Value)
+	if err := errors.Join(err, redisErr); err != nil {
 		return err
 	}
-	client, err := store.Open(url)
-	if err != nil {
-		return err
-	}
-	rt.Registerer.MustRegister(store.NewPoolMetrics(client))
+	rt.Registerer.MustRegister(redis.NewPoolMetrics(client))
 	rt.OnClose("Redis client", func(context.Context) error { return client.Close() })
 	stays := summary.NewStore(client, s.Retention)
-	rt.OnReady("redis", stays.Ping)
+	rt.OnReady("redis", client.Ping)
 	sites := store.New(client, s.Retention)
 	rt.Registerer.MustRegister(summary.NewSiteMetrics(sites, rt.Log))
 	service = summary.NewHandler(summary.Config{
 		Stays:   stays,
 		Sites:   sites,
-		System:  summary.NewSystem(s.GatewayURL, s.ConnectorURL, stays.Ping, rt.Log),
+		System:  summary.NewSystem(s.GatewayURL, s.ConnectorURL, client.Ping, rt.Log),
 		Token:   rt.Secret("summary-token").Value,
 		Metrics: summary.NewMetrics(rt.Registerer),
 		Log:     rt.Log,

@@ -19,14 +19,13 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	amqp "github.com/rabbitmq/amqp091-go"
-	"github.com/redis/go-redis/v9"
 	"go.uber.org/goleak"
 
 	"parkstream/shared/broker"
 	"parkstream/shared/generator"
 	"parkstream/shared/instance"
 	"parkstream/shared/parking"
-	"parkstream/shared/store"
+	"parkstream/shared/redis"
 )
 
 // rabbit is shared by the tests, each of which has queues of its own.
@@ -56,14 +55,14 @@ func (t testsThen) Run() int {
 type park struct {
 	generator.Config
 	node     *instance.Redis
-	redis    redis.UniversalClient
+	redis    *redis.Client
 	registry *prometheus.Registry
 }
 
 func newPark(t *testing.T) *park {
 	t.Helper()
 	node := instance.RedisForTest(t)
-	client, err := store.Open(node.URL())
+	client, err := redis.Open(redis.URL(node.URL()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -121,7 +120,7 @@ func (p *park) leave(t *testing.T, query string) answer {
 // inside are the plates in the set of a site.
 func (p *park) inside(t *testing.T, site string) []string {
 	t.Helper()
-	plates, err := p.redis.ZRange(t.Context(), "gen:plates:{"+site+"}", 0, -1).Result()
+	plates, err := p.redis.Current().ZRange(t.Context(), "gen:plates:{"+site+"}", 0, -1).Result()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -446,7 +445,7 @@ func TestForgottenVehicles(t *testing.T) {
 	if n := len(p.inside(t, "default")); n != 4 {
 		t.Errorf("%d vehicles are inside, want the last 4", n)
 	}
-	if ttl, err := p.redis.TTL(t.Context(), "gen:plates:{default}").Result(); err != nil || ttl <= 0 || ttl > time.Hour {
+	if ttl, err := p.redis.Current().TTL(t.Context(), "gen:plates:{default}").Result(); err != nil || ttl <= 0 || ttl > time.Hour {
 		t.Errorf("the set lives for %s, %v", ttl, err)
 	}
 }

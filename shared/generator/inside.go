@@ -7,7 +7,9 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/redis/go-redis/v9"
+	goredis "github.com/redis/go-redis/v9"
+
+	"parkstream/shared/redis"
 )
 
 // Inside is the set of generated plates whose entry was published and whose
@@ -17,7 +19,7 @@ import (
 // a seed takes the same plates out each time, and that those whose entries the
 // pipeline has forgotten can be dropped.
 type Inside struct {
-	redis     redis.UniversalClient
+	redis     *redis.Client
 	retention time.Duration
 }
 
@@ -29,36 +31,28 @@ type vehicle struct {
 
 // NewInside returns the set on a client, which the caller closes. Plates leave
 // it after retention.
-func NewInside(client redis.UniversalClient, retention time.Duration) *Inside {
+func NewInside(client *redis.Client, retention time.Duration) *Inside {
 	return &Inside{redis: client, retention: retention}
 }
 
 // insideKey is on the shard of its site in Redis Cluster.
 func insideKey(site string) string { return "gen:plates:{" + site + "}" }
 
-// Ping says whether Redis can be reached.
-func (s *Inside) Ping(ctx context.Context) error {
-	if err := s.redis.Ping(ctx).Err(); err != nil {
-		return fmt.Errorf("ping Redis: %w", err)
-	}
-	return nil
-}
-
 // add puts vehicles in. To add one again changes nothing but its time.
 func (s *Inside) add(ctx context.Context, site string, vehicles []vehicle) error {
 	if len(vehicles) == 0 {
 		return nil
 	}
-	members := make([]redis.Z, len(vehicles))
+	members := make([]goredis.Z, len(vehicles))
 	newest := vehicles[0].entered
 	for i, v := range vehicles {
-		members[i] = redis.Z{Score: score(v.entered), Member: v.plate}
+		members[i] = goredis.Z{Score: score(v.entered), Member: v.plate}
 		if v.entered.After(newest) {
 			newest = v.entered
 		}
 	}
 	key := insideKey(site)
-	_, err := s.redis.Pipelined(ctx, func(p redis.Pipeliner) error {
+	_, err := s.redis.Current().Pipelined(ctx, func(p goredis.Pipeliner) error {
 		p.ZAdd(ctx, key, members...)
 		forgotten := strconv.FormatFloat(score(newest.Add(-s.retention)), 'f', -1, 64)
 		p.ZRemRangeByScore(ctx, key, "-inf", forgotten)
@@ -78,7 +72,7 @@ func (s *Inside) take(ctx context.Context, site string, n int) ([]vehicle, error
 		return nil, nil
 	}
 	key := insideKey(site)
-	members, err := s.redis.ZPopMin(ctx, key, int64(n)).Result()
+	members, err := s.redis.Current().ZPopMin(ctx, key, int64(n)).Result()
 	if err != nil {
 		return nil, fmt.Errorf("take %d plates from the set %s in Redis: %w", n, key, err)
 	}

@@ -8,7 +8,7 @@ import (
 
 	"parkstream/shared/broker"
 	"parkstream/shared/faas"
-	"parkstream/shared/store"
+	"parkstream/shared/redis"
 )
 
 // settings of a generator. The secrets rabbitmq-url and redis-url are files.
@@ -40,18 +40,14 @@ func (s settings) Validate() error {
 func Wire(rt *faas.Runtime) (Config, error) {
 	var s settings
 	settingsErr := rt.Settings(&s)
-	url, err := rt.Secret("redis-url").Value()
+	client, err := redis.Open(rt.Secret("redis-url").Value)
 	if err := errors.Join(settingsErr, err); err != nil {
 		return Config{}, err
 	}
-	client, err := store.Open(url)
-	if err != nil {
-		return Config{}, err
-	}
-	rt.Registerer.MustRegister(store.NewPoolMetrics(client))
+	rt.Registerer.MustRegister(redis.NewPoolMetrics(client))
 	rt.OnClose("Redis client", func(context.Context) error { return client.Close() })
 	inside := NewInside(client, s.Retention)
-	rt.OnReady("redis", inside.Ping)
+	rt.OnReady("redis", client.Ping)
 
 	rabbitURL := rt.Secret("rabbitmq-url")
 	publisher := broker.NewPublisher(broker.Config{

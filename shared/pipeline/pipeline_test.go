@@ -23,6 +23,7 @@ import (
 	"parkstream/shared/instance"
 	"parkstream/shared/parking"
 	"parkstream/shared/pipeline"
+	"parkstream/shared/redis"
 	"parkstream/shared/store"
 )
 
@@ -38,7 +39,7 @@ const retention = 24 * time.Hour
 // newStore returns the real store on a Redis of its own.
 func newStore(t testing.TB) *store.Store {
 	t.Helper()
-	client, err := store.Open(instance.RedisForTest(t).URL())
+	client, err := redis.Open(redis.URL(instance.RedisForTest(t).URL()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -160,7 +161,7 @@ func TestWhenTheSummaryIsAway(t *testing.T) {
 
 func TestWhenTheStoreIsAway(t *testing.T) {
 	node := instance.RedisForTest(t)
-	client, err := store.Open(node.URL())
+	client, err := redis.Open(redis.URL(node.URL()))
 	if err != nil {
 		t.Fatal(err)
 	}

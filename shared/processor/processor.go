@@ -12,6 +12,7 @@ import (
 	"parkstream/shared/faas"
 	"parkstream/shared/parking"
 	"parkstream/shared/pipeline"
+	"parkstream/shared/redis"
 	"parkstream/shared/store"
 	"parkstream/shared/summary"
 )
@@ -41,21 +42,17 @@ func (s Settings) Validate() error {
 func Wire(rt *faas.Runtime) (pipeline.Config, error) {
 	var s Settings
 	err := rt.Settings(&s)
-	redisURL, secretErr := rt.Secret("redis-url").Value()
-	if err := errors.Join(err, secretErr); err != nil {
+	client, redisErr := redis.Open(rt.Secret("redis-url").Value)
+	if err := errors.Join(err, redisErr); err != nil {
 		return pipeline.Config{}, err
 	}
 	if s.SummaryURL == "" {
 		s.SummaryURL = strings.TrimSuffix(s.GatewayURL, "/") + "/function/summary"
 	}
-	client, err := store.Open(redisURL)
-	if err != nil {
-		return pipeline.Config{}, err
-	}
-	rt.Registerer.MustRegister(store.NewPoolMetrics(client))
+	rt.Registerer.MustRegister(redis.NewPoolMetrics(client))
 	rt.OnClose("Redis client", func(context.Context) error { return client.Close() })
 	data := store.New(client, s.Retention)
-	rt.OnReady("redis", data.Ping)
+	rt.OnReady("redis", client.Ping)
 	return pipeline.Config{
 		Store:      data,
 		Summaries:  summary.NewClient(s.SummaryURL, rt.Secret("summary-token").Value),

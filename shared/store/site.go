@@ -10,9 +10,10 @@ import (
 	"strings"
 	"time"
 
-	"github.com/redis/go-redis/v9"
+	goredis "github.com/redis/go-redis/v9"
 
 	"parkstream/shared/parking"
+	"parkstream/shared/redis"
 )
 
 // Site is the state of a car park. It is kept by the script that takes events
@@ -77,11 +78,11 @@ func (s *Store) States(ctx context.Context, sites []string) ([]Site, error) {
 		return []Site{}, nil
 	}
 	type read struct {
-		inside *redis.IntCmd
-		totals *redis.MapStringStringCmd
-		today  *redis.SliceCmd
+		inside *goredis.IntCmd
+		totals *goredis.MapStringStringCmd
+		today  *goredis.SliceCmd
 	}
-	now, p, reads := s.now(), s.redis.Pipeline(), make([]read, len(sites))
+	now, p, reads := s.now(), s.redis.Current().Pipeline(), make([]read, len(sites))
 	for i, site := range sites {
 		prefix := sitePrefix(site)
 		reads[i] = read{
@@ -125,7 +126,7 @@ func describe(sites []string) string {
 // Inside lists vehicles inside a site, the longest there first: at most limit of
 // them after the first offset ones.
 func (s *Store) Inside(ctx context.Context, site string, offset, limit int64) ([]Inside, error) {
-	found, err := s.redis.ZRangeArgsWithScores(ctx, redis.ZRangeArgs{
+	found, err := s.redis.Current().ZRangeArgsWithScores(ctx, goredis.ZRangeArgs{
 		Key: sitePrefix(site) + "in", Start: s.oldestInside(s.now()), Stop: "+inf", ByScore: true, Offset: offset, Count: limit,
 	}).Result()
 	if err != nil {
@@ -154,8 +155,8 @@ type Minute struct {
 func (s *Store) Minutes(ctx context.Context, site string, from, to time.Time) ([]Minute, error) {
 	prefix := sitePrefix(site)
 	from = from.UTC().Truncate(time.Minute)
-	p := s.redis.Pipeline()
-	byDay := make(map[string]*redis.MapStringStringCmd)
+	p := s.redis.Current().Pipeline()
+	byDay := make(map[string]*goredis.MapStringStringCmd)
 	for day := from.Truncate(24 * time.Hour); day.Before(to); day = day.Add(24 * time.Hour) {
 		key := dayKey(prefix, day)
 		byDay[key] = p.HGetAll(ctx, key)
@@ -223,8 +224,12 @@ func (s *Store) CorrectOccupancy(ctx context.Context, site string, counted int64
 		return Correction{}, parking.Invalid("reason has %d bytes, at most %d are allowed", len(reason), maxReasonBytes)
 	}
 	now := s.now()
-	was, err := correctScript.Run(ctx, s.redis, []string{sitePrefix(site)},
-		counted, now.UnixMilli(), reason, s.oldestInside(now), correctionsKept).Int64()
+	call := redis.Call{
+		Script: correctScript, Keys: []string{sitePrefix(site)},
+		Args: []any{counted, now.UnixMilli(), reason, s.oldestInside(now), correctionsKept},
+	}
+	s.redis.Run(ctx, &call)
+	was, err := call.Int64()
 	if err != nil {
 		return Correction{}, fmt.Errorf("correct the occupancy of site %s in Redis: %w", site, err)
 	}
@@ -233,7 +238,7 @@ func (s *Store) CorrectOccupancy(ctx context.Context, site string, counted int64
 
 // Corrections returns the last counts by hand, newest first.
 func (s *Store) Corrections(ctx context.Context, site string, limit int64) ([]Correction, error) {
-	lines, err := s.redis.LRange(ctx, sitePrefix(site)+"c", 0, limit-1).Result()
+	lines, err := s.redis.Current().LRange(ctx, sitePrefix(site)+"c", 0, limit-1).Result()
 	if err != nil {
 		return nil, fmt.Errorf("read the corrections of site %s from Redis: %w", site, err)
 	}
@@ -266,7 +271,9 @@ func (s *Store) ErasePlate(ctx context.Context, site, plate string) (Erased, err
 	if plate == "" {
 		return Erased{}, errors.New("erase a plate: it is empty")
 	}
-	text, err := eraseScript.Run(ctx, s.redis, []string{sitePrefix(site)}, plate).Text()
+	call := redis.Call{Script: eraseScript, Keys: []string{sitePrefix(site)}, Args: []any{plate}}
+	s.redis.Run(ctx, &call)
+	text, err := call.Text()
 	if err != nil {
 		return Erased{}, fmt.Errorf("erase a plate at site %s from Redis: %w", site, err)
 	}

@@ -1,3 +1,5 @@
+// Package store keeps the timelines of vehicles in Redis: it takes in events,
+// finds the stays they change and keeps each site's state, atomically.
 package store
 
 import (
@@ -11,9 +13,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"parkstream/shared/parking"
+	"parkstream/shared/redis"
 )
 
 // eventsPerScript bounds how long one script keeps Redis from others: 250 events
@@ -28,7 +29,7 @@ var recordScript = redis.NewScript(recordSource)
 // Store keeps timelines and site states in Redis 7.0 or newer. It is safe for
 // concurrent use, by any number of processes.
 type Store struct {
-	redis     redis.UniversalClient
+	redis     *redis.Client
 	retention time.Duration
 	now       func() time.Time
 	// known are the sites that this process has put into the set of sites.
@@ -36,21 +37,19 @@ type Store struct {
 }
 
 // sitesKey is the set of sites that had events. It is on a shard of its own, so
-// that the script cannot maintain it.
+// that the script of events cannot maintain it.
 const sitesKey = "park:sites"
+
+// addSiteScript adds a site to the set.
+//
+// KEYS[1]  the set of sites
+// ARGV[1]  the site
+var addSiteScript = redis.NewScript(`return redis.call('SADD', KEYS[1], ARGV[1])`)
 
 // New returns a store on a client, which the caller closes. Events are
 // forgotten when they are older than retention, at least a minute.
-func New(client redis.UniversalClient, retention time.Duration) *Store {
+func New(client *redis.Client, retention time.Duration) *Store {
 	return &Store{redis: client, retention: retention, now: time.Now}
-}
-
-// Ping says whether Redis can be reached.
-func (s *Store) Ping(ctx context.Context) error {
-	if err := s.redis.Ping(ctx).Err(); err != nil {
-		return fmt.Errorf("ping Redis: %w", err)
-	}
-	return nil
 }
 
 // Record takes events into their timelines in one round trip (one a shard) and
@@ -61,19 +60,21 @@ func (s *Store) Ping(ctx context.Context) error {
 func (s *Store) Record(ctx context.Context, events []parking.Event) []parking.Recorded {
 	recorded := make([]parking.Recorded, len(events))
 	chunks := s.chunks(events)
-	s.run(ctx, chunks, func(p redis.Pipeliner, c *chunk) *redis.Cmd {
-		return recordScript.EvalSha(ctx, p, c.keys, c.args...)
-	})
-	// A Redis that was just started does not know the script yet.
-	var unknown []*chunk
+	calls := make([]*redis.Call, 0, len(chunks)+1)
+	added := make(map[string]*redis.Call)
 	for _, c := range chunks {
-		if c.cmd.Err() != nil && redis.HasErrorPrefix(c.cmd.Err(), "NOSCRIPT") {
-			unknown = append(unknown, c)
+		calls = append(calls, &c.Call)
+		if _, known := s.known.Load(c.site); !known && added[c.site] == nil {
+			added[c.site] = &redis.Call{Script: addSiteScript, Keys: []string{sitesKey}, Args: []any{c.site}}
+			calls = append(calls, added[c.site])
 		}
 	}
-	s.run(ctx, unknown, func(p redis.Pipeliner, c *chunk) *redis.Cmd {
-		return recordScript.Eval(ctx, p, c.keys, c.args...)
-	})
+	s.redis.Run(ctx, calls...)
+	for site, call := range added {
+		if _, err := call.Int64(); err == nil {
+			s.known.Store(site, nil)
+		}
+	}
 	for _, c := range chunks {
 		if err := c.parse(events, recorded); err != nil {
 			for _, i := range c.index {
@@ -86,11 +87,9 @@ func (s *Store) Record(ctx context.Context, events []parking.Event) []parking.Re
 
 // chunk is one call of the script.
 type chunk struct {
+	redis.Call
 	site  string
 	index []int // of the events
-	keys  []string
-	args  []any
-	cmd   *redis.Cmd
 }
 
 func (s *Store) chunks(events []parking.Event) []*chunk {
@@ -101,44 +100,22 @@ func (s *Store) chunks(events []parking.Event) []*chunk {
 		e := &events[i]
 		c := open[e.Site]
 		if c == nil || len(c.index) == eventsPerScript {
-			c = &chunk{site: e.Site, keys: []string{sitePrefix(e.Site)}}
 			size := min(eventsPerScript, len(events)-i)
-			c.index = make([]int, 0, size)
-			c.args = make([]any, 0, 3+4*size)
-			c.args = append(c.args, s.retention.Milliseconds(), instant(oldest), oldest.UnixMilli())
+			c = &chunk{site: e.Site, index: make([]int, 0, size)}
+			c.Script, c.Keys = recordScript, []string{sitePrefix(e.Site)}
+			c.Args = append(make([]any, 0, 3+4*size), s.retention.Milliseconds(), instant(oldest), oldest.UnixMilli())
 			open[e.Site] = c
 			chunks = append(chunks, c)
 		}
 		c.index = append(c.index, i)
-		c.args = append(c.args, member(e), e.Time.UnixMilli(), e.Plate, extra(e))
+		c.Args = append(c.Args, member(e), e.Time.UnixMilli(), e.Plate, extra(e))
 	}
 	return chunks
 }
 
-// run sends the calls in one pipeline; each chunk's cmd holds its own error.
-func (s *Store) run(ctx context.Context, chunks []*chunk, call func(redis.Pipeliner, *chunk) *redis.Cmd) {
-	if len(chunks) == 0 {
-		return
-	}
-	p := s.redis.Pipeline()
-	added := make(map[string]*redis.IntCmd)
-	for _, c := range chunks {
-		c.cmd = call(p, c)
-		if _, known := s.known.Load(c.site); !known {
-			added[c.site] = p.SAdd(ctx, sitesKey, c.site)
-		}
-	}
-	_, _ = p.Exec(ctx) // the first error of the commands, looked at one by one
-	for site, cmd := range added {
-		if cmd.Err() == nil {
-			s.known.Store(site, nil)
-		}
-	}
-}
-
 // Sites lists the sites that ever had an event.
 func (s *Store) Sites(ctx context.Context) ([]string, error) {
-	sites, err := s.redis.SMembers(ctx, sitesKey).Result()
+	sites, err := s.redis.Current().SMembers(ctx, sitesKey).Result()
 	if err != nil {
 		return nil, fmt.Errorf("list the sites from Redis: %w", err)
 	}
@@ -147,7 +124,7 @@ func (s *Store) Sites(ctx context.Context) ([]string, error) {
 }
 
 func (c *chunk) parse(events []parking.Event, recorded []parking.Recorded) error {
-	text, err := c.cmd.Text()
+	text, err := c.Text()
 	if err != nil {
 		return err
 	}

@@ -11,11 +11,12 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/redis/go-redis/v9"
+	goredis "github.com/redis/go-redis/v9"
 	"go.uber.org/goleak"
 
 	"parkstream/shared/instance"
 	"parkstream/shared/parking"
+	"parkstream/shared/redis"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -23,14 +24,14 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 const retention = 24 * time.Hour
 
 // newStore returns a store on a Redis of its own, and its client.
-func newStore(t testing.TB) (*Store, redis.UniversalClient) {
+func newStore(t testing.TB) (*Store, goredis.UniversalClient) {
 	t.Helper()
-	client, err := Open(instance.RedisForTest(t).URL())
+	client, err := redis.Open(redis.URL(instance.RedisForTest(t).URL()))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = client.Close() })
-	return New(client, retention), client
+	return New(client, retention), client.Current()
 }
 
 // start is the time of the first event of a test, an hour ago on the minute.
@@ -141,7 +142,7 @@ func TestRecordManyEventsOfManySites(t *testing.T) {
 
 // A cluster refuses a call whose keys are on several shards.
 func TestCluster(t *testing.T) {
-	client, err := Open(instance.RedisClusterForTest(t).URL())
+	client, err := redis.Open(redis.URL(instance.RedisClusterForTest(t).URL()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -195,7 +196,7 @@ func TestRecordAfterScriptsAreFlushed(t *testing.T) {
 
 func TestRecordWithoutRedis(t *testing.T) {
 	node := instance.RedisForTest(t)
-	client, err := Open(node.URL())
+	client, err := redis.Open(redis.URL(node.URL()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -274,7 +275,7 @@ func TestEverythingOfAVehicleExpires(t *testing.T) {
 }
 
 // timeline is the ids of a plate's events in their order.
-func timeline(t testing.TB, client redis.UniversalClient, plate string) []string {
+func timeline(t testing.TB, client goredis.UniversalClient, plate string) []string {
 	t.Helper()
 	members, err := client.ZRange(t.Context(), "park:{default}:o:"+plate, 0, -1).Result()
 	if err != nil {
@@ -309,7 +310,7 @@ func TestALateExitHasNoExpiredEntry(t *testing.T) {
 	}
 }
 
-func keys(t *testing.T, client redis.UniversalClient) []string {
+func keys(t *testing.T, client goredis.UniversalClient) []string {
 	t.Helper()
 	all, err := client.Keys(t.Context(), "*").Result()
 	if err != nil {
@@ -849,39 +850,6 @@ func TestMinutes(t *testing.T) {
 	}
 }
 
-func TestOpen(t *testing.T) {
-	for url, want := range map[string]string{
-		"redis://localhost:6379/2":    "*redis.Client",
-		"rediss://u:p@localhost:6379": "*redis.Client",
-		"redis+sentinel://localhost:26379/0?master_name=m&addr=localhost:26380": "*redis.Client",
-		"redis+cluster://localhost:7000?addr=localhost:7001":                    "*redis.ClusterClient",
-	} {
-		client, err := Open(url)
-		if err != nil {
-			t.Errorf("Open(%q): %v", url, err)
-			continue
-		}
-		if got := fmt.Sprintf("%T", client); got != want {
-			t.Errorf("Open(%q) is a %s, want %s", url, got, want)
-		}
-		_ = client.Close()
-	}
-	for _, url := range []string{
-		"", "localhost:6379", "http://u:geheim@h", "redis+sentinel://u:geheim@h", "redis+ring://u:geheim@h",
-		"redis://u:geheim%zz@h", "redis://u:geheim@h/x", "redis://u:geheim@h?nonsense=1",
-	} {
-		client, err := Open(url)
-		if err == nil {
-			t.Errorf("Open(%q) gave a client", url)
-			_ = client.Close()
-			continue
-		}
-		if strings.Contains(err.Error(), "geheim") {
-			t.Errorf("the error shows the password: %v", err)
-		}
-	}
-}
-
 // BenchmarkRecord is the pipelined throughput of the script for events that come
 // late, into timelines of so many events. Redis holds the same number of events
 // whatever the length of the timelines, so that memory is equally far away. What
@@ -978,7 +946,7 @@ func BenchmarkRecord(b *testing.B) {
 
 // takeOut removes events that were just recorded, wherever their timelines have
 // them.
-func takeOut(b *testing.B, client redis.UniversalClient, events []parking.Event) {
+func takeOut(b *testing.B, client goredis.UniversalClient, events []parking.Event) {
 	const timelines = "park:{default}:t"
 	for i := range events {
 		e := &events[i]

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/redis/go-redis/v9"
+	goredis "github.com/redis/go-redis/v9"
 
 	"parkstream/shared/parking"
 )
@@ -51,7 +51,7 @@ func TestLongTimelinesAgreeWithTheOracle(t *testing.T) {
 // timelineOracle is what the store should know of a site.
 type timelineOracle struct {
 	s      *Store
-	client redis.UniversalClient
+	client goredis.UniversalClient
 	site   string
 	plates []string
 	random *rand.Rand

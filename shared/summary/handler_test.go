@@ -17,10 +17,11 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
-	"github.com/redis/go-redis/v9"
+	goredis "github.com/redis/go-redis/v9"
 
 	"parkstream/shared/instance"
 	"parkstream/shared/parking"
+	"parkstream/shared/redis"
 	"parkstream/shared/store"
 )
 
@@ -58,7 +59,7 @@ func (l *lockedLog) String() string {
 func newEndpoint(t *testing.T) *endpoint {
 	t.Helper()
 	r := instance.RedisForTest(t)
-	client, err := store.Open(r.URL())
+	client, err := redis.Open(redis.URL(r.URL()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -546,7 +547,7 @@ func TestErase(t *testing.T) {
 	if w := e.authorized("DELETE", "/plates/P1", ""); w.Code != 200 || !strings.Contains(w.Body.String(), `"events":2,"stays":1`) {
 		t.Errorf("at all sites: %d %s", w.Code, w.Body)
 	}
-	for _, text := range contents(t, e.stays.redis) {
+	for _, text := range contents(t, e.stays.redis.Current()) {
 		if strings.Contains(strings.ToUpper(text), "P1") {
 			t.Errorf("%q is left", text)
 		}
@@ -560,7 +561,7 @@ func TestErase(t *testing.T) {
 }
 
 // contents are the keys of a Redis, each with what it holds.
-func contents(t *testing.T, client redis.UniversalClient) []string {
+func contents(t *testing.T, client goredis.UniversalClient) []string {
 	t.Helper()
 	var all []string
 	for _, key := range client.Keys(t.Context(), "*").Val() {

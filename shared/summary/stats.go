@@ -106,7 +106,7 @@ func (s *Store) Stats(ctx context.Context, site string, from, to time.Time) (Sta
 			return Stats{}, err
 		}
 	}
-	p := s.redis.Pipeline()
+	p := s.redis.Current().Pipeline()
 	var days []time.Time
 	var read [][]*redis.MapStringStringCmd
 	for d := from; d.Before(to); d = d.Add(day) {

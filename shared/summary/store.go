@@ -17,9 +17,10 @@ import (
 	"strings"
 	"time"
 
-	"github.com/redis/go-redis/v9"
+	goredis "github.com/redis/go-redis/v9"
 
 	"parkstream/shared/parking"
+	"parkstream/shared/redis"
 )
 
 // staysPerScript bounds how long one script keeps Redis from others.
@@ -33,26 +34,24 @@ var putScript = redis.NewScript(putSource)
 // sitesKey is the set of sites that have stays.
 const sitesKey = "stay:sites"
 
+// addSiteScript adds a site to the set.
+//
+// KEYS[1]  the set of sites
+// ARGV[1]  the site
+var addSiteScript = redis.NewScript(`return redis.call('SADD', KEYS[1], ARGV[1])`)
+
 // Store keeps stays in Redis 7.0 or newer, in a key space of its own. It is safe
 // for concurrent use, by any number of processes.
 type Store struct {
-	redis     redis.UniversalClient
+	redis     *redis.Client
 	retention time.Duration
 	now       func() time.Time
 }
 
 // NewStore returns a store on a client, which the caller closes. A stay is
 // forgotten when its exit is older than retention.
-func NewStore(client redis.UniversalClient, retention time.Duration) *Store {
+func NewStore(client *redis.Client, retention time.Duration) *Store {
 	return &Store{redis: client, retention: retention, now: time.Now}
-}
-
-// Ping says whether Redis can be reached.
-func (s *Store) Ping(ctx context.Context) error {
-	if err := s.redis.Ping(ctx).Err(); err != nil {
-		return fmt.Errorf("ping Redis: %w", err)
-	}
-	return nil
 }
 
 // Put stores stays and returns how many were new or newer than what was known:
@@ -69,38 +68,26 @@ func (s *Store) Put(ctx context.Context, stays []parking.Stay) (int, error) {
 		bySite[stay.Site] = appendPut(bySite[stay.Site], Kept{stay, now})
 	}
 	head := []any{hexTime(oldest), now.Add(s.retention + indexSlack).UnixMilli()}
-	run := func(script func(redis.Pipeliner, []string, ...any) *redis.Cmd) ([]*redis.Cmd, error) {
-		p := s.redis.Pipeline()
-		var cmds []*redis.Cmd
-		for site, args := range bySite {
-			p.SAdd(ctx, sitesKey, site)
-			for chunk := range slices.Chunk(args, staysPerScript*argsPerStay) {
-				cmds = append(cmds, script(p, []string{sitePrefix(site)}, slices.Concat(head, chunk)...))
-			}
+	var calls, puts []*redis.Call
+	for site, args := range bySite {
+		calls = append(calls, &redis.Call{Script: addSiteScript, Keys: []string{sitesKey}, Args: []any{site}})
+		for chunk := range slices.Chunk(args, staysPerScript*argsPerStay) {
+			puts = append(puts, &redis.Call{Script: putScript, Keys: []string{sitePrefix(site)}, Args: slices.Concat(head, chunk)})
 		}
-		_, err := p.Exec(ctx)
-		return cmds, err
 	}
-	cmds, err := run(func(p redis.Pipeliner, keys []string, args ...any) *redis.Cmd {
-		return putScript.EvalSha(ctx, p, keys, args...)
-	})
-	if err != nil && redis.HasErrorPrefix(err, "NOSCRIPT") {
-		cmds, err = run(func(p redis.Pipeliner, keys []string, args ...any) *redis.Cmd {
-			return putScript.Eval(ctx, p, keys, args...)
-		})
-	}
-	if err != nil {
-		return 0, fmt.Errorf("store %d stays in Redis: %w", len(stays), err)
-	}
-	n := 0
-	for _, cmd := range cmds {
-		k, err := cmd.Int()
-		if err != nil {
-			return n, fmt.Errorf("store %d stays in Redis: %w", len(stays), err)
+	calls = append(calls, puts...)
+	s.redis.Run(ctx, calls...)
+	for _, call := range calls {
+		if _, err := call.Int64(); err != nil {
+			return 0, fmt.Errorf("store %d stays in Redis: %w", len(stays), err)
 		}
-		n += k
 	}
-	return n, nil
+	var n int64
+	for _, call := range puts {
+		stored, _ := call.Int64()
+		n += stored
+	}
+	return int(n), nil
 }
 
 // indexSlack is how much longer the keys of a silent site are kept than the stay
@@ -166,7 +153,7 @@ func (s *Store) indexes(ctx context.Context, q Query) ([]index, error) {
 	sites := []string{q.Site}
 	if q.Site == "" {
 		var err error
-		if sites, err = s.redis.SMembers(ctx, sitesKey).Result(); err != nil {
+		if sites, err = s.redis.Current().SMembers(ctx, sitesKey).Result(); err != nil {
 			return nil, fmt.Errorf("list the sites from Redis: %w", err)
 		}
 	}
@@ -301,8 +288,8 @@ return found`
 // merge returns the first n places of all indexes together that are before a
 // position and not before another one, and come after a place.
 func (s *Store) merge(ctx context.Context, indexes []index, before, oldest string, n int, after *place) ([]place, error) {
-	p := s.redis.Pipeline()
-	cmds := make([]*redis.Cmd, len(indexes))
+	p := s.redis.Current().Pipeline()
+	cmds := make([]*goredis.Cmd, len(indexes))
 	for i, x := range indexes {
 		// One more, for the place that the list continues after.
 		cmds[i] = p.Eval(ctx, newestScript, x.keys, "("+x.head+before, "["+x.head+oldest, n+1)
@@ -340,7 +327,7 @@ func (s *Store) merge(ctx context.Context, indexes []index, before, oldest strin
 func (s *Store) read(ctx context.Context, places []place) ([]Kept, error) {
 	type site struct {
 		ids  []string
-		cmd  *redis.SliceCmd
+		cmd  *goredis.SliceCmd
 		next int // of the values
 	}
 	oldest := s.now().Add(-s.retention)
@@ -351,7 +338,7 @@ func (s *Store) read(ctx context.Context, places []place) ([]Kept, error) {
 		}
 		sites[pl.prefix].ids = append(sites[pl.prefix].ids, pl.id())
 	}
-	p := s.redis.Pipeline()
+	p := s.redis.Current().Pipeline()
 	for prefix, of := range sites {
 		of.cmd = p.HMGet(ctx, prefix+"s", of.ids...)
 	}
@@ -425,7 +412,9 @@ return removed`)
 // ErasePlate removes every stay of a normalised plate at a site and returns how
 // many there were.
 func (s *Store) ErasePlate(ctx context.Context, site, plate string) (int64, error) {
-	n, err := eraseScript.Run(ctx, s.redis, []string{sitePrefix(site)}, plate).Int64()
+	call := redis.Call{Script: eraseScript, Keys: []string{sitePrefix(site)}, Args: []any{plate}}
+	s.redis.Run(ctx, &call)
+	n, err := call.Int64()
 	if err != nil {
 		return 0, fmt.Errorf("erase the stays of a plate at site %s from Redis: %w", site, err)
 	}
@@ -434,7 +423,7 @@ func (s *Store) ErasePlate(ctx context.Context, site, plate string) (int64, erro
 
 // Sites lists the sites that have stays.
 func (s *Store) Sites(ctx context.Context) ([]string, error) {
-	sites, err := s.redis.SMembers(ctx, sitesKey).Result()
+	sites, err := s.redis.Current().SMembers(ctx, sitesKey).Result()
 	if err != nil {
 		return nil, fmt.Errorf("list the sites from Redis: %w", err)
 	}

@@ -14,13 +14,12 @@ import (
 	"time"
 
 	gocmp "github.com/google/go-cmp/cmp"
-	"github.com/redis/go-redis/v9"
 	"go.uber.org/goleak"
 	"pgregory.net/rapid"
 
 	"parkstream/shared/instance"
 	"parkstream/shared/parking"
-	"parkstream/shared/store"
+	"parkstream/shared/redis"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -30,9 +29,9 @@ const retention = 90 * 24 * time.Hour
 // today is noon, so that hours before and after it are of the same UTC day.
 var today = time.Now().UTC().Truncate(day).Add(-12 * time.Hour)
 
-func newClient(t testing.TB) redis.UniversalClient {
+func newClient(t testing.TB) *redis.Client {
 	t.Helper()
-	client, err := store.Open(instance.RedisForTest(t).URL())
+	client, err := redis.Open(redis.URL(instance.RedisForTest(t).URL()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -184,7 +183,7 @@ func newestFirst(a, b parking.Stay) int {
 func TestSeveralSitesAgreeWithTheModel(t *testing.T) {
 	s := newStore(t)
 	rapid.Check(t, func(t *rapid.T) {
-		if err := s.redis.FlushDB(context.Background()).Err(); err != nil {
+		if err := s.redis.Current().FlushDB(context.Background()).Err(); err != nil {
 			t.Fatal(err)
 		}
 		best := make(map[string]parking.Stay)
@@ -305,7 +304,7 @@ func TestPutCounts(t *testing.T) {
 		}
 	}
 	// A Redis that lost its scripts, as after a restart.
-	if err := s.redis.ScriptFlush(t.Context()).Err(); err != nil {
+	if err := s.redis.Current().ScriptFlush(t.Context()).Err(); err != nil {
 		t.Fatal(err)
 	}
 	if n := put(t, s, unmatched("x3", "a", "P1", today)); n != 1 {
@@ -437,8 +436,8 @@ func TestBadCursors(t *testing.T) {
 func TestRetention(t *testing.T) {
 	s := newStore(t)
 	put(t, s, completed("x1", "a", "P1", today, 60))
-	for _, key := range s.redis.Keys(t.Context(), "stay:{a}:*").Val() {
-		ttl := s.redis.PTTL(t.Context(), key).Val()
+	for _, key := range s.redis.Current().Keys(t.Context(), "stay:{a}:*").Val() {
+		ttl := s.redis.Current().PTTL(t.Context(), key).Val()
 		if ttl <= 0 || ttl > retention+indexSlack {
 			t.Errorf("%s expires in %s", key, ttl)
 		}
@@ -460,14 +459,14 @@ func TestRetention(t *testing.T) {
 func checkKept(t *testing.T, s *Store, want ...string) {
 	t.Helper()
 	var stays, plates []string
-	for id, value := range s.redis.HGetAll(t.Context(), "stay:{a}:s").Val() {
+	for id, value := range s.redis.Current().HGetAll(t.Context(), "stay:{a}:s").Val() {
 		k, err := parseKept("a", id, value)
 		if err != nil {
 			t.Error(err)
 		}
 		stays = append(stays, id+" of "+k.Plate)
 	}
-	for _, member := range s.redis.ZRange(t.Context(), "stay:{a}:p", 0, -1).Val() {
+	for _, member := range s.redis.Current().ZRange(t.Context(), "stay:{a}:p", 0, -1).Val() {
 		plate, position, _ := strings.Cut(member, "\n")
 		plates = append(plates, position[hexTimeLen:]+" of "+plate)
 	}
@@ -476,7 +475,7 @@ func checkKept(t *testing.T, s *Store, want ...string) {
 	if !slices.Equal(stays, want) || !slices.Equal(plates, want) {
 		t.Errorf("kept are %q, by plate %q, want %q", stays, plates, want)
 	}
-	positions := s.redis.ZCard(t.Context(), "stay:{a}:x:c").Val() + s.redis.ZCard(t.Context(), "stay:{a}:x:u").Val()
+	positions := s.redis.Current().ZCard(t.Context(), "stay:{a}:x:c").Val() + s.redis.Current().ZCard(t.Context(), "stay:{a}:x:u").Val()
 	if positions != int64(len(want)) {
 		t.Errorf("%d positions are kept, want %d", positions, len(want))
 	}
@@ -546,7 +545,7 @@ func TestAnIDIsUsedAgain(t *testing.T) {
 func TestAnIDIsUsedAgainInAnyLocale(t *testing.T) {
 	instance.DanishForTest(t)
 	s := newStore(t)
-	if before, err := s.redis.Eval(t.Context(), "return tostring('aa' < 'ab')", nil).Text(); err != nil || before != "false" {
+	if before, err := s.redis.Current().Eval(t.Context(), "return tostring('aa' < 'ab')", nil).Text(); err != nil || before != "false" {
 		t.Fatalf("'aa' < 'ab' is %s, error %v: Redis is not Danish", before, err)
 	}
 	at := func(end int64) time.Time { return time.Unix(0, today.UnixNano()&^0xffffff|end).UTC() }
@@ -561,7 +560,7 @@ func TestAnIDIsUsedAgainInAnyLocale(t *testing.T) {
 			t.Errorf("%s: %d stored, want the new one: the old one is expired", id, n)
 		}
 		checkKept(t, s, id+" of P2")
-		s.redis.FlushAll(t.Context())
+		s.redis.Current().FlushAll(t.Context())
 	}
 }
 
@@ -582,7 +581,7 @@ func TestABusySiteIsTrimmed(t *testing.T) {
 
 // A cluster refuses a call whose keys are on several shards.
 func TestCluster(t *testing.T) {
-	client, err := store.Open(instance.RedisClusterForTest(t).URL())
+	client, err := redis.Open(redis.URL(instance.RedisClusterForTest(t).URL()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -630,9 +629,9 @@ func TestMuchIsTrimmedAtOnce(t *testing.T) {
 	checkKept(t, s, "new of P2")
 }
 
-func TestSitesAndPing(t *testing.T) {
+func TestStoreSites(t *testing.T) {
 	node := instance.RedisForTest(t)
-	client, err := store.Open(node.URL())
+	client, err := redis.Open(redis.URL(node.URL()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -644,14 +643,8 @@ func TestSitesAndPing(t *testing.T) {
 		}
 		put(t, s, unmatched("x", "b", "P", today), unmatched("x", "a", "P", today), unmatched("y", "b", "P", today))
 	}
-	if err := s.Ping(t.Context()); err != nil {
-		t.Error(err)
-	}
 	if err := node.Kill(); err != nil {
 		t.Fatal(err)
-	}
-	if err := s.Ping(t.Context()); err == nil {
-		t.Error("Redis is gone, and answers")
 	}
 	if _, err := s.Put(t.Context(), []parking.Stay{unmatched("z", "a", "P", today)}); err == nil {
 		t.Error("Redis is gone, and stores")

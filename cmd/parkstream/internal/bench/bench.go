@@ -10,12 +10,11 @@ import (
 	"slices"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"parkstream/cmd/parkstream/internal/eventfile"
 	"parkstream/cmd/parkstream/internal/gateway"
 	"parkstream/cmd/parkstream/internal/system"
 	"parkstream/shared/broker"
+	"parkstream/shared/redis"
 	"parkstream/shared/store"
 	"parkstream/shared/summary"
 )
@@ -92,7 +91,7 @@ func (c Config) Validate() error {
 type bench struct {
 	Config
 	system    *system.System
-	redis     redis.UniversalClient
+	redis     *redis.Client
 	events    *store.Store
 	stays     *summary.Store
 	publisher *broker.Publisher
@@ -159,7 +158,7 @@ func Run(ctx context.Context, c Config) (result *Result, err error) {
 }
 
 func (b *bench) connect(ctx context.Context) error {
-	client, err := store.Open(b.system.Nodes.RedisURL)
+	client, err := redis.Open(redis.URL(b.system.Nodes.RedisURL))
 	if err != nil {
 		return err
 	}

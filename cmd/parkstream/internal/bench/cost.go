@@ -192,7 +192,7 @@ func (b *bench) connectorPid(ctx context.Context) (pid int, err error) {
 
 // memory is what Redis uses.
 func (b *bench) memory(ctx context.Context) (int64, error) {
-	info, err := b.redis.Info(ctx, "memory").Result()
+	info, err := b.redis.Current().Info(ctx, "memory").Result()
 	if err != nil {
 		return 0, fmt.Errorf("ask Redis for its memory: %w", err)
 	}
@@ -341,7 +341,7 @@ func signal(pids []int, s syscall.Signal) error {
 }
 
 func (b *bench) machine(ctx context.Context) (Machine, error) {
-	info, err := b.redis.Info(ctx, "server").Result()
+	info, err := b.redis.Current().Info(ctx, "server").Result()
 	if err != nil {
 		return Machine{}, fmt.Errorf("ask Redis for its version: %w", err)
 	}

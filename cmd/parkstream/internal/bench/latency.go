@@ -32,10 +32,10 @@ func (b *bench) latency(ctx context.Context, result *Result) error {
 	if err := b.deploy(ctx, ours); err != nil {
 		return err
 	}
-	if err := b.redis.ConfigSet(ctx, "notify-keyspace-events", "Kh").Err(); err != nil {
+	if err := b.redis.Current().ConfigSet(ctx, "notify-keyspace-events", "Kh").Err(); err != nil {
 		return fmt.Errorf("have Redis tell of changes: %w", err)
 	}
-	defer b.redis.ConfigSet(context.WithoutCancel(ctx), "notify-keyspace-events", "")
+	defer b.redis.Current().ConfigSet(context.WithoutCancel(ctx), "notify-keyspace-events", "")
 	for _, rate := range b.Rates {
 		n := int((b.LatencyTime + warmUp).Seconds() * float64(rate))
 		if err := b.empty(ctx); err != nil {
@@ -141,7 +141,7 @@ type watched struct {
 // round and so after its fsync. It does not tell which, so that those that are
 // missing are asked for: the time is that of the answer.
 func (b *bench) watchStays(ctx context.Context, f fleet, n int, sent *atomic.Int64) (<-chan watched, error) {
-	subscription := b.redis.Subscribe(ctx, "__keyspace@0__:"+staysKey)
+	subscription := b.redis.Current().Subscribe(ctx, "__keyspace@0__:"+staysKey)
 	if _, err := subscription.Receive(ctx); err != nil { // that it is subscribed
 		return nil, errors.Join(fmt.Errorf("have Redis tell of changes: %w", err), subscription.Close())
 	}
@@ -177,7 +177,7 @@ func (b *bench) look(ctx context.Context, f fleet, missing []int, at []time.Time
 	for k, i := range missing {
 		ids[k] = f.id(parking.Exit, i)
 	}
-	stays, err := b.redis.HMGet(ctx, staysKey, ids...).Result()
+	stays, err := b.redis.Current().HMGet(ctx, staysKey, ids...).Result()
 	now := time.Now()
 	if err != nil {
 		return nil, fmt.Errorf("look for stays in Redis: %w", err)

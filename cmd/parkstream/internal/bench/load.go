@@ -213,7 +213,7 @@ func (b *bench) empty(ctx context.Context) error {
 		}
 	}
 	// In the background: ten million plates take it longer than a client waits.
-	if err := b.redis.FlushAllAsync(ctx).Err(); err != nil {
+	if err := b.redis.Current().FlushAllAsync(ctx).Err(); err != nil {
 		return fmt.Errorf("empty Redis: %w", err)
 	}
 	if err := b.awaitFreed(ctx); err != nil {
@@ -222,7 +222,7 @@ func (b *bench) empty(ctx context.Context) error {
 	if err := b.awaitRewrite(ctx); err != nil {
 		return err
 	}
-	if err := b.redis.BgRewriteAOF(ctx).Err(); err != nil {
+	if err := b.redis.Current().BgRewriteAOF(ctx).Err(); err != nil {
 		return fmt.Errorf("rewrite Redis's append-only file: %w", err)
 	}
 	return b.awaitRewrite(ctx)
@@ -231,7 +231,7 @@ func (b *bench) empty(ctx context.Context) error {
 // awaitFreed waits until Redis has given back what it was emptied of.
 func (b *bench) awaitFreed(ctx context.Context) error {
 	return poll(ctx, time.Minute, 20*time.Millisecond, func() (bool, error) {
-		info, err := b.redis.Info(ctx, "memory").Result()
+		info, err := b.redis.Current().Info(ctx, "memory").Result()
 		return infoField(info, "lazyfree_pending_objects") == "0", err
 	})
 }
@@ -239,7 +239,7 @@ func (b *bench) awaitFreed(ctx context.Context) error {
 // awaitRewrite waits until Redis does not rewrite its append-only file.
 func (b *bench) awaitRewrite(ctx context.Context) error {
 	return poll(ctx, time.Minute, 20*time.Millisecond, func() (bool, error) {
-		info, err := b.redis.Info(ctx, "persistence").Result()
+		info, err := b.redis.Current().Info(ctx, "persistence").Result()
 		return strings.Contains(info, "aof_rewrite_in_progress:0") && strings.Contains(info, "aof_rewrite_scheduled:0"), err
 	})
 }

@@ -12,12 +12,12 @@ import (
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
-	"github.com/redis/go-redis/v9"
+	goredis "github.com/redis/go-redis/v9"
 
 	"parkstream/cmd/parkstream/internal/eventfile"
 	"parkstream/shared/broker"
 	"parkstream/shared/parking"
-	"parkstream/shared/store"
+	"parkstream/shared/redis"
 	"parkstream/shared/summary"
 )
 
@@ -47,15 +47,12 @@ func (m Monolith) Run(ctx context.Context) (MonolithResult, error) {
 		text, err := os.ReadFile(filepath.Join(m.Secrets, name))
 		return strings.TrimSpace(string(text)), err
 	}
-	url, err := secret("redis-url")
+	client, err := redis.Open(func() (string, error) { return secret("redis-url") })
 	if err != nil {
-		return MonolithResult{}, fmt.Errorf("read the URL of Redis: %w", err)
+		return MonolithResult{}, fmt.Errorf("open the Redis of the monolith: %w", err)
 	}
-	db, err := store.Open(url)
-	if err != nil {
-		return MonolithResult{}, err
-	}
-	defer db.Close()
+	defer client.Close()
+	db := client.Current()
 	conn, err := broker.Dial(ctx, broker.Config{URLs: broker.URLFile(filepath.Join(m.Secrets, "rabbitmq-url")), Name: "monolith"})
 	if err != nil {
 		return MonolithResult{}, err
@@ -108,7 +105,7 @@ func (m Monolith) Run(ctx context.Context) (MonolithResult, error) {
 func classicKey(plate string) string { return "monolith:" + plate }
 
 // classicEntry writes an entry into the vehicle's hash.
-func classicEntry(ctx context.Context, db redis.UniversalClient, body []byte) error {
+func classicEntry(ctx context.Context, db goredis.UniversalClient, body []byte) error {
 	var e parking.EntryEvent
 	if err := json.Unmarshal(body, &e); err != nil {
 		return fmt.Errorf("read an entry: %w", err)
@@ -121,7 +118,7 @@ func classicEntry(ctx context.Context, db redis.UniversalClient, body []byte) er
 
 // classicExit reads the entry, writes the exit into the same hash and posts the
 // stay.
-func classicExit(ctx context.Context, db redis.UniversalClient, post *summary.Client, body []byte) error {
+func classicExit(ctx context.Context, db goredis.UniversalClient, post *summary.Client, body []byte) error {
 	var e parking.ExitEvent
 	if err := json.Unmarshal(body, &e); err != nil {
 		return fmt.Errorf("read an exit: %w", err)

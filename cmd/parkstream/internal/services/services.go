@@ -15,7 +15,7 @@ import (
 	"parkstream/cmd/parkstream/internal/supervise"
 	"parkstream/shared/broker"
 	"parkstream/shared/instance"
-	"parkstream/shared/store"
+	"parkstream/shared/redis"
 )
 
 // startTimeout bounds the start of one node on a busy machine.
@@ -164,9 +164,9 @@ func checkGiven(ctx context.Context, o Options) error {
 		}
 	}
 	if o.RedisURL != "" {
-		client, err := store.Open(o.RedisURL)
+		client, err := redis.Open(redis.URL(o.RedisURL))
 		if err == nil {
-			err = errors.Join(store.New(client, time.Hour).Ping(ctx), client.Close())
+			err = errors.Join(client.Ping(ctx), client.Close())
 		}
 		if err != nil {
 			errs = append(errs, fmt.Errorf("the Redis of REDIS_URL cannot be used: %w", err))

@@ -1,6 +1,4 @@
-// Package store keeps the timelines of vehicles in Redis: it takes in events,
-// finds the stays they change and keeps each site's state, atomically.
-package store
+package redis
 
 import (
 	"context"
@@ -12,8 +10,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Open makes a client for a Redis URL. It does not connect yet. The scheme says
-// which kind of Redis it is; the "s" after "redis" asks for TLS:
+// open makes a client for a Redis URL. It does not connect yet. The scheme names
+// the kind of Redis; the "s" after "redis" asks for TLS:
 //
 //	redis://user:password@host:6379/0                                   standalone (rediss://)
 //	redis+sentinel://user:password@host:26379/0?master_name=m&addr=h2:26379   Sentinel (rediss+sentinel://)
@@ -21,15 +19,6 @@ import (
 //
 // The query takes the options of go-redis, such as pool_size or read_timeout.
 // Errors never contain the URL, since it holds the password.
-func Open(url string) (redis.UniversalClient, error) {
-	client, err := open(url)
-	if err != nil {
-		return nil, err
-	}
-	client.AddHook(traced{})
-	return client, nil
-}
-
 func open(url string) (redis.UniversalClient, error) {
 	quiet()
 	scheme, rest, ok := strings.Cut(url, "://")

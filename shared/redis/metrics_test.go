@@ -1,4 +1,4 @@
-package store
+package redis
 
 import (
 	"strings"
@@ -6,13 +6,22 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	"go.uber.org/goleak"
+
+	"parkstream/shared/instance"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // A first command makes a connection, the next finds it.
 func TestPoolMetrics(t *testing.T) {
-	s, client := newStore(t)
+	client, err := Open(URL(instance.RedisForTest(t).URL()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
 	for range 3 {
-		if err := s.Ping(t.Context()); err != nil {
+		if err := client.Ping(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}

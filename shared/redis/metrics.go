@@ -1,9 +1,6 @@
-package store
+package redis
 
-import (
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/redis/go-redis/v9"
-)
+import "github.com/prometheus/client_golang/prometheus"
 
 func poolDesc(name, help string, labels ...string) *prometheus.Desc {
 	return prometheus.NewDesc("parkstream_redis_pool_"+name, help, labels, nil)
@@ -18,10 +15,10 @@ var (
 )
 
 // PoolMetrics tell how the connections of a Redis client are used.
-type PoolMetrics struct{ client redis.UniversalClient }
+type PoolMetrics struct{ client *Client }
 
 // NewPoolMetrics returns the collector of a client; a process has one.
-func NewPoolMetrics(client redis.UniversalClient) PoolMetrics { return PoolMetrics{client} }
+func NewPoolMetrics(client *Client) PoolMetrics { return PoolMetrics{client} }
 
 // Describe implements prometheus.Collector.
 func (PoolMetrics) Describe(ch chan<- *prometheus.Desc) {
@@ -32,7 +29,7 @@ func (PoolMetrics) Describe(ch chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (m PoolMetrics) Collect(ch chan<- prometheus.Metric) {
-	s := m.client.PoolStats()
+	s := m.client.Current().PoolStats()
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}

@@ -1,0 +1,122 @@
+// Package redis is the ground on which timelines, stays and generated vehicles
+// are kept: it opens clients of every kind of Redis and runs scripts on them,
+// many in one round trip.
+package redis
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Client is a Redis that scripts are run on. It is safe for concurrent use.
+type Client struct {
+	current redis.UniversalClient
+}
+
+// Open returns a client of the Redis at a URL, which names its kind:
+//
+//	redis://user:password@host:6379/0                                   standalone (rediss://)
+//	redis+sentinel://user:password@host:26379/0?master_name=m&addr=h2:26379   Sentinel (rediss+sentinel://)
+//	redis+cluster://user:password@host:6379?addr=h2:6379&addr=h3:6379         Cluster (rediss+cluster://)
+//
+// The query takes the options of go-redis, such as pool_size or read_timeout.
+// Open does not connect yet. Its errors never contain the URL, which holds the
+// password.
+func Open(url func() (string, error)) (*Client, error) {
+	text, err := url()
+	if err != nil {
+		return nil, err
+	}
+	current, err := open(text)
+	if err != nil {
+		return nil, err
+	}
+	current.AddHook(traced{})
+	return &Client{current: current}, nil
+}
+
+// URL returns a source for [Open] of a URL that does not change.
+func URL(url string) func() (string, error) {
+	return func() (string, error) { return url, nil }
+}
+
+// Current returns the client of go-redis, for commands that are no scripts. It is
+// to be asked for each time, and never closed.
+func (c *Client) Current() redis.UniversalClient { return c.current }
+
+// Ping reports why Redis cannot be reached.
+func (c *Client) Ping(ctx context.Context) error {
+	if err := c.Current().Ping(ctx).Err(); err != nil {
+		return fmt.Errorf("ping Redis: %w", err)
+	}
+	return nil
+}
+
+// Close closes all connections.
+func (c *Client) Close() error { return c.current.Close() }
+
+// Script is a Lua script and its digest.
+type Script = redis.Script
+
+// NewScript returns the script of a source.
+func NewScript(source string) *Script { return redis.NewScript(source) }
+
+// Call is one run of a script. Its keys are in one slot.
+type Call struct {
+	Script *Script
+	Keys   []string
+	Args   []any
+
+	answer *redis.Cmd
+	err    error
+}
+
+// Text returns the answer of a call that has been run, or why there is none.
+func (c *Call) Text() (string, error) {
+	if c.err != nil {
+		return "", c.err
+	}
+	return c.answer.Text()
+}
+
+// Int64 is Text for a script that answers with a number.
+func (c *Call) Int64() (int64, error) {
+	if c.err != nil {
+		return 0, c.err
+	}
+	return c.answer.Int64()
+}
+
+// Run runs calls in one round trip to each node; each holds its own answer or
+// error then.
+func (c *Client) Run(ctx context.Context, calls ...*Call) {
+	run(ctx, c.Current(), calls, (*Script).EvalSha)
+	// A Redis that was just started does not know the script yet.
+	var unknown []*Call
+	for _, call := range calls {
+		if redis.HasErrorPrefix(call.err, "NOSCRIPT") {
+			unknown = append(unknown, call)
+		}
+	}
+	run(ctx, c.Current(), unknown, (*Script).Eval)
+}
+
+func run(ctx context.Context, client redis.UniversalClient, calls []*Call, eval func(*Script, context.Context, redis.Scripter, []string, ...any) *redis.Cmd) {
+	if len(calls) == 0 {
+		return
+	}
+	p := client.Pipeline()
+	for _, call := range calls {
+		call.answer = eval(call.Script, ctx, p, call.Keys, call.Args...)
+	}
+	_, err := p.Exec(ctx)
+	for _, call := range calls {
+		call.err = call.answer.Err()
+		// Where no connection could be had, the commands do not know it.
+		if call.err == nil && err != nil && call.answer.Val() == nil {
+			call.err = err
+		}
+	}
+}

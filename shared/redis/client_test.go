@@ -1,0 +1,32 @@
+package redis
+
+import (
+	"testing"
+
+	"parkstream/shared/instance"
+)
+
+// A call holds its error also when no connection can be had, in which case the
+// commands of a pipeline know of none.
+func TestWithoutRedis(t *testing.T) {
+	node := instance.RedisForTest(t)
+	client, err := Open(URL(node.URL()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	if err := client.Ping(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if err := node.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if err := client.Ping(t.Context()); err == nil {
+		t.Error("a ping of a dead Redis succeeds")
+	}
+	call := Call{Script: NewScript("return 'done'")}
+	client.Run(t.Context(), &call)
+	if text, err := call.Text(); err == nil {
+		t.Errorf("a call of a dead Redis answers %q", text)
+	}
+}
