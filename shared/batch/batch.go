@@ -13,6 +13,11 @@
 //	{"results":[{"id":"17","outcome":"done"},{"id":"18","outcome":"reject","reason":"vehicle_plate is missing"}]}
 //
 // An event without a result counts as [Retry]: silence is never success.
+//
+// A request is valid whatever is in its events: an optional attribute that
+// CloudEvents cannot express is left out. In the same spirit [ParseRequest] drops
+// an optional attribute that it cannot read; only what is needed to answer for an
+// event, its id and sound JSON, refuses a request.
 package batch
 
 import (
@@ -21,10 +26,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"mime"
 	"net/http"
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -56,18 +63,26 @@ type Event struct {
 	// It is the message id of the broker where that is set and unique in the
 	// batch, so that a function may use it to recognise a redelivery.
 	ID string
-	// Time is when the message was published; zero where that is not known.
+	// Time is when the message was published; zero where that is not known. One
+	// that RFC 3339 cannot express is not written.
 	Time time.Time
 	// TraceParent and TraceState are the W3C trace context of the publisher, or
 	// empty.
 	TraceParent, TraceState string
 	// Attributes are CloudEvents extension attributes: what else the publisher said
 	// of the message. Their names have lower case letters and digits only, none
-	// stands twice, and they begin with "amqp", so that they are no other's. They
-	// are for functions; [ParseRequest] does not read them.
+	// stands twice, and they begin with "amqp", so that they are no other's. Those
+	// whose value is not [IsText] are not written. They are for functions;
+	// [ParseRequest] does not read them.
 	Attributes []Attribute
+	// ContentType is the message's, or empty. It is not written where it adds
+	// nothing or contradicts how the data travels. ParseRequest does not read it.
+	ContentType string
 	// Data is the message's body, byte for byte.
 	Data []byte
+	// DataErr says why ParseRequest could not read the data. Such an event can only
+	// be rejected; the others of its batch are sound.
+	DataErr error
 }
 
 // Attribute is a CloudEvents extension attribute.
@@ -84,7 +99,8 @@ type Result struct {
 
 // AppendRequest appends the request body for events to dst. source is the
 // CloudEvents source of all of them, for example "/rabbitmq/vehicle_entries".
-// Data that is JSON in valid UTF-8 travels as it is, anything else as base64.
+// Data that is JSON in valid UTF-8 and not nested deeply travels as it is, anything
+// else as base64.
 func AppendRequest(dst []byte, source string, events []Event) []byte {
 	dst = append(dst, '[')
 	for i := range events {
@@ -102,26 +118,21 @@ func appendEvent(dst []byte, source string, e *Event) []byte {
 	dst = append(dst, `,"source":`...)
 	dst = appendString(dst, source)
 	dst = append(dst, `,"type":"`+EventType+`"`...)
-	if !e.Time.IsZero() {
+	if !e.Time.IsZero() && expressible(e.Time) {
 		dst = append(dst, `,"time":"`...)
 		dst = e.Time.UTC().AppendFormat(dst, time.RFC3339Nano)
 		dst = append(dst, '"')
 	}
-	if e.TraceParent != "" {
-		dst = append(dst, `,"traceparent":`...)
-		dst = appendString(dst, e.TraceParent)
-	}
-	if e.TraceState != "" {
-		dst = append(dst, `,"tracestate":`...)
-		dst = appendString(dst, e.TraceState)
-	}
+	dst = appendAttribute(dst, "traceparent", e.TraceParent)
+	dst = appendAttribute(dst, "tracestate", e.TraceState)
 	for _, a := range e.Attributes {
-		dst = append(dst, ',')
-		dst = appendString(dst, a.Name)
-		dst = append(dst, ':')
-		dst = appendString(dst, a.Value)
+		dst = appendAttribute(dst, a.Name, a.Value)
 	}
-	if jsontext.Value(e.Data).IsValid() {
+	asJSON := shallow(e.Data) && jsontext.Value(e.Data).IsValid()
+	if describes(e.ContentType, asJSON) {
+		dst = appendAttribute(dst, "datacontenttype", e.ContentType)
+	}
+	if asJSON {
 		dst = append(dst, `,"data":`...)
 		dst = append(dst, e.Data...)
 	} else {
@@ -130,6 +141,89 @@ func appendEvent(dst []byte, source string, e *Event) []byte {
 		dst = append(dst, '"')
 	}
 	return append(dst, '}')
+}
+
+// appendAttribute appends an optional attribute, unless it is empty or CloudEvents
+// has no such value.
+func appendAttribute(dst []byte, name, value string) []byte {
+	if value == "" || !IsText(value) {
+		return dst
+	}
+	dst = append(dst, ',')
+	dst = appendString(dst, name)
+	dst = append(dst, ':')
+	return appendString(dst, value)
+}
+
+// IsText reports whether an attribute may have the value s: CloudEvents excludes
+// invalid UTF-8, control characters and Unicode's noncharacters.
+func IsText(s string) bool {
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] >= 0x7f {
+			return isText(s[i:])
+		}
+	}
+	return true
+}
+
+func isText(s string) bool {
+	if !utf8.ValidString(s) {
+		return false
+	}
+	for _, r := range s {
+		if unicode.IsControl(r) || r >= 0xfdd0 && r <= 0xfdef || r&0xfffe == 0xfffe {
+			return false
+		}
+	}
+	return true
+}
+
+// expressible reports whether RFC 3339 has the time: its years have four digits.
+func expressible(t time.Time) bool {
+	year := t.UTC().Year()
+	return year >= 0 && year <= 9999
+}
+
+// describes reports whether a content type says more of data than the way in which
+// it travels, and nothing else: data that is written as JSON is JSON by the rules of
+// CloudEvents.
+func describes(contentType string, asJSON bool) bool {
+	if contentType == "" || asJSON && contentType == "application/json" {
+		return false
+	}
+	kind, _, err := mime.ParseMediaType(contentType)
+	if err != nil || !strings.Contains(kind, "/") {
+		return false
+	}
+	return !asJSON || strings.HasSuffix(kind, "/json") || strings.HasSuffix(kind, "+json")
+}
+
+// maxDepth is how deeply data may be nested that travels as JSON: the parsers of
+// some languages end at 64 levels and would refuse the whole batch.
+const maxDepth = 60
+
+// shallow reports whether JSON is nested no more than maxDepth deep.
+func shallow(data []byte) bool {
+	if bytes.Count(data, []byte("["))+bytes.Count(data, []byte("{")) <= maxDepth {
+		return true
+	}
+	depth, quoted := 0, false
+	for i := 0; i < len(data); i++ {
+		switch c := data[i]; {
+		case quoted && c == '\\':
+			i++ // what follows does not end the string
+		case c == '"':
+			quoted = !quoted
+		case quoted:
+		case c == '[', c == '{':
+			if depth++; depth > maxDepth {
+				return false
+			}
+		case c == ']', c == '}':
+			depth--
+		}
+	}
+	return true
 }
 
 func appendString(dst []byte, s string) []byte {
@@ -145,13 +239,15 @@ func appendString(dst []byte, s string) []byte {
 }
 
 // ParseRequest reads a request body. Its errors concern the whole request: the
-// sender does not speak the contract. The events' data are parts of body, which
-// must not change as long as they are used.
+// sender does not speak the contract. An optional attribute that cannot be read is
+// dropped, and data that cannot be read is the event's DataErr. The events' data are
+// parts of body, which must not change as long as they are used.
 func ParseRequest(body []byte) ([]Event, error) {
 	var events []Event
 	// Of a name that stands twice the last one counts; in the data of an event it is
 	// for the function to say what it makes of that.
-	d := jsontext.NewDecoder(bytes.NewBuffer(body), jsontext.AllowDuplicateNames(true))
+	// Nor does invalid UTF-8 in one event concern the others.
+	d := jsontext.NewDecoder(bytes.NewBuffer(body), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 	attribute := func(name []byte) error { return events[len(events)-1].read(d, name, body) }
 	err := elements(d, func() error {
 		events = append(events, Event{})
@@ -183,24 +279,22 @@ func (e *Event) read(d *jsontext.Decoder, name, body []byte) (err error) {
 	case "id":
 		e.ID, err = readText(d)
 	case "traceparent":
-		e.TraceParent, err = readText(d)
+		e.TraceParent, err = readAttribute(d)
 	case "tracestate":
-		e.TraceState, err = readText(d)
+		e.TraceState, err = readAttribute(d)
 	case "time":
-		var text []byte
-		if text, err = readBytes(d); text != nil {
-			err = e.Time.UnmarshalText(text)
+		var text string
+		text, err = readAttribute(d)
+		if e.Time, _ = time.Parse(time.RFC3339, text); !expressible(e.Time) {
+			e.Time = time.Time{}
 		}
 	case "data":
 		var value jsontext.Value
 		value, err = d.ReadValue()
 		end := d.InputOffset()
-		e.Data = body[end-int64(len(value)) : end : end]
+		e.Data, e.DataErr = body[end-int64(len(value)):end:end], nil
 	case "data_base64":
-		var text []byte
-		if text, err = readBytes(d); text != nil {
-			e.Data, err = base64.StdEncoding.AppendDecode(nil, text)
-		}
+		err = e.readBase64(d)
 	default:
 		return d.SkipValue()
 	}
@@ -208,6 +302,36 @@ func (e *Event) read(d *jsontext.Decoder, name, body []byte) (err error) {
 		return fmt.Errorf("%s of an event: %w", name, err)
 	}
 	return nil
+}
+
+func (e *Event) readBase64(d *jsontext.Decoder) error {
+	value, err := d.ReadValue()
+	if err != nil || value.Kind() == 'n' {
+		return err
+	}
+	text, err := unquote(value)
+	if err == nil {
+		e.Data, err = base64.StdEncoding.AppendDecode(nil, text)
+	}
+	if err != nil {
+		e.Data, err = nil, fmt.Errorf("data_base64 cannot be read: %w", err)
+	}
+	e.DataErr = err
+	return nil
+}
+
+// readAttribute reads an optional attribute; one that is not a text is as if it
+// were not there.
+func readAttribute(d *jsontext.Decoder) (string, error) {
+	value, err := d.ReadValue()
+	if err != nil {
+		return "", err
+	}
+	text, err := unquote(value)
+	if err != nil || !IsText(string(text)) {
+		return "", nil //nolint:nilerr // see above
+	}
+	return string(text), nil
 }
 
 // AppendResponse appends the response body for results to dst.
@@ -238,7 +362,7 @@ var ErrNoContract = errors.New("the answer has no results: the function does not
 // order of events. An event that the answer does not name, or names with an
 // unknown outcome or with several, is a [Retry] that says so.
 func ParseResponse(body []byte, events []Event) ([]Result, error) {
-	a := answer{Decoder: jsontext.NewDecoder(bytes.NewBuffer(body)), events: events, results: make([]Result, len(events))}
+	a := answer{Decoder: jsontext.NewDecoder(bytes.NewBuffer(body), jsontext.AllowInvalidUTF8(true)), events: events, results: make([]Result, len(events))}
 	err := members(a.Decoder, func(name []byte) error {
 		if string(name) != "results" || a.PeekKind() == 'n' {
 			return a.SkipValue()
@@ -309,7 +433,7 @@ func (a *answer) member(name []byte) (err error) {
 			a.current.Outcome = outcomeOf(outcome)
 		}
 	case "reason":
-		a.current.Reason, err = readText(a.Decoder)
+		a.current.Reason, err = readReason(a.Decoder)
 	default:
 		return a.SkipValue()
 	}
@@ -317,6 +441,19 @@ func (a *answer) member(name []byte) (err error) {
 		return fmt.Errorf("%s of a result: %w", name, err)
 	}
 	return nil
+}
+
+// readReason reads a reason as well as can be: what the outcome is does not depend
+// on it.
+func readReason(d *jsontext.Decoder) (string, error) {
+	value, err := d.ReadValue()
+	if err != nil || value.Kind() == 'n' {
+		return "", err
+	}
+	if text, err := unquote(value); text != nil || err == nil {
+		return string(text), nil
+	}
+	return string(value), nil
 }
 
 // find returns the place of an event. Most functions answer in the order in which
@@ -359,10 +496,11 @@ func members(d *jsontext.Decoder, read func(name []byte) error) error {
 		return err
 	}
 	for d.PeekKind() != '}' {
-		name, err := readBytes(d)
+		value, err := d.ReadValue()
 		if err != nil {
 			return err
 		}
+		name, _ := unquote(value) // one that is not valid UTF-8 is none that is looked for
 		if err := read(name); err != nil {
 			return err
 		}
@@ -413,16 +551,22 @@ func readText(d *jsontext.Decoder) (string, error) {
 // readBytes reads a string, which is valid until d reads on, or null as nil.
 func readBytes(d *jsontext.Decoder) ([]byte, error) {
 	value, err := d.ReadValue()
-	switch {
-	case err != nil || value.Kind() == 'n':
+	if err != nil || value.Kind() == 'n' {
 		return nil, err
-	case value.Kind() != '"':
-		return nil, fmt.Errorf("want a JSON string, not a %s", value.Kind())
-	case bytes.IndexByte(value, '\\') < 0:
-		return value[1 : len(value)-1], nil
-	default:
-		return jsontext.AppendUnquote(nil, value)
 	}
+	return unquote(value)
+}
+
+// unquote returns the text of a JSON string, which is valid as long as value is.
+func unquote(value jsontext.Value) ([]byte, error) {
+	if value.Kind() != '"' {
+		return nil, fmt.Errorf("want a JSON string, not a %s", value.Kind())
+	}
+	text := value[1 : len(value)-1]
+	if bytes.IndexByte(value, '\\') < 0 && utf8.Valid(text) {
+		return text, nil
+	}
+	return jsontext.AppendUnquote(nil, value)
 }
 
 // Verdict says what the status of a whole call means for its events.

@@ -66,8 +66,7 @@ func sameJSON(a, b string) bool {
 func TestParseRequestErrors(t *testing.T) {
 	for _, body := range []string{
 		``, `{}`, `null`, `[`, `[{"id":"1"}`, `[{"id":"1"}]x`, `[{"id":"1"}][]`, `[1]`, `[null]`, `[{"id":1}]`, `[{"id":null}]`, `[{"data":1}]`,
-		`[{"id":"1"},{"id":"1"}]`, `[{"id":"1","data_base64":"?"}]`, `[{"id":"1","data_base64":1}]`, `[{"id":"1","time":"noon"}]`, `[{"id":"1","time":1}]`, `[{"id":"1","time":""}]`,
-		`[{"id":"1","data":{]}]`, `[{"id":"1","data":}]`, `[{"id":"1","traceparent":{}}]`, "[{\"id\":\"\xff\"}]",
+		`[{"id":"1"},{"id":"1"}]`, `[{"id":"1","data":{]}]`, `[{"id":"1","data":}]`, `[{"id":"1",1:2}]`, "[{\"id\":\"\xff\"}]", `[{"id":"\ud800"}]`,
 	} {
 		if events, err := ParseRequest([]byte(body)); err == nil {
 			t.Errorf("%s was read as %v", body, events)
