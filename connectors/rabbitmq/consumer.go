@@ -169,10 +169,9 @@ func (k *consumer) ended(closed <-chan *amqp.Error) error {
 func (k *consumer) take(d amqp.Delivery) {
 	now := time.Now()
 	k.window.add(now)
-	if t := published(&d); !t.IsZero() {
-		for _, o := range k.inQueue {
-			latency.Observe(k.life, o, now.Sub(t))
-		}
+	at := published(&d)
+	for _, o := range k.inQueue {
+		latency.ObserveSince(k.life, o, at, now)
 	}
 	m := &delivery{Delivery: d, from: k, received: now}
 	owed := headerText(d.Headers, headerOwed)

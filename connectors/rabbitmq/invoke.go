@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptrace"
+	"net/url"
 	"os"
 	"slices"
 	"strconv"
@@ -18,7 +19,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-	"unicode/utf8"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
@@ -220,7 +220,7 @@ func (i *invoker) request(ctx context.Context, f *Function, queue string, items 
 		return i.rawRequest(ctx, f, items[0])
 	}
 	buf.addEvents(queue, items)
-	buf.request = batch.AppendRequest(buf.request[:0], "/rabbitmq/"+queue, buf.events)
+	buf.request = batch.AppendRequest(buf.request[:0], source(queue), buf.events)
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, i.gateway+"/function/"+f.Name, bytes.NewReader(buf.request))
 	if err != nil {
 		return nil, err
@@ -228,6 +228,9 @@ func (i *invoker) request(ctx context.Context, f *Function, queue string, items 
 	req.Header["Content-Type"] = []string{batch.ContentType}
 	return req, nil
 }
+
+// source is the CloudEvents source of a queue's events, which is a URI reference.
+func source(queue string) string { return (&url.URL{Path: "/rabbitmq/" + queue}).EscapedPath() }
 
 // addEvents gives every item an id that is unique within the batch: the message
 // id where that is possible.
@@ -238,13 +241,13 @@ func (b *buffers) addEvents(queue string, items []item) {
 	for _, it := range items {
 		id := it.MessageId
 		_, twice := b.ids[id]
-		if twice || id == "" || !utf8.ValidString(id) {
+		if twice || id == "" || !batch.IsText(id) {
 			id = queue + "/" + it.from.epoch + "/" + strconv.FormatUint(it.DeliveryTag, 10)
 		}
 		b.ids[id] = struct{}{}
 		b.events = append(b.events, batch.Event{
-			ID: id, Time: published(&it.Delivery), TraceParent: headerText(it.Headers, tracing.FieldParent), TraceState: headerText(it.Headers, tracing.FieldState),
-			Attributes: attributes(it.Headers), Data: it.Body,
+			ID: id, Time: published(&it.Delivery), TraceParent: traceField(it.Headers, tracing.FieldParent), TraceState: traceField(it.Headers, tracing.FieldState),
+			Attributes: attributes(&it.Delivery, queue), ContentType: it.ContentType, Data: it.Body,
 		})
 	}
 }
@@ -257,22 +260,31 @@ func (i *invoker) rawRequest(ctx context.Context, f *Function, it item) (*http.R
 		return nil, err
 	}
 	set := func(name, value string) {
-		if value != "" && validHeader(value) {
+		if value != "" && len(value) <= maxHeader && validHeader(value) && req.Header.Get(name) == "" {
 			req.Header.Set(name, value)
 		}
 	}
-	for name, value := range it.Headers {
-		if text, ok := scalar(value); ok && validName(name) && ofPublisher(name) {
-			set("X-Rabbitmq-Header-"+name, text)
+	for _, h := range simple(it.Headers, "") {
+		if validName(h.name) {
+			set("X-Rabbitmq-Header-"+h.name, h.value)
 		}
 	}
 	set("Content-Type", it.ContentType)
 	set("Content-Encoding", it.ContentEncoding)
-	set("Traceparent", headerText(it.Headers, tracing.FieldParent))
-	set("Tracestate", headerText(it.Headers, tracing.FieldState))
+	set("Traceparent", traceField(it.Headers, tracing.FieldParent))
+	set("Tracestate", traceField(it.Headers, tracing.FieldState))
 	set("X-Rabbitmq-Msg-Id", it.MessageId)
 	set("X-Rabbitmq-Routing-Key", routingKey(&it.Delivery))
 	return req, nil
+}
+
+// traceField returns a field of the publisher's trace context; W3C allows it 512
+// bytes.
+func traceField(h amqp.Table, name string) string {
+	if text := headerText(h, name); len(text) <= maxHeader {
+		return text
+	}
+	return ""
 }
 
 // ofPublisher says whether a header is the publisher's own.
@@ -289,53 +301,90 @@ func ofPublisher(name string) bool {
 	return true
 }
 
-// attributes are the publisher's simple headers as CloudEvents extension
-// attributes: x-tenant becomes amqpxtenant. Of names that come to the same the
-// first in the order of the alphabet counts.
-func attributes(h amqp.Table) []batch.Attribute {
-	var names []string
-	for name := range h {
-		if ofPublisher(name) && name != broker.HeaderTime {
-			names = append(names, name)
-		}
-	}
-	slices.Sort(names)
-	var as []batch.Attribute
-	for _, name := range names {
-		text, ok := scalar(h[name])
-		if !ok {
+// header is a simple header of a publisher.
+type header struct{ name, value string }
+
+const (
+	// maxHeader bounds a message header that is passed on, so that the gateway takes
+	// the request.
+	maxHeader = 1024
+	// maxPassedOn bounds all of one message's, with their names: a batch has those of
+	// many messages, and proxies end at 8 or 16 KiB.
+	maxPassedOn = 8 << 10
+)
+
+// simple returns the publisher's simple headers in the order of the alphabet, without
+// one of them. What is too large is left out.
+func simple(h amqp.Table, without string) []header {
+	var hs []header
+	for name, value := range h {
+		if name == without || !ofPublisher(name) {
 			continue
 		}
-		attribute := "amqp" + strings.Map(func(r rune) rune {
+		if text, ok := scalar(value); ok {
+			hs = append(hs, header{name, text})
+		}
+	}
+	slices.SortFunc(hs, func(a, b header) int { return strings.Compare(a.name, b.name) })
+	room := maxPassedOn
+	return slices.DeleteFunc(hs, func(h header) bool {
+		size := len(h.name) + len(h.value)
+		if size > room {
+			return true
+		}
+		room -= size
+		return false
+	})
+}
+
+// attributes are what the publisher said of the message besides its body, as
+// CloudEvents extension attributes: the header x-tenant becomes amqpxtenant. Of names
+// that come to the same the first one counts; properties come before headers, which
+// are in the order of the alphabet.
+func attributes(d *amqp.Delivery, queue string) []batch.Attribute {
+	var as []batch.Attribute
+	taken := make(map[string]struct{})
+	add := func(name, value string) {
+		if _, twice := taken[name]; !twice && batch.IsText(value) {
+			taken[name] = struct{}{}
+			as = append(as, batch.Attribute{Name: name, Value: value})
+		}
+	}
+	if d.ContentEncoding != "" {
+		add("amqpcontentencoding", d.ContentEncoding)
+	}
+	if key := routingKey(d); key != queue {
+		add("amqproutingkey", key)
+	}
+	for _, h := range simple(d.Headers, broker.HeaderTime) {
+		add("amqp"+strings.Map(func(r rune) rune {
 			if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' {
 				return r
 			}
 			return -1
-		}, strings.ToLower(name))
-		if !slices.ContainsFunc(as, func(a batch.Attribute) bool { return a.Name == attribute }) {
-			as = append(as, batch.Attribute{Name: attribute, Value: text})
-		}
+		}, strings.ToLower(h.name)), h.value)
 	}
 	return as
 }
 
-// maxHeader bounds a message header that is passed on, so that the gateway takes
-// the request.
-const maxHeader = 1024
-
 // scalar returns the text of a header that has a simple one.
 func scalar(v any) (string, bool) {
+	var text string
 	switch v := v.(type) {
 	case string:
-		return v, len(v) <= maxHeader
+		text = v
 	case []byte:
-		return string(v), len(v) <= maxHeader
+		text = string(v)
 	case time.Time:
-		return v.UTC().Format(time.RFC3339), true
+		text = v.UTC().Format(time.RFC3339)
+	case amqp.Decimal:
+		text = fmt.Sprintf("%de-%d", v.Value, v.Scale)
 	case nil, []any, amqp.Table:
 		return "", false
+	default:
+		text = fmt.Sprint(v)
 	}
-	return fmt.Sprint(v), true
+	return text, len(text) <= maxHeader
 }
 
 // validHeader says whether a value can be sent: net/http fails the whole call

@@ -2,6 +2,7 @@ package rabbitmq
 
 import (
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -98,12 +99,62 @@ const envelope = 256
 
 func (it item) size() int { return len(it.Body) + envelope }
 
-// published returns when the message was published, zero where it does not say.
+// published returns when the message was published, zero where that is not known.
 func published(d *amqp.Delivery) time.Time {
-	if ms, ok := d.Headers[broker.HeaderTime].(int64); ok {
-		return time.UnixMilli(ms)
+	if n, ok := integer(d.Headers[broker.HeaderTime]); ok {
+		if t := instant(n); !t.IsZero() {
+			return t
+		}
 	}
-	return d.Timestamp
+	return instant(d.Timestamp.Unix())
+}
+
+// The years in which events are published, as seconds since 1970. A count outside of
+// them is not a time: a clock that was never set, or nonsense.
+var (
+	firstYear = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC).Unix()
+	lastYear  = time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC).Unix()
+)
+
+// instant reads a count since 1970. Publishers write seconds where milliseconds
+// belong, and the other way round, and finer units in both; of the four units only
+// one can bring the count into these years. It returns zero if none does.
+func instant(n int64) time.Time {
+	for _, perSecond := range [...]int64{1, 1e3, 1e6, 1e9} {
+		if s := n / perSecond; s >= firstYear && s < lastYear {
+			return time.Unix(s, n%perSecond*(1e9/perSecond))
+		}
+	}
+	return time.Time{}
+}
+
+// integer returns a header that is a whole number, of any of AMQP's types.
+func integer(v any) (int64, bool) {
+	switch n := v.(type) {
+	case byte:
+		return int64(n), true
+	case int8:
+		return int64(n), true
+	case int16:
+		return int64(n), true
+	case uint16:
+		return int64(n), true
+	case int32:
+		return int64(n), true
+	case uint32:
+		return int64(n), true
+	case int64:
+		return n, true
+	case float32:
+		return integer(float64(n))
+	case float64:
+		if n == math.Trunc(n) && math.Abs(n) < 1<<63 { // not NaN
+			return int64(n), true
+		}
+	case time.Time:
+		return n.Unix(), true
+	}
+	return 0, false
 }
 
 // routingKey returns the one that the message was published with.

@@ -62,6 +62,26 @@ func NewStages(r prometheus.Registerer) *prometheus.HistogramVec {
 		"function", "stage")
 }
 
+// Instants of other machines that are farther from now are no measurements.
+const (
+	// longest is more than an outage of a long weekend. What was published earlier
+	// was put back from the dead letters, or comes from a clock that was never set;
+	// one such instant, 1970, would outweigh years of latencies in a sum.
+	longest = 7 * 24 * time.Hour
+	// ahead is what a clock may be ahead of ours, the default of MAX_FUTURE.
+	ahead = 2 * time.Minute
+)
+
+// ObserveSince adds an observation of the time from an instant that another machine
+// has noted, such as that of publishing, to now. It observes nothing if the instant
+// is unknown (zero) or far from now.
+func ObserveSince(ctx context.Context, o prometheus.Observer, from, now time.Time) {
+	if from.IsZero() || from.Before(now.Add(-longest)) || from.After(now.Add(ahead)) {
+		return
+	}
+	Observe(ctx, o, now.Sub(from))
+}
+
 // Observe adds an observation. Where ctx has a span that is sampled, its trace is
 // the observation's exemplar.
 func Observe(ctx context.Context, o prometheus.Observer, took time.Duration) {

@@ -2,6 +2,7 @@ package latency_test
 
 import (
 	"context"
+	"math"
 	"testing"
 	"time"
 
@@ -59,6 +60,40 @@ func TestObserve(t *testing.T) {
 	}
 	if len(got.GetPositiveDelta()) == 0 || got.Schema == nil {
 		t.Error("there is no native histogram")
+	}
+}
+
+// No instant of another machine makes a sum absurd.
+func TestObserveSince(t *testing.T) {
+	now := time.Date(2026, 11, 27, 9, 0, 0, 0, time.UTC)
+	for _, tt := range []struct {
+		from time.Time
+		n    uint64
+		sum  float64
+	}{
+		{now, 1, 0},
+		{now.Add(-time.Second), 1, 1},
+		{now.Add(-7 * 24 * time.Hour), 1, 604_800},
+		{now.Add(-7*24*time.Hour - 1), 0, 0},
+		{now.Add(2 * time.Minute), 1, 0},
+		{now.Add(2*time.Minute + 1), 0, 0},
+		{now.AddDate(-1, 0, 0), 0, 0},
+		{now.AddDate(1, 0, 0), 0, 0},
+		{time.Time{}, 0, 0},
+		{time.Unix(0, 0), 0, 0},
+		{time.Unix(-1, 0), 0, 0},
+		{time.Date(0, 1, 1, 0, 0, 0, 0, time.UTC), 0, 0},
+		{time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC), 0, 0},
+		{time.Unix(math.MaxInt64, 0), 0, 0},
+		{time.Unix(math.MinInt64, 0), 0, 0},
+		{time.UnixMilli(math.MaxInt64), 0, 0},
+		{time.UnixMilli(math.MinInt64), 0, 0},
+	} {
+		r := prometheus.NewRegistry()
+		latency.ObserveSince(t.Context(), latency.New(r, "x_seconds", "help").WithLabelValues(), tt.from, now)
+		if got := gather(t, r); got.GetSampleCount() != tt.n || got.GetSampleSum() != tt.sum {
+			t.Errorf("since %s: %d observations, sum %g; want %d, %g", tt.from, got.GetSampleCount(), got.GetSampleSum(), tt.n, tt.sum)
+		}
 	}
 }
 

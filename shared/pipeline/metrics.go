@@ -67,7 +67,7 @@ func NewMetrics(r prometheus.Registerer, function string) *Metrics {
 		latency: latency.New(r, "event_processing_latency_seconds",
 			"Seconds from taking an event in to its result, by event type; that of the call that carried it, once for each of its events.", "event_type"),
 		endToEnd: latency.New(r, "parkstream_end_to_end_latency_seconds",
-			"Seconds from the publishing of an event to its effect being durable and its stays being visible, once for each event that is done and whose time of publishing is known.", "event_type"),
+			"Seconds from the publishing of an event to its effect being durable and its stays being visible, once for each event that is done and whose time of publishing is known and within a week.", "event_type"),
 		stays: prometheus.NewHistogram(latency.Options("parkstream_stay_duration_seconds",
 			"Seconds that a vehicle stayed, once for each completed stay; a stay that a late event changes counts again.",
 			[]float64{60, 300, 900, 1800, 3600, 7200, 10800, 14400, 21600, 28800, 43200, 86400, 172800, 604800})),
@@ -143,7 +143,7 @@ func (m *Metrics) settled(ctx context.Context, kind parking.Kind, tally map[stri
 func (m *Metrics) arrived(ctx context.Context, kind parking.Kind, published []time.Time, now time.Time) {
 	observer := m.endToEnd.WithLabelValues(kind.String())
 	for _, t := range published {
-		latency.Observe(ctx, observer, now.Sub(t))
+		latency.ObserveSince(ctx, observer, t, now)
 		ctx = context.Background() // one exemplar a call is enough
 	}
 }

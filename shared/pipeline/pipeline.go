@@ -137,8 +137,10 @@ func (p *processor) parse(ctx context.Context, msgs []batch.Event) []item {
 	work := make([]item, len(msgs))
 	for i := range msgs {
 		it := &work[i]
-		it.event, it.err = parseEvent(p.kind, msgs[i].Data)
-		if it.err == nil {
+		switch it.event, it.err = parseEvent(p.kind, msgs[i].Data); {
+		case msgs[i].DataErr != nil:
+			it.err = parking.Invalid("%v", msgs[i].DataErr)
+		case it.err == nil:
 			it.err = p.Limits.Check(it.event, now)
 		}
 		if it.err != nil {
