@@ -25,6 +25,7 @@ import (
 	"os"
 	"os/signal"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -73,7 +74,7 @@ type Options struct {
 // It answers these paths itself and gives all others to handle:
 //
 //	/_/health   200 as long as the process serves
-//	/_/ready    200, or 503 with the names of what is not ready
+//	/_/ready    200, or 503 with the names of what is not ready; also warnings
 //	/metrics    Prometheus
 //
 // With a nil handle, as in a connector, there are only these, health and
@@ -108,6 +109,10 @@ func serve(ctx context.Context, rt *Runtime, front *server, listener net.Listene
 	broken := make(chan error, 1)
 	go func() { broken <- httpServer.Serve(listener) }()
 	rt.Log.Info("listening", "address", listener.Addr().String())
+	// What is wrong from the start is in the log even if /_/ready is never called.
+	var checked sync.WaitGroup
+	defer checked.Wait()
+	checked.Go(func() { front.check(ctx) })
 
 	select {
 	case err := <-broken:

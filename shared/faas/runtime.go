@@ -39,6 +39,7 @@ type Runtime struct {
 type check struct {
 	name    string
 	run     func(context.Context) error
+	warning bool        // shown, and the process is ready all the same
 	failing atomic.Bool // as last seen, so that only a change is logged
 }
 
@@ -105,9 +106,17 @@ func (rt *Runtime) Secret(name string) *Secret {
 }
 
 // OnReady makes /_/ready answer 503 while check returns an error. The check gets
-// two seconds; it may run at any time, also concurrently with itself.
+// two seconds; it runs at the start and may run at any time, also concurrently
+// with itself. The answer shows everyone what the error's method
+// Detail() string returns, if it has one.
 func (rt *Runtime) OnReady(name string, run func(context.Context) error) {
 	rt.checks = append(rt.checks, &check{name: name, run: run})
+}
+
+// OnWarning is OnReady for what does not keep the process from working: /_/ready
+// lists it among its warnings and answers 200.
+func (rt *Runtime) OnWarning(name string, run func(context.Context) error) {
+	rt.checks = append(rt.checks, &check{name: name, run: run, warning: true})
 }
 
 // OnClose has run called once, after the last call has ended, what was

@@ -194,46 +194,81 @@ func notFound(handler.Request) (handler.Response, error) {
 
 func health(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") }
 
-// ready names what is not ready. The causes are in the log only: the path is
-// open to everyone.
+// readiness is the answer to whether a process is ready. The path is open to
+// everyone: it names the checks and shows of an error what its method
+// Detail() string returns, if it has one. The causes are in the log.
+type readiness struct {
+	Ready    bool              `json:"ready"`
+	Failing  []string          `json:"failing,omitempty"`
+	Warnings []string          `json:"warnings,omitempty"`
+	Details  map[string]string `json:"details,omitempty"`
+}
+
 func (s *server) ready(w http.ResponseWriter, r *http.Request) {
-	failing := s.failing(r.Context())
+	answer := s.check(r.Context())
 	if s.draining.Load() {
-		failing = append(failing, "draining")
+		answer.Failing = append(answer.Failing, "draining")
 	}
+	answer.Ready = len(answer.Failing) == 0
 	status := http.StatusOK
-	if len(failing) > 0 {
+	if !answer.Ready {
 		status = http.StatusServiceUnavailable
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(struct {
-		Ready   bool     `json:"ready"`
-		Failing []string `json:"failing,omitempty"`
-	}{len(failing) == 0, failing})
+	_ = json.NewEncoder(w).Encode(answer)
 }
 
-func (s *server) failing(ctx context.Context) []string {
-	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+// check runs all checks and logs what has changed since the last time.
+func (s *server) check(ctx context.Context) readiness {
+	timed, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
 	errs := make([]error, len(s.rt.checks))
 	var wg sync.WaitGroup
 	for i, c := range s.rt.checks {
-		wg.Go(func() { errs[i] = c.run(ctx) })
+		wg.Go(func() { errs[i] = c.run(timed) })
 	}
 	wg.Wait()
-	var failing []string
+	var answer readiness
+	if ctx.Err() != nil { // the caller has gone, and the errors may only say so
+		return answer
+	}
 	for i, c := range s.rt.checks {
-		if errs[i] != nil {
-			failing = append(failing, c.name)
+		err := errs[i]
+		was := c.failing.Swap(err != nil)
+		c.log(s.rt.Log, was, err)
+		if err == nil {
+			continue
 		}
-		if was := c.failing.Swap(errs[i] != nil); !was && errs[i] != nil {
-			s.rt.Log.Warn("not ready", "check", c.name, "error", errs[i])
-		} else if was && errs[i] == nil {
-			s.rt.Log.Info("ready again", "check", c.name)
+		if c.warning {
+			answer.Warnings = append(answer.Warnings, c.name)
+		} else {
+			answer.Failing = append(answer.Failing, c.name)
+		}
+		if detailed, ok := errors.AsType[interface {
+			error
+			Detail() string
+		}](err); ok {
+			if answer.Details == nil {
+				answer.Details = make(map[string]string)
+			}
+			answer.Details[c.name] = detailed.Detail()
 		}
 	}
-	return failing
+	return answer
+}
+
+// log logs a check that begins or ceases to fail.
+func (c *check) log(log *slog.Logger, was bool, err error) {
+	bad, good := "not ready", "ready again"
+	if c.warning {
+		bad, good = "warning", "warning is over"
+	}
+	if !was && err != nil {
+		log.Warn(bad, "check", c.name, "error", err)
+	} else if was && err == nil {
+		log.Info(good, "check", c.name)
+	}
 }
 
 // Profile serves the profiles of net/http/pprof below /debug/pprof/.
