@@ -3,7 +3,7 @@ package faas
 import (
 	"bytes"
 	"context"
-	"io"
+	"maps"
 	"net/http"
 	"net/url"
 
@@ -14,6 +14,11 @@ import (
 type call struct {
 	url *url.URL
 	id  string // X-Call-Id, may be empty
+	// stream is where an answer goes that is sent in parts; nil behind another
+	// server than ours.
+	stream *stream
+	// inflight is whether the call is counted as in flight.
+	inflight bool
 }
 
 type callKey struct{}
@@ -25,8 +30,15 @@ func callOf(ctx context.Context) *call {
 
 // Adapt serves a call with an ordinary http.Handler, so that a function may have
 // several routes. The request's path is the one after /function/<name>, "/" where
-// that is empty. The answer is buffered whole: there is no streaming. Its error is
-// always nil.
+// that is empty. Its error is always nil.
+//
+// The answer is buffered until the handler calls Flush ([http.ResponseController]):
+// from then on every write goes to the caller, and the Response that Adapt returns
+// is empty. Behind another server than ours Flush does nothing and the answer is
+// buffered whole. A handler that fails after a Flush panics with
+// [http.ErrAbortHandler], which closes the connection.
+//
+// The request's body has a method Bytes() []byte that returns it without a copy.
 func Adapt(h http.Handler, req handler.Request) (handler.Response, error) {
 	ctx := req.Context()
 	if ctx == nil {
@@ -40,10 +52,6 @@ func Adapt(h http.Handler, req handler.Request) (handler.Response, error) {
 	if header == nil {
 		header = http.Header{}
 	}
-	var body io.ReadCloser = http.NoBody
-	if len(req.Body) > 0 {
-		body = io.NopCloser(bytes.NewReader(req.Body))
-	}
 	r := (&http.Request{
 		Method:        req.Method,
 		URL:           target,
@@ -51,20 +59,29 @@ func Adapt(h http.Handler, req handler.Request) (handler.Response, error) {
 		ProtoMajor:    1,
 		ProtoMinor:    1,
 		Header:        header,
-		Body:          body,
+		Body:          requestBody{bytes.NewBuffer(req.Body)},
 		ContentLength: int64(len(req.Body)),
 		Host:          req.Host,
 	}).WithContext(ctx)
 	w := recorder{header: make(http.Header, 2)}
+	if c := callOf(ctx); c != nil {
+		w.stream = c.stream
+	}
 	h.ServeHTTP(&w, r)
 	return handler.Response{Body: w.body, StatusCode: w.status, Header: w.header}, nil
 }
 
-// recorder is a http.ResponseWriter that keeps the answer.
+// requestBody is a body that is in memory already.
+type requestBody struct{ *bytes.Buffer }
+
+func (requestBody) Close() error { return nil }
+
+// recorder is a http.ResponseWriter that keeps the answer until it is flushed.
 type recorder struct {
 	header http.Header
 	status int
 	body   []byte
+	stream *stream // nil: the answer cannot be sent in parts
 }
 
 func (w *recorder) Header() http.Header { return w.header }
@@ -77,12 +94,53 @@ func (w *recorder) WriteHeader(status int) {
 
 func (w *recorder) Write(p []byte) (int, error) {
 	w.WriteHeader(http.StatusOK)
+	if w.stream.begun() {
+		return w.stream.Write(p)
+	}
 	w.body = append(w.body, p...)
 	return len(p), nil
 }
 
-func (w *recorder) WriteString(s string) (int, error) {
+func (w *recorder) WriteString(s string) (int, error) { return w.Write([]byte(s)) }
+
+// FlushError implements what [http.ResponseController] looks for.
+func (w *recorder) FlushError() error {
+	if w.stream == nil {
+		return nil
+	}
 	w.WriteHeader(http.StatusOK)
-	w.body = append(w.body, s...)
-	return len(s), nil
+	if !w.stream.begun() {
+		w.stream.begin(w.header, w.status)
+		if _, err := w.stream.Write(w.body); err != nil {
+			return err
+		}
+		w.body = nil
+	}
+	return w.stream.flush()
 }
+
+// Flush implements http.Flusher.
+func (w *recorder) Flush() { _ = w.FlushError() }
+
+// stream is an answer on its way to the caller.
+type stream struct {
+	w      http.ResponseWriter
+	status int // 0 before it has begun
+	bytes  int
+}
+
+func (s *stream) begun() bool { return s != nil && s.status != 0 }
+
+func (s *stream) begin(header http.Header, status int) {
+	maps.Copy(s.w.Header(), header)
+	s.status = status
+	s.w.WriteHeader(status)
+}
+
+func (s *stream) Write(p []byte) (int, error) {
+	n, err := s.w.Write(p)
+	s.bytes += n
+	return n, err
+}
+
+func (s *stream) flush() error { return http.NewResponseController(s.w).Flush() }

@@ -34,6 +34,8 @@ type Runtime struct {
 	checks   []*check
 	closers  []closer
 	tracer   trace.Tracer // nil where tracing is off
+	// admission is never nil.
+	admission Admission
 }
 
 type check struct {
@@ -64,6 +66,7 @@ func newRuntime(o Options) (*Runtime, context.CancelFunc, error) {
 		ctx:        ctx,
 		environ:    env.ToMap(o.Environ),
 		registry:   registry,
+		admission:  admitAll,
 	}
 	err := rt.Settings(&rt.settings)
 	sink := o.Log
@@ -104,6 +107,9 @@ func (rt *Runtime) Settings(dst any) error { return parseSettings(dst, rt.enviro
 func (rt *Runtime) Secret(name string) *Secret {
 	return &Secret{name: name, path: filepath.Join(rt.settings.SecretsDir, name)}
 }
+
+// Admit has a decide about each call of the function before its body is read.
+func (rt *Runtime) Admit(a Admission) { rt.admission = a }
 
 // OnReady makes /_/ready answer 503 while check returns an error. The check gets
 // two seconds; it runs at the start and may run at any time, also concurrently

@@ -19,6 +19,7 @@ import (
 
 	handler "github.com/openfaas/templates-sdk/go-http"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"go.opentelemetry.io/otel/trace"
 )
 
 const (
@@ -27,6 +28,9 @@ const (
 	// idleTimeout is longer than callers keep their idle connections, so that it
 	// is the caller who ends one and no call meets a connection being closed.
 	idleTimeout = 5 * time.Minute
+	// maxHeaderBytes bounds the memory of a request before its body. The connector's
+	// own headers have less than 2 KiB.
+	maxHeaderBytes = 16 << 10
 )
 
 // server is the HTTP front of a process.
@@ -36,12 +40,14 @@ type server struct {
 	handle   Handler
 	own      map[string]http.HandlerFunc // paths that are not the function's
 	metrics  *metrics
+	bodies   bodies
 	inflight atomic.Int64
 	draining atomic.Bool
 }
 
 func newServer(rt *Runtime, handle Handler) *server {
 	s := &server{rt: rt, settings: rt.settings, handle: handle}
+	s.bodies.limit = rt.settings.bodiesInFlight()
 	s.metrics = newMetrics(rt.Registerer, func() float64 { return float64(s.inflight.Load()) })
 	metrics := promhttp.HandlerFor(rt.registry, promhttp.HandlerOpts{
 		Registry: rt.registry, EnableOpenMetrics: true,
@@ -67,6 +73,7 @@ func (s *server) httpServer() *http.Server {
 		ReadTimeout:       s.settings.ReadTimeout,
 		WriteTimeout:      s.settings.WriteTimeout,
 		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(s.rt.Log.Handler(), slog.LevelWarn),
 	}
 }
@@ -75,7 +82,7 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if s.draining.Load() {
 		// Callers go elsewhere with their next call, before the connection is
 		// closed under them.
-		w.Header().Set("Connection", "close")
+		closeAfter(w)
 	}
 	if own, ok := s.own[r.URL.Path]; ok {
 		own(w, r)
@@ -88,15 +95,33 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.call(w, r)
 }
 
+// closeAfter has the connection closed after the answer. Before an answer on one
+// that stays open net/http reads the rest of the request's body, and waits for it.
+func closeAfter(w http.ResponseWriter) { w.Header().Set("Connection", "close") }
+
 // call serves one call of the function.
 func (s *server) call(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
-	c := &call{url: r.URL, id: r.Header.Get("X-Call-Id")}
+	c := &call{url: r.URL, id: r.Header.Get("X-Call-Id"), stream: &stream{w: w}}
+	if r.ContentLength != 0 {
+		closeAfter(w) // unless the body is read
+	}
 	ctx, cancel := context.WithTimeout(context.WithValue(r.Context(), callKey{}, c), s.settings.ExecTimeout)
 	defer cancel()
 	ctx, span := s.span(ctx, r)
 
-	answer := s.answer(ctx, r)
+	defer func() {
+		if c.inflight {
+			s.inflight.Add(-1)
+		}
+		if c.stream.begun() { // also when it was aborted
+			s.called(ctx, r, span, start, c.stream.status, c.stream.bytes)
+		}
+	}()
+	answer := s.answer(ctx, c, r)
+	if c.stream.begun() {
+		return
+	}
 	if answer.StatusCode == 0 {
 		answer.StatusCode = http.StatusOK
 	}
@@ -107,55 +132,23 @@ func (s *server) call(w http.ResponseWriter, r *http.Request) {
 	}
 	w.WriteHeader(answer.StatusCode)
 	_, _ = w.Write(answer.Body) // fails when the caller has gone
-	endSpan(span, answer.StatusCode)
+	s.called(ctx, r, span, start, answer.StatusCode, len(answer.Body))
+}
 
+// called counts and logs a call that was answered.
+func (s *server) called(ctx context.Context, r *http.Request, span trace.Span, start time.Time, status, bytes int) {
+	endSpan(span, status)
 	took := time.Since(start)
-	s.metrics.called(ctx, r.Method, answer.StatusCode, took)
+	s.metrics.called(ctx, r.Method, status, took)
 	if s.rt.Log.Enabled(ctx, slog.LevelDebug) {
 		// Without the path: it may have a plate in it.
-		s.rt.Log.DebugContext(ctx, "call", "method", r.Method, "status", answer.StatusCode,
-			"bytes_out", len(answer.Body), "seconds", took.Seconds())
+		s.rt.Log.DebugContext(ctx, "call", "method", r.Method, "status", status, "bytes_out", bytes, "seconds", took.Seconds())
 	}
 }
 
-// answer finds out what to say, in every case.
-func (s *server) answer(ctx context.Context, r *http.Request) handler.Response {
-	running := s.inflight.Add(1)
-	defer s.inflight.Add(-1)
-	if limit := s.settings.MaxInflight; limit > 0 && running > limit {
-		answer := failure(http.StatusTooManyRequests, fmt.Sprintf("%d calls are being served, max_inflight allows no more", limit))
-		answer.Header.Set("Retry-After", "1")
-		return answer
-	}
-	body, err := s.readBody(r)
-	if err != nil {
-		if tooLarge, ok := errors.AsType[*http.MaxBytesError](err); ok {
-			return failure(http.StatusRequestEntityTooLarge, fmt.Sprintf("the request's body is larger than %d bytes", tooLarge.Limit))
-		}
-		return failure(http.StatusBadRequest, "the request's body could not be read: "+err.Error())
-	}
-	req := handler.Request{Body: body, Header: r.Header, QueryString: r.URL.RawQuery, Method: r.Method, Host: r.Host}
-	req.WithContext(ctx)
-	return s.invoke(ctx, req)
-}
-
-func (s *server) readBody(r *http.Request) ([]byte, error) {
-	limit := s.settings.MaxBodyBytes
-	switch {
-	case r.ContentLength == 0:
-		return nil, nil
-	case r.ContentLength > limit:
-		return nil, &http.MaxBytesError{Limit: limit}
-	case r.ContentLength > 0:
-		body := make([]byte, r.ContentLength)
-		_, err := io.ReadFull(r.Body, body)
-		return body, err
-	default:
-		return io.ReadAll(http.MaxBytesReader(nil, r.Body, limit))
-	}
-}
-
-func (s *server) invoke(ctx context.Context, req handler.Request) (answer handler.Response) {
+// answer finds out what to say, in every case. A call counts as in flight from the
+// last byte of its body, so that a slow sender takes no place, to that of its answer.
+func (s *server) answer(ctx context.Context, c *call, r *http.Request) (answer handler.Response) {
 	defer func() {
 		switch cause := recover(); cause {
 		case nil:
@@ -163,9 +156,63 @@ func (s *server) invoke(ctx context.Context, req handler.Request) (answer handle
 			panic(cause)
 		default:
 			s.rt.Log.ErrorContext(ctx, "the function panicked", "panic", fmt.Sprint(cause), "stack", string(debug.Stack()))
+			if c.stream.begun() {
+				panic(http.ErrAbortHandler) // what was sent must not look complete
+			}
 			answer = failure(http.StatusInternalServerError, "the function failed unexpectedly; its log says why")
 		}
 	}()
+	if limit := s.settings.MaxInflight; limit > 0 && s.inflight.Load() >= limit {
+		return s.full()
+	}
+	limit, refusal := s.admit(ctx, r)
+	if refusal != nil {
+		return *refusal
+	}
+	held := reservation{of: &s.bodies}
+	defer held.release()
+	body, err := held.read(r, limit)
+	if err != nil {
+		status, reason := refused(err)
+		answer := failure(status, reason)
+		if status == http.StatusTooManyRequests {
+			answer.Header.Set("Retry-After", "1")
+		}
+		return answer
+	}
+	if limit > 0 && !s.draining.Load() {
+		c.stream.w.Header().Del("Connection")
+	}
+	running := s.inflight.Add(1)
+	c.inflight = true
+	if limit := s.settings.MaxInflight; limit > 0 && running > limit {
+		return s.full()
+	}
+	req := handler.Request{Body: body, Header: r.Header, QueryString: r.URL.RawQuery, Method: r.Method, Host: r.Host}
+	req.WithContext(ctx)
+	return s.invoke(ctx, req)
+}
+
+func (s *server) full() handler.Response {
+	answer := failure(http.StatusTooManyRequests, fmt.Sprintf("%d calls are being served, max_inflight allows no more", s.settings.MaxInflight))
+	answer.Header.Set("Retry-After", "1")
+	return answer
+}
+
+// admit asks the function's [Admission] and returns how many bytes the body may
+// have, or the answer with which the call is refused.
+func (s *server) admit(ctx context.Context, r *http.Request) (maxBody int64, refusal *handler.Response) {
+	seen := r.WithContext(ctx)
+	seen.Body, seen.ContentLength = http.NoBody, 0
+	w := recorder{header: make(http.Header, 2)}
+	maxBody, admitted := s.rt.admission(&w, seen)
+	if !admitted {
+		return 0, &handler.Response{Body: w.body, StatusCode: w.status, Header: w.header}
+	}
+	return min(max(0, maxBody), s.settings.MaxBodyBytes), nil
+}
+
+func (s *server) invoke(ctx context.Context, req handler.Request) handler.Response {
 	answer, err := s.handle(req)
 	if err != nil {
 		s.rt.Log.ErrorContext(ctx, "the function failed", "error", err)

@@ -34,12 +34,22 @@ type settings struct {
 	// no longer ready, so that whoever routes calls to it can notice.
 	DrainDelay   time.Duration `env:"healthcheck_interval" envDefault:"0s"`
 	MaxInflight  int64         `env:"max_inflight" envDefault:"0"` // 0: no bound
-	MaxBodyBytes int64         `env:"MAX_BODY_BYTES" envDefault:"16777216"`
-	SecretsDir   string        `env:"SECRETS_DIR" envDefault:"/var/openfaas/secrets"`
-	LogFormat    string        `env:"LOG_FORMAT" envDefault:"json"`
-	LogLevel     string        `env:"LOG_LEVEL" envDefault:"info"`
-	Pprof        bool          `env:"PPROF" envDefault:"false"`
-	Tracing      tracing.Settings
+	MaxBodyBytes int64         `env:"MAX_BODY_BYTES" envDefault:"8388608"`
+	// MaxBodiesBytes bounds the bodies of all calls together; 0: see bodiesLimit.
+	MaxBodiesBytes int64  `env:"MAX_BODY_BYTES_IN_FLIGHT" envDefault:"0"`
+	SecretsDir     string `env:"SECRETS_DIR" envDefault:"/var/openfaas/secrets"`
+	LogFormat      string `env:"LOG_FORMAT" envDefault:"json"`
+	LogLevel       string `env:"LOG_LEVEL" envDefault:"info"`
+	Pprof          bool   `env:"PPROF" envDefault:"false"`
+	Tracing        tracing.Settings
+}
+
+// bodiesInFlight is MAX_BODY_BYTES_IN_FLIGHT or its default.
+func (s *settings) bodiesInFlight() int64 {
+	if s.MaxBodiesBytes > 0 {
+		return s.MaxBodiesBytes
+	}
+	return bodiesLimit(s.MaxBodyBytes)
 }
 
 // firstInheritedFD is the first file descriptor after standard input, output
@@ -72,6 +82,9 @@ func (s *settings) Validate() error {
 	}
 	if s.MaxBodyBytes < 1 {
 		mistake("MAX_BODY_BYTES is %d, want at least 1", s.MaxBodyBytes)
+	}
+	if s.MaxBodiesBytes != 0 && s.MaxBodiesBytes/growth < s.MaxBodyBytes {
+		mistake("MAX_BODY_BYTES_IN_FLIGHT is %d, want 0 (a quarter of the memory) or at least %d times MAX_BODY_BYTES, which is %d", s.MaxBodiesBytes, growth, s.MaxBodyBytes)
 	}
 	if s.LogFormat != "json" && s.LogFormat != "text" {
 		mistake("LOG_FORMAT is %q, want json or text", s.LogFormat)

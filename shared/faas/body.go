@@ -1,0 +1,131 @@
+package faas
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"net/http"
+	"runtime/debug"
+	"sync/atomic"
+)
+
+// Admission decides about a call before a byte of its body is read. It sees method,
+// path (after /function/<name>), query and header; the request's body is empty.
+// It returns how many bytes the body may have: with 0 the body is not read, and
+// MAX_BODY_BYTES bounds what it allows. A call that is not admitted is answered
+// with what the Admission wrote to w.
+//
+// It is the place for everything that can be decided without the body: who calls,
+// and what the caller may do.
+type Admission func(w http.ResponseWriter, r *http.Request) (maxBody int64, admitted bool)
+
+// AnyBody is the limit of an [Admission] that allows what the process allows.
+const AnyBody = math.MaxInt64
+
+// NoBody is the [Admission] of a function that reads no body.
+func NoBody(http.ResponseWriter, *http.Request) (maxBody int64, admitted bool) { return 0, true }
+
+// admitAll is the [Admission] of a function that has none.
+func admitAll(http.ResponseWriter, *http.Request) (maxBody int64, admitted bool) {
+	return AnyBody, true
+}
+
+const (
+	// defaultMemory is the memory limit of the functions in stack.yml.
+	defaultMemory = 128 << 20
+	// bodiesShare is the part of the memory that bodies may take.
+	bodiesShare = 4
+	// firstRead is how much memory a body takes before its first byte. It doubles as
+	// the bytes arrive, so that an announced length costs nothing.
+	firstRead = 16 << 10
+	// growth is how many times its limit a body takes at most: while it grows there
+	// are two of it.
+	growth = 2
+)
+
+// bodiesLimit is the default of MAX_BODY_BYTES_IN_FLIGHT: a quarter of the memory
+// that GOMEMLIMIT allows, or of 128 MiB, and enough for one body.
+func bodiesLimit(maxBody int64) int64 {
+	memory := debug.SetMemoryLimit(-1) // a negative limit changes nothing
+	if memory == math.MaxInt64 {
+		memory = defaultMemory
+	}
+	return max(memory/bodiesShare, growth*maxBody)
+}
+
+// errBusy is the error of a body for which there is no memory now.
+var errBusy = errors.New("the bodies of the calls in flight take all memory that they may take")
+
+// bodies bounds the memory that the bodies of all calls take together.
+type bodies struct {
+	limit int64
+	held  atomic.Int64
+}
+
+// reservation is the part that one call holds.
+type reservation struct {
+	of   *bodies
+	held int64
+}
+
+func (r *reservation) resize(n int64) error {
+	if r.of.held.Add(n-r.held) > r.of.limit && n > r.held {
+		r.of.held.Add(r.held - n)
+		return errBusy
+	}
+	r.held = n
+	return nil
+}
+
+func (r *reservation) release() { _ = r.resize(0) } // only growing can fail
+
+// read reads the body of a call, up to limit bytes. The reservation covers its
+// memory until it is released.
+func (r *reservation) read(req *http.Request, limit int64) ([]byte, error) {
+	tooLarge := &http.MaxBytesError{Limit: limit}
+	size := req.ContentLength
+	switch {
+	case limit == 0 || size == 0:
+		return nil, nil
+	case size > limit:
+		return nil, tooLarge
+	case size < 0: // not announced: one byte more tells that it is too large
+		size = limit + 1
+	}
+	var body []byte
+	for int64(len(body)) < size {
+		if len(body) == cap(body) {
+			grown := min(max(firstRead, growth*int64(cap(body))), size)
+			if err := r.resize(grown + int64(cap(body))); err != nil { // both are there while one is copied
+				return nil, err
+			}
+			body = append(make([]byte, 0, grown), body...)
+			_ = r.resize(grown)
+		}
+		n, err := req.Body.Read(body[len(body):cap(body)])
+		body = body[:len(body)+n]
+		switch {
+		case int64(len(body)) > limit:
+			return nil, tooLarge
+		case errors.Is(err, io.EOF) && req.ContentLength > int64(len(body)):
+			return nil, io.ErrUnexpectedEOF
+		case errors.Is(err, io.EOF):
+			return body, nil
+		case err != nil:
+			return nil, err
+		}
+	}
+	return body, nil
+}
+
+// refused turns an error of reading a body into an answer.
+func refused(err error) (status int, reason string) {
+	if tooLarge, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return http.StatusRequestEntityTooLarge, fmt.Sprintf("the request's body is larger than %d bytes", tooLarge.Limit)
+	}
+	if errors.Is(err, errBusy) {
+		return http.StatusTooManyRequests, err.Error() + " (MAX_BODY_BYTES_IN_FLIGHT): try again"
+	}
+	return http.StatusBadRequest, "the request's body could not be read: " + err.Error()
+}
