@@ -40,6 +40,12 @@ import (
 // ContentType marks a request body as a batch.
 const ContentType = "application/cloudevents-batch+json"
 
+// MaxEvents is how many events a request may have.
+const MaxEvents = 10_000
+
+// ErrTooMany says that a request has more than [MaxEvents] events.
+var ErrTooMany = fmt.Errorf("a batch has at most %d events", MaxEvents)
+
 // EventType is the CloudEvents type of every event that a connector delivers.
 const EventType = "io.parkstream.delivery"
 
@@ -250,6 +256,9 @@ func ParseRequest(body []byte) ([]Event, error) {
 	d := jsontext.NewDecoder(bytes.NewBuffer(body), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 	attribute := func(name []byte) error { return events[len(events)-1].read(d, name, body) }
 	err := elements(d, func() error {
+		if len(events) == MaxEvents {
+			return ErrTooMany
+		}
 		events = append(events, Event{})
 		return members(d, attribute)
 	})

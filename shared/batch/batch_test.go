@@ -1,9 +1,11 @@
 package batch
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"testing"
 	"time"
 
@@ -165,5 +167,22 @@ func TestClassify(t *testing.T) {
 		if got := Classify(status); got != want {
 			t.Errorf("Classify(%d) = %d, want %d", status, got, want)
 		}
+	}
+}
+
+// A batch of too many events is refused before the first of those too many is
+// looked at.
+func TestTooManyEvents(t *testing.T) {
+	events := make([]Event, MaxEvents)
+	for i := range events {
+		events[i] = Event{ID: strconv.Itoa(i), Data: []byte("1")}
+	}
+	body := AppendRequest(nil, "/x", events)
+	if got, err := ParseRequest(body); err != nil || len(got) != MaxEvents {
+		t.Errorf("%d events: %d, %v", len(events), len(got), err)
+	}
+	body = append(bytes.TrimSuffix(body, []byte("]")), ",not even JSON"...)
+	if _, err := ParseRequest(body); !errors.Is(err, ErrTooMany) {
+		t.Errorf("one more: %v", err)
 	}
 }

@@ -46,6 +46,7 @@ func Wire(rt *faas.Runtime) (Config, error) {
 	}
 	rt.Registerer.MustRegister(redis.NewPoolMetrics(client))
 	rt.OnClose("Redis client", func(context.Context) error { return client.Close() })
+	rt.Admit(faas.NoBody)
 	inside := NewInside(client, s.Retention)
 	rt.OnReady("redis", client.Ping)
 

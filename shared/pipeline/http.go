@@ -1,9 +1,12 @@
 package pipeline
 
 import (
-	"bytes"
+	"errors"
+	"io"
+	"math"
 	"mime"
 	"net/http"
+	"slices"
 
 	"github.com/go-json-experiment/json"
 
@@ -33,14 +36,12 @@ func NewHTTPHandler(h Handler) http.Handler {
 			http.Error(w, "use POST with one event as JSON, or a batch as "+batch.ContentType, http.StatusMethodNotAllowed)
 			return
 		}
-		var read bytes.Buffer
-		read.Grow(int(min(max(0, r.ContentLength), 1<<24)) + bytes.MinRead)
-		if _, err := read.ReadFrom(r.Body); err != nil {
+		body, err := readBody(r)
+		if err != nil {
 			http.Error(w, "read the request: "+err.Error(), http.StatusBadRequest)
 			return
 		}
-		body := read.Bytes()
-		if kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); kind == batch.ContentType {
+		if isBatch(r) {
 			serveBatch(w, r, h, body)
 			return
 		}
@@ -48,16 +49,51 @@ func NewHTTPHandler(h Handler) http.Handler {
 	})
 }
 
+func isBatch(r *http.Request) bool {
+	kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	return kind == batch.ContentType
+}
+
+// Admit returns how many bytes the body of a call of [NewHTTPHandler] may have, from
+// its method and header: a batch what the process allows, one event its own limit.
+func Admit(_ http.ResponseWriter, r *http.Request) (maxBody int64, admitted bool) {
+	switch {
+	case r.Method != http.MethodPost:
+		return 0, true
+	case isBatch(r):
+		return math.MaxInt64, true
+	default:
+		return maxEventBytes, true
+	}
+}
+
+// readBody does not copy a body that is in memory already.
+func readBody(r *http.Request) ([]byte, error) {
+	if whole, ok := r.Body.(interface{ Bytes() []byte }); ok {
+		return whole.Bytes(), nil
+	}
+	return io.ReadAll(r.Body)
+}
+
+// eventsAtOnce bounds the memory that the processing of a batch takes: that of an
+// event under way is several times that of its JSON.
+const eventsAtOnce = 1000
+
 func serveBatch(w http.ResponseWriter, r *http.Request, h Handler, body []byte) {
 	events, err := batch.ParseRequest(body)
-	if err != nil {
+	switch {
+	case errors.Is(err, batch.ErrTooMany):
+		http.Error(w, err.Error(), http.StatusRequestEntityTooLarge)
+		return
+	case err != nil:
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
-	processed := h.ProcessMessages(r.Context(), events)
-	results := make([]batch.Result, len(processed))
-	for i := range processed {
-		results[i] = processed[i].Result
+	results := make([]batch.Result, 0, len(events))
+	for part := range slices.Chunk(events, eventsAtOnce) {
+		for _, processed := range h.ProcessMessages(r.Context(), part) {
+			results = append(results, processed.Result)
+		}
 	}
 	w.Header().Set("Content-Type", "application/json")
 	_, _ = w.Write(batch.AppendResponse(make([]byte, 0, 64*len(results)), results))

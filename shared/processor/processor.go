@@ -53,6 +53,7 @@ func Wire(rt *faas.Runtime) (pipeline.Config, error) {
 	rt.OnClose("Redis client", func(context.Context) error { return client.Close() })
 	data := store.New(client, s.Retention)
 	rt.OnReady("redis", client.Ping)
+	rt.Admit(pipeline.Admit)
 	return pipeline.Config{
 		Store:      data,
 		Summaries:  summary.NewClient(s.SummaryURL, rt.Secret("summary-token").Value),
