@@ -60,9 +60,9 @@ type StayJSON struct {
 	Site            string     `json:"site"`
 	VehiclePlate    string     `json:"vehicle_plate"`
 	EntryID         *string    `json:"entry_id"`
-	EntryDateTime   *time.Time `json:"entry_date_time"`
+	EntryDateTime   *Timestamp `json:"entry_date_time"`
 	ExitID          string     `json:"exit_id"`
-	ExitDateTime    time.Time  `json:"exit_date_time"`
+	ExitDateTime    Timestamp  `json:"exit_date_time"`
 	DurationSeconds *int64     `json:"duration_seconds"`
 	Duration        *string    `json:"duration"`
 	Status          Status     `json:"status"`
@@ -73,11 +73,11 @@ type StayJSON struct {
 func (s Stay) JSON() StayJSON {
 	w := StayJSON{
 		ID: s.ID, Site: s.Site, VehiclePlate: s.Plate,
-		ExitID: s.ExitID, ExitDateTime: s.ExitTime.UTC(),
+		ExitID: s.ExitID, ExitDateTime: Timestamp(s.ExitTime),
 		Status: s.Status(), Revision: s.Revision,
 	}
 	if d, ok := s.Duration(); ok {
-		entry, seconds, iso := s.EntryTime.UTC(), int64(d/time.Second), ISODuration(d)
+		entry, seconds, iso := Timestamp(s.EntryTime), int64(d/time.Second), ISODuration(d)
 		w.EntryID, w.EntryDateTime = &s.EntryID, &entry
 		w.DurationSeconds, w.Duration = &seconds, &iso
 	}
@@ -89,13 +89,13 @@ func (s Stay) JSON() StayJSON {
 func (w StayJSON) Stay() (Stay, error) {
 	s := Stay{
 		ID: w.ID, Site: w.Site, Plate: w.VehiclePlate,
-		ExitID: w.ExitID, ExitTime: w.ExitDateTime.UTC(), Revision: w.Revision,
+		ExitID: w.ExitID, ExitTime: time.Time(w.ExitDateTime).UTC(), Revision: w.Revision,
 	}
 	if w.EntryID != nil {
 		if w.EntryDateTime == nil {
 			return Stay{}, fmt.Errorf("stay %q has an entry_id but no entry_date_time", w.ID)
 		}
-		s.EntryID, s.EntryTime = *w.EntryID, w.EntryDateTime.UTC()
+		s.EntryID, s.EntryTime = *w.EntryID, time.Time(*w.EntryDateTime).UTC()
 	}
 	return s, nil
 }

@@ -3,7 +3,6 @@ package pipeline
 import (
 	"errors"
 	"strings"
-	"time"
 	"unicode/utf8"
 
 	"github.com/go-json-experiment/json"
@@ -52,8 +51,8 @@ func parseEvent(kind parking.Kind, data []byte) (parking.Event, error) {
 		return named, parking.Invalid("%s_date_time is missing: this event belongs to the %s", kind, processor)
 	case text != nil:
 		var err error
-		if e.Time, err = time.Parse(time.RFC3339, *text); err != nil {
-			return named, parking.Invalid("%s_date_time %q is no RFC 3339 time with a zone, such as 2026-11-23T08:15:00Z", kind, shorten(*text))
+		if e.Time, err = parking.ParseTime(*text); err != nil {
+			return named, parking.Invalid("%s_date_time %v", kind, err)
 		}
 	}
 	e, err := parking.NewEvent(e)
@@ -99,12 +98,4 @@ func kindName(k jsontext.Kind) string {
 	default:
 		return k.String()
 	}
-}
-
-func shorten(s string) string {
-	const most = 40
-	if len(s) > most {
-		return strings.ToValidUTF8(s[:most], "") + "..."
-	}
-	return s
 }

@@ -281,9 +281,9 @@ func timeOf(values url.Values, name string) (time.Time, error) {
 	if text == "" {
 		return time.Time{}, nil
 	}
-	t, err := time.Parse(time.RFC3339, text)
+	t, err := parking.ParseTime(text)
 	if err != nil {
-		return t, parking.Invalid("%s %q is no RFC 3339 time, such as 2026-11-23T08:15:00Z", name, text)
+		return t, parking.Invalid("%s %v", name, err)
 	}
 	return t, nil
 }

@@ -84,6 +84,7 @@ func TestMinutes(t *testing.T) {
 		bounds + "&site=nowhere": "15 of 60s",
 		bounds + "&step=5":       "0:3/1 5:0/1 10:1/0 3 of 300s",
 		bounds + "&step=10":      "0:3/2 10:1/0 2 of 600s",
+		strings.ToLower(bounds):  "0:2/0 4:1/1 5:0/1 14:1/0 15 of 60s",
 		"site=a&from=" + start.Add(4*time.Minute).Format(time.RFC3339) + "&to=" + start.Add(5*time.Minute).Format(time.RFC3339): "4:0/1 1 of 60s",
 	} {
 		if got := ask(query); got != want {
@@ -95,6 +96,7 @@ func TestMinutes(t *testing.T) {
 	}
 	for query, reason := range map[string]string{
 		"step=0": "step", "step=x": "step", "from=yesterday": "no RFC 3339 time", "site=a%20b%0A": "site", "other=1": "unknown parameter",
+		"from=2026-01-01T6:00:00Z": "no RFC 3339 time", "to=2026-01-01T06:00:00%2B24:00": "no RFC 3339 time",
 		"from=2026-01-01T00:00:00Z&to=2026-01-08T00:02:00Z": "at most 10080 minutes", "from=2026-01-02T00:00:00Z&to=2026-01-01T00:00:00Z": "before from",
 	} {
 		if w := e.call("GET", "/minutes?"+query, ""); w.Code != http.StatusBadRequest || !strings.Contains(w.Body.String(), reason) {

@@ -15,6 +15,7 @@ import (
 	"unicode/utf8"
 
 	"parkstream/cmd/parkstream/internal/jsonerror"
+	"parkstream/shared/parking"
 )
 
 // Queues of the events.
@@ -106,7 +107,7 @@ func parse(line int, body []byte) (Event, error) {
 		e.Queue, text = Exits, w.ExitTime
 	}
 	var err error
-	if e.Time, err = time.Parse(time.RFC3339, text); err != nil {
+	if e.Time, err = parking.ParseTime(text); err != nil {
 		return Event{}, &LineError{line, fmt.Sprintf("%q is no RFC 3339 time with a zone", text)}
 	}
 	return e, nil
