@@ -3,38 +3,142 @@ package parking
 import (
 	"strings"
 	"unicode"
-	"unicode/utf8"
 
 	"golang.org/x/text/unicode/norm"
 )
 
-// NormalizePlate returns the key form of a plate: Unicode NFKC, upper case,
-// letters and digits of any script and nothing else. It is idempotent. Letters
-// of different scripts that look alike stay different. A plate without any
-// letter or digit becomes empty.
+// NormalizePlate returns the key form of a plate: its letters, in upper case, with
+// the marks that spell them, and its digits, those of every script as 0 to 9, in
+// Unicode NFKC. All else is dropped. It is idempotent, and the same for every
+// Unicode normalisation form of a plate. Letters of different scripts that look
+// alike stay different. A plate without any letter or digit becomes empty. ADR 6
+// says what is kept, folded and dropped, and why.
 func NormalizePlate(raw string) string {
 	if isNormalASCII(raw) {
 		return raw
 	}
-	plate := normalizeOnce(raw)
-	// Dropping a character can bring two letters together that NFKC composes
-	// (Hangul jamo around a blank), so one pass is not always a fixed point.
-	for {
-		again := normalizeOnce(plate)
-		if again == plate {
-			return plate
+	var k plateKey
+	// In decomposed form every rule below is one about single characters, and what
+	// they let through has no decomposition: one pass is enough.
+	for _, r := range norm.NFKD.String(raw) {
+		k.add(r)
+	}
+	if !k.spelled {
+		return ""
+	}
+	return norm.NFKC.String(k.text.String())
+}
+
+// maxMarks bounds the marks on one letter. No script needs as many; without a bound
+// a run of more than 30 would not have one normal form.
+const maxMarks = 8
+
+// plateKey is a key form in the making.
+type plateKey struct {
+	text    strings.Builder
+	spelled bool // there is a letter or digit
+	last    rune // of text
+	// onLetter reports that the marks to come directly follow a letter, and marks
+	// how many of them there were.
+	onLetter bool
+	marks    int
+}
+
+// add takes the next character of the plate in NFKD.
+func (k *plateKey) add(r rune) {
+	switch r = capital(r); {
+	case invisible(r):
+	case unicode.IsLetter(r):
+		k.write(foldLetter(r))
+		k.spelled, k.onLetter, k.marks = true, true, 0
+	case unicode.IsNumber(r):
+		k.write(foldDigit(r))
+		k.spelled, k.onLetter, k.marks = true, false, 0
+	case unicode.IsMark(r):
+		if k.spells(r) && k.marks < maxMarks {
+			k.write(r)
+			k.marks++
 		}
-		plate = again
+	default:
+		k.onLetter = false
 	}
 }
 
-func normalizeOnce(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r == utf8.RuneError || !unicode.IsLetter(r) && !unicode.IsDigit(r) {
-			return -1
-		}
+func (k *plateKey) write(r rune) {
+	k.text.WriteRune(r)
+	k.last = r
+}
+
+// spells reports whether a mark is a part of the plate's spelling.
+func (k *plateKey) spells(mark rune) bool {
+	switch {
+	case unicode.Is(unicode.Me, mark), isPoint(mark): // enclosing: a keycap, a circle
+		return false
+	case unicode.In(mark, unicode.Inherited, unicode.Common): // accents
+		return k.onLetter && (mark != dotAbove || k.last != 'I')
+	}
+	return true // vowel signs, tone marks, viramas of one script
+}
+
+// dotAbove makes the Turkish capital of i, which others write I.
+const dotAbove = '\u0307'
+
+// capital returns a letter in upper case: the same for both cases of a letter, also
+// where a capital has no place in Unicode's mapping of small letters (ẞ).
+func capital(r rune) rune { return unicode.ToUpper(unicode.ToLower(unicode.ToUpper(r))) }
+
+// invisible reports whether a character has no look of its own: joiners, direction
+// marks, soft hyphens, variation selectors, fillers, and the stroke that stretches
+// Arabic and N'Ko letters.
+func invisible(r rune) bool {
+	return r == '\u0640' || r == '\u07fa' || r == '\u034f' ||
+		unicode.In(r, unicode.Cf, unicode.Variation_Selector, unicode.Other_Default_Ignorable_Code_Point)
+}
+
+// isPoint reports whether a mark is a vowel point of the Arabic or the Hebrew
+// script, which are written or left out at will. Hamza and madda are not: they
+// make other letters.
+func isPoint(mark rune) bool {
+	const madda, hamzaBelow = '\u0653', '\u0655'
+	if mark >= madda && mark <= hamzaBelow {
+		return false
+	}
+	return mark >= '\u064b' && mark <= '\u0670' || unicode.In(mark, unicode.Arabic, unicode.Hebrew)
+}
+
+// foldLetter returns one letter for those that print alike and that Arabic, Persian
+// and Urdu keyboards encode differently.
+func foldLetter(r rune) rune {
+	switch r {
+	case '\u06a9': // keheh
+		return '\u0643' // kaf
+	case '\u06cc', '\u0649': // Farsi yeh, alef maksura
+		return '\u064a' // yeh
+	case '\u06be', '\u06c1': // heh doachashmee, heh goal
+		return '\u0647' // heh
+	}
+	return r
+}
+
+// foldDigit returns a decimal digit of any script as one of 0 to 9, and any other
+// number as it is.
+func foldDigit(r rune) rune {
+	if r <= '9' {
 		return r
-	}, strings.ToUpper(norm.NFKC.String(s)))
+	}
+	// Unicode has the digits of a script in the order of their values, and Go's
+	// table whole sets of ten.
+	for _, digits := range unicode.Nd.R16 {
+		if lo, hi := rune(digits.Lo), rune(digits.Hi); r >= lo && r <= hi {
+			return '0' + (r-lo)%10
+		}
+	}
+	for _, digits := range unicode.Nd.R32 {
+		if lo, hi := rune(digits.Lo), rune(digits.Hi); r >= lo && r <= hi {
+			return '0' + (r-lo)%10
+		}
+	}
+	return r
 }
 
 func isNormalASCII(s string) bool {
@@ -46,14 +150,24 @@ func isNormalASCII(s string) bool {
 	return true
 }
 
-// MaskPlate hides all but the last three characters of a plate, for logs. A
-// plate of three characters or fewer is hidden whole.
+// MaskPlate hides a plate for logs: of at least nine letters and digits the last
+// three are shown, of at least six the last two, of fewer none, so that never more
+// than a third is. A letter and its marks count as one.
 func MaskPlate(plate string) string {
-	runes := []rune(plate)
-	shown := 3
-	if len(runes) <= shown {
+	var starts []int // of letters with their marks
+	for i, r := range plate {
+		if i == 0 || !unicode.IsMark(r) {
+			starts = append(starts, i)
+		}
+	}
+	const most, least = 3, 6
+	shown := min(most, len(starts)/3)
+	if len(starts) < least {
 		shown = 0
 	}
-	hidden := len(runes) - shown
-	return strings.Repeat("*", hidden) + string(runes[hidden:])
+	hidden := len(starts) - shown
+	if shown == 0 {
+		return strings.Repeat("*", hidden)
+	}
+	return strings.Repeat("*", hidden) + plate[starts[hidden]:]
 }

@@ -58,8 +58,8 @@ type Config struct {
 	Log       *slog.Logger
 	// Now is the clock; time.Now where it is nil.
 	Now func() time.Time
-	// ShowPlates writes plates to the log in full instead of their last three
-	// characters.
+	// ShowPlates writes plates to the log in full instead of masked, see
+	// [parking.MaskPlate].
 	ShowPlates bool
 }
 
