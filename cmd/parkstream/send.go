@@ -1,11 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -16,25 +16,34 @@ import (
 )
 
 const (
-	// sendWindow is how many events are published before their confirms are
-	// awaited.
+	// sendWindow and sendBytes bound the events that are published before their
+	// confirms are awaited.
 	sendWindow = 1000
-	// progressInterval is how often progress is shown.
+	sendBytes  = 8 << 20
+	// linger is how long a window that is not full waits for the next event, which
+	// may be a long time in coming through a pipe.
+	linger = 20 * time.Millisecond
+	// progressInterval is how often progress is shown, waitInterval how often what
+	// is waited for.
 	progressInterval = time.Second
-	// mistakesShown is how many bad lines are quoted.
-	mistakesShown = 10
+	waitInterval     = 3 * time.Second
+	// What is not confirmed is published again after a while, each time a longer one.
+	againDelay    = 100 * time.Millisecond
+	againMaxDelay = 5 * time.Second
 )
 
 type sendCommand struct {
-	File            string  `arg:"" help:"JSONL or CSV file with events; - is standard input."`
-	Format          string  `enum:"auto,jsonl,csv" default:"auto" help:"jsonl, csv, or auto: by the file's extension."`
+	File            string  `arg:"" help:"File with events as CSV or JSON; - is standard input."`
+	Format          string  `enum:"auto,jsonl,csv" default:"auto" help:"jsonl, csv, or auto: by the file's extension, else by how it begins."`
+	FromLine        int     `default:"1" help:"Leave out the records before this line."`
 	Pace            float64 `default:"0" help:"Publish at the recorded pace times this factor; 0 is as fast as possible."`
-	Strict          bool    `help:"Stop at the first line that is no event."`
+	Strict          bool    `help:"Stop at the first record that is no event."`
 	RabbitMQURLFile string  `name:"rabbitmq-url-file" default:".parkstream/secrets/rabbitmq-url" help:"File with the URL of RabbitMQ."`
 }
 
-// Run publishes the events of the file. What cannot be published is reported
-// with its line, and makes the exit code 1.
+// Run publishes the events of the file until each is confirmed. A record that is
+// no event is named with its line; then, and when there is no event, the error is
+// not nil.
 func (c sendCommand) Run(ctx context.Context) error {
 	if !(c.Pace >= 0) { // also when it is NaN
 		return fmt.Errorf("--pace is %g, want 0 or more", c.Pace)
@@ -48,15 +57,7 @@ func (c sendCommand) Run(ctx context.Context) error {
 		defer f.Close()
 		in = f
 	}
-	events, err := c.reader(in)
-	if err != nil {
-		return err
-	}
-	config := broker.Config{
-		URLs: broker.URLFile(c.RabbitMQURLFile), Name: "parkstream-send",
-		// An outage under way is waited for, and the user is told so.
-		Log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
-	}
+	config := broker.Config{URLs: broker.URLFile(c.RabbitMQURLFile), Name: "parkstream-send"}
 	// The publisher would wait for a RabbitMQ that never runs, too.
 	conn, err := broker.Dial(ctx, config)
 	if err == nil {
@@ -67,30 +68,25 @@ func (c sendCommand) Run(ctx context.Context) error {
 	}
 	publisher := broker.NewPublisher(config)
 	defer publisher.Close()
-	for _, queue := range []string{eventfile.Entries, eventfile.Exits} {
-		if _, err := publisher.DeclareQueue(ctx, queue); err != nil {
-			return err
-		}
+	s := &sending{sendCommand: c, publisher: publisher, started: time.Now(), terminal: isTerminal(os.Stderr), patience: time.NewTicker(waitInterval)}
+	defer s.patience.Stop()
+	err = s.declare(ctx)
+	if err == nil {
+		err = s.all(ctx, s.read(ctx, in))
 	}
-	s := &sending{sendCommand: c, publisher: publisher, started: time.Now(), terminal: isTerminal(os.Stderr)}
-	err = s.all(ctx, events)
 	s.progress(true)
-	switch {
-	case err != nil && ctx.Err() != nil:
-		return fmt.Errorf("interrupted: %d events are confirmed", s.confirmed)
-	case err != nil:
-		return err
-	case s.mistakes > 0 || s.failed > 0:
-		return fmt.Errorf("%d events are confirmed, %d lines are no events, %d events could not be published", s.confirmed, s.mistakes, s.failed)
-	}
-	return nil
+	return s.outcome(ctx, err)
 }
 
-func (c sendCommand) reader(in io.Reader) (eventfile.Reader, error) {
-	if c.Format == "csv" || c.Format == "auto" && strings.EqualFold(filepath.Ext(c.File), ".csv") {
-		return eventfile.NewCSV(in)
+func (c sendCommand) format() eventfile.Format {
+	if c.Format != "auto" {
+		return eventfile.Format(c.Format)
 	}
-	return eventfile.NewJSONL(in), nil
+	switch strings.ToLower(filepath.Ext(c.File)) {
+	case ".jsonl", ".ndjson", ".json":
+		return eventfile.JSONL
+	}
+	return eventfile.Auto
 }
 
 // sending is one run of the command.
@@ -101,39 +97,172 @@ type sending struct {
 	first     time.Time // recorded time of the first event
 	shown     time.Time
 	terminal  bool
+	patience  *time.Ticker // ticks when what is waited for is to be told
 
-	window                      []eventfile.Event
-	confirmed, mistakes, failed int
+	window             []eventfile.Event // in the order of the file, not yet confirmed
+	bytes              int               // of the window's bodies
+	line               int               // of the last record read
+	confirmed, refused int
 }
 
-func (s *sending) all(ctx context.Context, events eventfile.Reader) error {
-	for {
-		e, err := events.Next()
-		var mistake *eventfile.LineError
-		switch {
-		case errors.Is(err, io.EOF):
-			return s.flush(ctx)
-		case errors.As(err, &mistake):
-			if s.mistakes++; s.mistakes <= mistakesShown {
-				s.clear()
-				fmt.Fprintln(os.Stderr, mistake)
-			}
-			if s.Strict {
-				return errors.Join(s.flush(ctx), mistake)
-			}
-			continue
-		case err != nil:
-			return errors.Join(s.flush(ctx), err)
-		}
-		if err := s.wait(ctx, e); err != nil {
-			return err
-		}
-		if s.window = append(s.window, e); len(s.window) == sendWindow {
-			if err := s.flush(ctx); err != nil {
+// outcome returns what the user is told at the end.
+func (s *sending) outcome(ctx context.Context, err error) error {
+	count := fmt.Sprintf("of %d records %d are confirmed and %d are refused", s.confirmed+s.refused+len(s.window), s.confirmed, s.refused)
+	if len(s.window) > 0 {
+		count += fmt.Sprintf(", %d are not known to be confirmed", len(s.window))
+	}
+	rest := fmt.Sprintf("what comes before line %d is done: --from-line %d goes on there, and events that arrive twice count once", s.next(), s.next())
+	switch {
+	case ctx.Err() != nil:
+		return fmt.Errorf("interrupted: %s; %s", count, rest)
+	case err != nil && s.line > 0:
+		return fmt.Errorf("%w; %s; %s", err, count, rest)
+	case err != nil:
+		return err
+	case s.confirmed+s.refused == 0:
+		return fmt.Errorf("%s has no event", s.name())
+	case s.refused > 0:
+		return errors.New(count)
+	}
+	return nil
+}
+
+func (s *sending) name() string {
+	if s.File == "-" {
+		return "standard input"
+	}
+	return s.File
+}
+
+// next returns the line to go on at. The last one may have more events than were
+// read.
+func (s *sending) next() int {
+	if len(s.window) > 0 {
+		return s.window[0].Line
+	}
+	return max(1, s.line)
+}
+
+// declare makes sure that the queues exist.
+func (s *sending) declare(ctx context.Context) error {
+	return s.await(func() error {
+		for _, queue := range []string{eventfile.Entries, eventfile.Exits} {
+			if _, err := s.publisher.DeclareQueue(ctx, queue); err != nil {
 				return err
 			}
 		}
+		return nil
+	})
+}
+
+// await makes a call to RabbitMQ and tells the user what it waits for.
+func (s *sending) await(call func() error) error {
+	done := make(chan error, 1)
+	go func() { done <- call() }()
+	for {
+		select {
+		case err := <-done:
+			return err
+		case <-s.patience.C:
+			s.tell(nil)
+		}
 	}
+}
+
+// tell says what is waited for; failed is why the last attempt to publish failed.
+func (s *sending) tell(failed error) {
+	s.clear()
+	fmt.Fprintf(os.Stderr, "%d events confirmed, waiting: %v\n", s.confirmed, cmp.Or(s.publisher.Waiting(), failed, errNotConfirmed))
+}
+
+var errNotConfirmed = errors.New("RabbitMQ has not confirmed what was published")
+
+// record is what a Reader returned.
+type record struct {
+	eventfile.Event
+	err error
+}
+
+// read reads the file beside the publishing. A read that hangs, of a pipe in which
+// nothing comes, ends with the process.
+func (s *sending) read(ctx context.Context, in io.Reader) <-chan record {
+	records := make(chan record, 16)
+	go func() {
+		defer close(records)
+		pass := func(r record) bool {
+			select {
+			case records <- r:
+				return true
+			case <-ctx.Done():
+				return false
+			}
+		}
+		events, err := eventfile.New(in, s.format())
+		if err != nil {
+			pass(record{err: fmt.Errorf("%s: %w", s.name(), err)})
+			return
+		}
+		for {
+			e, err := events.Next()
+			_, goesOn := errors.AsType[*eventfile.LineError](err)
+			if errors.Is(err, io.EOF) || !pass(record{e, err}) || err != nil && !goesOn {
+				return
+			}
+		}
+	}()
+	return records
+}
+
+// all publishes what is read, and returns when all is confirmed.
+func (s *sending) all(ctx context.Context, records <-chan record) error {
+	for {
+		var idle <-chan time.Time // never, while nothing is to be published
+		if len(s.window) > 0 && len(records) == 0 {
+			idle = time.After(linger)
+		}
+		select {
+		case r, more := <-records:
+			if !more {
+				return s.flush(ctx)
+			}
+			if err := s.take(ctx, r); err != nil {
+				return err
+			}
+		case <-idle:
+			if err := s.flush(ctx); err != nil {
+				return err
+			}
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// take handles one record.
+func (s *sending) take(ctx context.Context, r record) error {
+	bad, isBad := errors.AsType[*eventfile.LineError](r.err)
+	switch {
+	case isBad && bad.Line < s.FromLine, r.err == nil && r.Line < s.FromLine:
+		return nil
+	case isBad:
+		s.line = max(s.line, bad.Line)
+		s.refused++
+		s.clear()
+		fmt.Fprintln(os.Stderr, bad)
+		if s.Strict {
+			return errors.Join(s.flush(ctx), errors.New("stopped at the first record that is no event (--strict)"))
+		}
+		return nil
+	case r.err != nil:
+		return errors.Join(s.flush(ctx), r.err)
+	}
+	s.line = r.Line
+	err := s.wait(ctx, r.Event)
+	s.window, s.bytes = append(s.window, r.Event), s.bytes+len(r.Body)
+	if err == nil && (len(s.window) >= sendWindow || s.bytes >= sendBytes) {
+		err = s.flush(ctx)
+	}
+	return err
 }
 
 // wait holds an event back until its time has come, after what is due before it
@@ -161,42 +290,54 @@ func (s *sending) wait(ctx context.Context, e eventfile.Event) error {
 	}
 }
 
+// flush publishes the window, and what is not confirmed again, until all is or ctx
+// ends.
 func (s *sending) flush(ctx context.Context) error {
-	if len(s.window) == 0 {
-		return nil
-	}
-	msgs := make([]broker.Message, len(s.window))
-	for i, e := range s.window {
-		msgs[i] = broker.Message{Queue: e.Queue, ID: messageID(e.ID), Body: e.Body, ContentType: "application/json"}
-	}
-	err := s.publisher.Publish(ctx, msgs)
-	var some *broker.PublishError
-	if errors.As(err, &some) {
-		for i, reason := range some.Failed {
-			if s.failed++; s.failed <= mistakesShown {
-				s.clear()
-				fmt.Fprintf(os.Stderr, "line %d: %v\n", s.window[i].Line, reason)
+	s.patience.Reset(waitInterval)
+	for delay := againDelay; len(s.window) > 0; delay = min(2*delay, againMaxDelay) {
+		err := s.publish(ctx)
+		if s.progress(false); err == nil {
+			break
+		}
+		if errors.Is(err, broker.ErrUnroutable) { // a queue was deleted
+			err = errors.Join(err, s.declare(ctx))
+		}
+		for again := time.After(delay); again != nil; {
+			select {
+			case <-again:
+				again = nil
+			case <-s.patience.C:
+				s.tell(err)
+			case <-ctx.Done():
+				return ctx.Err()
 			}
 		}
-		s.confirmed += len(msgs) - len(some.Failed)
-	} else if err == nil {
-		s.confirmed += len(msgs)
-	}
-	s.window = s.window[:0]
-	s.progress(false)
-	if err != nil && some == nil {
-		return err
 	}
 	return ctx.Err()
 }
 
-// messageID leaves out an id that AMQP cannot carry: the event's own counts.
-func messageID(id string) string {
-	const most = 255
-	if len(id) > most {
-		return ""
+// publish publishes the window once and leaves in it what is not confirmed.
+func (s *sending) publish(ctx context.Context) error {
+	msgs := make([]broker.Message, len(s.window))
+	for i, e := range s.window {
+		msgs[i] = broker.Message{Queue: e.Queue, ID: e.ID, Body: e.Body, ContentType: "application/json"}
 	}
-	return id
+	err := s.await(func() error { return s.publisher.Publish(ctx, msgs) })
+	var failed map[int]error
+	if some, ok := errors.AsType[*broker.PublishError](err); ok {
+		failed = some.Failed
+	}
+	sent := len(s.window)
+	left := s.window[:0]
+	s.bytes = 0
+	for i, e := range s.window {
+		if failed[i] != nil {
+			left, s.bytes = append(left, e), s.bytes+len(e.Body)
+		}
+	}
+	s.window = left
+	s.confirmed += sent - len(left)
+	return err
 }
 
 func (s *sending) progress(last bool) {

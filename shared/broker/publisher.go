@@ -93,6 +93,7 @@ type Publisher struct {
 	conn    *Conn
 	lanes   []*lane       // idle ones, of conn
 	dialing chan struct{} // open while one caller connects
+	failure error         // of the last attempt to connect
 	wait    *backoff.ExponentialBackOff
 }
 
@@ -481,6 +482,7 @@ func (p *Publisher) connect(ctx context.Context) error {
 	p.mu.Lock()
 	delay := p.wait.NextBackOff()
 	closed := p.life.Err() != nil
+	p.failure = err
 	if err == nil && !closed {
 		p.wait.Reset()
 		p.conn, p.lanes = conn, nil
@@ -505,6 +507,20 @@ func (p *Publisher) connect(ctx context.Context) error {
 	}
 	if !sleep(ctx, delay) && p.life.Err() == nil {
 		return fmt.Errorf("no connection to RabbitMQ: %w: %w", ctx.Err(), err)
+	}
+	return nil
+}
+
+// Waiting returns what keeps messages from being published at present: that there
+// is no connection, or an alarm of the broker. It is nil when nothing is known to.
+func (p *Publisher) Waiting() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.conn == nil || p.conn.IsClosed() {
+		return errors.Join(errors.New("there is no connection to RabbitMQ"), p.failure)
+	}
+	if reason := p.conn.Blocked(); reason != "" {
+		return fmt.Errorf("RabbitMQ has an alarm and takes no messages: %s", reason)
 	}
 	return nil
 }

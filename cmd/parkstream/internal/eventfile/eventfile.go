@@ -1,20 +1,19 @@
-// Package eventfile reads recorded events from JSONL and CSV.
+// Package eventfile reads recorded events from JSON and CSV. A record that is no
+// event is named with its line, and reading goes on after it.
 package eventfile
 
 import (
-	"bufio"
 	"bytes"
-	"encoding/csv"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
 
-	"parkstream/cmd/parkstream/internal/jsonerror"
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
 	"parkstream/shared/parking"
 )
 
@@ -24,17 +23,24 @@ const (
 	Exits   = "vehicle_exits"
 )
 
-// Event is one line of a file.
+// A record that is not complete at its line's end goes on in at most so many
+// lines and bytes.
+const (
+	maxRecordLines = 64
+	maxRecord      = 1 << 20
+)
+
+// Event is one record of a file.
 type Event struct {
-	Line  int
+	Line  int // the record's first one
 	Queue string
 	ID    string
 	Time  time.Time
-	// Body is what is published: a line of JSONL as it stands.
+	// Body is what is published: an object of JSON as it stands.
 	Body []byte
 }
 
-// LineError says what is wrong with one line; reading can go on after it.
+// LineError says what is wrong with one record; reading can go on after it.
 type LineError struct {
 	Line   int
 	Reason string
@@ -42,134 +48,114 @@ type LineError struct {
 
 func (e *LineError) Error() string { return fmt.Sprintf("line %d: %s", e.Line, e.Reason) }
 
-// Reader returns the next event, a *LineError, or io.EOF.
+// Reader reads events one by one.
 type Reader interface {
+	// Next returns the next event, a *LineError, or io.EOF after the last record.
+	// Another error ends the reading.
 	Next() (Event, error)
 }
 
-// byteOrderMark begins files of some editors and spreadsheets.
-const byteOrderMark = "\ufeff"
+// Format of a file.
+type Format string
 
-// maxLine bounds a line in bytes.
-const maxLine = 1 << 20
+// Auto is JSON when the first letter is a brace or a bracket, else CSV.
+const (
+	Auto  Format = "auto"
+	JSONL Format = "jsonl"
+	CSV   Format = "csv"
+)
 
-type jsonl struct {
-	lines *bufio.Scanner
-	line  int
-}
-
-// NewJSONL reads one JSON object a line; empty lines are left out.
-func NewJSONL(r io.Reader) Reader {
-	s := bufio.NewScanner(r)
-	s.Buffer(nil, maxLine)
-	return &jsonl{lines: s}
-}
-
-func (j *jsonl) Next() (Event, error) {
-	for j.lines.Scan() {
-		j.line++
-		text := j.lines.Bytes()
-		if j.line == 1 {
-			text = bytes.TrimPrefix(text, []byte(byteOrderMark))
-		}
-		if text = bytes.TrimSpace(text); len(text) > 0 {
-			return parse(j.line, bytes.Clone(text))
+// New returns a Reader of text in UTF-8 or UTF-16 whose lines end in LF, CRLF or
+// CR.
+//
+// JSON is one object a line; objects in an array, one after the other on a line
+// and over several lines are read too. CSV has a first row that names the columns:
+// id, vehicle_plate, entry_date_time, exit_date_time, site, gate, in any order,
+// separated by comma, semicolon, tab or bar. Other columns are left out, and so
+// are empty rows.
+func New(r io.Reader, format Format) (Reader, error) {
+	text, err := decode(r)
+	if err != nil {
+		return nil, err
+	}
+	l := &lines{in: text}
+	first, err := l.nextFilled()
+	if errors.Is(err, io.EOF) {
+		return nil, errors.New("it is empty")
+	}
+	if err != nil {
+		return nil, err
+	}
+	l.unread(first)
+	if format == Auto {
+		format = CSV
+		if strings.ContainsRune("{[", rune(bytes.TrimSpace(first.text)[0])) {
+			format = JSONL
 		}
 	}
-	if err := j.lines.Err(); errors.Is(err, bufio.ErrTooLong) {
-		return Event{}, fmt.Errorf("line %d has more than %d bytes: want one event a line", j.line+1, maxLine)
-	} else if err != nil {
-		return Event{}, fmt.Errorf("read line %d: %w", j.line+1, err)
+	if format == JSONL {
+		return &objects{lines: l}, nil
 	}
-	return Event{}, io.EOF
+	return newTable(l)
 }
 
-// wire has what is needed to know where an event belongs.
+// wire is an event before its time is understood. Names of fields are those of
+// the functions, letter by letter.
 type wire struct {
 	ID        string `json:"id"`
+	Plate     string `json:"vehicle_plate"`
 	EntryTime string `json:"entry_date_time"`
 	ExitTime  string `json:"exit_date_time"`
+	Site      string `json:"site"`
+	Gate      string `json:"gate"`
 }
 
+// parse reads the JSON of one event and checks it as the functions do.
 func parse(line int, body []byte) (Event, error) {
+	refuse := func(format string, args ...any) (Event, error) {
+		return Event{}, &LineError{line, fmt.Sprintf(format, args...)}
+	}
 	var w wire
 	if err := json.Unmarshal(body, &w); err != nil {
-		return Event{}, &LineError{line, jsonerror.Explain(err).Error()}
+		return refuse("%s", explain(err))
 	}
 	e := Event{Line: line, ID: w.ID, Body: body, Queue: Entries}
-	text := w.EntryTime
+	kind, text := parking.Entry, w.EntryTime
 	switch {
 	case w.EntryTime != "" && w.ExitTime != "":
-		return Event{}, &LineError{line, "it has an entry_date_time and an exit_date_time: make two events of it"}
+		return refuse("it has an entry_date_time and an exit_date_time: make two events of it")
 	case w.EntryTime == "" && w.ExitTime == "":
-		return Event{}, &LineError{line, "it has neither an entry_date_time nor an exit_date_time"}
+		return refuse("it has neither an entry_date_time nor an exit_date_time")
 	case w.ExitTime != "":
-		e.Queue, text = Exits, w.ExitTime
+		e.Queue, kind, text = Exits, parking.Exit, w.ExitTime
+	}
+	if strings.ContainsRune(w.ID+w.Plate+w.Site+w.Gate, utf8.RuneError) {
+		return refuse("it has the character U+FFFD, which stands for one that was lost: save the file again as UTF-8")
 	}
 	var err error
 	if e.Time, err = parking.ParseTime(text); err != nil {
-		return Event{}, &LineError{line, fmt.Sprintf("%q is no RFC 3339 time with a zone", text)}
+		return refuse("%.60q is no RFC 3339 time with a zone", text)
+	}
+	if _, err := parking.NewEvent(parking.Event{ID: w.ID, Kind: kind, Site: w.Site, Gate: w.Gate, RawPlate: w.Plate, Time: e.Time}); err != nil {
+		return refuse("%v", err)
 	}
 	return e, nil
 }
 
-// columns that a CSV file can have.
-var columns = []string{"id", "vehicle_plate", "entry_date_time", "exit_date_time", "site", "gate"}
-
-type csvReader struct {
-	records *csv.Reader
-	header  []string
-}
-
-// NewCSV reads events from CSV whose first row names the columns: id,
-// vehicle_plate, entry_date_time, exit_date_time, site, gate, in any order.
-// Others are left out.
-func NewCSV(r io.Reader) (Reader, error) {
-	text := bufio.NewReader(r)
-	if start, _ := text.Peek(len(byteOrderMark)); string(start) == byteOrderMark {
-		_, _ = text.Discard(len(start))
+// explain says in words for people what is wrong with the JSON.
+func explain(err error) string {
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		return "it ends in the middle of its JSON"
 	}
-	records := csv.NewReader(text)
-	header, err := records.Read()
-	if errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("the CSV is empty: want a first row with the columns' names: %s", strings.Join(columns, ", "))
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read the header of the CSV: %w", err)
-	}
-	for i := range header {
-		header[i] = strings.ToLower(strings.TrimSpace(header[i]))
-	}
-	for _, name := range []string{"id", "vehicle_plate"} {
-		if !slices.Contains(header, name) {
-			return nil, fmt.Errorf("the CSV's first row has no column %q; it can have %s", name, strings.Join(columns, ", "))
+	if wrong, ok := errors.AsType[*json.SemanticError](err); ok {
+		kind := map[jsontext.Kind]string{'{': "object", '[': "array", '"': "string", '0': "number", 'n': "null", 't': "true", 'f': "false"}[wrong.JSONKind]
+		if field := strings.TrimPrefix(string(wrong.JSONPointer), "/"); field != "" {
+			return fmt.Sprintf("%.60s: a JSON %s, want a string", field, kind)
 		}
+		return fmt.Sprintf("a JSON %s, want an object", kind)
 	}
-	return &csvReader{records, header}, nil
-}
-
-func (c *csvReader) Next() (Event, error) {
-	record, err := c.records.Read()
-	var bad *csv.ParseError
-	switch {
-	case errors.As(err, &bad):
-		return Event{}, &LineError{bad.Line, bad.Err.Error()}
-	case err != nil:
-		return Event{}, err // io.EOF among them
+	if errors.Is(err, jsontext.ErrDuplicateName) {
+		return "it names a field twice"
 	}
-	line, _ := c.records.FieldPos(0)
-	fields := make(map[string]string, len(record))
-	for i, name := range c.header {
-		if !utf8.ValidString(record[i]) { // JSON would lose the letters that are not
-			return Event{}, &LineError{line, "it is not valid UTF-8: save the file as UTF-8"}
-		}
-		if slices.Contains(columns, name) && record[i] != "" {
-			fields[name] = record[i]
-		}
-	}
-	body, err := json.Marshal(fields)
-	if err != nil {
-		return Event{}, &LineError{line, err.Error()}
-	}
-	return parse(line, body)
+	return fmt.Sprintf("it is not JSON: %.120s", strings.TrimPrefix(err.Error(), "jsontext: "))
 }
