@@ -2,7 +2,9 @@ package broker
 
 import (
 	"bufio"
+	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"maps"
@@ -36,6 +38,7 @@ type Conn struct {
 	Addr string
 
 	raw     net.Conn
+	frames  *inspector
 	done    chan struct{}
 	ended   sync.WaitGroup
 	err     error // valid once done is closed
@@ -72,14 +75,18 @@ func dial(ctx context.Context, cfg Config, m *connMetrics) (*Conn, error) {
 		}
 		addr := net.JoinHostPort(uri.Host, strconv.Itoa(uri.Port))
 		conn := &Conn{Addr: addr, done: make(chan struct{}), metrics: m}
+		plain, secure := urls[i], (*tls.Config)(nil)
+		if uri.Scheme == "amqps" { // TLS is below the inspector, so that it is ours to add
+			plain, secure = "amqp"+plain[len(uri.Scheme):], tlsConfig.Clone()
+			secure.ServerName = cmp.Or(secure.ServerName, uri.Host)
+		}
 		ac := amqp.Config{
-			Heartbeat:       cfg.Heartbeat,
-			TLSClientConfig: tlsConfig.Clone(),
-			Properties:      amqp.Table{"connection_name": cfg.Name, "product": "parkstream"},
-			Dial:            conn.dialer(ctx, cfg.Heartbeat*3/2),
+			Heartbeat:  cfg.Heartbeat,
+			Properties: amqp.Table{"connection_name": cfg.Name, "product": "parkstream"},
+			Dial:       func(network, _ string) (net.Conn, error) { return conn.open(ctx, network, secure, cfg.Heartbeat*3/2) },
 		}
 		stop := context.AfterFunc(ctx, conn.Abort)
-		conn.Connection, err = amqp.DialConfig(urls[i], ac)
+		conn.Connection, err = amqp.DialConfig(plain, ac)
 		if !stop() && err == nil {
 			err = ctx.Err()
 		}
@@ -91,6 +98,7 @@ func dial(ctx context.Context, cfg Config, m *connMetrics) (*Conn, error) {
 			errs = append(errs, fmt.Errorf("connect to RabbitMQ at %s: %w", addr, err))
 			continue
 		}
+		conn.frames.frameMax.Store(int64(conn.Config.FrameSize)) // there can be no message yet
 		conn.watch()
 		m.connects.Inc()
 		m.up.Set(1)
@@ -112,23 +120,33 @@ func endedEarly(err error) bool {
 	return errors.Is(err, net.ErrClosed) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
-func (c *Conn) dialer(ctx context.Context, silence time.Duration) func(network, addr string) (net.Conn, error) {
-	return func(network, addr string) (net.Conn, error) {
-		d := net.Dialer{Timeout: dialTimeout}
-		raw, err := d.DialContext(ctx, network, addr)
-		if err != nil {
-			return nil, err
-		}
-		// the client lifts this deadline after the handshake
-		if err := raw.SetDeadline(time.Now().Add(dialTimeout)); err != nil {
+// open connects to the node, with TLS where secure is not nil.
+func (c *Conn) open(ctx context.Context, network string, secure *tls.Config, silence time.Duration) (net.Conn, error) {
+	d := net.Dialer{Timeout: dialTimeout}
+	raw, err := d.DialContext(ctx, network, c.Addr)
+	if err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	c.raw = raw
+	c.mu.Unlock()
+	// the client lifts this deadline after the handshake
+	if err := raw.SetDeadline(time.Now().Add(dialTimeout)); err != nil {
+		_ = raw.Close()
+		return nil, err
+	}
+	conn := raw
+	if secure != nil {
+		client := tls.Client(raw, secure)
+		if err := client.HandshakeContext(ctx); err != nil {
 			_ = raw.Close()
 			return nil, err
 		}
-		c.mu.Lock()
-		c.raw = raw
-		c.mu.Unlock()
-		return newTimedConn(raw, silence), nil
+		conn = client
 	}
+	timed := newTimedConn(conn, silence)
+	c.frames = timed.frames
+	return timed, nil
 }
 
 // timedConn gives every write a deadline, and from the end of the handshake on
@@ -139,14 +157,14 @@ type timedConn struct {
 	net.Conn
 	silence time.Duration // the longest one before the peer is given up
 	open    atomic.Bool
-	buffer  *bufio.Reader
+	frames  *inspector
 }
 
 const readBuffer = 64 << 10
 
 func newTimedConn(raw net.Conn, silence time.Duration) *timedConn {
 	c := &timedConn{Conn: raw, silence: silence}
-	c.buffer = bufio.NewReaderSize(readerFunc(c.read), readBuffer)
+	c.frames = &inspector{in: bufio.NewReaderSize(readerFunc(c.read), readBuffer)}
 	return c
 }
 
@@ -161,7 +179,7 @@ func (c *timedConn) Write(p []byte) (int, error) {
 	return c.Conn.Write(p)
 }
 
-func (c *timedConn) Read(p []byte) (int, error) { return c.buffer.Read(p) }
+func (c *timedConn) Read(p []byte) (int, error) { return c.frames.Read(p) }
 
 func (c *timedConn) read(p []byte) (int, error) {
 	if c.open.Load() {

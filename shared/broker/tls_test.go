@@ -19,6 +19,8 @@ import (
 	"testing"
 	"time"
 
+	amqp "github.com/rabbitmq/amqp091-go"
+
 	"parkstream/shared/instance"
 )
 
@@ -118,12 +120,56 @@ func TestMutualTLS(t *testing.T) {
 		tt.change(&cfg.TLS)
 		conn, err := Dial(t.Context(), cfg)
 		if err == nil {
+			inspectedMessages(t, conn)
 			_ = conn.Close()
 		}
 		if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: %v, want %q", tt.name, err, tt.want)
 		}
 	}
+}
+
+// inspectedMessages has the broker deliver and return messages that the client
+// library refuses.
+func inspectedMessages(t *testing.T, conn *Conn) {
+	t.Helper()
+	ch, err := conn.Channel()
+	if err != nil {
+		t.Fatal(err)
+	}
+	q, err := ch.QueueDeclare("", false, true, true, false, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	returned := ch.NotifyReturn(make(chan amqp.Return, 1))
+	deep := amqp.Table{}
+	for range maxNesting {
+		deep = amqp.Table{"deep": deep}
+	}
+	m := amqp.Publishing{MessageId: "the id", Headers: amqp.Table{"deep": deep, "many": make([]any, maxElements+1), "sound": "kept"}}
+	for _, queue := range []string{q.Name, "nowhere"} {
+		if err := ch.Publish("", queue, true, false, m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	check := func(how, id string, headers amqp.Table) {
+		t.Helper()
+		if id != m.MessageId || headers["sound"] != "kept" || headers[HeaderUnreadable] == nil || len(headers) != 3 {
+			t.Errorf("%s: message %q with headers %v", how, id, headers)
+		}
+	}
+	waitFor(t, "the message is in the queue", func() bool {
+		d, found, err := ch.Get(q.Name, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if found {
+			check("delivered", d.MessageId, d.Headers)
+		}
+		return found
+	})
+	r := <-returned
+	check("returned", r.MessageId, r.Headers)
 }
 
 // A broker that does not accept a certificate may reset the connection before its

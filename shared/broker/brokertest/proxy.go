@@ -1,9 +1,11 @@
 // Package brokertest has a TCP proxy that tests put between a program and its
-// broker, in order to cut, to freeze and to restore the network.
+// broker, in order to cut, to freeze and to restore the network, and to see and
+// change the frames that pass.
 package brokertest
 
 import (
 	"context"
+	"encoding/binary"
 	"net"
 	"net/url"
 	"sync"
@@ -21,6 +23,47 @@ type Proxy struct {
 	conns  map[net.Conn]struct{}
 	down   bool          // new connections are closed at once
 	frozen chan struct{} // open while nothing is forwarded
+	filter func(fromClient bool, f Frame) []byte
+}
+
+// Frame is one frame of AMQP: its type, channel and payload stand at their places.
+type Frame []byte
+
+// The types of frames.
+const (
+	FrameMethod = 1
+	FrameHeader = 2
+	FrameBody   = 3
+)
+
+// NewFrame makes a frame of a payload.
+func NewFrame(kind byte, channel uint16, payload []byte) Frame {
+	f := binary.BigEndian.AppendUint16([]byte{kind}, channel)
+	f = binary.BigEndian.AppendUint32(f, uint32(len(payload)))
+	return append(append(f, payload...), frameEnd)
+}
+
+const (
+	frameHead = 7
+	frameEnd  = 0xce
+)
+
+// Kind is the frame's type.
+func (f Frame) Kind() byte { return f[0] }
+
+// Channel is the number of the frame's channel.
+func (f Frame) Channel() uint16 { return binary.BigEndian.Uint16(f[1:]) }
+
+// Payload is what the frame holds.
+func (f Frame) Payload() []byte { return f[frameHead : len(f)-1] }
+
+// Method returns the class and the number of a method frame's method, and zeros
+// for another frame.
+func (f Frame) Method() (class, method uint16) {
+	if f.Kind() != FrameMethod {
+		return 0, 0
+	}
+	return binary.BigEndian.Uint16(f.Payload()), binary.BigEndian.Uint16(f.Payload()[2:])
 }
 
 // NewProxy starts a proxy in front of the broker at rawURL. It ends with the
@@ -95,6 +138,15 @@ func (p *Proxy) Resume() {
 	}
 }
 
+// Filter shows filter every frame of the connections that are made from now on, in
+// the order of each direction, and forwards what it returns instead: the frame
+// itself, another one, several or none.
+func (p *Proxy) Filter(filter func(fromClient bool, f Frame) []byte) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.filter = filter
+}
+
 func (p *Proxy) accept() {
 	for {
 		in, err := p.listener.Accept()
@@ -113,15 +165,41 @@ func (p *Proxy) accept() {
 			_ = in.Close()
 			continue
 		}
-		p.serving.Go(func() { p.forward(in, out) })
-		p.serving.Go(func() { p.forward(out, in) })
+		p.serving.Go(func() { p.forward(in, out, true) })
+		p.serving.Go(func() { p.forward(out, in, false) })
 	}
 }
 
-func (p *Proxy) forward(from, to net.Conn) {
+// protocolHeader is what a client says before its first frame.
+const protocolHeader = "AMQP\x00\x00\x09\x01"
+
+func (p *Proxy) forward(from, to net.Conn, fromClient bool) {
 	p.mu.Lock()
 	p.conns[from] = struct{}{}
+	filter := p.filter
 	p.mu.Unlock()
+	var part []byte // of a frame that has not come in whole
+	pass := func(in []byte) (out []byte) { return in }
+	if filter != nil {
+		skip := 0
+		if fromClient {
+			skip = len(protocolHeader)
+		}
+		pass = func(in []byte) (out []byte) {
+			n := min(skip, len(in))
+			skip -= n
+			out, part = append(out, in[:n]...), append(part, in[n:]...)
+			for len(part) >= frameHead {
+				size := frameHead + int(binary.BigEndian.Uint32(part[3:])) + 1
+				if len(part) < size {
+					break
+				}
+				out = append(out, filter(fromClient, Frame(part[:size:size]))...)
+				part = part[size:]
+			}
+			return out
+		}
+	}
 	defer func() {
 		p.mu.Lock()
 		delete(p.conns, from)
@@ -139,7 +217,7 @@ func (p *Proxy) forward(from, to net.Conn) {
 			<-frozen
 		}
 		if n > 0 {
-			if _, err := to.Write(buf[:n]); err != nil {
+			if _, err := to.Write(pass(buf[:n])); err != nil {
 				return
 			}
 		}
