@@ -25,11 +25,46 @@ func RedisClusterForTest(t testing.TB) *Redis {
 	return redisForTest(t, RedisOptions{Cluster: true})
 }
 
+// RedisReplicaForTest is RedisForTest with a copy of another node.
+func RedisReplicaForTest(t testing.TB, primary *Redis, config ...string) *Redis {
+	t.Helper()
+	return redisForTest(t, RedisOptions{ReplicaOf: primary, Config: config})
+}
+
+// RedisOfThreeForTest returns a cluster of three masters with a replica each, which
+// is stopped at the end of the test.
+func RedisOfThreeForTest(t testing.TB) *RedisCluster {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), testStart)
+	defer cancel()
+	c, err := StartRedisCluster(ctx, tempDir(t), 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Kill() })
+	return c
+}
+
+// SentinelForTest returns a Sentinel of the test's own for a primary with replicas.
+func SentinelForTest(t testing.TB, primary *Redis) *Sentinel {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), testStart)
+	defer cancel()
+	s, err := StartSentinel(ctx, tempDir(t), primary)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Kill() })
+	return s
+}
+
 func redisForTest(t testing.TB, o RedisOptions) *Redis {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), testStart)
 	defer cancel()
 	o.Dir = tempDir(t)
+	// A replica gets its first copy at once.
+	o.Config = append([]string{"repl-diskless-sync-delay 0"}, o.Config...)
 	r, err := StartRedis(ctx, o)
 	if err != nil {
 		t.Fatal(err)

@@ -103,6 +103,23 @@ func (p *process) awaitReady(ctx context.Context) error {
 	}
 }
 
+// poll asks until the answer is right.
+func poll(ctx context.Context, ask func() error) error {
+	tick := time.NewTicker(pollInterval)
+	defer tick.Stop()
+	for {
+		err := ask()
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("it was not ready in time: %w", err)
+		case <-tick.C:
+		}
+	}
+}
+
 func (p *process) running() bool {
 	if p.done == nil {
 		return false

@@ -5,12 +5,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 )
 
@@ -30,14 +32,24 @@ type RedisOptions struct {
 	// Cluster makes the node a Redis Cluster of one: it has all slots, and refuses
 	// what a larger one would refuse.
 	Cluster bool
+	// ReplicaOf, if not nil, is the node that this one copies; it has its password.
+	ReplicaOf *Redis
+	// Config are more lines of its configuration.
+	Config []string
+
+	// member makes the node one of a larger cluster, without slots yet.
+	member bool
 }
 
 // Redis is a private Redis node.
 type Redis struct {
 	process
 	port     int
+	bus      int // port of the cluster's nodes among themselves
 	password string
 	cluster  bool
+	replica  bool
+	member   bool
 }
 
 // StartRedis starts a node and returns when it answers. An error that is
@@ -58,9 +70,12 @@ func StartRedis(ctx context.Context, o RedisOptions) (*Redis, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Redis{port: o.Port, cluster: o.Cluster}
+	r := &Redis{port: o.Port, bus: ports[1], cluster: o.Cluster, member: o.member, replica: o.ReplicaOf != nil}
 	if r.port == 0 {
 		r.port = ports[0]
+	}
+	if r.replica {
+		o.Password = o.ReplicaOf.password
 	}
 	r.password, err = remembered(filepath.Join(dir, "password"), given(o.Password, randomPassword))
 	if err != nil {
@@ -75,8 +90,14 @@ func StartRedis(ctx context.Context, o RedisOptions) (*Redis, error) {
 	// hashes are large, and one that expires is freed beside the work.
 	text := fmt.Sprintf("bind 127.0.0.1\nport %d\nrequirepass %s\ndir %s\nappendonly yes\nappendfsync %s\nauto-aof-rewrite-min-size 512mb\nlazyfree-lazy-expire yes\nsave \"\"\ndaemonize no\n",
 		r.port, r.password, strconv.Quote(dir), o.Fsync)
-	if o.Cluster {
-		text += fmt.Sprintf("cluster-enabled yes\ncluster-port %d\n", ports[1])
+	if o.Cluster || o.member {
+		text += fmt.Sprintf("cluster-enabled yes\ncluster-port %d\nmasterauth %s\n", r.bus, r.password)
+	}
+	if r.replica {
+		text += fmt.Sprintf("replicaof 127.0.0.1 %d\nmasterauth %s\n", o.ReplicaOf.port, r.password)
+	}
+	for _, line := range o.Config {
+		text += line + "\n"
 	}
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		return nil, fmt.Errorf("write Redis's configuration: %w", err)
@@ -110,8 +131,27 @@ func (r *Redis) ping(ctx context.Context) error {
 			return fmt.Errorf("it answers %q: %w", got, errors.Join(err, errNotYet))
 		}
 	}
-	if r.cluster {
+	switch {
+	case r.cluster:
 		return joinSlots(conn, answers)
+	case r.replica:
+		return r.connected(conn)
+	}
+	return nil
+}
+
+// connected reports why a replica does not follow its primary yet; one that was
+// promoted has none.
+func (r *Redis) connected(conn net.Conn) error {
+	if _, err := fmt.Fprint(conn, "INFO replication\r\nQUIT\r\n"); err != nil {
+		return err
+	}
+	text, err := io.ReadAll(conn)
+	if err != nil {
+		return err
+	}
+	if info := string(text); strings.Contains(info, "role:slave") && !strings.Contains(info, "master_link_status:up") {
+		return fmt.Errorf("it does not follow its primary: %w", errNotYet)
 	}
 	return nil
 }
@@ -139,7 +179,7 @@ var errNotYet = errors.New("not ready")
 // URL is what clients connect to; it holds the password.
 func (r *Redis) URL() string {
 	u := url.URL{Scheme: "redis", User: url.UserPassword("", r.password), Host: fmt.Sprintf("127.0.0.1:%d", r.port), Path: "/0"}
-	if r.cluster {
+	if r.cluster || r.member {
 		u.Scheme, u.Path = "redis+cluster", ""
 	}
 	return u.String()

@@ -1,0 +1,142 @@
+package instance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// RedisCluster is a Redis Cluster of private nodes.
+type RedisCluster struct {
+	// Masters are the nodes that had the slots at first, Replicas those that copied
+	// them, in the same order.
+	Masters, Replicas []*Redis
+}
+
+// StartRedisCluster starts a cluster of so many masters with a replica each below a
+// folder, and returns when it serves. It takes a node for dead that has not answered
+// for two seconds.
+func StartRedisCluster(ctx context.Context, dir string, masters int) (*RedisCluster, error) {
+	c := new(RedisCluster)
+	password := randomPassword()
+	for i := range 2 * masters {
+		r, err := StartRedis(ctx, RedisOptions{
+			Dir: filepath.Join(dir, fmt.Sprint("node", i+1)), Password: password, member: true,
+			Config: []string{"cluster-node-timeout 2000", "cluster-replica-validity-factor 0", "repl-diskless-sync-delay 0"},
+		})
+		if err != nil {
+			return nil, errors.Join(err, c.Kill())
+		}
+		if i < masters {
+			c.Masters = append(c.Masters, r)
+		} else {
+			c.Replicas = append(c.Replicas, r)
+		}
+	}
+	if err := c.join(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("make a Redis Cluster: %w", err), c.Kill())
+	}
+	return c, nil
+}
+
+// join makes the nodes know each other and gives each its part.
+func (c *RedisCluster) join(ctx context.Context) error {
+	const slots = 16384
+	first := c.Masters[0]
+	for i, r := range c.nodes() {
+		var err error
+		if i < len(c.Masters) {
+			n := len(c.Masters)
+			_, err = r.Command(ctx, "CLUSTER", "ADDSLOTSRANGE", i*slots/n, (i+1)*slots/n-1)
+		}
+		if i > 0 && err == nil {
+			_, err = r.Command(ctx, "CLUSTER", "MEET", "127.0.0.1", first.port, first.bus)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	for i, r := range c.Replicas {
+		master, err := c.Masters[i].Command(ctx, "CLUSTER", "MYID")
+		if err != nil {
+			return err
+		}
+		if err := poll(ctx, func() error { // until it knows its master
+			_, err := r.Command(ctx, "CLUSTER", "REPLICATE", master)
+			return err
+		}); err != nil {
+			return err
+		}
+	}
+	for _, r := range c.nodes() {
+		if err := poll(ctx, func() error { return r.inCluster(ctx, len(c.Masters)) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// inCluster reports why a node does not see a cluster in which every master has its
+// replica connected yet.
+func (r *Redis) inCluster(ctx context.Context, masters int) error {
+	info, err := r.Command(ctx, "CLUSTER", "INFO")
+	if err != nil {
+		return err
+	}
+	nodes, err := r.Command(ctx, "CLUSTER", "NODES")
+	if err != nil {
+		return err
+	}
+	replication, err := r.Command(ctx, "INFO", "replication")
+	if err != nil {
+		return err
+	}
+	linked := strings.Contains(fmt.Sprint(replication), "state=online") || strings.Contains(fmt.Sprint(replication), "master_link_status:up")
+	if !strings.Contains(fmt.Sprint(info), "cluster_state:ok") || strings.Count(fmt.Sprint(nodes), "slave ") < masters || !linked {
+		return errNotYet
+	}
+	return nil
+}
+
+func (c *RedisCluster) nodes() []*Redis {
+	return append(append([]*Redis(nil), c.Masters...), c.Replicas...)
+}
+
+// URL is what clients connect to; it holds the password.
+func (c *RedisCluster) URL() string {
+	url := c.Masters[0].URL()
+	for i, r := range c.nodes()[1:] {
+		url += fmt.Sprintf("%saddr=127.0.0.1:%d", []string{"?", "&"}[min(i, 1)], r.port)
+	}
+	return url
+}
+
+// Kill is kill -9 of all nodes.
+func (c *RedisCluster) Kill() error {
+	var errs []error
+	for _, r := range c.nodes() {
+		errs = append(errs, r.Kill())
+	}
+	return errors.Join(errs...)
+}
+
+// Command sends a command to the node itself, whatever its role.
+func (r *Redis) Command(ctx context.Context, args ...any) (any, error) {
+	return command(ctx, r.port, r.password, args...)
+}
+
+func command(ctx context.Context, port int, password string, args ...any) (any, error) {
+	client := redis.NewClient(&redis.Options{
+		Addr: fmt.Sprintf("127.0.0.1:%d", port), Password: password, Protocol: 2, ContextTimeoutEnabled: true, DisableIdentity: true, MaxRetries: -1,
+	})
+	defer client.Close()
+	answer, err := client.Do(ctx, args...).Result()
+	if err != nil {
+		return nil, fmt.Errorf("%v: %w", args[:min(2, len(args))], err)
+	}
+	return answer, nil
+}
