@@ -12,7 +12,8 @@ import (
 
 // Client is a Redis that scripts are run on. It is safe for concurrent use.
 type Client struct {
-	current redis.UniversalClient
+	current  redis.UniversalClient
+	replicas replicas
 }
 
 // Open returns a client of the Redis at a URL, which names its kind:
@@ -24,17 +25,20 @@ type Client struct {
 // The query takes the options of go-redis, such as pool_size or read_timeout.
 // Open does not connect yet. Its errors never contain the URL, which holds the
 // password.
-func Open(url func() (string, error)) (*Client, error) {
+func Open(url func() (string, error)) (*Client, error) { return OpenWith(Settings{}, url) }
+
+// OpenWith is Open with settings that are valid.
+func OpenWith(s Settings, url func() (string, error)) (*Client, error) {
 	text, err := url()
 	if err != nil {
 		return nil, err
 	}
-	current, err := open(text)
+	current, err := open(text, s)
 	if err != nil {
 		return nil, err
 	}
-	current.AddHook(traced{})
-	return &Client{current: current}, nil
+	traceNodes(current)
+	return &Client{current: current, replicas: replicas{Settings: s}}, nil
 }
 
 // URL returns a source for [Open] of a URL that does not change.
@@ -90,9 +94,10 @@ func (c *Call) Int64() (int64, error) {
 }
 
 // Run runs calls in one round trip to each node; each holds its own answer or
-// error then.
+// error then. What a call wrote is on as many replicas as the settings ask for, or
+// its error is a [ReplicasError].
 func (c *Client) Run(ctx context.Context, calls ...*Call) {
-	run(ctx, c.Current(), calls, (*Script).EvalSha)
+	c.run(ctx, calls, (*Script).EvalSha)
 	// A Redis that was just started does not know the script yet.
 	var unknown []*Call
 	for _, call := range calls {
@@ -100,23 +105,41 @@ func (c *Client) Run(ctx context.Context, calls ...*Call) {
 			unknown = append(unknown, call)
 		}
 	}
-	run(ctx, c.Current(), unknown, (*Script).Eval)
+	c.run(ctx, unknown, (*Script).Eval)
 }
 
-func run(ctx context.Context, client redis.UniversalClient, calls []*Call, eval func(*Script, context.Context, redis.Scripter, []string, ...any) *redis.Cmd) {
+// evaluate is a way to run a script.
+type evaluate = func(*Script, context.Context, redis.Scripter, []string, ...any) *redis.Cmd
+
+func (c *Client) run(ctx context.Context, calls []*Call, eval evaluate) {
 	if len(calls) == 0 {
 		return
 	}
-	p := client.Pipeline()
+	switch client := c.Current().(type) {
+	case *redis.ClusterClient:
+		c.runCluster(ctx, client, calls, eval)
+	default:
+		c.pipeline(ctx, client, calls, eval)
+	}
+}
+
+// pipeline runs calls on one connection to one node.
+func (c *Client) pipeline(ctx context.Context, node redis.UniversalClient, calls []*Call, eval evaluate) {
+	p := node.Pipeline()
 	for _, call := range calls {
 		call.answer = eval(call.Script, ctx, p, call.Keys, call.Args...)
 	}
+	wait := c.replicas.wait(ctx, p, calls)
 	_, err := p.Exec(ctx)
+	lost := wait.err()
 	for _, call := range calls {
 		call.err = call.answer.Err()
 		// Where no connection could be had, the commands do not know it.
 		if call.err == nil && err != nil && call.answer.Val() == nil {
 			call.err = err
+		}
+		if call.err == nil {
+			call.err = lost
 		}
 	}
 }

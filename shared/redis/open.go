@@ -1,11 +1,13 @@
 package redis
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -19,7 +21,7 @@ import (
 //
 // The query takes the options of go-redis, such as pool_size or read_timeout.
 // Errors never contain the URL, since it holds the password.
-func open(url string) (redis.UniversalClient, error) {
+func open(url string, s Settings) (redis.UniversalClient, error) {
 	quiet()
 	scheme, rest, ok := strings.Cut(url, "://")
 	if !ok {
@@ -35,7 +37,7 @@ func open(url string) (redis.UniversalClient, error) {
 		if err != nil {
 			return nil, badURL(err)
 		}
-		o.ContextTimeoutEnabled = true
+		o.ContextTimeoutEnabled, o.ReadTimeout = true, readTimeout(o.ReadTimeout, s)
 		return redis.NewClient(o), nil
 	case kind == "sentinel":
 		o, err := redis.ParseFailoverURL(plain)
@@ -45,18 +47,28 @@ func open(url string) (redis.UniversalClient, error) {
 		if o.MasterName == "" {
 			return nil, errors.New("open Redis: a Sentinel URL needs ?master_name=")
 		}
-		o.ContextTimeoutEnabled = true
+		o.ContextTimeoutEnabled, o.ReadTimeout = true, readTimeout(o.ReadTimeout, s)
 		return redis.NewFailoverClient(o), nil
 	case kind == "cluster":
 		o, err := redis.ParseClusterURL(plain)
 		if err != nil {
 			return nil, badURL(err)
 		}
-		o.ContextTimeoutEnabled = true
+		o.ContextTimeoutEnabled, o.ReadTimeout = true, readTimeout(o.ReadTimeout, s)
 		return redis.NewClusterClient(o), nil
 	default:
 		return nil, fmt.Errorf("open Redis: unknown scheme %q; want redis, rediss, redis+sentinel or redis+cluster", scheme)
 	}
+}
+
+// readTimeout adds to the time that Redis gets for its answers the time that the
+// replicas get, so that it is not the connection that ends a wait.
+func readTimeout(given time.Duration, s Settings) time.Duration {
+	const byDefault = 3 * time.Second // that of go-redis
+	if s.Replicas == 0 || given < 0 {
+		return given
+	}
+	return cmp.Or(given, byDefault) + 2*s.ReplicasTimeout
 }
 
 // quiet keeps go-redis from writing past our logger to standard error: whatever

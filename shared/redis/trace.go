@@ -16,6 +16,16 @@ import (
 // arguments of commands are not in it: they have plates.
 type traced struct{}
 
+// traceNodes makes spans of what a client sends: for a cluster, of what it sends to
+// each node.
+func traceNodes(client redis.UniversalClient) {
+	if cluster, ok := client.(*redis.ClusterClient); ok {
+		cluster.OnNewNode(func(node *redis.Client) { node.AddHook(traced{}) })
+		return
+	}
+	client.AddHook(traced{})
+}
+
 func (traced) DialHook(next redis.DialHook) redis.DialHook {
 	return func(ctx context.Context, network, addr string) (net.Conn, error) { return next(ctx, network, addr) }
 }

@@ -1,0 +1,203 @@
+package redis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// ReplicasError is the error of a call that Redis has carried out and that fewer
+// replicas acknowledged than [Settings.Replicas] asks for. What the call wrote may
+// be lost in a failover, so that the call has to be repeated until it succeeds.
+type ReplicasError struct {
+	Asked, Acknowledged int
+	// Disk reports whether the acknowledgements are of the append-only files and
+	// the replicas' memory has the write.
+	Disk bool
+	// Primary reports, if Disk does, whether the primary's own file has the write.
+	Primary bool
+	Waited  time.Duration
+}
+
+func (e *ReplicasError) Error() string {
+	switch {
+	case !e.Disk:
+		return fmt.Sprintf("%d of %d replicas (REDIS_REPLICAS) acknowledged the write within %s, so that a failover may lose it: try again, and look at the replicas' connection and load",
+			e.Acknowledged, e.Asked, e.Waited)
+	case e.Primary:
+		return fmt.Sprintf("%d of %d replicas (REDIS_REPLICAS) wrote to their append-only files within %s what they have in memory: try again, and set appendonly yes on every replica",
+			e.Acknowledged, e.Asked, e.Waited)
+	default:
+		return fmt.Sprintf("the primary did not write to its append-only file within %s what %d replicas have in memory: try again, and look at its disk and at appendfsync, which must not be no",
+			e.Waited, e.Asked)
+	}
+}
+
+// Detail is what may be shown to everyone.
+func (e *ReplicasError) Detail() string { return e.Error() }
+
+// replicas is the part of a client that waits for replicas.
+type replicas struct {
+	Settings
+	// memoryOnly is until when, in Unix seconds, WAITAOF is not asked for: the
+	// server does not know it or has no append-only file.
+	memoryOnly atomic.Int64
+}
+
+// askAgain is in how many seconds a server that had no WAITAOF may have been
+// replaced or configured otherwise.
+const askAgain = 60
+
+// waiting is the end of a pipeline that waits for replicas.
+type waiting struct {
+	*replicas
+	timeout time.Duration
+	mark    *redis.StatusCmd
+	memory  *redis.Cmd
+	disk    *redis.Cmd // nil if only memory is asked for
+}
+
+// wait makes the end of a pipeline wait for what was written before: by the
+// pipeline, and by others whose effects its scripts have seen. For the latter it
+// writes something itself: since Redis 7.2, and in Valkey, WAIT waits for the last
+// write of its own connection and for nothing if that was none, while a script
+// writes nothing for an event that comes again. The key is in the slot of one of
+// the calls, expires, and has nothing in it.
+func (r *replicas) wait(ctx context.Context, p redis.Pipeliner, calls []*Call) *waiting {
+	if r.Replicas == 0 {
+		return nil
+	}
+	// Of what the context has left, an answer gets a part, too. 0 would be no limit.
+	timeout := r.ReplicasTimeout
+	if deadline, ok := ctx.Deadline(); ok {
+		timeout = max(min(timeout, time.Until(deadline)/3), time.Millisecond)
+	}
+	w := &waiting{replicas: r, timeout: timeout, mark: p.Set(ctx, markKey(calls), "", time.Minute)}
+	w.memory = p.Do(ctx, "WAIT", r.Replicas, timeout.Milliseconds())
+	// In this order: asked in the same round as it gets the write, a replica answers
+	// before it has called fsync, and by itself tells of that a second later.
+	if time.Now().Unix() >= r.memoryOnly.Load() {
+		w.disk = p.Do(ctx, "WAITAOF", 1, r.Replicas, timeout.Milliseconds())
+	}
+	return w
+}
+
+// markKey returns the key that is written before a wait.
+func markKey(calls []*Call) string {
+	key := "park"
+	for _, call := range calls {
+		if len(call.Keys) > 0 {
+			key = call.Keys[0]
+			break
+		}
+	}
+	if start := strings.IndexByte(key, '{'); start >= 0 {
+		if length := strings.IndexByte(key[start:], '}'); length > 1 {
+			return key[:start+length+1] + ":replicated"
+		}
+	}
+	return "{" + key + "}:replicated"
+}
+
+// err returns why what the pipeline wrote may be lost, nil if it is safe.
+func (w *waiting) err() error {
+	if w == nil {
+		return nil
+	}
+	n, err := w.memory.Int()
+	if err = errors.Join(w.mark.Err(), err); err != nil {
+		return fmt.Errorf("wait for %d replicas of Redis: %w", w.Replicas, err)
+	}
+	if n < w.Replicas {
+		return &ReplicasError{Asked: w.Replicas, Acknowledged: n, Waited: w.timeout}
+	}
+	if w.disk == nil {
+		return nil
+	}
+	written, err := w.disk.Int64Slice()
+	switch {
+	case hasNoWaitAOF(err):
+		w.memoryOnly.Store(time.Now().Unix() + askAgain)
+		return nil
+	case err != nil:
+		return fmt.Errorf("wait for the append-only files of Redis and %d replicas: %w", w.Replicas, err)
+	case len(written) != 2:
+		return fmt.Errorf("wait for the append-only files of Redis and %d replicas: unexpected answer %v", w.Replicas, written)
+	}
+	if primary, n := written[0] > 0, int(written[1]); !primary || n < w.Replicas {
+		return &ReplicasError{Asked: w.Replicas, Acknowledged: n, Disk: true, Primary: primary, Waited: w.timeout}
+	}
+	return nil
+}
+
+// hasNoWaitAOF reports whether a server is older than 7.2 or has no append-only
+// file: then memory is all that it promises.
+func hasNoWaitAOF(err error) bool {
+	return err != nil && (strings.Contains(err.Error(), "unknown command") || strings.Contains(err.Error(), "appendonly is disabled"))
+}
+
+// CheckReplicas reports whether as many replicas are connected to each primary as
+// have to acknowledge every write, and whether there are any although none has to.
+func (c *Client) CheckReplicas(ctx context.Context) error {
+	var mu sync.Mutex
+	fewest, most := maxReplicas+1, 0
+	look := func(ctx context.Context, node *redis.Client) error {
+		info, err := node.Info(ctx, "replication").Result()
+		if err != nil {
+			return fmt.Errorf("ask Redis for its replicas: %w", err)
+		}
+		n := strings.Count(info, ",state=online,")
+		mu.Lock()
+		defer mu.Unlock()
+		fewest, most = min(fewest, n), max(most, n)
+		return nil
+	}
+	var err error
+	switch client := c.Current().(type) {
+	case *redis.ClusterClient:
+		err = client.ForEachMaster(ctx, look)
+	case *redis.Client:
+		err = look(ctx, client)
+	default:
+		err = fmt.Errorf("ask Redis for its replicas: unexpected client %T", client)
+	}
+	switch asked := c.replicas.Replicas; {
+	case err != nil:
+		return err
+	case asked == 0 && most > 0:
+		return &replicasNotice{fmt.Sprintf("Redis has replicas (%d) and REDIS_REPLICAS is 0: a failover loses what the replica that takes over has not got yet, although it was acknowledged; set it to the number of replicas of a primary", most)}
+	case fewest < asked:
+		return &replicasNotice{fmt.Sprintf("a primary of Redis has %d replicas online and REDIS_REPLICAS is %d: nothing can be acknowledged before more are connected", fewest, asked)}
+	}
+	return nil
+}
+
+// replicasNotice is an error without addresses.
+type replicasNotice struct{ text string }
+
+func (e *replicasNotice) Error() string { return e.text }
+
+// Detail is what may be shown to everyone.
+func (e *replicasNotice) Detail() string { return e.text }
+
+// Checks takes the checks of a process; see shared/faas.
+type Checks interface {
+	OnReady(name string, check func(context.Context) error)
+	OnWarning(name string, check func(context.Context) error)
+}
+
+// RegisterReplicas has a process that waits for replicas be ready only if there are
+// enough, and warn if there are some and it does not wait.
+func (c *Client) RegisterReplicas(checks Checks) {
+	register := checks.OnWarning
+	if c.replicas.Replicas > 0 {
+		register = checks.OnReady
+	}
+	register("redis-replicas", c.CheckReplicas)
+}

@@ -1,0 +1,271 @@
+package redis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"parkstream/shared/instance"
+)
+
+var (
+	setScript  = NewScript(`redis.call('SET', KEYS[1], ARGV[1]) return ARGV[1]`)
+	idleScript = NewScript(`return ARGV[1]`) // writes nothing
+)
+
+// waitingClient returns a client of its own, as another process has one, that waits
+// for replicas, and for most of the tests' calls in vain.
+func waitingClient(t *testing.T, url string, n int) *Client {
+	t.Helper()
+	return patientClient(t, url, n, 300*time.Millisecond)
+}
+
+func patientClient(t *testing.T, url string, n int, timeout time.Duration) *Client {
+	t.Helper()
+	client, err := OpenWith(Settings{Replicas: n, ReplicasTimeout: timeout}, URL(url))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = client.Close() })
+	return client
+}
+
+func text(ctx context.Context, client *Client, script *Script, keys ...string) (string, error) {
+	call := Call{Script: script, Keys: keys, Args: []any{"done"}}
+	client.Run(ctx, &call)
+	return call.Text()
+}
+
+// succeeds waits until a call does: a replica that has just connected has its first
+// append-only file to write, and machines that run tests are busy.
+func succeeds(t *testing.T, client *Client, script *Script) {
+	t.Helper()
+	await(t, func() error {
+		got, err := text(t.Context(), client, script, "park:{a}:")
+		if err == nil && got != "done" {
+			err = fmt.Errorf("answer %q", got)
+		}
+		return err
+	})
+}
+
+// missing reports whether an error is that replicas did not acknowledge a write.
+func missing(t *testing.T, what string, err error, asked, acknowledged int) {
+	t.Helper()
+	lost, ok := errors.AsType[*ReplicasError](err)
+	if !ok || lost.Asked != asked || lost.Acknowledged != acknowledged || lost.Disk {
+		t.Errorf("%s: error %v, want %d of %d replicas", what, err, acknowledged, asked)
+	}
+}
+
+func pause(t *testing.T, node *instance.Redis) (resume func()) {
+	t.Helper()
+	if err := node.Pause(); err != nil {
+		t.Fatal(err)
+	}
+	return func() {
+		t.Helper()
+		if err := node.Resume(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// While the replica is stopped nothing succeeds, neither what writes nor what comes
+// again over another connection and writes nothing; afterwards all of it does.
+func TestWaitsForReplicas(t *testing.T) {
+	primary := instance.RedisForTest(t)
+	replica := instance.RedisReplicaForTest(t, primary)
+	ctx := t.Context()
+	client := waitingClient(t, primary.URL(), 1)
+	succeeds(t, client, setScript)
+	resume := pause(t, replica)
+	_, err := text(ctx, client, setScript, "park:{a}:")
+	missing(t, "a write", err, 1, 0)
+	for _, key := range []string{"park:{a}:", "park:sites"} {
+		_, err = text(ctx, waitingClient(t, primary.URL(), 1), idleScript, key)
+		missing(t, "a call that writes nothing, on a new connection", err, 1, 0)
+	}
+	if err := client.Current().ScriptFlush(ctx).Err(); err != nil {
+		t.Fatal(err)
+	}
+	_, err = text(ctx, client, setScript, "park:{a}:")
+	missing(t, "a call that Redis has forgotten the script of", err, 1, 0)
+
+	short, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	_, err = text(short, patientClient(t, primary.URL(), 1, maxReplicasTimeout), setScript, "park:{a}:")
+	missing(t, "a call whose context ends before the time of the replicas", err, 1, 0)
+
+	resume()
+	succeeds(t, client, setScript)
+	succeeds(t, client, idleScript)
+	_, err = text(ctx, waitingClient(t, primary.URL(), 2), setScript, "park:{a}:")
+	missing(t, "with a replica too few", err, 2, 1)
+	resume = pause(t, replica)
+	defer resume()
+	if got, err := text(ctx, waitingClient(t, primary.URL(), 0), setScript, "park:{a}:"); got != "done" || err != nil {
+		t.Errorf("without waiting: %q, %v", got, err)
+	}
+}
+
+// From Redis 7.2 on WAIT waits for nothing if its connection has written nothing, so
+// that each round trip writes.
+func TestEachRoundTripWrites(t *testing.T) {
+	primary := instance.RedisForTest(t)
+	instance.RedisReplicaForTest(t, primary)
+	client := waitingClient(t, primary.URL(), 1)
+	offset := func() (offset string) {
+		info, err := client.Current().Info(t.Context(), "replication").Result()
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, offset, _ = strings.Cut(info, "master_repl_offset:")
+		offset, _, _ = strings.Cut(offset, "\r\n")
+		return offset
+	}
+	for range 2 { // with and without the script's source
+		before := offset()
+		succeeds(t, client, idleScript)
+		if after := offset(); after == before {
+			t.Errorf("nothing was written after offset %s", before)
+		}
+	}
+	if ttl := client.Current().PTTL(t.Context(), "park:{a}:replicated").Val(); ttl <= 0 || ttl > time.Minute {
+		t.Errorf("what was written expires in %s", ttl)
+	}
+}
+
+// Where the server can tell, what the replica has only in memory is not enough; an
+// older one promises no more.
+func TestWaitsForAppendOnlyFiles(t *testing.T) {
+	for _, fsync := range []string{"always", "everysec"} {
+		primary := instance.RedisForTest(t)
+		instance.RedisReplicaForTest(t, primary, "appendfsync "+fsync)
+		succeeds(t, patientClient(t, primary.URL(), 1, 5*time.Second), setScript)
+	}
+	primary := instance.RedisForTest(t)
+	instance.RedisReplicaForTest(t, primary, "appendonly no")
+	client := waitingClient(t, primary.URL(), 1)
+	_, err := primary.Command(t.Context(), "WAITAOF", 0, 0, 1)
+	hasWaitAOF := err == nil
+	await(t, func() error { // until it has the write in memory
+		_, err = text(t.Context(), client, setScript, "park:{a}:")
+		if lost, ok := errors.AsType[*ReplicasError](err); ok && !lost.Disk {
+			return err
+		}
+		return nil
+	})
+	if lost, ok := errors.AsType[*ReplicasError](err); ok != hasWaitAOF || ok && (!lost.Primary || lost.Acknowledged != 0) {
+		t.Errorf("a replica without a file: error %v; the server has WAITAOF: %t", err, hasWaitAOF)
+	}
+	// Without a file of the primary there is nothing that the replica's would add to.
+	if _, err := primary.Command(t.Context(), "CONFIG", "SET", "appendonly", "no"); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		succeeds(t, client, setScript)
+	}
+}
+
+func TestCheckReplicas(t *testing.T) {
+	primary := instance.RedisForTest(t)
+	check := func(n int, want string) {
+		t.Helper()
+		err := waitingClient(t, primary.URL(), n).CheckReplicas(t.Context())
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("REDIS_REPLICAS %d: error %v, want %q", n, err, want)
+		}
+		if detailed, ok := err.(interface{ Detail() string }); err != nil && (!ok || strings.Contains(detailed.Detail(), "127.0.0.1")) {
+			t.Errorf("REDIS_REPLICAS %d: error %v has nothing to show, or an address", n, err)
+		}
+	}
+	check(0, "")
+	check(1, "has 0 replicas online and REDIS_REPLICAS is 1")
+	replica := instance.RedisReplicaForTest(t, primary)
+	await(t, func() error { return waitingClient(t, primary.URL(), 1).CheckReplicas(t.Context()) })
+	check(0, "has replicas (1) and REDIS_REPLICAS is 0")
+	check(1, "")
+	check(2, "has 1 replicas online and REDIS_REPLICAS is 2")
+	if err := replica.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	await(t, func() error {
+		if err := waitingClient(t, primary.URL(), 0).CheckReplicas(t.Context()); err != nil {
+			return err
+		}
+		return nil
+	})
+	check(1, "has 0 replicas online")
+}
+
+// await polls until there is no error any more.
+func await(t *testing.T, cond func() error) {
+	t.Helper()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.After(time.Minute); ; {
+		err := cond()
+		if err == nil {
+			return
+		}
+		select {
+		case <-deadline:
+			t.Fatal(err)
+		case <-tick.C:
+		}
+	}
+}
+
+type checks map[string]string
+
+func (c checks) OnReady(name string, _ func(context.Context) error)   { c[name] = "ready" }
+func (c checks) OnWarning(name string, _ func(context.Context) error) { c[name] = "warning" }
+
+func TestRegisterReplicas(t *testing.T) {
+	for n, want := range []string{"warning", "ready", "ready"} {
+		got := make(checks)
+		waitingClient(t, "redis://127.0.0.1:1", n).RegisterReplicas(got)
+		if got["redis-replicas"] != want {
+			t.Errorf("REDIS_REPLICAS %d: %v, want %s", n, got, want)
+		}
+	}
+}
+
+func TestSettings(t *testing.T) {
+	for _, tt := range []struct {
+		settings Settings
+		want     string
+	}{
+		{Settings{0, 3 * time.Second}, ""},
+		{Settings{9, 10 * time.Millisecond}, ""},
+		{Settings{-1, 20 * time.Second}, "REDIS_REPLICAS is -1, want 0 to 9"},
+		{Settings{10, 0}, "REDIS_REPLICAS is 10, want 0 to 9\nREDIS_REPLICAS_TIMEOUT is 0s, want 10ms to 20s"},
+		{Settings{1, 21 * time.Second}, "REDIS_REPLICAS_TIMEOUT is 21s, want 10ms to 20s"},
+	} {
+		if err := tt.settings.Validate(); tt.want == "" && err != nil || tt.want != "" && fmt.Sprint(err) != tt.want {
+			t.Errorf("%+v: %v, want %q", tt.settings, err, tt.want)
+		}
+	}
+}
+
+// The connection outlasts the wait for replicas.
+func TestReadTimeout(t *testing.T) {
+	for _, tt := range []struct {
+		given, want time.Duration
+		replicas    int
+	}{
+		{0, 0, 0},
+		{time.Second, time.Second, 0},
+		{-1, -1, 1},
+		{0, 9 * time.Second, 1},
+		{time.Second, 7 * time.Second, 1},
+	} {
+		if got := readTimeout(tt.given, Settings{tt.replicas, 3 * time.Second}); got != tt.want {
+			t.Errorf("read timeout %s with %d replicas is %s, want %s", tt.given, tt.replicas, got, tt.want)
+		}
+	}
+}

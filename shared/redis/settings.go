@@ -1,0 +1,35 @@
+package redis
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Settings of a client. A program has them as a field of its own settings.
+type Settings struct {
+	// Replicas is how many replicas have to acknowledge what a script wrote before
+	// the script's call succeeds; 0 leaves that to chance.
+	Replicas int `env:"REDIS_REPLICAS" envDefault:"0"`
+	// ReplicasTimeout bounds the wait for them, once for their memory and once for
+	// their disks.
+	ReplicasTimeout time.Duration `env:"REDIS_REPLICAS_TIMEOUT" envDefault:"3s"`
+}
+
+const (
+	maxReplicas        = 9
+	minReplicasTimeout = 10 * time.Millisecond
+	maxReplicasTimeout = 20 * time.Second
+)
+
+// Validate reports every mistake.
+func (s Settings) Validate() error {
+	var errs []error
+	if s.Replicas < 0 || s.Replicas > maxReplicas {
+		errs = append(errs, fmt.Errorf("REDIS_REPLICAS is %d, want 0 to %d", s.Replicas, maxReplicas))
+	}
+	if s.ReplicasTimeout < minReplicasTimeout || s.ReplicasTimeout > maxReplicasTimeout {
+		errs = append(errs, fmt.Errorf("REDIS_REPLICAS_TIMEOUT is %s, want %s to %s", s.ReplicasTimeout, minReplicasTimeout, maxReplicasTimeout))
+	}
+	return errors.Join(errs...)
+}
