@@ -4,7 +4,9 @@
 package redis
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/redis/go-redis/v9"
@@ -93,6 +95,16 @@ func (c *Call) Int64() (int64, error) {
 	return c.answer.Int64()
 }
 
+// FirstError returns why the first of the calls that failed did.
+func FirstError(calls []*Call) error {
+	for _, call := range calls {
+		if err := cmp.Or(call.err, call.answer.Err()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Run runs calls in one round trip to each node; each holds its own answer or
 // error then. What a call wrote is on as many replicas as the settings ask for, or
 // its error is a [ReplicasError].
@@ -134,12 +146,15 @@ func (c *Client) pipeline(ctx context.Context, node redis.UniversalClient, calls
 	lost := wait.err()
 	for _, call := range calls {
 		call.err = call.answer.Err()
-		// Where no connection could be had, the commands do not know it.
-		if call.err == nil && err != nil && call.answer.Val() == nil {
-			call.err = err
+		// A login that is refused, or a Redis that takes no more connections, is an
+		// error of the pipeline that its commands do not know.
+		if call.err == nil && call.answer.Val() == nil {
+			call.err = cmp.Or(err, errNoAnswer)
 		}
 		if call.err == nil {
 			call.err = lost
 		}
 	}
 }
+
+var errNoAnswer = errors.New("Redis did not answer this command")
