@@ -72,6 +72,10 @@ var ErrInvalid = errors.New("invalid event")
 // site for another plate, another time or the other direction.
 var ErrConflict = Invalid("conflicting event id: it was used before at this site for another plate, time or direction")
 
+// ErrTooManySites is the ErrInvalid of an event of a new site, when there are as many
+// sites as there may be.
+var ErrTooManySites = Invalid("it is new, and there are too many sites")
+
 // Bounds of an event's fields.
 const (
 	MaxIDBytes        = 128

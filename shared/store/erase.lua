@@ -6,22 +6,36 @@
 -- Returns JSON: how many events and how many keys were removed. The id of an
 -- event, the revision of a stay, each of the two places of a timeline and the place
 -- among the vehicles inside count as keys.
+--
+-- An error in the middle of a script keeps what was done before it. So what can fail
+-- comes first, and what names the rest goes last: a repeated erasure finds it.
 
+local call, sub = redis.call, string.sub
 local prefix, plate = KEYS[1], ARGV[1]
-local timelines = prefix .. 't'
+local ids, revisions, inside, timelines = prefix .. 'e', prefix .. 'r', prefix .. 'in', prefix .. 't'
 local tail = prefix .. 'o:' .. plate
-local members = redis.call('ZRANGE', tail, 0, -1)
-for member in string.gmatch(redis.call('HGET', timelines, plate) or '', '[^+\n][^\n]*') do
-  members[#members + 1] = member
-end
-local keys = 0
-for _, member in ipairs(members) do
-  local id = string.sub(member, 15)
-  -- Not if it is the id of a later event by now: see record.lua.
-  if string.sub(redis.call('HGET', prefix .. 'e', id) or '', 1, 4) == string.sub(member, 1, 4) then
-    keys = keys + redis.call('HDEL', prefix .. 'e', id) + redis.call('HDEL', prefix .. 'r', id)
+
+for _, write in ipairs({ { 'HDEL', ids, 'x' }, { 'HDEL', revisions, 'x' }, { 'ZREM', inside, plate }, { 'HDEL', timelines, plate }, { 'UNLINK', tail } }) do
+  if not redis.acl_check_cmd(unpack(write)) then
+    return redis.error_reply('NOPERM the user may not run ' .. write[1] .. ' on the keys of events')
   end
 end
-keys = keys + redis.call('HDEL', timelines, plate) + redis.call('UNLINK', tail)
-keys = keys + redis.call('ZREM', prefix .. 'in', plate)
+-- Of a wrong type, a key fails here.
+call('HEXISTS', ids, 'x')
+call('HEXISTS', revisions, 'x')
+call('ZSCORE', inside, plate)
+local members = call('ZRANGE', tail, 0, -1)
+for member in string.gmatch(call('HGET', timelines, plate) or '', '[^+\n][^\n]*') do
+  members[#members + 1] = member
+end
+
+local keys = 0
+for _, member in ipairs(members) do
+  local id = sub(member, 15)
+  -- Not if it is the id of a later event by now: see record.lua.
+  if sub(call('HGET', ids, id) or '', 1, 4) == sub(member, 1, 4) then
+    keys = keys + call('HDEL', revisions, id) + call('HDEL', ids, id)
+  end
+end
+keys = keys + call('ZREM', inside, plate) + call('UNLINK', tail) + call('HDEL', timelines, plate)
 return '{"events":' .. #members .. ',"keys":' .. keys .. '}'

@@ -63,7 +63,8 @@ local oldestSlot = tonumber(slot(oldest), 32)
 -- silent.
 local silence = format('%d', tonumber(ARGV[3]) + 2 * retention + 86400000)
 -- An older part of a timeline outlives the site's keys, too: while those are there,
--- it is what names the ids to forget.
+-- it is what names the ids to forget. The site itself is known for as long: see
+-- forgottenAt in store.go.
 local tailSilence = format('%d', silence + retention)
 
 local totals = { entries = 0, exits = 0, completed = 0, unmatched = 0, missed = 0 }
@@ -496,6 +497,9 @@ end
 
 totals.since = since
 add(prefix .. 'n', totals)
+-- The totals and the counts by hand stay until the site is forgotten.
+call('PEXPIREAT', prefix .. 'n', tailSilence)
+call('PEXPIREAT', prefix .. 'c', tailSilence)
 
 local days = {}
 local function count(minutes, total, each)

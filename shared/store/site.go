@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	_ "embed"
 	"encoding/json"
@@ -189,7 +190,8 @@ func number(v any) int64 {
 // KEYS[1]  prefix of the site's keys
 // ARGV     counted number, time in milliseconds, reason, oldest entry in
 //
-//	milliseconds, how many corrections to keep
+//	milliseconds, how many corrections to keep, when the site's keys expire
+//	in milliseconds since 1970
 //
 // Returns the occupancy shown until then.
 var correctScript = redis.NewScript(`
@@ -202,6 +204,8 @@ end
 redis.call('HSET', prefix .. 'n', 'counted', ARGV[1], 'counted_at', ARGV[2], 'since', '0')
 redis.call('LPUSH', prefix .. 'c', ARGV[2] .. '\n' .. ARGV[1] .. '\n' .. was .. '\n' .. ARGV[3])
 redis.call('LTRIM', prefix .. 'c', 0, tonumber(ARGV[5]) - 1)
+redis.call('PEXPIREAT', prefix .. 'n', ARGV[6])
+redis.call('PEXPIREAT', prefix .. 'c', ARGV[6])
 return was`)
 
 const (
@@ -223,14 +227,21 @@ func (s *Store) CorrectOccupancy(ctx context.Context, site string, counted int64
 	case len(reason) > maxReasonBytes:
 		return Correction{}, parking.Invalid("reason has %d bytes, at most %d are allowed", len(reason), maxReasonBytes)
 	}
-	now := s.now()
+	now, until := s.now(), s.forgottenAt()
+	switch refused, err := s.sites.Admit(ctx, []string{site}, until, s.MaxSites); {
+	case err != nil:
+		return Correction{}, fmt.Errorf("correct the occupancy of site %s: %w", site, err)
+	case len(refused) > 0:
+		return Correction{}, s.tooMany(site)
+	}
 	call := redis.Call{
 		Script: correctScript, Keys: []string{sitePrefix(site)},
-		Args: []any{counted, now.UnixMilli(), reason, s.oldestInside(now), correctionsKept},
+		Args: []any{counted, now.UnixMilli(), reason, s.oldestInside(now), correctionsKept, until.UnixMilli()},
 	}
-	s.redis.Run(ctx, &call)
+	keep := s.sites.Keep([]string{site}, until)
+	s.redis.Run(ctx, append([]*redis.Call{&call}, keep...)...)
 	was, err := call.Int64()
-	if err != nil {
+	if err = cmp.Or(err, redis.FirstError(keep)); err != nil {
 		return Correction{}, fmt.Errorf("correct the occupancy of site %s in Redis: %w", site, err)
 	}
 	return Correction{At: now.UTC().Truncate(time.Millisecond), Counted: counted, Was: was, Reason: reason}, nil

@@ -7,7 +7,6 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -32,58 +31,131 @@ type Store struct {
 	redis     *redis.Client
 	retention time.Duration
 	now       func() time.Time
-	// known are the sites that this process has put into the set of sites.
-	known sync.Map
+	// MaxSites bounds the sites that have events, since the names of sites come
+	// with events. It is DefaultMaxSites unless it is set before the first use.
+	MaxSites int
+	sites    redis.Registry
+
+	mu       sync.Mutex
+	admitted map[string]time.Time // sites, each with when it was last admitted
 }
 
-// sitesKey is the set of sites that had events. It is on a shard of its own, so
-// that the script of events cannot maintain it.
-const sitesKey = "park:sites"
-
-// addSiteScript adds a site to the set.
-//
-// KEYS[1]  the set of sites
-// ARGV[1]  the site
-var addSiteScript = redis.NewScript(`return redis.call('SADD', KEYS[1], ARGV[1])`)
+// DefaultMaxSites is the bound of sites of a new [Store].
+const DefaultMaxSites = 1000
 
 // New returns a store on a client, which the caller closes. Events are
 // forgotten when they are older than retention, at least a minute.
 func New(client *redis.Client, retention time.Duration) *Store {
-	return &Store{redis: client, retention: retention, now: time.Now}
+	return &Store{
+		redis: client, retention: retention, now: time.Now, MaxSites: DefaultMaxSites,
+		sites: redis.NewRegistry(client, "park:registry"), admitted: make(map[string]time.Time),
+	}
 }
 
-// Record takes events into their timelines in one round trip (one a shard) and
-// says of each, in the order of events, what it means. An event is durable as
-// far as Redis is configured to make it so (appendfsync always). Recording an
-// event again changes nothing and returns the present state, so a caller that
-// does not know whether it succeeded calls again.
+// Record takes events into their timelines in one round trip (one a shard; and one
+// more when a site was not seen in the last minute) and says of each, in the order
+// of events, what it means. An event is durable as far as Redis is configured to
+// make it so (appendfsync always). Recording an event again changes nothing and
+// returns the present state, so a caller that does not know whether it succeeded
+// calls again. The events of a site beyond MaxSites are [parking.ErrInvalid].
 func (s *Store) Record(ctx context.Context, events []parking.Event) []parking.Recorded {
 	recorded := make([]parking.Recorded, len(events))
-	chunks := s.chunks(events)
-	calls := make([]*redis.Call, 0, len(chunks)+1)
-	added := make(map[string]*redis.Call)
+	sites, refused := s.admit(ctx, events)
+	chunks := s.chunks(events, refused)
+	keep := s.sites.Keep(sites, s.forgottenAt())
+	calls := make([]*redis.Call, 0, len(chunks)+len(keep))
 	for _, c := range chunks {
 		calls = append(calls, &c.Call)
-		if _, known := s.known.Load(c.site); !known && added[c.site] == nil {
-			added[c.site] = &redis.Call{Script: addSiteScript, Keys: []string{sitesKey}, Args: []any{c.site}}
-			calls = append(calls, added[c.site])
-		}
 	}
-	s.redis.Run(ctx, calls...)
-	for site, call := range added {
-		if _, err := call.Int64(); err == nil {
-			s.known.Store(site, nil)
-		}
-	}
+	s.redis.Run(ctx, append(calls, keep...)...)
+	kept := redis.FirstError(keep)
 	for _, c := range chunks {
-		if err := c.parse(events, recorded); err != nil {
+		err := kept
+		if err == nil {
+			err = c.parse(events, recorded)
+		}
+		if err != nil {
 			for _, i := range c.index {
 				recorded[i] = parking.Recorded{Err: fmt.Errorf("record %d events of site %s in Redis: %w", len(c.index), c.site, err)}
 			}
 		}
 	}
+	if len(refused) > 0 {
+		for i := range events {
+			if err := refused[events[i].Site]; err != nil {
+				recorded[i] = parking.Recorded{Err: err}
+			}
+		}
+	}
 	return recorded
 }
+
+// admittedFor is how long a site that was admitted is not asked for again.
+const admittedFor = time.Minute
+
+// admit returns the sites of events that may have events, and why others may not.
+func (s *Store) admit(ctx context.Context, events []parking.Event) (sites []string, refused map[string]error) {
+	now := s.now()
+	var unknown []string
+	seen := make(map[string]bool, 1)
+	s.mu.Lock()
+	for i := range events {
+		site := events[i].Site
+		if seen[site] {
+			continue
+		}
+		seen[site] = true
+		if at, ok := s.admitted[site]; ok && now.Sub(at).Abs() < admittedFor {
+			sites = append(sites, site)
+		} else {
+			unknown = append(unknown, site)
+		}
+	}
+	s.mu.Unlock()
+	if len(unknown) == 0 {
+		return sites, nil
+	}
+	beyond, err := s.sites.Admit(ctx, unknown, s.forgottenAt(), s.MaxSites)
+	if err == nil && len(beyond) == 0 {
+		s.remember(unknown, now)
+		return append(sites, unknown...), nil
+	}
+	refused = make(map[string]error)
+	for _, site := range beyond {
+		refused[site] = s.tooMany(site)
+	}
+	var admitted []string
+	for _, site := range unknown {
+		switch {
+		case err != nil:
+			refused[site] = fmt.Errorf("record events of site %s: %w", site, err)
+		case refused[site] == nil:
+			admitted = append(admitted, site)
+		}
+	}
+	s.remember(admitted, now)
+	return append(sites, admitted...), refused
+}
+
+func (s *Store) tooMany(site string) error {
+	return fmt.Errorf("site %s: %w; there are %d, as MAX_SITES allows: raise it if this site is one of yours, and replay the dead letters",
+		site, parking.ErrTooManySites, s.MaxSites)
+}
+
+func (s *Store) remember(sites []string, now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, site := range sites {
+		if len(s.admitted) >= s.MaxSites {
+			clear(s.admitted)
+		}
+		s.admitted[site] = now
+	}
+}
+
+// forgottenAt is when the last key of a site expires that has its last event now;
+// see tailSilence in record.lua.
+func (s *Store) forgottenAt() time.Time { return s.now().Add(2*s.retention + 24*time.Hour) }
 
 // chunk is one call of the script.
 type chunk struct {
@@ -92,12 +164,16 @@ type chunk struct {
 	index []int // of the events
 }
 
-func (s *Store) chunks(events []parking.Event) []*chunk {
+// chunks leaves out the events of sites that are refused.
+func (s *Store) chunks(events []parking.Event, refused map[string]error) []*chunk {
 	oldest := s.now().Add(-s.retention)
 	open := make(map[string]*chunk, 1)
 	var chunks []*chunk
 	for i := range events {
 		e := &events[i]
+		if refused[e.Site] != nil {
+			continue
+		}
 		c := open[e.Site]
 		if c == nil || len(c.index) == eventsPerScript {
 			size := min(eventsPerScript, len(events)-i)
@@ -113,15 +189,8 @@ func (s *Store) chunks(events []parking.Event) []*chunk {
 	return chunks
 }
 
-// Sites lists the sites that ever had an event.
-func (s *Store) Sites(ctx context.Context) ([]string, error) {
-	sites, err := s.redis.Current().SMembers(ctx, sitesKey).Result()
-	if err != nil {
-		return nil, fmt.Errorf("list the sites from Redis: %w", err)
-	}
-	slices.Sort(sites)
-	return sites, nil
-}
+// Sites lists the sites that something is kept of.
+func (s *Store) Sites(ctx context.Context) ([]string, error) { return s.sites.Names(ctx) }
 
 func (c *chunk) parse(events []parking.Event, recorded []parking.Recorded) error {
 	text, err := c.Text()

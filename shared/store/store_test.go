@@ -231,7 +231,7 @@ func TestEverythingOfAVehicleExpires(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		ofNoVehicle := key == "park:sites" || strings.HasSuffix(key, ":n")
+		ofNoVehicle := key == "park:registry" || strings.HasSuffix(key, ":n")
 		most := 2 * retention
 		if strings.Contains(key, ":o:") {
 			most += retention
@@ -369,7 +369,7 @@ func TestABusyPlateIsTrimmed(t *testing.T) {
 			for _, field := range client.HKeys(t.Context(), key).Val() {
 				names = append(names, key[len(key)-1:]+" "+field)
 			}
-		case !strings.HasSuffix(key, ":in") && !strings.HasSuffix(key, ":n") && !strings.Contains(key, ":d:") && key != "park:sites":
+		case !strings.HasSuffix(key, ":in") && !strings.HasSuffix(key, ":n") && !strings.Contains(key, ":d:") && key != "park:registry":
 			names = append(names, key)
 		}
 	}

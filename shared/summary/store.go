@@ -11,6 +11,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strconv"
@@ -31,27 +32,21 @@ var putSource string
 
 var putScript = redis.NewScript(putSource)
 
-// sitesKey is the set of sites that have stays.
-const sitesKey = "stay:sites"
-
-// addSiteScript adds a site to the set.
-//
-// KEYS[1]  the set of sites
-// ARGV[1]  the site
-var addSiteScript = redis.NewScript(`return redis.call('SADD', KEYS[1], ARGV[1])`)
-
 // Store keeps stays in Redis 7.0 or newer, in a key space of its own. It is safe
 // for concurrent use, by any number of processes.
 type Store struct {
 	redis     *redis.Client
 	retention time.Duration
 	now       func() time.Time
+	// sites are those that have stays. It has no bound: stays are posted by those
+	// who know the token, of events whose sites were admitted.
+	sites redis.Registry
 }
 
 // NewStore returns a store on a client, which the caller closes. A stay is
 // forgotten when its exit is older than retention.
 func NewStore(client *redis.Client, retention time.Duration) *Store {
-	return &Store{redis: client, retention: retention, now: time.Now}
+	return &Store{redis: client, retention: retention, now: time.Now, sites: redis.NewRegistry(client, "stay:registry")}
 }
 
 // Put stores stays and returns how many were new or newer than what was known:
@@ -67,24 +62,26 @@ func (s *Store) Put(ctx context.Context, stays []parking.Stay) (int, error) {
 	for _, stay := range parking.Latest(kept) {
 		bySite[stay.Site] = appendPut(bySite[stay.Site], Kept{stay, now})
 	}
-	head := []any{hexTime(oldest), now.Add(s.retention + indexSlack).UnixMilli()}
-	var calls, puts []*redis.Call
+	until := now.Add(s.retention + indexSlack)
+	head := []any{hexTime(oldest), until.UnixMilli()}
+	var puts []*redis.Call
 	for site, args := range bySite {
-		calls = append(calls, &redis.Call{Script: addSiteScript, Keys: []string{sitesKey}, Args: []any{site}})
 		for chunk := range slices.Chunk(args, staysPerScript*argsPerStay) {
 			puts = append(puts, &redis.Call{Script: putScript, Keys: []string{sitePrefix(site)}, Args: slices.Concat(head, chunk)})
 		}
 	}
-	calls = append(calls, puts...)
+	keep := s.sites.Keep(slices.Sorted(maps.Keys(bySite)), until)
+	calls := slices.Concat(puts, keep)
 	s.redis.Run(ctx, calls...)
-	for _, call := range calls {
-		if _, err := call.Int64(); err != nil {
-			return 0, fmt.Errorf("store %d stays in Redis: %w", len(stays), err)
-		}
+	if err := redis.FirstError(calls); err != nil {
+		return 0, fmt.Errorf("store %d stays in Redis: %w", len(stays), err)
 	}
 	var n int64
 	for _, call := range puts {
-		stored, _ := call.Int64()
+		stored, err := call.Int64()
+		if err != nil {
+			return 0, fmt.Errorf("store %d stays in Redis: %w", len(stays), err)
+		}
 		n += stored
 	}
 	return int(n), nil
@@ -153,8 +150,8 @@ func (s *Store) indexes(ctx context.Context, q Query) ([]index, error) {
 	sites := []string{q.Site}
 	if q.Site == "" {
 		var err error
-		if sites, err = s.redis.Current().SMembers(ctx, sitesKey).Result(); err != nil {
-			return nil, fmt.Errorf("list the sites from Redis: %w", err)
+		if sites, err = s.Sites(ctx); err != nil {
+			return nil, err
 		}
 	}
 	var indexes []index
@@ -390,24 +387,10 @@ func (s *Store) Get(ctx context.Context, site, id string) (Kept, error) {
 	return stays[0], nil
 }
 
-// eraseScript removes the stays of a plate at a site.
-//
-// KEYS[1]  prefix of the site's keys
-// ARGV[1]  normalised plate
-//
-// Returns how many stays were removed. The counts by day, which tell nothing of
-// a vehicle, stay.
-var eraseScript = redis.NewScript(`
-local prefix, plate, removed = KEYS[1], ARGV[1], 0
-local places = redis.call('ZRANGEBYLEX', prefix .. 'p', '[' .. plate .. '\n', '(' .. plate .. '\v')
-for _, place in ipairs(places) do
-  local position = string.sub(place, #plate + 2)
-  removed = removed + redis.call('HDEL', prefix .. 's', string.sub(position, 17))
-  redis.call('ZREM', prefix .. 'x:c', position)
-  redis.call('ZREM', prefix .. 'x:u', position)
-  redis.call('ZREM', prefix .. 'p', place)
-end
-return removed`)
+//go:embed erase.lua
+var eraseSource string
+
+var eraseScript = redis.NewScript(eraseSource)
 
 // ErasePlate removes every stay of a normalised plate at a site and returns how
 // many there were.
@@ -422,14 +405,7 @@ func (s *Store) ErasePlate(ctx context.Context, site, plate string) (int64, erro
 }
 
 // Sites lists the sites that have stays.
-func (s *Store) Sites(ctx context.Context) ([]string, error) {
-	sites, err := s.redis.Current().SMembers(ctx, sitesKey).Result()
-	if err != nil {
-		return nil, fmt.Errorf("list the sites from Redis: %w", err)
-	}
-	slices.Sort(sites)
-	return sites, nil
-}
+func (s *Store) Sites(ctx context.Context) ([]string, error) { return s.sites.Names(ctx) }
 
 // prefixStart and prefixEnd enclose the site in what every key of it begins
 // with; the braces keep its keys on one shard.
