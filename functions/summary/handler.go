@@ -49,7 +49,7 @@ func Wire(rt *faas.Runtime) error {
 	rt.OnReady("redis", client.Ping)
 	sites := store.New(client, s.Retention)
 	rt.Registerer.MustRegister(summary.NewSiteMetrics(sites, rt.Log))
-	service = summary.NewHandler(summary.Config{
+	endpoint := summary.NewHandler(summary.Config{
 		Stays:   stays,
 		Sites:   sites,
 		System:  summary.NewSystem(s.GatewayURL, s.ConnectorURL, client.Ping, rt.Log),
@@ -57,6 +57,8 @@ func Wire(rt *faas.Runtime) error {
 		Metrics: summary.NewMetrics(rt.Registerer),
 		Log:     rt.Log,
 	})
+	rt.Admit(endpoint.Admit)
+	service = endpoint
 	return nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -73,11 +74,24 @@ func (s *Store) Site(ctx context.Context, site string) (Site, error) {
 	return states[0], nil
 }
 
-// States returns the states of several sites in their order, in one round trip.
+// sitesPerTrip bounds the sites that are read in one round trip.
+const sitesPerTrip = 250
+
+// States returns the states of several sites in their order, those of sitesPerTrip
+// sites in one round trip.
 func (s *Store) States(ctx context.Context, sites []string) ([]Site, error) {
-	if len(sites) == 0 {
-		return []Site{}, nil
+	states := make([]Site, 0, len(sites))
+	for some := range slices.Chunk(sites, sitesPerTrip) {
+		read, err := s.states(ctx, some)
+		if err != nil {
+			return nil, err
+		}
+		states = append(states, read...)
 	}
+	return states, nil
+}
+
+func (s *Store) states(ctx context.Context, sites []string) ([]Site, error) {
 	type read struct {
 		inside *goredis.IntCmd
 		totals *goredis.MapStringStringCmd
@@ -140,6 +154,45 @@ func (s *Store) Inside(ctx context.Context, site string, offset, limit int64) ([
 	return inside, nil
 }
 
+// InsideSite is a vehicle inside one of several sites.
+type InsideSite struct {
+	Site   string `json:"site"`
+	Inside `json:",inline"`
+}
+
+// membersPerTrip bounds the vehicles that are read in one round trip.
+const membersPerTrip = 10_000
+
+// InsideSites lists the limit vehicles that are inside any of the sites for longest.
+func (s *Store) InsideSites(ctx context.Context, sites []string, limit int) ([]InsideSite, error) {
+	found := []InsideSite{}
+	before := "+inf"
+	for some := range slices.Chunk(sites, min(sitesPerTrip, max(1, membersPerTrip/max(1, limit)))) {
+		p := s.redis.Current().Pipeline()
+		cmds := make([]*goredis.ZSliceCmd, len(some))
+		for i, site := range some {
+			cmds[i] = p.ZRangeArgsWithScores(ctx, goredis.ZRangeArgs{
+				Key: sitePrefix(site) + "in", Start: s.oldestInside(s.now()), Stop: before, ByScore: true, Count: int64(limit),
+			})
+		}
+		if _, err := p.Exec(ctx); err != nil {
+			return nil, fmt.Errorf("list the vehicles inside %s from Redis: %w", describe(some), err)
+		}
+		for i, cmd := range cmds {
+			for _, z := range cmd.Val() {
+				found = append(found, InsideSite{some[i], Inside{z.Member.(string), time.UnixMilli(int64(z.Score)).UTC()}})
+			}
+		}
+		slices.SortStableFunc(found, func(a, b InsideSite) int { return a.Since.Compare(b.Since) })
+		if len(found) >= limit && limit > 0 {
+			found = found[:limit]
+			// One that came later than all of these is not among them.
+			before = strconv.FormatInt(found[limit-1].Since.UnixMilli(), 10)
+		}
+	}
+	return found, nil
+}
+
 func (s *Store) oldestInside(now time.Time) string {
 	return strconv.FormatInt(now.Add(-s.retention).UnixMilli(), 10)
 }
@@ -151,27 +204,53 @@ type Minute struct {
 	Exits   int64     `json:"exits"`
 }
 
-// Minutes returns one element a minute for the minutes from the one that holds
-// from to the one before to.
-func (s *Store) Minutes(ctx context.Context, site string, from, to time.Time) ([]Minute, error) {
-	prefix := sitePrefix(site)
-	from = from.UTC().Truncate(time.Minute)
-	p := s.redis.Current().Pipeline()
-	byDay := make(map[string]*goredis.MapStringStringCmd)
+// minutesDaysPerTrip bounds the days of sites that are read in one round trip; a
+// busy one has 2,880 counts.
+const minutesDaysPerTrip = 32
+
+// Minutes adds up the observations at sites by steps of whole minutes, from the step
+// that holds from to the one before to.
+func (s *Store) Minutes(ctx context.Context, sites []string, from, to time.Time, step time.Duration) ([]Minute, error) {
+	from = from.UTC().Truncate(step)
+	steps := []Minute{}
+	for start := from; start.Before(to); start = start.Add(step) {
+		steps = append(steps, Minute{Start: start})
+	}
 	for day := from.Truncate(24 * time.Hour); day.Before(to); day = day.Add(24 * time.Hour) {
-		key := dayKey(prefix, day)
-		byDay[key] = p.HGetAll(ctx, key)
+		for some := range slices.Chunk(sites, minutesDaysPerTrip) {
+			p := s.redis.Current().Pipeline()
+			cmds := make([]*goredis.MapStringStringCmd, len(some))
+			for i, site := range some {
+				cmds[i] = p.HGetAll(ctx, dayKey(sitePrefix(site), day))
+			}
+			if _, err := p.Exec(ctx); err != nil {
+				return nil, fmt.Errorf("read the minutes of %s from Redis: %w", describe(some), err)
+			}
+			for _, cmd := range cmds {
+				for field, n := range cmd.Val() {
+					addMinute(steps, step, day, to, field, number(n))
+				}
+			}
+		}
 	}
-	if _, err := p.Exec(ctx); err != nil {
-		return nil, fmt.Errorf("read the minutes of site %s from Redis: %w", site, err)
+	return steps, nil
+}
+
+// addMinute takes a count of a day in: "e" or "x" and the minute of the day. Other
+// fields count the day.
+func addMinute(steps []Minute, step time.Duration, day, to time.Time, field string, n int64) {
+	minute, err := strconv.Atoi(field[1:])
+	at := day.Add(time.Duration(minute) * time.Minute)
+	if err != nil || len(steps) == 0 || at.Before(steps[0].Start) || !at.Before(to) {
+		return
 	}
-	var minutes []Minute
-	for m := from; m.Before(to); m = m.Add(time.Minute) {
-		day := byDay[dayKey(prefix, m)].Val()
-		field := strconv.Itoa(m.Hour()*60 + m.Minute())
-		minutes = append(minutes, Minute{Start: m, Entries: number(day["e"+field]), Exits: number(day["x"+field])})
+	of := &steps[at.Sub(steps[0].Start)/step]
+	switch field[0] {
+	case 'e':
+		of.Entries += n
+	case 'x':
+		of.Exits += n
 	}
-	return minutes, nil
 }
 
 func dayKey(prefix string, t time.Time) string {

@@ -782,7 +782,7 @@ func TestToday(t *testing.T) {
 	if err != nil || site.EntriesToday != 3 || site.ExitsToday != 2 {
 		t.Errorf("today %d entries, %d exits, error %v; want 3 and 2", site.EntriesToday, site.ExitsToday, err)
 	}
-	got, err := s.Minutes(t.Context(), "default", midnight, midnight.Add(2*time.Minute))
+	got, err := s.Minutes(t.Context(), []string{"default"}, midnight, midnight.Add(2*time.Minute), time.Minute)
 	want := []Minute{{Start: midnight, Entries: 1, Exits: 1}, {Start: midnight.Add(time.Minute), Entries: 2, Exits: 1}}
 	if diff := cmp.Diff(want, got); err != nil || diff != "" {
 		t.Errorf("error %v, minutes, -want +got:\n%s", err, diff)
@@ -843,7 +843,7 @@ func TestOccupancy(t *testing.T) {
 func TestMinutes(t *testing.T) {
 	s, _ := newStore(t)
 	s.Record(t.Context(), []parking.Event{entry("e", 0), entry("f", 59), exit("x", 60), exit("x", 60)})
-	got, err := s.Minutes(t.Context(), "default", start.Add(30*time.Second), start.Add(3*time.Minute))
+	got, err := s.Minutes(t.Context(), []string{"default"}, start.Add(30*time.Second), start.Add(3*time.Minute), time.Minute)
 	want := []Minute{{start, 2, 0}, {start.Add(time.Minute), 0, 1}, {start.Add(2 * time.Minute), 0, 0}}
 	if diff := cmp.Diff(want, got); err != nil || diff != "" {
 		t.Errorf("error %v, -want +got:\n%s", err, diff)

@@ -1,22 +1,24 @@
 package summary
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
-	"encoding/csv"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
+	"math"
 	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 
 	"parkstream/shared/parking"
 	"parkstream/shared/store"
@@ -27,7 +29,8 @@ type SiteStore interface {
 	Sites(ctx context.Context) ([]string, error)
 	Site(ctx context.Context, site string) (store.Site, error)
 	States(ctx context.Context, sites []string) ([]store.Site, error)
-	Minutes(ctx context.Context, site string, from, to time.Time) ([]store.Minute, error)
+	Minutes(ctx context.Context, sites []string, from, to time.Time, step time.Duration) ([]store.Minute, error)
+	InsideSites(ctx context.Context, sites []string, limit int) ([]store.InsideSite, error)
 	Inside(ctx context.Context, site string, offset, limit int64) ([]store.Inside, error)
 	Corrections(ctx context.Context, site string, limit int64) ([]store.Correction, error)
 	CorrectOccupancy(ctx context.Context, site string, counted int64, reason string) (store.Correction, error)
@@ -44,37 +47,49 @@ type Config struct {
 	Token   func() (string, error)
 	Metrics *Metrics
 	Log     *slog.Logger
+
+	turns turns
 }
 
-// Sizes of answers.
+// Sizes of answers and of requests.
 const (
 	defaultLimit = 100
 	maxLimit     = 1000
 	maxCSVRows   = 100_000
-	maxPosted    = 100_000
+	maxPosted    = 10_000
+	// maxCorrection is enough for a count and its reason.
+	maxCorrection = 64 << 10
 )
 
+// Endpoint is the summary endpoint.
+type Endpoint struct {
+	http.Handler
+	handler handler
+	mux     *http.ServeMux
+}
+
 // NewHandler serves the summary endpoint; docs/summary-api.md describes it.
-func NewHandler(c Config) http.Handler {
+func NewHandler(c Config) *Endpoint {
+	c.turns = newTurns()
 	h := handler{c}
 	mux := http.NewServeMux()
 	page := newPage()
 	mux.HandleFunc("GET /{$}", page.orElse(h.list))
 	mux.HandleFunc("GET /page/{file...}", page.asset)
 	mux.HandleFunc("POST /{$}", h.authorized(h.put))
-	mux.HandleFunc("GET /stats", h.stats)
-	mux.HandleFunc("GET /stays/{id}", h.one)
+	mux.HandleFunc("GET /stats", h.query(h.stats))
+	mux.HandleFunc("GET /stays/{id}", h.query(h.one))
 	mux.HandleFunc("GET /system", h.system)
-	mux.HandleFunc("GET /overview", h.overview)
-	mux.HandleFunc("GET /minutes", h.minutes)
-	mux.HandleFunc("GET /inside", h.insideAnywhere)
-	mux.HandleFunc("GET /sites", h.sites)
+	mux.HandleFunc("GET /overview", h.query(h.overview))
+	mux.HandleFunc("GET /minutes", h.query(h.minutes))
+	mux.HandleFunc("GET /inside", h.query(h.insideAnywhere))
+	mux.HandleFunc("GET /sites", h.query(h.sites))
 	mux.HandleFunc("GET /sites/{site}", h.site)
 	mux.HandleFunc("GET /sites/{site}/inside", h.inside)
 	mux.HandleFunc("GET /sites/{site}/occupancy", h.corrections)
 	mux.HandleFunc("POST /sites/{site}/occupancy", h.authorized(h.correct))
 	mux.HandleFunc("DELETE /plates/{plate}", h.authorized(h.erase))
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return &Endpoint{handler: h, mux: mux, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		// URL.Query drops what it cannot read: an erasure at one site would become
 		// one at all sites.
@@ -83,7 +98,27 @@ func NewHandler(c Config) http.Handler {
 			return
 		}
 		mux.ServeHTTP(w, r)
-	})
+	})}
+}
+
+// Admit decides about a request before its body is read: one that changes something
+// shows the secret. It returns how many bytes the body may have; otherwise it has
+// written the answer.
+func (e *Endpoint) Admit(w http.ResponseWriter, r *http.Request) (maxBody int64, admitted bool) {
+	_, pattern := e.mux.Handler(r)
+	method, path, _ := strings.Cut(pattern, " ")
+	switch {
+	case pattern == "" || method == http.MethodGet:
+		return 0, true
+	case !e.handler.authorize(w, r):
+		return 0, false
+	case method != http.MethodPost:
+		return 0, true
+	case path == "/{$}":
+		return math.MaxInt64, true
+	default:
+		return maxCorrection, true
+	}
 }
 
 type handler struct{ Config }
@@ -91,22 +126,29 @@ type handler struct{ Config }
 // authorized lets a request pass that shows the secret.
 func (h handler) authorized(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		token, err := h.Token()
-		if err != nil {
-			h.fail(w, r, err)
-			return
+		if h.authorize(w, r) {
+			next(w, r)
 		}
-		shown, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-		// Digests have one length, so that the comparison tells nothing of the
-		// secret's.
-		want, got := sha256.Sum256([]byte(token)), sha256.Sum256([]byte(shown))
-		if !ok || token == "" || subtle.ConstantTimeCompare(want[:], got[:]) != 1 {
-			w.Header().Set("WWW-Authenticate", `Bearer realm="summary"`)
-			answerError(w, http.StatusUnauthorized, "this needs the header Authorization: Bearer with the secret summary-token")
-			return
-		}
-		next(w, r)
 	}
+}
+
+// authorize reports whether a request shows the secret, or answers it.
+func (h handler) authorize(w http.ResponseWriter, r *http.Request) bool {
+	token, err := h.Token()
+	if err != nil {
+		h.fail(w, r, err)
+		return false
+	}
+	shown, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	// Digests have one length, so that the comparison tells nothing of the
+	// secret's.
+	want, got := sha256.Sum256([]byte(token)), sha256.Sum256([]byte(shown))
+	if !ok || token == "" || subtle.ConstantTimeCompare(want[:], got[:]) != 1 {
+		w.Header().Set("WWW-Authenticate", `Bearer realm="summary"`)
+		answerError(w, http.StatusUnauthorized, "this needs the header Authorization: Bearer with the secret summary-token")
+		return false
+	}
+	return true
 }
 
 // fail answers for an error: those that are the caller's are told, all others
@@ -117,6 +159,10 @@ func (h handler) fail(w http.ResponseWriter, r *http.Request, err error) {
 		answerError(w, http.StatusBadRequest, err.Error())
 	case errors.Is(err, ErrNotFound):
 		answerError(w, http.StatusNotFound, err.Error())
+	case context.Cause(r.Context()) == errSlow: //nolint:errorlint // it is never wrapped
+		h.Log.WarnContext(r.Context(), "query given up", "route", r.Pattern, "after", queryTimeout.String())
+		w.Header().Set("Retry-After", "5")
+		answerError(w, http.StatusServiceUnavailable, errSlow.Error())
 	default:
 		h.Log.ErrorContext(r.Context(), "summary failed", "route", r.Pattern, "error", err) // not the path, which may have a plate in it
 		w.Header().Set("Retry-After", "5")
@@ -141,27 +187,14 @@ func answer(w http.ResponseWriter, status int, v any) {
 
 func (h handler) put(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
-	var body bytes.Buffer
-	body.Grow(int(min(max(0, r.ContentLength), 1<<24)) + bytes.MinRead)
-	_, err := body.ReadFrom(r.Body)
-	if err != nil {
-		answerError(w, http.StatusBadRequest, "read the request: "+err.Error())
+	stays, err := parseStays(r.Body)
+	switch {
+	case errors.Is(err, errTooMany):
+		answerError(w, http.StatusRequestEntityTooLarge, err.Error())
 		return
-	}
-	stays, err := parseStays(body.Bytes())
-	if err != nil {
-		answerError(w, http.StatusBadRequest, "want an array of stays: "+err.Error())
+	case err != nil:
+		answerError(w, http.StatusBadRequest, err.Error())
 		return
-	}
-	if len(stays) > maxPosted {
-		answerError(w, http.StatusRequestEntityTooLarge, fmt.Sprintf("%d stays are posted, at most %d are allowed", len(stays), maxPosted))
-		return
-	}
-	for i := range stays {
-		if err := checkStay(&stays[i]); err != nil {
-			answerError(w, http.StatusBadRequest, fmt.Sprintf("stay %d: %v", i, err))
-			return
-		}
 	}
 	n, err := h.Stays.Put(r.Context(), stays)
 	if err != nil {
@@ -173,20 +206,45 @@ func (h handler) put(w http.ResponseWriter, r *http.Request) {
 	answer(w, http.StatusCreated, map[string]int{"stored": n, "ignored": len(stays) - n})
 }
 
-func parseStays(text []byte) ([]parking.Stay, error) {
-	var public []parking.StayJSON
-	if err := json.Unmarshal(text, &public); err != nil {
-		return nil, err
+var errTooMany = fmt.Errorf("at most %d stays may be posted together", maxPosted)
+
+// parseStays reads an array of stays, and none after the first that is wrong or one
+// too many.
+func parseStays(body io.Reader) ([]parking.Stay, error) {
+	d := jsontext.NewDecoder(body)
+	wrong := func(err error) error { return fmt.Errorf("want an array of stays: %w", err) }
+	switch begin, err := d.ReadToken(); {
+	case err != nil:
+		return nil, wrong(err)
+	case begin.Kind() != '[':
+		return nil, wrong(fmt.Errorf("it is a JSON %s", begin.Kind()))
 	}
-	if public == nil {
-		return nil, errors.New("it is null")
-	}
-	stays := make([]parking.Stay, len(public))
-	for i := range public {
-		var err error
-		if stays[i], err = public[i].Stay(); err != nil {
-			return nil, err
+	stays := []parking.Stay{}
+	for d.PeekKind() != ']' {
+		if len(stays) == maxPosted {
+			return nil, errTooMany
 		}
+		var public parking.StayJSON
+		if err := json.UnmarshalDecode(d, &public); err != nil {
+			return nil, wrong(err)
+		}
+		stay, err := public.Stay()
+		if err != nil {
+			return nil, wrong(err)
+		}
+		if err := checkStay(&stay); err != nil {
+			return nil, fmt.Errorf("stay %d: %w", len(stays), err)
+		}
+		stays = append(stays, stay)
+	}
+	if _, err := d.ReadToken(); err != nil {
+		return nil, wrong(err)
+	}
+	switch _, err := d.ReadToken(); {
+	case err == nil:
+		return nil, wrong(errors.New("something follows at the end"))
+	case !errors.Is(err, io.EOF):
+		return nil, wrong(err)
 	}
 	return stays, nil
 }
@@ -290,7 +348,7 @@ func timeOf(values url.Values, name string) (time.Time, error) {
 
 func (h handler) list(w http.ResponseWriter, r *http.Request) {
 	values := r.URL.Query()
-	err := allow(values, "plate", "site", "status", "from", "to", "limit", "cursor", "format")
+	err := allow(values, "plate", "site", "status", "from", "to", "limit", "cursor", "format", "bom")
 	q, err2 := parseQuery(values)
 	if err := errors.Join(err, err2); err != nil {
 		h.fail(w, r, err)
@@ -298,79 +356,21 @@ func (h handler) list(w http.ResponseWriter, r *http.Request) {
 	}
 	switch format := values.Get("format"); format {
 	case "", "json":
-		page, err := h.Stays.List(r.Context(), q)
-		if err != nil {
-			h.fail(w, r, err)
-			return
-		}
-		answer(w, http.StatusOK, page)
+		h.query(func(w http.ResponseWriter, r *http.Request) { h.page(w, r, q) })(w, r)
 	case "csv":
-		h.csv(w, r, q, values.Has("limit"))
+		h.csv(w, r, q)
 	default:
 		h.fail(w, r, parking.Invalid("format %q: want json or csv", format))
 	}
 }
 
-// csvColumns are the fields of a stay, in the order of csvRecord.
-var csvColumns = []string{
-	"id", "site", "vehicle_plate", "entry_id", "entry_date_time", "exit_id", "exit_date_time",
-	"duration_seconds", "duration", "status", "revision", "updated_at",
-}
-
-// csv answers with all stays up to maxCSVRows, or one page where a limit is
-// given. The header X-Next-Cursor says where a longer list continues.
-func (h handler) csv(w http.ResponseWriter, r *http.Request, q Query, onePage bool) {
-	rows := q.Limit
-	if !onePage {
-		rows = maxCSVRows
+func (h handler) page(w http.ResponseWriter, r *http.Request, q Query) {
+	page, err := h.Stays.List(r.Context(), q)
+	if err != nil {
+		h.fail(w, r, err)
+		return
 	}
-	var text bytes.Buffer
-	out := csv.NewWriter(&text)
-	_ = out.Write(csvColumns) // a bytes.Buffer takes everything
-	for {
-		q.Limit = min(rows, maxLimit)
-		page, err := h.Stays.List(r.Context(), q)
-		if err != nil {
-			h.fail(w, r, err)
-			return
-		}
-		for _, k := range page.Stays {
-			_ = out.Write(csvRecord(k))
-		}
-		rows -= len(page.Stays)
-		if q.Cursor = page.Next; q.Cursor == "" || rows <= 0 {
-			break
-		}
-	}
-	out.Flush()
-	if q.Cursor != "" {
-		w.Header().Set("X-Next-Cursor", q.Cursor)
-	}
-	w.Header().Set("Content-Type", "text/csv; charset=utf-8")
-	w.Header().Set("Content-Disposition", `attachment; filename="stays.csv"`)
-	_, _ = w.Write(text.Bytes())
-}
-
-func csvRecord(k Kept) []string {
-	entry, seconds, duration := "", "", ""
-	if d, ok := k.Duration(); ok {
-		entry = csvTime(k.EntryTime)
-		seconds, duration = strconv.FormatInt(int64(d/time.Second), 10), parking.ISODuration(d)
-	}
-	return []string{
-		inert(k.ID), inert(k.Site), k.Plate, inert(k.EntryID), entry, inert(k.ExitID), csvTime(k.ExitTime),
-		seconds, duration, string(k.Status()), strconv.FormatInt(k.Revision, 10), csvTime(k.UpdatedAt),
-	}
-}
-
-func csvTime(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }
-
-// inert keeps a spreadsheet from taking a text for a formula.
-func inert(text string) string {
-	if text != "" && strings.ContainsRune("=+-@\t\r", rune(text[0])) {
-		return "'" + text
-	}
-	return text
+	answer(w, http.StatusOK, page)
 }
 
 func (h handler) one(w http.ResponseWriter, r *http.Request) {
@@ -404,7 +404,7 @@ func (h handler) stats(w http.ResponseWriter, r *http.Request) {
 }
 
 func (h handler) sites(w http.ResponseWriter, r *http.Request) {
-	sites, err := h.Sites.Sites(r.Context())
+	sites, err := h.siteOrAll(r.Context(), "")
 	if err != nil {
 		h.fail(w, r, err)
 		return
@@ -505,11 +505,12 @@ type erasure struct {
 func (h handler) erase(w http.ResponseWriter, r *http.Request) {
 	values := r.URL.Query()
 	site, err := siteOf(values)
+	after := values.Get("after")
 	plate := parking.NormalizePlate(r.PathValue("plate"))
 	if plate == "" {
 		err = parking.Invalid("plate %q has no letter or digit", r.PathValue("plate"))
 	}
-	if err := errors.Join(err, allow(values, "site")); err != nil {
+	if err := errors.Join(err, allow(values, "site", "after")); err != nil {
 		h.fail(w, r, err)
 		return
 	}
@@ -520,24 +521,60 @@ func (h handler) erase(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	var total erasure
-	for _, site := range sites {
-		erased, err := h.Sites.ErasePlate(r.Context(), site, plate)
-		if err != nil {
-			h.fail(w, r, err)
-			return
-		}
-		stays, err := h.Stays.ErasePlate(r.Context(), site, plate)
-		if err != nil {
-			h.fail(w, r, err)
-			return
-		}
-		total.Events += erased.Events
-		total.Keys += erased.Keys
-		total.Stays += stays
+	ctx, cancel := context.WithTimeoutCause(r.Context(), queryTimeout, errSlow)
+	defer cancel()
+	total, done, err := h.eraseAt(ctx, sites, after, plate)
+	if context.Cause(ctx) == errSlow { //nolint:errorlint // it is never wrapped
+		h.Log.WarnContext(r.Context(), "plate erased at some sites only", "plate", parking.MaskPlate(plate), "events", total.Events, "stays", total.Stays)
+		answerError(w, http.StatusServiceUnavailable, fmt.Sprintf(
+			"the plate is erased at the sites up to %q, which took all the time there is: ask again with after=%s", done, url.QueryEscape(done)))
+		return
+	}
+	if err != nil {
+		h.fail(w, r, err)
+		return
 	}
 	h.Log.InfoContext(r.Context(), "plate erased", "plate", parking.MaskPlate(plate), "events", total.Events, "stays", total.Stays)
 	answer(w, http.StatusOK, total)
+}
+
+// erasedAtOnce is at how many sites a plate is erased at the same time.
+const erasedAtOnce = 8
+
+// eraseAt erases a plate at those of the sites, which are sorted, that come after
+// one. It returns the last site up to which nothing is left, also with an error.
+func (h handler) eraseAt(ctx context.Context, sites []string, after, plate string) (total erasure, done string, err error) {
+	begin, found := slices.BinarySearch(sites, after)
+	if found {
+		begin++
+	}
+	for some := range slices.Chunk(sites[begin:], erasedAtOnce) {
+		erased, errs := make([]erasure, len(some)), make([]error, len(some))
+		var wg sync.WaitGroup
+		for i, site := range some {
+			wg.Go(func() { erased[i], errs[i] = h.eraseAtSite(ctx, site, plate) })
+		}
+		wg.Wait()
+		if err := errors.Join(errs...); err != nil {
+			return total, after, err
+		}
+		for _, e := range erased {
+			total.Events += e.Events
+			total.Keys += e.Keys
+			total.Stays += e.Stays
+		}
+		after = some[len(some)-1]
+	}
+	return total, after, nil
+}
+
+func (h handler) eraseAtSite(ctx context.Context, site, plate string) (erasure, error) {
+	erased, err := h.Sites.ErasePlate(ctx, site, plate)
+	if err != nil {
+		return erasure{}, err
+	}
+	stays, err := h.Stays.ErasePlate(ctx, site, plate)
+	return erasure{Events: erased.Events, Keys: erased.Keys, Stays: stays}, err
 }
 
 // everySite lists the sites that have events or stays.

@@ -106,36 +106,55 @@ func (s *Store) Stats(ctx context.Context, site string, from, to time.Time) (Sta
 			return Stats{}, err
 		}
 	}
-	p := s.redis.Current().Pipeline()
-	var days []time.Time
-	var read [][]*redis.MapStringStringCmd
-	for d := from; d.Before(to); d = d.Add(day) {
-		days = append(days, d)
-		cmds := make([]*redis.MapStringStringCmd, len(sites))
-		for i, site := range sites {
-			cmds[i] = p.HGetAll(ctx, sitePrefix(site)+"d:"+strconv.FormatInt(dayOf(d), 10))
-		}
-		read = append(read, cmds)
-	}
-	if p.Len() > 0 {
-		if _, err := p.Exec(ctx); err != nil {
-			return Stats{}, fmt.Errorf("read the stays of %d days from Redis: %w", len(days), err)
-		}
+	if err := checkSiteDays(len(sites), int(to.Sub(from)/day)); err != nil {
+		return Stats{}, err
 	}
 	stats := Stats{From: from, To: to, Days: []Day{}}
 	all := newTally()
-	for i, d := range days {
-		one := newTally()
-		for _, cmd := range read[i] {
-			one.add(cmd.Val())
-			all.add(cmd.Val())
+	for d := from; d.Before(to); {
+		// Several days of few sites, or some sites of one day, in a round trip.
+		n := min(max(1, daysPerTrip/max(1, len(sites))), int(to.Sub(d)/day))
+		tallies, err := s.tallies(ctx, sites, d, n)
+		if err != nil {
+			return Stats{}, err
 		}
-		if one.completed+one.unmatched > 0 {
-			stats.Days = append(stats.Days, Day{Day: d.Format(time.DateOnly), Counts: one.counts()})
+		for _, one := range tallies {
+			if one.completed+one.unmatched > 0 {
+				stats.Days = append(stats.Days, Day{Day: d.Format(time.DateOnly), Counts: one.counts()})
+			}
+			all.merge(one)
+			d = d.Add(day)
 		}
 	}
 	stats.Counts, stats.Durations = all.counts(), all.durations()
 	return stats, nil
+}
+
+// daysPerTrip bounds the days of sites that are read in one round trip.
+const daysPerTrip = 100
+
+// tallies adds up n days of sites, each day by itself.
+func (s *Store) tallies(ctx context.Context, sites []string, from time.Time, n int) ([]*tally, error) {
+	tallies := make([]*tally, n)
+	for i := range tallies {
+		tallies[i] = newTally()
+	}
+	for some := range slices.Chunk(sites, max(1, daysPerTrip/n)) {
+		p := s.redis.Current().Pipeline()
+		cmds := make([]*redis.MapStringStringCmd, 0, n*len(some))
+		for i := range n {
+			for _, site := range some {
+				cmds = append(cmds, p.HGetAll(ctx, sitePrefix(site)+"d:"+strconv.FormatInt(dayOf(from)+int64(i), 10)))
+			}
+		}
+		if _, err := p.Exec(ctx); err != nil {
+			return nil, fmt.Errorf("read the stays of %d days from Redis: %w", n, err)
+		}
+		for i, cmd := range cmds {
+			tallies[i/len(some)].add(cmd.Val())
+		}
+	}
+	return tallies, nil
 }
 
 // tally adds up the hashes of days.
@@ -158,6 +177,15 @@ func (t *tally) add(fields map[string]string) {
 		case strings.HasPrefix(field, "b"):
 			t.buckets[int(number(field[1:]))] += n
 		}
+	}
+}
+
+func (t *tally) merge(u *tally) {
+	t.completed += u.completed
+	t.unmatched += u.unmatched
+	t.seconds += u.seconds
+	for b, n := range u.buckets {
+		t.buckets[b] += n
 	}
 }
 

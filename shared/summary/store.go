@@ -125,6 +125,33 @@ type Query struct {
 	Limit int
 	// Cursor continues after an earlier page.
 	Cursor string
+	// Last is the cursor after the last stay that is wanted.
+	Last string
+}
+
+const (
+	// maxSites bounds the sites of one query.
+	maxSites = 10_000
+	// maxSiteDays bounds the days of sites that one query sums up: those of 2,000
+	// sites for three months.
+	maxSiteDays = 200_000
+)
+
+// checkSites refuses a query over too many sites.
+func checkSites(n int) error {
+	if n > maxSites {
+		return parking.Invalid("there are %d sites, at most %d are looked at together: ask for one site", n, maxSites)
+	}
+	return nil
+}
+
+// checkSiteDays refuses a query over too many days of too many sites.
+func checkSiteDays(sites, days int) error {
+	if sites > 0 && sites*days > maxSiteDays {
+		return parking.Invalid("%d days of %d sites are asked for, at most %d days of so many sites are summed up together: ask for one site, or for less time",
+			days, sites, maxSiteDays/sites)
+	}
+	return checkSites(sites)
 }
 
 // ErrCursor says that a cursor was not made by [Store.List].
@@ -135,95 +162,6 @@ type Page struct {
 	Stays []Kept `json:"stays"`
 	// Next is the cursor of the next page, empty after the last.
 	Next string `json:"next"`
-}
-
-// index is one or more sorted sets of positions at a site, each position after
-// the same head.
-type index struct {
-	prefix string
-	keys   []string
-	head   string
-}
-
-// indexes are those that a query has to merge.
-func (s *Store) indexes(ctx context.Context, q Query) ([]index, error) {
-	sites := []string{q.Site}
-	if q.Site == "" {
-		var err error
-		if sites, err = s.Sites(ctx); err != nil {
-			return nil, err
-		}
-	}
-	var indexes []index
-	for _, site := range sites {
-		prefix := sitePrefix(site)
-		x := index{prefix: prefix}
-		switch {
-		case q.Plate != "":
-			x.keys, x.head = []string{prefix + "p"}, q.Plate+"\n"
-		case q.Status == parking.Completed:
-			x.keys = []string{prefix + "x:c"}
-		case q.Status == parking.UnmatchedExit:
-			x.keys = []string{prefix + "x:u"}
-		default:
-			x.keys = []string{prefix + "x:c", prefix + "x:u"}
-		}
-		indexes = append(indexes, x)
-	}
-	return indexes, nil
-}
-
-// List returns a page of stays. A list that is followed from cursor to cursor
-// has every stay that was there all the time exactly once, whatever is stored
-// meanwhile.
-func (s *Store) List(ctx context.Context, q Query) (Page, error) {
-	page := Page{Stays: []Kept{}}
-	after, err := parseCursor(q.Cursor)
-	if err != nil {
-		return page, err
-	}
-	indexes, err := s.indexes(ctx, q)
-	if err != nil || len(indexes) == 0 {
-		return page, err
-	}
-	oldest := hexTime(s.now().Add(-s.retention))
-	if !q.From.IsZero() {
-		oldest = max(oldest, hexTime(q.From))
-	}
-	from := afterAll
-	if !q.To.IsZero() {
-		from = hexTime(q.To)
-	}
-	if after != nil {
-		from = min(from, after.position+afterPosition)
-	}
-	for len(page.Stays) < q.Limit {
-		found, err := s.merge(ctx, indexes, from, oldest, q.Limit-len(page.Stays)+1, after)
-		if err != nil {
-			return page, err
-		}
-		more := len(found) > q.Limit-len(page.Stays)
-		if more {
-			found = found[:q.Limit-len(page.Stays)]
-		}
-		stays, err := s.read(ctx, found)
-		if err != nil {
-			return page, err
-		}
-		for _, k := range stays {
-			// Of another status than that asked for together with the plate.
-			if q.Status == "" || k.Status() == q.Status {
-				page.Stays = append(page.Stays, k)
-			}
-		}
-		if !more {
-			return page, nil
-		}
-		last := found[len(found)-1]
-		after, from = &last, last.position+afterPosition
-	}
-	page.Next = after.cursor()
-	return page, nil
 }
 
 // place is where a stay stands in a list: by position, then by site.
@@ -268,56 +206,6 @@ const (
 	// another site has the same one.
 	afterPosition = "\x00"
 )
-
-// newestScript returns the members of sorted sets that are before ARGV[1] and not
-// before ARGV[2], at most ARGV[3] of each, the last ones. It reads the sets of a
-// site at one moment, so that a stay that changes its status is in one of them;
-// a transaction for all sites is nothing that a Redis Cluster takes.
-const newestScript = `
-local found = {}
-for _, key in ipairs(KEYS) do
-  for _, member in ipairs(redis.call('ZREVRANGEBYLEX', key, ARGV[1], ARGV[2], 'LIMIT', 0, ARGV[3])) do
-    found[#found + 1] = member
-  end
-end
-return found`
-
-// merge returns the first n places of all indexes together that are before a
-// position and not before another one, and come after a place.
-func (s *Store) merge(ctx context.Context, indexes []index, before, oldest string, n int, after *place) ([]place, error) {
-	p := s.redis.Current().Pipeline()
-	cmds := make([]*goredis.Cmd, len(indexes))
-	for i, x := range indexes {
-		// One more, for the place that the list continues after.
-		cmds[i] = p.Eval(ctx, newestScript, x.keys, "("+x.head+before, "["+x.head+oldest, n+1)
-	}
-	if _, err := p.Exec(ctx); err != nil {
-		return nil, fmt.Errorf("list stays from Redis: %w", err)
-	}
-	var places []place
-	for i, cmd := range cmds {
-		members, err := cmd.StringSlice()
-		if err != nil {
-			return nil, fmt.Errorf("list stays from Redis: %w", err)
-		}
-		for _, member := range members {
-			if pl := (place{member[len(indexes[i].head):], indexes[i].prefix}); after == nil || after.before(pl) {
-				places = append(places, pl)
-			}
-		}
-	}
-	slices.SortFunc(places, func(a, b place) int {
-		switch {
-		case a.before(b):
-			return -1
-		case b.before(a):
-			return 1
-		default:
-			return 0
-		}
-	})
-	return places[:min(n, len(places))], nil
-}
 
 // read returns the stays at places that are not too old and were not erased
 // meanwhile.
@@ -373,18 +261,23 @@ func (s *Store) Get(ctx context.Context, site, id string) (Kept, error) {
 			return Kept{}, err
 		}
 	}
-	places := make([]place, len(sites))
-	for i, site := range sites {
-		places[i] = place{position: position(time.Unix(0, 0), id), prefix: sitePrefix(site)}
-	}
-	stays, err := s.read(ctx, places)
-	if err != nil {
+	if err := checkSites(len(sites)); err != nil {
 		return Kept{}, err
 	}
-	if len(stays) == 0 {
-		return Kept{}, ErrNotFound
+	for some := range slices.Chunk(sites, indexesPerTrip) {
+		places := make([]place, len(some))
+		for i, site := range some {
+			places[i] = place{position: position(time.Unix(0, 0), id), prefix: sitePrefix(site)}
+		}
+		stays, err := s.read(ctx, places)
+		if err != nil {
+			return Kept{}, err
+		}
+		if len(stays) > 0 {
+			return stays[0], nil
+		}
 	}
-	return stays[0], nil
+	return Kept{}, ErrNotFound
 }
 
 //go:embed erase.lua

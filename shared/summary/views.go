@@ -5,7 +5,6 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
-	"slices"
 	"strconv"
 	"time"
 
@@ -28,7 +27,7 @@ type overview struct {
 }
 
 func (h handler) overview(w http.ResponseWriter, r *http.Request) {
-	sites, err := h.Sites.Sites(r.Context())
+	sites, err := h.siteOrAll(r.Context(), "")
 	if err != nil {
 		h.fail(w, r, err)
 		return
@@ -94,36 +93,26 @@ func (h handler) minutes(w http.ResponseWriter, r *http.Request) {
 		h.fail(w, r, err)
 		return
 	}
-	steps := []store.Minute{}
-	for start := q.from; start.Before(q.to); start = start.Add(q.step) {
-		steps = append(steps, store.Minute{Start: start})
+	days := int((q.to.Sub(q.from) + day - 1) / day)
+	if err := checkSiteDays(len(sites), days); err != nil {
+		h.fail(w, r, err)
+		return
 	}
-	for _, site := range sites {
-		minutes, err := h.Sites.Minutes(r.Context(), site, q.from, q.to)
-		if err != nil {
-			h.fail(w, r, err)
-			return
-		}
-		for _, m := range minutes {
-			step := &steps[m.Start.Sub(q.from)/q.step]
-			step.Entries += m.Entries
-			step.Exits += m.Exits
-		}
+	steps, err := h.Sites.Minutes(r.Context(), sites, q.from, q.to, q.step)
+	if err != nil {
+		h.fail(w, r, err)
+		return
 	}
 	answer(w, http.StatusOK, minutesAnswer{int64(q.step / time.Second), steps})
 }
 
+// siteOrAll returns one site, or all where it is empty and they are not too many.
 func (h handler) siteOrAll(ctx context.Context, site string) ([]string, error) {
 	if site != "" {
 		return []string{site}, nil
 	}
-	return h.Sites.Sites(ctx)
-}
-
-// insideSomewhere is a vehicle inside a site.
-type insideSomewhere struct {
-	Site         string `json:"site"`
-	store.Inside `json:",inline"`
+	sites, err := h.Sites.Sites(ctx)
+	return sites, errors.Join(err, checkSites(len(sites)))
 }
 
 func (h handler) insideAnywhere(w http.ResponseWriter, r *http.Request) {
@@ -136,25 +125,17 @@ func (h handler) insideAnywhere(w http.ResponseWriter, r *http.Request) {
 		h.fail(w, r, err)
 		return
 	}
-	sites, err := h.Sites.Sites(r.Context())
+	sites, err := h.siteOrAll(r.Context(), "")
 	if err != nil {
 		h.fail(w, r, err)
 		return
 	}
-	vehicles := []insideSomewhere{}
-	for _, site := range sites {
-		found, err := h.Sites.Inside(r.Context(), site, 0, offset+int64(limit))
-		if err != nil {
-			h.fail(w, r, err)
-			return
-		}
-		for _, v := range found {
-			vehicles = append(vehicles, insideSomewhere{site, v})
-		}
+	vehicles, err := h.Sites.InsideSites(r.Context(), sites, int(offset)+limit)
+	if err != nil {
+		h.fail(w, r, err)
+		return
 	}
-	slices.SortStableFunc(vehicles, func(a, b insideSomewhere) int { return a.Since.Compare(b.Since) })
-	vehicles = vehicles[min(int(offset), len(vehicles)):]
-	answer(w, http.StatusOK, map[string][]insideSomewhere{"vehicles": vehicles[:min(limit, len(vehicles))]})
+	answer(w, http.StatusOK, map[string][]store.InsideSite{"vehicles": vehicles[min(int(offset), len(vehicles)):]})
 }
 
 // insidePage reads which part of a list of vehicles inside is wanted.

@@ -1,0 +1,211 @@
+package summary
+
+import (
+	"errors"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+
+	"golang.org/x/text/unicode/norm"
+
+	"parkstream/shared/parking"
+)
+
+// csvColumns are the fields of a stay, in the order of csvRecord.
+var csvColumns = []string{
+	"id", "site", "vehicle_plate", "entry_id", "entry_date_time", "exit_id", "exit_date_time",
+	"duration_seconds", "duration", "status", "revision", "updated_at",
+}
+
+// byteOrderMark tells spreadsheets that the text is UTF-8.
+const byteOrderMark = "\ufeff"
+
+// csv answers with all stays up to maxCSVRows, or one page where a limit is
+// given. The header X-Next-Cursor says where a longer list continues.
+func (h handler) csv(w http.ResponseWriter, r *http.Request, q Query) {
+	values := r.URL.Query()
+	head := strings.Join(csvColumns, ",") + "\r\n"
+	switch bom := values.Get("bom"); bom {
+	case "", "1":
+		head = byteOrderMark + head
+	case "0":
+	default:
+		h.fail(w, r, parking.Invalid("bom %q: want 0 or 1", bom))
+		return
+	}
+	if values.Has("limit") {
+		h.query(func(w http.ResponseWriter, r *http.Request) { h.csvPage(w, r, q, head) })(w, r)
+		return
+	}
+	select {
+	case h.turns.downloads <- struct{}{}:
+		defer func() { <-h.turns.downloads }()
+	default:
+		w.Header().Set("Retry-After", "5")
+		answerError(w, http.StatusTooManyRequests, strconv.Itoa(maxDownloads)+" downloads are under way, and no more are served at the same time: try again")
+		return
+	}
+	var err error
+	if q.Last, err = h.Stays.CursorAfter(r.Context(), q, maxCSVRows); err != nil {
+		h.fail(w, r, err)
+		return
+	}
+	h.download(w, r, q, head)
+}
+
+func (h handler) csvPage(w http.ResponseWriter, r *http.Request, q Query, head string) {
+	page, err := h.Stays.List(r.Context(), q)
+	if err != nil {
+		h.fail(w, r, err)
+		return
+	}
+	setCSVHeader(w.Header(), page.Next)
+	text := []byte(head)
+	for _, k := range page.Stays {
+		text = appendCSV(text, csvRecord(k))
+	}
+	_, _ = w.Write(text)
+}
+
+func setCSVHeader(h http.Header, next string) {
+	if next != "" {
+		h.Set("X-Next-Cursor", next)
+	}
+	h.Set("Content-Type", "text/csv; charset=utf-8")
+	h.Set("Content-Disposition", `attachment; filename="stays.csv"`)
+}
+
+// download streams a list as CSV after a head: the header is sent, and an error can
+// be told by a status, as long as nothing was.
+func (h handler) download(w http.ResponseWriter, r *http.Request, q Query, head string) {
+	text, sent := []byte(head), false
+	send := func() error {
+		if !sent {
+			setCSVHeader(w.Header(), q.Last)
+			sent = true
+		}
+		if _, err := w.Write(text); err != nil {
+			return err
+		}
+		text = text[:0]
+		if err := http.NewResponseController(w).Flush(); !errors.Is(err, http.ErrNotSupported) {
+			return err
+		}
+		return nil
+	}
+	if r.Method == http.MethodHead {
+		setCSVHeader(w.Header(), q.Last)
+		return
+	}
+	err := h.Stays.Export(r.Context(), q, func(stays []Kept) error {
+		for _, k := range stays {
+			text = appendCSV(text, csvRecord(k))
+		}
+		return send()
+	})
+	switch {
+	case err == nil && !sent: // it is empty
+		_ = send()
+	case err != nil && !sent:
+		h.fail(w, r, err)
+	case err != nil:
+		h.Log.InfoContext(r.Context(), "a download broke off", "error", err)
+		// A proxy may end the answer as if it were complete. This line has not as many
+		// fields as the others.
+		text = append(text[:0], brokenOff...)
+		_ = send()
+		panic(http.ErrAbortHandler)
+	}
+}
+
+// brokenOff is the last line of a download that broke off.
+const brokenOff = "\"INCOMPLETE: the download broke off here\"\r\n"
+
+// The numbers among the columns, which are not quoted.
+const (
+	secondsColumn  = 7
+	revisionColumn = 10
+)
+
+// appendCSV appends a line. Texts are always quoted, which tells a spreadsheet that
+// they are no numbers, and keeps whatever separator it takes inside of them.
+func appendCSV(line []byte, record []string) []byte {
+	for i, field := range record {
+		if i > 0 {
+			line = append(line, ',')
+		}
+		if i == secondsColumn || i == revisionColumn {
+			line = append(line, field...)
+			continue
+		}
+		line = append(line, '"')
+		line = append(line, strings.ReplaceAll(field, `"`, `""`)...)
+		line = append(line, '"')
+	}
+	return append(line, '\r', '\n')
+}
+
+func csvRecord(k Kept) []string {
+	entry, seconds, duration := "", "", ""
+	if d, ok := k.Duration(); ok {
+		entry = csvTime(k.EntryTime)
+		seconds, duration = strconv.FormatInt(int64(d/time.Second), 10), parking.ISODuration(d)
+	}
+	return []string{
+		inert(k.ID), inert(k.Site), inert(k.Plate), inert(k.EntryID), entry, inert(k.ExitID), csvTime(k.ExitTime),
+		seconds, duration, string(k.Status()), strconv.FormatInt(k.Revision, 10), csvTime(k.UpdatedAt),
+	}
+}
+
+func csvTime(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }
+
+// inert keeps a spreadsheet from taking a text, or what it makes a cell of by itself,
+// for a formula: it puts an apostrophe wherever a cell can begin and a formula
+// follows. One that stands there already gets another one in front of it, so that
+// the text can be told again: of every apostrophe where a cell can begin, leave out
+// one.
+func inert(text string) string {
+	if !strings.ContainsFunc(text, dangerous) {
+		return text
+	}
+	var b strings.Builder
+	begin := true
+	for i, r := range text {
+		if begin && dangerousStart(text[i:]) {
+			b.WriteByte('\'')
+		}
+		b.WriteRune(r)
+		begin = separates(r)
+	}
+	return b.String()
+}
+
+// dangerousStart reports whether a cell that began here would be a formula, after
+// space and quotes, or begins with an apostrophe.
+func dangerousStart(text string) bool {
+	inner := strings.TrimLeftFunc(text, func(r rune) bool { return r == '"' || unicode.IsSpace(r) || !unicode.IsPrint(r) })
+	for _, r := range inner {
+		return dangerous(r)
+	}
+	return false
+}
+
+// separates reports whether a cell can begin after a character, with any of the
+// separators and quotes that spreadsheets can be told.
+func separates(r rune) bool {
+	return strings.ContainsRune(`,;|:"`, r) || unicode.IsSpace(r) || !unicode.IsPrint(r)
+}
+
+// dangerous reports whether a formula can begin with a character, in full width as
+// well, or it is an apostrophe.
+func dangerous(r rune) bool {
+	if r == '−' {
+		return true
+	}
+	for _, folded := range norm.NFKC.String(string(r)) {
+		return strings.ContainsRune("=+-@'", folded)
+	}
+	return false
+}

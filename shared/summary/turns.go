@@ -1,0 +1,49 @@
+package summary
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+)
+
+const (
+	// queryTimeout bounds a query. It is well below the time of a call (exec_timeout),
+	// so that the caller is told.
+	queryTimeout = 15 * time.Second
+	// queriesTogether is how many queries over all sites run at the same time; the
+	// others wait. Each takes some MiB where there are thousands of sites.
+	queriesTogether = 4
+	// maxDownloads is how many CSV downloads run at the same time.
+	maxDownloads = 16
+)
+
+// errSlow is the cause with which a query's time ends.
+var errSlow = errors.New("this takes more than " + queryTimeout.String() + ": ask for one site, or for less time")
+
+// turns bound what runs at the same time.
+type turns struct{ queries, downloads chan struct{} }
+
+func newTurns() turns {
+	return turns{queries: make(chan struct{}, queriesTogether), downloads: make(chan struct{}, maxDownloads)}
+}
+
+// query bounds the time of a query, and how many of those over all sites run at the
+// same time.
+func (h handler) query(next http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeoutCause(r.Context(), queryTimeout, errSlow)
+		defer cancel()
+		r = r.WithContext(ctx)
+		if r.URL.Query().Get("site") == "" {
+			select {
+			case h.turns.queries <- struct{}{}:
+				defer func() { <-h.turns.queries }()
+			case <-ctx.Done():
+				h.fail(w, r, ctx.Err())
+				return
+			}
+		}
+		next(w, r)
+	}
+}

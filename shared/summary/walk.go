@@ -1,0 +1,379 @@
+package summary
+
+import (
+	"container/heap"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	goredis "github.com/redis/go-redis/v9"
+
+	"parkstream/shared/parking"
+	"parkstream/shared/redis"
+)
+
+const (
+	// placesHeld bounds the places that a walk holds, of all indexes together, as
+	// long as each has a few.
+	placesHeld = 8192
+	// indexesPerTrip bounds the commands of one round trip.
+	indexesPerTrip = 250
+	// readAtOnce is how many stays are read to find some of one status.
+	readAtOnce = 250
+)
+
+// index is one or more sorted sets of positions at a site, each position after
+// the same head.
+type index struct {
+	prefix string
+	keys   []string
+	head   string
+}
+
+// indexes are those that a query has to merge.
+func (s *Store) indexes(ctx context.Context, q Query) ([]index, error) {
+	sites := []string{q.Site}
+	if q.Site == "" {
+		var err error
+		if sites, err = s.Sites(ctx); err != nil {
+			return nil, err
+		}
+		if err := checkSites(len(sites)); err != nil {
+			return nil, err
+		}
+	}
+	indexes := make([]index, 0, len(sites))
+	for _, site := range sites {
+		prefix := sitePrefix(site)
+		x := index{prefix: prefix}
+		switch {
+		case q.Plate != "":
+			x.keys, x.head = []string{prefix + "p"}, q.Plate+"\n"
+		case q.Status == parking.Completed:
+			x.keys = []string{prefix + "x:c"}
+		case q.Status == parking.UnmatchedExit:
+			x.keys = []string{prefix + "x:u"}
+		default:
+			x.keys = []string{prefix + "x:c", prefix + "x:u"}
+		}
+		indexes = append(indexes, x)
+	}
+	return indexes, nil
+}
+
+// newestScript returns the members of sorted sets that are before ARGV[1] and not
+// before ARGV[2], at most ARGV[3] of each, the last ones. It reads the sets of a
+// site at one moment, so that a stay that changes its status is in one of them;
+// a transaction for all sites is nothing that a Redis Cluster takes.
+const newestScript = `
+local found = {}
+for _, key in ipairs(KEYS) do
+  for _, member in ipairs(redis.call('ZREVRANGEBYLEX', key, ARGV[1], ARGV[2], 'LIMIT', 0, ARGV[3])) do
+    found[#found + 1] = member
+  end
+end
+return found`
+
+// walk goes through the places of a query's indexes together, newest first. It
+// holds a few places of each index and reads more of one when they are used up.
+type walk struct {
+	redis       *redis.Client
+	oldest      string
+	after, last *place // exclusive and inclusive bounds; nil: none
+	batch       int    // places of one index that are read at a time
+	runs        runs
+	empty       *run // its places are used up, there may be more
+}
+
+// run is what a walk holds of one index.
+type run struct {
+	index
+	before    string // its next places are before this position
+	positions []string
+}
+
+// walk begins a walk from which some want places will be taken.
+func (s *Store) walk(ctx context.Context, q Query, want int) (*walk, error) {
+	after, err1 := parseCursor(q.Cursor)
+	last, err2 := parseCursor(q.Last)
+	if err1 != nil || err2 != nil {
+		return nil, ErrCursor
+	}
+	indexes, err := s.indexes(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	w := &walk{redis: s.redis, after: after, last: last}
+	w.batch = max(4, min(want, placesHeld/max(1, len(indexes))))
+	var from string
+	from, w.oldest = s.bounds(q, after, last)
+	started := make([]*run, len(indexes))
+	for i, x := range indexes {
+		started[i] = &run{index: x, before: from}
+	}
+	// The sets of an index have a batch each.
+	for some := range slices.Chunk(started, min(indexesPerTrip, max(1, placesHeld/(2*w.batch)))) {
+		if err := w.fill(ctx, some); err != nil {
+			return nil, err
+		}
+	}
+	heap.Init(&w.runs)
+	return w, nil
+}
+
+// bounds returns the positions between which a query's places are: before the
+// first, and not before the second.
+func (s *Store) bounds(q Query, after, last *place) (before, oldest string) {
+	oldest = hexTime(s.now().Add(-s.retention))
+	if !q.From.IsZero() {
+		oldest = max(oldest, hexTime(q.From))
+	}
+	if last != nil {
+		oldest = max(oldest, last.position)
+	}
+	before = afterAll
+	if !q.To.IsZero() {
+		before = hexTime(q.To)
+	}
+	if after != nil {
+		before = min(before, after.position+afterPosition)
+	}
+	return before, oldest
+}
+
+// fill reads the next places of runs in one round trip, and of those of which all
+// are outside of the walk's bounds in another. A run without more is left out.
+func (w *walk) fill(ctx context.Context, some []*run) error {
+	for len(some) > 0 {
+		p := w.redis.Current().Pipeline()
+		cmds := make([]*goredis.Cmd, len(some))
+		for i, r := range some {
+			cmds[i] = p.Eval(ctx, newestScript, r.keys, "("+r.head+r.before, "["+r.head+w.oldest, w.batch)
+		}
+		if _, err := p.Exec(ctx); err != nil {
+			return fmt.Errorf("list stays from Redis: %w", err)
+		}
+		var again []*run
+		for i, r := range some {
+			members, err := cmds[i].StringSlice()
+			if err != nil {
+				return fmt.Errorf("list stays from Redis: %w", err)
+			}
+			if len(members) == 0 {
+				continue
+			}
+			// The first of all sets together: of one set there may be more behind those.
+			slices.SortFunc(members, func(a, b string) int { return strings.Compare(b, a) })
+			members = members[:min(len(members), w.batch)]
+			for _, member := range members {
+				r.before = member[len(r.head):]
+				if w.within(place{r.before, r.prefix}) {
+					r.positions = append(r.positions, r.before)
+				}
+			}
+			if len(r.positions) == 0 {
+				again = append(again, r)
+				continue
+			}
+			w.runs = append(w.runs, r)
+		}
+		some = again
+	}
+	return nil
+}
+
+func (w *walk) within(p place) bool {
+	return (w.after == nil || w.after.before(p)) && (w.last == nil || !w.last.before(p))
+}
+
+// next returns the next place; found is false after the last.
+func (w *walk) next(ctx context.Context) (next place, found bool, err error) {
+	if r := w.empty; r != nil {
+		w.empty = nil
+		r.positions = r.positions[:0]
+		n := len(w.runs)
+		if err := w.fill(ctx, []*run{r}); err != nil {
+			return place{}, false, err
+		}
+		if len(w.runs) > n {
+			heap.Fix(&w.runs, n)
+		}
+	}
+	if len(w.runs) == 0 {
+		return place{}, false, nil
+	}
+	first := w.runs[0]
+	next = first.first()
+	if first.positions = first.positions[1:]; len(first.positions) > 0 {
+		heap.Fix(&w.runs, 0)
+	} else {
+		w.empty = heap.Pop(&w.runs).(*run)
+	}
+	return next, true, nil
+}
+
+func (r *run) first() place { return place{r.positions[0], r.prefix} }
+
+// runs is a heap, that of the newest place first.
+type runs []*run
+
+func (h runs) Len() int           { return len(h) }
+func (h runs) Less(i, j int) bool { return h[i].first().before(h[j].first()) }
+func (h runs) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
+func (h *runs) Push(r any)        { *h = append(*h, r.(*run)) }
+
+func (h *runs) Pop() any {
+	last := len(*h) - 1
+	r := (*h)[last]
+	(*h)[last] = nil
+	*h = (*h)[:last]
+	return r
+}
+
+// take returns the next n places, fewer at the end.
+func (w *walk) take(ctx context.Context, n int) ([]place, error) {
+	places := make([]place, 0, n)
+	for len(places) < n {
+		p, found, err := w.next(ctx)
+		if err != nil || !found {
+			return places, err
+		}
+		places = append(places, p)
+	}
+	return places, nil
+}
+
+// List returns a page of stays. A list that is followed from cursor to cursor
+// has every stay that was there all the time exactly once, whatever is stored
+// meanwhile.
+func (s *Store) List(ctx context.Context, q Query) (Page, error) {
+	page := Page{Stays: []Kept{}}
+	w, err := s.walk(ctx, q, q.atOnce(q.Limit)+1)
+	if err != nil {
+		return page, err
+	}
+	for {
+		places, err := w.take(ctx, q.atOnce(q.Limit-len(page.Stays)))
+		if err != nil || len(places) == 0 {
+			return page, err
+		}
+		stays, err := s.read(ctx, places)
+		if err != nil {
+			return page, err
+		}
+		for _, k := range stays {
+			if !q.wants(k) {
+				continue
+			}
+			if page.Stays = append(page.Stays, k); len(page.Stays) < q.Limit {
+				continue
+			}
+			more := k.place() != places[len(places)-1]
+			if !more {
+				if _, more, err = w.next(ctx); err != nil {
+					return page, err
+				}
+			}
+			if more {
+				page.Next = k.place().cursor()
+			}
+			return page, nil
+		}
+	}
+}
+
+// Export calls yield with the stays of a list in order, a part at a time, so that a
+// list of any length takes the memory of a part. The query's limit is not looked at.
+func (s *Store) Export(ctx context.Context, q Query, yield func([]Kept) error) error {
+	w, err := s.walk(ctx, q, readAtOnce)
+	if err != nil {
+		return err
+	}
+	for {
+		places, err := w.take(ctx, readAtOnce)
+		if err != nil || len(places) == 0 {
+			return err
+		}
+		stays, err := s.read(ctx, places)
+		if err != nil {
+			return err
+		}
+		if err := yield(slices.DeleteFunc(stays, func(k Kept) bool { return !q.wants(k) })); err != nil {
+			return err
+		}
+	}
+}
+
+// CursorAfter returns the cursor with which a list continues after its first n
+// places, or "" if it has no more.
+func (s *Store) CursorAfter(ctx context.Context, q Query, n int) (string, error) {
+	longer, err := s.longer(ctx, q, n)
+	if err != nil || !longer {
+		return "", err
+	}
+	w, err := s.walk(ctx, q, readAtOnce)
+	if err != nil {
+		return "", err
+	}
+	var last place
+	for i := 0; ; i++ {
+		p, found, err := w.next(ctx)
+		switch {
+		case err != nil || !found:
+			return "", err
+		case i == n:
+			return last.cursor(), nil
+		}
+		last = p
+	}
+}
+
+// longer reports whether a list has more than n places. Counting is cheap.
+func (s *Store) longer(ctx context.Context, q Query, n int) (bool, error) {
+	after, err := parseCursor(q.Cursor)
+	if err != nil {
+		return false, err
+	}
+	indexes, err := s.indexes(ctx, q)
+	if err != nil {
+		return false, err
+	}
+	before, oldest := s.bounds(q, after, nil)
+	total := int64(0)
+	for some := range slices.Chunk(indexes, indexesPerTrip) {
+		p := s.redis.Current().Pipeline()
+		var cmds []*goredis.IntCmd
+		for _, x := range some {
+			for _, key := range x.keys {
+				cmds = append(cmds, p.ZLexCount(ctx, key, "["+x.head+oldest, "("+x.head+before))
+			}
+		}
+		if _, err := p.Exec(ctx); err != nil {
+			return false, fmt.Errorf("count stays in Redis: %w", err)
+		}
+		for _, cmd := range cmds {
+			total += cmd.Val()
+		}
+	}
+	return total > int64(n), nil
+}
+
+// filtered reports whether not every stay of the query's indexes is wanted: those of
+// a plate are of any status.
+func (q *Query) filtered() bool { return q.Plate != "" && q.Status != "" }
+
+func (q *Query) wants(k Kept) bool { return q.Status == "" || k.Status() == q.Status }
+
+// atOnce returns how many stays to read to find n.
+func (q *Query) atOnce(n int) int {
+	if q.filtered() {
+		return max(n, readAtOnce)
+	}
+	return n
+}
+
+// place of the stay in a list.
+func (k *Kept) place() place {
+	return place{position(k.ExitTime, k.ID), sitePrefix(k.Site)}
+}
