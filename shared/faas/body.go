@@ -37,7 +37,9 @@ const (
 	// bodiesShare is the part of the memory that bodies may take.
 	bodiesShare = 4
 	// firstRead is how much memory a body takes before its first byte. It doubles as
-	// the bytes arrive, so that an announced length costs nothing.
+	// the bytes arrive, so that an announced length costs nothing. It is not counted,
+	// so that small calls are served while large ones are refused: maxConnections
+	// bounds it.
 	firstRead = 16 << 10
 	// growth is how many times its limit a body takes at most: while it grows there
 	// are two of it.
@@ -69,7 +71,9 @@ type reservation struct {
 	held int64
 }
 
+// resize has the reservation cover n bytes, of which firstRead are not counted.
 func (r *reservation) resize(n int64) error {
+	n = max(0, n-firstRead)
 	if r.of.held.Add(n-r.held) > r.of.limit && n > r.held {
 		r.of.held.Add(r.held - n)
 		return errBusy

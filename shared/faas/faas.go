@@ -30,10 +30,15 @@ import (
 	"time"
 
 	handler "github.com/openfaas/templates-sdk/go-http"
+	"golang.org/x/net/netutil"
 )
 
 // Handler is the signature of an OpenFaaS function in Go.
 type Handler = func(handler.Request) (handler.Response, error)
+
+// maxConnections bounds the memory of callers who do not send a request: one takes
+// some 20 KiB. Others wait until the system accepts them.
+const maxConnections = 1000
 
 // closeTimeout bounds each step of closing, after the last call has ended.
 const closeTimeout = 10 * time.Second
@@ -96,6 +101,7 @@ func Run(ctx context.Context, o Options, wire func(*Runtime) error, handle Handl
 			return fmt.Errorf("cannot start: %w", err)
 		}
 	}
+	listener = netutil.LimitListener(listener, maxConnections)
 	front := newServer(rt, handle)
 	err = serve(ctx, rt, front, listener)
 	cancel()
