@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -56,7 +57,8 @@ type Event struct {
 	Kind Kind
 	Site string
 	Gate string
-	// RawPlate is the plate as the camera wrote it.
+	// RawPlate is the plate as the camera wrote it, with blanks for control
+	// characters: a plate of two lines may come with a line feed.
 	RawPlate string
 	// Plate is the normalised plate, the key of the vehicle.
 	Plate string
@@ -122,6 +124,12 @@ func NewEvent(e Event) (Event, error) {
 	if n := utf8.RuneCountInString(e.RawPlate); n > MaxRawPlateRunes {
 		return Event{}, Invalid("vehicle_plate has %d characters, at most %d are allowed", n, MaxRawPlateRunes)
 	}
+	e.RawPlate = strings.Map(func(r rune) rune { // the store separates its fields with control characters
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, e.RawPlate)
 	e.Plate = NormalizePlate(e.RawPlate)
 	if e.Plate == "" {
 		return Event{}, Invalid("vehicle_plate %s has no letter or digit", quote(e.RawPlate))

@@ -17,6 +17,11 @@ func TestNewEvent(t *testing.T) {
 	if diff := cmp.Diff(want, got); err != nil || diff != "" {
 		t.Fatalf("error %v, -want +got:\n%s", err, diff)
 	}
+	lines := good
+	lines.RawPlate = "ka\n01\t"
+	if got, err := NewEvent(lines); err != nil || got.RawPlate != "ka 01 " || got.Plate != "KA01" {
+		t.Errorf("a plate of two lines: %+v, error %v", got, err)
+	}
 	for reason, change := range map[string]func(*Event){
 		"id is missing":              func(e *Event) { e.ID = "" },
 		"id has 129 bytes":           func(e *Event) { e.ID = strings.Repeat("x", 129) },
@@ -66,6 +71,44 @@ func TestStayJSON(t *testing.T) {
 		var back Stay
 		if err := json.Unmarshal(text, &back); err != nil || back != s {
 			t.Errorf("read back %+v, error %v; want %+v", back, err, s)
+		}
+	}
+}
+
+// TestStayContradictions: a stay that says two things is refused, not half taken.
+func TestStayContradictions(t *testing.T) {
+	const exit = `"id":"x","exit_id":"x","exit_date_time":"2026-11-23T09:45:10.5Z"`
+	const both = exit + `,"entry_id":"e","entry_date_time":"2026-11-23T08:15:00Z"`
+	for fields, reason := range map[string]string{
+		exit: "",
+		exit + `,"entry_id":null,"entry_date_time":null,"duration_seconds":null,"duration":null,"status":"unmatched_exit"`: "",
+		exit + `,"status":""`: "",
+		both:                  "",
+		both + `,"duration_seconds":5410,"duration":"PT1H30M10S","status":"completed"`: "",
+		both + `,"duration_seconds":null,"duration":null`:                              "",
+
+		exit + `,"entry_id":"e"`:                                         "an entry_id but no entry_date_time",
+		exit + `,"entry_id":""`:                                          "an empty entry_id",
+		exit + `,"entry_date_time":"2026-11-23T08:15:00Z"`:               "an entry_date_time but no entry_id",
+		exit + `,"entry_id":"","entry_date_time":"2026-11-23T08:15:00Z"`: "an empty entry_id",
+		exit + `,"status":"completed"`:                                   "make it unmatched_exit",
+		exit + `,"duration_seconds":0`:                                   "make it null",
+		exit + `,"duration":"PT0S"`:                                      "make it null",
+		both + `,"status":"unmatched_exit"`:                              "make it completed",
+		both + `,"status":"Completed"`:                                   "make it completed",
+		both + `,"status":"parked"`:                                      "make it completed",
+		both + `,"duration_seconds":5411`:                                "make it 5410",
+		both + `,"duration_seconds":-5410`:                               "make it 5410",
+		both + `,"duration":"PT1H30M"`:                                   "make it PT1H30M10S",
+		both + `,"duration":""`:                                          "make it PT1H30M10S",
+	} {
+		var s Stay
+		err := json.Unmarshal([]byte("{"+fields+"}"), &s)
+		switch {
+		case reason == "" && (err != nil || s.ExitID != "x"):
+			t.Errorf("%s: %+v, %v", fields, s, err)
+		case reason != "" && (!errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), reason) || s != Stay{}):
+			t.Errorf("%s: %+v, error %v, want an ErrInvalid with %q", fields, s, err, reason)
 		}
 	}
 }

@@ -85,19 +85,48 @@ func (s Stay) JSON() StayJSON {
 }
 
 // Stay reads the public form. The derived fields (status and the two durations)
-// follow from the others and are ignored.
+// follow from the others: they may be left out or null, and must agree with the
+// others where they are given.
 func (w StayJSON) Stay() (Stay, error) {
 	s := Stay{
 		ID: w.ID, Site: w.Site, Plate: w.VehiclePlate,
 		ExitID: w.ExitID, ExitTime: time.Time(w.ExitDateTime).UTC(), Revision: w.Revision,
 	}
-	if w.EntryID != nil {
-		if w.EntryDateTime == nil {
-			return Stay{}, fmt.Errorf("stay %q has an entry_id but no entry_date_time", w.ID)
-		}
+	switch {
+	case w.EntryID == nil && w.EntryDateTime == nil:
+	case w.EntryID == nil:
+		return Stay{}, Invalid("stay %s has an entry_date_time but no entry_id", quote(w.ID))
+	case *w.EntryID == "":
+		return Stay{}, Invalid("stay %s has an empty entry_id: want null for an unmatched exit", quote(w.ID))
+	case w.EntryDateTime == nil:
+		return Stay{}, Invalid("stay %s has an entry_id but no entry_date_time", quote(w.ID))
+	default:
 		s.EntryID, s.EntryTime = *w.EntryID, time.Time(*w.EntryDateTime).UTC()
 	}
-	return s, nil
+	return s, w.contradiction(s.JSON())
+}
+
+// contradiction returns an [ErrInvalid] if a derived field that is given differs
+// from the one that follows.
+func (w StayJSON) contradiction(derived StayJSON) error {
+	if w.Status != "" && w.Status != derived.Status {
+		return Invalid("stay %s has the status %s, but its other fields make it %s", quote(w.ID), quote(string(w.Status)), derived.Status)
+	}
+	if d := w.DurationSeconds; d != nil && (derived.DurationSeconds == nil || *d != *derived.DurationSeconds) {
+		return Invalid("stay %s has duration_seconds %d, but its times make it %s", quote(w.ID), *d, orNull(derived.DurationSeconds))
+	}
+	if d := w.Duration; d != nil && (derived.Duration == nil || *d != *derived.Duration) {
+		return Invalid("stay %s has the duration %s, but its times make it %s", quote(w.ID), quote(*d), orNull(derived.Duration))
+	}
+	return nil
+}
+
+// orNull returns what v points to, for people.
+func orNull[T any](v *T) string {
+	if v == nil {
+		return "null"
+	}
+	return fmt.Sprint(*v)
 }
 
 // MarshalJSON writes the public form.

@@ -49,6 +49,8 @@ func parseEvent(kind parking.Kind, data []byte) (parking.Event, error) {
 	switch {
 	case text == nil && other != nil:
 		return named, parking.Invalid("%s_date_time is missing: this event belongs to the %s", kind, processor)
+	case other != nil && *other != "": // which some publishers write for none
+		return named, parking.Invalid("it has an entry_date_time and an exit_date_time: make two events of it")
 	case text != nil:
 		var err error
 		if e.Time, err = parking.ParseTime(*text); err != nil {
