@@ -25,6 +25,7 @@ import (
 	"parkstream/shared/batch"
 	"parkstream/shared/instance"
 	"parkstream/shared/parking"
+	"parkstream/shared/redis"
 	"parkstream/shared/store"
 	"parkstream/shared/summary"
 )
@@ -134,7 +135,7 @@ const (
 
 func seed(t *testing.T, url string) {
 	t.Helper()
-	client, err := store.Open(url)
+	client, err := redis.Open(redis.URL(url))
 	if err != nil {
 		t.Fatal(err)
 	}
