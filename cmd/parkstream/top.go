@@ -14,6 +14,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"parkstream/shared/redirect"
 	"parkstream/shared/summary"
 )
 
@@ -133,7 +134,7 @@ func (t *top) look(ctx context.Context) (*summary.Snapshot, error) {
 	if err != nil {
 		return nil, fmt.Errorf("--gateway %s: %w", t.name, err)
 	}
-	resp, err := http.DefaultClient.Do(r)
+	resp, err := (&http.Client{CheckRedirect: redirect.Refuse}).Do(r)
 	if err != nil {
 		return nil, fmt.Errorf("nothing answers at %s: start it with `parkstream up`, or name its gateway with --gateway (%w)", t.name, err)
 	}

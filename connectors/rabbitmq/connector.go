@@ -19,6 +19,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"parkstream/shared/broker"
+	"parkstream/shared/redirect"
 	"parkstream/shared/tracing"
 )
 
@@ -70,7 +71,7 @@ func New(cfg Config) (*Connector, error) {
 		targets: make(map[string]*target), warned: make(map[string]string),
 	}
 	c.discovery = &discovery{
-		client: &http.Client{Transport: transport}, gateway: strings.TrimRight(cfg.GatewayURL, "/"), namespaces: cfg.Namespaces,
+		client: &http.Client{Transport: transport, CheckRedirect: redirect.Refuse}, gateway: strings.TrimRight(cfg.GatewayURL, "/"), namespaces: cfg.Namespaces,
 		credential: cfg.credential, ignored: cfg.IgnoredTopics, defaults: cfg.Defaults, interval: cfg.RebuildInterval,
 		log: log, changed: make(chan struct{}),
 	}

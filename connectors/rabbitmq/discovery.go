@@ -14,6 +14,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"parkstream/shared/redirect"
 )
 
 const (
@@ -214,6 +216,9 @@ func (d *discovery) list(ctx context.Context, namespace string) ([]listed, error
 		return nil, fmt.Errorf("ask the gateway for its functions: %w", err)
 	}
 	defer resp.Body.Close()
+	if err := redirect.Check(resp); err != nil {
+		return nil, fmt.Errorf("ask the gateway (GATEWAY_URL) for its functions: %w", err)
+	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxList))
 	switch {
 	case err != nil:

@@ -24,6 +24,7 @@ import (
 
 	"parkstream/shared/batch"
 	"parkstream/shared/broker"
+	"parkstream/shared/redirect"
 	"parkstream/shared/tracing"
 )
 
@@ -92,7 +93,7 @@ func newInvoker(gateway string, t *http.Transport) *invoker {
 	return &invoker{
 		client: &http.Client{
 			Transport:     t,
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+			CheckRedirect: redirect.Refuse,
 		},
 		gateway: strings.TrimRight(gateway, "/"),
 		buffers: sync.Pool{New: func() any { return new(buffers) }},

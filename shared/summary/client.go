@@ -14,6 +14,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"parkstream/shared/parking"
+	"parkstream/shared/redirect"
 	"parkstream/shared/tracing"
 )
 
@@ -34,7 +35,7 @@ func NewClient(url string, token func() (string, error)) *Client {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	// As many as there are calls in flight, so that none dials anew.
 	transport.MaxIdleConns, transport.MaxIdleConnsPerHost = 0, 64
-	return &Client{url: strings.TrimSuffix(url, "/"), token: token, http: &http.Client{Transport: transport, Timeout: postTimeout}}
+	return &Client{url: strings.TrimSuffix(url, "/"), token: token, http: &http.Client{Transport: transport, Timeout: postTimeout, CheckRedirect: redirect.Refuse}}
 }
 
 // Close closes idle connections.
@@ -71,6 +72,9 @@ func (c *Client) Post(ctx context.Context, stays []parking.Stay) (err error) {
 	}
 	defer resp.Body.Close()
 	trace.SpanFromContext(ctx).SetAttributes(semconv.HTTPResponseStatusCode(resp.StatusCode))
+	if err := redirect.Check(resp); err != nil {
+		return fmt.Errorf("%s: %w", c.url, err)
+	}
 	const most = 1 << 10
 	answer, _ := io.ReadAll(io.LimitReader(resp.Body, most))
 	if resp.StatusCode != http.StatusCreated {

@@ -143,3 +143,22 @@ func TestClientWithoutEndpoint(t *testing.T) {
 		t.Error("an impossible URL was posted to")
 	}
 }
+
+// TestClientFollowsNoRedirect: the token stays with the endpoint that was configured.
+func TestClientFollowsNoRedirect(t *testing.T) {
+	other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		t.Errorf("%s %s followed, Authorization %q", r.Method, r.URL, r.Header.Get("Authorization"))
+		w.WriteHeader(http.StatusCreated)
+	}))
+	defer other.Close()
+	for _, code := range []int{301, 302, 303, 307, 308} {
+		server := httptest.NewServer(http.RedirectHandler(other.URL+"/login?from=secret", code))
+		c := NewClient(server.URL, func() (string, error) { return token, nil })
+		err := c.Post(t.Context(), []parking.Stay{unmatched("x1", "a", "P1", today)})
+		if err == nil || !strings.Contains(err.Error(), other.URL+",") || strings.Contains(err.Error(), "secret") || strings.Contains(err.Error(), token) {
+			t.Errorf("%d: error %v", code, err)
+		}
+		c.Close()
+		server.Close()
+	}
+}

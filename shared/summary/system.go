@@ -17,6 +17,8 @@ import (
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
+
+	"parkstream/shared/redirect"
 )
 
 const (
@@ -53,7 +55,7 @@ type System struct {
 func NewSystem(gatewayURL, connectorURL string, ping func(context.Context) error, log *slog.Logger) *System {
 	s := &System{
 		gateway: strings.TrimSuffix(gatewayURL, "/"), connector: strings.TrimSuffix(connectorURL, "/"),
-		redis: ping, log: log, client: &http.Client{}, now: time.Now, turn: make(chan struct{}, 1),
+		redis: ping, log: log, client: &http.Client{CheckRedirect: redirect.Refuse}, now: time.Now, turn: make(chan struct{}, 1),
 	}
 	s.turn <- struct{}{}
 	return s

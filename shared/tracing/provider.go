@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"net/url"
 	"os"
 	"strings"
@@ -102,7 +103,7 @@ func New(c Config) (provider trace.TracerProvider, stop func(context.Context) er
 	if !c.On() {
 		return nil, func(context.Context) error { return nil }, nil
 	}
-	options := []otlptracehttp.Option{otlptracehttp.WithEndpointURL(c.url())}
+	options := []otlptracehttp.Option{otlptracehttp.WithEndpointURL(c.url()), otlptracehttp.WithProxy(proxyUnlessRedirected)}
 	headers, err := c.headers()
 	if err != nil {
 		return nil, nil, err
@@ -138,6 +139,16 @@ func New(c Config) (provider trace.TracerProvider, stop func(context.Context) er
 		}
 		return nil
 	}, nil
+}
+
+// proxyUnlessRedirected refuses redirects, which would carry the secret headers to
+// another host. The exporter's own client, which knows the settings of TLS, has no
+// other place for that.
+func proxyUnlessRedirected(r *http.Request) (*url.URL, error) {
+	if r.Response != nil { // r exists because of a redirect
+		return nil, fmt.Errorf("the collector's answer %d redirects to %s://%s, which is not followed", r.Response.StatusCode, r.URL.Scheme, r.URL.Host)
+	}
+	return http.ProxyFromEnvironment(r)
 }
 
 func (c Config) headers() (map[string]string, error) {

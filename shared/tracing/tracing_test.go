@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"strings"
 	"sync"
@@ -183,6 +184,33 @@ func TestUnreachableCollectorIsLoggedOnce(t *testing.T) {
 	}
 	if n := strings.Count(log.String(), "spans cannot be sent"); n != 1 {
 		t.Errorf("it is said %d times:\n%s", n, log)
+	}
+}
+
+// TestNoRedirectIsFollowed: headers for the collector may be a secret.
+func TestNoRedirectIsFollowed(t *testing.T) {
+	other := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		t.Errorf("%s %s followed, X-Key %q", r.Method, r.URL, r.Header.Get("X-Key"))
+	}))
+	defer other.Close()
+	for _, code := range []int{301, 302, 303, 307, 308} {
+		collector := httptest.NewServer(http.RedirectHandler(other.URL+"/v1/traces?hush", code))
+		log := new(lines)
+		c := config(collector.URL, slog.New(slog.NewTextHandler(log, nil)))
+		c.Headers = func() (string, error) { return "X-Key=hush", nil }
+		provider, stop, err := tracing.New(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, span := provider.Tracer("test").Start(t.Context(), "lost")
+		span.End()
+		if err := stop(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if text := log.String(); !strings.Contains(text, "redirects to "+other.URL+",") || strings.Contains(text, "X-Key") {
+			t.Errorf("%d: the log has %s", code, text)
+		}
+		collector.Close()
 	}
 }
 

@@ -14,10 +14,12 @@ import (
 
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
+
+	"parkstream/shared/redirect"
 )
 
 // client keeps its connections, so that a look does not dial.
-var client = &http.Client{Timeout: 2 * time.Minute}
+var client = &http.Client{Timeout: 2 * time.Minute, CheckRedirect: redirect.Refuse}
 
 // fetch gets a page that answers 200.
 func fetch(ctx context.Context, url, accept string) ([]byte, error) {

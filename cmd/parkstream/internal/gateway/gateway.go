@@ -33,6 +33,7 @@ import (
 
 	"parkstream/shared/faas"
 	"parkstream/shared/latency"
+	"parkstream/shared/redirect"
 )
 
 // namespace is the one that OpenFaaS has by default.
@@ -254,6 +255,9 @@ func (g *Gateway) Unready(ctx context.Context) []string {
 	return unready
 }
 
+// toFunctions makes the gateway's own calls.
+var toFunctions = &http.Client{CheckRedirect: redirect.Refuse}
+
 // CheckReady says why a process is not ready, from its answer at a URL.
 func CheckReady(ctx context.Context, url string) error {
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
@@ -262,7 +266,7 @@ func CheckReady(ctx context.Context, url string) error {
 	if err != nil {
 		return err
 	}
-	resp, err := http.DefaultClient.Do(r)
+	resp, err := toFunctions.Do(r)
 	if err != nil {
 		return err
 	}
@@ -390,7 +394,7 @@ func (g *Gateway) invokeEmpty(ctx context.Context, name string) error {
 	r.Header.Set("X-Topic", cronTopic)
 	r.Header.Set("X-Call-Id", uuid.NewString())
 	f.calls.Add(1)
-	resp, err := http.DefaultClient.Do(r)
+	resp, err := toFunctions.Do(r)
 	if err != nil {
 		return err
 	}

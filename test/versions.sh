@@ -1,0 +1,90 @@
+#!/usr/bin/env bash
+# Runs the tests of the connector, of the stores and of the whole system, the
+# fault runs among them, with the RabbitMQ and Redis of newer Debian releases:
+#
+#   test/versions.sh [SUITE ...]     by default trixie (RabbitMQ 4.0, Redis 8.0)
+#                                    and forky (RabbitMQ 4.3)
+#
+# Each suite gets a root of its own (some 900 MB), made once by debootstrap below
+# $XDG_CACHE_HOME/parkstream (default ~/.cache/parkstream); delete it to have newer
+# packages. The tests run inside that root, with this machine's Go, in a mount
+# namespace, so that nothing stays mounted.
+#
+# Needs Linux and root, for chroot and mounts; a Debian or its kin, whose mirror
+# is used; and go on the PATH. Installs debootstrap where it is missing.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+say() { printf 'versions: %s\n' "$*" >&2; }
+fail() { say "$@"; exit 1; }
+
+[[ $(uname -s) == Linux ]] || fail 'needs Linux: the newer servers run in a chroot'
+((EUID == 0)) || fail 'needs root for chroot and mounts: run it with sudo, or in a container'
+command -v apt-get >/dev/null || fail 'needs apt-get: the newer servers come from Debian'
+command -v debootstrap >/dev/null || {
+	say 'installing debootstrap'
+	apt-get update -qq
+	apt-get install -y -qq --no-install-recommends debootstrap >/dev/null
+}
+
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/parkstream
+# gcc for the race detector, locales for the test of Redis's collation, procps for ps.
+packages=rabbitmq-server,redis-server,redis-sentinel,gcc,libc6-dev,locales,ca-certificates,procps
+
+# make_root SUITE builds the root of a suite, whole or not at all.
+make_root() {
+	local suite=$1 root=$cache/$1 partial=$cache/$1.partial mirror script options=()
+	[[ -d $root ]] && return
+	mirror=$(apt-get indextargets --format '$(SITE)' 'Created-By: Packages' | grep -v security | head -n 1)
+	[[ -n $mirror ]] || fail "apt-get knows no mirror: run apt-get update"
+	say "making a root of $suite in $root"
+	mkdir -p "$cache"
+	rm -rf "$partial"
+	# An older debootstrap does not know a newer suite and has no key for it.
+	script=/usr/share/debootstrap/scripts/$suite
+	if [[ ! -e $script ]]; then
+		script=/usr/share/debootstrap/scripts/sid
+		options+=(--no-check-gpg)
+	fi
+	debootstrap --variant=minbase "${options[@]}" --include="$packages" "$suite" "$partial" "$mirror" "$script" >"$cache/$suite.log" 2>&1 ||
+		fail "debootstrap failed: $(tail -n 3 "$cache/$suite.log")"
+	# Erlang's nodes find each other by names that only these know.
+	cp /etc/hosts /etc/nsswitch.conf "$partial/etc/"
+	mv "$partial" "$root"
+}
+
+# inside ROOT COMMAND runs a shell command in a root, at this checkout.
+inside() {
+	local root=$1 command=$2 goroot modules build
+	goroot=$(go env GOROOT) modules=$(go env GOMODCACHE) build=$cache/go-build
+	mkdir -p "$build" "$root/src" "$root/usr/local/go" "$root/go/pkg/mod" "$root/go/build"
+	unshare --mount --propagation private -- bash -euo pipefail -c '
+		root=$1 goroot=$2 modules=$3 build=$4 command=$5
+		mount --rbind /dev "$root/dev"
+		mount -t proc proc "$root/proc"
+		mount -t tmpfs tmpfs "$root/tmp"
+		mount --bind . "$root/src"
+		mount --bind "$goroot" "$root/usr/local/go"
+		mount --bind "$modules" "$root/go/pkg/mod"
+		mount --bind "$build" "$root/go/build"
+		exec chroot "$root" /usr/bin/env -i HOME=/root LANG=C.UTF-8 TMPDIR=/tmp \
+			PATH=/usr/local/go/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+			GOPATH=/go GOCACHE=/go/build GOPROXY=off GOTOOLCHAIN=local \
+			bash -euo pipefail -c "cd /src && $command"
+	' bash "$root" "$goroot" "$modules" "$build" "$command"
+}
+
+go mod download
+(($# > 0)) || set -- trixie forky
+failed=()
+for suite; do
+	make_root "$suite"
+	root=$cache/$suite
+	say "$suite has $(chroot "$root" dpkg-query -W -f '${Package} ${Version}  ' rabbitmq-server redis-server)"
+	for tests in './connectors/... ./shared/...' "-v -run 'TestEndToEnd|TestStaysEqualTheOracle|TestFaults' ./test"; do
+		inside "$root" "go test -race -timeout 40m $tests" || failed+=("$suite: go test $tests")
+	done
+done
+for what in "${failed[@]}"; do say "failed: $what"; done
+((${#failed[@]} == 0)) || exit 1
+say "passed: $*"
