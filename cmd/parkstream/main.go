@@ -21,7 +21,7 @@ type program struct {
 	Up        upCommand            `cmd:"" help:"Run everything on this machine until Ctrl-C."`
 	Down      downCommand          `cmd:"" help:"Stop what 'up' started."`
 	Send      sendCommand          `cmd:"" help:"Publish events from a JSONL or CSV file."`
-	Replay    replayCommand        `cmd:"" help:"Look at dead letters and put them back."`
+	Replay    replayCommand        `cmd:"" help:"Look at dead letters, put them back or delete them."`
 	Bench     benchCommand         `cmd:"" help:"Measure Parkstream against other designs on this machine."`
 	Top       topCommand           `cmd:"" help:"Show throughput, latency, queues and outcomes, each second."`
 	Deps      depsCommand          `cmd:"" help:"Install what the tests need and is missing: RabbitMQ, Redis, Prometheus, Chromium, a C compiler, locales."`

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -16,21 +17,36 @@ import (
 
 	"parkstream/connectors/rabbitmq"
 	"parkstream/shared/broker"
+	"parkstream/shared/parking"
 )
 
 type replayCommand struct {
-	List replayListCommand `cmd:"" help:"List dead letters, and how many there are for each reason."`
-	Show replayShowCommand `cmd:"" help:"Show dead letters with their headers and bodies."`
-	Run  replayRunCommand  `cmd:"" help:"Put dead letters back into their queue; without --yes it only counts them."`
+	List  replayListCommand  `cmd:"" help:"List dead letters, and how many there are for each reason."`
+	Show  replayShowCommand  `cmd:"" help:"Show dead letters with their headers and bodies."`
+	Run   replayRunCommand   `cmd:"" help:"Put dead letters back into their queue; without --yes it only counts them."`
+	Purge replayPurgeCommand `cmd:"" help:"Delete dead letters for good; without --yes it only counts them."`
 }
 
-// deadLetters is what the three have in common.
+// deadLetters is what they have in common.
 type deadLetters struct {
-	Queue           []string `default:"vehicle_entries,vehicle_exits" help:"Queues whose dead letters are meant."`
-	ID              []string `name:"id" help:"Only those with one of these message ids."`
-	Reason          string   `help:"Only those whose reason contains this."`
-	Function        string   `help:"Only those that failed in this function."`
-	RabbitMQURLFile string   `name:"rabbitmq-url-file" default:".parkstream/secrets/rabbitmq-url" help:"File with the URL of RabbitMQ."`
+	Queue           []string      `default:"vehicle_entries,vehicle_exits" help:"Queues whose dead letters are meant."`
+	ID              []string      `name:"id" help:"Only those with one of these message ids."`
+	Plate           string        `help:"Only those whose body has this plate, however it is written."`
+	OlderThan       time.Duration `help:"Only those that have been dead letters for longer, such as 720h."`
+	Reason          string        `help:"Only those whose reason contains this."`
+	Function        string        `help:"Only those that failed in this function."`
+	RabbitMQURLFile string        `name:"rabbitmq-url-file" default:".parkstream/secrets/rabbitmq-url" help:"File with the URL of RabbitMQ."`
+}
+
+// Validate reports what would select something else than what was meant.
+func (c deadLetters) Validate() error {
+	if c.Plate != "" && parking.NormalizePlate(c.Plate) == "" {
+		return fmt.Errorf("--plate %q has no letter or digit", c.Plate)
+	}
+	if c.OlderThan < 0 {
+		return fmt.Errorf("--older-than is %s, want more than 0s", c.OlderThan)
+	}
+	return nil
 }
 
 func (c deadLetters) broker() broker.Config {
@@ -38,7 +54,23 @@ func (c deadLetters) broker() broker.Config {
 }
 
 func (c deadLetters) filter() rabbitmq.Filter {
-	return rabbitmq.Filter{IDs: c.ID, Reason: c.Reason, Function: c.Function}
+	f := rabbitmq.Filter{IDs: c.ID, Reason: c.Reason, Function: c.Function}
+	if c.OlderThan > 0 {
+		f.Before = time.Now().Add(-c.OlderThan)
+	}
+	if plate := parking.NormalizePlate(c.Plate); plate != "" {
+		f.Match = func(d *rabbitmq.DeadLetter) bool { return hasPlate(d.Body, plate) }
+	}
+	return f
+}
+
+// count returns how many dead letters are selected, and how many there are.
+func (c deadLetters) count(ctx context.Context) (selected, all int, err error) {
+	all, err = c.each(ctx, func(rabbitmq.DeadLetter) error {
+		selected++
+		return nil
+	})
+	return selected, all, err
 }
 
 // each visits what is selected and returns how many dead letters there are.
@@ -136,11 +168,7 @@ type replayRunCommand struct {
 // Run puts dead letters back.
 func (c replayRunCommand) Run(ctx context.Context) error {
 	if !c.Yes {
-		selected := 0
-		all, err := c.each(ctx, func(rabbitmq.DeadLetter) error {
-			selected++
-			return nil
-		})
+		selected, all, err := c.count(ctx)
 		if err != nil {
 			return err
 		}
@@ -162,6 +190,80 @@ func (c replayRunCommand) Run(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+type replayPurgeCommand struct {
+	deadLetters
+	Yes bool `help:"Do it; otherwise only count."`
+}
+
+// Run deletes dead letters.
+func (c replayPurgeCommand) Run(ctx context.Context) error {
+	if !c.Yes {
+		selected, all, err := c.count(ctx)
+		if err != nil {
+			return err
+		}
+		fmt.Printf("would delete %d of %d dead letters for good (--yes does it)\n", selected, all)
+		return nil
+	}
+	conn, err := broker.Dial(ctx, c.broker())
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	for _, queue := range c.Queue {
+		n, err := rabbitmq.Purge(ctx, conn, queue, c.filter())
+		fmt.Printf("%d dead letters of %s are deleted\n", n, queue)
+		if err != nil {
+			return fmt.Errorf("the others stay where they are: %w", err)
+		}
+	}
+	return nil
+}
+
+// hasPlate reports whether a body is about a normalised plate. Of an object with a
+// vehicle_plate that counts, of other JSON any value. What is no JSON, which is why
+// some are dead letters, is searched between its quotes, separators and line ends.
+func hasPlate(body []byte, plate string) bool {
+	if !utf8.Valid(body) { // Latin-1, for example
+		text := make([]rune, len(body))
+		for i, b := range body {
+			text[i] = rune(b)
+		}
+		body = []byte(string(text))
+	}
+	var value any
+	d := json.NewDecoder(bytes.NewReader(body))
+	d.UseNumber()
+	if d.Decode(&value) == nil && !d.More() {
+		return valueHasPlate(value, plate)
+	}
+	for _, separators := range []string{`"`, "\"',;:=|<>{}[]\t\r\n"} {
+		parts := strings.FieldsFunc(string(body), func(r rune) bool { return strings.ContainsRune(separators, r) })
+		if slices.ContainsFunc(parts, func(part string) bool { return parking.NormalizePlate(part) == plate }) {
+			return true
+		}
+	}
+	return false
+}
+
+func valueHasPlate(value any, plate string) bool {
+	has := func(v any) bool { return valueHasPlate(v, plate) }
+	switch v := value.(type) {
+	case string:
+		return parking.NormalizePlate(v) == plate
+	case json.Number:
+		return parking.NormalizePlate(v.String()) == plate
+	case []any:
+		return slices.ContainsFunc(v, has)
+	case map[string]any:
+		if own, ok := v["vehicle_plate"]; ok {
+			return has(own)
+		}
+		return slices.ContainsFunc(slices.Collect(maps.Values(v)), has)
+	}
+	return false
 }
 
 // printJSON writes a dead letter for machines: its body as text where it is one,

@@ -1,6 +1,17 @@
 package main
 
-import "testing"
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"parkstream/shared/broker"
+)
 
 // TestPrintable keeps what a publisher wrote from driving the operator's terminal.
 func TestPrintable(t *testing.T) {
@@ -17,5 +28,124 @@ func TestPrintable(t *testing.T) {
 	}
 	if got, want := body([]byte("\u009b2J")), `"\u009b2J"`; got != want {
 		t.Errorf("body: %s, want %s", got, want)
+	}
+}
+
+// capture returns what f prints.
+func capture(t *testing.T, f func()) string {
+	t.Helper()
+	stdout := os.Stdout
+	defer func() { os.Stdout = stdout }()
+	file, err := os.Create(filepath.Join(t.TempDir(), "printed"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	os.Stdout = file
+	f()
+	text, err := os.ReadFile(file.Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// Dead letters of a plate, or of an age, are deleted when that is asked for twice,
+// and the others stay.
+func TestReplayPurge(t *testing.T) {
+	node := rabbitMQ(t)
+	const queue = "purge"
+	config := broker.Config{URLs: func() ([]string, error) { return []string{node.URL()}, nil }}
+	p := broker.NewPublisher(config)
+	defer p.Close()
+	if _, err := p.DeclareQueue(t.Context(), queue); err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	var msgs []broker.Message
+	for i, plate := range []string{"KA 01", "ka-01", "KA 01", "KA 02"} {
+		msgs = append(msgs, broker.Message{
+			Queue: broker.DeadQueue(queue), ID: fmt.Sprint("e", i), Body: fmt.Appendf(nil, `{"vehicle_plate":%q}`, plate),
+			Headers: amqp.Table{"x-parkstream-last-time": now.Add(-time.Duration(i)*24*time.Hour - time.Hour).UTC().Format(time.RFC3339Nano), "x-parkstream-function": "f"},
+		})
+	}
+	if err := p.Publish(t.Context(), msgs); err != nil {
+		t.Fatal(err)
+	}
+	urlFile := filepath.Join(t.TempDir(), "url")
+	if err := os.WriteFile(urlFile, []byte(node.URL()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name  string
+		which deadLetters
+		yes   bool
+		want  string
+	}{
+		{"counts", deadLetters{Plate: "ka01", OlderThan: 24 * time.Hour}, false, "would delete 2 of 4 dead letters for good (--yes does it)\n"},
+		{"of another function", deadLetters{Plate: "ka01", Function: "g"}, true, "0 dead letters of purge are deleted\n"},
+		{"a plate and an age", deadLetters{Plate: "ka01", OlderThan: 48 * time.Hour}, true, "1 dead letters of purge are deleted\n"},
+		{"a plate", deadLetters{Plate: "Ka.01"}, true, "2 dead letters of purge are deleted\n"},
+		{"the others are there", deadLetters{}, false, "would delete 1 of 1 dead letters for good (--yes does it)\n"},
+		{"too young", deadLetters{OlderThan: 96 * time.Hour}, true, "0 dead letters of purge are deleted\n"},
+		{"an id", deadLetters{ID: []string{"e3"}}, true, "1 dead letters of purge are deleted\n"},
+		{"nothing is there", deadLetters{}, false, "would delete 0 of 0 dead letters for good (--yes does it)\n"},
+	} {
+		tt.which.Queue, tt.which.RabbitMQURLFile = []string{queue}, urlFile
+		got := capture(t, func() {
+			if err := (replayPurgeCommand{tt.which, tt.yes}).Run(t.Context()); err != nil {
+				t.Errorf("%s: %v", tt.name, err)
+			}
+		})
+		if got != tt.want {
+			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
+		}
+	}
+}
+
+func TestReplaySelects(t *testing.T) {
+	for _, tt := range []struct {
+		which deadLetters
+		want  string
+	}{
+		{deadLetters{Plate: "-"}, "--plate"}, {deadLetters{OlderThan: -time.Hour}, "--older-than"},
+	} {
+		if err := (replayPurgeCommand{deadLetters: tt.which}).Validate(); err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%+v: %v", tt.which, err)
+		}
+	}
+}
+
+func TestHasPlate(t *testing.T) {
+	for _, tt := range []struct {
+		body, plate string
+		want        bool
+	}{
+		{`{"id":"e1","vehicle_plate":"ka 01-ab.1234"}`, "KA01AB1234", true},
+		{`{"id":"e1","vehicle_plate":"KA01AB12345"}`, "KA01AB1234", false},
+		{`{"vehicle_plate":"m\u00fc 12"}`, "MÜ12", true},
+		{`{"vehicle_plate":"X","site":"B1","id":"B1"}`, "B1", false},
+		{`{"vehicle_plate":4711}`, "4711", true},
+		{`{"plate":"B 1"}`, "B1", true},
+		{`{"events":[{"vehicle_plate":"X"},{"vehicle_plate":"B 1"}]}`, "B1", true},
+		{`[{"vehicle_plate":"X"},{"vehicle_plate":"B 1"}]`, "B1", true},
+		{`{"vehicle_plate":{"text":"B 1"}}`, "B1", true},
+		{`"B 1"`, "B1", true},
+		{`{"vehicle_plate":null}`, "B1", false},
+		{"", "B1", false},
+		{"null", "B1", false},
+		{`{"vehicle_plate":"B 1","entry_date`, "B1", true},
+		{`{"vehicle_plate":"B:1","entry_date`, "B1", true},
+		{`{"vehicle_plate":"B 1"}{"vehicle_plate":"B 2"}`, "B2", true},
+		{`{'vehicle_plate':'B 1'}`, "B1", true},
+		{"e1,B 1,2026-11-23T08:15:00Z", "B1", true},
+		{"vehicle_plate=B 1\nsite=x", "B1", true},
+		{"<plate>B 1</plate>", "B1", true},
+		{"e1,B 10,2026-11-23T08:15:00Z", "B1", false},
+		{"{\"vehicle_plate\":\"M\xdc 12\"}", "MÜ12", true},
+	} {
+		if got := hasPlate([]byte(tt.body), tt.plate); got != tt.want {
+			t.Errorf("%s: %t", tt.body, got)
+		}
 	}
 }

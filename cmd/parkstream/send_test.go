@@ -18,7 +18,6 @@ import (
 	"parkstream/cmd/parkstream/internal/eventfile"
 	"parkstream/shared/broker"
 	"parkstream/shared/broker/brokertest"
-	"parkstream/shared/instance"
 )
 
 // TestSendWithoutRabbitMQ wants an answer at once, not a wait without end, and no
@@ -108,7 +107,7 @@ func events(first, n int) string {
 }
 
 func TestSend(t *testing.T) {
-	node := instance.RabbitMQForTest(t)
+	node := rabbitMQ(t)
 	proxy := brokertest.NewProxy(t, node.URL())
 	dir := t.TempDir()
 	urlFile := filepath.Join(dir, "rabbitmq-url")

@@ -28,6 +28,8 @@ type DeadLetter struct {
 	Attempts int
 	// First and Last are when the first and the last attempt failed.
 	First, Last time.Time
+	// Since is when it became a dead letter, zero where nothing tells.
+	Since       time.Time
 	ContentType string
 	// Headers are those of the publisher.
 	Headers map[string]any
@@ -39,9 +41,16 @@ type Filter struct {
 	IDs      []string // one of these
 	Reason   string   // the reason contains this
 	Function string   // the function that failed
+	// Before selects those that have been dead letters since before it; one whose
+	// age nothing tells is not selected.
+	Before time.Time
+	Match  func(*DeadLetter) bool // nil: all
 }
 
 func (f Filter) selects(d *DeadLetter) bool {
+	if !f.Before.IsZero() && (d.Since.IsZero() || !d.Since.Before(f.Before)) || f.Match != nil && !f.Match(d) {
+		return false
+	}
 	return (len(f.IDs) == 0 || slices.Contains(f.IDs, d.ID)) && strings.Contains(d.Reason, f.Reason) && (f.Function == "" || f.Function == d.Function)
 }
 
@@ -227,7 +236,7 @@ func newDeadLetter(queue string, d *amqp.Delivery) DeadLetter {
 	status, _ := d.Headers[headerStatus].(int32)
 	letter := DeadLetter{
 		ID: d.MessageId, Queue: queue, Reason: headerText(d.Headers, headerReason), Function: headerText(d.Headers, headerFunction),
-		Status: int(status), Attempts: attempts(d.Headers), First: firstFailure(d.Headers), Last: lastFailure(d.Headers),
+		Status: int(status), Attempts: attempts(d.Headers), First: firstFailure(d.Headers), Last: lastFailure(d.Headers), Since: since(d),
 		ContentType: d.ContentType, Headers: original(d.Headers, queue), Body: d.Body,
 	}
 	if letter.ID == "" {

@@ -153,3 +153,54 @@ func TestReplayLeavesWhatComesTwice(t *testing.T) {
 		}
 	}
 }
+
+// Purge deletes what is selected, also by an age that only the broker's headers or
+// the time of publishing tell, and leaves what has none.
+func TestPurge(t *testing.T) {
+	queue := queueName(t)
+	declareQueue(t, queue)
+	dead := broker.DeadQueue(queue)
+	old := time.Now().Add(-48 * time.Hour)
+	text := old.UTC().Format(time.RFC3339Nano)
+	publish(t,
+		broker.Message{Queue: dead, ID: "failed", Headers: amqp.Table{headerLastTime: text}},
+		broker.Message{Queue: dead, ID: "failed-now", Timestamp: old, Headers: amqp.Table{headerLastTime: time.Now().Add(-time.Minute).UTC().Format(time.RFC3339Nano)}},
+		broker.Message{Queue: dead, ID: "expired", Headers: amqp.Table{"x-death": []any{amqp.Table{"time": old}}}},
+		broker.Message{Queue: dead, ID: "expired-now", Timestamp: old, Headers: amqp.Table{"x-death": []any{amqp.Table{"time": time.Now()}}}},
+		broker.Message{Queue: dead, ID: "published", Timestamp: old},
+		broker.Message{Queue: dead, ID: "published-now", Timestamp: time.Now().Add(-time.Second)},
+		broker.Message{Queue: dead, ID: "unknown", Forwarded: true},
+	)
+	conn := dialNode(t)
+	waitFor(t, "they are there", func() bool { return ready(t, conn, dead) == 7 })
+	left := func() (ids []string) {
+		t.Helper()
+		if _, err := EachDeadLetter(t.Context(), conn, queue, Filter{}, func(d DeadLetter) error {
+			ids = append(ids, d.ID)
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		return ids
+	}
+	for _, tt := range []struct {
+		f    Filter
+		left string
+	}{
+		{Filter{Before: time.Now().Add(-72 * time.Hour)}, "failed failed-now expired expired-now published published-now unknown"},
+		{Filter{Before: time.Now().Add(-24 * time.Hour)}, "failed-now expired-now published-now unknown"},
+		{Filter{Match: func(d *DeadLetter) bool { return d.ID == "expired-now" }}, "failed-now published-now unknown"},
+		{Filter{IDs: []string{"unknown"}, Before: time.Now().Add(time.Hour)}, "failed-now published-now unknown"},
+		{Filter{}, ""},
+	} {
+		there := len(left())
+		n, err := Purge(t.Context(), conn, queue, tt.f)
+		ids := left()
+		if got := strings.Join(ids, " "); err != nil || got != tt.left || n != there-len(ids) {
+			t.Errorf("%+v: %d purged, %v; left %q, want %q", tt.f, n, err, got, tt.left)
+		}
+	}
+	if _, err := Purge(t.Context(), conn, "no-such-queue", Filter{}); err == nil || !strings.Contains(err.Error(), "no-such-queue.dead") {
+		t.Errorf("no queue: %v", err)
+	}
+}
