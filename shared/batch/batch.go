@@ -56,7 +56,9 @@ const (
 	// Done: the effect is durable. The connector acknowledges the message.
 	Done Outcome = "done"
 	// Retry: it could not be done now. The connector tries again later, within
-	// the message's budget.
+	// the message's budget. It is for one event among others: a function that can do
+	// nothing, because what it needs is unavailable, answers 503, which costs no event
+	// a part of its budget.
 	Retry Outcome = "retry"
 	// Reject: it can never succeed. The connector dead-letters the message with
 	// the reason.

@@ -29,6 +29,10 @@ type answer struct {
 //	200 {"id":"...","outcome":"done","stays":[...]}
 //	400 {"id":"...","outcome":"reject","reason":"..."}
 //	503 {"id":"...","outcome":"retry","reason":"..."}
+//
+// A batch that met an outage of what the processor needs is answered 503 as a whole,
+// so that a connector waits for its end and no event spends an attempt. What of it is
+// done comes again as a duplicate.
 func NewHTTPHandler(h Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodPost {
@@ -92,6 +96,11 @@ func serveBatch(w http.ResponseWriter, r *http.Request, h Handler, body []byte) 
 	results := make([]batch.Result, 0, len(events))
 	for part := range slices.Chunk(events, eventsAtOnce) {
 		for _, processed := range h.ProcessMessages(r.Context(), part) {
+			if processed.Unavailable {
+				w.Header().Set("Retry-After", retryAfterSeconds)
+				http.Error(w, processed.Reason, http.StatusServiceUnavailable)
+				return
+			}
 			results = append(results, processed.Result)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"go.opentelemetry.io/otel/trace"
@@ -26,9 +27,17 @@ type DataStore interface {
 
 // SummaryPoster hands stays on to the summary endpoint. A nil error means that
 // every one of them is durable there; it is idempotent and a stay's highest
-// revision wins. shared/summary has the one over HTTP.
+// revision wins. An error that is a [Refusal] is about the stays; any other error
+// says that the endpoint is unavailable. shared/summary has the one over HTTP.
 type SummaryPoster interface {
 	Post(ctx context.Context, stays []parking.Stay) error
+}
+
+// Refusal is an error of a SummaryPoster that reports true if at least one of the
+// stays is not taken, however often it is posted.
+type Refusal interface {
+	error
+	Refused() bool
 }
 
 // Result is what became of one event.
@@ -40,6 +49,10 @@ type Result struct {
 	EventID string
 	// Stays are the stays that were posted on behalf of the event.
 	Stays []parking.Stay
+	// Unavailable reports that the event has to be tried again because the store has
+	// taken no event of the call, or the summary no stay: that is an outage of what
+	// the processor needs, and not the event's matter.
+	Unavailable bool
 }
 
 // Handler processes events. The results are in the order of events, one for
@@ -113,6 +126,11 @@ func (p *processor) process(ctx context.Context, msgs []batch.Event) []Result {
 	return p.settle(ctx, msgs, work, start)
 }
 
+// unavailable is the error of an event that met an outage; see Result.Unavailable.
+type unavailable struct{ error }
+
+func (u unavailable) Unwrap() error { return u.error }
+
 // item is one event on its way through the steps; err ends the way.
 type item struct {
 	event    parking.Event
@@ -165,12 +183,26 @@ func (p *processor) record(ctx context.Context, work []item) {
 	if len(events) == 0 {
 		return
 	}
-	failed := 0
-	for j, r := range p.Store.Record(ctx, events) {
-		it := &work[index[j]]
-		it.recorded, it.err = r, r.Err
-		if r.Err != nil {
+	recorded := p.Store.Record(ctx, events)
+	failed, reached := 0, false
+	for j, i := range index {
+		it := &work[i]
+		switch {
+		case len(recorded) != len(events): // which answer is whose is not known
+			it.err = fmt.Errorf("record events: the store has %d answers for %d events", len(recorded), len(events))
+		case recorded[j].Err == nil && p.kind == parking.Exit && len(recorded[j].Stays) == 0:
+			it.err = errors.New("record events: the store's answer lacks the stay of an exit")
+		default:
+			it.recorded, it.err = recorded[j], recorded[j].Err
+		}
+		if it.err != nil {
 			failed++
+		}
+		reached = reached || it.err == nil || errors.Is(it.err, parking.ErrInvalid)
+	}
+	for _, i := range index {
+		if !reached {
+			work[i].err = unavailable{work[i].err}
 		}
 	}
 	p.Metrics.passed(p.kind, stageStore, len(events)-failed, failed)
@@ -187,25 +219,70 @@ func (p *processor) summarise(ctx context.Context, work []item) []parking.Stay {
 	return parking.Latest(stays)
 }
 
-// post hands stays on. When it fails, the events with a stay to post are not
-// done; those without are.
+// post hands stays on. An event is not done when one of its stays could not be
+// posted; those without are.
 func (p *processor) post(ctx context.Context, work []item, stays []parking.Stay) {
 	if len(stays) == 0 {
 		return
 	}
 	ctx, end := p.stage(ctx, stagePost)
 	defer end()
-	err := p.Summaries.Post(ctx, stays)
-	if err == nil {
-		p.Metrics.passed(p.kind, stagePost, len(stays), 0)
+	failed := p.postParts(ctx, stays)
+	p.Metrics.passed(p.kind, stagePost, len(stays)-len(failed), len(failed))
+	if len(failed) == 0 {
 		return
 	}
-	p.Metrics.passed(p.kind, stagePost, 0, len(stays))
 	for i := range work {
-		if it := &work[i]; it.err == nil && len(it.recorded.Stays) > 0 {
-			it.err = fmt.Errorf("post %d stays to the summary: %w", len(stays), err)
+		it := &work[i]
+		for _, stay := range it.recorded.Stays {
+			err := failed[stayKey{stay.Site, stay.ID}]
+			if err == nil || it.err != nil {
+				continue
+			}
+			if it.err = err; len(failed) == len(stays) && !refused(err) {
+				it.err = unavailable{err}
+			}
 		}
 	}
+}
+
+type stayKey struct{ site, id string }
+
+// maxPosts bounds the calls that find out which stays the summary refuses: some
+// twenty find one among 500.
+const maxPosts = 50
+
+// postParts posts stays, in one call if the summary takes them. If it refuses some,
+// the others are posted without them, in halves. It returns why those that are not
+// posted are not.
+func (p *processor) postParts(ctx context.Context, stays []parking.Stay) map[stayKey]error {
+	failed := make(map[stayKey]error)
+	parts := [][]parking.Stay{stays}
+	for calls := 1; len(parts) > 0; calls++ {
+		part := parts[0]
+		parts = parts[1:]
+		err := p.Summaries.Post(ctx, part)
+		switch {
+		case err == nil:
+			continue
+		case !refused(err): // the others would meet the same
+			part = slices.Concat(append(parts, part)...)
+			parts = nil
+		case len(part) > 1 && calls < maxPosts:
+			parts = append(parts, part[:len(part)/2], part[len(part)/2:])
+			continue
+		}
+		err = fmt.Errorf("post %d stays to the summary: %w", len(part), err)
+		for _, stay := range part {
+			failed[stayKey{stay.Site, stay.ID}] = err
+		}
+	}
+	return failed
+}
+
+func refused(err error) bool {
+	r, ok := errors.AsType[Refusal](err)
+	return ok && r.Refused()
 }
 
 // settle turns what happened into results: the one place that tells retry from
@@ -238,6 +315,7 @@ func (p *processor) settle(ctx context.Context, msgs []batch.Event, work []item,
 			p.Log.WarnContext(ctx, "event rejected", "event_type", p.kind.String(), "id", it.event.ID, "reason", r.Reason)
 		default:
 			r.Outcome, r.Reason = batch.Retry, it.err.Error()
+			_, r.Unavailable = errors.AsType[unavailable](it.err)
 			outcome = outcomeRetry
 			retried = it.err
 		}

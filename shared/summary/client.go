@@ -41,9 +41,27 @@ func NewClient(url string, token func() (string, error)) *Client {
 // Close closes idle connections.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
+// StatusError is an answer of the endpoint other than 201 Created.
+type StatusError struct {
+	URL, Status string
+	Code        int
+	Answer      string // the beginning of it
+}
+
+func (e *StatusError) Error() string {
+	return fmt.Sprintf("%s answers %s: %s", e.URL, e.Status, e.Answer)
+}
+
+// Refused reports whether the endpoint has looked at the stays and does not take
+// them. Any other answer says that it is unavailable, or that something else
+// answers in its place.
+func (e *StatusError) Refused() bool {
+	return e.Code == http.StatusBadRequest || e.Code == http.StatusRequestEntityTooLarge || e.Code == http.StatusUnprocessableEntity
+}
+
 // Post sends stays in one call. Nil says that all of them are durable at their
 // revision or a higher one; on an error some may be, and posting all of them
-// again is right.
+// again is right. An answer other than 201 is a *[StatusError].
 func (c *Client) Post(ctx context.Context, stays []parking.Stay) (err error) {
 	ctx, span := tracing.Start(ctx, trace.SpanKindClient, "POST summary")
 	defer func() { tracing.End(span, err) }()
@@ -78,7 +96,7 @@ func (c *Client) Post(ctx context.Context, stays []parking.Stay) (err error) {
 	const most = 1 << 10
 	answer, _ := io.ReadAll(io.LimitReader(resp.Body, most))
 	if resp.StatusCode != http.StatusCreated {
-		return fmt.Errorf("%s answers %s: %s", c.url, resp.Status, bytes.TrimSpace(answer))
+		return &StatusError{URL: c.url, Status: resp.Status, Code: resp.StatusCode, Answer: string(bytes.TrimSpace(answer))}
 	}
 	return nil
 }

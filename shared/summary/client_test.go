@@ -162,3 +162,20 @@ func TestClientFollowsNoRedirect(t *testing.T) {
 		server.Close()
 	}
 }
+
+// Only an answer that is about the stays is a refusal; anything else says that the
+// endpoint is unavailable.
+func TestClientTellsRefusalsFromOutages(t *testing.T) {
+	var status int
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) }))
+	defer server.Close()
+	c := NewClient(server.URL, func() (string, error) { return token, nil })
+	defer c.Close()
+	for _, status = range []int{200, 204, 304, 400, 401, 403, 404, 405, 408, 409, 410, 413, 415, 422, 425, 429, 431, 500, 501, 502, 503, 504} {
+		err := c.Post(t.Context(), nil)
+		answered, ok := errors.AsType[*StatusError](err)
+		if want := status == 400 || status == 413 || status == 422; !ok || answered.Code != status || answered.Refused() != want {
+			t.Errorf("%d: error %v, want that it is a refusal: %t", status, err, want)
+		}
+	}
+}

@@ -1,0 +1,264 @@
+package pipeline_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"parkstream/shared/batch"
+	"parkstream/shared/instance"
+	"parkstream/shared/parking"
+	"parkstream/shared/pipeline"
+	"parkstream/shared/store"
+)
+
+type storeFunc func(events []parking.Event) []parking.Recorded
+
+func (f storeFunc) Record(_ context.Context, events []parking.Event) []parking.Recorded {
+	return f(events)
+}
+
+// unmatched is what a store says of an exit whose entry it does not have.
+func unmatched(e parking.Event) parking.Recorded {
+	return parking.Recorded{Stays: []parking.Stay{{ID: e.ID, Site: e.Site, Plate: e.Plate, ExitID: e.ID, ExitTime: e.Time, Revision: 1}}}
+}
+
+// each makes a store of what becomes of one event.
+func each(record func(parking.Event) parking.Recorded) storeFunc {
+	return func(events []parking.Event) []parking.Recorded {
+		recorded := make([]parking.Recorded, len(events))
+		for i := range events {
+			recorded[i] = record(events[i])
+		}
+		return recorded
+	}
+}
+
+var errOOM = errors.New("OOM command not allowed")
+
+// A call for which the store is unavailable is answered as an outage, one in which the
+// store takes some events is not; what has no answer is never done.
+func TestStoreOutages(t *testing.T) {
+	failing := func(ids string) storeFunc {
+		return each(func(e parking.Event) parking.Recorded {
+			if strings.Contains(ids, e.ID) {
+				return parking.Recorded{Err: errOOM}
+			}
+			return unmatched(e)
+		})
+	}
+	conflicting := each(func(e parking.Event) parking.Recorded {
+		if e.ID == "a" {
+			return parking.Recorded{Err: parking.ErrConflict}
+		}
+		return parking.Recorded{Err: errOOM}
+	})
+	long := func(n int) storeFunc {
+		return func(events []parking.Event) []parking.Recorded {
+			recorded := make([]parking.Recorded, n)
+			for i := range recorded {
+				recorded[i] = unmatched(events[min(i, len(events)-1)])
+			}
+			return recorded
+		}
+	}
+	for _, tt := range []struct {
+		name    string
+		store   storeFunc
+		rejects bool // an event is rejected before the store is asked
+		want    string
+	}{
+		{"all taken", failing(""), false, "done done done"},
+		{"none taken", failing("abc"), false, "503 OOM command not allowed"},
+		{"none taken, one rejected", failing("abc"), true, "503 OOM command not allowed"},
+		{"some taken", failing("ac"), false, "retry done retry"},
+		{"a conflict is an answer", conflicting, false, "reject retry retry"},
+		{"no answers", long(0), false, "503 record events: the store has 0 answers for 3 events"},
+		{"two answers", long(2), false, "503 record events: the store has 2 answers for 3 events"},
+		{"four answers", long(4), false, "503 record events: the store has 4 answers for 3 events"},
+		{"exits without stays", each(func(parking.Event) parking.Recorded { return parking.Recorded{} }), false, "503 record events: the store's answer lacks the stay of an exit"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var posted summaries
+			exits := pipeline.NewExitEventProcessor(config(tt.store, &posted))
+			events := []batch.Event{exit("a", "A", 0), exit("b", "B", 0), exit("c", "C", 0)}
+			if tt.rejects {
+				events = append(events, batch.Event{ID: "bad", Data: []byte("{")})
+			}
+			checkOutage(t, exits, events, tt.want)
+			if taken := strings.Count(tt.want, "done"); len(posted.stays) != taken {
+				t.Errorf("%d stays were posted, want %d", len(posted.stays), taken)
+			}
+		})
+	}
+	t.Run("only rejects", func(t *testing.T) {
+		exits := pipeline.NewExitEventProcessor(config(failing("abc"), &summaries{}))
+		checkOutage(t, exits, []batch.Event{{ID: "1", Data: []byte("{")}, {ID: "2"}}, "reject reject")
+	})
+	t.Run("no events", func(t *testing.T) {
+		checkOutage(t, pipeline.NewExitEventProcessor(config(long(1), &summaries{})), nil, "")
+	})
+}
+
+// checkOutage sends events and compares the answer: the outcomes, or 503 with a reason.
+func checkOutage(t *testing.T, h pipeline.Handler, events []batch.Event, want string) {
+	t.Helper()
+	w := post(pipeline.NewHTTPHandler(h), string(batch.AppendRequest(nil, "/q", events)))
+	if reason, outage := strings.CutPrefix(want, "503 "); outage {
+		if w.Code != http.StatusServiceUnavailable || w.Header().Get("Retry-After") == "" || !strings.Contains(w.Body.String(), reason) {
+			t.Errorf("%d %s, want 503 %s", w.Code, w.Body, reason)
+		}
+		return
+	}
+	results, err := batch.ParseResponse(w.Body.Bytes(), events)
+	if w.Code != http.StatusOK || err != nil {
+		t.Fatalf("%d %s, %v", w.Code, w.Body, err)
+	}
+	var outcomes []string
+	for _, r := range results {
+		outcomes = append(outcomes, string(r.Outcome))
+	}
+	if got := strings.Join(outcomes, " "); got != want {
+		t.Errorf("%s, want %s: %s", got, want, w.Body)
+	}
+}
+
+// refusal is how the summary refuses stays.
+type refusal struct{ error }
+
+func (refusal) Refused() bool { return true }
+
+// An outage of the summary is answered as one. What the summary refuses is the matter
+// of the events that have the stay, and of no others.
+func TestSummaryOutages(t *testing.T) {
+	away := errors.New("404 Not Found")
+	for _, tt := range []struct {
+		name     string
+		post     func(stays []parking.Stay) error
+		n        int
+		want     string
+		maxCalls int
+	}{
+		{"unavailable", func([]parking.Stay) error { return away }, 3, "503 post 3 stays to the summary: 404 Not Found", 1},
+		{"one event, unavailable", func([]parking.Stay) error { return away }, 1, "503 post 1 stays to the summary: 404 Not Found", 1},
+		{"too many stays", func(stays []parking.Stay) error {
+			if len(stays) > 3 {
+				return refusal{errors.New("413")}
+			}
+			return nil
+		}, 10, strings.Repeat(" done", 10)[1:], 7},
+		{"one refused", refuse("e1"), 4, "done retry done done", 5},
+		{"one event, refused", refuse("e0"), 1, "retry", 1},
+		{"all refused", refuse("e"), 500, strings.Repeat(" retry", 500)[1:], 101},
+		{"one of many refused", refuse("e77 "), 500, strings.Repeat("done ", 77) + "retry" + strings.Repeat(" done", 422), 21},
+		{"refused, then unavailable", func(stays []parking.Stay) error {
+			if len(stays) > 2 {
+				return refusal{errors.New("400")}
+			}
+			return away
+		}, 4, "503 404 Not Found", 2},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			calls := 0
+			poster := posterFunc(func(_ context.Context, stays []parking.Stay) error {
+				calls++
+				return tt.post(stays)
+			})
+			var events []batch.Event
+			for i := range tt.n {
+				events = append(events, exit(fmt.Sprint("e", i), "A", i))
+			}
+			checkOutage(t, pipeline.NewExitEventProcessor(config(each(unmatched), poster)), events, tt.want)
+			if calls > tt.maxCalls {
+				t.Errorf("%d calls of the summary, want %d at most", calls, tt.maxCalls)
+			}
+		})
+	}
+}
+
+// refuse refuses every call with a stay whose id, followed by a blank, begins so.
+func refuse(prefix string) func(stays []parking.Stay) error {
+	return func(stays []parking.Stay) error {
+		for _, s := range stays {
+			if strings.HasPrefix(s.ID+" ", prefix) {
+				return refusal{errors.New("400 Bad Request: " + s.ID)}
+			}
+		}
+		return nil
+	}
+}
+
+// Entries without a stay are done, and the outage of the summary is answered all the
+// same: they come again as duplicates.
+func TestEntriesInASummaryOutage(t *testing.T) {
+	var posted summaries
+	c := config(newStore(t), &posted)
+	pipeline.NewExitEventProcessor(c).ProcessMessages(t.Context(), []batch.Event{exit("x", "A", 90)})
+	posted.fail = func() error { return errors.New("connection refused") }
+	entries := pipeline.NewEntryEventProcessor(c)
+	events := []batch.Event{entry("late", "A", 0), entry("e", "B", 0)}
+	checkOutage(t, entries, events, "503 connection refused")
+	checkOutage(t, entries, events[1:], "done")
+	posted.fail = nil
+	checkOutage(t, entries, events, "done done")
+}
+
+// Whatever keeps Redis from taking events is an outage, and over when it is mended.
+func TestRedisFaultsAreOutages(t *testing.T) {
+	node := instance.RedisForTest(t)
+	admin := openRedis(t, node.URL())
+	do := func(args ...any) {
+		t.Helper()
+		if err := admin.Do(t.Context(), args...).Err(); err != nil {
+			t.Fatalf("%v: %v", args, err)
+		}
+	}
+	do("ACL", "SETUSER", "processor", "on", ">pass", "~*", "+@all")
+	url := fmt.Sprintf("redis://processor:pass@127.0.0.1:%d/0", node.Port())
+	for i, tt := range []struct {
+		reason      string
+		break_, fix [][]any
+	}{
+		{"OOM", [][]any{{"CONFIG", "SET", "maxmemory", "1"}}, [][]any{{"CONFIG", "SET", "maxmemory", "0"}}},
+		{"NOPERM", [][]any{{"ACL", "SETUSER", "processor", "-evalsha", "-eval"}}, [][]any{{"ACL", "SETUSER", "processor", "+@all"}}},
+		{"NOREPLICAS", [][]any{{"CONFIG", "SET", "min-replicas-to-write", "1"}}, [][]any{{"CONFIG", "SET", "min-replicas-to-write", "0"}}},
+		{"READONLY", [][]any{{"REPLICAOF", "127.0.0.1", "1"}}, [][]any{{"REPLICAOF", "NO", "ONE"}}},
+		{"", [][]any{{"ACL", "SETUSER", "processor", "off"}, {"CLIENT", "KILL", "USER", "processor"}}, [][]any{{"ACL", "SETUSER", "processor", "on"}}},
+		{"i/o timeout", [][]any{{"CLIENT", "PAUSE", "60000", "WRITE"}}, [][]any{{"CLIENT", "UNPAUSE"}}},
+	} {
+		t.Run(fmt.Sprint(i, tt.reason), func(t *testing.T) {
+			exits := pipeline.NewExitEventProcessor(config(store.New(openRedis(t, url+"?read_timeout=200ms&max_retries=-1"), retention), &summaries{}))
+			events := []batch.Event{exit(fmt.Sprint("a", i), "A", i), exit(fmt.Sprint("b", i), "B", i)}
+			for _, args := range tt.break_ {
+				do(args...)
+			}
+			checkOutage(t, exits, events, "503 "+tt.reason)
+			for _, args := range tt.fix {
+				do(args...)
+			}
+			for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+				if r := exits.ProcessMessages(t.Context(), events); r[0].Outcome == batch.Done && r[1].Outcome == batch.Done {
+					return
+				} else if time.Now().After(deadline) {
+					t.Fatalf("mended, and still %+v", r)
+				}
+			}
+		})
+	}
+}
+
+func openRedis(t *testing.T, url string) redis.UniversalClient {
+	t.Helper()
+	client, err := store.Open(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = client.Close() })
+	return client
+}
