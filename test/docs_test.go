@@ -12,7 +12,7 @@ import (
 var (
 	settingTag  = regexp.MustCompile(`(?m)^\s*\w+ .*` + "`" + `env:"([A-Za-z_]+)`)
 	annotation  = regexp.MustCompile(`annotationPrefix \+ "([a-z-]+)"`)
-	endpoint    = regexp.MustCompile(`mux\.HandleFunc\("(GET|POST|DELETE) (/[^"]*)"`)
+	endpoint    = regexp.MustCompile(`method: "([A-Z]+)", path: "(/[^"]*)"`)
 	linkedFiles = regexp.MustCompile(`\]\(([^):#]+)\)`)
 )
 
@@ -27,7 +27,7 @@ func TestEverythingIsDocumented(t *testing.T) {
 		{[]string{"shared", "functions", "connectors", "cmd"}, settingTag, "docs/settings.md", func(m []string) string { return "`" + m[1] + "`" }},
 		{[]string{"connectors"}, annotation, "docs/connector.md", func(m []string) string { return "`parkstream." + m[1] + "`" }},
 		{[]string{"shared/summary"}, endpoint, "docs/summary-api.md", func(m []string) string {
-			return "`" + m[1] + " " + strings.TrimSuffix(m[2], "{$}") + "`"
+			return "`" + m[1] + " " + m[2] + "`"
 		}},
 	}
 	for _, tt := range tests {

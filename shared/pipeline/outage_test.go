@@ -9,12 +9,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"parkstream/shared/batch"
 	"parkstream/shared/instance"
 	"parkstream/shared/parking"
 	"parkstream/shared/pipeline"
+	"parkstream/shared/redis"
 	"parkstream/shared/store"
 )
 
@@ -212,7 +211,7 @@ func TestEntriesInASummaryOutage(t *testing.T) {
 // Whatever keeps Redis from taking events is an outage, and over when it is mended.
 func TestRedisFaultsAreOutages(t *testing.T) {
 	node := instance.RedisForTest(t)
-	admin := openRedis(t, node.URL())
+	admin := openRedis(t, node.URL()).Current()
 	do := func(args ...any) {
 		t.Helper()
 		if err := admin.Do(t.Context(), args...).Err(); err != nil {
@@ -253,9 +252,9 @@ func TestRedisFaultsAreOutages(t *testing.T) {
 	}
 }
 
-func openRedis(t *testing.T, url string) redis.UniversalClient {
+func openRedis(t *testing.T, url string) *redis.Client {
 	t.Helper()
-	client, err := store.Open(url)
+	client, err := redis.Open(redis.URL(url))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -254,7 +254,8 @@ func addMinute(steps []Minute, step time.Duration, day, to time.Time, field stri
 }
 
 func dayKey(prefix string, t time.Time) string {
-	return prefix + "d:" + strconv.FormatInt(t.Unix()/86400, 10)
+	day := t.UTC().Truncate(24 * time.Hour) // down, also before 1970
+	return prefix + "d:" + strconv.FormatInt(day.Unix()/86400, 10)
 }
 
 // number reads a count that a script wrote; a missing one is zero.

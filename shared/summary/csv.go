@@ -24,18 +24,12 @@ const byteOrderMark = "\ufeff"
 
 // csv answers with all stays up to maxCSVRows, or one page where a limit is
 // given. The header X-Next-Cursor says where a longer list continues.
-func (h handler) csv(w http.ResponseWriter, r *http.Request, q Query) {
-	values := r.URL.Query()
+func (h handler) csv(w http.ResponseWriter, r *http.Request, q Query, bom bool) {
 	head := strings.Join(csvColumns, ",") + "\r\n"
-	switch bom := values.Get("bom"); bom {
-	case "", "1":
+	if bom {
 		head = byteOrderMark + head
-	case "0":
-	default:
-		h.fail(w, r, parking.Invalid("bom %q: want 0 or 1", bom))
-		return
 	}
-	if values.Has("limit") {
+	if r.URL.Query().Has(limitParam.name) {
 		h.query(func(w http.ResponseWriter, r *http.Request) { h.csvPage(w, r, q, head) })(w, r)
 		return
 	}

@@ -1,6 +1,7 @@
 package summary
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -8,11 +9,9 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"math"
 	"net/http"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -61,76 +60,14 @@ const (
 	maxCorrection = 64 << 10
 )
 
-// Endpoint is the summary endpoint.
-type Endpoint struct {
-	http.Handler
-	handler handler
-	mux     *http.ServeMux
-}
-
 // NewHandler serves the summary endpoint; docs/summary-api.md describes it.
 func NewHandler(c Config) *Endpoint {
 	c.turns = newTurns()
-	h := handler{c}
-	mux := http.NewServeMux()
-	page := newPage()
-	mux.HandleFunc("GET /{$}", page.orElse(h.list))
-	mux.HandleFunc("GET /page/{file...}", page.asset)
-	mux.HandleFunc("POST /{$}", h.authorized(h.put))
-	mux.HandleFunc("GET /stats", h.query(h.stats))
-	mux.HandleFunc("GET /stays/{id}", h.query(h.one))
-	mux.HandleFunc("GET /system", h.system)
-	mux.HandleFunc("GET /overview", h.query(h.overview))
-	mux.HandleFunc("GET /minutes", h.query(h.minutes))
-	mux.HandleFunc("GET /inside", h.query(h.insideAnywhere))
-	mux.HandleFunc("GET /sites", h.query(h.sites))
-	mux.HandleFunc("GET /sites/{site}", h.site)
-	mux.HandleFunc("GET /sites/{site}/inside", h.inside)
-	mux.HandleFunc("GET /sites/{site}/occupancy", h.corrections)
-	mux.HandleFunc("POST /sites/{site}/occupancy", h.authorized(h.correct))
-	mux.HandleFunc("DELETE /plates/{plate}", h.authorized(h.erase))
-	return &Endpoint{handler: h, mux: mux, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("X-Content-Type-Options", "nosniff")
-		// URL.Query drops what it cannot read: an erasure at one site would become
-		// one at all sites.
-		if _, err := url.ParseQuery(r.URL.RawQuery); err != nil {
-			answerError(w, http.StatusBadRequest, "read the query: "+err.Error())
-			return
-		}
-		mux.ServeHTTP(w, r)
-	})}
-}
-
-// Admit decides about a request before its body is read: one that changes something
-// shows the secret. It returns how many bytes the body may have; otherwise it has
-// written the answer.
-func (e *Endpoint) Admit(w http.ResponseWriter, r *http.Request) (maxBody int64, admitted bool) {
-	_, pattern := e.mux.Handler(r)
-	method, path, _ := strings.Cut(pattern, " ")
-	switch {
-	case pattern == "" || method == http.MethodGet:
-		return 0, true
-	case !e.handler.authorize(w, r):
-		return 0, false
-	case method != http.MethodPost:
-		return 0, true
-	case path == "/{$}":
-		return math.MaxInt64, true
-	default:
-		return maxCorrection, true
-	}
+	h, page := handler{c}, newPage()
+	return &Endpoint{handler: h, page: page, routes: h.routes(page)}
 }
 
 type handler struct{ Config }
-
-// authorized lets a request pass that shows the secret.
-func (h handler) authorized(next http.HandlerFunc) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		if h.authorize(w, r) {
-			next(w, r)
-		}
-	}
-}
 
 // authorize reports whether a request shows the secret, or answers it.
 func (h handler) authorize(w http.ResponseWriter, r *http.Request) bool {
@@ -139,7 +76,7 @@ func (h handler) authorize(w http.ResponseWriter, r *http.Request) bool {
 		h.fail(w, r, err)
 		return false
 	}
-	shown, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	shown, ok := bearer(r.Header)
 	// Digests have one length, so that the comparison tells nothing of the
 	// secret's.
 	want, got := sha256.Sum256([]byte(token)), sha256.Sum256([]byte(shown))
@@ -151,14 +88,33 @@ func (h handler) authorize(w http.ResponseWriter, r *http.Request) bool {
 	return true
 }
 
+// bearer returns the token of the one header Authorization. The scheme's name
+// may be in any case (RFC 9110, section 11.1).
+func bearer(h http.Header) (token string, ok bool) {
+	given := h.Values("Authorization")
+	if len(given) != 1 {
+		return "", false
+	}
+	const blanks = " \t"
+	text := strings.Trim(given[0], blanks)
+	end := strings.IndexAny(text, blanks)
+	if end < 0 || !strings.EqualFold(text[:end], "Bearer") {
+		return "", false
+	}
+	return strings.TrimLeft(text[end:], blanks), true
+}
+
 // fail answers for an error: those that are the caller's are told, all others
 // are ours, logged, and worth another try.
 func (h handler) fail(w http.ResponseWriter, r *http.Request, err error) {
+	ambiguous, isAmbiguous := errors.AsType[AmbiguousError](err)
 	switch {
 	case errors.Is(err, parking.ErrInvalid), errors.Is(err, ErrCursor):
 		answerError(w, http.StatusBadRequest, err.Error())
 	case errors.Is(err, ErrNotFound):
 		answerError(w, http.StatusNotFound, err.Error())
+	case isAmbiguous:
+		answer(w, http.StatusConflict, map[string]any{"error": ambiguous.Error(), "sites": ambiguous.Sites})
 	case context.Cause(r.Context()) == errSlow: //nolint:errorlint // it is never wrapped
 		h.Log.WarnContext(r.Context(), "query given up", "route", r.Pattern, "after", queryTimeout.String())
 		w.Header().Set("Retry-After", "5")
@@ -171,14 +127,13 @@ func (h handler) fail(w http.ResponseWriter, r *http.Request, err error) {
 }
 
 func answerError(w http.ResponseWriter, status int, reason string) {
-	answer(w, status, map[string]string{"error": reason})
+	answer(w, status, map[string]string{"error": strings.ToValidUTF8(reason, "\uFFFD")})
 }
 
 func answer(w http.ResponseWriter, status int, v any) {
 	text, err := json.Marshal(v)
 	if err != nil {
-		http.Error(w, "write the answer: "+err.Error(), http.StatusInternalServerError)
-		return
+		status, text = http.StatusInternalServerError, []byte(`{"error":"the answer cannot be written as JSON"}`)
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
@@ -272,64 +227,47 @@ func checkStay(s *parking.Stay) error {
 	return err
 }
 
-// allow says which of a request's query parameters are not known.
-func allow(query url.Values, known ...string) error {
-	for name, given := range query {
-		if !slices.Contains(known, name) {
-			return parking.Invalid("unknown parameter %q: want %s", name, strings.Join(known, ", "))
-		}
-		if len(given) > 1 {
-			return parking.Invalid("parameter %q is given %d times, want once", name, len(given))
-		}
-	}
-	return nil
-}
-
 func parseQuery(values url.Values) (Query, error) {
-	var errs [2]error
-	q := Query{Cursor: values.Get("cursor"), Limit: defaultLimit}
+	var errs [5]error
+	q := Query{Cursor: values.Get("cursor")}
 	if raw := values.Get("plate"); raw != "" {
-		if q.Plate = parking.NormalizePlate(raw); q.Plate == "" {
-			return q, parking.Invalid("plate %q has no letter or digit", raw)
-		}
+		q.Plate, errs[0] = plateOf(raw)
 	}
-	q.Site, errs[0] = siteOf(values)
-	switch q.Status = parking.Status(values.Get("status")); q.Status {
-	case "", parking.Completed, parking.UnmatchedExit:
-	default:
-		return q, parking.Invalid("status %q: want %s or %s", q.Status, parking.Completed, parking.UnmatchedExit)
-	}
-	q.From, q.To, errs[1] = spanOf(values)
-	if err := errors.Join(errs[:]...); err != nil {
-		return q, err
-	}
-	if text := values.Get("limit"); text != "" {
-		n, err := strconv.Atoi(text)
-		if err != nil || n < 1 || n > maxLimit {
-			return q, parking.Invalid("limit %q: want a number from 1 to %d", text, maxLimit)
-		}
-		q.Limit = n
-	}
-	return q, nil
+	q.Site, errs[1] = siteOf(values)
+	status, err := statusParam.choice(values)
+	q.Status, errs[2] = parking.Status(status), err
+	q.From, q.To, errs[3] = spanOf(values)
+	limit, err := limitParam.number(values, defaultLimit)
+	q.Limit, errs[4] = int(limit), err
+	return q, errors.Join(errs[:]...)
 }
 
-func siteOf(values url.Values) (string, error) {
-	site := values.Get("site")
+func siteOf(values url.Values) (string, error) { return siteParam.site(values) }
+
+func (p parameter) site(values url.Values) (string, error) {
+	site := values.Get(p.name)
 	if site == "" {
 		return "", nil
 	}
 	return site, parking.CheckSite(site)
 }
 
-// spanOf reads the bounds of a time range, each of which may be left out.
+// spanOf reads the bounds of a time range; a zero one is not given.
 func spanOf(values url.Values) (from, to time.Time, err error) {
 	from, err1 := timeOf(values, "from")
 	to, err2 := timeOf(values, "to")
 	if err := errors.Join(err1, err2); err != nil {
 		return from, to, err
 	}
-	if !from.IsZero() && !to.IsZero() && to.Before(from) {
+	hasFrom, hasTo := values.Get("from") != "", values.Get("to") != ""
+	if hasFrom && hasTo && to.Before(from) {
 		return from, to, parking.Invalid("to %s is before from %s", values.Get("to"), values.Get("from"))
+	}
+	if hasFrom {
+		from = nearest(from)
+	}
+	if hasTo {
+		to = nearest(to)
 	}
 	return from, to, nil
 }
@@ -346,25 +284,41 @@ func timeOf(values url.Values, name string) (time.Time, error) {
 	return t, nil
 }
 
-func (h handler) list(w http.ResponseWriter, r *http.Request) {
-	values := r.URL.Query()
-	err := allow(values, "plate", "site", "status", "from", "to", "limit", "cursor", "format", "bom")
-	q, err2 := parseQuery(values)
-	if err := errors.Join(err, err2); err != nil {
-		h.fail(w, r, err)
-		return
-	}
-	switch format := values.Get("format"); format {
-	case "", "json":
-		h.query(func(w http.ResponseWriter, r *http.Request) { h.page(w, r, q) })(w, r)
-	case "csv":
-		h.csv(w, r, q)
+var (
+	firstInstant = time.Unix(0, 0).UTC()
+	lastInstant  = time.Date(2262, 1, 1, 0, 0, 0, 0, time.UTC)
+)
+
+// nearest returns the instant nearest to t within the years that events can
+// have: year 1 as a bound selects the same as 1970, and can be told from none.
+func nearest(t time.Time) time.Time {
+	switch {
+	case t.Before(firstInstant):
+		return firstInstant
+	case t.After(lastInstant):
+		return lastInstant
 	default:
-		h.fail(w, r, parking.Invalid("format %q: want json or csv", format))
+		return t
 	}
 }
 
-func (h handler) page(w http.ResponseWriter, r *http.Request, q Query) {
+func (h handler) list(w http.ResponseWriter, r *http.Request) {
+	values := r.URL.Query()
+	q, err1 := parseQuery(values)
+	format, err2 := formatParam.choice(values)
+	bom, err3 := bomParam.choice(values)
+	if err := errors.Join(err1, err2, err3); err != nil {
+		h.fail(w, r, err)
+		return
+	}
+	if format == "csv" {
+		h.csv(w, r, q, bom != "0")
+		return
+	}
+	h.query(func(w http.ResponseWriter, r *http.Request) { h.listPage(w, r, q) })(w, r)
+}
+
+func (h handler) listPage(w http.ResponseWriter, r *http.Request, q Query) {
 	page, err := h.Stays.List(r.Context(), q)
 	if err != nil {
 		h.fail(w, r, err)
@@ -373,13 +327,16 @@ func (h handler) page(w http.ResponseWriter, r *http.Request, q Query) {
 	answer(w, http.StatusOK, page)
 }
 
+// one answers with a stay by its id, from the path or the query.
 func (h handler) one(w http.ResponseWriter, r *http.Request) {
-	site, err := siteOf(r.URL.Query())
-	if err != nil {
+	values := r.URL.Query()
+	site, err := siteOf(values)
+	id := cmp.Or(r.PathValue("id"), values.Get("id"))
+	if err := errors.Join(err, checkID(id)); err != nil {
 		h.fail(w, r, err)
 		return
 	}
-	k, err := h.Stays.Get(r.Context(), site, r.PathValue("id"))
+	k, err := h.Stays.Get(r.Context(), site, id)
 	if err != nil {
 		h.fail(w, r, err)
 		return
@@ -391,7 +348,7 @@ func (h handler) stats(w http.ResponseWriter, r *http.Request) {
 	values := r.URL.Query()
 	site, err1 := siteOf(values)
 	from, to, err2 := spanOf(values)
-	if err := errors.Join(allow(values, "site", "from", "to"), err1, err2); err != nil {
+	if err := errors.Join(err1, err2); err != nil {
 		h.fail(w, r, err)
 		return
 	}
@@ -504,13 +461,12 @@ type erasure struct {
 
 func (h handler) erase(w http.ResponseWriter, r *http.Request) {
 	values := r.URL.Query()
-	site, err := siteOf(values)
-	after := values.Get("after")
-	plate := parking.NormalizePlate(r.PathValue("plate"))
-	if plate == "" {
-		err = parking.Invalid("plate %q has no letter or digit", r.PathValue("plate"))
-	}
-	if err := errors.Join(err, allow(values, "site", "after")); err != nil {
+	site, err1 := siteOf(values)
+	after, err3 := afterParam.site(values)
+	inPath := r.PathValue("plate")
+	plate, err2 := plateOf(cmp.Or(inPath, values.Get("plate")))
+	err := errors.Join(err1, cmp.Or(certainPlate(inPath), err2), err3)
+	if err != nil {
 		h.fail(w, r, err)
 		return
 	}

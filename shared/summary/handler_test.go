@@ -73,13 +73,23 @@ func newEndpoint(t *testing.T) *endpoint {
 }
 
 func (e *endpoint) call(method, path, body string, header ...string) *httptest.ResponseRecorder {
-	r := httptest.NewRequest(method, path, strings.NewReader(body))
+	r := request(method, path, body)
 	for i := 0; i < len(header); i += 2 {
 		r.Header.Set(header[i], header[i+1])
 	}
+	return e.serve(r)
+}
+
+func (e *endpoint) serve(r *http.Request) *httptest.ResponseRecorder {
 	w := httptest.NewRecorder()
 	e.ServeHTTP(w, r)
 	return w
+}
+
+// request is one as it comes through Go's server; a path that begins with two
+// slashes names no host.
+func request(method, path, body string) *http.Request {
+	return httptest.NewRequest(method, "http://summary"+path, strings.NewReader(body))
 }
 
 func (e *endpoint) authorized(method, path, body string) *httptest.ResponseRecorder {
@@ -167,6 +177,9 @@ func TestBadPosts(t *testing.T) {
 		{`[] []`, "want an array of stays"},
 		{`[null]`, "stay 0: id is missing"},
 		{`[{"id":"x","entry_id":"e"}]`, "no entry_date_time"},
+		{`[{"id":"x","entry_date_time":"2026-11-24T11:53:07Z"}]`, "no entry_id"},
+		{`[{"id":"x","entry_id":null,"entry_date_time":"2026-11-24T11:53:07Z"}]`, "no entry_id"},
+		{`[{"id":"x","entry_id":"","entry_date_time":"2026-11-24T11:53:07Z"}]`, "empty entry_id"},
 		{`[{"id":1}]`, "want an array of stays"},
 		{with(func(s *parking.Stay) { s.ID, s.ExitID = "", "" }), "stay 1: id is missing"},
 		{with(func(s *parking.Stay) { s.Site = "" }), "stay 1: site is missing"},
@@ -273,7 +286,7 @@ func TestBadRequests(t *testing.T) {
 		{"GET", "/sites/a/inside?palte=P1", 400, "palte"},
 		{"GET", "/sites/a%20b/inside", 400, "site"},
 		{"GET", "/sites/a%20b/occupancy", 400, "site"},
-		{"GET", "/nothing/here", 404, ""},
+		{"GET", "/nothing/here", 404, "no such path"},
 	} {
 		w := e.call(tt.method, tt.path, "")
 		if w.Code != tt.code || !strings.Contains(w.Body.String(), tt.reason) {

@@ -193,10 +193,17 @@ func parseCursor(cursor string) (*place, error) {
 		return nil, ErrCursor
 	}
 	position, prefix, ok := strings.Cut(string(text), "\n")
-	if !ok || len(position) <= hexTimeLen || !strings.HasPrefix(prefix, prefixStart) || !strings.HasSuffix(prefix, prefixEnd) {
+	if !ok || len(position) <= hexTimeLen || checkID(position[hexTimeLen:]) != nil {
 		return nil, ErrCursor
 	}
-	return &place{position, prefix}, nil
+	if _, err := hex.DecodeString(position[:hexTimeLen]); err != nil {
+		return nil, ErrCursor
+	}
+	after := &place{position, prefix}
+	if sitePrefix(after.site()) != prefix || parking.CheckSite(after.site()) != nil {
+		return nil, ErrCursor
+	}
+	return after, nil
 }
 
 const (
@@ -252,7 +259,16 @@ func (s *Store) read(ctx context.Context, places []place) ([]Kept, error) {
 // ErrNotFound says that there is no stay with that id.
 var ErrNotFound = errors.New("no such stay")
 
-// Get returns one stay; without a site the first one found at any site.
+// AmbiguousError says that several sites have a stay with the id that was asked
+// for.
+type AmbiguousError struct{ Sites []string }
+
+func (e AmbiguousError) Error() string {
+	return fmt.Sprintf("%d sites have a stay with this id: choose one with the parameter site", len(e.Sites))
+}
+
+// Get returns one stay. Without a site the id has to be that of one stay alone,
+// otherwise the error is an [AmbiguousError].
 func (s *Store) Get(ctx context.Context, site, id string) (Kept, error) {
 	sites := []string{site}
 	if site == "" {
@@ -264,6 +280,7 @@ func (s *Store) Get(ctx context.Context, site, id string) (Kept, error) {
 	if err := checkSites(len(sites)); err != nil {
 		return Kept{}, err
 	}
+	var found []Kept
 	for some := range slices.Chunk(sites, indexesPerTrip) {
 		places := make([]place, len(some))
 		for i, site := range some {
@@ -273,11 +290,19 @@ func (s *Store) Get(ctx context.Context, site, id string) (Kept, error) {
 		if err != nil {
 			return Kept{}, err
 		}
-		if len(stays) > 0 {
-			return stays[0], nil
-		}
+		found = append(found, stays...)
 	}
-	return Kept{}, ErrNotFound
+	switch len(found) {
+	case 0:
+		return Kept{}, ErrNotFound
+	case 1:
+		return found[0], nil
+	}
+	var ambiguous AmbiguousError
+	for _, k := range found {
+		ambiguous.Sites = append(ambiguous.Sites, k.Site)
+	}
+	return Kept{}, ambiguous
 }
 
 //go:embed erase.lua

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
-	"strconv"
 	"time"
 
 	"parkstream/shared/parking"
@@ -51,14 +50,9 @@ func (h handler) minutesQuery(values url.Values) (q minutesQuery, err error) {
 	var errs [2]error
 	q.site, errs[0] = siteOf(values)
 	q.from, q.to, errs[1] = spanOf(values)
-	if err := errors.Join(allow(values, "site", "from", "to", "step"), errors.Join(errs[:]...)); err != nil {
+	step, err := stepParam.number(values, 1)
+	if err := errors.Join(errs[0], errs[1], err); err != nil {
 		return q, err
-	}
-	step := 1
-	if text := values.Get("step"); text != "" {
-		if step, err = strconv.Atoi(text); err != nil || step < 1 || step > maxMinutes {
-			return q, parking.Invalid("step %q: want a number of minutes from 1 to %d", text, maxMinutes)
-		}
 	}
 	q.step = time.Duration(step) * time.Minute
 	if q.to.IsZero() {
@@ -140,20 +134,12 @@ func (h handler) insideAnywhere(w http.ResponseWriter, r *http.Request) {
 
 // insidePage reads which part of a list of vehicles inside is wanted.
 func insidePage(values url.Values) (offset int64, limit int, err error) {
-	q, err := parseQuery(url.Values{"limit": values["limit"]})
-	if text := values.Get("offset"); text != "" && err == nil {
-		if offset, err = strconv.ParseInt(text, 10, 64); err != nil || offset < 0 {
-			err = parking.Invalid("offset %q: want a number from 0", text)
-		}
-	}
-	return offset, q.Limit, errors.Join(allow(values, "limit", "offset"), err)
+	most, err1 := limitParam.number(values, defaultLimit)
+	offset, err2 := offsetParam.number(values, 0)
+	return offset, int(most), errors.Join(err1, err2)
 }
 
 func (h handler) system(w http.ResponseWriter, r *http.Request) {
-	if err := allow(r.URL.Query()); err != nil {
-		h.fail(w, r, err)
-		return
-	}
 	snapshot, err := h.System.Look(r.Context())
 	if err != nil {
 		h.fail(w, r, err)

@@ -1,0 +1,123 @@
+package summary
+
+import (
+	"bytes"
+	"net/url"
+	"testing"
+	"time"
+
+	"parkstream/shared/parking"
+)
+
+// FuzzQuery wants that whatever is read from a query is within its bounds.
+func FuzzQuery(f *testing.F) {
+	for _, seed := range []string{
+		"plate=KA01&site=a&status=completed&from=2026-11-24T11:53:07Z&to=2026-11-25T11:53:07Z&limit=10&format=csv",
+		"from=0000-01-01T00:00:00Z&to=9999-12-31T23:59:59Z&step=10080",
+		"from=1969-12-31T23:59:59.999999999Z&limit=1000&offset=9223372036854775807",
+		"to=0001-01-01T00:00:00Z&plate=%00%ff&cursor=MTY",
+		"from=9999-12-31T23:59:59-14:00&step=7&offset=999&limit=1&status=completed%00",
+		"cursor=" + place{position(time.Unix(1795763908, 5), "x/1"), sitePrefix("a")}.cursor(),
+	} {
+		f.Add(seed)
+	}
+	h := handler{Config{Stays: &Store{retention: time.Hour, now: time.Now}}}
+	f.Fuzz(func(t *testing.T, raw string) {
+		values, err := url.ParseQuery(raw)
+		if err != nil {
+			return
+		}
+		if q, err := parseQuery(values); err == nil {
+			checkFuzzedQuery(t, q, values)
+		}
+		if after, err := parseCursor(values.Get("cursor")); err == nil && after != nil {
+			again, err := parseCursor(after.cursor())
+			if err != nil || *again != *after || parking.CheckSite(after.site()) != nil || checkID(after.id()) != nil {
+				t.Fatalf("cursor %q", values.Get("cursor"))
+			}
+		}
+		if offset, limit, err := insidePage(values); err == nil && (offset < 0 || offset > maxOffset || limit < 1 || limit > maxLimit) {
+			t.Fatalf("offset %d, limit %d", offset, limit)
+		}
+		if q, err := h.minutesQuery(values); err == nil {
+			checkFuzzedMinutes(t, q)
+		}
+	})
+}
+
+func checkFuzzedQuery(t *testing.T, q Query, values url.Values) {
+	t.Helper()
+	if q.Limit < 1 || q.Limit > maxLimit {
+		t.Fatalf("limit %d", q.Limit)
+	}
+	if q.Site != "" && parking.CheckSite(q.Site) != nil {
+		t.Fatalf("site %q", q.Site)
+	}
+	if q.Plate != parking.NormalizePlate(q.Plate) || (q.Plate == "") != (values.Get("plate") == "") {
+		t.Fatalf("plate %q of %q", q.Plate, values.Get("plate"))
+	}
+	for name, bound := range map[string]time.Time{"from": q.From, "to": q.To} {
+		if bound.IsZero() != (values.Get(name) == "") || len(hexTime(bound)) != hexTimeLen {
+			t.Fatalf("%s %q is read as %s", name, values.Get(name), bound)
+		}
+		if _, err := bound.MarshalJSON(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !q.From.IsZero() && !q.To.IsZero() && hexTime(q.From) > hexTime(q.To) {
+		t.Fatalf("order of %v and %v", q.From, q.To)
+	}
+}
+
+func checkFuzzedMinutes(t *testing.T, q minutesQuery) {
+	t.Helper()
+	n := 0
+	for start := q.from; start.Before(q.to); start = start.Add(q.step) {
+		if n++; n > 2*maxMinutes {
+			t.Fatalf("steps without end from %s to %s", q.from, q.to)
+		}
+	}
+	// What the store answers has to fit into the steps.
+	last := q.to.Add(-1).Truncate(time.Minute)
+	if i := int(last.Sub(q.from) / q.step); n > 0 && (i < 0 || i >= n) {
+		t.Fatalf("index %d of %d from %s to %s", i, n, q.from, q.to)
+	}
+}
+
+// FuzzStays wants that a stay which is accepted is read as it was written.
+func FuzzStays(f *testing.F) {
+	for _, seed := range []string{
+		`[{"id":"x1","site":"default","vehicle_plate":"KA01AB1234","entry_id":"e1","entry_date_time":"2026-11-24T11:53:07Z","exit_id":"x1","exit_date_time":"2026-11-24T13:23:07Z","revision":1}]`,
+		`[{"id":"x1","site":"d","vehicle_plate":"K","entry_id":null,"entry_date_time":null,"exit_id":"x1","exit_date_time":"1970-01-01T00:00:00Z","revision":9223372036854775807}]`,
+		`[{"id":"a/../b","site":"..","vehicle_plate":"Ä1","entry_id":"","entry_date_time":"2026-11-24T11:53:07Z","exit_id":"a/../b","exit_date_time":"2261-12-31T23:59:59.999999999Z","revision":1}]`,
+		`[{"id":"x","site":"d","vehicle_plate":"K","entry_id":"e","entry_date_time":"0000-01-01T00:00:00Z","exit_id":"x","exit_date_time":"9999-12-31T23:59:59Z","revision":-1}]`,
+	} {
+		f.Add([]byte(seed))
+	}
+	now := time.Unix(1795763908, 0)
+	f.Fuzz(func(t *testing.T, body []byte) {
+		stays, err := parseStays(bytes.NewReader(body))
+		if err != nil {
+			return
+		}
+		for i := range stays {
+			if checkStay(&stays[i]) != nil {
+				continue
+			}
+			k := Kept{stays[i], now}
+			args := appendPut(nil, k)
+			value, _ := args[len(args)-1].([]byte)
+			got, err := parseKept(k.Site, k.ID, string(value))
+			if err != nil {
+				t.Fatalf("kept %q of %q: %v", value, body, err)
+			}
+			if got.Plate != k.Plate || !got.ExitTime.Equal(k.ExitTime) || got.EntryID != k.EntryID || got.Revision != k.Revision || !got.EntryTime.Equal(k.EntryTime) {
+				t.Fatalf("%q: %+v is read as %+v", body, k, got)
+			}
+			_ = csvRecord(got)
+			if _, err := got.MarshalJSON(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}
