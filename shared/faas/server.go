@@ -230,7 +230,7 @@ func failure(status int, message string) handler.Response {
 	}{message}) // a struct of one string cannot fail
 	return handler.Response{
 		StatusCode: status,
-		Header:     http.Header{"Content-Type": {"application/json"}},
+		Header:     http.Header{"Content-Type": {"application/json"}, "Cache-Control": {"no-store"}},
 		Body:       append(body, '\n'),
 	}
 }

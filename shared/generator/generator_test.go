@@ -478,6 +478,7 @@ func TestBadParameters(t *testing.T) {
 		"cuont=5":            `"cuont" is no parameter, want count, rate, seed, above, site, gate`,
 		"above=101":          `above is "101", want a whole number from 0 to 100`,
 		"site=a%20b":         `site "a b" must be 1 to 64 ASCII letters, digits, dots, hyphens or underscores`,
+		"gate=":              `gate is empty`,
 		"gate=%01":           `gate "\x01" must be at most 64 printable characters`,
 		"count=0&rate=-1":    `count is "0", want a whole number from 1 to 100000; rate is "-1", want events a second, more than 0 and at most 100000`,
 		"count=3000&rate=50": `count/rate asks for 60 s and a call may last 28 s (exec_timeout): ask for fewer events, or more a second`,
@@ -493,8 +494,9 @@ func TestBadParameters(t *testing.T) {
 	}
 	w := httptest.NewRecorder()
 	entry.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/?count=1", nil))
-	if w.Code != http.StatusMethodNotAllowed || w.Header().Get("Allow") != http.MethodPost {
-		t.Errorf("GET: %d %v", w.Code, w.Header())
+	if h := w.Header(); w.Code != http.StatusMethodNotAllowed || h.Get("Allow") != http.MethodPost ||
+		h.Get("Content-Type") != "application/json" || h.Get("Cache-Control") != "no-store" {
+		t.Errorf("GET: %d %v", w.Code, h)
 	}
 	conn, err := amqp.Dial(rabbit.URL())
 	if err != nil {

@@ -157,6 +157,9 @@ func (e *endpoint) parse(query string) (run, error) {
 	} else if err := checkGate(r.gate); err != nil {
 		mistake("%s", err)
 	}
+	if values.Has("gate") && r.gate == "" {
+		mistake("gate is empty")
+	}
 	if len(mistakes) > 0 {
 		slices.Sort(mistakes) // a map's order is random
 		return run{}, errors.New(strings.Join(mistakes, "; "))
@@ -189,6 +192,7 @@ type problem struct {
 
 func reply(w http.ResponseWriter, status int, body any) {
 	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
 	_ = json.NewEncoder(w).Encode(body) // fails when the caller has gone
 }

@@ -7,6 +7,7 @@ import (
 	"mime"
 	"net/http"
 	"slices"
+	"strings"
 
 	"github.com/go-json-experiment/json"
 
@@ -33,16 +34,19 @@ type answer struct {
 // A batch that met an outage of what the processor needs is answered 503 as a whole,
 // so that a connector waits for its end and no event spends an attempt. What of it is
 // done comes again as a duplicate.
+//
+// A request that is neither is answered with {"error":"..."}.
 func NewHTTPHandler(h Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "no-store") // plates belong in no cache
 		if r.Method != http.MethodPost {
 			w.Header().Set("Allow", http.MethodPost)
-			http.Error(w, "use POST with one event as JSON, or a batch as "+batch.ContentType, http.StatusMethodNotAllowed)
+			refuse(w, http.StatusMethodNotAllowed, "use POST with one event as JSON, or a batch as "+batch.ContentType)
 			return
 		}
 		body, err := readBody(r)
 		if err != nil {
-			http.Error(w, "read the request: "+err.Error(), http.StatusBadRequest)
+			refuse(w, http.StatusBadRequest, "read the request: "+err.Error())
 			return
 		}
 		if isBatch(r) {
@@ -87,10 +91,10 @@ func serveBatch(w http.ResponseWriter, r *http.Request, h Handler, body []byte) 
 	events, err := batch.ParseRequest(body)
 	switch {
 	case errors.Is(err, batch.ErrTooMany):
-		http.Error(w, err.Error(), http.StatusRequestEntityTooLarge)
+		refuse(w, http.StatusRequestEntityTooLarge, err.Error())
 		return
 	case err != nil:
-		http.Error(w, err.Error(), http.StatusBadRequest)
+		refuse(w, http.StatusBadRequest, err.Error())
 		return
 	}
 	results := make([]batch.Result, 0, len(events))
@@ -98,7 +102,7 @@ func serveBatch(w http.ResponseWriter, r *http.Request, h Handler, body []byte) 
 		for _, processed := range h.ProcessMessages(r.Context(), part) {
 			if processed.Unavailable {
 				w.Header().Set("Retry-After", retryAfterSeconds)
-				http.Error(w, processed.Reason, http.StatusServiceUnavailable)
+				refuse(w, http.StatusServiceUnavailable, processed.Reason)
 				return
 			}
 			results = append(results, processed.Result)
@@ -127,10 +131,17 @@ func serveOne(w http.ResponseWriter, r *http.Request, h Handler, body []byte) {
 		status = http.StatusServiceUnavailable
 		w.Header().Set("Retry-After", retryAfterSeconds)
 	}
-	text, err := json.Marshal(a)
+	reply(w, status, a)
+}
+
+func refuse(w http.ResponseWriter, status int, reason string) {
+	reply(w, status, map[string]string{"error": strings.ToValidUTF8(reason, "\uFFFD")})
+}
+
+func reply(w http.ResponseWriter, status int, v any) {
+	text, err := json.Marshal(v)
 	if err != nil {
-		http.Error(w, "write the answer: "+err.Error(), http.StatusInternalServerError)
-		return
+		status, text = http.StatusInternalServerError, []byte(`{"error":"the answer cannot be written as JSON"}`)
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)

@@ -3,6 +3,7 @@ package pipeline_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -319,13 +320,24 @@ func TestHTTP(t *testing.T) {
 			`[{"id":"1","data":{"id":"y","id":"z"}},{"id":"2","data":` + string(good.Data) + `}]`, 200,
 			`{"results":[{"id":"1","outcome":"reject","reason":"the event names a field twice: jsontext: duplicate object member name \"id\""},{"id":"2","outcome":"done"}]}`,
 		},
-		{"no batch", "POST", batch.ContentType, `{}`, 400, "parse batch as a CloudEvents JSON array"},
-		{"a wrong method", "GET", "", "", 405, "use POST"},
+		{"no batch", "POST", batch.ContentType, `{}`, 400, `{"error":"parse batch as a CloudEvents JSON array`},
+		{"no batch, in bad UTF-8", "POST", batch.ContentType, "[{\"id\":\"\xff\"}]", 400, `{"error":"`},
+		{"two events with one id", "POST", batch.ContentType, `[{"id":"\u0000<"},{"id":"\u0000<"}]`, 400, `{"error":"two events of the batch have the id`},
+		{"no event", "POST", "", "\xff", 400, `{"id":"","outcome":"reject","reason":"`},
+		{"an id in bad UTF-8", "POST", "", "{\"id\":\"\xff\"}", 400, `{"id":"`},
+		{"a wrong method", "GET", "", "", 405, `{"error":"use POST`},
+		{"a wrong method with a batch", "PUT", batch.ContentType, "[]", 405, `{"error":"use POST`},
 	} {
 		w := serve(tt.method, tt.contentType, tt.body)
 		if got := w.Body.String(); w.Code != tt.status || got != tt.want && (tt.status < 400 || !strings.HasPrefix(got, tt.want)) {
 			t.Errorf("%s: %d %s\nwant %d %s", tt.name, w.Code, got, tt.status, tt.want)
 		}
+		if h := w.Header(); h.Get("Cache-Control") != "no-store" || h.Get("Content-Type") != "application/json" || !json.Valid(w.Body.Bytes()) {
+			t.Errorf("%s: %v %s", tt.name, h, w.Body)
+		}
+	}
+	if allow := serve("DELETE", "", "").Header().Get("Allow"); allow != "POST" {
+		t.Errorf("a wrong method: Allow %q", allow)
 	}
 	posted.fail = func() error { return errors.New("away") }
 	if w := serve("POST", "", string(good.Data)); w.Code != http.StatusServiceUnavailable || w.Header().Get("Retry-After") == "" ||

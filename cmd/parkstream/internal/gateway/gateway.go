@@ -9,9 +9,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"maps"
 	"net"
 	"net/http"
+	"net/http/httputil"
 	"net/url"
 	"os"
 	"os/exec"
@@ -24,7 +26,6 @@ import (
 	"github.com/gorilla/mux"
 	"github.com/openfaas/faas-provider/auth"
 	"github.com/openfaas/faas-provider/logs"
-	"github.com/openfaas/faas-provider/proxy"
 	"github.com/openfaas/faas-provider/types"
 	"github.com/openfaas/go-sdk/stack"
 	"github.com/prometheus/client_golang/prometheus"
@@ -77,6 +78,8 @@ type Gateway struct {
 	cancel context.CancelFunc
 	cron   *cronTable
 	calls  *prometheus.HistogramVec
+	// transport carries calls to the replicas.
+	transport *http.Transport
 
 	// changing is held while functions are deployed, scaled or removed: two
 	// changes of one function at a time would leave replicas that nobody ends.
@@ -93,6 +96,10 @@ func New(c Config) *Gateway {
 		config: c, ctx: ctx, cancel: cancel, functions: make(map[string]*function),
 		calls: latency.New(c.Registry, "parkstream_gateway_call_duration_seconds",
 			"Seconds that the local gateway took for calls of functions.", "function", "code"),
+		transport: &http.Transport{
+			DialContext: (&net.Dialer{Timeout: c.Timeout}).DialContext, MaxIdleConnsPerHost: 1024, IdleConnTimeout: 5 * time.Second,
+			ExpectContinueTimeout: time.Second, DisableCompression: true, // a body passes as it is
+		},
 	}
 	g.cron = newCronTable(g.invokeEmpty, c.Notify)
 	return g
@@ -235,6 +242,7 @@ func (g *Gateway) Close() error {
 	}
 	wg.Wait()
 	g.cancel()
+	g.transport.CloseIdleConnections()
 	return errors.Join(errs...)
 }
 
@@ -283,7 +291,11 @@ func CheckReady(ctx context.Context, url string) error {
 // this one is for loopback.
 func (g *Gateway) Handler() http.Handler {
 	credentials := &auth.BasicAuthCredentials{User: g.config.User, Password: g.config.Password}
-	r := mux.NewRouter()
+	// A path is matched and passed on as it came: cleaned, or decoded and encoded
+	// again, it may be that of another plate or stay.
+	r := mux.NewRouter().SkipClean(true).UseEncodedPath()
+	r.NotFoundHandler = refusal(http.StatusNotFound, "the gateway has no such path: functions are below /function/")
+	r.MethodNotAllowedHandler = refusal(http.StatusMethodNotAllowed, "the gateway does not take this method here")
 	system := func(path string, h http.HandlerFunc, methods ...string) {
 		r.HandleFunc(path, auth.DecorateWithBasicAuth(h, credentials)).Methods(methods...)
 	}
@@ -298,13 +310,10 @@ func (g *Gateway) Handler() http.Handler {
 	system("/system/info", info, http.MethodGet)
 	system("/system/namespaces", namespaces, http.MethodGet)
 
-	call := g.call(proxy.NewHandlerFunc(types.FaaSConfig{ReadTimeout: g.config.Timeout, WriteTimeout: g.config.Timeout}, resolver{g}, false))
 	for _, path := range []string{"", "/", "/{params:.*}"} {
-		r.HandleFunc("/function/{name}"+path, call)
+		r.HandleFunc("/function/{name}"+path, g.call)
 	}
-	r.PathPrefix("/async-function/").HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		http.Error(w, "the local gateway has no queue: call /function/ instead, or publish to RabbitMQ", http.StatusNotImplemented)
-	})
+	r.PathPrefix("/async-function/").HandlerFunc(refusal(http.StatusNotImplemented, "the local gateway has no queue: call /function/ instead, or publish to RabbitMQ"))
 	// Who opens the URL that is printed at the start wants to see something.
 	r.Handle("/", http.RedirectHandler("/function/summary/", http.StatusFound)).Methods(http.MethodGet)
 	r.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "OK") })
@@ -316,38 +325,65 @@ func (g *Gateway) Handler() http.Handler {
 }
 
 // call finds the function, gives the call an id and passes it on.
-func (g *Gateway) call(next http.HandlerFunc) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		name := mux.Vars(r)["name"]
-		f := g.find(name)
-		if f == nil {
-			http.Error(w, fmt.Sprintf("function %q is not deployed", name), http.StatusNotFound)
-			return
-		}
-		target, ok := f.pick()
-		if !ok {
-			w.Header().Set("Retry-After", "1")
-			http.Error(w, fmt.Sprintf("no replica of function %q runs now: try again, or scale it up where it was scaled to 0", name), http.StatusServiceUnavailable)
-			return
-		}
-		if r.Header.Get("X-Call-Id") == "" {
-			r.Header.Set("X-Call-Id", uuid.NewString())
-		}
-		// A function gets only the path after its name. The summary is asked for its
-		// page by the slash at the end.
-		r.Header.Set("X-Forwarded-Uri", r.URL.RequestURI())
-		f.calls.Add(1)
-		start, status := time.Now(), &statusWriter{ResponseWriter: w}
-		next(status, mux.SetURLVars(r, map[string]string{"name": target.Host, "params": mux.Vars(r)["params"]}))
-		g.calls.WithLabelValues(f.spec.Service, fmt.Sprint(status.code())).Observe(time.Since(start).Seconds())
+func (g *Gateway) call(w http.ResponseWriter, r *http.Request) {
+	name := nameOf(r)
+	f := g.find(name)
+	if f == nil {
+		refuse(w, http.StatusNotFound, fmt.Sprintf("function %q is not deployed", name))
+		return
 	}
+	target, ok := f.pick()
+	if !ok {
+		w.Header().Set("Retry-After", "1")
+		refuse(w, http.StatusServiceUnavailable, fmt.Sprintf("no replica of function %q runs now: try again, or scale it up where it was scaled to 0", name))
+		return
+	}
+	if r.Header.Get("X-Call-Id") == "" {
+		r.Header.Set("X-Call-Id", uuid.NewString())
+	}
+	// A function gets only the path after its name. The summary is asked for its
+	// page by the slash at the end.
+	r.Header.Set("X-Forwarded-Uri", r.URL.RequestURI())
+	f.calls.Add(1)
+	start, status := time.Now(), &statusWriter{ResponseWriter: w}
+	g.forward(status, r, f.spec.Service, target.Host)
+	g.calls.WithLabelValues(f.spec.Service, fmt.Sprint(status.code())).Observe(time.Since(start).Seconds())
 }
 
-// resolver gives the SDK's proxy the address that call has picked.
-type resolver struct{ *Gateway }
+// forward passes a call on to a replica. The SDK's own proxy would decode the
+// path and encode it again: what was %2F in an id would arrive as a slash.
+func (g *Gateway) forward(w http.ResponseWriter, r *http.Request, name, host string) {
+	ctx, cancel := context.WithTimeout(r.Context(), g.config.Timeout)
+	defer cancel()
+	encoded := "/" + mux.Vars(r)["params"]
+	path, err := url.PathUnescape(encoded)
+	if err != nil {
+		refuse(w, http.StatusBadRequest, "the path cannot be read: "+err.Error())
+		return
+	}
+	proxy := httputil.ReverseProxy{
+		Rewrite: func(p *httputil.ProxyRequest) {
+			p.SetXForwarded()
+			// The query as it is: the package takes out of it what cannot be parsed, and
+			// an erasure at one site would become one at all.
+			p.Out.URL = &url.URL{Scheme: "http", Host: host, Path: path, RawPath: encoded, RawQuery: p.In.URL.RawQuery}
+		},
+		Transport: g.transport,
+		ErrorLog:  log.New(io.Discard, "", 0), // of callers that have gone
+		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, _ error) {
+			refuse(w, http.StatusInternalServerError, fmt.Sprintf("function %q did not answer the call", name))
+		},
+	}
+	proxy.ServeHTTP(w, r.WithContext(ctx))
+}
 
-func (resolver) Resolve(host string) (url.URL, error) {
-	return url.URL{Scheme: "http", Host: host}, nil
+// nameOf is the function's name in a path.
+func nameOf(r *http.Request) string {
+	name := mux.Vars(r)["name"]
+	if decoded, err := url.PathUnescape(name); err == nil {
+		return decoded
+	}
+	return name
 }
 
 // statusWriter remembers the status of an answer.
@@ -418,9 +454,21 @@ func Listen(port int) (net.Listener, error) {
 func answer(w http.ResponseWriter, v any) {
 	text, err := json.Marshal(v)
 	if err != nil {
-		http.Error(w, err.Error(), http.StatusInternalServerError)
+		refuse(w, http.StatusInternalServerError, err.Error())
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
 	_, _ = w.Write(text)
+}
+
+// refuse answers with an error as functions do.
+func refuse(w http.ResponseWriter, status int, reason string) {
+	text, _ := json.Marshal(map[string]string{"error": reason}) // strings cannot fail
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_, _ = w.Write(append(text, '\n'))
+}
+
+func refusal(status int, reason string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) { refuse(w, status, reason) }
 }

@@ -57,7 +57,7 @@ func serve(name string) {
 	})
 	mux.HandleFunc("/die", func(http.ResponseWriter, *http.Request) { os.Exit(7) })
 	mux.HandleFunc("/hang", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
-	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+	describe := func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		fmt.Println("called", string(body))
 		w.Header().Set("X-Own", "yes")
@@ -65,10 +65,17 @@ func serve(name string) {
 			w.WriteHeader(status)
 		}
 		_ = json.NewEncoder(w).Encode(seen{
-			Name: name, PID: os.Getpid(), Method: r.Method, Path: r.URL.Path, Query: r.URL.RawQuery, Body: string(body), CallID: r.Header.Get("X-Call-Id"), Original: r.Header.Get("X-Forwarded-Uri"), Setting: os.Getenv("SETTING"),
+			Name: name, PID: os.Getpid(), Method: r.Method, URI: r.RequestURI, Path: r.URL.Path, Query: r.URL.RawQuery, Body: string(body), CallID: r.Header.Get("X-Call-Id"), Original: r.Header.Get("X-Forwarded-Uri"), Setting: os.Getenv("SETTING"),
 		})
-	})
-	server := &http.Server{Handler: mux}
+	}
+	// A ServeMux would clean the path of what is described.
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, pattern := mux.Handler(r); pattern == r.URL.Path {
+			mux.ServeHTTP(w, r)
+			return
+		}
+		describe(w, r)
+	})}
 	go func() { _ = server.Serve(l) }()
 	<-stop
 	_ = server.Close()
@@ -77,8 +84,8 @@ func serve(name string) {
 
 // seen is what the function knows of a call.
 type seen struct {
-	Name, Method, Path, Query, Body, CallID, Original, Setting string
-	PID                                                        int
+	Name, Method, URI, Path, Query, Body, CallID, Original, Setting string
+	PID                                                             int
 }
 
 // local is a gateway under test.
@@ -235,7 +242,7 @@ func TestInvoke(t *testing.T) {
 	if code, _ := l.call(t, "POST", "/async-function/one", ""); code != 501 {
 		t.Errorf("async: %d", code)
 	}
-	if code, text := l.call(t, "GET", "/", ""); code != 404 || !strings.Contains(text, `"summary" is not deployed`) {
+	if code, text := l.call(t, "GET", "/", ""); code != 404 || !strings.Contains(text, `\"summary\" is not deployed`) {
 		t.Errorf("the page of the summary, which is not there: %d %s", code, text)
 	}
 	if code, _ := l.call(t, "GET", "/healthz", ""); code != 200 {
@@ -247,8 +254,92 @@ func TestInvoke(t *testing.T) {
 	if n := l.status(t, "one").InvocationCount; n != 1 {
 		t.Errorf("%g invocations", n)
 	}
-	if code, _ := l.call(t, "POST", "/function/one/hang", ""); code != http.StatusInternalServerError {
-		t.Errorf("a call without end: %d", code)
+	if code, text := l.call(t, "POST", "/function/one/hang", ""); code != http.StatusInternalServerError || !strings.Contains(text, `{"error":`) {
+		t.Errorf("a call without end: %d %s", code, text)
+	}
+}
+
+// A function gets the path and the query as the caller wrote them: none is
+// cleaned, redirected, or decoded and encoded again, and nothing is taken out.
+func TestPathsPassUnchanged(t *testing.T) {
+	l := newGateway(t)
+	l.deploy(t, deployment("one", nil))
+	client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	for _, want := range []string{
+		"/", "/plates/X%2F..%2FVICTIM1", "/plates/X/../VICTIM1", "/plates/X/%2e%2e/VICTIM1", "/plates/./X", "/plates/..", "/..", "/.", "//", "//stays//b", "/stays/a%2Fb/",
+		"/stays/%252F", "/stays/%25", "/stays/a;b", "/stays/a%3Fb%23c", "/stays/a%20b+c", "/stays/%C3%84%ff%00",
+		"/?site=%zz", "/?a;b=c", "/?a=1&a=2&%zz&b=%2F", "/plates/P1?site=a;b", "/?%2e%2e/x", "/?&&", "/?a=b+c%20d",
+	} {
+		for _, method := range []string{"GET", "DELETE", "POST"} {
+			r, err := http.NewRequestWithContext(t.Context(), method, l.server.URL, http.NoBody)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.URL.Opaque = strings.TrimPrefix(l.server.URL, "http:") + "/function/one" + want // written as it is
+			resp, err := client.Do(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got seen
+			err = json.NewDecoder(resp.Body).Decode(&got)
+			_ = resp.Body.Close()
+			if err != nil || resp.StatusCode != http.StatusOK || got.Method != method {
+				t.Errorf("%s %s: %s, Location %q, %v", method, want, resp.Status, resp.Header.Get("Location"), err)
+			}
+			if got.URI != want {
+				t.Errorf("%s %s arrived as %s", method, want, got.URI)
+			}
+		}
+	}
+	client.CloseIdleConnections()
+}
+
+// Every error of the gateway itself is JSON, as those of functions are.
+func TestErrorsAreJSON(t *testing.T) {
+	l := newGateway(t)
+	l.deploy(t, deployment("one", nil))
+	if code, text := l.call(t, "POST", "/system/scale-function/one", `{"replicas":0}`); code != http.StatusAccepted {
+		t.Fatal(code, text)
+	}
+	for _, tt := range []struct {
+		method, path, body string
+		code               int
+	}{
+		{"GET", "/nothing", "", 404},
+		{"GET", "/function/", "", 404},
+		{"GET", "/function/two", "", 404},
+		{"GET", "/function/two/a/../b", "", 404},
+		{"GET", "/function/%22%3Cb%3E", "", 404},
+		{"GET", "/function/one", "", 503},
+		{"POST", "/async-function/one", "", 501},
+		{"PATCH", "/system/functions", "", 405},
+		{"POST", "/", "", 405},
+		{"GET", "/system/function/two", "", 404},
+		{"GET", "/system/logs?name=two", "", 404},
+		{"POST", "/system/functions", "{", 400},
+		{"POST", "/system/functions", `{"service":"three"}`, 400},
+		{"DELETE", "/system/functions", `{"functionName":"two"}`, 404},
+		{"POST", "/system/scale-function/two", `{}`, 404},
+		{"POST", "/system/scale-function/one", `{"replicas":9}`, 400},
+		{"POST", "/system/secrets", `{"name":"../x"}`, 400},
+		{"PUT", "/system/secrets", `{"name":"x","value":"y"}`, 404},
+		{"POST", "/system/secrets", `[]`, 400},
+	} {
+		r, err := http.NewRequestWithContext(t.Context(), tt.method, l.server.URL+tt.path, strings.NewReader(tt.body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.SetBasicAuth("admin", "secret")
+		resp, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var problem struct{ Error string }
+		err = json.NewDecoder(resp.Body).Decode(&problem)
+		_ = resp.Body.Close()
+		if err != nil || problem.Error == "" || resp.StatusCode != tt.code || resp.Header.Get("Content-Type") != "application/json" {
+			t.Errorf("%s %s: %s, %q, %v", tt.method, tt.path, resp.Status, problem.Error, err)
+		}
 	}
 }
 
@@ -337,7 +428,7 @@ func TestDeployAndDelete(t *testing.T) {
 		{"DELETE", "/system/functions", ``, "read the request: it is empty"},
 		{"POST", "/system/scale-function/one", `{"replicas":-1}`, "read the request: replicas: a JSON number -1, want a whole number from 0"},
 	} {
-		if code, text := l.call(t, tt.method, tt.path, tt.body); code != 400 || !strings.HasPrefix(text, tt.want) || strings.Contains(text, "Go ") {
+		if code, text := l.call(t, tt.method, tt.path, tt.body); code != 400 || !strings.HasPrefix(text, `{"error":"`+tt.want) || strings.Contains(text, "Go ") {
 			t.Errorf("%s %s %s: %d %s", tt.method, tt.path, tt.body, code, text)
 		}
 	}
@@ -452,7 +543,7 @@ func TestLogs(t *testing.T) {
 	if !slices.Equal(got, []string{"one: called event 3", "one: called event 4"}) {
 		t.Errorf("%q", got)
 	}
-	if code, text := l.call(t, "GET", "/system/logs?name=nothing", ""); code != 404 || !strings.Contains(text, `"nothing" is not deployed`) {
+	if code, text := l.call(t, "GET", "/system/logs?name=nothing", ""); code != 404 || !strings.Contains(text, `\"nothing\" is not deployed`) {
 		t.Errorf("of no function: %d %s", code, text)
 	}
 }

@@ -103,7 +103,7 @@ func (b *logBook) follow(more bool) (kept []logs.Message, next chan logs.Message
 func (g *Gateway) logs(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if name := r.URL.Query().Get("name"); g.find(name) == nil {
-			http.Error(w, fmt.Sprintf("function %q is not deployed", name), http.StatusNotFound)
+			refuse(w, http.StatusNotFound, fmt.Sprintf("function %q is not deployed", name))
 			return
 		}
 		next(w, r)

@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/gorilla/mux"
 	"github.com/openfaas/faas-provider/types"
 
 	"parkstream/cmd/parkstream/internal/jsonerror"
@@ -39,9 +38,9 @@ func (g *Gateway) list(w http.ResponseWriter, _ *http.Request) {
 }
 
 func (g *Gateway) describe(w http.ResponseWriter, r *http.Request) {
-	f := g.find(mux.Vars(r)["name"])
+	f := g.find(nameOf(r))
 	if f == nil {
-		http.Error(w, "no such function", http.StatusNotFound)
+		refuse(w, http.StatusNotFound, "no such function")
 		return
 	}
 	answer(w, f.status())
@@ -50,14 +49,14 @@ func (g *Gateway) describe(w http.ResponseWriter, r *http.Request) {
 func (g *Gateway) deploy(w http.ResponseWriter, r *http.Request) {
 	var spec types.FunctionDeployment
 	if err := read(w, r, &spec); err != nil {
-		http.Error(w, "read the deployment: "+jsonerror.Explain(err).Error(), http.StatusBadRequest)
+		refuse(w, http.StatusBadRequest, "read the deployment: "+jsonerror.Explain(err).Error())
 		return
 	}
 	switch err := g.Deploy(spec); {
 	case errors.Is(err, ErrRefused):
-		http.Error(w, err.Error(), http.StatusBadRequest)
+		refuse(w, http.StatusBadRequest, err.Error())
 	case err != nil:
-		http.Error(w, err.Error(), http.StatusInternalServerError)
+		refuse(w, http.StatusInternalServerError, err.Error())
 	default:
 		w.WriteHeader(http.StatusAccepted)
 	}
@@ -66,18 +65,18 @@ func (g *Gateway) deploy(w http.ResponseWriter, r *http.Request) {
 func (g *Gateway) delete(w http.ResponseWriter, r *http.Request) {
 	var request types.DeleteFunctionRequest
 	if err := read(w, r, &request); err != nil {
-		http.Error(w, "read the request: "+jsonerror.Explain(err).Error(), http.StatusBadRequest)
+		refuse(w, http.StatusBadRequest, "read the request: "+jsonerror.Explain(err).Error())
 		return
 	}
 	g.changing.Lock()
 	defer g.changing.Unlock()
 	f := g.find(request.FunctionName)
 	if f == nil {
-		http.Error(w, "no such function", http.StatusNotFound)
+		refuse(w, http.StatusNotFound, "no such function")
 		return
 	}
 	if err := g.remove(f.spec.Service); err != nil {
-		http.Error(w, err.Error(), http.StatusInternalServerError)
+		refuse(w, http.StatusInternalServerError, err.Error())
 		return
 	}
 	w.WriteHeader(http.StatusAccepted)
@@ -86,20 +85,20 @@ func (g *Gateway) delete(w http.ResponseWriter, r *http.Request) {
 func (g *Gateway) scaleTo(w http.ResponseWriter, r *http.Request) {
 	var request types.ScaleServiceRequest
 	if err := read(w, r, &request); err != nil {
-		http.Error(w, "read the request: "+jsonerror.Explain(err).Error(), http.StatusBadRequest)
+		refuse(w, http.StatusBadRequest, "read the request: "+jsonerror.Explain(err).Error())
 		return
 	}
 	g.changing.Lock()
 	defer g.changing.Unlock()
-	f := g.find(mux.Vars(r)["name"])
+	f := g.find(nameOf(r))
 	switch {
 	case f == nil:
-		http.Error(w, "no such function", http.StatusNotFound)
+		refuse(w, http.StatusNotFound, "no such function")
 	case request.Replicas > maxReplicas:
-		http.Error(w, fmt.Sprintf("%d replicas are asked for, the local gateway runs at most %d", request.Replicas, maxReplicas), http.StatusBadRequest)
+		refuse(w, http.StatusBadRequest, fmt.Sprintf("%d replicas are asked for, the local gateway runs at most %d", request.Replicas, maxReplicas))
 	default:
 		if err := g.scale(f, int(request.Replicas)); err != nil {
-			http.Error(w, err.Error(), http.StatusInternalServerError)
+			refuse(w, http.StatusInternalServerError, err.Error())
 			return
 		}
 		w.WriteHeader(http.StatusAccepted)
@@ -113,7 +112,7 @@ func (g *Gateway) secrets(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodGet {
 		files, err := os.ReadDir(g.config.SecretsDir)
 		if err != nil {
-			http.Error(w, "the folder of secrets cannot be read", http.StatusInternalServerError)
+			refuse(w, http.StatusInternalServerError, "the folder of secrets cannot be read")
 			return
 		}
 		list := []types.Secret{}
@@ -127,11 +126,11 @@ func (g *Gateway) secrets(w http.ResponseWriter, r *http.Request) {
 	}
 	var secret types.Secret
 	if err := read(w, r, &secret); err != nil {
-		http.Error(w, "read the secret: it is no JSON object", http.StatusBadRequest)
+		refuse(w, http.StatusBadRequest, "read the secret: it is no JSON object")
 		return
 	}
 	if !secretName.MatchString(secret.Name) || strings.Contains(secret.Name, "..") {
-		http.Error(w, "a secret's name has lower case letters, digits, dots and hyphens", http.StatusBadRequest)
+		refuse(w, http.StatusBadRequest, "a secret's name has lower case letters, digits, dots and hyphens")
 		return
 	}
 	path := filepath.Join(g.config.SecretsDir, secret.Name)
@@ -143,10 +142,10 @@ func (g *Gateway) secrets(w http.ResponseWriter, r *http.Request) {
 	}
 	switch {
 	case r.Method == http.MethodPost && exists:
-		http.Error(w, "there is a secret of this name: update it, or remove it first", http.StatusConflict)
+		refuse(w, http.StatusConflict, "there is a secret of this name: update it, or remove it first")
 		return
 	case r.Method != http.MethodPost && !exists:
-		http.Error(w, "no such secret", http.StatusNotFound)
+		refuse(w, http.StatusNotFound, "no such secret")
 		return
 	case r.Method == http.MethodDelete:
 		err = os.Remove(path)
@@ -154,7 +153,7 @@ func (g *Gateway) secrets(w http.ResponseWriter, r *http.Request) {
 		err = services.WriteSecret(g.config.SecretsDir, secret.Name, value)
 	}
 	if err != nil {
-		http.Error(w, "the secret's file cannot be changed", http.StatusInternalServerError)
+		refuse(w, http.StatusInternalServerError, "the secret's file cannot be changed")
 		return
 	}
 	w.WriteHeader(http.StatusAccepted)
