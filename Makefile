@@ -30,7 +30,7 @@ build: ## compile bin/parkstream
 	@$(GO) build -o bin/parkstream ./cmd/parkstream
 
 .PHONY: deps
-deps: ## install what the tests need and is missing: RabbitMQ, Redis, Prometheus, Chromium, a C compiler, locales
+deps: ## install what the tests need and is missing: RabbitMQ, Redis, Prometheus, Chromium, npm, a C compiler, locales
 	@$(GO) run ./cmd/parkstream deps
 
 .PHONY: test

@@ -28,6 +28,7 @@ import (
 
 // An operator looks at the page while vehicles come and go.
 func TestPage(t *testing.T) {
+	axe := axeScript(t)
 	s := startSystem(t, t.TempDir(), "--no-cron")
 	b := openBrowser(t)
 	arrival := time.Now().UTC().Add(-90 * time.Minute).Truncate(time.Second)
@@ -124,15 +125,35 @@ func TestPage(t *testing.T) {
 		const background = `getComputedStyle(document.documentElement).backgroundColor`
 		b.prefers("light")
 		b.wants(background, "rgb(243, 245, 248)")
+		b.accessible(axe, "in light colours")
 		b.screenshot("desktop-light.png")
 		b.prefers("dark")
 		b.wants(background, "rgb(14, 19, 25)")
+		b.accessible(axe, "in dark colours")
 		b.do(chromedp.Click(chromedp.CSS("#theme")))
 		b.wants(background, "rgb(243, 245, 248)")
 		b.wants(`document.querySelector('#theme').textContent`, "Theme: light")
 		b.open(s.gateway + "/function/summary/")
 		b.wants(background, "rgb(243, 245, 248)")
 		b.eval(`localStorage.clear()`)
+	})
+
+	t.Run("large numbers have room", func(t *testing.T) {
+		b := b.in(t)
+		ch := s.dial(t)
+		for i := range 8 { // sites, so that their cards are narrow
+			publish(t, ch, "vehicle_entries", fmt.Appendf(nil, `{"id":"s%[1]d","vehicle_plate":"S%[1]d","entry_date_time":%[2]q,"site":"site-%[1]d-with-a-long-name-of-more-than-a-card"}`, i, arrival.Format(time.RFC3339)))
+		}
+		b.wants(`String(document.querySelectorAll('#sites .name').length)`, "9")
+		for _, width := range []int64{1360, 1000, 390, 320} {
+			b.size(width, 900)
+			for _, number := range []string{"150,027", "9,999,999"} {
+				if out := b.text(fmt.Sprintf(largeNumbers, number)); out != "" {
+					t.Errorf("%s at a width of %d: out of their cards are %s", number, width, out)
+				}
+			}
+		}
+		b.size(1360, 900)
 	})
 
 	t.Run("on a phone", func(t *testing.T) {
@@ -151,6 +172,7 @@ func TestPage(t *testing.T) {
 		if w := b.number(`document.documentElement.scrollWidth`); w > 390 {
 			t.Errorf("the page is %v wide", w)
 		}
+		b.accessible(axe, "on a phone")
 		b.screenshot("phone-dark.png")
 		b.size(1360, 900)
 	})
@@ -165,6 +187,7 @@ func TestPage(t *testing.T) {
 		b.wants(`document.querySelectorAll('h1').length + document.documentElement.lang`, "1en")
 		b.do(chromedp.Click(chromedp.CSS("#flow-table-open")))
 		b.wants(`document.querySelector('#flow-table th').textContent`, "From")
+		b.accessible(axe, "with a table open")
 	})
 
 	b.wants(`String(window.neverLoadedAgain)`, "undefined") // the phone loaded it anew
@@ -180,6 +203,10 @@ func TestPage(t *testing.T) {
 		b.wants(`document.querySelector('#banner-text').textContent.split('.')[0]`, "The store of stays (Redis) cannot be reached")
 		b.wants(`String(document.querySelector('#banner').hidden)`, "false")
 		b.wants(`String(document.querySelectorAll('#stay-rows tr').length)`, "20") // what was there is still there
+		for _, scheme := range []string{"light", "dark"} {
+			b.prefers(scheme)
+			b.accessible(axe, "without Redis in "+scheme+" colours")
+		}
 		if err := syscall.Kill(redis, syscall.SIGCONT); err != nil {
 			t.Fatal(err)
 		}
@@ -192,10 +219,29 @@ func TestPage(t *testing.T) {
 		s.scale(t, "summary", 0)
 		b.wants(`document.querySelector('#banner-text').textContent.split('.')[0]`, "The summary function does not answer")
 		s.scale(t, "summary", 1)
-		b.do(chromedp.Click(chromedp.CSS("#retry")))
+		b.eval(`document.querySelector('#retry').click()`) // the page may have tried again by itself, and hidden it
 		b.wants(`document.querySelector('#live-text').textContent`, "Live")
 	})
 }
+
+// largeNumbers puts a number into every figure of the page, returns those that
+// reach into the edge of their card, and puts back what was there.
+const largeNumbers = `(() => {
+	const number = %q, out = [];
+	for (const [selector, text] of [['#sites .count', number], ['#sites button .note', '+' + number + ' −' + number], ['.kpi dd:not(.note)', number]]) {
+		for (const e of document.querySelectorAll(selector)) {
+			const was = [...e.childNodes], card = e.closest('button, .kpi');
+			e.replaceChildren(text);
+			const range = document.createRange();
+			range.selectNodeContents(e);
+			const [inner, outer, style] = [range.getBoundingClientRect(), card.getBoundingClientRect(), getComputedStyle(card)];
+			const room = (side) => parseFloat(style['padding' + side]) - 0.5;
+			if (inner.left < outer.left + room('Left') || inner.right > outer.right - room('Right') || inner.bottom > outer.bottom - room('Bottom')) out.push(selector + ' ' + (card.dataset.site ?? e.id));
+			e.replaceChildren(...was);
+		}
+	}
+	return out.join();
+})()`
 
 // postStays posts n completed stays of a site as a processor does.
 func (s *system) postStays(t *testing.T, site string, n int, exit time.Time) {

@@ -34,6 +34,10 @@ func (depsCommand) Run(ctx context.Context) error {
 	if !slices.ContainsFunc([]string{"chromium", "chromium-browser", "google-chrome", macChrome}, isProgram) {
 		missing = append(missing, "Chromium")
 	}
+	// The test of the page gets axe-core with it.
+	if !isProgram("npm") {
+		missing = append(missing, "npm")
+	}
 	// The race detector needs cgo.
 	if !isProgram("cc") {
 		missing = append(missing, "a C compiler")

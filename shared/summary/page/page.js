@@ -135,6 +135,8 @@
       throw new Failure(answer.ok ? 'connection' : 'summary', `status ${answer.status}`);
     }
     if (answer.ok) return body;
+    // An error of the gateway's own has this header.
+    if (answer.headers.has('X-OpenFaaS-Internal')) throw new Failure('summary', body.error ?? `status ${answer.status}`);
     throw new Failure(answer.status === 400 ? 'asked' : answer.status === 503 ? 'store' : 'summary', body.error ?? `status ${answer.status}`);
   };
 
@@ -348,7 +350,8 @@
     put('sites-more', `The ${MOST_CARDS} fullest of ${sites.length} sites; choose any above.`);
     // Cards stay the same elements, so that the one in focus keeps it.
     putRows('sites', cards.map((s) => s.site).join('\n'), () => (cards.length ? cards.map((s) => {
-      const card = element('button', { type: 'button' }, element('span', { className: 'name', title: s.site }, s.site), element('span', { className: 'count' }), element('span', { className: 'note' }));
+      const card = element('button', { type: 'button' }, element('span', { className: 'name', title: s.site }, s.site), element('span', { className: 'hidden' }),
+        element('span', { className: 'count', ariaHidden: 'true' }), element('span', { className: 'note', ariaHidden: 'true' }));
       card.dataset.site = s.site;
       card.addEventListener('click', () => choose(view.site === s.site ? '' : s.site));
       return element('li', {}, card);
@@ -356,9 +359,9 @@
     for (const s of cards) {
       const card = $('sites').querySelector(`[data-site="${CSS.escape(s.site)}"]`);
       card.setAttribute('aria-pressed', String(view.site === s.site));
-      card.setAttribute('aria-label', `${s.site}: occupancy ${show(s.occupancy)}, ${show(s.entries_today)} entries and ${show(s.exits_today)} exits today`);
-      const texts = [show(s.occupancy), `+${show(s.entries_today)} −${show(s.exits_today)}`];
-      card.querySelectorAll('.count, .note').forEach((e, i) => {
+      const texts = [`: occupancy ${show(s.occupancy)}, ${show(s.entries_today)} entries and ${show(s.exits_today)} exits today`,
+        show(s.occupancy), `+${show(s.entries_today)} −${show(s.exits_today)}`];
+      card.querySelectorAll('.hidden, .count, .note').forEach((e, i) => {
         if (e.textContent !== texts[i]) e.textContent = texts[i];
       });
     }

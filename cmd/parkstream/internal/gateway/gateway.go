@@ -461,9 +461,11 @@ func answer(w http.ResponseWriter, v any) {
 	_, _ = w.Write(text)
 }
 
-// refuse answers with an error as functions do.
+// refuse answers with an error in the form of the functions' own. The header
+// tells it from theirs, as with every gateway of OpenFaaS.
 func refuse(w http.ResponseWriter, status int, reason string) {
 	text, _ := json.Marshal(map[string]string{"error": reason}) // strings cannot fail
+	w.Header().Set("X-OpenFaaS-Internal", "gateway")
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	_, _ = w.Write(append(text, '\n'))

@@ -337,7 +337,7 @@ func TestErrorsAreJSON(t *testing.T) {
 		var problem struct{ Error string }
 		err = json.NewDecoder(resp.Body).Decode(&problem)
 		_ = resp.Body.Close()
-		if err != nil || problem.Error == "" || resp.StatusCode != tt.code || resp.Header.Get("Content-Type") != "application/json" {
+		if err != nil || problem.Error == "" || resp.StatusCode != tt.code || resp.Header.Get("Content-Type") != "application/json" || resp.Header.Get("X-OpenFaaS-Internal") == "" {
 			t.Errorf("%s %s: %s, %q, %v", tt.method, tt.path, resp.Status, problem.Error, err)
 		}
 	}

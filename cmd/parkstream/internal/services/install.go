@@ -17,6 +17,7 @@ var packages = map[string]struct{ debian, brew string }{
 	"Redis":                 {"redis-server", "redis"},
 	"Prometheus":            {"prometheus", "prometheus"},
 	"Chromium":              {"chromium", "google-chrome"},
+	"npm":                   {"npm", "node"},
 	"a C compiler":          {"gcc libc6-dev", ""},
 	"the source of locales": {"locales", ""},
 }
