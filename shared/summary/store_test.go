@@ -735,6 +735,12 @@ func TestErasePlate(t *testing.T) {
 	}
 }
 
+// ambiguous returns the sites that an error names.
+func ambiguous(err error) []string {
+	several, _ := errors.AsType[AmbiguousError](err)
+	return several.Sites
+}
+
 func TestGet(t *testing.T) {
 	s := newStore(t)
 	before := time.Now().Truncate(time.Millisecond)
@@ -750,6 +756,9 @@ func TestGet(t *testing.T) {
 	put(t, s, unmatched("x3", "b", "P3", today))
 	if k, err := s.Get(t.Context(), "", "x3"); err != nil || k.Site != "b" {
 		t.Errorf("at any site: %+v, %v", k, err)
+	}
+	if k, err := s.Get(t.Context(), "", "x1"); !slices.Equal(ambiguous(err), []string{"a", "b"}) {
+		t.Errorf("at two sites: %+v, %v", k, err)
 	}
 	if _, err := s.Get(t.Context(), "b", "x2"); !errors.Is(err, ErrNotFound) {
 		t.Errorf("unknown: %v", err)

@@ -466,6 +466,7 @@ func answer(w http.ResponseWriter, v any) {
 func refuse(w http.ResponseWriter, status int, reason string) {
 	text, _ := json.Marshal(map[string]string{"error": reason}) // strings cannot fail
 	w.Header().Set("X-OpenFaaS-Internal", "gateway")
+	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	_, _ = w.Write(append(text, '\n'))
