@@ -18,6 +18,7 @@ type upCommand struct {
 	Port          int           `default:"8080" env:"PORT" help:"Port of the gateway on loopback."`
 	ConnectorPort int           `default:"8081" help:"Port of the connector's health and metrics on loopback; 0 takes a free one."`
 	Stack         string        `default:"stack.yml" type:"existingfile" help:"The functions to run."`
+	AllowedHosts  []string      `placeholder:"HOST" help:"Names under which the gateway may be called, besides localhost and loopback addresses; for a proxy that passes Host on."`
 	Cron          bool          `default:"true" negatable:"" help:"Fire the functions that have a schedule."`
 	Connector     bool          `default:"true" negatable:"" help:"Run the connector."`
 	Prometheus    bool          `default:"true" negatable:"" help:"Run Prometheus where it is installed."`
@@ -32,6 +33,11 @@ type upCommand struct {
 func (c upCommand) Validate() error {
 	if c.Timeout <= 0 {
 		return fmt.Errorf("--timeout is %s, want more than 0s", c.Timeout)
+	}
+	for _, host := range c.AllowedHosts {
+		if err := gateway.CheckHost(host); err != nil {
+			return fmt.Errorf("--allowed-hosts: %w", err)
+		}
 	}
 	return nil
 }
@@ -49,7 +55,7 @@ func (c upCommand) Run(ctx context.Context) (err error) {
 	defer held.Close()
 	s, err := system.New(system.Config{
 		Dir: c.Dir, Port: c.Port, ConnectorPort: c.ConnectorPort, Functions: functions, Known: functionNames(),
-		Prometheus: c.Prometheus, PrometheusPort: c.PromPort,
+		AllowedHosts: c.AllowedHosts, Prometheus: c.Prometheus, PrometheusPort: c.PromPort,
 		Cron: c.Cron, Timeout: c.Timeout, Pprof: c.Pprof, RabbitMQURL: c.RabbitMQURL, RedisURL: c.RedisURL, Say: say,
 	})
 	if err != nil {

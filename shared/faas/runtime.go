@@ -4,7 +4,6 @@ import (
 	"context"
 	"io"
 	"log/slog"
-	"path/filepath"
 	"slices"
 	"sync/atomic"
 
@@ -105,7 +104,7 @@ func (rt *Runtime) Settings(dst any) error { return parseSettings(dst, rt.enviro
 // Secret returns the secret of that name. The file is read when its value is
 // asked for.
 func (rt *Runtime) Secret(name string) *Secret {
-	return &Secret{name: name, path: filepath.Join(rt.settings.SecretsDir, name)}
+	return NewSecret(rt.settings.SecretsDir, name)
 }
 
 // Admit has a decide about each call of the function before its body is read.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 )
@@ -18,6 +19,12 @@ type Secret struct {
 	mu    sync.Mutex
 	read  fs.FileInfo // of the file that value came from
 	value string
+}
+
+// NewSecret returns the secret of a name in a folder. The file is read when its
+// value is asked for.
+func NewSecret(dir, name string) *Secret {
+	return &Secret{name: name, path: filepath.Join(dir, name)}
 }
 
 // Value returns the content without the line ends after it. It reads the file

@@ -24,7 +24,6 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/gorilla/mux"
-	"github.com/openfaas/faas-provider/auth"
 	"github.com/openfaas/faas-provider/logs"
 	"github.com/openfaas/faas-provider/types"
 	"github.com/openfaas/go-sdk/stack"
@@ -55,10 +54,12 @@ type Config struct {
 	Command func(name string) *exec.Cmd
 	// Environ is added to the environment of every function.
 	Environ []string
-	// User and Password guard everything under /system.
-	User, Password string
-	// SecretsDir holds the secrets, one a file.
+	// SecretsDir holds the secrets, one a file. basic-auth-user and
+	// basic-auth-password guard everything under /system.
 	SecretsDir string
+	// AllowedHosts are names and addresses besides those of loopback under which
+	// the gateway may be called, without ports.
+	AllowedHosts []string
 	// LogsDir gets one file of output for each function.
 	LogsDir string
 	// Timeout bounds one call of a function.
@@ -81,6 +82,8 @@ type Gateway struct {
 	// transport carries calls to the replicas.
 	transport *http.Transport
 
+	user, password *faas.Secret // of the administrator
+
 	// changing is held while functions are deployed, scaled or removed: two
 	// changes of one function at a time would leave replicas that nobody ends.
 	changing sync.Mutex
@@ -94,6 +97,7 @@ func New(c Config) *Gateway {
 	ctx, cancel := context.WithCancel(context.Background())
 	g := &Gateway{
 		config: c, ctx: ctx, cancel: cancel, functions: make(map[string]*function),
+		user: faas.NewSecret(c.SecretsDir, userSecret), password: faas.NewSecret(c.SecretsDir, passwordSecret),
 		calls: latency.New(c.Registry, "parkstream_gateway_call_duration_seconds",
 			"Seconds that the local gateway took for calls of functions.", "function", "code"),
 		transport: &http.Transport{
@@ -290,14 +294,13 @@ func CheckReady(ctx context.Context, url string) error {
 // bootstrap.Serve listens on every interface and ends the process on an error;
 // this one is for loopback.
 func (g *Gateway) Handler() http.Handler {
-	credentials := &auth.BasicAuthCredentials{User: g.config.User, Password: g.config.Password}
 	// A path is matched and passed on as it came: cleaned, or decoded and encoded
 	// again, it may be that of another plate or stay.
 	r := mux.NewRouter().SkipClean(true).UseEncodedPath()
 	r.NotFoundHandler = refusal(http.StatusNotFound, "the gateway has no such path: functions are below /function/")
 	r.MethodNotAllowedHandler = refusal(http.StatusMethodNotAllowed, "the gateway does not take this method here")
 	system := func(path string, h http.HandlerFunc, methods ...string) {
-		r.HandleFunc(path, auth.DecorateWithBasicAuth(h, credentials)).Methods(methods...)
+		r.HandleFunc(path, g.authorized(h)).Methods(methods...)
 	}
 	system("/system/functions", g.list, http.MethodGet)
 	system("/system/functions", g.deploy, http.MethodPost, http.MethodPut)
@@ -321,7 +324,7 @@ func (g *Gateway) Handler() http.Handler {
 	if g.config.Pprof {
 		r.PathPrefix("/debug/pprof/").HandlerFunc(faas.Profile)
 	}
-	return r
+	return g.guard(r)
 }
 
 // call finds the function, gives the call an id and passes it on.

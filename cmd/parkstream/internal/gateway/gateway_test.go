@@ -28,6 +28,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/robfig/cron/v3"
 	"go.uber.org/goleak"
+
+	"parkstream/cmd/parkstream/internal/services"
 )
 
 // TestMain is also the function that the tests deploy.
@@ -105,8 +107,13 @@ func newGateway(t *testing.T) *local {
 	if err := os.Mkdir(secrets, 0o700); err != nil {
 		t.Fatal(err)
 	}
+	for name, value := range map[string]string{userSecret: "admin", passwordSecret: "secret"} {
+		if err := services.WriteSecret(secrets, name, []byte(value)); err != nil {
+			t.Fatal(err)
+		}
+	}
 	l.Gateway = New(Config{
-		Known: []string{"one", "two"}, User: "admin", Password: "secret", SecretsDir: secrets, LogsDir: l.dir, Timeout: 2 * time.Second,
+		Known: []string{"one", "two"}, SecretsDir: secrets, AllowedHosts: []string{"parking.example", "2001:db8::1"}, LogsDir: l.dir, Timeout: 2 * time.Second,
 		Command: func(string) *exec.Cmd { return exec.Command(os.Args[0]) },
 		Environ: []string{"SETTING=ours", "GORACE=atexit_sleep_ms=0"}, Registry: prometheus.NewRegistry(),
 		Notify: func(text string) {

@@ -56,6 +56,8 @@ type Config struct {
 	Timeout time.Duration
 	// Pprof serves profiles of every process at /debug/pprof/.
 	Pprof bool
+	// AllowedHosts are those of gateway.Config.
+	AllowedHosts []string
 	// Prometheus scrapes every process where its program is installed.
 	Prometheus bool
 	// PrometheusPort on loopback; 0 takes 9090, or a free one where that is taken.
@@ -192,11 +194,10 @@ func (s *System) Start(ctx context.Context) error {
 		defer cancel()
 		return nodes.Stop(ctx)
 	})
-	password, err := s.writeSecrets()
-	if err != nil {
+	if err := s.writeSecrets(); err != nil {
 		return err
 	}
-	if err := s.startGateway(password); err != nil {
+	if err := s.startGateway(); err != nil {
 		return err
 	}
 	s.Say("starting the functions")
@@ -210,21 +211,17 @@ func (s *System) Start(ctx context.Context) error {
 
 func (s *System) notify(text string) { s.Say("%s", text) }
 
-func (s *System) writeSecrets() (password string, err error) {
+func (s *System) writeSecrets() error {
 	dir := s.Secrets()
 	_, err1 := services.Secret(dir, "summary-token", rand.Text)
 	_, err2 := services.Secret(dir, "basic-auth-user", func() string { return "admin" })
-	password, err3 := services.Secret(dir, "basic-auth-password", rand.Text)
-	return password, errors.Join(err1, err2, err3,
+	_, err3 := services.Secret(dir, "basic-auth-password", rand.Text)
+	return errors.Join(err1, err2, err3,
 		services.WriteSecret(dir, "rabbitmq-url", []byte(s.Nodes.RabbitMQURL)),
 		services.WriteSecret(dir, "redis-url", []byte(s.Nodes.RedisURL)))
 }
 
-func (s *System) startGateway(password string) error {
-	user, err := services.Secret(s.Secrets(), "basic-auth-user", nil)
-	if err != nil {
-		return err
-	}
+func (s *System) startGateway() error {
 	file, err := s.openLog("gateway")
 	if err != nil {
 		return err
@@ -240,7 +237,7 @@ func (s *System) startGateway(password string) error {
 			"SECRETS_DIR="+s.Secrets(), "GATEWAY_URL="+s.URL(), "CONNECTOR_URL="+s.ConnectorURL(), "LOG_FORMAT=text", s.pprofEnv(),
 			"healthcheck_interval=0s", // nobody has to notice that a replica goes
 		),
-		User: user, Password: password, SecretsDir: s.Secrets(), LogsDir: s.Logs(),
+		SecretsDir: s.Secrets(), AllowedHosts: s.AllowedHosts, LogsDir: s.Logs(),
 		Timeout: s.Timeout, Notify: s.notify, Registry: registry, Pprof: s.Pprof,
 	})
 	server := &http.Server{

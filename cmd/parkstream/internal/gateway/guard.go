@@ -1,0 +1,79 @@
+package gateway
+
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/openfaas/faas-provider/auth"
+)
+
+// guard protects an operator's browser from being used against this gateway by
+// pages of other sites. A page whose name was made to point to loopback after it was
+// loaded (DNS rebinding) sends that name as Host; a page of another site can post
+// without asking, and sends its own name as Origin.
+func (g *Gateway) guard(next http.Handler) http.Handler {
+	sameOrigin := http.NewCrossOriginProtection()
+	sameOrigin.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		http.Error(w, "a page of another site must not change anything here: requests with an Origin or Sec-Fetch-Site of another site are refused", http.StatusForbidden)
+	}))
+	guarded := sameOrigin.Handler(next)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !g.serves(r.Host) {
+			http.Error(w, fmt.Sprintf("this gateway does not serve the host %.100q: use a loopback address or localhost, or name the host with --allowed-hosts", r.Host), http.StatusMisdirectedRequest)
+			return
+		}
+		guarded.ServeHTTP(w, r)
+	})
+}
+
+// serves reports whether a Host header names this gateway: as a loopback address, as
+// localhost, or as one of Config.AllowedHosts.
+func (g *Gateway) serves(hostport string) bool {
+	host := hostport
+	if h, _, err := net.SplitHostPort(hostport); err == nil {
+		host = h
+	}
+	host = strings.ToLower(strings.TrimSuffix(strings.Trim(host, "[]"), "."))
+	address, err := netip.ParseAddr(host)
+	if err == nil && address.Unmap().IsLoopback() || host == "localhost" || strings.HasSuffix(host, ".localhost") {
+		return true
+	}
+	return slices.ContainsFunc(g.config.AllowedHosts, func(allowed string) bool {
+		if a, allowedErr := netip.ParseAddr(allowed); err == nil && allowedErr == nil {
+			return a == address
+		}
+		return strings.EqualFold(allowed, host)
+	})
+}
+
+// CheckHost returns an error if a host of Config.AllowedHosts could match no request.
+func CheckHost(host string) error {
+	if _, err := netip.ParseAddr(host); err != nil && (host == "" || strings.ContainsAny(host, "/:@[]* \t")) {
+		return fmt.Errorf("%q is not a host name or an IP address: want it without scheme, port and wildcards", host)
+	}
+	return nil
+}
+
+// The gateway's own secrets, which guard everything under /system.
+const (
+	userSecret     = "basic-auth-user"
+	passwordSecret = "basic-auth-password"
+)
+
+// authorized lets a request pass that shows the user and password in the secrets, as
+// they are now: a changed one counts from the next request on.
+func (g *Gateway) authorized(next http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		user, err1 := g.user.Value()
+		password, err2 := g.password.Value()
+		if err1 != nil || err2 != nil {
+			http.Error(w, "the gateway's secrets "+userSecret+" and "+passwordSecret+" cannot be read", http.StatusServiceUnavailable)
+			return
+		}
+		auth.DecorateWithBasicAuth(next, &auth.BasicAuthCredentials{User: user, Password: password})(w, r)
+	}
+}
