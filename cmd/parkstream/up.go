@@ -24,7 +24,7 @@ type upCommand struct {
 	Prometheus    bool          `default:"true" negatable:"" help:"Run Prometheus where it is installed."`
 	PromPort      int           `name:"prometheus-port" help:"Port of Prometheus on loopback; without it 9090, or a free one where that is taken."`
 	Timeout       time.Duration `default:"60s" help:"Longest call of a function."`
-	Pprof         bool          `help:"Serve profiles of every process at /debug/pprof/."`
+	Pprof         bool          `help:"Serve profiles of the functions and the connector, each at a free port of loopback."`
 	RabbitMQURL   string        `name:"rabbitmq-url" env:"RABBITMQ_URL" help:"Use this RabbitMQ instead of a private one."`
 	RedisURL      string        `name:"redis-url" env:"REDIS_URL" help:"Use this Redis instead of a private one."`
 }

@@ -27,11 +27,11 @@ const processName = "rabbitmq-connector"
 
 // process are the settings that only the program has.
 type process struct {
-	Listen    string     `env:"LISTEN" envDefault:"127.0.0.1:8081"`
-	LogLevel  slog.Level `env:"LOG_LEVEL" envDefault:"info"`
-	LogFormat string     `env:"LOG_FORMAT" envDefault:"text"`
-	Pprof     bool       `env:"PPROF" envDefault:"false"`
-	Tracing   tracing.Settings
+	Listen      string     `env:"LISTEN" envDefault:"127.0.0.1:8081"`
+	LogLevel    slog.Level `env:"LOG_LEVEL" envDefault:"info"`
+	LogFormat   string     `env:"LOG_FORMAT" envDefault:"text"`
+	PprofListen string     `env:"PPROF_LISTEN"`
+	Tracing     tracing.Settings
 }
 
 func (p process) validate() error {
@@ -42,7 +42,7 @@ func (p process) validate() error {
 	if p.LogFormat != "text" && p.LogFormat != "json" {
 		errs = append(errs, fmt.Errorf("LOG_FORMAT is %q; it takes text or json", p.LogFormat))
 	}
-	errs = append(errs, p.Tracing.Validate())
+	errs = append(errs, faas.CheckProfileAddress("PPROF_LISTEN", p.PprofListen), p.Tracing.Validate())
 	return errors.Join(errs...)
 }
 
@@ -81,6 +81,7 @@ func run(ctx context.Context, environ []string, out io.Writer) error {
 			log.Warn("could not close cleanly", "what", "tracing", "error", err)
 		}
 	}()
+	defer faas.ServeProfiles(p.PprofListen, log)()
 	c, err := New(Config{Settings: settings, Registerer: registry, Log: log, Traces: traces})
 	if err != nil {
 		return err
@@ -89,7 +90,7 @@ func run(ctx context.Context, environ []string, out io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("listen for /readyz and /metrics (setting LISTEN): %w", err)
 	}
-	server := &http.Server{Handler: p.routes(c, registry), ReadHeaderTimeout: 5 * time.Second}
+	server := &http.Server{Handler: routes(c, registry), ReadHeaderTimeout: 5 * time.Second}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
 	log.Info("connector started", "gateway", settings.GatewayURL, "listen", listener.Addr().String())
@@ -101,12 +102,9 @@ func run(ctx context.Context, environ []string, out io.Writer) error {
 	return nil
 }
 
-func (p process) routes(c *Connector, registry *prometheus.Registry) http.Handler {
+func routes(c *Connector, registry *prometheus.Registry) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/", c.Handler())
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{Registry: registry, EnableOpenMetrics: true}))
-	if p.Pprof {
-		mux.HandleFunc("/debug/pprof/", faas.Profile)
-	}
 	return mux
 }

@@ -102,6 +102,7 @@ func Run(ctx context.Context, o Options, wire func(*Runtime) error, handle Handl
 		}
 	}
 	listener = netutil.LimitListener(listener, maxConnections)
+	defer ServeProfiles(rt.settings.PprofListen, rt.Log)()
 	front := newServer(rt, handle)
 	err = serve(ctx, rt, front, listener)
 	cancel()

@@ -362,7 +362,7 @@ func TestEveryMistakeAtOnce(t *testing.T) {
 	closed := false
 	err := faas.Run(t.Context(), faas.Options{Name: "test", Environ: []string{
 		"exec_timeout=soon", "max_inflight=-1", "LOG_FORMAT=xml", "LOG_LEVEL=loud", "read_timeout=10", "RETENTION=long", "LISTEN_FD=2", "MAX_BODY_BYTES=",
-		"write_timeout=10000000000", "PPROF=on", "OTEL_SDK_DISABLED=perhaps", "MAX_BODY_BYTES_IN_FLIGHT=10000000",
+		"write_timeout=10000000000", "PPROF_LISTEN=:6060", "OTEL_SDK_DISABLED=perhaps", "MAX_BODY_BYTES_IN_FLIGHT=10000000",
 	}}, func(rt *faas.Runtime) error {
 		rt.OnClose("something", func(context.Context) error { closed = true; return nil })
 		return wire(rt)
@@ -374,7 +374,6 @@ func TestEveryMistakeAtOnce(t *testing.T) {
 		`cannot start:`,
 		`write_timeout is "10000000000": want a duration such as 1m30s or a whole number of seconds`,
 		`exec_timeout is "soon": want a duration such as 1m30s or a whole number of seconds`,
-		`PPROF is "on": want true or false`,
 		`OTEL_SDK_DISABLED is "perhaps": want true or false`,
 		`LISTEN_FD is 2, want the number of an inherited socket, at least 3`,
 		`read_timeout is 10s, want at least exec_timeout, which is 55s`,
@@ -382,6 +381,7 @@ func TestEveryMistakeAtOnce(t *testing.T) {
 		`MAX_BODY_BYTES_IN_FLIGHT is 10000000, want 0 (a quarter of the memory) or at least 2 times MAX_BODY_BYTES, which is 8388608`,
 		`LOG_FORMAT is "xml", want json or text`,
 		`LOG_LEVEL is "loud", want debug, info, warn or error`,
+		`PPROF_LISTEN is ":6060", want a loopback address with a port such as 127.0.0.1:6060: profiles are for this machine alone`,
 		`RETENTION is "long": want a duration such as 1m30s or a whole number of seconds`,
 		`required environment variable "SIZE" is not set`,
 	}

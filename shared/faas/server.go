@@ -9,10 +9,8 @@ import (
 	"log/slog"
 	"maps"
 	"net/http"
-	"net/http/pprof"
 	"runtime/debug"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -86,10 +84,6 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if own, ok := s.own[r.URL.Path]; ok {
 		own(w, r)
-		return
-	}
-	if s.settings.Pprof && strings.HasPrefix(r.URL.Path, "/debug/pprof/") {
-		Profile(w, r)
 		return
 	}
 	s.call(w, r)
@@ -315,21 +309,5 @@ func (c *check) log(log *slog.Logger, was bool, err error) {
 		log.Warn(bad, "check", c.name, "error", err)
 	} else if was && err == nil {
 		log.Info(good, "check", c.name)
-	}
-}
-
-// Profile serves the profiles of net/http/pprof below /debug/pprof/.
-func Profile(w http.ResponseWriter, r *http.Request) {
-	switch strings.TrimPrefix(r.URL.Path, "/debug/pprof/") {
-	case "cmdline":
-		pprof.Cmdline(w, r)
-	case "profile":
-		pprof.Profile(w, r)
-	case "symbol":
-		pprof.Symbol(w, r)
-	case "trace":
-		pprof.Trace(w, r)
-	default:
-		pprof.Index(w, r)
 	}
 }

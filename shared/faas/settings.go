@@ -40,7 +40,7 @@ type settings struct {
 	SecretsDir     string `env:"SECRETS_DIR" envDefault:"/var/openfaas/secrets"`
 	LogFormat      string `env:"LOG_FORMAT" envDefault:"json"`
 	LogLevel       string `env:"LOG_LEVEL" envDefault:"info"`
-	Pprof          bool   `env:"PPROF" envDefault:"false"`
+	PprofListen    string `env:"PPROF_LISTEN"` // of the profiles; empty: none
 	Tracing        tracing.Settings
 }
 
@@ -92,7 +92,7 @@ func (s *settings) Validate() error {
 	if _, err := parseLevel(s.LogLevel); err != nil {
 		mistake("LOG_LEVEL is %q, want debug, info, warn or error", s.LogLevel)
 	}
-	errs = append(errs, s.Tracing.Validate())
+	errs = append(errs, CheckProfileAddress("PPROF_LISTEN", s.PprofListen), s.Tracing.Validate())
 	return errors.Join(errs...)
 }
 

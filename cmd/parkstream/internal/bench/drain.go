@@ -19,6 +19,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"parkstream/cmd/parkstream/internal/eventfile"
+	"parkstream/cmd/parkstream/internal/system"
 	"parkstream/shared/instance"
 	"parkstream/shared/parking"
 )
@@ -442,9 +443,9 @@ func (b *bench) profileAll(ctx context.Context, w string, seconds int) error {
 		return fmt.Errorf("write the profile of the gateway: %w", err)
 	}
 	defer own.Close()
-	urls := map[string]string{"connector": b.system.ConnectorURL()}
-	for _, f := range append(slices.Clone(processors), "summary") {
-		urls[f] = b.functionURL(f)
+	urls := make(map[string]string)
+	for _, name := range append(slices.Clone(processors), "summary", system.Connector) {
+		urls[name] = b.system.ProfileURL(name)
 	}
 	// The connector serves profiles a moment after its start.
 	err = poll(ctx, time.Minute, 5*time.Millisecond, func() (bool, error) {

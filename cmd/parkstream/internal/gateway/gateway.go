@@ -66,8 +66,6 @@ type Config struct {
 	Timeout time.Duration
 	// Notify gets sentences for the operator.
 	Notify func(string)
-	// Pprof serves profiles of the gateway at /debug/pprof/.
-	Pprof bool
 	// Registry has the metrics that /metrics shows.
 	Registry *prometheus.Registry
 }
@@ -321,9 +319,6 @@ func (g *Gateway) Handler() http.Handler {
 	r.Handle("/", http.RedirectHandler("/function/summary/", http.StatusFound)).Methods(http.MethodGet)
 	r.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "OK") })
 	r.Handle("/metrics", promhttp.HandlerFor(g.config.Registry, promhttp.HandlerOpts{Registry: g.config.Registry, EnableOpenMetrics: true}))
-	if g.config.Pprof {
-		r.PathPrefix("/debug/pprof/").HandlerFunc(faas.Profile)
-	}
 	return g.guard(r)
 }
 

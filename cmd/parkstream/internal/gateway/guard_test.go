@@ -125,6 +125,10 @@ func TestPasswordIsRotated(t *testing.T) {
 		ended atomic.Bool
 		calls atomic.Int64
 	)
+	defer func() {
+		ended.Store(true)
+		load.Wait()
+	}()
 	file := faas.NewSecret(filepath.Join(l.dir, "secrets"), passwordSecret)
 	for range 4 {
 		load.Go(func() {

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -54,7 +55,8 @@ type Config struct {
 	Cron bool
 	// Timeout bounds one call of a function.
 	Timeout time.Duration
-	// Pprof serves profiles of every process at /debug/pprof/.
+	// Pprof has every function and the connector serve profiles at a port of their
+	// own on loopback.
 	Pprof bool
 	// AllowedHosts are those of gateway.Config.
 	AllowedHosts []string
@@ -82,6 +84,8 @@ type System struct {
 	failed    chan error
 	closers   []step
 	connector *connector // nil while it is stopped
+
+	profiles map[string]string // addresses of the profiles, by process
 
 	prometheusURL string // empty where it does not run
 }
@@ -116,7 +120,7 @@ func New(c Config) (*System, error) {
 			return nil, errors.Join(err, s.listener.Close())
 		}
 	}
-	if err := s.choosePrometheusPort(); err != nil {
+	if err := errors.Join(s.chooseProfileAddresses(), s.choosePrometheusPort()); err != nil {
 		return nil, errors.Join(err, s.Stop())
 	}
 	return s, nil
@@ -202,6 +206,11 @@ func (s *System) Start(ctx context.Context) error {
 	}
 	s.Say("starting the functions")
 	for _, spec := range s.Functions {
+		if address := s.profiles[spec.Service]; address != "" {
+			settings := map[string]string{"PPROF_LISTEN": address}
+			maps.Copy(settings, spec.EnvVars)
+			spec.EnvVars = settings
+		}
 		if err := s.Gateway.Deploy(spec); err != nil {
 			return err
 		}
@@ -234,11 +243,11 @@ func (s *System) startGateway() error {
 		Known:   s.Known,
 		Command: func(name string) *exec.Cmd { return exec.Command(s.self, "function", name) },
 		Environ: append(telemetryEnv(os.Environ()),
-			"SECRETS_DIR="+s.Secrets(), "GATEWAY_URL="+s.URL(), "CONNECTOR_URL="+s.ConnectorURL(), "LOG_FORMAT=text", s.pprofEnv(),
+			"SECRETS_DIR="+s.Secrets(), "GATEWAY_URL="+s.URL(), "CONNECTOR_URL="+s.ConnectorURL(), "LOG_FORMAT=text",
 			"healthcheck_interval=0s", // nobody has to notice that a replica goes
 		),
 		SecretsDir: s.Secrets(), AllowedHosts: s.AllowedHosts, LogsDir: s.Logs(),
-		Timeout: s.Timeout, Notify: s.notify, Registry: registry, Pprof: s.Pprof,
+		Timeout: s.Timeout, Notify: s.notify, Registry: registry,
 	})
 	server := &http.Server{
 		Handler: s.Gateway.Handler(), ReadHeaderTimeout: 10 * time.Second,
@@ -285,7 +294,35 @@ func telemetryEnv(environ []string) []string {
 	return passed
 }
 
-func (s *System) pprofEnv() string { return fmt.Sprintf("PPROF=%t", s.Pprof) }
+// Connector is the connector's name where processes are named.
+const Connector = "connector"
+
+// chooseProfileAddresses gives every child an address for its profiles. The ports
+// are free now, which is enough for a diagnosis: a process whose port was taken
+// meanwhile only goes without.
+func (s *System) chooseProfileAddresses() error {
+	if !s.Pprof {
+		return nil
+	}
+	s.profiles = make(map[string]string)
+	names := []string{Connector}
+	for _, f := range s.Functions {
+		names = append(names, f.Service)
+	}
+	for _, name := range names {
+		port, err := freePort()
+		if err != nil {
+			return err
+		}
+		s.profiles[name] = fmt.Sprintf("127.0.0.1:%d", port)
+		s.Say("profiles of %s: http://%s/debug/pprof/", name, s.profiles[name])
+	}
+	return nil
+}
+
+// ProfileURL is where a function or the connector serves its profiles with
+// Config.Pprof.
+func (s *System) ProfileURL(name string) string { return "http://" + s.profiles[name] }
 
 // connector is the running connector.
 type connector struct {
@@ -306,7 +343,7 @@ func (s *System) CheckConnectorPort() error {
 // StartConnector starts the connector, which is kept running until
 // StopConnector or Stop.
 func (s *System) StartConnector() error {
-	file, err := s.openLog("connector")
+	file, err := s.openLog(Connector)
 	if err != nil {
 		return err
 	}
@@ -316,7 +353,7 @@ func (s *System) StartConnector() error {
 			cmd := exec.Command(s.self, "connector")
 			cmd.Env = append(telemetryEnv(os.Environ()),
 				"PATH="+os.Getenv("PATH"), "HOME="+os.Getenv("HOME"),
-				"SECRETS_DIR="+s.Secrets(), "GATEWAY_URL="+s.URL(), "LISTEN="+s.connectorAddr(), s.pprofEnv(),
+				"SECRETS_DIR="+s.Secrets(), "GATEWAY_URL="+s.URL(), "LISTEN="+s.connectorAddr(), "PPROF_LISTEN="+s.profiles[Connector],
 				"GOGC=200", // as in stack.yml
 			)
 			return cmd
@@ -361,7 +398,7 @@ func (s *System) Pids() map[string]int {
 		}
 	}
 	if s.connector != nil {
-		pids["connector"] = s.connector.child.Pid()
+		pids[Connector] = s.connector.child.Pid()
 	}
 	return pids
 }

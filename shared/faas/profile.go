@@ -1,0 +1,58 @@
+package faas
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/pprof"
+	"net/netip"
+	"time"
+)
+
+// CheckProfileAddress returns an error if a setting that holds the address for
+// [ServeProfiles] has one that other machines can reach. Empty, it is right.
+func CheckProfileAddress(name, value string) error {
+	if value == "" {
+		return nil
+	}
+	host, _, err := net.SplitHostPort(value)
+	if address, parseErr := netip.ParseAddr(host); err != nil || host != "localhost" && (parseErr != nil || !address.Unmap().IsLoopback()) {
+		return fmt.Errorf("%s is %q, want a loopback address with a port such as 127.0.0.1:6060: profiles are for this machine alone", name, value)
+	}
+	return nil
+}
+
+// ServeProfiles serves the profiles of net/http/pprof at /debug/pprof/ of an address
+// of their own, until stop is called. An address that is taken is logged and no error:
+// replicas of one function on one machine have the same settings.
+func ServeProfiles(address string, log *slog.Logger) (stop func()) {
+	if address == "" {
+		return func() {}
+	}
+	listener, err := net.Listen("tcp", address)
+	if err != nil {
+		log.Warn("profiles are not served", "error", err)
+		return func() {}
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("/debug/pprof/", pprof.Index)
+	mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
+	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			log.Warn("profiles are not served any more", "error", err)
+		}
+	}()
+	log.Info("serving profiles", "address", listener.Addr().String())
+	return func() {
+		_ = server.Close()
+		<-served
+	}
+}
