@@ -28,6 +28,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"parkstream/shared/broker"
+	"parkstream/shared/failure"
 	"parkstream/shared/parking"
 	"parkstream/shared/tracing"
 )
@@ -117,7 +118,7 @@ func (g *generator) generate(ctx context.Context, r run) (tally, error) {
 	for first := 0; first < r.count; first += size {
 		n := min(size, r.count-first)
 		if err := limiter.WaitN(ctx, n); err != nil {
-			return total, fmt.Errorf("keep to the rate of %g events a second: %w", r.rate, err)
+			return total, failure.New("the call", "ended before all events were published", fmt.Errorf("keep to the rate of %g events a second: %w", r.rate, err))
 		}
 		drafts, err := g.draw(ctx, r, random, plates, n)
 		if err != nil {
@@ -138,7 +139,7 @@ func (g *generator) declare(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, declareTimeout)
 	defer cancel()
 	if _, err := g.Publisher.DeclareQueue(ctx, g.queue); err != nil {
-		return fmt.Errorf("make sure that the queue %s exists: %w", g.queue, err)
+		return failure.In("RabbitMQ", fmt.Errorf("make sure that the queue %s exists: %w", g.queue, err))
 	}
 	return nil
 }
@@ -222,7 +223,11 @@ func (g *generator) publish(ctx context.Context, r run, drafts []draft, idPrefix
 	}
 	g.Metrics.published(g.kind, t, len(msgs)-t.published)
 	if err != nil {
-		err = fmt.Errorf("publish to %s: %w", g.queue, err)
+		kind := ""
+		if errors.Is(err, broker.ErrNacked) {
+			kind = "refused the messages: the queue is full or its leader is unavailable"
+		}
+		err = failure.New("RabbitMQ", kind, fmt.Errorf("publish to %s: %w", g.queue, err))
 	}
 	// What is confirmed or was taken out must reach the set also when the caller
 	// has gone.

@@ -395,7 +395,7 @@ func TestTheSetIsRestoredWhenTheCallerHasGone(t *testing.T) {
 	p.Publisher = lossy{away{p.Publisher}, func(int) bool { cancel(); return false }}
 	w := httptest.NewRecorder()
 	generator.NewExitHandler(p.Config).ServeHTTP(w, httptest.NewRequestWithContext(ctx, http.MethodPost, "/?count=5&above=0", nil))
-	if w.Code != http.StatusServiceUnavailable || !strings.Contains(w.Body.String(), `{"published":0,"matched":0,"error":"publish to `) {
+	if w.Code != http.StatusServiceUnavailable || !strings.Contains(w.Body.String(), `{"published":0,"matched":0,"error":"RabbitMQ cannot be used now"}`) {
 		t.Errorf("got %d %s", w.Code, w.Body)
 	}
 	if diff := cmp.Diff(before, p.inside(t, "default")); diff != "" {

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"parkstream/shared/failure"
 	"parkstream/shared/parking"
 )
 
@@ -90,7 +91,7 @@ func (e *endpoint) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		"site", r.site, "seed", r.seed, "seconds", time.Since(start).Seconds())
 	if err != nil {
 		log.ErrorContext(ctx, "generating stopped early", "error", err)
-		a.Error = err.Error()
+		a.Error = failure.Told(err)
 		reply(w, http.StatusServiceUnavailable, a)
 		return
 	}

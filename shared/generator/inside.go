@@ -9,6 +9,7 @@ import (
 
 	goredis "github.com/redis/go-redis/v9"
 
+	"parkstream/shared/failure"
 	"parkstream/shared/redis"
 )
 
@@ -60,7 +61,7 @@ func (s *Inside) add(ctx context.Context, site string, vehicles []vehicle) error
 		return nil
 	})
 	if err != nil {
-		return fmt.Errorf("add %d plates to the set %s in Redis: %w", len(vehicles), key, err)
+		return failure.In("Redis", fmt.Errorf("add %d plates to the set %s in Redis: %w", len(vehicles), key, err))
 	}
 	return nil
 }
@@ -74,7 +75,7 @@ func (s *Inside) take(ctx context.Context, site string, n int) ([]vehicle, error
 	key := insideKey(site)
 	members, err := s.redis.Current().ZPopMin(ctx, key, int64(n)).Result()
 	if err != nil {
-		return nil, fmt.Errorf("take %d plates from the set %s in Redis: %w", n, key, err)
+		return nil, failure.In("Redis", fmt.Errorf("take %d plates from the set %s in Redis: %w", n, key, err))
 	}
 	vehicles := make([]vehicle, len(members))
 	for i, m := range members {

@@ -74,14 +74,14 @@ func TestStoreOutages(t *testing.T) {
 		want    string
 	}{
 		{"all taken", failing(""), false, "done done done"},
-		{"none taken", failing("abc"), false, "503 OOM command not allowed"},
-		{"none taken, one rejected", failing("abc"), true, "503 OOM command not allowed"},
+		{"none taken", failing("abc"), false, "503 the store cannot be used now"},
+		{"none taken, one rejected", failing("abc"), true, "503 the store cannot be used now"},
 		{"some taken", failing("ac"), false, "retry done retry"},
 		{"a conflict is an answer", conflicting, false, "reject retry retry"},
-		{"no answers", long(0), false, "503 record events: the store has 0 answers for 3 events"},
-		{"two answers", long(2), false, "503 record events: the store has 2 answers for 3 events"},
-		{"four answers", long(4), false, "503 record events: the store has 4 answers for 3 events"},
-		{"exits without stays", each(func(parking.Event) parking.Recorded { return parking.Recorded{} }), false, "503 record events: the store's answer lacks the stay of an exit"},
+		{"no answers", long(0), false, "503 the store cannot be used now"},
+		{"two answers", long(2), false, "503 the store cannot be used now"},
+		{"four answers", long(4), false, "503 the store cannot be used now"},
+		{"exits without stays", each(func(parking.Event) parking.Recorded { return parking.Recorded{} }), false, "503 the store cannot be used now"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var posted summaries
@@ -144,8 +144,8 @@ func TestSummaryOutages(t *testing.T) {
 		want     string
 		maxCalls int
 	}{
-		{"unavailable", func([]parking.Stay) error { return away }, 3, "503 post 3 stays to the summary: 404 Not Found", 1},
-		{"one event, unavailable", func([]parking.Stay) error { return away }, 1, "503 post 1 stays to the summary: 404 Not Found", 1},
+		{"unavailable", func([]parking.Stay) error { return away }, 3, "503 the summary cannot be used now", 1},
+		{"one event, unavailable", func([]parking.Stay) error { return away }, 1, "503 the summary cannot be used now", 1},
 		{"too many stays", func(stays []parking.Stay) error {
 			if len(stays) > 3 {
 				return refusal{errors.New("413")}
@@ -161,7 +161,7 @@ func TestSummaryOutages(t *testing.T) {
 				return refusal{errors.New("400")}
 			}
 			return away
-		}, 4, "503 404 Not Found", 2},
+		}, 4, "503 the summary cannot be used now", 2},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			calls := 0
@@ -202,7 +202,7 @@ func TestEntriesInASummaryOutage(t *testing.T) {
 	posted.fail = func() error { return errors.New("connection refused") }
 	entries := pipeline.NewEntryEventProcessor(c)
 	events := []batch.Event{entry("late", "A", 0), entry("e", "B", 0)}
-	checkOutage(t, entries, events, "503 connection refused")
+	checkOutage(t, entries, events, "503 the summary cannot be used now")
 	checkOutage(t, entries, events[1:], "done")
 	posted.fail = nil
 	checkOutage(t, entries, events, "done done")
@@ -229,7 +229,7 @@ func TestRedisFaultsAreOutages(t *testing.T) {
 		{"NOREPLICAS", [][]any{{"CONFIG", "SET", "min-replicas-to-write", "1"}}, [][]any{{"CONFIG", "SET", "min-replicas-to-write", "0"}}},
 		{"READONLY", [][]any{{"REPLICAOF", "127.0.0.1", "1"}}, [][]any{{"REPLICAOF", "NO", "ONE"}}},
 		{"", [][]any{{"ACL", "SETUSER", "processor", "off"}, {"CLIENT", "KILL", "USER", "processor"}}, [][]any{{"ACL", "SETUSER", "processor", "on"}}},
-		{"i/o timeout", [][]any{{"CLIENT", "PAUSE", "60000", "WRITE"}}, [][]any{{"CLIENT", "UNPAUSE"}}},
+		{"does not answer in time", [][]any{{"CLIENT", "PAUSE", "60000", "WRITE"}}, [][]any{{"CLIENT", "UNPAUSE"}}},
 	} {
 		t.Run(fmt.Sprint(i, tt.reason), func(t *testing.T) {
 			exits := pipeline.NewExitEventProcessor(config(store.New(openRedis(t, url+"?read_timeout=200ms&max_retries=-1"), retention), &summaries{}))

@@ -14,6 +14,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"parkstream/shared/batch"
+	"parkstream/shared/failure"
 	"parkstream/shared/parking"
 	"parkstream/shared/tracing"
 )
@@ -197,6 +198,9 @@ func (p *processor) record(ctx context.Context, work []item) {
 		}
 		if it.err != nil {
 			failed++
+			if !errors.Is(it.err, parking.ErrInvalid) {
+				it.err = failure.In("the store", it.err)
+			}
 		}
 		reached = reached || it.err == nil || errors.Is(it.err, parking.ErrInvalid)
 	}
@@ -272,7 +276,7 @@ func (p *processor) postParts(ctx context.Context, stays []parking.Stay) map[sta
 			parts = append(parts, part[:len(part)/2], part[len(part)/2:])
 			continue
 		}
-		err = fmt.Errorf("post %d stays to the summary: %w", len(part), err)
+		err = failure.In("the summary", fmt.Errorf("post %d stays to the summary: %w", len(part), err))
 		for _, stay := range part {
 			failed[stayKey{stay.Site, stay.ID}] = err
 		}
@@ -289,7 +293,7 @@ func refused(err error) bool {
 // reject and that counts and logs the outcomes.
 func (p *processor) settle(ctx context.Context, msgs []batch.Event, work []item, start time.Time) []Result {
 	results := make([]Result, len(work))
-	var retried error
+	retried := make(map[string]error) // by what callers are told: few
 	tally := make(map[string]int, 4)
 	published := make([]time.Time, 0, len(work))
 	seen := make(map[sighting]int)
@@ -314,15 +318,15 @@ func (p *processor) settle(ctx context.Context, msgs []batch.Event, work []item,
 			outcome = outcomeReject
 			p.Log.WarnContext(ctx, "event rejected", "event_type", p.kind.String(), "id", it.event.ID, "reason", r.Reason)
 		default:
-			r.Outcome, r.Reason = batch.Retry, it.err.Error()
+			r.Outcome, r.Reason = batch.Retry, failure.Told(it.err)
 			_, r.Unavailable = errors.AsType[unavailable](it.err)
 			outcome = outcomeRetry
-			retried = it.err
+			retried[r.Reason] = it.err
 		}
 		tally[outcome]++
 	}
-	if retried != nil {
-		p.Log.ErrorContext(ctx, "events not processed", "event_type", p.kind.String(), "events", tally[outcomeRetry], "error", retried)
+	for reason, err := range retried {
+		p.Log.ErrorContext(ctx, "events not processed", "event_type", p.kind.String(), "events", tally[outcomeRetry], "reason", reason, "error", err)
 	}
 	now := p.Now()
 	p.Metrics.settled(ctx, p.kind, tally, now.Sub(start))

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -26,6 +27,7 @@ import (
 	"parkstream/shared/pipeline"
 	"parkstream/shared/redis"
 	"parkstream/shared/store"
+	"parkstream/shared/summary"
 )
 
 func TestMain(m *testing.M) {
@@ -150,7 +152,7 @@ func TestWhenTheSummaryIsAway(t *testing.T) {
 	}
 	exits := pipeline.NewExitEventProcessor(c)
 	results = exits.ProcessMessages(t.Context(), []batch.Event{exit("x", "A", 9)})
-	if results[0].Outcome != batch.Retry || !strings.Contains(results[0].Reason, "summary away") {
+	if results[0].Outcome != batch.Retry || results[0].Reason != "the summary cannot be used now" {
 		t.Errorf("an exit that was not posted became %+v", results[0])
 	}
 	posted.fail = nil
@@ -168,13 +170,49 @@ func TestWhenTheStoreIsAway(t *testing.T) {
 	}
 	defer client.Close()
 	var posted summaries
-	exits := pipeline.NewExitEventProcessor(config(store.New(client, retention), &posted))
+	var log bytes.Buffer
+	c := config(store.New(client, retention), &posted)
+	c.Log = slog.New(slog.NewTextHandler(&log, nil))
+	exits := pipeline.NewExitEventProcessor(c)
 	if err := node.Kill(); err != nil {
 		t.Fatal(err)
 	}
 	results := exits.ProcessMessages(t.Context(), []batch.Event{exit("x", "A", 9), {ID: "bad", Data: []byte("null")}})
 	if results[0].Outcome != batch.Retry || results[1].Outcome != batch.Reject || len(posted.stays) != 0 {
 		t.Errorf("results %+v, posted %+v", results, posted.stays)
+	}
+	// Callers are told no address; the log has it.
+	if results[0].Reason != "the store refuses connections" || !strings.Contains(log.String(), "127.0.0.1") {
+		t.Errorf("the reason is %q, the log has\n%s", results[0].Reason, &log)
+	}
+}
+
+// TestStrangersAreToldNoAddress: in every way in which a part can fail, neither a
+// person nor a connector is answered with where it is.
+func TestStrangersAreToldNoAddress(t *testing.T) {
+	hush := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		http.Error(w, "see http://10.0.0.9/hush", http.StatusServiceUnavailable)
+	}))
+	gone := httptest.NewServer(http.NotFoundHandler())
+	gone.Close()
+	defer hush.Close()
+	secret := regexp.MustCompile(`\d+\.\d+\.\d+\.\d+|//|hush`)
+	for url, want := range map[string]string{
+		hush.URL: "the summary answers 503", gone.URL: "the summary refuses connections",
+	} {
+		client := summary.NewClient(url, func() (string, error) { return "hush", nil })
+		h := pipeline.NewHTTPHandler(pipeline.NewExitEventProcessor(config(newStore(t), client)))
+		one := exit("x", "A", 9).Data
+		for contentType, body := range map[string][]byte{"": one, batch.ContentType: batch.AppendRequest(nil, "/test", []batch.Event{{ID: "1", Data: one}})} {
+			r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", bytes.NewReader(body))
+			r.Header.Set("Content-Type", contentType)
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, r)
+			if text := w.Body.String(); !strings.Contains(text, want) || secret.MatchString(text) {
+				t.Errorf("%s %q: %d %s, want %q", url, contentType, w.Code, text, want)
+			}
+		}
+		client.Close()
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 	"go.opentelemetry.io/otel/trace"
 
+	"parkstream/shared/failure"
 	"parkstream/shared/parking"
 	"parkstream/shared/redirect"
 	"parkstream/shared/tracing"
@@ -67,7 +68,7 @@ func (c *Client) Post(ctx context.Context, stays []parking.Stay) (err error) {
 	defer func() { tracing.End(span, err) }()
 	token, err := c.token()
 	if err != nil {
-		return fmt.Errorf("read the summary token: %w", err)
+		return failure.New("the secret summary-token", "cannot be read", fmt.Errorf("read the summary token: %w", err))
 	}
 	public := make([]parking.StayJSON, len(stays))
 	for i := range stays {
@@ -90,13 +91,15 @@ func (c *Client) Post(ctx context.Context, stays []parking.Stay) (err error) {
 	}
 	defer resp.Body.Close()
 	trace.SpanFromContext(ctx).SetAttributes(semconv.HTTPResponseStatusCode(resp.StatusCode))
+	answers := fmt.Sprintf("answers %d", resp.StatusCode)
 	if err := redirect.Check(resp); err != nil {
-		return fmt.Errorf("%s: %w", c.url, err)
+		return failure.New("the summary", answers, fmt.Errorf("%s: %w", c.url, err))
 	}
 	const most = 1 << 10
 	answer, _ := io.ReadAll(io.LimitReader(resp.Body, most))
 	if resp.StatusCode != http.StatusCreated {
-		return &StatusError{URL: c.url, Status: resp.Status, Code: resp.StatusCode, Answer: string(bytes.TrimSpace(answer))}
+		return failure.New("the summary", answers,
+			&StatusError{URL: c.url, Status: resp.Status, Code: resp.StatusCode, Answer: string(bytes.TrimSpace(answer))})
 	}
 	return nil
 }

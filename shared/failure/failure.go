@@ -1,0 +1,94 @@
+// Package failure tells callers which part failed and how, and nothing else. Who
+// calls a function may be a stranger: the text of an error has addresses, URLs and
+// paths in it, and belongs in the log.
+package failure
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"syscall"
+)
+
+// failed is an error of a part.
+type failed struct {
+	error
+	part, kind string
+}
+
+func (f *failed) Unwrap() error { return f.error }
+
+// In marks an error as one of a part, such as "Redis". The text of the error stays as
+// it is; nil stays nil.
+func In(part string, err error) error { return New(part, "", err) }
+
+// New is [In] for an error whose kind is known: a verb and what belongs to it, such as
+// "answers 503". Neither part nor kind may have anything in it that callers must not
+// know.
+func New(part, kind string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &failed{err, part, kind}
+}
+
+// Told returns what callers are told of an error: the outermost part that it is
+// marked with, and the kind of failure.
+func Told(err error) string {
+	part, kind := "", ""
+	rest := err
+	for f, found := errors.AsType[*failed](rest); found && kind == ""; f, found = errors.AsType[*failed](rest) {
+		if part == "" {
+			part = f.part
+		}
+		kind, rest = f.kind, f.error
+	}
+	if part == "" {
+		part = "a part of the system"
+	}
+	if kind == "" {
+		kind = kindOf(err)
+	}
+	return part + " " + kind
+}
+
+// kindOf returns the kind of an error whose part did not tell it.
+func kindOf(err error) string {
+	var timeout net.Error
+	switch {
+	case errors.Is(err, context.Canceled):
+		return "was not waited for"
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
+		return "does not answer in time"
+	case is[*net.DNSError](err):
+		return "cannot be found by its name"
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return "refuses connections"
+	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed):
+		return "ended the connection"
+	case is[*tls.CertificateVerificationError](err), is[tls.RecordHeaderError](err), is[tls.AlertError](err):
+		return "cannot be reached with TLS"
+	case is[*net.OpError](err):
+		return "cannot be reached"
+	}
+	// The reply of a Redis begins with a code; what follows may be an address.
+	if reply, ok := errors.AsType[interface {
+		error
+		RedisError()
+	}](err); ok {
+		code, _, _ := strings.Cut(reply.Error(), " ")
+		if code != "" && strings.Trim(code, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") == "" {
+			return "refuses with " + code
+		}
+	}
+	return "cannot be used now"
+}
+
+func is[E error](err error) bool {
+	_, ok := errors.AsType[E](err)
+	return ok
+}

@@ -1,0 +1,93 @@
+package failure
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// reply is an error that a Redis has answered with.
+type reply string
+
+func (r reply) Error() string { return string(r) }
+func (reply) RedisError()     {}
+
+// secret is what must not be told: addresses, URLs, paths, names of hosts.
+var secret = regexp.MustCompile(`\d+\.\d+\.\d+\.\d+|::|//|:\d|/[a-z]|hush`)
+
+func TestTold(t *testing.T) {
+	get := func(url string) error {
+		resp, err := http.Get(url)
+		if err == nil {
+			_ = resp.Body.Close()
+		}
+		return err
+	}
+	closing := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }))
+	defer closing.Close()
+	secure := httptest.NewTLSServer(http.NotFoundHandler())
+	defer secure.Close()
+	secure.Config.ErrorLog = nil
+	_, noFile := os.ReadFile("/hush/redis-url")
+	dial := func(err error) error {
+		return fmt.Errorf("dial hush: %w", &net.OpError{Op: "dial", Net: "tcp", Addr: &net.TCPAddr{IP: net.IPv4(10, 0, 0, 3), Port: 6379}, Err: err})
+	}
+	for i, tt := range []struct {
+		err  error
+		want string
+	}{
+		{get("http://127.0.0.1:1/hush"), "refuses connections"},
+		{get(closing.URL + "/hush"), "ended the connection"},
+		{get(secure.URL), "cannot be reached with TLS"},
+		{dial(syscall.ECONNREFUSED), "refuses connections"},
+		{dial(syscall.ECONNRESET), "ended the connection"},
+		{dial(syscall.EPIPE), "ended the connection"},
+		{dial(syscall.EHOSTUNREACH), "cannot be reached"},
+		{dial(os.ErrDeadlineExceeded), "does not answer in time"},
+		{dial(syscall.ETIMEDOUT), "does not answer in time"},
+		{&net.DNSError{Err: "no such host", Name: "hush", Server: "10.0.0.1:53"}, "cannot be found by its name"},
+		{&url.Error{Op: "Post", URL: "http://hush/", Err: context.DeadlineExceeded}, "does not answer in time"},
+		{fmt.Errorf("http://hush: %w", context.Canceled), "was not waited for"},
+		{fmt.Errorf("read 10.0.0.3:6379: %w", io.EOF), "ended the connection"},
+		{&tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}}, "cannot be reached with TLS"},
+		{noFile, "cannot be used now"},
+		{errors.New("http://10.0.0.3/hush"), "cannot be used now"},
+		{fmt.Errorf("record: %w", reply("OOM command not allowed when used memory > 'maxmemory'.")), "refuses with OOM"},
+		{reply("READONLY You can't write against a read only replica."), "refuses with READONLY"},
+		{reply("WRONGPASS invalid username-password pair"), "refuses with WRONGPASS"},
+		{reply("MOVED 3999 10.0.0.3:6381"), "refuses with MOVED"},
+		{reply("10.0.0.3:6381 is hush"), "cannot be used now"},
+		{reply(""), "cannot be used now"},
+		{New("", "answers 503", errors.New("http://hush answers 503")), "answers 503"},
+		{New("the inner part", "answers 503", dial(syscall.ECONNREFUSED)), "answers 503"},
+	} {
+		if tt.err == nil {
+			t.Fatalf("%d: no error", i)
+		}
+		marked := fmt.Errorf("more: %w", In("Redis", fmt.Errorf("post: %w", tt.err)))
+		if got := Told(marked); got != "Redis "+tt.want {
+			t.Errorf("%v: told %q, want %q", tt.err, got, tt.want)
+		}
+		if !strings.Contains(marked.Error(), tt.err.Error()) || !errors.Is(marked, tt.err) {
+			t.Errorf("the log would lose %v: %v", tt.err, marked)
+		}
+		if got := Told(tt.err); secret.MatchString(got) || got == "" {
+			t.Errorf("%v: told %q", tt.err, got)
+		}
+	}
+	if err := In("Redis", nil); err != nil {
+		t.Errorf("an error of nothing: %v", err)
+	}
+}
