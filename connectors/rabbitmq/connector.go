@@ -101,7 +101,7 @@ func (c *Connector) Run(ctx context.Context) {
 	defer stop()
 	var finding sync.WaitGroup
 	finding.Go(func() { c.discovery.run(ctx) })
-	broker.Run(ctx, c.broker(connectorName), c.epoch, c.health.disconnected)
+	c.serveAll(ctx)
 	finding.Wait()
 	c.background.Wait()
 	if err := c.publisher.Close(); err != nil {
@@ -111,27 +111,18 @@ func (c *Connector) Run(ctx context.Context) {
 	c.log.Info("drained")
 }
 
-// worker serves one queue in an epoch.
+// worker serves one queue.
 type worker struct {
 	functions []*Function
 	stop      context.CancelFunc
 	done      chan struct{}
 }
 
-// epoch serves all queues of the plan over one connection, until ctx ends or the
-// connection does.
-func (c *Connector) epoch(ctx context.Context, conn *broker.Conn) error {
-	if err := checkVersion(conn.ServerVersion()); err != nil {
-		return err
-	}
-	c.health.connected()
-	id := uuid.NewString()[:8]
+// serveAll serves all queues of the plan until ctx ends.
+func (c *Connector) serveAll(ctx context.Context) {
 	workers := make(map[string]*worker)
 	var all sync.WaitGroup
 	defer all.Wait()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	all.Go(func() { c.watchDepths(ctx, conn) })
 	for {
 		next, changed := c.discovery.snapshot()
 		c.forget(next)
@@ -139,6 +130,11 @@ func (c *Connector) epoch(ctx context.Context, conn *broker.Conn) error {
 			if next[queue] == nil {
 				w.stop()
 				w.functions = nil
+				select {
+				case <-w.done:
+					delete(workers, queue)
+				default:
+				}
 			}
 		}
 		for queue, functions := range next {
@@ -157,28 +153,45 @@ func (c *Connector) epoch(ctx context.Context, conn *broker.Conn) error {
 					old.stop()
 					<-old.done
 				}
-				c.serve(serving, conn, id, queue, functions)
+				c.serve(serving, queue, functions)
 			})
 		}
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return nil
-		case <-conn.Done():
-			return conn.Err()
+			return
 		}
 	}
 }
 
-// serve serves a queue until ctx ends, beginning anew with a fresh channel when
-// something goes wrong with it.
-func (c *Connector) serve(ctx context.Context, conn *broker.Conn, epoch, queue string, functions []*Function) {
+// serve serves a queue until ctx ends, over a connection of its own: whatever makes
+// the broker or the client close it, the other queues go on.
+func (c *Connector) serve(ctx context.Context, queue string, functions []*Function) {
 	defer c.health.forget(queue)
+	cfg := c.broker(connectorName)
+	cfg.Log = c.log.With("queue", queue)
+	broker.Run(ctx, cfg, func(ctx context.Context, conn *broker.Conn) error {
+		return c.epoch(ctx, conn, queue, functions)
+	}, func(err error) { c.health.failing(queue, fmt.Errorf("no connection to RabbitMQ: %w", err)) })
+}
+
+// epoch serves a queue over one connection until ctx or the connection ends,
+// beginning anew with a fresh channel when something goes wrong with it.
+func (c *Connector) epoch(ctx context.Context, conn *broker.Conn, queue string, functions []*Function) error {
+	if err := checkVersion(conn.ServerVersion()); err != nil {
+		return err
+	}
+	var watching sync.WaitGroup
+	defer watching.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	watching.Go(func() { c.watchDepths(ctx, conn, queue) })
+	id := uuid.NewString()[:8]
 	for pause := 100 * time.Millisecond; ctx.Err() == nil; pause = min(2*pause, 5*time.Second) {
 		start := time.Now()
-		err := c.consume(ctx, conn, epoch, queue, functions)
+		err := c.consume(ctx, conn, id, queue, functions)
 		if ctx.Err() != nil || conn.IsClosed() {
-			return
+			return err
 		}
 		c.health.failing(queue, err)
 		if time.Since(start) > 10*time.Second {
@@ -193,6 +206,7 @@ func (c *Connector) serve(ctx context.Context, conn *broker.Conn, epoch, queue s
 		}
 		timer.Stop()
 	}
+	return nil
 }
 
 // forget drops what is known of functions that are in no queue's plan.

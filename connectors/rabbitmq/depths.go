@@ -24,27 +24,18 @@ const (
 // read is missing.
 type depths map[string]int
 
-// watchDepths keeps the depths of all queues of the plan until ctx or the
-// connection ends. Then nothing is known of them any more.
-func (c *Connector) watchDepths(ctx context.Context, conn *broker.Conn) {
-	defer c.metrics.setDepths(nil)
+// watchDepths keeps the depths of a queue until ctx or the connection ends. Then
+// nothing is known of them any more.
+func (c *Connector) watchDepths(ctx context.Context, conn *broker.Conn, queue string) {
+	defer c.metrics.setDepths(queue, nil)
 	tick := time.NewTicker(depthInterval)
 	defer tick.Stop()
 	r := depthReader{conn: conn}
 	defer r.close()
 	for {
-		p, changed := c.discovery.snapshot()
-		all := make(map[string]depths, len(p))
-		for queue := range p {
-			if ctx.Err() != nil {
-				return
-			}
-			all[queue] = r.read(queue, c.delays)
-		}
-		c.metrics.setDepths(all)
+		c.metrics.setDepths(queue, r.read(queue, c.delays))
 		select {
 		case <-tick.C:
-		case <-changed:
 		case <-conn.Done():
 			return
 		case <-ctx.Done():
@@ -101,8 +92,12 @@ func (r *depthReader) close() {
 	}
 }
 
-func (m *metrics) setDepths(all map[string]depths) {
+func (m *metrics) setDepths(queue string, d depths) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.depths = all
+	if d == nil {
+		delete(m.depths, queue)
+		return
+	}
+	m.depths[queue] = d
 }

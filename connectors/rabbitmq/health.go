@@ -11,7 +11,6 @@ import (
 // health knows what keeps events from flowing.
 type health struct {
 	mu       sync.Mutex
-	broker   error            // nil while connected
 	queues   map[string]error // nil while it is consumed
 	gates    map[string]*gate
 	stuck    map[any]unsent
@@ -28,21 +27,8 @@ type unsent struct {
 
 func newHealth() *health {
 	return &health{
-		broker: fmt.Errorf("not yet connected to RabbitMQ"),
 		queues: make(map[string]error), gates: make(map[string]*gate), stuck: make(map[any]unsent),
 	}
-}
-
-func (h *health) connected() {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.broker = nil
-}
-
-func (h *health) disconnected(err error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.broker = fmt.Errorf("no connection to RabbitMQ: %w", err)
 }
 
 func (h *health) consuming(queue string) { h.failing(queue, nil) }
@@ -96,9 +82,6 @@ func (h *health) problems(p plan) []string {
 	var ps []string
 	if h.draining {
 		return []string{"draining: calls under way finish, nothing new is consumed"}
-	}
-	if h.broker != nil {
-		return []string{h.broker.Error()}
 	}
 	for queue := range p {
 		err, known := h.queues[queue]

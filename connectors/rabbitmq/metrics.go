@@ -40,6 +40,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		}, []string{"queue", "function", "outcome"}),
 		queues: make(map[string]*queueStats),
 		gates:  make(map[string]*gate),
+		depths: make(map[string]depths),
 	}
 	if r != nil {
 		r.MustRegister(m)

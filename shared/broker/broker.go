@@ -37,8 +37,8 @@ type Config struct {
 	Heartbeat time.Duration
 	// Log gets connects and losses; nothing is logged where it is nil.
 	Log *slog.Logger
-	// Registerer gets the metrics, which are not kept where it is nil. Two users
-	// of one Registerer need different names.
+	// Registerer gets the metrics, which are not kept where it is nil. Connections
+	// of one name share theirs; two publishers need different names.
 	Registerer prometheus.Registerer
 }
 

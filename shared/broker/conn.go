@@ -101,7 +101,7 @@ func dial(ctx context.Context, cfg Config, m *connMetrics) (*Conn, error) {
 		conn.frames.frameMax.Store(int64(conn.Config.FrameSize)) // there can be no message yet
 		conn.watch()
 		m.connects.Inc()
-		m.up.Set(1)
+		m.have(1)
 		return conn, nil
 	}
 	m.failures.Inc()
@@ -207,7 +207,7 @@ func (c *Conn) watch() {
 	blocks := c.NotifyBlocked(make(chan amqp.Blocking, 16))
 	c.ended.Go(func() {
 		defer close(c.done)
-		defer c.metrics.up.Set(0)
+		defer c.metrics.have(-1)
 		defer c.setBlocked(amqp.Blocking{})
 		for {
 			select {
@@ -231,11 +231,11 @@ func (c *Conn) setBlocked(b amqp.Blocking) {
 	case b.Active && c.unblocked == nil:
 		c.unblocked = make(chan struct{})
 		c.blocked = b.Reason
-		c.metrics.blocked.Set(1)
+		c.metrics.block(1)
 	case !b.Active && c.unblocked != nil:
 		close(c.unblocked)
 		c.unblocked, c.blocked = nil, ""
-		c.metrics.blocked.Set(0)
+		c.metrics.block(-1)
 	}
 }
 
@@ -282,6 +282,9 @@ func (c *Conn) ServerVersion() string {
 	v, _ := c.Properties["version"].(string)
 	return v
 }
+
+// FrameMax is the size of the largest frame that was negotiated.
+func (c *Conn) FrameMax() int { return c.Config.FrameSize }
 
 // Close ends the connection; the broker returns what was not acknowledged to its
 // queues.

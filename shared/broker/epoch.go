@@ -28,6 +28,8 @@ func newBackoff() *backoff.ExponentialBackOff {
 func Run(ctx context.Context, cfg Config, epoch func(context.Context, *Conn) error, onDown func(error)) {
 	cfg = cfg.withDefaults()
 	metrics := newConnMetrics(cfg.Registerer, cfg.Name)
+	metrics.want(1)
+	defer metrics.want(-1)
 	wait := newBackoff()
 	wait.Reset()
 	for {

@@ -327,15 +327,14 @@ func newFakeBroker(t testing.TB) *fakeBroker {
 			if _, err := io.ReadFull(conn, rest); err != nil {
 				return
 			}
-			class, number := brokertest.Frame(append(head, rest...)).Method()
-			switch [2]uint16{class, number} {
-			case [2]uint16{10, 11}: // start-ok: tune
+			switch brokertest.Frame(append(head, rest...)).Method() {
+			case brokertest.ConnectionStartOk:
 				method(0, 10, 30, []byte{0, 0}, binary.BigEndian.AppendUint32(nil, fakeFrameMax), []byte{0, 0})
-			case [2]uint16{10, 40}:
+			case brokertest.ConnectionOpen:
 				method(0, 10, 41, short(""))
-			case [2]uint16{20, 10}:
+			case brokertest.ChannelOpen:
 				method(1, 20, 11, long(nil))
-			case [2]uint16{60, 20}:
+			case brokertest.BasicConsume:
 				method(1, 60, 21, short("tag"))
 				return
 			}

@@ -23,8 +23,13 @@ type Proxy struct {
 	conns  map[net.Conn]struct{}
 	down   bool          // new connections are closed at once
 	frozen chan struct{} // open while nothing is forwarded
-	filter func(fromClient bool, f Frame) []byte
+	filter func() Filter
 }
+
+// Filter sees every frame of a connection, in the order of each direction, and what
+// it returns is forwarded instead: the frame itself, another one, several or none.
+// It is called by one goroutine for each direction.
+type Filter func(fromClient bool, f Frame) []byte
 
 // Frame is one frame of AMQP: its type, channel and payload stand at their places.
 type Frame []byte
@@ -57,14 +62,29 @@ func (f Frame) Channel() uint16 { return binary.BigEndian.Uint16(f[1:]) }
 // Payload is what the frame holds.
 func (f Frame) Payload() []byte { return f[frameHead : len(f)-1] }
 
-// Method returns the class and the number of a method frame's method, and zeros
-// for another frame.
-func (f Frame) Method() (class, method uint16) {
+// Method is the method of a frame of that type, zero for another one.
+func (f Frame) Method() Method {
 	if f.Kind() != FrameMethod {
-		return 0, 0
+		return Method{}
 	}
-	return binary.BigEndian.Uint16(f.Payload()), binary.BigEndian.Uint16(f.Payload()[2:])
+	return Method{binary.BigEndian.Uint16(f.Payload()), binary.BigEndian.Uint16(f.Payload()[2:])}
 }
+
+// Method is a method of AMQP by the numbers of its class and its own.
+type Method struct{ Class, Number uint16 }
+
+// Some methods.
+var (
+	ConnectionStartOk = Method{10, 11}
+	ConnectionOpen    = Method{10, 40}
+	ConnectionClose   = Method{10, 50}
+	ChannelOpen       = Method{20, 10}
+	ChannelClose      = Method{20, 40}
+	BasicConsume      = Method{60, 20}
+	BasicDeliver      = Method{60, 60}
+	BasicAck          = Method{60, 80}
+	BasicNack         = Method{60, 120}
+)
 
 // NewProxy starts a proxy in front of the broker at rawURL. It ends with the
 // test.
@@ -138,10 +158,8 @@ func (p *Proxy) Resume() {
 	}
 }
 
-// Filter shows filter every frame of the connections that are made from now on, in
-// the order of each direction, and forwards what it returns instead: the frame
-// itself, another one, several or none.
-func (p *Proxy) Filter(filter func(fromClient bool, f Frame) []byte) {
+// Filter has a filter made for each connection that is made from now on.
+func (p *Proxy) Filter(filter func() Filter) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.filter = filter
@@ -155,6 +173,10 @@ func (p *Proxy) accept() {
 		}
 		p.mu.Lock()
 		down := p.down
+		var filter Filter
+		if p.filter != nil {
+			filter = p.filter()
+		}
 		p.mu.Unlock()
 		if down {
 			_ = in.Close()
@@ -165,18 +187,17 @@ func (p *Proxy) accept() {
 			_ = in.Close()
 			continue
 		}
-		p.serving.Go(func() { p.forward(in, out, true) })
-		p.serving.Go(func() { p.forward(out, in, false) })
+		p.serving.Go(func() { p.forward(in, out, true, filter) })
+		p.serving.Go(func() { p.forward(out, in, false, filter) })
 	}
 }
 
 // protocolHeader is what a client says before its first frame.
 const protocolHeader = "AMQP\x00\x00\x09\x01"
 
-func (p *Proxy) forward(from, to net.Conn, fromClient bool) {
+func (p *Proxy) forward(from, to net.Conn, fromClient bool, filter Filter) {
 	p.mu.Lock()
 	p.conns[from] = struct{}{}
-	filter := p.filter
 	p.mu.Unlock()
 	var part []byte // of a frame that has not come in whole
 	pass := func(in []byte) (out []byte) { return in }
