@@ -89,9 +89,8 @@ func (c *Connector) consume(ctx context.Context, conn *broker.Conn, epoch, queue
 	stopTaking()
 	feeds.Wait()
 	k.wait(end, closed)
-	// What was settled behind a message that stays open is settled all the same.
-	if flushErr := k.window.flush(); flushErr != nil && !conn.IsClosed() {
-		c.log.Warn("messages could not be acknowledged", "queue", queue, "error", flushErr)
+	if backErr := k.window.giveBack(ch.Nack); backErr != nil && !ch.IsClosed() {
+		c.log.Warn("messages could not be given back", "queue", queue, "error", backErr)
 	}
 	return err
 }

@@ -139,13 +139,61 @@ func (w *window) oldest() time.Time {
 	return w.entries[0].at // advance keeps the first entry an open one
 }
 
-// close ends the window; what is open is on its way back to the queue.
-func (w *window) close() {
+// giveBack ends the window: it acknowledges what is settled and gives everything
+// else back to the queue, also what the client has not handed over yet. It takes a
+// frame for each run of messages of one kind. RabbitMQ 4.3 counts a failed delivery
+// for each message that is in hand when a channel is closed, but not for one that is
+// given back.
+func (w *window) giveBack(nack func(tag uint64, multiple, requeue bool) error) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.closed {
-		return
+		return nil
 	}
+	defer w.end()
+	var (
+		last    uint64 // tag of the run
+		settled bool   // what the run is
+	)
+	for i := range w.entries {
+		e := &w.entries[i]
+		if e.sent {
+			continue
+		}
+		if is := e.ending != pending; last != 0 && is != settled {
+			if err := w.release(last, settled, nack); err != nil {
+				return err
+			}
+		}
+		last, settled = w.first+uint64(i), e.ending != pending
+	}
+	if settled {
+		if err := w.release(last, settled, nack); err != nil {
+			return err
+		}
+	}
+	return nack(0, true, true) // all that are left
+}
+
+// release ends a run, up to its last tag: all before it are released.
+func (w *window) release(last uint64, settled bool, nack func(tag uint64, multiple, requeue bool) error) error {
+	if settled {
+		return w.ack(last, true)
+	}
+	return nack(last, true, true)
+}
+
+// close ends the window of a channel that is gone; what is open is on its way back
+// to the queue.
+func (w *window) close() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.closed {
+		w.end()
+	}
+}
+
+func (w *window) end() {
 	w.closed = true
 	returned := 0
 	for i := range w.entries {

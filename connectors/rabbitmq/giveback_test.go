@@ -1,0 +1,226 @@
+package rabbitmq
+
+import (
+	"encoding/binary"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"parkstream/shared/batch"
+	"parkstream/shared/broker"
+	"parkstream/shared/broker/brokertest"
+)
+
+// unackedRecorder follows which deliveries are in hand on each channel.
+type unackedRecorder struct {
+	mu       sync.Mutex
+	nacked   int // deliveries that were given back
+	stranded int // deliveries that were in hand when their channel or connection was closed
+}
+
+func (r *unackedRecorder) filter() brokertest.Filter {
+	channels := make(map[uint16]map[uint64]bool)
+	return func(fromClient bool, f brokertest.Frame) []byte {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		inHand := channels[f.Channel()]
+		switch m := f.Method(); {
+		case !fromClient && m == brokertest.BasicDeliver:
+			if inHand == nil {
+				inHand = make(map[uint64]bool)
+				channels[f.Channel()] = inHand
+			}
+			args := f.Payload()[4:]
+			inHand[binary.BigEndian.Uint64(args[1+int(args[0]):])] = true
+		case fromClient && (m == brokertest.BasicAck || m == brokertest.BasicNack):
+			tag, multiple := binary.BigEndian.Uint64(f.Payload()[4:]), f.Payload()[12]&1 == 1
+			for t := range inHand {
+				if t == tag || multiple && (t < tag || tag == 0) {
+					delete(inHand, t)
+					if m == brokertest.BasicNack {
+						r.nacked++
+					}
+				}
+			}
+		case fromClient && m == brokertest.ChannelClose:
+			r.stranded += len(inHand)
+			delete(channels, f.Channel())
+		case fromClient && m == brokertest.ConnectionClose:
+			for _, inHand := range channels {
+				r.stranded += len(inHand)
+			}
+			clear(channels)
+		}
+		return f
+	}
+}
+
+// Messages in hand are given back before their channel is closed on purpose, and
+// what is acknowledged stays so.
+func TestMessagesAreGivenBack(t *testing.T) {
+	unavailable := func(w http.ResponseWriter, _ *http.Request, _ []string) bool {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		return true
+	}
+	// one call hangs while the others are answered
+	hangOne := func(_ http.ResponseWriter, r *http.Request, ids []string) bool {
+		hangs := strings.Contains(ids[0], `"e-0"`)
+		if hangs {
+			<-r.Context().Done()
+		}
+		return hangs
+	}
+	raw := map[string]string{annotationMaxInFlight: "10"}
+	inHand := func(n int) func(*testing.T, *running, string) {
+		return func(t *testing.T, c *running, queue string) {
+			waitFor(t, "the messages are in hand", func() bool { return c.counters(t, queue)["in_hand"] == n })
+		}
+	}
+	for _, tt := range []struct {
+		name        string
+		annotations map[string]string
+		script      func(w http.ResponseWriter, r *http.Request, ids []string) bool
+		reject      bool // with a queue of dead letters that is full
+		change      func(*Config)
+		meanwhile   func(t *testing.T, c *running, queue string)
+		end         func(t *testing.T, g *gateway, c *running, queue string)
+		acked       int
+	}{
+		{name: "stop in an outage", annotations: batched, script: unavailable, meanwhile: inHand(20)},
+		{
+			name: "drain timeout", annotations: raw, script: hangOne, acked: 19,
+			change: func(cfg *Config) { cfg.DrainTimeout = 200 * time.Millisecond },
+			meanwhile: func(t *testing.T, c *running, queue string) {
+				waitFor(t, "the others are done", func() bool { return c.counters(t, queue)["acked"] == 19 })
+			},
+		},
+		{
+			name: "half of consumer_timeout", annotations: map[string]string{annotationBatchSize: "10", annotationTimeout: "100ms"}, script: unavailable,
+			change: func(cfg *Config) { cfg.Timeout, cfg.ConsumerTimeout = 100*time.Millisecond, time.Second },
+			meanwhile: func(t *testing.T, c *running, queue string) {
+				waitFor(t, "messages are given back", func() bool { return c.counters(t, queue)["returned"] >= 20 })
+			},
+		},
+		{
+			name: "a function is added", annotations: batched, script: unavailable, meanwhile: inHand(20),
+			end: func(t *testing.T, g *gateway, c *running, queue string) {
+				g.add("second", queue, batched).setScript(unavailable)
+				waitFor(t, "messages are given back", func() bool { return c.counters(t, queue)["returned"] >= 20 })
+			},
+		},
+		{
+			name: "the function is removed", annotations: batched, script: unavailable, meanwhile: inHand(20),
+			end: func(t *testing.T, g *gateway, c *running, queue string) {
+				g.remove("fn")
+				waitFor(t, "messages are given back", func() bool { return c.counters(t, queue)["returned"] >= 20 })
+			},
+		},
+		{name: "dead letters that are not taken", annotations: batched, reject: true, meanwhile: inHand(20)},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			queue := strings.ReplaceAll(queueName(t), " ", "-")
+			conn := dialNode(t)
+			if tt.reject {
+				ch, err := conn.Channel()
+				if err != nil {
+					t.Fatal(err)
+				}
+				full := amqp.Table{"x-queue-type": "quorum", "x-max-length-bytes": int64(1), "x-overflow": "reject-publish"}
+				if _, err := ch.QueueDeclare(broker.DeadQueue(queue), true, false, false, false, full); err != nil {
+					t.Fatal(err)
+				}
+				publish(t, events(broker.DeadQueue(queue), "old", 1)...)
+			}
+			declareQueue(t, queue)
+			publish(t, events(queue, "e", 20)...)
+			g := newGateway(t)
+			f := g.add("fn", queue, tt.annotations)
+			f.setScript(tt.script)
+			if tt.reject {
+				f.result = func(id string) batch.Result { return batch.Result{ID: id, Outcome: batch.Reject, Reason: "malformed"} }
+			}
+			var recorder unackedRecorder
+			proxy := brokertest.NewProxy(t, node.URL())
+			proxy.Filter(recorder.filter)
+			c := startConnector(t, g, func(cfg *Config) {
+				cfg.Broker = func() ([]string, error) { return []string{proxy.Through(node.URL())}, nil }
+				if tt.change != nil {
+					tt.change(cfg)
+				}
+			})
+			tt.meanwhile(t, c, queue)
+			if tt.end != nil {
+				tt.end(t, g, c, queue)
+			}
+			c.stop()
+			counters := c.counters(t, queue)
+			c.checkIdentity(t, counters)
+			recorder.mu.Lock()
+			defer recorder.mu.Unlock()
+			if recorder.nacked < 20-tt.acked || recorder.stranded != 0 {
+				t.Errorf("%d deliveries were given back, %d were in hand when their channel was closed", recorder.nacked, recorder.stranded)
+			}
+			if counters["acked"] != tt.acked || counters["in_hand"] != 0 {
+				t.Errorf("counters: %v", counters)
+			}
+			waitFor(t, "what was not acknowledged is in the queue", func() bool { return ready(t, conn, queue) == 20-tt.acked })
+		})
+	}
+}
+
+// A window is given back with a frame for each run of messages, the oldest first.
+func TestGiveBackFrames(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		settled []uint64 // of 9 deliveries
+		flushed bool     // those are acknowledged one by one already
+		want    string
+	}{
+		{"all open", nil, false, "nack 0"},
+		{"all settled", []uint64{1, 2, 3, 4, 5, 6, 7, 8, 9}, false, "ack 9, nack 0"},
+		{"one open", []uint64{2, 3, 4, 5, 6, 7, 8, 9}, false, "nack 1, ack 9, nack 0"},
+		{"in turn", []uint64{1, 3, 4, 8}, false, "ack 1, nack 2, ack 4, nack 7, ack 8, nack 0"},
+		{"flushed before", []uint64{3, 4, 9}, true, "ack 3, ack 4, ack 9, nack 0"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var frames []string
+			w := newWindow(func(tag uint64, multiple bool) error {
+				frames = append(frames, "ack "+strconv.FormatUint(tag, 10))
+				return nil
+			}, newMetrics(nil).queue("q"))
+			for range 9 {
+				w.add(time.Now())
+			}
+			endings := slices.Repeat([]ending{acked}, len(tt.settled))
+			if err := w.settle(tt.settled, endings); err != nil {
+				t.Fatal(err)
+			}
+			if tt.flushed {
+				if err := w.flush(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := w.giveBack(func(tag uint64, multiple, requeue bool) error {
+				if !multiple || !requeue {
+					t.Errorf("nack of %d: multiple %t, requeue %t", tag, multiple, requeue)
+				}
+				frames = append(frames, "nack "+strconv.FormatUint(tag, 10))
+				return nil
+			}); err != nil {
+				t.Fatal(err)
+			}
+			if got := strings.Join(frames, ", "); got != tt.want {
+				t.Errorf("%s, want %s", got, tt.want)
+			}
+			if err := w.settle([]uint64{5}, []ending{acked}); err != nil || len(frames) != strings.Count(tt.want, ",")+1 {
+				t.Errorf("a late call settles: %v, %q", err, frames)
+			}
+		})
+	}
+}
