@@ -15,6 +15,8 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	amqp "github.com/rabbitmq/amqp091-go"
+
 	"parkstream/connectors/rabbitmq"
 	"parkstream/shared/broker"
 	"parkstream/shared/parking"
@@ -151,6 +153,9 @@ func (c replayShowCommand) Run(ctx context.Context) error {
 		for _, name := range slices.Sorted(maps.Keys(d.Headers)) {
 			fmt.Printf("  header    %s: %s\n", printable(name), printable(fmt.Sprint(d.Headers[name])))
 		}
+		if len(d.Original) > 0 {
+			fmt.Printf("  unread    headers as they were published, %d bytes: %s\n", len(d.Original), body(d.Original))
+		}
 		fmt.Printf("  body      %s\n\n", body(d.Body))
 		return nil
 	})
@@ -271,7 +276,10 @@ func valueHasPlate(value any, plate string) bool {
 func printJSON(d rabbitmq.DeadLetter) error {
 	out := map[string]any{
 		"id": d.ID, "queue": d.Queue, "reason": d.Reason, "function": d.Function, "status": d.Status, "attempts": d.Attempts,
-		"first": d.First, "last": d.Last, "content_type": d.ContentType, "headers": d.Headers,
+		"first": d.First, "last": d.Last, "content_type": d.ContentType, "headers": jsonValue(d.Headers),
+	}
+	if len(d.Original) > 0 {
+		out["original_headers_base64"] = d.Original
 	}
 	if utf8.Valid(d.Body) {
 		out["body"] = string(d.Body)
@@ -279,6 +287,31 @@ func printJSON(d rabbitmq.DeadLetter) error {
 		out["body_base64"] = d.Body
 	}
 	return json.NewEncoder(os.Stdout).Encode(out)
+}
+
+// jsonValue makes a header one that JSON knows: it has no numbers beyond all bounds,
+// and its times end with the year 9999.
+func jsonValue(v any) any {
+	switch v := v.(type) {
+	case map[string]any:
+		out := make(map[string]any, len(v))
+		for name, element := range v {
+			out[name] = jsonValue(element)
+		}
+		return out
+	case amqp.Table:
+		return jsonValue(map[string]any(v))
+	case []any:
+		out := make([]any, len(v))
+		for i := range v {
+			out[i] = jsonValue(v[i])
+		}
+		return out
+	}
+	if _, err := json.Marshal(v); err != nil {
+		return fmt.Sprint(v)
+	}
+	return v
 }
 
 func shortTime(t time.Time) string {

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -147,5 +149,22 @@ func TestHasPlate(t *testing.T) {
 		if got := hasPlate([]byte(tt.body), tt.plate); got != tt.want {
 			t.Errorf("%s: %t", tt.body, got)
 		}
+	}
+}
+
+// TestJSONValue has every header that AMQP can carry written as JSON.
+func TestJSONValue(t *testing.T) {
+	late := time.Unix(1<<40, 0).UTC()
+	got, err := json.Marshal(jsonValue(map[string]any{
+		"text": "t", "nothing": nil, "time": time.Unix(0, 0).UTC(), "late": late, "nan": math.NaN(), "inf": float32(math.Inf(1)),
+		"table": amqp.Table{"list": []any{late, int64(1), amqp.Table{"late": late}}},
+	}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := late.String()
+	want := `{"inf":"+Inf","late":"` + text + `","nan":"NaN","nothing":null,"table":{"list":["` + text + `",1,{"late":"` + text + `"}]},"text":"t","time":"1970-01-01T00:00:00Z"}`
+	if string(got) != want {
+		t.Errorf("%s, want %s", got, want)
 	}
 }

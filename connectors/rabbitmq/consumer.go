@@ -1,6 +1,7 @@
 package rabbitmq
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -95,6 +96,21 @@ func (c *Connector) consume(ctx context.Context, conn *broker.Conn, epoch, queue
 	return err
 }
 
+// usualFrameMax is RabbitMQ's default.
+const usualFrameMax = 128 << 10
+
+// frameMax is the size of a frame that every connection on a message's way takes.
+func (k *consumer) frameMax() int {
+	n := usualFrameMax
+	if k.conn != nil {
+		n = min(n, k.conn.FrameMax())
+	}
+	if k.publisher != nil {
+		n = min(n, cmp.Or(k.publisher.FrameMax(), n))
+	}
+	return n
+}
+
 // wait returns when the calls have ended or the channel has.
 func (k *consumer) wait(end context.CancelFunc, closed <-chan *amqp.Error) {
 	ended := make(chan struct{})
@@ -174,7 +190,10 @@ func (k *consumer) take(d amqp.Delivery) {
 	}
 	m := &delivery{Delivery: d, from: k, received: now}
 	owed := headerText(d.Headers, headerOwed)
-	switch {
+	switch reason := unreadable(d.Headers); {
+	case reason != "":
+		m.owed.Store(1)
+		k.rule(m, recipient{}, ruling{reject, reason, 0, nil})
 	case len(d.Body) > k.MaxMessageBytes:
 		m.owed.Store(1)
 		k.rule(m, recipient{}, ruling{reject, fmt.Sprintf("the message has %d bytes; at most %d are possible", len(d.Body), k.MaxMessageBytes), 0, nil})

@@ -48,7 +48,12 @@ const (
 	headerRoutingKey = headerPrefix + "routing-key"
 	// headerOmitted names the publisher's headers that left no room for these.
 	headerOmitted = headerPrefix + "omitted-headers"
-	cc            = "CC"
+	// headerUnreadable marks a message whose headers the client library refuses, and
+	// headerOriginal has them in the encoding of AMQP. A publisher that sends the mark
+	// gets a dead letter, too.
+	headerUnreadable = broker.HeaderUnreadable
+	headerOriginal   = broker.HeaderOriginal
+	cc               = "CC"
 )
 
 // delivery is one message in hand.
@@ -165,6 +170,29 @@ func routingKey(d *amqp.Delivery) string {
 	return d.RoutingKey
 }
 
+const unreadablePrefix = "the headers of the message cannot be read: "
+
+// unreadable returns what is wrong with headers that could not be read, "" if
+// nothing is.
+func unreadable(h amqp.Table) string {
+	if _, marked := h[headerUnreadable]; !marked {
+		return ""
+	}
+	return unreadablePrefix + clip(headerText(h, headerUnreadable))
+}
+
+// keepUnreadable copies what [unreadable] goes by.
+func keepUnreadable(to, from amqp.Table) {
+	mark, marked := from[headerUnreadable]
+	if !marked {
+		return
+	}
+	to[headerUnreadable] = mark
+	if table, ok := from[headerOriginal].([]byte); ok {
+		to[headerOriginal] = table
+	}
+}
+
 // headerText returns a header that is text, or "".
 func headerText(h amqp.Table, name string) string {
 	switch v := h[name].(type) {
@@ -265,40 +293,70 @@ func (d *delivery) again(queue string, ttl time.Duration, f failure) broker.Mess
 			h[kept] = v
 		}
 	}
-	fit(h, headerText(d.Headers, headerOmitted))
+	keepUnreadable(h, d.Headers)
 	m := forward(&d.Delivery, queue, h)
 	m.TTL = ttl
+	fit(&m, headerText(d.Headers, headerOmitted), d.from.frameMax())
 	return m
 }
 
-// maxHeaders leaves room in a frame for the other properties and for what the broker
-// adds when the message comes back from its retry queue.
-const maxHeaders = 122 << 10
+// brokerAdds bounds the headers that RabbitMQ adds to a message that waits in queue,
+// on its way back from there.
+func brokerAdds(queue string) int { return 400 + 4*len(queue) }
 
-// fit leaves out the largest headers of the publisher where ours would not fit
-// with them. omitted are those that were left out before.
-func fit(h amqp.Table, omitted string) {
+// headerRoom returns how many bytes of headers m may have: as many as fit into a
+// frame with what the broker adds, and at most 122 KiB of the usual 128.
+func headerRoom(m *broker.Message, frameMax int) int {
+	return min(m.HeaderRoom(frameMax)-brokerAdds(m.Queue), frameMax/64*61)
+}
+
+// optional are headers of ours that are left out when the publisher's are not enough,
+// in this order.
+var optional = []string{headerExpiration, headerUser, headerRoutingKey, headerOriginal}
+
+// fit has the headers of m fit into a frame: it clips texts and leaves out the
+// publisher's largest headers, then those of ours that are of no use to the
+// connector. omitted are those that were left out before.
+func fit(m *broker.Message, omitted string, frameMax int) {
+	h, room := m.Headers, headerRoom(m, frameMax)
+	text := max(0, min(maxReason, room/8))
+	for _, name := range []string{headerReason, headerUnreadable} {
+		if v, ok := h[name]; ok && v != "" {
+			h[name] = clipTo(headerText(h, name), text)
+		}
+	}
 	if omitted != "" {
-		h[headerOmitted] = omitted
+		h[headerOmitted] = clipTo(omitted, text)
 	}
 	size := broker.HeadersSize(h)
-	if size <= maxHeaders {
+	if size <= room && len(h) <= broker.MaxHeaders {
 		return
 	}
+	alone := func(name string) int { return broker.HeadersSize(amqp.Table{name: h[name]}) - broker.HeadersSize(nil) }
 	var names []string
 	for name := range h {
 		if !strings.HasPrefix(name, headerPrefix) || name == headerCC {
 			names = append(names, name)
 		}
 	}
-	alone := func(name string) int { return broker.HeadersSize(amqp.Table{name: h[name]}) }
 	slices.SortFunc(names, func(a, b string) int { return alone(b) - alone(a) })
-	for len(names) > 0 && size > maxHeaders {
-		size -= alone(names[0])
-		delete(h, names[0])
-		omitted, names = strings.TrimPrefix(omitted+","+names[0], ","), names[1:]
+	for _, name := range optional {
+		if _, ok := h[name]; ok {
+			names = append(names, name)
+		}
 	}
-	h[headerOmitted] = clip(omitted)
+	h[headerOmitted] = strings.Repeat(".", text+len(ellipsis)) // its room
+	size = broker.HeadersSize(h)
+	left := 0
+	for left < len(names) && (size > room || len(h) > broker.MaxHeaders) {
+		size -= alone(names[left])
+		delete(h, names[left])
+		left++
+	}
+	h[headerOmitted] = clipTo(strings.TrimPrefix(omitted+","+strings.Join(names[:left], ","), ","), text)
+	if reason := headerText(h, headerReason); size > room && reason != "" {
+		h[headerReason] = clipTo(reason, max(0, len(reason)-(size-room)-len(ellipsis)))
+	}
 }
 
 // forward makes a message of d for another queue.
@@ -337,15 +395,19 @@ func original(h amqp.Table, queue string) amqp.Table {
 	return c
 }
 
-// clip makes s valid UTF-8 of at most maxReason bytes.
-func clip(s string) string {
+// clip makes s valid UTF-8 of about maxReason bytes at most.
+func clip(s string) string { return clipTo(s, maxReason) }
+
+const ellipsis = "…"
+
+// clipTo makes s valid UTF-8 of at most n bytes, and an ellipsis if it was longer.
+func clipTo(s string, n int) string {
 	s = strings.ToValidUTF8(s, "\uFFFD")
-	n := maxReason
 	if len(s) <= n {
 		return s
 	}
 	for n > 0 && !utf8.RuneStart(s[n]) {
 		n--
 	}
-	return s[:n] + "…"
+	return s[:n] + ellipsis
 }

@@ -31,9 +31,12 @@ type DeadLetter struct {
 	// Since is when it became a dead letter, zero where nothing tells.
 	Since       time.Time
 	ContentType string
-	// Headers are those of the publisher.
+	// Headers are those of the publisher, as far as they can be read.
 	Headers map[string]any
-	Body    []byte
+	// Original is the publisher's table of headers in the encoding of AMQP where it
+	// cannot be read as a whole, and fits.
+	Original []byte
+	Body     []byte
 }
 
 // Filter selects dead letters; the zero value selects all.
@@ -86,7 +89,8 @@ const replayBatch = 500
 // the dead letters only when the broker has confirmed it: what dies in between
 // leaves it in both places, and the function sees it again under its id. Where
 // several functions listen to the queue, only the one that failed gets it. Dead
-// letters that come while Replay works are left for the next time.
+// letters that come while Replay works are left for the next time. One whose
+// headers cannot be read goes back with those that can, and is dead-lettered again.
 func Replay(ctx context.Context, conn *broker.Conn, p *broker.Publisher, queue string, f Filter) (replayed int, err error) {
 	r, err := openDead(conn, queue)
 	if err != nil {
@@ -113,7 +117,7 @@ func Replay(ctx context.Context, conn *broker.Conn, p *broker.Publisher, queue s
 				}
 			}
 		}
-		confirmed, err := putBack(ctx, p, queue, batch)
+		confirmed, err := putBack(ctx, p, queue, batch, conn.FrameMax())
 		n, ackErr := r.acknowledge(confirmed)
 		if replayed += n; err != nil || ackErr != nil {
 			return replayed, errors.Join(err, ackErr)
@@ -124,10 +128,11 @@ func Replay(ctx context.Context, conn *broker.Conn, p *broker.Publisher, queue s
 
 // putBack publishes dead letters to their queue and returns those that the broker
 // has confirmed.
-func putBack(ctx context.Context, p *broker.Publisher, queue string, batch []*amqp.Delivery) (confirmed []*amqp.Delivery, err error) {
+func putBack(ctx context.Context, p *broker.Publisher, queue string, batch []*amqp.Delivery, frameMax int) (confirmed []*amqp.Delivery, err error) {
 	msgs := make([]broker.Message, len(batch))
 	for i, d := range batch {
 		msgs[i] = forward(d, queue, replayHeaders(d.Headers, queue))
+		fit(&msgs[i], headerText(d.Headers, headerOmitted), frameMax)
 	}
 	err = p.Publish(ctx, msgs)
 	var failed map[int]error
@@ -249,6 +254,12 @@ func newDeadLetter(queue string, d *amqp.Delivery) DeadLetter {
 			letter.Reason += ": " + reason
 		}
 	}
+	if reason := unreadable(d.Headers); reason != "" {
+		letter.Original, _ = d.Headers[headerOriginal].([]byte)
+		if !strings.HasPrefix(letter.Reason, unreadablePrefix) {
+			letter.Reason += "; " + reason
+		}
+	}
 	return letter
 }
 
@@ -261,5 +272,6 @@ func replayHeaders(h amqp.Table, queue string) amqp.Table {
 			headers[kept] = v
 		}
 	}
+	keepUnreadable(headers, h)
 	return headers
 }

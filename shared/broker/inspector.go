@@ -27,6 +27,10 @@ const (
 	maxElements = 8192 // of one table or array
 )
 
+// MaxHeaders is how many headers a message may have to be read when the broker has
+// added its own.
+const MaxHeaders = maxElements - 64
+
 // Why the client library would refuse a content header.
 var (
 	errNested   = fmt.Errorf("tables and arrays are nested deeper than %d levels", maxNesting)
@@ -150,7 +154,8 @@ func (r *inspector) contentHeader(limit int64) error {
 }
 
 // payload reads the payload of a content header. Of one that is larger than limit
-// it keeps the first limit bytes of the table of headers, and of what follows it.
+// it keeps the beginning of the table of headers, with what the broker has added to
+// one that was published with as much as fitted, and of what follows it.
 func (r *inspector) payload(size, limit int64) ([]byte, error) {
 	var b bytes.Buffer
 	if size <= limit {
@@ -164,7 +169,7 @@ func (r *inspector) payload(size, limit int64) ([]byte, error) {
 	c, _ := parseContent(lead)
 	at := int64(c.tableAt)
 	table := min(int64(c.tableSize), size-at)
-	kept, rest := min(table, limit), size-at-table
+	kept, rest := min(table, 2*limit), size-at-table
 	for _, part := range []struct{ keep, drop int64 }{{at + kept, table - kept}, {min(rest, limit), max(0, rest-limit)}} {
 		if _, err := io.CopyN(&b, r.in, part.keep); err != nil {
 			return nil, err
@@ -358,7 +363,7 @@ func replacement(payload []byte, refused error, limit int) []byte {
 	for i, h := range readable {
 		switch {
 		case h.name == HeaderUnreadable || h.name == HeaderOriginal: // ours is the one that counts
-		case len(h.bytes) > room || i >= maxElements-2:
+		case len(h.bytes) > room || i >= MaxHeaders:
 			left = append(left, h.name)
 		default:
 			table = append(table, h.bytes...)

@@ -22,11 +22,6 @@ const maxOutstanding = 1024
 // maxShort is the length in bytes that AMQP allows a short string.
 const maxShort = 255
 
-// maxHeaders bounds the headers, which with all properties have to fit into one
-// frame: RabbitMQ ends the connection otherwise. A frame has 128 KiB by default, and
-// the other properties need less than 2 KiB.
-const maxHeaders = 126 << 10
-
 // Message is a message to publish. It is persistent.
 type Message struct {
 	// Queue is where it goes, through the default exchange.
@@ -172,7 +167,7 @@ func (l *lane) publish(ctx context.Context, msgs []Message, failed map[int]error
 			settle(waiting[0])
 			waiting = waiting[1:]
 		}
-		if err := msgs[i].validate(); err != nil {
+		if err := msgs[i].validate(l.conn.FrameMax()); err != nil {
 			failed[i] = err
 			continue
 		}
@@ -250,9 +245,27 @@ func (l *lane) lost(err error) error {
 	return fmt.Errorf("%w: %w", ErrLost, err)
 }
 
-// validate finds what would make the client close the connection.
-func (m *Message) validate() error {
-	for _, f := range [...]struct{ name, value string }{
+// validate finds what would make the client or the broker close the connection.
+func (m *Message) validate(frameMax int) error {
+	for _, f := range m.texts() {
+		if len(f.value) > maxShort {
+			return fmt.Errorf("the %s of the message is %d bytes long; at most %d are possible", f.name, len(f.value), maxShort)
+		}
+	}
+	if m.Queue == "" {
+		return errors.New("the message names no queue")
+	}
+	if n, room := HeadersSize(m.Headers), m.HeaderRoom(frameMax); n > room {
+		return fmt.Errorf("the headers of the message have %d bytes; at most %d are possible: it has to fit into a frame of %d with its other properties", n, room, frameMax)
+	}
+	return m.Headers.Validate()
+}
+
+type text struct{ name, value string }
+
+// texts are the queue and the properties that are short strings.
+func (m *Message) texts() *[8]text {
+	return &[...]text{
 		{"queue", m.Queue},
 		{"message id", m.ID},
 		{"content type", m.ContentType},
@@ -261,18 +274,23 @@ func (m *Message) validate() error {
 		{"reply-to", m.ReplyTo},
 		{"type", m.Type},
 		{"app id", m.AppID},
-	} {
-		if len(f.value) > maxShort {
-			return fmt.Errorf("the %s of the message is %d bytes long; at most %d are possible", f.name, len(f.value), maxShort)
-		}
 	}
-	if m.Queue == "" {
-		return errors.New("the message names no queue")
+}
+
+// HeaderRoom returns how many bytes of headers, as [HeadersSize] counts them, fit
+// into a frame with the other properties of the message. RabbitMQ closes the
+// connection of one that does not fit.
+func (m *Message) HeaderRoom(frameMax int) int {
+	const (
+		fixed      = 1 + 1 + 8 // delivery mode, priority and timestamp
+		expiration = 1 + 20
+		stamp      = 1 + len(HeaderTime) + 1 + 8
+	)
+	room := frameMax - frameOverhead - contentHead - fixed - expiration - stamp
+	for _, f := range m.texts()[1:] { // the queue is in another frame
+		room -= 1 + len(f.value)
 	}
-	if n := HeadersSize(m.Headers); n > maxHeaders {
-		return fmt.Errorf("the headers of the message have %d bytes; at most %d are possible", n, maxHeaders)
-	}
-	return m.Headers.Validate()
+	return room
 }
 
 // HeadersSize returns how many bytes headers take in a frame.
@@ -523,6 +541,16 @@ func (p *Publisher) Waiting() error {
 		return fmt.Errorf("RabbitMQ has an alarm and takes no messages: %s", reason)
 	}
 	return nil
+}
+
+// FrameMax returns the frame size of the present connection; 0 while there is none.
+func (p *Publisher) FrameMax() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.conn == nil {
+		return 0
+	}
+	return p.conn.FrameMax()
 }
 
 // DeclareQueue makes sure that queue and its dead-letter queue exist; see

@@ -1,0 +1,131 @@
+package rabbitmq
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"parkstream/shared/batch"
+	"parkstream/shared/broker"
+)
+
+// setFrameMax changes the broker's frame_max for the connections that are made in
+// the test.
+func setFrameMax(t *testing.T, n int) {
+	t.Helper()
+	set := func(ctx context.Context, n int) {
+		t.Helper()
+		if _, err := node.Ctl(ctx, "eval", fmt.Sprintf("application:set_env(rabbit, frame_max, %d).", n)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	set(t.Context(), n)
+	t.Cleanup(func() { set(context.Background(), 131072) })
+}
+
+// Whatever frame_max is, a message is retried and dead-lettered; what does not fit
+// beside our headers is left out and named, the largest first.
+func TestFrameMax(t *testing.T) {
+	for _, frameMax := range []int{4096, 8192} {
+		t.Run(fmt.Sprint(frameMax), func(t *testing.T) {
+			const attempts = 3
+			queue := strings.Repeat("q", 200) + queueName(t)
+			g := newGateway(t)
+			f := g.add("fn", queue, map[string]string{annotationBatchSize: "10", annotationMaxAttempts: fmt.Sprint(attempts)})
+			f.result = func(id string) batch.Result {
+				return batch.Result{ID: id, Outcome: batch.Retry, Reason: strings.Repeat("why ", 2000)}
+			}
+			declareQueue(t, queue)
+			send := func(m amqp.Publishing) {
+				t.Helper()
+				ch, err := dialNode(t).Channel()
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := ch.PublishWithContext(t.Context(), "", queue, true, false, m); err != nil {
+					t.Fatal(err)
+				}
+				if err := ch.Close(); err != nil { // it is there, or the broker has refused it
+					t.Fatal(err)
+				}
+			}
+			text := func(n int) string { return strings.Repeat("x", n) }
+			send(amqp.Publishing{MessageId: "sent before", Headers: amqp.Table{"small": "kept", "huge": text(100_000)}})
+			setFrameMax(t, frameMax)
+			full := text(255)
+			user := dialNode(t).Config.SASL[0].(*amqp.PlainAuth).Username
+			var many []any
+			for i := range frameMax / 40 {
+				many = append(many, fmt.Sprint("a queue that is not there ", i))
+			}
+			want := map[string]string{"large": "huge", "several": "c", "copied": headerCC, "full": "huge", "sent before": "", "plain": ""}
+			for _, m := range []amqp.Publishing{
+				{MessageId: "large", Headers: amqp.Table{"small": "kept", "huge": text(frameMax - 150)}},
+				{MessageId: "several", Headers: amqp.Table{"small": "kept", "a": text(frameMax / 8), "b": text(frameMax / 4), "c": text(frameMax / 2)}},
+				{MessageId: "copied", Headers: amqp.Table{"small": "kept", "CC": many}},
+				{
+					MessageId: "full", Headers: amqp.Table{"small": "kept", "huge": text(frameMax - 2200)}, ContentType: full, ContentEncoding: full, CorrelationId: full,
+					ReplyTo: full, Type: full, AppId: full, UserId: user, Expiration: "86400000", Priority: 9,
+				},
+				{MessageId: "plain", Headers: amqp.Table{"small": "kept"}},
+			} {
+				send(m)
+			}
+			c := startConnector(t, g, nil)
+			c.settled(t, queue, len(want))
+			for _, connection := range []string{"parkstream-rabbitmq", "parkstream-rabbitmq-publish"} {
+				if text := c.scrape(t); !strings.Contains(text, fmt.Sprintf("parkstream_amqp_connects_total{connection=%q} 1\n", connection)) {
+					t.Errorf("the connection %s was lost", connection)
+				}
+			}
+
+			check := func() {
+				t.Helper()
+				conn := dialNode(t)
+				seen := 0
+				if _, err := EachDeadLetter(t.Context(), conn, queue, Filter{}, func(d DeadLetter) error {
+					seen++
+					if d.Headers["small"] != "kept" {
+						t.Errorf("%s: headers %v", d.ID, d.Headers)
+					}
+					if d.ID == "sent before" {
+						if !strings.HasPrefix(d.Reason, unreadablePrefix) || !strings.Contains(d.Reason, `"huge"`) {
+							t.Errorf("reason %q", d.Reason)
+						}
+						return nil
+					}
+					if d.Attempts != attempts || !strings.HasPrefix(d.Reason, "why why ") || d.Function != "fn" || d.First.IsZero() {
+						t.Errorf("%s: %d attempts, reason %q", d.ID, d.Attempts, d.Reason)
+					}
+					return nil
+				}); err != nil || seen != len(want) {
+					t.Errorf("%d dead letters, %v", seen, err)
+				}
+			}
+			check()
+			conn := dialNode(t)
+			p := broker.NewPublisher(broker.Config{URLs: func() ([]string, error) { return []string{node.URL()}, nil }})
+			defer p.Close()
+			if n, err := Replay(t.Context(), conn, p, queue, Filter{}); n != len(want) || err != nil {
+				t.Errorf("%d replayed, %v", n, err)
+			}
+			c.settled(t, queue, 2*len(want))
+			check()
+			for _, d := range takeDead(t, queue) {
+				omitted := headerText(d.Headers, headerOmitted)
+				if d.MessageId == "several" { // how many of them depends on frame_max
+					omitted, _, _ = strings.Cut(omitted, ",")
+				}
+				if omitted != want[d.MessageId] {
+					t.Errorf("%s: omitted %q, want %q", d.MessageId, omitted, want[d.MessageId])
+				}
+				if d.MessageId == "full" && (d.ContentType != full || d.AppId != full || d.Headers[headerUser] != user || d.Headers[headerExpiration] != "86400000") {
+					t.Errorf("full: %v", d)
+				}
+			}
+		})
+	}
+}
