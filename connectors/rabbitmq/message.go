@@ -43,6 +43,10 @@ const (
 	// headerCC is the publisher's CC: the broker has sent the copies, and would send
 	// more of them for the header itself.
 	headerCC = headerPrefix + "cc"
+	// headerDeaths is an x-death header that RabbitMQ has not written. When it
+	// dead-letters a message with one, as it does at the end of each wait in a retry
+	// queue, RabbitMQ 3.10 fails: no message leaves a retry queue of that node then.
+	headerDeaths = headerPrefix + "x-death"
 	// headerRoutingKey is the publisher's routing key where it is not the queue: a
 	// message that comes back from a retry queue has another.
 	headerRoutingKey = headerPrefix + "routing-key"
@@ -54,6 +58,7 @@ const (
 	headerUnreadable = broker.HeaderUnreadable
 	headerOriginal   = broker.HeaderOriginal
 	cc               = "CC"
+	deaths           = "x-death"
 )
 
 // delivery is one message in hand.
@@ -288,7 +293,7 @@ func (d *delivery) again(queue string, ttl time.Duration, f failure) broker.Mess
 	if key := routingKey(&d.Delivery); key != d.from.queue {
 		h[headerRoutingKey] = key
 	}
-	for _, kept := range []string{headerUser, headerExpiration, headerCC} {
+	for _, kept := range []string{headerUser, headerExpiration, headerCC, headerDeaths} {
 		if v, ok := d.Headers[kept]; ok {
 			h[kept] = v
 		}
@@ -335,7 +340,7 @@ func fit(m *broker.Message, omitted string, frameMax int) {
 	alone := func(name string) int { return broker.HeadersSize(amqp.Table{name: h[name]}) - broker.HeadersSize(nil) }
 	var names []string
 	for name := range h {
-		if !strings.HasPrefix(name, headerPrefix) || name == headerCC {
+		if !strings.HasPrefix(name, headerPrefix) || name == headerCC || name == headerDeaths {
 			names = append(names, name)
 		}
 	}
@@ -381,11 +386,15 @@ func original(h amqp.Table, queue string) amqp.Table {
 		name, _ := v.(string)
 		return name == queue || name == broker.DeadQueue(queue) || strings.HasPrefix(name, broker.RetryQueue(queue, 0)[:len(queue)+len(".retry.")])
 	}
-	if deaths, ok := c["x-death"].([]any); ok {
-		deaths = slices.DeleteFunc(slices.Clone(deaths), func(d any) bool { t, _ := d.(amqp.Table); return ours(t["queue"]) })
-		if c["x-death"] = deaths; len(deaths) == 0 {
-			delete(c, "x-death")
+	if list, ok := c[deaths].([]any); ok {
+		list = slices.DeleteFunc(slices.Clone(list), func(d any) bool { t, _ := d.(amqp.Table); return ours(t["queue"]) })
+		if c[deaths] = list; len(list) == 0 {
+			delete(c, deaths)
 		}
+	}
+	if list, there := c[deaths]; there && !deathsOfBroker(list) {
+		c[headerDeaths] = list
+		delete(c, deaths)
 	}
 	for _, which := range []string{"x-first-death-", "x-last-death-"} {
 		if ours(c[which+"queue"]) {
@@ -393,6 +402,43 @@ func original(h amqp.Table, queue string) amqp.Table {
 		}
 	}
 	return c
+}
+
+// maxDeaths bounds the queues that a message was dead-lettered in before it came to
+// ours.
+const maxDeaths = 100
+
+// deathsOfBroker reports whether an x-death header may be one that RabbitMQ has
+// written.
+func deathsOfBroker(v any) bool {
+	list, ok := v.([]any)
+	if !ok || len(list) > maxDeaths {
+		return false
+	}
+	for _, death := range list {
+		t, ok := death.(amqp.Table)
+		if !ok {
+			return false
+		}
+		for name, v := range t {
+			switch name {
+			case "queue", "reason", "exchange", "original-expiration":
+				_, ok = v.(string)
+			case "count":
+				_, ok = v.(int64)
+			case "time":
+				_, ok = v.(time.Time)
+			case "routing-keys":
+				var keys []any
+				keys, ok = v.([]any)
+				ok = ok && !slices.ContainsFunc(keys, func(key any) bool { _, text := key.(string); return !text })
+			}
+			if !ok {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // clip makes s valid UTF-8 of about maxReason bytes at most.

@@ -267,7 +267,7 @@ func newDeadLetter(queue string, d *amqp.Delivery) DeadLetter {
 // for where it is not for all.
 func replayHeaders(h amqp.Table, queue string) amqp.Table {
 	headers := original(h, queue)
-	for _, kept := range []string{headerOwed, headerUser, headerExpiration, headerCC, headerRoutingKey} {
+	for _, kept := range []string{headerOwed, headerUser, headerExpiration, headerCC, headerDeaths, headerRoutingKey} {
 		if v, ok := h[kept]; ok {
 			headers[kept] = v
 		}
