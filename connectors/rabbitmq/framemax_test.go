@@ -3,8 +3,11 @@ package rabbitmq
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
@@ -127,5 +130,62 @@ func TestFrameMax(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Headers fit for every frame_max, whatever the publisher sent: what is missing is
+// named, the largest first, and the connector's own are there.
+func TestFit(t *testing.T) {
+	text := func(n int) string { return strings.Repeat("x", n) }
+	for _, frameMax := range []int{4096, 4097, 5000, 8192, 65536, 131072} {
+		for _, queue := range []string{"q", text(240)} {
+			for _, property := range []string{"", text(255)} {
+				for _, sizes := range [][]int{nil, {10}, {frameMax - 300}, {frameMax / 4, frameMax / 3, frameMax / 2}, slices.Repeat([]int{1}, 9000)} {
+					if len(sizes) > 100 && len(queue)+len(property) > 1 {
+						continue // takes its time
+					}
+					d := &delivery{from: &consumer{queue: queue, Connector: &Connector{}}, Delivery: amqp.Delivery{
+						Headers: amqp.Table{"CC": []any{text(frameMax / 8)}}, RoutingKey: text(255), UserId: property, Expiration: property, MessageId: property,
+						ContentType: property, ContentEncoding: property, CorrelationId: property, ReplyTo: property, Type: property, AppId: property,
+					}}
+					for i, n := range sizes {
+						d.Headers[fmt.Sprint("h", i)] = text(n)
+					}
+					m := d.again(broker.RetryQueue(queue, time.Minute), time.Minute, failure{
+						function: text(63) + "." + text(63), owed: true, reason: strings.Repeat("é", 5000), status: 500, attempts: 3, most: 250, lonely: 2, at: time.Now(),
+					})
+					full := maps.Clone(m.Headers)
+					fit(&m, "", frameMax)
+					name := fmt.Sprintf("frame_max %d, queue of %d, properties of %d, %d headers of up to %d", frameMax, len(queue), len(property), len(sizes), slices.Max(append(sizes, 0)))
+					if n, room := broker.HeadersSize(m.Headers), headerRoom(&m, frameMax); n > room || len(m.Headers) > broker.MaxHeaders {
+						t.Errorf("%s: %d headers with %d bytes, room for %d", name, len(m.Headers), n, room)
+					}
+					for _, ours := range []string{headerReason, headerFunction, headerStatus, headerAttempts, headerFirstTime, headerLastTime, headerOwed, headerMost, headerLonely} {
+						if _, there := m.Headers[ours]; !there {
+							t.Errorf("%s: %s is missing", name, ours)
+						}
+					}
+					if !strings.HasPrefix(headerText(m.Headers, headerReason), "éé") {
+						t.Errorf("%s: reason %q", name, m.Headers[headerReason])
+					}
+					// named in the order of size: none that is missing is larger than one before it
+					last := frameMax
+					named := strings.Split(headerText(m.Headers, headerOmitted), ",")
+					if strings.HasSuffix(named[len(named)-1], ellipsis) {
+						named = named[:len(named)-1]
+					}
+					for _, omitted := range named {
+						v, was := full[omitted].(string)
+						if strings.HasPrefix(omitted, headerPrefix) || !was {
+							break
+						}
+						if _, there := m.Headers[omitted]; there || len(v) > last {
+							t.Errorf("%s: omitted %q", name, omitted)
+						}
+						last = len(v)
+					}
+				}
+			}
+		}
 	}
 }

@@ -315,9 +315,9 @@ func headerRoom(m *broker.Message, frameMax int) int {
 	return min(m.HeaderRoom(frameMax)-brokerAdds(m.Queue), frameMax/64*61)
 }
 
-// optional are headers of ours that are left out when the publisher's are not enough,
-// in this order.
-var optional = []string{headerExpiration, headerUser, headerRoutingKey, headerOriginal}
+// optional are headers of ours that are left out, in this order, when leaving out the
+// publisher's is not enough.
+var optional = []string{headerExpiration, headerUser, headerRoutingKey, headerOriginal, headerQueue}
 
 // fit has the headers of m fit into a frame: it clips texts and leaves out the
 // publisher's largest headers, then those of ours that are of no use to the
@@ -337,28 +337,41 @@ func fit(m *broker.Message, omitted string, frameMax int) {
 	if size <= room && len(h) <= broker.MaxHeaders {
 		return
 	}
-	alone := func(name string) int { return broker.HeadersSize(amqp.Table{name: h[name]}) - broker.HeadersSize(nil) }
-	var names []string
+	type candidate struct {
+		name string
+		size int
+	}
+	var candidates []candidate
+	add := func(name string) {
+		candidates = append(candidates, candidate{name, broker.HeadersSize(amqp.Table{name: h[name]}) - broker.HeadersSize(nil)})
+	}
 	for name := range h {
 		if !strings.HasPrefix(name, headerPrefix) || name == headerCC || name == headerDeaths {
-			names = append(names, name)
+			add(name)
 		}
 	}
-	slices.SortFunc(names, func(a, b string) int { return alone(b) - alone(a) })
+	slices.SortFunc(candidates, func(a, b candidate) int { return b.size - a.size })
 	for _, name := range optional {
-		if _, ok := h[name]; ok {
-			names = append(names, name)
+		if _, there := h[name]; there {
+			add(name)
 		}
 	}
 	h[headerOmitted] = strings.Repeat(".", text+len(ellipsis)) // its room
 	size = broker.HeadersSize(h)
-	left := 0
-	for left < len(names) && (size > room || len(h) > broker.MaxHeaders) {
-		size -= alone(names[left])
-		delete(h, names[left])
-		left++
+	var left []string
+	for _, c := range candidates {
+		if size <= room && len(h) <= broker.MaxHeaders {
+			break
+		}
+		delete(h, c.name)
+		size -= c.size
+		left = append(left, c.name)
 	}
-	h[headerOmitted] = clipTo(strings.TrimPrefix(omitted+","+strings.Join(names[:left], ","), ","), text)
+	if omitted = strings.Trim(omitted+","+strings.Join(left, ","), ","); omitted == "" {
+		delete(h, headerOmitted)
+	} else {
+		h[headerOmitted] = clipTo(omitted, text)
+	}
 	if reason := headerText(h, headerReason); size > room && reason != "" {
 		h[headerReason] = clipTo(reason, max(0, len(reason)-(size-room)-len(ellipsis)))
 	}
