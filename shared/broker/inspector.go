@@ -128,11 +128,11 @@ func payloadSize(frame []byte) int64 { return int64(binary.BigEndian.Uint32(fram
 
 // contentHeader reads one content header, and replaces it if it is refused.
 func (r *inspector) contentHeader(limit int64) error {
-	head := make([]byte, frameHead)
-	if _, err := io.ReadFull(r.in, head); err != nil {
+	var head [frameHead]byte
+	if _, err := io.ReadFull(r.in, head[:]); err != nil {
 		return err
 	}
-	size := payloadSize(head)
+	size := payloadSize(head[:])
 	payload, err := r.payload(size, limit)
 	if err != nil {
 		return err
@@ -149,7 +149,7 @@ func (r *inspector) contentHeader(limit int64) error {
 		payload = replacement(payload, refused, int(limit))
 	}
 	binary.BigEndian.PutUint32(head[3:], uint32(len(payload)))
-	r.own = append(append(head, payload...), end)
+	r.own = slices.Concat(head[:], payload, []byte{end})
 	return nil
 }
 

@@ -158,11 +158,16 @@ func TestInspector(t *testing.T) {
 	}
 }
 
-// inspect returns what an inspector passes on, read in parts of one byte up to all.
+// inspect returns what an inspector passes on, read in parts of one byte, where that
+// is not too slow, up to all.
 func inspect(t *testing.T, frameMax int, frames ...[]byte) []byte {
 	t.Helper()
 	var first []byte
+	total := len(cat(frames...))
 	for i, in := range []io.Reader{bytes.NewReader(cat(frames...)), iotest.OneByteReader(bytes.NewReader(cat(frames...))), iotest.DataErrReader(bytes.NewReader(cat(frames...)))} {
+		if i == 1 && total > 200_000 {
+			continue
+		}
 		r := &inspector{in: bufio.NewReaderSize(in, readBuffer)}
 		r.frameMax.Store(int64(frameMax))
 		var reader io.Reader = r
@@ -186,7 +191,7 @@ func inspect(t *testing.T, frameMax int, frames ...[]byte) []byte {
 // which are named, and takes no more memory than a frame.
 func TestInspectorOfHugeHeaders(t *testing.T) {
 	text := func(n int) []byte { return value('x', long(bytes.Repeat([]byte{'.'}, n))) }
-	for _, size := range []int{4089, 5000, 131072, 5 << 20} {
+	for _, size := range []int{4089, 5000, 131072, 2 << 20} {
 		for _, frameMax := range []int{4096, 8192, 131072, 0} {
 			limit := frameMax - frameOverhead
 			if frameMax == 0 {
@@ -327,7 +332,7 @@ func newFakeBroker(t testing.TB) *fakeBroker {
 			if _, err := io.ReadFull(conn, rest); err != nil {
 				return
 			}
-			switch brokertest.Frame(append(head, rest...)).Method() {
+			switch brokertest.Frame(cat(head, rest)).Method() {
 			case brokertest.ConnectionStartOk:
 				method(0, 10, 30, []byte{0, 0}, binary.BigEndian.AppendUint32(nil, fakeFrameMax), []byte{0, 0})
 			case brokertest.ConnectionOpen:
