@@ -33,6 +33,7 @@ type gate struct {
 	probing bool
 
 	success time.Time // when a call was last answered
+	done    time.Time // when an event was last done
 }
 
 func newGate(c gateConfig) *gate {
@@ -144,6 +145,13 @@ func (g *gate) succeeded(took time.Duration, useful bool) {
 	}
 }
 
+// progressed tells that an event was done: the function has what it needs.
+func (g *gate) progressed() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.done = g.now()
+}
+
 // failed opens the breaker for at least after, which may be zero. Calls that
 // were under way when it opened do not prolong it.
 func (g *gate) failed(p permit, reason string, after time.Duration) {
@@ -174,6 +182,13 @@ func (g *gate) lastSuccess() time.Time {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.success
+}
+
+// lastDone returns when the function has last done an event.
+func (g *gate) lastDone() time.Time {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.done
 }
 
 // outage returns why and since when the breaker is open; "" where it is closed.

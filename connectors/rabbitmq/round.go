@@ -99,7 +99,9 @@ func (r *round) run(part []int) {
 	if len(part) == 1 && r.items[part[0]].lonely >= maxLonely && r.target.batched() && !r.aliveWithout() {
 		return
 	}
-	lastSuccess, start := r.target.gate.lastSuccess(), time.Now()
+	// A crash is the event's fault if the function answers others. That it rejects
+	// others does not say that it could do one, so an outage asks for more.
+	lastSuccess, lastDone, start := r.target.gate.lastSuccess(), r.target.gate.lastDone(), time.Now()
 	a := r.call(part)
 	if len(part) > 1 && !a.cancelled && (a.verdict == batch.Crash || a.verdict == batch.Refused) {
 		// A function that has to start again after such a call is away while it is
@@ -112,12 +114,14 @@ func (r *round) run(part []int) {
 	case a.verdict == batch.Answered:
 		r.accept(part, &a)
 	case a.verdict == batch.Outage && len(part) == 1:
-		r.unavailable(part[0], &a, lastSuccess, start)
+		r.unavailable(part[0], &a, lastDone, start)
 	case a.verdict == batch.Outage:
-		if r.suspicious(part, lastSuccess, start) {
+		after := a.retryAfter
+		if r.suspicious(part, lastDone, start) {
 			r.divide(part)
+			after = a.throttled()
 		}
-		r.stop(a.reason, a.retryAfter)
+		r.stop(a.reason, after)
 	case len(part) == 1 && a.verdict == batch.Refused:
 		r.decide(part[0], ruling{reject, a.reason, a.status, a.ctx})
 	case len(part) == 1:
@@ -206,13 +210,17 @@ func (r *round) decide(i int, v ruling) {
 var fates = map[batch.Outcome]fate{batch.Done: done, batch.Retry: retry, batch.Reject: reject}
 
 func (r *round) accept(part []int, a *answer) {
-	useful := false
+	useful, progress := false, false
 	for j, i := range part {
 		res := &a.results[j]
 		r.decide(i, ruling{fates[res.Outcome], res.Reason, a.status, a.ctx})
 		useful = useful || res.Outcome != batch.Retry
+		progress = progress || res.Outcome == batch.Done
 	}
 	r.target.gate.succeeded(a.took, useful)
+	if progress {
+		r.target.gate.progressed()
+	}
 	if !useful && (len(part) > 1 || r.permit.probe) {
 		// What the function needs is away. The events spend an attempt, but no more
 		// of them are fed to it for now.
@@ -240,7 +248,7 @@ func (r *round) crashed(i int, a *answer, lastSuccess, start time.Time) {
 		v.fate = retry
 	}
 	r.decide(i, v)
-	if len(r.items) == 1 && (r.permit.probe || !guilty) && !r.succeededSince(start) {
+	if len(r.items) == 1 && (r.permit.probe || !guilty) && !r.target.gate.lastSuccess().After(start) {
 		r.stop(a.reason, 0)
 	}
 }
@@ -267,26 +275,31 @@ func (r *round) aliveWithout() bool {
 // outage. Most often it is one, and costs the event nothing. But a function may
 // say 404 or 503 to just this event: a suspicious one waits at the broker, so that
 // it is in nobody's way, and pays each time that has happened often enough.
-func (r *round) unavailable(i int, a *answer, lastSuccess, start time.Time) {
+func (r *round) unavailable(i int, a *answer, lastDone, start time.Time) {
 	it := &r.items[i]
 	v := ruling{hold, a.reason, a.status, a.ctx}
-	if r.suspicious([]int{i}, lastSuccess, start) {
+	after := a.retryAfter
+	if r.suspicious([]int{i}, lastDone, start) {
 		it.solo = true
+		after = a.throttled()
 		v.fate = postpone
 		if it.lonely++; it.lonely >= maxLonely {
 			v.fate = retry
 		}
 	}
 	r.decide(i, v)
-	throttled := a.status == http.StatusTooManyRequests || a.retryAfter > 0
-	if throttled || !r.succeededSince(start) {
-		r.stop(a.reason, a.retryAfter)
+	if a.status == http.StatusTooManyRequests || after > 0 || !r.target.gate.lastDone().After(start) {
+		r.stop(a.reason, after)
 	}
 }
 
-// succeededSince says whether the function has answered another call since.
-func (r *round) succeededSince(start time.Time) bool {
-	return r.target.gate.lastSuccess().After(start)
+// throttled returns how long the function wants to be left alone whatever event it
+// was called with; what it asks for because of one event must not hold up others.
+func (a *answer) throttled() time.Duration {
+	if a.status == http.StatusTooManyRequests {
+		return a.retryAfter
+	}
+	return 0
 }
 
 // alive calls single events of a part that failed as a whole until one of them

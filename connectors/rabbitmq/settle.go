@@ -68,10 +68,10 @@ func (k *consumer) settle(r recipient, items []item, rulings []ruling) (held []i
 	return held
 }
 
-// retry makes d wait for as long as its attempts ask for, and the longer the longer
-// its function has been away.
+// retry makes d wait for as long as its attempts and the failures between them ask
+// for, and the longer the longer its function has been away.
 func (k *consumer) retry(d *delivery, f failure, away time.Duration) outgoing {
-	i := min(max(f.attempts-1, 0), len(k.delays)-1)
+	i := min(max(f.attempts+f.lonely-1, 0), len(k.delays)-1)
 	for i+1 < len(k.delays) && k.delays[i+1] <= away {
 		i++
 	}

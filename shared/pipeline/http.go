@@ -112,8 +112,9 @@ func serveBatch(w http.ResponseWriter, r *http.Request, h Handler, body []byte) 
 	_, _ = w.Write(batch.AppendResponse(make([]byte, 0, 64*len(results)), results))
 }
 
-// retryAfterSeconds is how long to wait when a part is away.
-const retryAfterSeconds = "5"
+// retryAfterSeconds is how long to wait while a part is unavailable, at least; a
+// connector waits the longer the longer that lasts.
+const retryAfterSeconds = "1"
 
 func serveOne(w http.ResponseWriter, r *http.Request, h Handler, body []byte) {
 	result := h.ProcessMessages(r.Context(), []batch.Event{{ID: "1", Data: body}})[0]

@@ -1,0 +1,178 @@
+package rabbitmq
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"parkstream/shared/batch"
+	"parkstream/shared/broker"
+)
+
+// A function that can reject some events while what the others need is unavailable
+// costs these nothing, in batches of any size, as probes, and with another function on
+// the queue.
+func TestRejectsInAnOutage(t *testing.T) {
+	for _, tt := range []struct {
+		size   string
+		shared bool
+	}{{"1", false}, {"10", false}, {"1", true}, {"10", true}} {
+		t.Run(fmt.Sprint("size-", tt.size, "-shared-", tt.shared), func(t *testing.T) {
+			t.Parallel()
+			queue := queueName(t)
+			g := newGateway(t)
+			f := g.add("fn", queue, map[string]string{annotationBatchSize: tt.size, annotationMaxAttempts: "2", annotationMaxInFlight: "2"})
+			if tt.shared {
+				g.add("other", queue, batched)
+			}
+			var away atomic.Bool
+			away.Store(true)
+			var mu sync.Mutex
+			refusals := map[string]int{} // answers of 503 to an event
+			f.setScript(func(w http.ResponseWriter, _ *http.Request, ids []string) bool {
+				if !away.Load() || !slices.ContainsFunc(ids, func(id string) bool { return strings.HasPrefix(id, "good") }) {
+					return false
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				for _, id := range ids {
+					refusals[id]++
+				}
+				http.Error(w, "OOM command not allowed", http.StatusServiceUnavailable)
+				return true
+			})
+			f.result = func(id string) batch.Result {
+				if strings.HasPrefix(id, "bad") {
+					return batch.Result{ID: id, Outcome: batch.Reject, Reason: "malformed"}
+				}
+				return succeed(id)
+			}
+			declareQueue(t, queue)
+			const good = 3 // one less than the messages that may be in hand
+			var msgs []broker.Message
+			for i := range 60 {
+				msgs = append(msgs, events(queue, fmt.Sprint("bad-", i), 1)...)
+				if i%20 == 10 {
+					msgs = append(msgs, events(queue, fmt.Sprint("good-", i), 1)...)
+				}
+			}
+			publish(t, msgs...)
+			c := startConnector(t, g, nil)
+			waitFor(t, "the outage is told", func() bool { _, text := readyz(c); return strings.Contains(text, "OOM command not allowed") })
+			waitFor(t, "all good events have been tried often", func() bool {
+				mu.Lock()
+				defer mu.Unlock()
+				n := 0
+				for id, times := range refusals {
+					if strings.HasPrefix(id, "good") && times > 3 {
+						n++
+					}
+				}
+				return n == good
+			})
+			publish(t, events(queue, "bad-more", 20)...) // an answer among the refusals all the time
+			conn := dialNode(t)
+			waitFor(t, "the bad ones are dead", func() bool { return ready(t, conn, broker.DeadQueue(queue)) == 80 })
+			away.Store(false)
+			waitFor(t, "the good ones are done", func() bool { once, twice := f.done(); return once+twice == good })
+			waitFor(t, "nothing is in hand", func() bool { return c.counters(t, queue)["in_hand"] == 0 })
+			if n := ready(t, conn, broker.DeadQueue(queue)); n != 80 {
+				t.Errorf("%d dead letters", n)
+			}
+			if paid := fmt.Sprintf(`outcomes_total{function="fn",outcome="retry",queue=%q}`, queue); strings.Contains(c.scrape(t), paid) {
+				t.Error("an event has spent an attempt")
+			}
+		})
+	}
+}
+
+// An event that is answered 503 with Retry-After for ever holds up no other for that
+// long, and is a dead letter in the end.
+func TestOneEventAsksToWait(t *testing.T) {
+	queue := queueName(t)
+	g := newGateway(t)
+	f := g.add("fn", queue, map[string]string{annotationBatchSize: "50", annotationMaxAttempts: "2"})
+	f.setScript(func(w http.ResponseWriter, _ *http.Request, ids []string) bool {
+		if !slices.Contains(ids, "e-0") {
+			return false
+		}
+		w.Header().Set("Retry-After", "1")
+		w.WriteHeader(http.StatusServiceUnavailable)
+		return true
+	})
+	declareQueue(t, queue)
+	publish(t, events(queue, "e", 200)...)
+	c := startConnector(t, g, nil)
+	waitFor(t, "the others are done", func() bool { once, _ := f.done(); return once == 199 })
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	p := broker.NewPublisher(broker.Config{URLs: func() ([]string, error) { return []string{node.URL()}, nil }})
+	defer p.Close()
+	var traffic sync.WaitGroup
+	defer traffic.Wait()
+	defer stop()
+	traffic.Go(func() {
+		for i := 0; ctx.Err() == nil; i++ {
+			if err := p.Publish(ctx, events(queue, fmt.Sprint("more-", i), 5)); err != nil {
+				if ctx.Err() == nil {
+					t.Error(err)
+				}
+				return
+			}
+			waitFor(t, "they are done", func() bool { once, _ := f.done(); return once >= 199+5*(i+1) || ctx.Err() != nil })
+		}
+	})
+	waitFor(t, "the one is a dead letter", func() bool { return c.counters(t, queue)["dead_lettered"] == 1 })
+	if dead := takeDead(t, queue); len(dead) != 1 || dead[0].MessageId != "e-0" {
+		t.Errorf("dead letters: %v", dead)
+	}
+}
+
+// What an answer of 503 to a single event does to the event and to the breaker.
+func TestUnavailableForOneEvent(t *testing.T) {
+	const delay, longer = 100 * time.Millisecond, 5 * time.Second
+	failed := time.Unix(1_800_000_000, 0)
+	start := failed.Add(time.Minute)
+	for _, tt := range []struct {
+		name       string
+		status     int
+		failed     time.Time // the event, before
+		done       time.Time // another event
+		probe      bool
+		fate       fate
+		wait, most time.Duration // before the next call
+	}{
+		{"an outage begins", 503, time.Time{}, failed, false, hold, longer, longer},
+		{"an outage goes on", 503, failed, failed.Add(-1), false, hold, longer, longer},
+		{"only this event", 503, failed, failed.Add(1), false, postpone, delay / 2, delay},
+		{"only this event, others are done meanwhile", 503, failed, start.Add(1), false, postpone, 0, 0},
+		{"others were done, and it is a probe", 503, failed, failed.Add(1), true, hold, longer, longer},
+		{"throttled", 429, failed, failed.Add(1), false, postpone, longer, longer},
+		{"throttled, others are done meanwhile", 429, failed, start.Add(1), false, postpone, longer, longer},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			now := &clock{start.Add(time.Second)}
+			g := newGate(gateConfig{min: 1, max: 2, probeDelay: delay, probeMax: time.Second, now: func() time.Time { return now.now }})
+			g.done = tt.done
+			r := &round{
+				target: &target{Function: &Function{BatchSize: 1}, gate: g}, permit: permit{probe: tt.probe},
+				items: []item{{failed: tt.failed}}, rulings: make([]ruling, 1), decided: make([]bool, 1),
+			}
+			lastDone := tt.done
+			if lastDone.After(start) { // what it was before the call
+				lastDone = failed.Add(1)
+			}
+			r.unavailable(0, &answer{verdict: batch.Outage, status: tt.status, retryAfter: longer}, lastDone, start)
+			_, ok, wait, _ := g.try()
+			if r.rulings[0].fate != tt.fate || ok != (tt.wait == 0) || wait < tt.wait || wait > tt.most {
+				t.Errorf("fate %d, the next call after %s; want %d, %s to %s", r.rulings[0].fate, wait, tt.fate, tt.wait, tt.most)
+			}
+		})
+	}
+}
