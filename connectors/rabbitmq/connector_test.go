@@ -82,7 +82,7 @@ func TestOutcomes(t *testing.T) {
 		if h[headerReason] != want.reason || h[headerAttempts] != want.attempts || h[headerFunction] != "fn" || h[headerStatus] != int32(200) || h[headerQueue] != queue {
 			t.Errorf("dead letter %s: %v", want.id, h)
 		}
-		first, last := firstFailure(h), headerText(h, headerLastTime)
+		first, last := headerInstant(h, headerFirstTime), headerText(h, headerLastTime)
 		if at, err := time.Parse(time.RFC3339Nano, last); err != nil || first.IsZero() || at.Before(first) || (want.attempts > 1) != at.After(first) {
 			t.Errorf("dead letter %s failed from %s to %s", want.id, first, last)
 		}

@@ -188,8 +188,8 @@ func (k *consumer) take(d amqp.Delivery) {
 	for _, o := range k.inQueue {
 		latency.ObserveSince(k.life, o, at, now)
 	}
-	m := &delivery{Delivery: d, from: k, received: now}
-	owed := headerText(d.Headers, headerOwed)
+	m := newDelivery(d, k, now)
+	owed := m.history.onlyFunction
 	switch reason := unreadable(d.Headers); {
 	case reason != "":
 		m.owed.Store(1)
@@ -210,7 +210,7 @@ func (k *consumer) take(d amqp.Delivery) {
 				return
 			}
 		}
-		k.rule(m, recipient{name: owed, maxAttempts: k.MaxAttempts, shared: true},
+		k.rule(m, recipient{name: owed, maxAttempts: k.MaxAttempts, shared: true, unknown: true},
 			ruling{retry, "the function " + owed + ", which still has to get the event, does not listen to the queue", 0, nil})
 	}
 }

@@ -95,9 +95,9 @@ func TestHostileHeaders(t *testing.T) {
 	k := &consumer{queue: "a queue?ü", epoch: "e"}
 	var items []item
 	for n, id := range []string{"", "line\nbreak", "\xff", "same", "same", "sound"} {
-		items = append(items, item{delivery: &delivery{from: k, Delivery: amqp.Delivery{
+		items = append(items, newItem(newDelivery(amqp.Delivery{
 			DeliveryTag: uint64(n), MessageId: id, Headers: hostileHeaders(), ContentType: "a/b\x00", ContentEncoding: "gzip", RoutingKey: "gate.north", Timestamp: time.Unix(math.MaxInt64, 0), Body: []byte("{}"),
-		}}})
+		}, k, time.Now())))
 	}
 	req, err := in.request(t.Context(), &Function{Name: "fn", BatchSize: 10}, k.queue, items, new(buffers))
 	if err != nil {

@@ -148,7 +148,11 @@ type recipient struct {
 	maxAttempts int
 	shared      bool
 	away        time.Duration // how long the function has been in an outage
+	unknown     bool          // it does not listen to the queue
 }
+
+// unknownFunction is the label of those; no function can be called like this.
+const unknownFunction = "(unknown)"
 
 func (f *feed) recipient() recipient {
 	r := recipient{name: f.target.Name, maxAttempts: f.target.MaxAttempts, shared: f.shared}

@@ -248,7 +248,7 @@ func (b *buffers) addEvents(queue string, items []item) {
 		b.ids[id] = struct{}{}
 		b.events = append(b.events, batch.Event{
 			ID: id, Time: published(&it.Delivery), TraceParent: traceField(it.Headers, tracing.FieldParent), TraceState: traceField(it.Headers, tracing.FieldState),
-			Attributes: attributes(&it.Delivery, queue), ContentType: it.ContentType, Data: it.Body,
+			Attributes: attributes(it.delivery, queue), ContentType: it.ContentType, Data: it.Body,
 		})
 	}
 }
@@ -275,7 +275,7 @@ func (i *invoker) rawRequest(ctx context.Context, f *Function, it item) (*http.R
 	set("Traceparent", traceField(it.Headers, tracing.FieldParent))
 	set("Tracestate", traceField(it.Headers, tracing.FieldState))
 	set("X-Rabbitmq-Msg-Id", it.MessageId)
-	set("X-Rabbitmq-Routing-Key", routingKey(&it.Delivery))
+	set("X-Rabbitmq-Routing-Key", it.history.routingKey)
 	return req, nil
 }
 
@@ -342,7 +342,7 @@ func simple(h amqp.Table, without string) []header {
 // CloudEvents extension attributes: the header x-tenant becomes amqpxtenant. Of names
 // that come to the same the first one counts; properties come before headers, which
 // are in the order of the alphabet.
-func attributes(d *amqp.Delivery, queue string) []batch.Attribute {
+func attributes(d *delivery, queue string) []batch.Attribute {
 	var as []batch.Attribute
 	taken := make(map[string]struct{})
 	add := func(name, value string) {
@@ -354,7 +354,7 @@ func attributes(d *amqp.Delivery, queue string) []batch.Attribute {
 	if d.ContentEncoding != "" {
 		add("amqpcontentencoding", d.ContentEncoding)
 	}
-	if key := routingKey(d); key != queue {
+	if key := d.history.routingKey; key != queue && key != "" {
 		add("amqproutingkey", key)
 	}
 	for _, h := range simple(d.Headers, broker.HeaderTime) {

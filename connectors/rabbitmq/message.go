@@ -43,9 +43,10 @@ const (
 	// headerCC is the publisher's CC: the broker has sent the copies, and would send
 	// more of them for the header itself.
 	headerCC = headerPrefix + "cc"
-	// headerDeaths is an x-death header that RabbitMQ has not written. When it
-	// dead-letters a message with one, as it does at the end of each wait in a retry
-	// queue, RabbitMQ 3.10 fails: no message leaves a retry queue of that node then.
+	// headerDeaths is the publisher's x-death, which is put aside while the message
+	// waits in a retry queue, so that the broker's record stands alone. One that
+	// RabbitMQ has not written is never put back: when RabbitMQ 3.10 dead-letters a
+	// message with it, no message leaves a retry queue of that node any more.
 	headerDeaths = headerPrefix + "x-death"
 	// headerRoutingKey is the publisher's routing key where it is not the queue: a
 	// message that comes back from a retry queue has another.
@@ -58,7 +59,7 @@ const (
 	headerUnreadable = broker.HeaderUnreadable
 	headerOriginal   = broker.HeaderOriginal
 	cc               = "CC"
-	deaths           = "x-death"
+	deathHeader      = "x-death"
 )
 
 // delivery is one message in hand.
@@ -66,9 +67,14 @@ type delivery struct {
 	amqp.Delivery
 	from     *consumer
 	received time.Time
+	history  history
 
 	owed  atomic.Int32  // functions that have not settled it yet
 	worst atomic.Uint32 // the largest ending that one of them gave it
+}
+
+func newDelivery(d amqp.Delivery, from *consumer, now time.Time) *delivery {
+	return &delivery{Delivery: d, from: from, received: now, history: readHistory(&d, from.queue, now)}
 }
 
 // settle notes the ending that one function gives the message and says whether
@@ -99,9 +105,8 @@ type item struct {
 }
 
 func newItem(d *delivery) item {
-	it := item{delivery: d, most: headerNumber(d.Headers, headerMost), failed: lastFailure(d.Headers), lonely: headerNumber(d.Headers, headerLonely)}
-	it.solo = it.lonely > 0
-	return it
+	h := &d.history
+	return item{delivery: d, most: h.maxBatch, failed: h.last, lonely: h.failedAlone, solo: h.failedAlone > 0}
 }
 
 // envelope is about what a message costs in a request besides its body.
@@ -167,14 +172,6 @@ func integer(v any) (int64, bool) {
 	return 0, false
 }
 
-// routingKey returns the one that the message was published with.
-func routingKey(d *amqp.Delivery) string {
-	if _, kept := d.Headers[headerRoutingKey]; kept {
-		return headerText(d.Headers, headerRoutingKey)
-	}
-	return d.RoutingKey
-}
-
 const unreadablePrefix = "the headers of the message cannot be read: "
 
 // unreadable returns what is wrong with headers that could not be read, "" if
@@ -209,33 +206,6 @@ func headerText(h amqp.Table, name string) string {
 	return ""
 }
 
-func attempts(h amqp.Table) int { return headerNumber(h, headerAttempts) }
-
-func headerNumber(h amqp.Table, name string) int {
-	switch n := h[name].(type) {
-	case int32:
-		return int(n)
-	case int64:
-		return int(n)
-	}
-	return 0
-}
-
-// firstFailure returns when the message first failed, zero where it has not.
-func firstFailure(h amqp.Table) time.Time { return headerInstant(h, headerFirstTime) }
-
-func lastFailure(h amqp.Table) time.Time { return headerInstant(h, headerLastTime) }
-
-// headerInstant returns the time in a header, zero where there is none.
-func headerInstant(h amqp.Table, name string) time.Time {
-	text := headerText(h, name)
-	if text == "" { // as in nearly every message; the error of Parse is not for free
-		return time.Time{}
-	}
-	t, _ := time.Parse(time.RFC3339Nano, text)
-	return t
-}
-
 // maxReason bounds the reason in a header.
 const maxReason = 1000
 
@@ -254,55 +224,54 @@ type failure struct {
 // again makes the message that carries d on to queue: into a retry queue, for
 // ttl, or to the dead letters.
 func (d *delivery) again(queue string, ttl time.Duration, f failure) broker.Message {
-	h := original(d.Headers, d.from.queue)
-	first := headerText(d.Headers, headerFirstTime)
-	last := f.at.UTC().Format(time.RFC3339Nano)
-	if first == "" {
-		first = last
+	next := d.history
+	next.attempts, next.maxBatch, next.failedAlone = f.attempts, f.most, f.lonely
+	if !f.at.IsZero() {
+		next.last = f.at
+		if next.first.IsZero() {
+			next.first = f.at
+		}
 	}
+	// A message that was owed stays so: the other functions have had it.
+	if next.onlyFunction == "" && f.owed {
+		next.onlyFunction = f.function
+	}
+	if d.UserId != "" {
+		next.userID = d.UserId
+	}
+	if d.Expiration != "" {
+		next.expiration = d.Expiration
+	}
+	if v, ok := d.Headers[cc]; ok {
+		next.cc = v
+	}
+	h := original(d.Headers, d.from.queue)
+	next.write(h, d.from.queue)
 	h[headerFunction] = f.function
 	h[headerReason] = clip(f.reason)
 	h[headerStatus] = int32(f.status)
-	h[headerAttempts] = int32(f.attempts)
-	if !f.at.IsZero() {
-		h[headerFirstTime] = first
-		h[headerLastTime] = last
-	}
 	h[headerQueue] = d.from.queue
-	if f.most > 0 {
-		h[headerMost] = int32(f.most)
+	if next.deaths != nil {
+		h[headerDeaths] = next.deaths
 	}
-	if f.lonely > 0 {
-		h[headerLonely] = int32(f.lonely)
-	}
-	// A message that was owed stays so: the other functions have had it.
-	if v, ok := d.Headers[headerOwed]; ok {
-		h[headerOwed] = v
-	} else if f.owed {
-		h[headerOwed] = f.function
-	}
-	if d.UserId != "" {
-		h[headerUser] = d.UserId
-	}
-	if d.Expiration != "" {
-		h[headerExpiration] = d.Expiration
-	}
-	if v, ok := d.Headers[cc]; ok {
-		h[headerCC] = v
-	}
-	if key := routingKey(&d.Delivery); key != d.from.queue {
-		h[headerRoutingKey] = key
-	}
-	for _, kept := range []string{headerUser, headerExpiration, headerCC, headerDeaths} {
-		if v, ok := d.Headers[kept]; ok {
-			h[kept] = v
-		}
+	if ttl > 0 {
+		move(h, deathHeader, headerDeaths) // the broker's record stands alone then
+	} else if deathsOfBroker(h[headerDeaths]) {
+		move(h, headerDeaths, deathHeader)
 	}
 	keepUnreadable(h, d.Headers)
 	m := forward(&d.Delivery, queue, h)
 	m.TTL = ttl
-	fit(&m, headerText(d.Headers, headerOmitted), d.from.frameMax())
+	fit(&m, next.omitted, d.from.frameMax())
 	return m
+}
+
+// move renames a header if it is there.
+func move(h amqp.Table, from, to string) {
+	if v, there := h[from]; there {
+		delete(h, from)
+		h[to] = v
+	}
 }
 
 // brokerAdds bounds the headers that RabbitMQ adds to a message that waits in queue,
@@ -397,17 +366,17 @@ func original(h amqp.Table, queue string) amqp.Table {
 	}
 	ours := func(v any) bool {
 		name, _ := v.(string)
-		return name == queue || name == broker.DeadQueue(queue) || strings.HasPrefix(name, broker.RetryQueue(queue, 0)[:len(queue)+len(".retry.")])
+		return name == queue || name == broker.DeadQueue(queue) || strings.HasPrefix(name, retryPrefix(queue))
 	}
-	if list, ok := c[deaths].([]any); ok {
+	if list, ok := c[deathHeader].([]any); ok {
 		list = slices.DeleteFunc(slices.Clone(list), func(d any) bool { t, _ := d.(amqp.Table); return ours(t["queue"]) })
-		if c[deaths] = list; len(list) == 0 {
-			delete(c, deaths)
+		if c[deathHeader] = list; len(list) == 0 {
+			delete(c, deathHeader)
 		}
 	}
-	if list, there := c[deaths]; there && !deathsOfBroker(list) {
+	if list, there := c[deathHeader]; there && !deathsOfBroker(list) {
 		c[headerDeaths] = list
-		delete(c, deaths)
+		delete(c, deathHeader)
 	}
 	for _, which := range []string{"x-first-death-", "x-last-death-"} {
 		if ours(c[which+"queue"]) {
@@ -453,6 +422,9 @@ func deathsOfBroker(v any) bool {
 	}
 	return true
 }
+
+// maxLoggedID bounds an id in a log line.
+const maxLoggedID = 128
 
 // clip makes s valid UTF-8 of about maxReason bytes at most.
 func clip(s string) string { return clipTo(s, maxReason) }

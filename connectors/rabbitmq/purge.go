@@ -43,7 +43,7 @@ func Purge(ctx context.Context, conn *broker.Conn, queue string, f Filter) (purg
 // the broker says when it made it one, or else no earlier than it was published.
 // It is zero when nothing tells.
 func since(d *amqp.Delivery) time.Time {
-	if last := lastFailure(d.Headers); !last.IsZero() {
+	if last := headerInstant(d.Headers, headerLastTime); !last.IsZero() {
 		return last
 	}
 	if deaths, ok := d.Headers["x-death"].([]any); ok && len(deaths) > 0 {

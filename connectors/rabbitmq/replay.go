@@ -196,7 +196,7 @@ func (r *deadReader) get() error {
 		return fmt.Errorf("get from the queue %s: %w", r.queue, err)
 	}
 	r.got = r.got || found
-	if r.end = r.end || !found || lastFailure(d.Headers).After(r.opened); !r.end {
+	if r.end = r.end || !found || headerInstant(d.Headers, headerLastTime).After(r.opened); !r.end {
 		r.waiting = append(r.waiting, &d)
 	}
 	return nil
@@ -238,10 +238,11 @@ func (r *deadReader) close() error {
 }
 
 func newDeadLetter(queue string, d *amqp.Delivery) DeadLetter {
-	status, _ := d.Headers[headerStatus].(int32)
 	letter := DeadLetter{
-		ID: d.MessageId, Queue: queue, Reason: headerText(d.Headers, headerReason), Function: headerText(d.Headers, headerFunction),
-		Status: int(status), Attempts: attempts(d.Headers), First: firstFailure(d.Headers), Last: lastFailure(d.Headers), Since: since(d),
+		ID: d.MessageId, Queue: queue, Reason: clip(headerText(d.Headers, headerReason)), Function: functionName(headerText(d.Headers, headerFunction)),
+		Status: headerNumber(d.Headers, headerStatus, 999), Attempts: headerNumber(d.Headers, headerAttempts, maxMaxAttempts),
+		First: headerInstant(d.Headers, headerFirstTime), Last: headerInstant(d.Headers, headerLastTime),
+		Since:       since(d),
 		ContentType: d.ContentType, Headers: original(d.Headers, queue), Body: d.Body,
 	}
 	if letter.ID == "" {
@@ -267,10 +268,13 @@ func newDeadLetter(queue string, d *amqp.Delivery) DeadLetter {
 // for where it is not for all.
 func replayHeaders(h amqp.Table, queue string) amqp.Table {
 	headers := original(h, queue)
-	for _, kept := range []string{headerOwed, headerUser, headerExpiration, headerCC, headerDeaths, headerRoutingKey} {
+	for _, kept := range []string{headerOwed, headerUser, headerExpiration, headerCC, headerRoutingKey} {
 		if v, ok := h[kept]; ok {
 			headers[kept] = v
 		}
+	}
+	if v, ok := h[headerDeaths]; ok {
+		headers[deathHeader] = v // as it was first published
 	}
 	keepUnreadable(headers, h)
 	return headers

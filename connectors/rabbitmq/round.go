@@ -165,7 +165,7 @@ func (r *round) call(part []int) answer {
 	ctx, span := r.target.span(faas.ContextWithCallID(r.ctx, callID), r.queue, callID, items)
 	start := time.Now()
 	a := r.target.invoker.call(ctx, r.target.Function, r.queue, callID, items)
-	a.ctx = ctx
+	a.ctx, a.reason = ctx, clip(a.reason)
 	endSpan(span, &a)
 	if a.cancelled {
 		return a
@@ -213,7 +213,7 @@ func (r *round) accept(part []int, a *answer) {
 	useful, progress := false, false
 	for j, i := range part {
 		res := &a.results[j]
-		r.decide(i, ruling{fates[res.Outcome], res.Reason, a.status, a.ctx})
+		r.decide(i, ruling{fates[res.Outcome], clip(res.Reason), a.status, a.ctx})
 		useful = useful || res.Outcome != batch.Retry
 		progress = progress || res.Outcome == batch.Done
 	}
@@ -224,7 +224,7 @@ func (r *round) accept(part []int, a *answer) {
 	if !useful && (len(part) > 1 || r.permit.probe) {
 		// What the function needs is away. The events spend an attempt, but no more
 		// of them are fed to it for now.
-		r.stop("every event has to wait: "+a.results[0].Reason, 0)
+		r.stop("every event has to wait: "+clip(a.results[0].Reason), 0)
 	}
 }
 

@@ -36,7 +36,7 @@ func (k *consumer) settle(r recipient, items []item, rulings []ruling) (held []i
 			finished = append(finished, it.delivery)
 			continue
 		}
-		f := failure{function: r.name, owed: r.shared, reason: v.reason, status: v.status, attempts: attempts(it.Headers) + 1, most: it.most, at: now}
+		f := failure{function: r.name, owed: r.shared, reason: v.reason, status: v.status, attempts: it.history.attempts + 1, most: it.most, at: now}
 		switch {
 		case v.fate == hold && !r.shared:
 			held = append(held, it)
@@ -54,14 +54,18 @@ func (k *consumer) settle(r recipient, items []item, rulings []ruling) (held []i
 			f.most = 0
 			dead := broker.DeadQueue(k.queue)
 			out = append(out, outgoing{it.again(dead, 0, f), it.delivery, deadLettered})
-			k.log.WarnContext(v.context(k.life), "dead letter", "queue", k.queue, "function", r.name, "id", it.MessageId, "attempts", f.attempts, "status", f.status, "reason", clip(f.reason))
+			k.log.WarnContext(v.context(k.life), "dead letter", "queue", k.queue, "function", r.name, "id", clipTo(it.MessageId, maxLoggedID), "attempts", f.attempts, "status", f.status, "reason", clip(f.reason))
 		}
 	}
 	if len(finished) > 0 {
 		tally["done"] = len(finished)
 	}
+	function := r.name
+	if r.unknown { // what a header says makes no series
+		function = unknownFunction
+	}
 	for outcome, n := range tally {
-		k.metrics.outcomes.WithLabelValues(k.queue, r.name, outcome).Add(float64(n))
+		k.metrics.outcomes.WithLabelValues(k.queue, function, outcome).Add(float64(n))
 	}
 	k.finish(finished, acked)
 	k.send(out)
