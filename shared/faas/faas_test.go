@@ -625,3 +625,26 @@ func TestBadSettingsExitCode(t *testing.T) {
 		t.Errorf("got\n%s\nwant\n%s", out, want)
 	}
 }
+
+// A caller cannot fill the log with the id of its call.
+func TestCallIDIsBounded(t *testing.T) {
+	p := start(t, []string{"LOG_LEVEL=debug", "LOG_FORMAT=text"}, nil, echo)
+	for _, id := range []string{strings.Repeat("i", 100_000), strings.Repeat("\xff", 300), strings.Repeat("ü", 200)} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, p.url, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("X-Call-Id", id)
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+	}
+	if err := p.stop(); err != nil {
+		t.Error(err)
+	}
+	if log := p.log.String(); !strings.Contains(log, "call_id="+strings.Repeat("i", 128)+"\n") || strings.Contains(log, `\xff`) || len(log) > 5000 {
+		t.Errorf("a log of %d bytes: %.2000s", len(log), log)
+	}
+}

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"runtime/debug"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -96,7 +97,7 @@ func closeAfter(w http.ResponseWriter) { w.Header().Set("Connection", "close") }
 // call serves one call of the function.
 func (s *server) call(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
-	c := &call{url: r.URL, id: r.Header.Get("X-Call-Id"), stream: &stream{w: w}}
+	c := &call{url: r.URL, id: boundedID(r.Header.Get("X-Call-Id")), stream: &stream{w: w}}
 	if r.ContentLength != 0 {
 		closeAfter(w) // unless the body is read
 	}
@@ -138,6 +139,17 @@ func (s *server) called(ctx context.Context, r *http.Request, span trace.Span, s
 		// Without the path: it may have a plate in it.
 		s.rt.Log.DebugContext(ctx, "call", "method", r.Method, "status", status, "bytes_out", bytes, "seconds", took.Seconds())
 	}
+}
+
+// maxCallID bounds what a caller may call its call: the id is in every log line and
+// in the span.
+const maxCallID = 128
+
+func boundedID(id string) string {
+	if len(id) > maxCallID {
+		id = id[:maxCallID]
+	}
+	return strings.ToValidUTF8(id, "")
 }
 
 // answer finds out what to say, in every case. A call counts as in flight from the
