@@ -1,12 +1,15 @@
 package pipeline_test
 
 import (
+	"bytes"
+	"log/slog"
 	"math"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -58,5 +61,24 @@ func TestFarTimesAreNotMeasured(t *testing.T) {
 	way := histogram(t, registry, "parkstream_end_to_end_latency_seconds", "exit")
 	if way.GetSampleCount() != 1 || way.GetSampleSum() < 60 || way.GetSampleSum() > 600 {
 		t.Errorf("%d events took %g s together", way.GetSampleCount(), way.GetSampleSum())
+	}
+}
+
+// What a stranger writes into an event makes neither reasons nor log lines long.
+func TestReasonsAndLogLinesAreBounded(t *testing.T) {
+	var log bytes.Buffer
+	c := config(newStore(t), &summaries{})
+	c.Log = slog.New(slog.NewTextHandler(&log, nil))
+	long := strings.Repeat("ü", 20_000)
+	for _, data := range []string{`{"id":"` + long + `"}`, `{"` + long + `":1,"` + long + `":2}`, `{"id":"x","vehicle_plate":"` + long + `"}`, `{"id":"x","site":"` + long + `"}`} {
+		r := pipeline.NewExitEventProcessor(c).ProcessMessages(t.Context(), []batch.Event{{ID: "1", Data: []byte(data)}})[0]
+		if r.Outcome != batch.Reject || len(r.Reason) > 1100 || !utf8.ValidString(r.Reason) {
+			t.Errorf("%.50s: %s with a reason of %d bytes", data, r.Outcome, len(r.Reason))
+		}
+	}
+	for line := range strings.Lines(log.String()) {
+		if len(line) > 2000 {
+			t.Errorf("a line of %d bytes: %.300s", len(line), line)
+		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"time"
 
 	"go.opentelemetry.io/otel/trace"
@@ -314,9 +315,9 @@ func (p *processor) settle(ctx context.Context, msgs []batch.Event, work []item,
 				completed = appendCompleted(completed, it.recorded.Stays)
 			}
 		case errors.Is(it.err, parking.ErrInvalid):
-			r.Outcome, r.Reason = batch.Reject, it.err.Error()
+			r.Outcome, r.Reason = batch.Reject, clip(it.err.Error(), maxReason)
 			outcome = outcomeReject
-			p.Log.WarnContext(ctx, "event rejected", "event_type", p.kind.String(), "id", it.event.ID, "reason", r.Reason)
+			p.Log.WarnContext(ctx, "event rejected", "event_type", p.kind.String(), "id", clip(it.event.ID, maxLoggedID), "reason", r.Reason)
 		default:
 			r.Outcome, r.Reason = batch.Retry, failure.Told(it.err)
 			_, r.Unavailable = errors.AsType[unavailable](it.err)
@@ -334,6 +335,21 @@ func (p *processor) settle(ctx context.Context, msgs []batch.Event, work []item,
 	p.Metrics.seen(p.kind, seen, completed)
 	p.Log.InfoContext(ctx, "batch processed", "event_type", p.kind.String(), "events", len(work), "outcomes", tally, "took", now.Sub(start))
 	return results
+}
+
+const (
+	// maxLoggedID bounds an id in a log line.
+	maxLoggedID = 128
+	// maxReason bounds a reason in an answer and a log line; it may quote the event.
+	maxReason = 1000
+)
+
+// clip returns at most n bytes of a text, whole characters only.
+func clip(text string, n int) string {
+	if len(text) <= n {
+		return text
+	}
+	return strings.ToValidUTF8(text[:n], "") + "…"
 }
 
 // appendCompleted adds the durations of the stays that are completed.
@@ -355,7 +371,7 @@ func (p *processor) doneAs(ctx context.Context, it *item) string {
 		if !p.ShowPlates {
 			plate = parking.MaskPlate(plate)
 		}
-		p.Log.InfoContext(ctx, "exit without entry", "id", it.event.ID, "site", it.event.Site, "gate", it.event.Gate, "plate", plate)
+		p.Log.InfoContext(ctx, "exit without entry", "id", clip(it.event.ID, maxLoggedID), "site", it.event.Site, "gate", it.event.Gate, "plate", plate)
 		return outcomeUnmatchedExit
 	case it.recorded.Duplicate:
 		return outcomeDuplicate
