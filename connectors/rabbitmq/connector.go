@@ -187,6 +187,7 @@ func (c *Connector) epoch(ctx context.Context, conn *broker.Conn, queue string, 
 	defer cancel()
 	watching.Go(func() { c.watchDepths(ctx, conn, queue) })
 	id := uuid.NewString()[:8]
+	var repeated repetition
 	for pause := 100 * time.Millisecond; ctx.Err() == nil; pause = min(2*pause, 5*time.Second) {
 		start := time.Now()
 		err := c.consume(ctx, conn, id, queue, functions)
@@ -197,7 +198,7 @@ func (c *Connector) epoch(ctx context.Context, conn *broker.Conn, queue string, 
 		if time.Since(start) > 10*time.Second {
 			pause = 100 * time.Millisecond
 		}
-		c.log.Warn("consuming a queue was interrupted", "queue", queue, "error", err, "again_in", pause)
+		c.log.Log(ctx, repeated.level(err), "consuming a queue was interrupted", "queue", queue, "error", err, "again_in", pause)
 		timer := time.NewTimer(jitter(pause))
 		select {
 		case <-timer.C:
@@ -207,6 +208,20 @@ func (c *Connector) epoch(ctx context.Context, conn *broker.Conn, queue string, 
 		timer.Stop()
 	}
 	return nil
+}
+
+// repetition tells a failure that is new from one that was logged before and goes on:
+// readiness shows that all the time.
+type repetition string
+
+// level returns at which level to log err: as a warning if it differs from the last
+// one, otherwise for debugging only.
+func (r *repetition) level(err error) slog.Level {
+	if text := err.Error(); text != string(*r) {
+		*r = repetition(text)
+		return slog.LevelWarn
+	}
+	return slog.LevelDebug
 }
 
 // forget drops what is known of functions that are in no queue's plan.

@@ -2,7 +2,9 @@ package rabbitmq
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"slices"
 	"strings"
@@ -13,6 +15,7 @@ import (
 
 	"parkstream/shared/batch"
 	"parkstream/shared/broker"
+	"parkstream/shared/faas"
 )
 
 // A function that can reject some events while what the others need is unavailable
@@ -174,5 +177,58 @@ func TestUnavailableForOneEvent(t *testing.T) {
 				t.Errorf("fate %d, the next call after %s; want %d, %s to %s", r.rulings[0].fate, wait, tt.fate, tt.wait, tt.most)
 			}
 		})
+	}
+}
+
+// A queue that cannot be used warns once, and again when the reason is another one.
+func TestRefusedQueueWarnsOnce(t *testing.T) {
+	queue := queueName(t)
+	ch, err := dialNode(t).Channel()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ch.QueueDeclare(queue, true, false, false, false, nil); err != nil { // a classic queue
+		t.Fatal(err)
+	}
+	g := newGateway(t)
+	g.add("fn", queue, batched)
+	log := new(lockedText)
+	startConnector(t, g, func(cfg *Config) { cfg.Log = faas.NewLogger(log, "text", slog.LevelDebug) })
+	const line = `msg="consuming a queue was interrupted"`
+	waitFor(t, "it is tried again", func() bool { return strings.Count(log.String(), line) >= 4 })
+	if n := strings.Count(log.String(), "level=WARN "+line); n != 1 {
+		t.Errorf("%d warnings:\n%s", n, log)
+	}
+	var repeated repetition
+	for i, tt := range []struct {
+		err  string
+		want slog.Level
+	}{{"a", slog.LevelWarn}, {"a", slog.LevelDebug}, {"b", slog.LevelWarn}, {"b", slog.LevelDebug}, {"a", slog.LevelWarn}} {
+		if got := repeated.level(errors.New(tt.err)); got != tt.want {
+			t.Errorf("error %d: level %s", i, got)
+		}
+	}
+}
+
+// Ids and reasons that others choose are clipped in the log.
+func TestLogLinesAreBounded(t *testing.T) {
+	queue := queueName(t)
+	g := newGateway(t)
+	f := g.add("fn", queue, batched)
+	f.result = func(id string) batch.Result {
+		return batch.Result{ID: id, Outcome: batch.Reject, Reason: strings.Repeat("r", 1<<20)}
+	}
+	declareQueue(t, queue)
+	publish(t, broker.Message{Queue: queue, ID: strings.Repeat("i", 255), Body: []byte("{}")})
+	log := new(lockedText)
+	c := startConnector(t, g, func(cfg *Config) { cfg.Log = faas.NewLogger(log, "text", slog.LevelDebug) })
+	c.settled(t, queue, 1)
+	for line := range strings.Lines(log.String()) {
+		if len(line) > maxReason+1000 || strings.Contains(line, strings.Repeat("i", maxLoggedID+1)) {
+			t.Errorf("a line of %d bytes: %.300s", len(line), line)
+		}
+	}
+	if !strings.Contains(log.String(), strings.Repeat("i", maxLoggedID)+"…") {
+		t.Errorf("the id is not in the log:\n%.2000s", log)
 	}
 }

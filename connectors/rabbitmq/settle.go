@@ -110,6 +110,7 @@ func (k *consumer) finish(ds []*delivery, e ending) {
 // cannot be published, and nobody would consume the queue.
 func (k *consumer) send(out []outgoing) {
 	defer k.health.unsent(k.queue, &out, 0, nil)
+	var repeated repetition
 	for len(out) > 0 {
 		msgs := make([]broker.Message, len(out))
 		for i := range out {
@@ -123,7 +124,7 @@ func (k *consumer) send(out []outgoing) {
 			return
 		}
 		k.health.unsent(k.queue, &out, len(out), err)
-		k.log.Warn("messages for retry or dead letters could not be published; trying again", "queue", k.queue, "messages", len(out), "error", err)
+		k.log.Log(k.life, repeated.level(err), "messages for retry or dead letters could not be published; trying again", "queue", k.queue, "messages", len(out), "error", err)
 		if errors.Is(err, broker.ErrUnroutable) {
 			if err := k.declare(k.conn, k.queue); err != nil {
 				k.log.Warn("the queues could not be declared", "queue", k.queue, "error", err)
