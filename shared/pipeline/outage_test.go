@@ -221,8 +221,8 @@ func TestRedisFaultsAreOutages(t *testing.T) {
 	do("ACL", "SETUSER", "processor", "on", ">pass", "~*", "+@all")
 	url := fmt.Sprintf("redis://processor:pass@127.0.0.1:%d/0", node.Port())
 	for i, tt := range []struct {
-		reason      string
-		break_, fix [][]any
+		reason     string
+		fault, fix [][]any
 	}{
 		{"OOM", [][]any{{"CONFIG", "SET", "maxmemory", "1"}}, [][]any{{"CONFIG", "SET", "maxmemory", "0"}}},
 		{"NOPERM", [][]any{{"ACL", "SETUSER", "processor", "-evalsha", "-eval"}}, [][]any{{"ACL", "SETUSER", "processor", "+@all"}}},
@@ -234,7 +234,7 @@ func TestRedisFaultsAreOutages(t *testing.T) {
 		t.Run(fmt.Sprint(i, tt.reason), func(t *testing.T) {
 			exits := pipeline.NewExitEventProcessor(config(store.New(openRedis(t, url+"?read_timeout=200ms&max_retries=-1"), retention), &summaries{}))
 			events := []batch.Event{exit(fmt.Sprint("a", i), "A", i), exit(fmt.Sprint("b", i), "B", i)}
-			for _, args := range tt.break_ {
+			for _, args := range tt.fault {
 				do(args...)
 			}
 			checkOutage(t, exits, events, "503 "+tt.reason)
