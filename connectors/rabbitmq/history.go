@@ -61,7 +61,9 @@ func readHistory(d *amqp.Delivery, queue string, now time.Time) history {
 
 // write puts the history into the headers of a copy of the message.
 func (o history) write(h amqp.Table, queue string) {
-	h[headerAttempts] = int32(min(o.attempts, maxMaxAttempts))
+	if n := min(o.attempts, maxMaxAttempts); n > 0 {
+		h[headerAttempts] = int32(n)
+	}
 	if n := min(o.maxBatch, maxBatchSize); n > 0 {
 		h[headerMost] = int32(n)
 	}

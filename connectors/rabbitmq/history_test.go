@@ -2,6 +2,7 @@ package rabbitmq
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"net/http"
 	"slices"
@@ -150,9 +151,7 @@ func TestForgedHeaders(t *testing.T) {
 					h[name] = value
 				}
 			}
-			for name, v := range with {
-				h[name] = v
-			}
+			maps.Copy(h, with)
 			send(queue, h)
 			send(retryQueue(queue), h)
 		}
@@ -207,6 +206,25 @@ func checkOwn(t *testing.T, d amqp.Delivery, published time.Time) {
 	}
 	if size > 2*maxPassedOn {
 		t.Errorf("%s: our headers have %d bytes", d.MessageId, size)
+	}
+}
+
+// What goes back to its queue has of our headers the publisher's word only.
+func TestReplayHeaders(t *testing.T) {
+	for _, value := range forged {
+		h := amqp.Table{"theirs": "kept", deathHeader: recordOf(retryQueue("q"))}
+		for _, name := range ownHeaders {
+			h[name] = value
+		}
+		got := replayHeaders(h, "q")
+		if got["theirs"] != "kept" || broker.HeadersSize(got) > 2*maxPassedOn {
+			t.Errorf("%.50v: %d bytes", value, broker.HeadersSize(got))
+		}
+		for name := range got {
+			if strings.HasPrefix(name, headerPrefix) && !slices.Contains([]string{headerOwed, headerUser, headerExpiration, headerCC, headerRoutingKey}, name) {
+				t.Errorf("%.50v: %s goes back", value, name)
+			}
+		}
 	}
 }
 

@@ -268,11 +268,9 @@ func newDeadLetter(queue string, d *amqp.Delivery) DeadLetter {
 // for where it is not for all.
 func replayHeaders(h amqp.Table, queue string) amqp.Table {
 	headers := original(h, queue)
-	for _, kept := range []string{headerOwed, headerUser, headerExpiration, headerCC, headerRoutingKey} {
-		if v, ok := h[kept]; ok {
-			headers[kept] = v
-		}
-	}
+	past := readHistory(&amqp.Delivery{Headers: h, RoutingKey: queue}, queue, time.Now())
+	past.attempts, past.failedAlone, past.maxBatch, past.last = 0, 0, 0, time.Time{}
+	past.write(headers, queue)
 	if v, ok := h[headerDeaths]; ok {
 		headers[deathHeader] = v // as it was first published
 	}
