@@ -9,12 +9,12 @@ import (
 	"os"
 	"os/signal"
 	"strconv"
-	"syscall"
 
 	"github.com/alecthomas/kong"
 
 	"parkstream/cmd/parkstream/internal/version"
 	"parkstream/connectors/rabbitmq"
+	"parkstream/shared/faas"
 )
 
 type program struct {
@@ -50,7 +50,7 @@ func run() int {
 		parser.Errorf("%s", err)
 		return 2
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), faas.StopSignals()...)
 	defer stop()
 	cli.BindTo(ctx, (*context.Context)(nil))
 	err = cli.Run()

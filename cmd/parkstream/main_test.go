@@ -1,10 +1,20 @@
 package main
 
 import (
+	"bytes"
+	"fmt"
 	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
 	"sync"
+	"syscall"
 	"testing"
+	"time"
 
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"parkstream/cmd/parkstream/internal/eventfile"
 	"parkstream/shared/instance"
 )
 
@@ -28,8 +38,79 @@ func rabbitMQ(t *testing.T) *instance.RabbitMQ {
 	return node
 }
 
+// TestMain is also the program that the tests run as a child.
 func TestMain(m *testing.M) {
+	if os.Getenv("PARKSTREAM_TEST_CHILD") != "" {
+		os.Exit(run())
+	}
 	code := m.Run()
 	stopShared()
 	os.Exit(code)
+}
+
+// A program whose terminal is closed stops cleanly, as after SIGTERM, unless nohup
+// has it go on.
+func TestHangup(t *testing.T) {
+	node := rabbitMQ(t)
+	urlFile := filepath.Join(t.TempDir(), "url")
+	if err := os.WriteFile(urlFile, []byte(node.URL()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	conn, err := amqp.Dial(node.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	for _, tt := range []struct {
+		name, shell string
+		goesOn      bool
+	}{
+		{"stops", `exec "$@"`, false},
+		{"nohup", `trap "" HUP; exec "$@"`, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			cmd := exec.Command("/bin/sh", "-c", tt.shell, "sh", os.Args[0], "send", "-", "--rabbitmq-url-file", urlFile)
+			cmd.Env = append(os.Environ(), "PARKSTREAM_TEST_CHILD=1")
+			var said bytes.Buffer
+			cmd.Stderr = &said
+			in, err := cmd.StdinPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = cmd.Process.Kill() }()
+			arrives := func(id string) {
+				t.Helper()
+				fmt.Fprintf(in, "{\"id\":%q,\"vehicle_plate\":\"P\",\"entry_date_time\":\"2026-11-23T08:15:00Z\"}\n", id)
+				for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+					ch, err := conn.Channel()
+					if err != nil {
+						t.Fatal(err)
+					}
+					d, found, _ := ch.Get(eventfile.Entries, true) // an error before the queue is there
+					_ = ch.Close()
+					if found && d.MessageId == id {
+						return
+					}
+				}
+				t.Fatalf("%s has not arrived", id)
+			}
+			arrives("1")
+			if err := cmd.Process.Signal(syscall.SIGHUP); err != nil {
+				t.Fatal(err)
+			}
+			if tt.goesOn {
+				arrives("2")
+				if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+					t.Fatal(err)
+				}
+			}
+			_ = cmd.Wait()
+			if code := cmd.ProcessState.ExitCode(); code != 1 || !strings.Contains(said.String(), "interrupted: ") {
+				t.Errorf("exit code %d: %s", code, said.String())
+			}
+		})
+	}
 }

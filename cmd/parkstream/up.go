@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"parkstream/cmd/parkstream/internal/gateway"
@@ -25,8 +26,11 @@ type upCommand struct {
 	PromPort      int           `name:"prometheus-port" help:"Port of Prometheus on loopback; without it 9090, or a free one where that is taken."`
 	Timeout       time.Duration `default:"60s" help:"Longest call of a function."`
 	Pprof         bool          `help:"Serve profiles of the functions and the connector, each at a free port of loopback."`
-	RabbitMQURL   string        `name:"rabbitmq-url" env:"RABBITMQ_URL" help:"Use this RabbitMQ instead of a private one."`
-	RedisURL      string        `name:"redis-url" env:"REDIS_URL" help:"Use this Redis instead of a private one."`
+	RabbitMQURL   string        `name:"rabbitmq-url" env:"RABBITMQ_URL" help:"Use this RabbitMQ instead of a private one. Others on this machine can see a password here: better name a file."`
+	RedisURL      string        `name:"redis-url" env:"REDIS_URL" help:"Use this Redis instead of a private one, likewise."`
+
+	RabbitMQURLFile string `name:"rabbitmq-url-file" env:"RABBITMQ_URL_FILE" help:"File with the URL of the RabbitMQ to use; it is read at the start."`
+	RedisURLFile    string `name:"redis-url-file" env:"REDIS_URL_FILE" help:"File with the URL of the Redis to use; it is read at the start."`
 }
 
 // Validate reports what the types of the flags allow and nothing could run with.
@@ -48,6 +52,11 @@ func (c upCommand) Run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	rabbitMQURL, err1 := givenURL("rabbitmq-url", c.RabbitMQURL, c.RabbitMQURLFile)
+	redisURL, err2 := givenURL("redis-url", c.RedisURL, c.RedisURLFile)
+	if err := errors.Join(err1, err2); err != nil {
+		return err
+	}
 	held, err := lockFolder(c.Dir)
 	if err != nil {
 		return err
@@ -56,7 +65,7 @@ func (c upCommand) Run(ctx context.Context) (err error) {
 	s, err := system.New(system.Config{
 		Dir: c.Dir, Port: c.Port, ConnectorPort: c.ConnectorPort, Functions: functions, Known: functionNames(),
 		AllowedHosts: c.AllowedHosts, Prometheus: c.Prometheus, PrometheusPort: c.PromPort,
-		Cron: c.Cron, Timeout: c.Timeout, Pprof: c.Pprof, RabbitMQURL: c.RabbitMQURL, RedisURL: c.RedisURL, Say: say,
+		Cron: c.Cron, Timeout: c.Timeout, Pprof: c.Pprof, RabbitMQURL: rabbitMQURL, RedisURL: redisURL, Say: say,
 	})
 	if err != nil {
 		return err
@@ -95,6 +104,24 @@ func (c upCommand) start(ctx context.Context, s *system.System) error {
 		}
 	}
 	return s.AwaitReady(ctx)
+}
+
+// givenURL returns the URL of a flag, or of the file that another one names.
+func givenURL(name, value, file string) (string, error) {
+	if file == "" {
+		return value, nil
+	}
+	if value != "" {
+		return "", fmt.Errorf("both --%s and --%[1]s-file are given (or their variables): name one", name)
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return "", fmt.Errorf("--%s-file: %w", name, err)
+	}
+	if value = strings.TrimSpace(string(text)); value == "" {
+		return "", fmt.Errorf("--%s-file: %s is empty", name, file)
+	}
+	return value, nil
 }
 
 // lockFolder makes the folder where it is missing and takes it for ourselves.

@@ -60,3 +60,33 @@ func TestUpTimeoutIsPositive(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+func TestGivenURL(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	file, empty := write("url", "redis://:hunter2@host/0\n"), write("empty", " \n")
+	for _, tt := range []struct{ value, file, want, err string }{
+		{"", "", "", ""},
+		{"redis://host", "", "redis://host", ""},
+		{"", file, "redis://:hunter2@host/0", ""},
+		{"redis://host", file, "", "both --redis-url and --redis-url-file are given"},
+		{"", empty, "", "is empty"},
+		{"", filepath.Join(dir, "nothing"), "", "--redis-url-file: open "},
+	} {
+		got, err := givenURL("redis-url", tt.value, tt.file)
+		if got != tt.want || (err != nil) != (tt.err != "") || err != nil && (!strings.Contains(err.Error(), tt.err) || strings.Contains(err.Error(), "hunter2")) {
+			t.Errorf("%+v: %q, %v", tt, got, err)
+		}
+	}
+	// up uses them.
+	c := upCommand{Dir: t.TempDir(), Stack: "../../stack.yml", RabbitMQURLFile: write("amqp", "amqp://127.0.0.1:1/"), RedisURLFile: write("redis", "redis://127.0.0.1:1/")}
+	if err := c.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "RabbitMQ of RABBITMQ_URL") || !strings.Contains(err.Error(), "Redis of REDIS_URL") {
+		t.Errorf("%v", err)
+	}
+}

@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
-	"syscall"
 	"time"
 
 	"github.com/caarlos0/env/v11"
@@ -47,10 +46,10 @@ func (p process) validate() error {
 }
 
 // Main is the program: it reads its settings from the environment and its
-// secrets from files, works until SIGTERM or SIGINT, drains, and returns the exit
-// code.
+// secrets from files, works until SIGTERM, SIGINT or SIGHUP, drains, and returns
+// the exit code.
 func Main() int {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), faas.StopSignals()...)
 	defer stop()
 	if err := run(ctx, os.Environ(), os.Stderr); err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -43,11 +43,22 @@ const maxConnections = 1000
 // closeTimeout bounds each step of closing, after the last call has ended.
 const closeTimeout = 10 * time.Second
 
-// Main runs a process until SIGTERM or SIGINT and returns its exit code: 0 after
+// StopSignals are those after which a process stops cleanly: SIGTERM, SIGINT, and
+// SIGHUP, which a closed terminal sends, unless the process was started to ignore it,
+// as nohup does.
+func StopSignals() []os.Signal {
+	signals := []os.Signal{syscall.SIGTERM, os.Interrupt}
+	if !signal.Ignored(syscall.SIGHUP) {
+		signals = append(signals, syscall.SIGHUP)
+	}
+	return signals
+}
+
+// Main runs a process until SIGTERM, SIGINT or SIGHUP and returns its exit code: 0 after
 // a signal, 1 when it could not start or serve, with the reasons on standard
 // error. A second SIGINT ends the process at once. See [Run].
 func Main(name string, wire func(*Runtime) error, handle Handler) (exitCode int) {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), StopSignals()...)
 	defer stop()
 	defer context.AfterFunc(ctx, func() { signal.Reset(os.Interrupt) })()
 	err := Run(ctx, Options{Name: name, Environ: os.Environ(), Log: os.Stderr}, wire, handle)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 )
@@ -23,12 +22,9 @@ func StartRabbitMQCluster(ctx context.Context, dir string, n int) (*RabbitMQClus
 	user, password, cookie := "parkstream", randomPassword(), randomPassword()
 	var peers strings.Builder
 	for i := range n {
-		r, err := newRabbitMQ(RabbitMQOptions{Dir: filepath.Join(dir, fmt.Sprint("node", i+1)), User: user, Password: password})
+		r, err := newRabbitMQ(RabbitMQOptions{Dir: filepath.Join(dir, fmt.Sprint("node", i+1)), User: user, Password: password, cookie: cookie})
 		if err != nil {
 			return nil, err
-		}
-		if err := os.WriteFile(filepath.Join(r.dir, ".erlang.cookie"), []byte(cookie), 0o400); err != nil {
-			return nil, fmt.Errorf("write the cluster's cookie: %w", err)
 		}
 		fmt.Fprintf(&peers, "cluster_formation.classic_config.nodes.%d = %s\n", i+1, r.node)
 		c.Nodes = append(c.Nodes, r)

@@ -134,7 +134,8 @@ func onChannel(t *testing.T, r *RabbitMQ, f func(*amqp.Channel) error) {
 	}
 }
 
-// After Kill no process has the node's folder in its command line or environment.
+// After Kill no process works in the node's folder, or has it in its command line or
+// environment.
 func TestNothingIsLeft(t *testing.T) {
 	dir := tempDir(t)
 	r, err := StartRabbitMQ(t.Context(), RabbitMQOptions{Dir: dir})
@@ -166,7 +167,8 @@ func mentioning(t *testing.T, dir string) []string {
 	for _, p := range processes {
 		command, _ := os.ReadFile(p + "/cmdline")
 		environ, _ := os.ReadFile(p + "/environ")
-		if strings.Contains(string(command)+string(environ), dir) {
+		folder, _ := os.Readlink(p + "/cwd")
+		if strings.Contains(string(command)+string(environ)+folder, dir) {
 			found = append(found, strings.ReplaceAll(string(command), "\x00", " "))
 		}
 	}
@@ -290,5 +292,126 @@ func TestDialEndsWithItsContext(t *testing.T) {
 	began := time.Now()
 	if err := r.dial(ctx); err == nil || time.Since(began) > 10*time.Second {
 		t.Errorf("%v after %s", err, time.Since(began))
+	}
+}
+
+// Whatever a folder is called, a node finds its settings and its data in it, and
+// writes nothing elsewhere.
+func TestFolderNames(t *testing.T) {
+	names := []string{
+		"it's", "x [1]", `say "hi"`, "a*b?c", "{a,b}", "~", "$(touch made)", "`touch made`", `back\slash`, "%41", "#;&|<>", " blanks ", "-dash", "MÜ \u2603 車", "a\nb",
+	}
+	all := strings.Join(names, "")
+	t.Run("Redis", func(t *testing.T) {
+		t.Parallel()
+		root := tempDir(t)
+		for _, name := range append(names, "\xff", all) {
+			dir := filepath.Join(root, name)
+			ctx, cancel := context.WithTimeout(t.Context(), testStart)
+			defer cancel()
+			r, err := StartRedis(ctx, RedisOptions{Dir: dir})
+			if err != nil {
+				t.Errorf("%q: %v", name, err)
+				continue
+			}
+			written, err := filepath.EvalSymlinks("/proc/" + strconv.Itoa(r.Pid()) + "/cwd")
+			if err != nil || written != dir {
+				t.Errorf("%q: it works in %q, %v", name, written, err)
+			}
+			if _, err := os.Stat(filepath.Join(dir, "appendonlydir")); err != nil {
+				t.Errorf("%q: its data is elsewhere: %v", name, err)
+			}
+			if err := r.Kill(); err != nil {
+				t.Error(err)
+			}
+		}
+		if made, err := os.ReadDir(root); err != nil || len(made) != len(names)+2 {
+			t.Errorf("%d folders, %v", len(made), err)
+		}
+	})
+	t.Run("RabbitMQ", func(t *testing.T) {
+		t.Parallel()
+		root := tempDir(t)
+		ctx, cancel := context.WithTimeout(t.Context(), testStart)
+		defer cancel()
+		if _, err := StartRabbitMQ(ctx, RabbitMQOptions{Dir: filepath.Join(root, "\xff")}); err == nil || !strings.Contains(err.Error(), "UTF-8") {
+			t.Errorf("not UTF-8: %v", err)
+		}
+		dir := filepath.Join(root, "it's [1] a*b $(touch made) ~ MÜ 車\n")
+		r, err := StartRabbitMQ(ctx, RabbitMQOptions{Dir: dir})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = r.Kill() }()
+		// It measures how much room there is with a shell.
+		if out, err := r.Ctl(ctx, "eval", "is_integer(rabbit_disk_monitor:get_disk_free())."); err != nil || strings.TrimSpace(out) != "true" {
+			t.Errorf("it does not see its disk: %s, %v", out, err)
+		}
+		if data, err := os.ReadDir(filepath.Join(dir, "data")); err != nil || len(data) == 0 {
+			t.Errorf("its data is elsewhere: %v, %v", data, err)
+		}
+		if _, err := os.Stat(filepath.Join(dir, "made")); err == nil {
+			t.Error("a shell has executed the name")
+		}
+		if made, err := os.ReadDir(root); err != nil || len(made) != 1 {
+			t.Errorf("%v, %v", made, err)
+		}
+	})
+}
+
+// A Redis that has not read its settings, or another one at our port, is not taken
+// for ours, and is not waited for.
+func TestForeignRedis(t *testing.T) {
+	real, err := lookup("redis-server")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, script := range map[string]string{
+		"it reads no settings":    `exec "$REAL" --port "$4" --save "" --bind 127.0.0.1`,
+		"it listens everywhere":   `(cat; echo "bind 127.0.0.1 127.0.0.2") >c; exec "$REAL" --port "$4" - <c`,
+		"it works elsewhere":      `(cat; echo dir /) >c; exec "$REAL" --bind 127.0.0.1 --port "$4" - <c`,
+		"its password is another": `(cat; echo requirepass other) >c; exec "$REAL" --bind 127.0.0.1 --port "$4" - <c`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := tempDir(t)
+			if err := os.WriteFile(filepath.Join(dir, "redis-server"), []byte("#!/bin/sh\n"+script+"\n"), 0o700); err != nil {
+				t.Fatal(err)
+			}
+			t.Setenv("REAL", real)
+			t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			r, err := StartRedis(ctx, RedisOptions{Dir: filepath.Join(dir, "data")})
+			if err == nil {
+				_ = r.Kill()
+			}
+			if !errors.Is(err, errForeign) || ctx.Err() != nil {
+				t.Errorf("%v", err)
+			}
+		})
+	}
+}
+
+// The cookie is made by us, at each start, for its owner's eyes.
+func TestCookie(t *testing.T) {
+	dir := tempDir(t)
+	path := filepath.Join(dir, ".erlang.cookie")
+	if err := os.WriteFile(path, []byte("ABCDEFGHIJKLMNOPQRST"), 0o400); err != nil { // as Erlang makes it
+		t.Fatal(err)
+	}
+	var cookies []string
+	for range 2 {
+		if _, err := newRabbitMQ(RabbitMQOptions{Dir: dir}); err != nil {
+			t.Fatal(err)
+		}
+		text, err1 := os.ReadFile(path)
+		info, err2 := os.Stat(path)
+		if err := errors.Join(err1, err2); err != nil || info.Mode().Perm() != 0o400 || len(text) < 26 {
+			t.Errorf("%q, %v, %v", text, info.Mode(), err)
+		}
+		cookies = append(cookies, string(text))
+	}
+	if cookies[0] == cookies[1] {
+		t.Error("both are the same")
 	}
 }

@@ -22,6 +22,10 @@ import (
 // missing.
 var ErrNotInstalled = errors.New("not installed")
 
+// errForeign is wrapped by what a node that is not the one we started says, or one
+// that has not read our settings: waiting does not mend that.
+var errForeign = errors.New("what answers at its port is not the node with our settings")
+
 // pollInterval is how often a starting node is asked whether it is ready.
 const pollInterval = 20 * time.Millisecond
 
@@ -90,8 +94,8 @@ func (p *process) awaitReady(ctx context.Context) error {
 	defer tick.Stop()
 	for {
 		err := p.ready(ctx)
-		if err == nil {
-			return nil
+		if err == nil || errors.Is(err, errForeign) {
+			return err
 		}
 		select {
 		case <-ctx.Done():

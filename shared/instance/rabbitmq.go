@@ -1,6 +1,7 @@
 package instance
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"strings"
 	"syscall"
 	"time"
+	"unicode/utf8"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 )
@@ -29,6 +31,8 @@ type RabbitMQOptions struct {
 	User, Password string
 	// Config has further lines for rabbitmq.conf.
 	Config string
+
+	cookie string // of the nodes of a cluster; empty: one of the node's own
 }
 
 // RabbitMQ is a private RabbitMQ node. It has an epmd of its own, so that it
@@ -74,12 +78,15 @@ func newRabbitMQ(o RabbitMQOptions) (*RabbitMQ, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
-		return nil, fmt.Errorf("make RabbitMQ's folder: %w", err)
-	}
 	dir, err := filepath.Abs(o.Dir)
 	if err != nil {
 		return nil, fmt.Errorf("name RabbitMQ's folder: %w", err)
+	}
+	if !utf8.ValidString(dir) {
+		return nil, fmt.Errorf("the folder %q is not named in UTF-8, which Erlang needs: choose another one", dir)
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make RabbitMQ's folder: %w", err)
 	}
 	ports, err := freePorts(3)
 	if err != nil {
@@ -101,6 +108,9 @@ func newRabbitMQ(o RabbitMQOptions) (*RabbitMQ, error) {
 	}
 	if err := r.writeConfig(o.Config); err != nil {
 		return nil, fmt.Errorf("write RabbitMQ's configuration: %w", err)
+	}
+	if err := r.writeCookie(cmp.Or(o.cookie, randomPassword())); err != nil {
+		return nil, fmt.Errorf("write RabbitMQ's cookie: %w", err)
 	}
 	r.process = process{name: "RabbitMQ", log: filepath.Join(dir, "console.log"), command: r.serverCommand, ready: r.dial}
 	return r, nil
@@ -127,9 +137,22 @@ func (r *RabbitMQ) writeConfig(more string) error {
 	)
 }
 
+// writeCookie writes the secret with which rabbitmqctl and the nodes of a cluster
+// know each other, at each start a new one. Erlang would make one with a generator
+// that can be guessed.
+func (r *RabbitMQ) writeCookie(cookie string) error {
+	path := filepath.Join(r.dir, ".erlang.cookie")
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return os.WriteFile(path, []byte(cookie), 0o400)
+}
+
+// environ has paths below the node's folder, in which its programs run: scripts and
+// Erlang take what is special in a path apart.
 func (r *RabbitMQ) environ() []string {
 	env := []string{
-		"HOME=" + r.dir, // the Erlang cookie
+		"HOME=.", // the Erlang cookie
 		"ERL_EPMD_PORT=" + strconv.Itoa(r.epmdPort),
 		"ERL_EPMD_ADDRESS=127.0.0.1",
 		"RABBITMQ_NODENAME=" + r.node,
@@ -137,17 +160,17 @@ func (r *RabbitMQ) environ() []string {
 		"RABBITMQ_NODE_PORT=" + strconv.Itoa(r.port),
 		"RABBITMQ_DIST_PORT=" + strconv.Itoa(r.dist),
 		"RABBITMQ_CONF_ENV_FILE=/dev/null",
-		"RABBITMQ_CONFIG_FILE=" + filepath.Join(r.dir, "rabbitmq"),
-		"RABBITMQ_ENABLED_PLUGINS_FILE=" + filepath.Join(r.dir, "enabled_plugins"),
-		"RABBITMQ_MNESIA_BASE=" + filepath.Join(r.dir, "data"),
-		"RABBITMQ_LOG_BASE=" + filepath.Join(r.dir, "log"),
-		"RABBITMQ_PID_FILE=" + filepath.Join(r.dir, "pid"),
+		"RABBITMQ_CONFIG_FILE=rabbitmq",
+		"RABBITMQ_ENABLED_PLUGINS_FILE=enabled_plugins",
+		"RABBITMQ_MNESIA_BASE=" + dataFolder,
+		"RABBITMQ_LOG_BASE=.",
+		"RABBITMQ_PID_FILE=pid",
 		// Schedulers that spin while they wait take the processor from the others
 		// on this machine.
 		"RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS=-kernel inet_dist_use_interface {127,0,0,1} +sbwt none +sbwtdcpu none +sbwtdio none",
 		// The server's script then becomes the server instead of waiting for it:
 		// one process, which gets the signals.
-		"NOTIFY_SOCKET=" + filepath.Join(r.dir, "no-socket"),
+		"NOTIFY_SOCKET=no-socket",
 	}
 	for _, name := range []string{"PATH", "LANG", "LC_ALL", "TMPDIR"} {
 		if v, set := os.LookupEnv(name); set {
@@ -169,7 +192,7 @@ func (r *RabbitMQ) epmdCommand() (*exec.Cmd, error) {
 		return nil, err
 	}
 	cmd := exec.Command(program, "-port", strconv.Itoa(r.epmdPort), "-address", "127.0.0.1")
-	cmd.Env = r.environ()
+	cmd.Env, cmd.Dir = r.environ(), r.dir
 	return cmd, nil
 }
 
@@ -193,6 +216,9 @@ func (r *RabbitMQ) dial(ctx context.Context) error {
 		}
 		return conn, err
 	}})
+	if refused, ok := errors.AsType[*amqp.Error](err); ok && refused.Code == amqp.AccessRefused {
+		return fmt.Errorf("%w: %w", errForeign, err)
+	}
 	if err != nil {
 		return err
 	}

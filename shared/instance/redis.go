@@ -1,11 +1,9 @@
 package instance
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/url"
 	"os"
@@ -14,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+
+	"github.com/redis/go-redis/v9"
 )
 
 // RedisOptions say how to start a Redis node.
@@ -44,6 +44,7 @@ type RedisOptions struct {
 // Redis is a private Redis node.
 type Redis struct {
 	process
+	dir      string
 	port     int
 	bus      int // port of the cluster's nodes among themselves
 	password string
@@ -70,7 +71,7 @@ func StartRedis(ctx context.Context, o RedisOptions) (*Redis, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Redis{port: o.Port, bus: ports[1], cluster: o.Cluster, member: o.member, replica: o.ReplicaOf != nil}
+	r := &Redis{dir: dir, port: o.Port, bus: ports[1], cluster: o.Cluster, member: o.member, replica: o.ReplicaOf != nil}
 	if r.port == 0 {
 		r.port = ports[0]
 	}
@@ -84,12 +85,10 @@ func StartRedis(ctx context.Context, o RedisOptions) (*Redis, error) {
 	if o.Fsync == "" {
 		o.Fsync = "always"
 	}
-	config := filepath.Join(dir, "redis.conf")
 	// By itself Redis rewrites the file from 64 MB on, which is a minute of traffic;
 	// each time it forks, and copies every page that it writes to meanwhile. A site's
 	// hashes are large, and one that expires is freed beside the work.
-	text := fmt.Sprintf("bind 127.0.0.1\nport %d\nrequirepass %s\ndir %s\nappendonly yes\nappendfsync %s\nauto-aof-rewrite-min-size 512mb\nlazyfree-lazy-expire yes\nsave \"\"\ndaemonize no\n",
-		r.port, r.password, strconv.Quote(dir), o.Fsync)
+	text := fmt.Sprintf("requirepass %s\nappendonly yes\nappendfsync %s\nauto-aof-rewrite-min-size 512mb\nlazyfree-lazy-expire yes\nsave \"\"\ndaemonize no\n", r.password, o.Fsync)
 	if o.Cluster || o.member {
 		text += fmt.Sprintf("cluster-enabled yes\ncluster-port %d\nmasterauth %s\n", r.bus, r.password)
 	}
@@ -99,14 +98,17 @@ func StartRedis(ctx context.Context, o RedisOptions) (*Redis, error) {
 	for _, line := range o.Config {
 		text += line + "\n"
 	}
-	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
-		return nil, fmt.Errorf("write Redis's configuration: %w", err)
-	}
 	r.process = process{
-		name:    "Redis",
-		log:     filepath.Join(dir, "redis.log"),
-		command: func() (*exec.Cmd, error) { return exec.Command(program, config), nil },
-		ready:   r.ping,
+		name: "Redis",
+		log:  filepath.Join(dir, "redis.log"),
+		command: func() (*exec.Cmd, error) {
+			// The settings come through standard input: Redis takes the path of a file
+			// for a pattern, and without a file that matches it runs with its defaults.
+			cmd := exec.Command(program, "--bind", "127.0.0.1", "--port", strconv.Itoa(r.port), "-")
+			cmd.Stdin, cmd.Dir = strings.NewReader(text), dir
+			return cmd, nil
+		},
+		ready: r.ping,
 	}
 	if err := r.start(ctx); err != nil {
 		return nil, err
@@ -114,67 +116,77 @@ func StartRedis(ctx context.Context, o RedisOptions) (*Redis, error) {
 	return r, nil
 }
 
-// ping says whether the node answers; it refuses while it loads its data.
+// ping returns nil when the node answers; it refuses while it loads its data.
 func (r *Redis) ping(ctx context.Context) error {
 	conn, err := new(net.Dialer).DialContext(ctx, "tcp", fmt.Sprintf("127.0.0.1:%d", r.port))
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
-	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
-	if _, err := fmt.Fprintf(conn, "AUTH %s\r\nPING\r\n", r.password); err != nil {
+	c := redis.NewClient(&redis.Options{
+		// The client would try several times, and log each.
+		Dialer:   func(context.Context, string, string) (net.Conn, error) { return conn, nil },
+		Password: r.password, MaxRetries: -1, PoolSize: 1, Protocol: 2, DisableIdentity: true, ContextTimeoutEnabled: true,
+	})
+	defer func() { _ = errors.Join(c.Close(), conn.Close()) }()
+	switch err := c.Ping(ctx).Err(); {
+	case redis.IsAuthError(err):
+		return fmt.Errorf("%w: %w", errForeign, err)
+	case err != nil:
 		return err
 	}
-	answers := bufio.NewReader(conn)
-	for _, want := range []string{"+OK\r\n", "+PONG\r\n"} {
-		if got, err := answers.ReadString('\n'); got != want {
-			return fmt.Errorf("it answers %q: %w", got, errors.Join(err, errNotYet))
+	for name, ours := range map[string]func(string) bool{
+		"bind":        func(v string) bool { return v == "127.0.0.1" },
+		"dir":         func(v string) bool { return sameFile(v, r.dir) },
+		"requirepass": func(v string) bool { return v == r.password },
+	} {
+		got, err := c.ConfigGet(ctx, name).Result()
+		if err != nil {
+			return err
+		}
+		if !ours(got[name]) {
+			return fmt.Errorf("%w: its %s is another", errForeign, name)
 		}
 	}
 	switch {
 	case r.cluster:
-		return joinSlots(conn, answers)
+		return joinSlots(ctx, c)
 	case r.replica:
-		return r.connected(conn)
+		return connected(ctx, c)
 	}
 	return nil
 }
 
+var errNotYet = errors.New("not ready")
+
 // connected reports why a replica does not follow its primary yet; one that was
 // promoted has none.
-func (r *Redis) connected(conn net.Conn) error {
-	if _, err := fmt.Fprint(conn, "INFO replication\r\nQUIT\r\n"); err != nil {
-		return err
-	}
-	text, err := io.ReadAll(conn)
+func connected(ctx context.Context, c *redis.Client) error {
+	info, err := c.Info(ctx, "replication").Result()
 	if err != nil {
 		return err
 	}
-	if info := string(text); strings.Contains(info, "role:slave") && !strings.Contains(info, "master_link_status:up") {
+	if strings.Contains(info, "role:slave") && !strings.Contains(info, "master_link_status:up") {
 		return fmt.Errorf("it does not follow its primary: %w", errNotYet)
 	}
 	return nil
 }
 
-// joinSlots gives a node all slots of its cluster, unless it has them, and says
-// whether it serves them yet.
-func joinSlots(conn net.Conn, answers *bufio.Reader) error {
-	if _, err := fmt.Fprint(conn, "CLUSTER ADDSLOTSRANGE 0 16383\r\nCLUSTER INFO\r\n"); err != nil {
-		return err
-	}
-	for range 3 { // what became of the slots, the length of the information, its first line
-		line, err := answers.ReadString('\n')
-		if err != nil {
-			return err
-		}
-		if line == "cluster_state:ok\r\n" {
-			return nil
-		}
-	}
-	return fmt.Errorf("its cluster is not ready: %w", errNotYet)
+func sameFile(a, b string) bool {
+	first, err1 := os.Stat(a)
+	second, err2 := os.Stat(b)
+	return err1 == nil && err2 == nil && os.SameFile(first, second)
 }
 
-var errNotYet = errors.New("not ready")
+// joinSlots gives a node all slots of its cluster, unless it has them, and returns
+// nil when it serves them.
+func joinSlots(ctx context.Context, c *redis.Client) error {
+	_ = c.ClusterAddSlotsRange(ctx, 0, 16383).Err() // refused when it has them
+	info, err := c.ClusterInfo(ctx).Result()
+	if err == nil && !strings.Contains(info, "cluster_state:ok") {
+		err = errors.New("its cluster is not ready")
+	}
+	return err
+}
 
 // URL is what clients connect to; it holds the password.
 func (r *Redis) URL() string {

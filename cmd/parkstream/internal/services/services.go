@@ -183,7 +183,7 @@ func within[N, O any](ctx context.Context, start func(context.Context, O) (N, er
 }
 
 // Secret reads a secret of the folder, or makes it with value where there is
-// none. Only its owner can read it. An empty file, as a crash or a full disk
+// none; it is an error when value is nil. Only its owner can read it. An empty file, as a crash or a full disk
 // leaves it, is none, and the line end that an editor adds is no part of it.
 func Secret(dir, name string, value func() string) (string, error) {
 	path := filepath.Join(dir, name)
@@ -193,6 +193,9 @@ func Secret(dir, name string, value func() string) (string, error) {
 	}
 	if secret := strings.TrimRight(string(text), "\r\n"); secret != "" {
 		return secret, nil
+	}
+	if value == nil {
+		return "", fmt.Errorf("the secret %s is missing or empty in %s", name, dir)
 	}
 	v := value()
 	return v, WriteSecret(dir, name, []byte(v))

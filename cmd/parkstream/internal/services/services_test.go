@@ -125,6 +125,21 @@ func TestSecret(t *testing.T) {
 	}
 }
 
+// One that nobody makes has to be there.
+func TestSecretThatIsMissing(t *testing.T) {
+	dir := t.TempDir()
+	for _, made := range []string{"", "\n"} {
+		if made != "" {
+			if err := os.WriteFile(filepath.Join(dir, "token"), []byte(made), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got, err := Secret(dir, "token", nil); got != "" || err == nil || !strings.Contains(err.Error(), "the secret token is missing or empty in "+dir) {
+			t.Errorf("%q, %v", got, err)
+		}
+	}
+}
+
 // A secret is for its owner alone whatever was there before, and a reader finds
 // the old one or the new one, never half of it.
 func TestWriteSecret(t *testing.T) {

@@ -24,6 +24,7 @@ import (
 const (
 	// prometheusPort is where everybody looks for Prometheus.
 	prometheusPort = 9090
+	prometheusFile = "prometheus.yml"
 	// prometheusGrace is enough to write what it has in memory.
 	prometheusGrace = 20 * time.Second
 )
@@ -96,8 +97,7 @@ func (s *System) startPrometheus() error {
 	}
 	s.Say("starting Prometheus")
 	dir := filepath.Join(s.Dir, "prometheus")
-	config, err := s.configurePrometheus(dir)
-	if err != nil {
+	if err := s.configurePrometheus(dir); err != nil {
 		return fmt.Errorf("configure Prometheus: %w", err)
 	}
 	file, err := s.openLog("prometheus")
@@ -107,9 +107,10 @@ func (s *System) startPrometheus() error {
 	child := &supervise.Child{
 		Name: "Prometheus",
 		Command: func() *exec.Cmd {
+			// Paths are below its folder, in which it runs: it takes that of the rules for
+			// a pattern.
 			cmd := exec.Command(program,
-				"--config.file="+config,
-				"--storage.tsdb.path="+filepath.Join(dir, "data"),
+				"--config.file="+prometheusFile, "--storage.tsdb.path=data",
 				"--storage.tsdb.retention.time=15d", "--storage.tsdb.retention.size=1GB",
 				"--enable-feature=exemplar-storage",
 				"--web.listen-address="+s.prometheusAddr(),
@@ -136,39 +137,38 @@ func (s *System) startPrometheus() error {
 }
 
 // configurePrometheus writes its configuration and our rules into dir.
-func (s *System) configurePrometheus(dir string) (config string, err error) {
+func (s *System) configurePrometheus(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return "", err
+		return err
 	}
 	rules, err := fs.Glob(deploy.Prometheus, "prometheus/*.rules.yml")
 	if err != nil {
-		return "", err
+		return err
 	}
 	for _, name := range rules {
 		text, err := deploy.Prometheus.ReadFile(name)
 		if err != nil {
-			return "", err
+			return err
 		}
 		if err := os.WriteFile(filepath.Join(dir, filepath.Base(name)), text, 0o600); err != nil {
-			return "", err
+			return err
 		}
 	}
 	targets, err := url.JoinPath(s.URL(), gateway.TargetsPath)
 	if err != nil {
-		return "", err
+		return err
 	}
 	user, err := services.Secret(s.Secrets(), "basic-auth-user", nil)
 	if err != nil {
-		return "", err
+		return err
 	}
 	var text strings.Builder
 	err = prometheusConfig.Execute(&text, map[string]string{
-		"Targets": targets, "User": user, "PasswordFile": filepath.Join(s.Secrets(), "basic-auth-password"),
+		"Targets": targets, "User": user, "PasswordFile": "../secrets/basic-auth-password",
 		"Connector": s.connectorAddr(), "Gateway": s.listener.Addr().String(), "Self": s.prometheusAddr(),
 	})
 	if err != nil {
-		return "", err
+		return err
 	}
-	config = filepath.Join(dir, "prometheus.yml")
-	return config, os.WriteFile(config, []byte(text.String()), 0o600)
+	return os.WriteFile(filepath.Join(dir, prometheusFile), []byte(text.String()), 0o600)
 }
