@@ -12,9 +12,8 @@ import (
 	"testing"
 	"time"
 
-	amqp "github.com/rabbitmq/amqp091-go"
-
 	"parkstream/cmd/parkstream/internal/eventfile"
+	"parkstream/shared/broker"
 	"parkstream/shared/instance"
 )
 
@@ -56,11 +55,18 @@ func TestHangup(t *testing.T) {
 	if err := os.WriteFile(urlFile, []byte(node.URL()), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	conn, err := amqp.Dial(node.URL())
+	conn, err := broker.Dial(t.Context(), broker.Config{URLs: broker.URLFile(urlFile)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer conn.Close()
+	if _, err := broker.DeclareQueue(conn, eventfile.Entries); err != nil {
+		t.Fatal(err)
+	}
+	ch, err := conn.Channel()
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, tt := range []struct {
 		name, shell string
 		goesOn      bool
@@ -85,13 +91,9 @@ func TestHangup(t *testing.T) {
 				t.Helper()
 				fmt.Fprintf(in, "{\"id\":%q,\"vehicle_plate\":\"P\",\"entry_date_time\":\"2026-11-23T08:15:00Z\"}\n", id)
 				for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
-					ch, err := conn.Channel()
-					if err != nil {
+					if d, found, err := ch.Get(eventfile.Entries, true); err != nil {
 						t.Fatal(err)
-					}
-					d, found, _ := ch.Get(eventfile.Entries, true) // an error before the queue is there
-					_ = ch.Close()
-					if found && d.MessageId == id {
+					} else if found && d.MessageId == id {
 						return
 					}
 				}
