@@ -1,6 +1,7 @@
 package test
 
 import (
+	"debug/buildinfo"
 	"net"
 	"net/http"
 	"os"
@@ -23,6 +24,9 @@ func TestBuildContexts(t *testing.T) {
 	dockerfile, err := os.ReadFile("template/parkstream/Dockerfile")
 	if err != nil {
 		t.Fatal(err)
+	}
+	if !strings.Contains(string(dockerfile), "COPY --from=build /handler.notices ") {
+		t.Error("the image has no notices")
 	}
 	if !strings.Contains(string(dockerfile), `sh build.sh "$FUNCTION" /handler`) {
 		t.Error("the Dockerfile does not build with build.sh as this test does")
@@ -52,8 +56,37 @@ func TestBuildContexts(t *testing.T) {
 			if f.BuildArgs["FUNCTION"] != name {
 				t.Errorf("build_args has FUNCTION %q", f.BuildArgs["FUNCTION"])
 			}
+			notices(t, program)
 			serves(t, program, name, f)
 		})
+	}
+}
+
+// notices checks that the notices beside a program are of everything in it.
+func notices(t *testing.T, program string) {
+	t.Helper()
+	text, err := os.ReadFile(program + ".notices")
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := buildinfo.ReadFile(program)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"\nparkstream: LICENSE\n", "\nGo: LICENSE\n", "\nca-certificates\n"}
+	for _, m := range info.Deps {
+		if m.Replace != nil {
+			m = m.Replace
+		}
+		want = append(want, "\n"+m.Path+" "+m.Version+": ")
+	}
+	if strings.HasSuffix(filepath.Dir(program), "summary") {
+		want = append(want, "uplot/LICENSE\n")
+	}
+	for _, w := range want {
+		if !strings.Contains(string(text), w) {
+			t.Errorf("the notices do not have %q", w)
+		}
 	}
 }
 

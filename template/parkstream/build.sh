@@ -1,5 +1,6 @@
 #!/bin/sh
 # Builds a function: sh build.sh FUNCTION OUTPUT
+# and writes the notices of what is linked into it: OUTPUT.notices
 #
 # It runs in a build context as faas-cli makes it, where the function's folder and
 # what stack.yml names under configuration.copy lie together in function/. It puts
@@ -10,8 +11,11 @@ function=$1
 output=$2
 
 mkdir -p functions cmd/handler
-mv function/go.mod function/go.sum function/shared .
+mv function/go.mod function/go.sum function/LICENSE function/shared .
 mv function "functions/$function"
 sed "s#parkstream/template/parkstream/function#parkstream/functions/$function#" main.go >cmd/handler/main.go
 rm main.go
 go build -ldflags "-s -w -X main.name=$function" -o "$output" ./cmd/handler
+# The packages are those of the image's system, the command runs on this one.
+go list -deps -json=Dir,EmbedFiles,ImportPath,Module,Standard ./cmd/handler >packages.json
+GOOS= GOARCH= go run ./notices "$(go env GOROOT)" <packages.json >"$output.notices"
