@@ -362,7 +362,7 @@ func TestFolderNames(t *testing.T) {
 // A Redis that has not read its settings, or another one at our port, is not taken
 // for ours, and is not waited for.
 func TestForeignRedis(t *testing.T) {
-	real, err := lookup("redis-server")
+	program, err := lookup("redis-server")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -377,7 +377,7 @@ func TestForeignRedis(t *testing.T) {
 			if err := os.WriteFile(filepath.Join(dir, "redis-server"), []byte("#!/bin/sh\n"+script+"\n"), 0o700); err != nil {
 				t.Fatal(err)
 			}
-			t.Setenv("REAL", real)
+			t.Setenv("REAL", program)
 			t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
