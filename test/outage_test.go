@@ -19,6 +19,7 @@ import (
 	"parkstream/shared/instance"
 	"parkstream/shared/parking"
 	"parkstream/shared/pipeline"
+	"parkstream/shared/redis"
 	"parkstream/shared/store"
 	"parkstream/shared/summary"
 )
@@ -29,7 +30,7 @@ import (
 func TestOutagesOfWhatTheProcessorsNeedCostNoAttempt(t *testing.T) {
 	const queue, n = "vehicle_exits", 50
 	nodeMQ, nodeRedis := instance.RabbitMQForTest(t), instance.RedisForTest(t)
-	client, err := store.Open(nodeRedis.URL())
+	client, err := redis.Open(redis.URL(nodeRedis.URL()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -118,7 +119,7 @@ func TestOutagesOfWhatTheProcessorsNeedCostNoAttempt(t *testing.T) {
 	}
 	maxmemory := func(bytes string) {
 		t.Helper()
-		if err := client.Do(t.Context(), "CONFIG", "SET", "maxmemory", bytes).Err(); err != nil {
+		if err := client.Current().Do(t.Context(), "CONFIG", "SET", "maxmemory", bytes).Err(); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -128,8 +129,8 @@ func TestOutagesOfWhatTheProcessorsNeedCostNoAttempt(t *testing.T) {
 		reason     string
 		begin, end func()
 	}{
-		{"OOM command not allowed", func() { maxmemory("1") }, func() { maxmemory("0") }},
-		{"404 Not Found", func() { missing.Store(true) }, func() { missing.Store(false) }},
+		{"refuses with OOM", func() { maxmemory("1") }, func() { maxmemory("0") }},
+		{"the summary answers 404", func() { missing.Store(true) }, func() { missing.Store(false) }},
 	} {
 		outage.begin()
 		msgs := make([]broker.Message, n)

@@ -682,6 +682,54 @@ func TestGatewayCredentials(t *testing.T) {
 	waitFor(t, "the new password is used", func() bool { code, _ := readyz(c); return code == http.StatusOK })
 }
 
+// TestGatewayPasswordIsRotatedUnderLoad: events flow on while the gateway refuses the
+// old password and the secret does not have the new one yet.
+func TestGatewayPasswordIsRotatedUnderLoad(t *testing.T) {
+	const rotations, each = 3, 200
+	queue := queueName(t)
+	g := newGateway(t)
+	f := g.add("fn", queue, batched)
+	var wanted atomic.Value
+	wanted.Store("secret-0")
+	var refused, listed atomic.Int64
+	next := g.server.Config.Handler
+	g.server.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, "/system/") {
+			if user, password, _ := r.BasicAuth(); user != "admin" || password != wanted.Load().(string) {
+				refused.Add(1)
+				w.WriteHeader(http.StatusUnauthorized)
+				return
+			}
+			listed.Add(1)
+		}
+		next.ServeHTTP(w, r)
+	})
+	dir := t.TempDir()
+	writeSecret(t, dir, "basic-auth-user", "admin\n")
+	writeSecret(t, dir, "basic-auth-password", "secret-0\n")
+	declareQueue(t, queue)
+	c := startConnector(t, g, func(cfg *Config) { cfg.SecretsDir = dir })
+	waitFor(t, "it is ready", func() bool { code, _ := readyz(c); return code == http.StatusOK })
+	for i := range rotations {
+		wasRefused, wasListed := refused.Load(), listed.Load()
+		wanted.Store(fmt.Sprint("secret-", i+1))
+		waitFor(t, "the old password is refused", func() bool { return refused.Load() > wasRefused })
+		publish(t, events(queue, fmt.Sprint("e", i), each)...)
+		c.settled(t, queue, (i+1)*each)
+		writeSecret(t, dir, "basic-auth-password", fmt.Sprintf("secret-%d\n", i+1))
+		waitFor(t, "the new password is used", func() bool {
+			code, text := readyz(c)
+			if strings.Contains(text, "secret-") {
+				t.Fatalf("a password is told: %s", text)
+			}
+			return listed.Load() > wasListed && code == http.StatusOK
+		})
+	}
+	if once, twice := f.done(); once != rotations*each || twice != 0 {
+		t.Errorf("%d events done once, %d more often", once, twice)
+	}
+}
+
 // TestNoRedirectIsFollowed: the list of functions is asked with the password of the
 // gateway's administrator.
 func TestNoRedirectIsFollowed(t *testing.T) {

@@ -682,6 +682,50 @@ func TestBrokerDies(t *testing.T) {
 			restart()
 		})
 	})
+	t.Run("password changed", func(t *testing.T) {
+		ctl := func(args ...string) {
+			t.Helper()
+			if _, err := private.Ctl(t.Context(), args...); err != nil {
+				t.Fatal(err)
+			}
+		}
+		as := func(password string) string {
+			u, err := url.Parse(private.URL())
+			if err != nil {
+				t.Fatal(err)
+			}
+			u.User = url.UserPassword("connector", password)
+			return u.String()
+		}
+		ctl("add_user", "connector", "first-password")
+		ctl("set_permissions", "connector", ".*", ".*", ".*")
+		dir := t.TempDir()
+		writeSecret(t, dir, "rabbitmq-url", as("first-password")+"\n")
+		secret := func() string {
+			urls, err := broker.URLFile(filepath.Join(dir, "rabbitmq-url"))()
+			if err != nil {
+				t.Error(err)
+				return ""
+			}
+			return urls[0]
+		}
+		faultRun(t, secret, func(c *running, _ *function) {
+			ctl("change_password", "connector", "second-password")
+			ctl("close_all_user_connections", "connector", "rotated")
+			waitFor(t, "the old password is refused", func() bool {
+				_, text := readyz(c)
+				if strings.Contains(text, "-password") {
+					t.Fatalf("the password is told: %s", text)
+				}
+				return strings.Contains(text, "no connection to RabbitMQ")
+			})
+			if _, err := broker.Dial(t.Context(), broker.Config{URLs: func() ([]string, error) { return []string{as("first-password")}, nil }}); err == nil {
+				t.Error("the old password is accepted")
+			}
+			writeSecret(t, dir, "rabbitmq-url", as("second-password")+"\n")
+			waitFor(t, "the new password is used", func() bool { code, _ := readyz(c); return code == http.StatusOK })
+		})
+	})
 	t.Run("frozen", func(t *testing.T) {
 		faultRun(t, private.URL, func(c *running, _ *function) {
 			if err := private.Pause(); err != nil {

@@ -4,10 +4,19 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"parkstream/shared/parking"
 )
@@ -177,5 +186,83 @@ func TestClientTellsRefusalsFromOutages(t *testing.T) {
 		if want := status == 400 || status == 413 || status == 422; !ok || answered.Code != status || answered.Refused() != want {
 			t.Errorf("%d: error %v, want that it is a refusal: %t", status, err, want)
 		}
+	}
+}
+
+// TestTokenIsRotatedUnderLoad changes the secret while stays are posted: none is
+// lost, the new token is used at once, and no old one is accepted.
+func TestTokenIsRotatedUnderLoad(t *testing.T) {
+	e := newEndpoint(t)
+	file := filepath.Join(t.TempDir(), "summary-token")
+	write := func(value string) {
+		t.Helper()
+		if err := os.WriteFile(file+".new", []byte(value), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(file+".new", file); err != nil {
+			t.Fatal(err)
+		}
+	}
+	read := func() (string, error) {
+		text, err := os.ReadFile(file)
+		return string(text), err
+	}
+	write("token-0")
+	server := httptest.NewServer(NewHandler(Config{Stays: e.stays, Sites: e.events, Token: read, Metrics: NewMetrics(prometheus.NewRegistry()), Log: slog.New(slog.DiscardHandler)}))
+	defer server.Close()
+
+	const posters = 4
+	var (
+		load   sync.WaitGroup
+		ended  atomic.Bool
+		posted [posters]atomic.Int64
+	)
+	defer load.Wait()
+	defer ended.Store(true)
+	for i := range posters {
+		load.Go(func() {
+			c := NewClient(server.URL, read)
+			defer c.Close()
+			for !ended.Load() {
+				n := posted[i].Load()
+				err := c.Post(context.Background(), []parking.Stay{completed(fmt.Sprintf("x%d-%d", i, n), "a", "P1", today, 60)})
+				switch {
+				case err == nil:
+					posted[i].Add(1)
+				case !strings.Contains(err.Error(), "401"): // changed between reading it and showing it: posted again
+					t.Errorf("post: %v", err)
+				}
+			}
+		})
+	}
+	for n := range 20 {
+		old, next := fmt.Sprint("token-", n), fmt.Sprint("token-", n+1)
+		write(next)
+		for shown, accepted := range map[string]bool{old: false, next: true} {
+			c := NewClient(server.URL, func() (string, error) { return shown, nil })
+			if err := c.Post(t.Context(), []parking.Stay{}); (err == nil) != accepted {
+				t.Errorf("after the change %d the token %s: %v", n, shown, err)
+			}
+			c.Close()
+		}
+		for i := range posters {
+			before := posted[i].Load()
+			for deadline := time.Now().Add(20 * time.Second); posted[i].Load() == before; {
+				if time.Now().After(deadline) {
+					t.Fatalf("after the change %d nothing is posted", n)
+				}
+				time.Sleep(time.Millisecond)
+			}
+		}
+	}
+	ended.Store(true)
+	load.Wait()
+	want := int64(0)
+	for i := range posters {
+		want += posted[i].Load()
+	}
+	stats, err := e.stays.Stats(t.Context(), "a", today, time.Time{})
+	if err != nil || int64(stats.Completed) != want {
+		t.Errorf("%d stays were posted, kept are %+v, error %v", want, stats.Counts, err)
 	}
 }

@@ -22,7 +22,7 @@ func TestPrometheusInAnyFolder(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer func() { _ = s.Stop() }()
-		if _, err := s.writeSecrets(); err != nil {
+		if err := s.writeSecrets(); err != nil {
 			t.Fatal(err)
 		}
 		dir := filepath.Join(s.Dir, "prometheus")
