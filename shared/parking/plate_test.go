@@ -126,7 +126,7 @@ func TestPlatesStayApart(t *testing.T) {
 		{"ނަ 12", "ނު 12"},                     // Thaana
 		{"ا 123", "أ 123"},                     // hamza is printed
 		{"و 123", "ؤ 123"},                     // so it is on waw
-		{"ه 123", "ة 123"},                     // teh marbuta is another letter
+		{"ه 123", "ة 123"},                     // ta marbuta is another letter
 		{"ب 123", "پ 123"},                     // so is peh
 		{"MO 99", "MÖ 99"},                     // umlaut
 		{"CA 123", "ČA 123"},                   // caron

@@ -262,7 +262,7 @@ func TestTokenIsRotatedUnderLoad(t *testing.T) {
 		want += posted[i].Load()
 	}
 	stats, err := e.stays.Stats(t.Context(), "a", today, time.Time{})
-	if err != nil || int64(stats.Completed) != want {
+	if err != nil || stats.Completed != want {
 		t.Errorf("%d stays were posted, kept are %+v, error %v", want, stats.Counts, err)
 	}
 }
