@@ -206,11 +206,6 @@ func (s *System) Start(ctx context.Context) error {
 	}
 	s.Say("starting the functions")
 	for _, spec := range s.Functions {
-		if address := s.profiles[spec.Service]; address != "" {
-			settings := map[string]string{"PPROF_LISTEN": address}
-			maps.Copy(settings, spec.EnvVars)
-			spec.EnvVars = settings
-		}
 		if err := s.Gateway.Deploy(spec); err != nil {
 			return err
 		}
@@ -305,19 +300,25 @@ func (s *System) chooseProfileAddresses() error {
 		return nil
 	}
 	s.profiles = make(map[string]string)
-	names := []string{Connector}
-	for _, f := range s.Functions {
-		names = append(names, f.Service)
-	}
-	for _, name := range names {
+	choose := func(name string) error {
 		port, err := freePort()
 		if err != nil {
 			return err
 		}
 		s.profiles[name] = fmt.Sprintf("127.0.0.1:%d", port)
 		s.Say("profiles of %s: http://%s/debug/pprof/", name, s.profiles[name])
+		return nil
 	}
-	return nil
+	for i := range s.Functions {
+		f := &s.Functions[i]
+		if err := choose(f.Service); err != nil {
+			return err
+		}
+		settings := map[string]string{"PPROF_LISTEN": s.profiles[f.Service]}
+		maps.Copy(settings, f.EnvVars)
+		f.EnvVars = settings
+	}
+	return choose(Connector)
 }
 
 // ProfileURL is where a function or the connector serves its profiles with
