@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -143,6 +144,7 @@ func seed(t *testing.T, url string) {
 	const retention = 90 * 24 * time.Hour
 	now := time.Now().UTC()
 	events, stays := store.New(client, retention), summary.NewStore(client, retention)
+	events.MaxSites = 2 * seededSites
 	exits := make([]parking.Event, seededSites)
 	ends := make([]parking.Stay, seededSites, seededSites+seededStays)
 	for i := range exits {
@@ -157,16 +159,18 @@ func seed(t *testing.T, url string) {
 			ExitTime: now.Add(-time.Duration(i) * time.Second), Revision: 1,
 		})
 	}
-	for i := 0; i < len(ends); i += 5000 {
-		if _, err := stays.Put(t.Context(), ends[i:min(i+5000, len(ends))]); err != nil {
+	for some := range slices.Chunk(ends, 1000) {
+		if _, err := stays.Put(t.Context(), some); err != nil {
 			t.Fatal(err)
 		}
 	}
 	// The number of sites may be bounded.
 	known := 0
-	for _, r := range events.Record(t.Context(), exits) {
-		if r.Err == nil {
-			known++
+	for some := range slices.Chunk(exits, 250) {
+		for _, r := range events.Record(t.Context(), some) {
+			if r.Err == nil {
+				known++
+			}
 		}
 	}
 	if known < 500 {

@@ -22,7 +22,7 @@ var csvColumns = []string{
 // byteOrderMark tells spreadsheets that the text is UTF-8.
 const byteOrderMark = "\ufeff"
 
-// csv answers with all stays up to maxCSVRows, or one page where a limit is
+// csv answers with all stays up to some number, or one page where a limit is
 // given. The header X-Next-Cursor says where a longer list continues.
 func (h handler) csv(w http.ResponseWriter, r *http.Request, q Query, bom bool) {
 	head := strings.Join(csvColumns, ",") + "\r\n"
@@ -34,15 +34,15 @@ func (h handler) csv(w http.ResponseWriter, r *http.Request, q Query, bom bool) 
 		return
 	}
 	select {
-	case h.turns.downloads <- struct{}{}:
-		defer func() { <-h.turns.downloads }()
+	case h.bounds.downloads <- struct{}{}:
+		defer func() { <-h.bounds.downloads }()
 	default:
 		w.Header().Set("Retry-After", "5")
 		answerError(w, http.StatusTooManyRequests, strconv.Itoa(maxDownloads)+" downloads are under way, and no more are served at the same time: try again")
 		return
 	}
 	var err error
-	if q.Last, err = h.Stays.CursorAfter(r.Context(), q, maxCSVRows); err != nil {
+	if q.Last, err = h.Stays.CursorAfter(r.Context(), q, h.bounds.csvRows); err != nil {
 		h.fail(w, r, err)
 		return
 	}

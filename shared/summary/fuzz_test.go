@@ -1,7 +1,6 @@
 package summary
 
 import (
-	"bytes"
 	"net/url"
 	"testing"
 	"time"
@@ -96,7 +95,7 @@ func FuzzStays(f *testing.F) {
 	}
 	now := time.Unix(1795763908, 0)
 	f.Fuzz(func(t *testing.T, body []byte) {
-		stays, err := parseStays(bytes.NewReader(body))
+		stays, err := parseStays(body)
 		if err != nil {
 			return
 		}

@@ -1,6 +1,7 @@
 package summary
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/sha256"
@@ -47,14 +48,13 @@ type Config struct {
 	Metrics *Metrics
 	Log     *slog.Logger
 
-	turns turns
+	bounds *bounds
 }
 
 // Sizes of answers and of requests.
 const (
 	defaultLimit = 100
 	maxLimit     = 1000
-	maxCSVRows   = 100_000
 	maxPosted    = 10_000
 	// maxCorrection is enough for a count and its reason.
 	maxCorrection = 64 << 10
@@ -62,7 +62,7 @@ const (
 
 // NewHandler serves the summary endpoint; docs/summary-api.md describes it.
 func NewHandler(c Config) *Endpoint {
-	c.turns = newTurns()
+	c.bounds = newBounds()
 	h, page := handler{c}, newPage()
 	return &Endpoint{handler: h, page: page, routes: h.routes(page)}
 }
@@ -142,7 +142,12 @@ func answer(w http.ResponseWriter, status int, v any) {
 
 func (h handler) put(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
-	stays, err := parseStays(r.Body)
+	body, err := readBody(r)
+	if err != nil {
+		answerError(w, http.StatusBadRequest, "read the request: "+err.Error())
+		return
+	}
+	stays, err := parseStays(body)
 	switch {
 	case errors.Is(err, errTooMany):
 		answerError(w, http.StatusRequestEntityTooLarge, err.Error())
@@ -161,12 +166,20 @@ func (h handler) put(w http.ResponseWriter, r *http.Request) {
 	answer(w, http.StatusCreated, map[string]int{"stored": n, "ignored": len(stays) - n})
 }
 
+// readBody does not copy a body that is in memory already.
+func readBody(r *http.Request) ([]byte, error) {
+	if whole, ok := r.Body.(interface{ Bytes() []byte }); ok {
+		return whole.Bytes(), nil
+	}
+	return io.ReadAll(r.Body)
+}
+
 var errTooMany = fmt.Errorf("at most %d stays may be posted together", maxPosted)
 
 // parseStays reads an array of stays, and none after the first that is wrong or one
 // too many.
-func parseStays(body io.Reader) ([]parking.Stay, error) {
-	d := jsontext.NewDecoder(body)
+func parseStays(text []byte) ([]parking.Stay, error) {
+	d := jsontext.NewDecoder(bytes.NewBuffer(text))
 	wrong := func(err error) error { return fmt.Errorf("want an array of stays: %w", err) }
 	switch begin, err := d.ReadToken(); {
 	case err != nil:
@@ -477,7 +490,7 @@ func (h handler) erase(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	ctx, cancel := context.WithTimeoutCause(r.Context(), queryTimeout, errSlow)
+	ctx, cancel := context.WithTimeoutCause(r.Context(), h.bounds.timeout, errSlow)
 	defer cancel()
 	total, done, err := h.eraseAt(ctx, sites, after, plate)
 	if context.Cause(ctx) == errSlow { //nolint:errorlint // it is never wrapped

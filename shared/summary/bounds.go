@@ -16,29 +16,37 @@ const (
 	queriesTogether = 4
 	// maxDownloads is how many CSV downloads run at the same time.
 	maxDownloads = 16
+	maxCSVRows   = 100_000
 )
 
 // errSlow is the cause with which a query's time ends.
 var errSlow = errors.New("this takes more than " + queryTimeout.String() + ": ask for one site, or for less time")
 
-// turns bound what runs at the same time.
-type turns struct{ queries, downloads chan struct{} }
+// bounds are those of what runs at the same time, and of its time and size.
+type bounds struct {
+	queries, downloads chan struct{}
+	timeout            time.Duration // of a query
+	csvRows            int           // of a download
+}
 
-func newTurns() turns {
-	return turns{queries: make(chan struct{}, queriesTogether), downloads: make(chan struct{}, maxDownloads)}
+func newBounds() *bounds {
+	return &bounds{
+		queries: make(chan struct{}, queriesTogether), downloads: make(chan struct{}, maxDownloads),
+		timeout: queryTimeout, csvRows: maxCSVRows,
+	}
 }
 
 // query bounds the time of a query, and how many of those over all sites run at the
 // same time.
 func (h handler) query(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		ctx, cancel := context.WithTimeoutCause(r.Context(), queryTimeout, errSlow)
+		ctx, cancel := context.WithTimeoutCause(r.Context(), h.bounds.timeout, errSlow)
 		defer cancel()
 		r = r.WithContext(ctx)
 		if r.URL.Query().Get("site") == "" {
 			select {
-			case h.turns.queries <- struct{}{}:
-				defer func() { <-h.turns.queries }()
+			case h.bounds.queries <- struct{}{}:
+				defer func() { <-h.bounds.queries }()
 			case <-ctx.Done():
 				h.fail(w, r, ctx.Err())
 				return
