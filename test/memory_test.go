@@ -79,7 +79,12 @@ func TestMemory(t *testing.T) {
 		}},
 		{"large batches", func(t *testing.T, _ <-chan struct{}) {
 			together(12, func(n int) {
-				exits.call(t, "POST", "/", batch.ContentType, largeBatch(n), http.StatusOK, http.StatusTooManyRequests)
+				exits.call(t, "POST", "/", batch.ContentType, batchOf(n, batch.MaxEvents), http.StatusOK, http.StatusTooManyRequests)
+			})
+		}},
+		{"many batches", func(t *testing.T, _ <-chan struct{}) {
+			together(40, func(n int) {
+				exits.call(t, "POST", "/", batch.ContentType, batchOf(100+n, 1100), http.StatusOK, http.StatusTooManyRequests)
 			})
 		}},
 		{"queries over all sites", func(t *testing.T, _ <-chan struct{}) {
@@ -178,8 +183,9 @@ func seed(t *testing.T, url string) {
 	}
 }
 
-func largeBatch(n int) string {
-	events := make([]batch.Event, batch.MaxEvents)
+// batchOf makes a batch of some exits at as many sites as there may be.
+func batchOf(n, size int) string {
+	events := make([]batch.Event, size)
 	now := time.Now().UTC().Format(time.RFC3339)
 	for i := range events {
 		events[i] = batch.Event{ID: strconv.Itoa(i), Data: fmt.Appendf(nil,

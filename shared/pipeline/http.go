@@ -37,6 +37,7 @@ type answer struct {
 //
 // A request that is neither is answered with {"error":"..."}.
 func NewHTTPHandler(h Handler) http.Handler {
+	turns := make(chan struct{}, largeTogether)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "no-store") // plates belong in no cache
 		if r.Method != http.MethodPost {
@@ -49,11 +50,21 @@ func NewHTTPHandler(h Handler) http.Handler {
 			refuse(w, http.StatusBadRequest, "read the request: "+err.Error())
 			return
 		}
-		if isBatch(r) {
-			serveBatch(w, r, h, body)
+		if !isBatch(r) {
+			serveOne(w, r, h, body)
 			return
 		}
-		serveOne(w, r, h, body)
+		if len(body) > largeBytes {
+			select {
+			case turns <- struct{}{}:
+				defer func() { <-turns }()
+			case <-r.Context().Done():
+				w.Header().Set("Retry-After", retryAfterSeconds)
+				http.Error(w, "wait for other large batches: "+r.Context().Err().Error(), http.StatusServiceUnavailable)
+				return
+			}
+		}
+		serveBatch(w, r, h, body)
 	})
 }
 
@@ -83,9 +94,17 @@ func readBody(r *http.Request) ([]byte, error) {
 	return io.ReadAll(r.Body)
 }
 
-// eventsAtOnce bounds the memory that the processing of a batch takes: that of an
-// event under way is several times that of its JSON.
-const eventsAtOnce = 1000
+// What bounds the memory of batches besides that of their bodies.
+const (
+	// eventsAtOnce is how many events of a batch are processed at a time: one under
+	// way takes several times the bytes of its JSON.
+	eventsAtOnce = 500
+	// largeBytes is the size from which on batches take turns, so that as many small
+	// calls as the process allows (max_inflight) run beside largeTogether of them. The
+	// connector makes four calls at a time, with batches that are smaller as a rule.
+	largeBytes    = 256 << 10
+	largeTogether = 4
+)
 
 func serveBatch(w http.ResponseWriter, r *http.Request, h Handler, body []byte) {
 	events, err := batch.ParseRequest(body)

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strconv"
+	"sync"
 	"testing"
 
 	"parkstream/shared/batch"
@@ -71,7 +72,7 @@ func TestLargeBatch(t *testing.T) {
 			continue
 		}
 		results, err := batch.ParseResponse(w.Body.Bytes(), events)
-		if err != nil || h.most > 1000 || h.calls != 10 {
+		if err != nil || h.most > 500 || h.calls != 20 {
 			t.Fatalf("%d at once in %d calls, %v", h.most, h.calls, err)
 		}
 		for i, r := range results {
@@ -80,4 +81,49 @@ func TestLargeBatch(t *testing.T) {
 			}
 		}
 	}
+}
+
+// waiting is a Handler that goes on when it is told to.
+type waiting struct{ entered, leave chan struct{} }
+
+func (h waiting) ProcessMessages(ctx context.Context, events []batch.Event) []pipeline.Result {
+	h.entered <- struct{}{}
+	<-h.leave
+	return new(counting).ProcessMessages(ctx, events)
+}
+
+// Large batches take turns, small ones do not wait for them.
+func TestLargeBatchesTakeTurns(t *testing.T) {
+	h := waiting{make(chan struct{}), make(chan struct{})}
+	handler := pipeline.NewHTTPHandler(h)
+	post := func(ctx context.Context, size int) int {
+		body := batch.AppendRequest(nil, "/x", []batch.Event{{ID: "1", Data: bytes.Repeat([]byte("x"), size)}})
+		r := httptest.NewRequest("POST", "/", bytes.NewReader(body)).WithContext(ctx)
+		r.Header.Set("Content-Type", batch.ContentType)
+		w := httptest.NewRecorder()
+		handler.ServeHTTP(w, r)
+		return w.Code
+	}
+	var calls sync.WaitGroup
+	for range 4 {
+		calls.Go(func() {
+			if code := post(t.Context(), 1<<20); code != http.StatusOK {
+				t.Errorf("a large batch: %d", code)
+			}
+		})
+		<-h.entered
+	}
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	if code := post(gone, 1<<20); code != http.StatusServiceUnavailable {
+		t.Errorf("a large batch too many: %d", code)
+	}
+	calls.Go(func() {
+		if code := post(t.Context(), 1); code != http.StatusOK {
+			t.Errorf("a small batch: %d", code)
+		}
+	})
+	<-h.entered
+	close(h.leave)
+	calls.Wait()
 }
