@@ -100,10 +100,10 @@ const (
 	// way takes several times the bytes of its JSON.
 	eventsAtOnce = 500
 	// largeBytes is the size from which on batches take turns, so that as many small
-	// calls as the process allows (max_inflight) run beside largeTogether of them. The
-	// connector makes four calls at a time, with batches that are smaller as a rule.
-	largeBytes    = 256 << 10
-	largeTogether = 4
+	// calls as the process allows (max_inflight) run beside largeTogether of them. A
+	// connector makes four calls at a time with batches.
+	largeBytes    = 32 << 10
+	largeTogether = 8
 )
 
 func serveBatch(w http.ResponseWriter, r *http.Request, h Handler, body []byte) {

@@ -105,7 +105,7 @@ func TestLargeBatchesTakeTurns(t *testing.T) {
 		return w.Code
 	}
 	var calls sync.WaitGroup
-	for range 4 {
+	for range 8 {
 		calls.Go(func() {
 			if code := post(t.Context(), 1<<20); code != http.StatusOK {
 				t.Errorf("a large batch: %d", code)

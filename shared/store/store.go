@@ -177,6 +177,9 @@ func (s *Store) chunks(events []parking.Event, refused map[string]error) []*chun
 		c := open[e.Site]
 		if c == nil || len(c.index) == eventsPerScript {
 			size := min(eventsPerScript, len(events)-i)
+			if c == nil && len(chunks) > 0 {
+				size = min(size, 8) // one of many sites
+			}
 			c = &chunk{site: e.Site, index: make([]int, 0, size)}
 			c.Script, c.Keys = recordScript, []string{sitePrefix(e.Site)}
 			c.Args = append(make([]any, 0, 3+4*size), s.retention.Milliseconds(), instant(oldest), oldest.UnixMilli())
