@@ -47,10 +47,8 @@ func edgesOf(p parameter) []edge {
 	case oneOf:
 		add(true, p.choices...)
 		for _, c := range p.choices {
+			add(slices.Contains(p.choices, strings.ToUpper(c)), strings.ToUpper(c))
 			add(false, c+" ", c+"\x00", c+","+c)
-			if upper := strings.ToUpper(c); upper != c {
-				add(false, upper)
-			}
 		}
 		add(false, "none", "*")
 	case instant:
