@@ -58,7 +58,7 @@ func packAxe(ctx context.Context, dir string) error {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(fresh)
+	defer func() { _ = os.RemoveAll(fresh) }()
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	if out, err := exec.CommandContext(ctx, "npm", "pack", axePackage, "--silent", "--pack-destination", fresh).CombinedOutput(); err != nil {

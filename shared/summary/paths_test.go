@@ -127,7 +127,7 @@ func TestBearer(t *testing.T) {
 	for shown, want := range map[string]int{
 		"Bearer " + token: 201, "bearer " + token: 201, "BEARER " + token: 201, "bEaReR " + token: 201,
 		"Bearer   " + token: 201, "Bearer\t" + token: 201, "Bearer \t " + token + " ": 201, " Bearer " + token: 201,
-		"": 401, "Bearer": 401, "Bearer ": 401, "bearer\t": 401, token: 401, "Bearer" + token: 401, "Bearer:" + token: 401, "Bearer=" + token: 401,
+		"": 401, "Bearer": 401, "Bearer" + " ": 401, "bearer\t": 401, token: 401, "Bearer" + token: 401, "Bearer:" + token: 401, "Bearer=" + token: 401,
 		"Bearer " + token + " " + token: 401, "Bearer " + token + ",": 401, "Bearer " + token + ", Bearer " + token: 401, "Bearer \"" + token + "\"": 401,
 		"Basic " + token: 401, "Bearer Bearer " + token: 401, "Bearer\u00a0" + token: 401, "Bearer\n" + token: 401, "Bearer " + strings.ToUpper(token): 401,
 	} {
