@@ -88,12 +88,12 @@ func StartRedis(ctx context.Context, o RedisOptions) (*Redis, error) {
 	// By itself Redis rewrites the file from 64 MB on, which is a minute of traffic;
 	// each time it forks, and copies every page that it writes to meanwhile. A site's
 	// hashes are large, and one that expires is freed beside the work.
-	text := fmt.Sprintf("requirepass %s\nappendonly yes\nappendfsync %s\nauto-aof-rewrite-min-size 512mb\nlazyfree-lazy-expire yes\nsave \"\"\ndaemonize no\n", r.password, o.Fsync)
+	text := fmt.Sprintf("requirepass %[1]s\nmasterauth %[1]s\nappendonly yes\nappendfsync %[2]s\nauto-aof-rewrite-min-size 512mb\nlazyfree-lazy-expire yes\nsave \"\"\ndaemonize no\n", r.password, o.Fsync)
 	if o.Cluster || o.member {
-		text += fmt.Sprintf("cluster-enabled yes\ncluster-port %d\nmasterauth %s\n", r.bus, r.password)
+		text += fmt.Sprintf("cluster-enabled yes\ncluster-port %d\n", r.bus)
 	}
 	if r.replica {
-		text += fmt.Sprintf("replicaof 127.0.0.1 %d\nmasterauth %s\n", o.ReplicaOf.port, r.password)
+		text += fmt.Sprintf("replicaof 127.0.0.1 %d\n", o.ReplicaOf.port)
 	}
 	for _, line := range o.Config {
 		text += line + "\n"
@@ -114,6 +114,23 @@ func StartRedis(ctx context.Context, o RedisOptions) (*Redis, error) {
 		return nil, err
 	}
 	return r, nil
+}
+
+// Follow makes the node a copy of another one that has its password.
+func (r *Redis) Follow(ctx context.Context, primary *Redis) error {
+	_, err := r.Command(ctx, "REPLICAOF", "127.0.0.1", primary.port)
+	return err
+}
+
+// Promoted returns when a replica has become a primary.
+func (r *Redis) Promoted(ctx context.Context) error {
+	return poll(ctx, func() error {
+		role, err := r.Command(ctx, "ROLE")
+		if fields, _ := role.([]any); err == nil && (len(fields) == 0 || fields[0] != "master") {
+			err = fmt.Errorf("its role is %v: %w", role, errNotYet)
+		}
+		return err
+	})
 }
 
 // ping returns nil when the node answers; it refuses while it loads its data.

@@ -17,6 +17,9 @@ type RedisCluster struct {
 	Masters, Replicas []*Redis
 }
 
+// slots of a Redis Cluster.
+const slots = 16384
+
 // StartRedisCluster starts a cluster of so many masters with a replica each below a
 // folder, and returns when it serves. It takes a node for dead that has not answered
 // for two seconds.
@@ -45,7 +48,6 @@ func StartRedisCluster(ctx context.Context, dir string, masters int) (*RedisClus
 
 // join makes the nodes know each other and gives each its part.
 func (c *RedisCluster) join(ctx context.Context) error {
-	const slots = 16384
 	first := c.Masters[0]
 	for i, r := range c.nodes() {
 		var err error
@@ -104,6 +106,19 @@ func (r *Redis) inCluster(ctx context.Context, masters int) error {
 
 func (c *RedisCluster) nodes() []*Redis {
 	return append(append([]*Redis(nil), c.Masters...), c.Replicas...)
+}
+
+// Shard returns which of the masters had a key at first.
+func (c *RedisCluster) Shard(ctx context.Context, key string) (int, error) {
+	slot, err := c.Masters[0].Command(ctx, "CLUSTER", "KEYSLOT", key)
+	if err != nil {
+		return 0, err
+	}
+	shard := 0
+	for shard+1 < len(c.Masters) && (shard+1)*slots/len(c.Masters) <= int(slot.(int64)) {
+		shard++
+	}
+	return shard, nil
 }
 
 // URL is what clients connect to; it holds the password.

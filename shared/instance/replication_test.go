@@ -1,8 +1,8 @@
 package instance
 
 import (
+	"context"
 	"testing"
-	"time"
 )
 
 // A replica follows, a Sentinel promotes it when its primary has died, and a cluster
@@ -27,14 +27,9 @@ func TestClusterPromotes(t *testing.T) {
 
 func promoted(t *testing.T, replica *Redis) {
 	t.Helper()
-	start := time.Now()
-	if err := poll(t.Context(), func() error {
-		if role, err := replica.Command(t.Context(), "ROLE"); err != nil || role.([]any)[0] != "master" {
-			return errNotYet
-		}
-		return nil
-	}); err != nil {
+	ctx, cancel := context.WithTimeout(t.Context(), testStart)
+	defer cancel()
+	if err := replica.Promoted(ctx); err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("after %s", time.Since(start))
 }
