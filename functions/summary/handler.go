@@ -24,11 +24,12 @@ type settings struct {
 	Retention    time.Duration `env:"RETENTION" envDefault:"2160h"`
 	GatewayURL   string        `env:"GATEWAY_URL" envDefault:"http://gateway:8080"`
 	ConnectorURL string        `env:"CONNECTOR_URL"` // of its health and metrics; empty: it is not shown
+	Redis        redis.Settings
 }
 
 // Validate reports every mistake.
 func (s settings) Validate() error {
-	errs := []error{faas.CheckURL("GATEWAY_URL", s.GatewayURL), faas.CheckURL("CONNECTOR_URL", s.ConnectorURL)}
+	errs := []error{faas.CheckURL("GATEWAY_URL", s.GatewayURL), faas.CheckURL("CONNECTOR_URL", s.ConnectorURL), s.Redis.Validate()}
 	if s.Retention < time.Hour { // with none, every stay would be too old to be kept
 		errs = append(errs, fmt.Errorf("RETENTION is %s, want at least 1h", s.Retention))
 	}
@@ -39,7 +40,7 @@ func (s settings) Validate() error {
 func Wire(rt *faas.Runtime) error {
 	var s settings
 	err := rt.Settings(&s)
-	client, redisErr := redis.Open(rt.Secret("redis-url").Value)
+	client, redisErr := redis.OpenWith(s.Redis, rt.Secret("redis-url").Value)
 	if err := errors.Join(err, redisErr); err != nil {
 		return err
 	}
@@ -47,6 +48,7 @@ func Wire(rt *faas.Runtime) error {
 	rt.OnClose("Redis client", func(context.Context) error { return client.Close() })
 	stays := summary.NewStore(client, s.Retention)
 	rt.OnReady("redis", client.Ping)
+	client.RegisterReplicas(rt)
 	sites := store.New(client, s.Retention)
 	rt.Registerer.MustRegister(summary.NewSiteMetrics(sites, rt.Log))
 	endpoint := summary.NewHandler(summary.Config{

@@ -24,11 +24,12 @@ type Settings struct {
 	Retention  time.Duration `env:"RETENTION" envDefault:"2160h"`
 	MaxFuture  time.Duration `env:"MAX_FUTURE" envDefault:"2m"`
 	ShowPlates bool          `env:"SHOW_PLATES" envDefault:"false"`
+	Redis      redis.Settings
 }
 
 // Validate reports every mistake.
 func (s Settings) Validate() error {
-	errs := []error{faas.CheckURL("GATEWAY_URL", s.GatewayURL), faas.CheckURL("SUMMARY_URL", s.SummaryURL)}
+	errs := []error{faas.CheckURL("GATEWAY_URL", s.GatewayURL), faas.CheckURL("SUMMARY_URL", s.SummaryURL), s.Redis.Validate()}
 	if s.Retention < time.Hour {
 		errs = append(errs, fmt.Errorf("RETENTION is %s, want at least 1h", s.Retention))
 	}
@@ -42,7 +43,7 @@ func (s Settings) Validate() error {
 func Wire(rt *faas.Runtime) (pipeline.Config, error) {
 	var s Settings
 	err := rt.Settings(&s)
-	client, redisErr := redis.Open(rt.Secret("redis-url").Value)
+	client, redisErr := redis.OpenWith(s.Redis, rt.Secret("redis-url").Value)
 	if err := errors.Join(err, redisErr); err != nil {
 		return pipeline.Config{}, err
 	}
@@ -54,6 +55,7 @@ func Wire(rt *faas.Runtime) (pipeline.Config, error) {
 	data := store.New(client, s.Retention)
 	rt.OnReady("redis", client.Ping)
 	rt.Admit(pipeline.Admit)
+	client.RegisterReplicas(rt)
 	return pipeline.Config{
 		Store:      data,
 		Summaries:  summary.NewClient(s.SummaryURL, rt.Secret("summary-token").Value),
