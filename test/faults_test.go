@@ -530,10 +530,10 @@ func (r *faultRun) startConnector() *connectorProcess {
 	address := fmt.Sprint("127.0.0.1:", freePort(r.t))
 	c := &connectorProcess{
 		program: r.s.program, address: address, log: new(lockedBuffer),
-		env: []string{
+		env: append([]string{
 			"SECRETS_DIR=" + secrets, "GATEWAY_URL=" + r.gateway.URL, "LISTEN=" + address,
 			"UPSTREAM_TIMEOUT=3s", "RETRY_DELAY=100ms", "RETRY_MAX_DELAY=1s", "PROBE_MAX_DELAY=2s", "RABBITMQ_HEARTBEAT=2s",
-		},
+		}, r.s.connectorEnv...),
 	}
 	c.start(r.t)
 	r.t.Cleanup(func() {

@@ -57,6 +57,7 @@ func TestMain(m *testing.M) {
 // system is a running `parkstream up`.
 type system struct {
 	program, dir, gateway string
+	connectorEnv          []string // more settings of the connectors of fault runs
 	cmd                   *exec.Cmd
 	output                *lockedBuffer
 	ended                 chan struct{}
