@@ -244,3 +244,40 @@ func (f *failovers) finish(t *rapid.T) {
 		}
 	}
 }
+
+// A stay counts as posted when the replica has it, also when it is posted again.
+func TestPutWaitsForReplicas(t *testing.T) {
+	primary := instance.RedisForTest(t)
+	replica := instance.RedisReplicaForTest(t, primary)
+	put := func() error {
+		client, err := redis.OpenWith(redis.Settings{Replicas: 1, ReplicasTimeout: 300 * time.Millisecond}, redis.URL(primary.URL()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer client.Close()
+		exit := time.Now().UTC().Add(-time.Hour)
+		_, err = NewStore(client, 24*time.Hour).Put(t.Context(), []parking.Stay{{ID: "x", ExitID: "x", Site: site, Plate: "A", ExitTime: exit, Revision: 1}})
+		return err
+	}
+	if err := replica.Pause(); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		err := put()
+		if lost, ok := errors.AsType[*redis.ReplicasError](err); !ok || lost.Acknowledged != 0 {
+			t.Errorf("with a stopped replica: %v", err)
+		}
+	}
+	if err := replica.Resume(); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(time.Minute); ; {
+		err := put()
+		if err == nil {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal(err)
+		}
+	}
+}
