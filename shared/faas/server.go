@@ -313,13 +313,16 @@ func (s *server) check(ctx context.Context) readiness {
 
 // log logs a check that begins or ceases to fail.
 func (c *check) log(log *slog.Logger, was bool, err error) {
-	bad, good := "not ready", "ready again"
-	if c.warning {
-		bad, good = "warning", "warning is over"
-	}
-	if !was && err != nil {
-		log.Warn(bad, "check", c.name, "error", err)
-	} else if was && err == nil {
-		log.Info(good, "check", c.name)
+	failing := err != nil
+	switch {
+	case was == failing:
+	case c.warning && failing:
+		log.Warn("warning", "check", c.name, "error", err)
+	case c.warning:
+		log.Info("warning is over", "check", c.name)
+	case failing:
+		log.Warn("not ready", "check", c.name, "error", err)
+	default:
+		log.Info("ready again", "check", c.name)
 	}
 }
