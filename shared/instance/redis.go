@@ -95,9 +95,7 @@ func StartRedis(ctx context.Context, o RedisOptions) (*Redis, error) {
 	if r.replica {
 		text += fmt.Sprintf("replicaof 127.0.0.1 %d\n", o.ReplicaOf.port)
 	}
-	for _, line := range o.Config {
-		text += line + "\n"
-	}
+	text += strings.Join(o.Config, "\n") + "\n"
 	r.process = process{
 		name: "Redis",
 		log:  filepath.Join(dir, "redis.log"),

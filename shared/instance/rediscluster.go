@@ -123,11 +123,11 @@ func (c *RedisCluster) Shard(ctx context.Context, key string) (int, error) {
 
 // URL is what clients connect to; it holds the password.
 func (c *RedisCluster) URL() string {
-	url := c.Masters[0].URL()
-	for i, r := range c.nodes()[1:] {
-		url += fmt.Sprintf("%saddr=127.0.0.1:%d", []string{"?", "&"}[min(i, 1)], r.port)
+	var more []string
+	for _, r := range c.nodes()[1:] {
+		more = append(more, fmt.Sprint("addr=127.0.0.1:", r.port))
 	}
-	return url
+	return c.Masters[0].URL() + "?" + strings.Join(more, "&")
 }
 
 // Kill is kill -9 of all nodes.

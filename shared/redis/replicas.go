@@ -171,20 +171,20 @@ func (c *Client) CheckReplicas(ctx context.Context) error {
 	case err != nil:
 		return err
 	case asked == 0 && most > 0:
-		return &replicasNotice{fmt.Sprintf("Redis has replicas (%d) and REDIS_REPLICAS is 0: a failover loses what the replica that takes over has not got yet, although it was acknowledged; set it to the number of replicas of a primary", most)}
+		return &replicasCheckError{fmt.Sprintf("Redis has replicas (%d) and REDIS_REPLICAS is 0: a failover loses what the replica that takes over has not got yet, although it was acknowledged; set it to the number of replicas of a primary", most)}
 	case fewest < asked:
-		return &replicasNotice{fmt.Sprintf("a primary of Redis has %d replicas online and REDIS_REPLICAS is %d: nothing can be acknowledged before more are connected", fewest, asked)}
+		return &replicasCheckError{fmt.Sprintf("a primary of Redis has %d replicas online and REDIS_REPLICAS is %d: nothing can be acknowledged before more are connected", fewest, asked)}
 	}
 	return nil
 }
 
-// replicasNotice is an error without addresses.
-type replicasNotice struct{ text string }
+// replicasCheckError is an error without addresses.
+type replicasCheckError struct{ text string }
 
-func (e *replicasNotice) Error() string { return e.text }
+func (e *replicasCheckError) Error() string { return e.text }
 
 // Detail is what may be shown to everyone.
-func (e *replicasNotice) Detail() string { return e.text }
+func (e *replicasCheckError) Detail() string { return e.text }
 
 // Checks takes the checks of a process; see shared/faas.
 type Checks interface {
