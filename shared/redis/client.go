@@ -8,13 +8,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 
 	"github.com/redis/go-redis/v9"
 )
 
 // Client is a Redis that scripts are run on. It is safe for concurrent use.
 type Client struct {
-	current  redis.UniversalClient
+	rotation
 	replicas replicas
 }
 
@@ -25,8 +26,10 @@ type Client struct {
 //	redis+cluster://user:password@host:6379?addr=h2:6379&addr=h3:6379         Cluster (rediss+cluster://)
 //
 // The query takes the options of go-redis, such as pool_size or read_timeout.
-// Open does not connect yet. Its errors never contain the URL, which holds the
-// password.
+// Open does not connect yet. The URL is asked for again while the client is used:
+// once a second, and at once after a refused login. One that has changed is used as
+// soon as a connection can be made with it. Errors never contain the URL, which
+// holds the password.
 func Open(url func() (string, error)) (*Client, error) { return OpenWith(Settings{}, url) }
 
 // OpenWith is Open with settings that are valid.
@@ -35,22 +38,22 @@ func OpenWith(s Settings, url func() (string, error)) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	current, err := open(text, s)
+	opened, err := open(text, s)
 	if err != nil {
 		return nil, err
 	}
-	traceNodes(current)
-	return &Client{current: current, replicas: replicas{Settings: s}}, nil
+	c := &Client{
+		rotation: rotation{source: url, settings: s, log: slog.New(slog.DiscardHandler)},
+		replicas: replicas{Settings: s},
+	}
+	c.current.Store(c.connection(text, opened))
+	return c, nil
 }
 
 // URL returns a source for [Open] of a URL that does not change.
 func URL(url string) func() (string, error) {
 	return func() (string, error) { return url, nil }
 }
-
-// Current returns the client of go-redis, for commands that are no scripts. It is
-// to be asked for each time, and never closed.
-func (c *Client) Current() redis.UniversalClient { return c.current }
 
 // Ping reports why Redis cannot be reached.
 func (c *Client) Ping(ctx context.Context) error {
@@ -59,9 +62,6 @@ func (c *Client) Ping(ctx context.Context) error {
 	}
 	return nil
 }
-
-// Close closes all connections.
-func (c *Client) Close() error { return c.current.Close() }
 
 // Script is a Lua script and its digest.
 type Script = redis.Script
@@ -98,8 +98,8 @@ func (c *Call) Int64() (int64, error) {
 // FirstError returns why the first of the calls that failed did.
 func FirstError(calls []*Call) error {
 	for _, call := range calls {
-		if err := cmp.Or(call.err, call.answer.Err()); err != nil {
-			return err
+		if call.err != nil {
+			return call.err
 		}
 	}
 	return nil

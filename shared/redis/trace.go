@@ -16,14 +16,19 @@ import (
 // arguments of commands are not in it: they have plates.
 type traced struct{}
 
-// traceNodes makes spans of what a client sends: for a cluster, of what it sends to
+// addHooks adds hooks to what a client sends: for a cluster, to what it sends to
 // each node.
-func traceNodes(client redis.UniversalClient) {
+func addHooks(client redis.UniversalClient, hooks ...redis.Hook) {
+	add := func(node redis.UniversalClient) {
+		for _, hook := range hooks {
+			node.AddHook(hook)
+		}
+	}
 	if cluster, ok := client.(*redis.ClusterClient); ok {
-		cluster.OnNewNode(func(node *redis.Client) { node.AddHook(traced{}) })
+		cluster.OnNewNode(func(node *redis.Client) { add(node) })
 		return
 	}
-	client.AddHook(traced{})
+	add(client)
 }
 
 func (traced) DialHook(next redis.DialHook) redis.DialHook {
