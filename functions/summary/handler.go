@@ -3,7 +3,6 @@
 package function
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -24,6 +23,7 @@ type settings struct {
 	Retention    time.Duration `env:"RETENTION" envDefault:"2160h"`
 	GatewayURL   string        `env:"GATEWAY_URL" envDefault:"http://gateway:8080"`
 	ConnectorURL string        `env:"CONNECTOR_URL"` // of its health and metrics; empty: it is not shown
+	MaxSites     int           `env:"MAX_SITES" envDefault:"1000"`
 	Redis        redis.Settings
 }
 
@@ -32,6 +32,9 @@ func (s settings) Validate() error {
 	errs := []error{faas.CheckURL("GATEWAY_URL", s.GatewayURL), faas.CheckURL("CONNECTOR_URL", s.ConnectorURL), s.Redis.Validate()}
 	if s.Retention < time.Hour { // with none, every stay would be too old to be kept
 		errs = append(errs, fmt.Errorf("RETENTION is %s, want at least 1h", s.Retention))
+	}
+	if s.MaxSites < 1 || s.MaxSites > store.MostMaxSites {
+		errs = append(errs, fmt.Errorf("MAX_SITES is %d, want 1 to %d", s.MaxSites, store.MostMaxSites))
 	}
 	return errors.Join(errs...)
 }
@@ -44,17 +47,16 @@ func Wire(rt *faas.Runtime) error {
 	if err := errors.Join(err, redisErr); err != nil {
 		return err
 	}
-	rt.Registerer.MustRegister(redis.NewPoolMetrics(client))
-	rt.OnClose("Redis client", func(context.Context) error { return client.Close() })
+	client.Register(rt, rt.Registerer, rt.Log)
 	stays := summary.NewStore(client, s.Retention)
-	rt.OnReady("redis", client.Ping)
 	client.RegisterReplicas(rt)
 	sites := store.New(client, s.Retention)
+	sites.MaxSites = s.MaxSites
 	rt.Registerer.MustRegister(summary.NewSiteMetrics(sites, rt.Log))
 	endpoint := summary.NewHandler(summary.Config{
 		Stays:   stays,
 		Sites:   sites,
-		System:  summary.NewSystem(s.GatewayURL, s.ConnectorURL, client.Ping, rt.Log),
+		System:  summary.NewSystem(s.GatewayURL, s.ConnectorURL, client.Writable, rt.Log),
 		Token:   rt.Secret("summary-token").Value,
 		Metrics: summary.NewMetrics(rt.Registerer),
 		Log:     rt.Log,

@@ -127,10 +127,12 @@ func serve(ctx context.Context, rt *Runtime, front *server, listener net.Listene
 	broken := make(chan error, 1)
 	go func() { broken <- httpServer.Serve(listener) }()
 	rt.Log.Info("listening", "address", listener.Addr().String())
-	// What is wrong from the start is in the log even if /_/ready is never called.
+	// What is wrong, or becomes so, is in the log even if /_/ready is never called.
 	var checked sync.WaitGroup
 	defer checked.Wait()
-	checked.Go(func() { front.check(ctx) })
+	checking, stopChecking := context.WithCancel(ctx)
+	defer stopChecking()
+	checked.Go(func() { front.checkEvery(checking, checkInterval) })
 
 	select {
 	case err := <-broken:

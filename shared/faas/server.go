@@ -24,6 +24,8 @@ import (
 const (
 	// checkTimeout bounds a readiness check.
 	checkTimeout = 2 * time.Second
+	// checkInterval is how often the checks run without being asked for.
+	checkInterval = time.Minute
 	// idleTimeout is longer than callers keep their idle connections, so that it
 	// is the caller who ends one and no call meets a connection being closed.
 	idleTimeout = 5 * time.Minute
@@ -270,6 +272,20 @@ func (s *server) ready(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	_ = json.NewEncoder(w).Encode(answer)
+}
+
+// checkEvery runs all checks now and then until ctx ends.
+func (s *server) checkEvery(ctx context.Context, interval time.Duration) {
+	tick := time.NewTicker(interval)
+	defer tick.Stop()
+	for {
+		s.check(ctx)
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
 }
 
 // check runs all checks and logs what has changed since the last time.

@@ -44,11 +44,9 @@ func Wire(rt *faas.Runtime) (Config, error) {
 	if err := errors.Join(settingsErr, err); err != nil {
 		return Config{}, err
 	}
-	rt.Registerer.MustRegister(redis.NewPoolMetrics(client))
-	rt.OnClose("Redis client", func(context.Context) error { return client.Close() })
+	client.Register(rt, rt.Registerer, rt.Log)
 	rt.Admit(faas.NoBody)
 	inside := NewInside(client, s.Retention)
-	rt.OnReady("redis", client.Ping)
 
 	rabbitURL := rt.Secret("rabbitmq-url")
 	publisher := broker.NewPublisher(broker.Config{

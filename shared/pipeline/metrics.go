@@ -47,6 +47,7 @@ type Metrics struct {
 	steps    *prometheus.CounterVec
 	outcomes *prometheus.CounterVec
 	gates    *prometheus.CounterVec
+	sites    *prometheus.CounterVec
 	function string
 
 	mu    sync.Mutex
@@ -85,7 +86,11 @@ func NewMetrics(r prometheus.Registerer, function string) *Metrics {
 			Help: "Events that were new and are done, by where they were seen: done or unmatched_exit. Of each process 200 gates have series of their own, the rest count as (other).",
 		}, []string{"event_type", "site", "gate", "outcome"}),
 	}
-	r.MustRegister(m.stays, m.steps, m.outcomes, m.gates)
+	m.sites = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "parkstream_site_rejects_total",
+		Help: "Events that were rejected because their site is new and there are as many sites as MAX_SITES allows.",
+	}, []string{"event_type"})
+	r.MustRegister(m.stays, m.steps, m.outcomes, m.gates, m.sites)
 	return m
 }
 
@@ -94,6 +99,7 @@ func NewMetrics(r prometheus.Registerer, function string) *Metrics {
 func (m *Metrics) expect(kind parking.Kind) {
 	m.latency.WithLabelValues(kind.String())
 	m.endToEnd.WithLabelValues(kind.String())
+	m.sites.WithLabelValues(kind.String())
 	for _, stage := range []string{stageParse, stageStore, stageSummarise, stagePost} {
 		m.stages.WithLabelValues(m.function, stageNames[stage])
 	}

@@ -317,6 +317,9 @@ func (p *processor) settle(ctx context.Context, msgs []batch.Event, work []item,
 		case errors.Is(it.err, parking.ErrInvalid):
 			r.Outcome, r.Reason = batch.Reject, clip(it.err.Error(), maxReason)
 			outcome = outcomeReject
+			if errors.Is(it.err, parking.ErrTooManySites) {
+				p.Metrics.sites.WithLabelValues(p.kind.String()).Inc()
+			}
 			p.Log.WarnContext(ctx, "event rejected", "event_type", p.kind.String(), "id", clip(it.event.ID, maxLoggedID), "reason", r.Reason)
 		default:
 			r.Outcome, r.Reason = batch.Retry, failure.Told(it.err)

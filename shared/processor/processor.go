@@ -3,7 +3,6 @@
 package processor
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -23,6 +22,7 @@ type Settings struct {
 	SummaryURL string        `env:"SUMMARY_URL"` // $GATEWAY_URL/function/summary where it is empty
 	Retention  time.Duration `env:"RETENTION" envDefault:"2160h"`
 	MaxFuture  time.Duration `env:"MAX_FUTURE" envDefault:"2m"`
+	MaxSites   int           `env:"MAX_SITES" envDefault:"1000"`
 	ShowPlates bool          `env:"SHOW_PLATES" envDefault:"false"`
 	Redis      redis.Settings
 }
@@ -35,6 +35,9 @@ func (s Settings) Validate() error {
 	}
 	if s.MaxFuture < 0 || s.MaxFuture > 24*time.Hour {
 		errs = append(errs, fmt.Errorf("MAX_FUTURE is %s, want 0s to 24h", s.MaxFuture))
+	}
+	if s.MaxSites < 1 || s.MaxSites > store.MostMaxSites {
+		errs = append(errs, fmt.Errorf("MAX_SITES is %d, want 1 to %d", s.MaxSites, store.MostMaxSites))
 	}
 	return errors.Join(errs...)
 }
@@ -50,12 +53,11 @@ func Wire(rt *faas.Runtime) (pipeline.Config, error) {
 	if s.SummaryURL == "" {
 		s.SummaryURL = strings.TrimSuffix(s.GatewayURL, "/") + "/function/summary"
 	}
-	rt.Registerer.MustRegister(redis.NewPoolMetrics(client))
-	rt.OnClose("Redis client", func(context.Context) error { return client.Close() })
+	client.Register(rt, rt.Registerer, rt.Log)
 	data := store.New(client, s.Retention)
-	rt.OnReady("redis", client.Ping)
-	rt.Admit(pipeline.Admit)
 	client.RegisterReplicas(rt)
+	rt.Admit(pipeline.Admit)
+	data.MaxSites = s.MaxSites
 	return pipeline.Config{
 		Store:      data,
 		Summaries:  summary.NewClient(s.SummaryURL, rt.Secret("summary-token").Value),

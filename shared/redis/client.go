@@ -17,6 +17,7 @@ import (
 type Client struct {
 	rotation
 	replicas replicas
+	safety   safety
 }
 
 // Open returns a client of the Redis at a URL, which names its kind:

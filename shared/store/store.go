@@ -40,8 +40,12 @@ type Store struct {
 	admitted map[string]time.Time // sites, each with when it was last admitted
 }
 
-// DefaultMaxSites is the bound of sites of a new [Store].
-const DefaultMaxSites = 1000
+const (
+	// DefaultMaxSites is the bound of sites of a new [Store].
+	DefaultMaxSites = 1000
+	// MostMaxSites is the highest bound: what is asked of all sites reads each.
+	MostMaxSites = 10_000
+)
 
 // New returns a store on a client, which the caller closes. Events are
 // forgotten when they are older than retention, at least a minute.

@@ -503,6 +503,10 @@ func (h handler) erase(w http.ResponseWriter, r *http.Request) {
 		h.fail(w, r, err)
 		return
 	}
+	if err := h.Stays.redis.Erased(r.Context()); err != nil {
+		h.fail(w, r, err)
+		return
+	}
 	h.Log.InfoContext(r.Context(), "plate erased", "plate", parking.MaskPlate(plate), "events", total.Events, "stays", total.Stays)
 	answer(w, http.StatusOK, total)
 }

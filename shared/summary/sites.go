@@ -22,7 +22,7 @@ func siteDesc(name, help string, labels ...string) *prometheus.Desc {
 }
 
 var (
-	sitesKnown    = siteDesc("sites", "Sites that had events; of the first 100 in the order of their names the state is in the metrics.")
+	sitesKnown    = siteDesc("sites", "Sites that something is kept of; of the first 100 in the order of their names the state is in the metrics.")
 	siteOccupancy = siteDesc("site_occupancy", "Vehicles inside as shown: as counted by events since the last count by hand.", "site")
 	siteInside    = siteDesc("site_vehicles_inside", "Plates whose last event is an entry.", "site")
 	siteEvents    = siteDesc("site_events_total", "Events that were observed at the site, each once.", "site", "event_type")

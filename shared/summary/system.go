@@ -182,6 +182,12 @@ func (s *System) look(ctx context.Context) *Snapshot {
 		if err := s.redis(ctx); err != nil {
 			s.log.DebugContext(ctx, "a part cannot be reached", "part", redis.Name, "error", err)
 			redis.State, redis.Detail = stateUnreachable, reason(err)
+			if told, ok := errors.AsType[interface {
+				error
+				Detail() string
+			}](err); ok {
+				redis.State, redis.Detail = stateNotReady, told.Detail()
+			}
 		}
 	})
 	if s.connector != "" {

@@ -166,7 +166,12 @@ func checkGiven(ctx context.Context, o Options) error {
 	if o.RedisURL != "" {
 		client, err := redis.Open(redis.URL(o.RedisURL))
 		if err == nil {
-			err = errors.Join(client.Ping(ctx), client.Close())
+			if err = client.Writable(ctx); err == nil {
+				for _, text := range client.UnsafeTexts(ctx) {
+					o.Say("warning: the Redis of REDIS_URL may lose events: %s", text)
+				}
+			}
+			err = errors.Join(err, client.Close())
 		}
 		if err != nil {
 			errs = append(errs, fmt.Errorf("the Redis of REDIS_URL cannot be used: %w", err))

@@ -1,0 +1,283 @@
+package redis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/redis/go-redis/v9"
+)
+
+// Process is the process that a client is of: shared/faas has it.
+type Process interface {
+	Checks
+	OnClose(name string, run func(context.Context) error)
+}
+
+// Register has a process show and log how its client is, and close it: whether Redis
+// can be written to, what of its settings may lose events, whether a changed URL can
+// be used, and the metrics.
+func (c *Client) Register(p Process, metrics prometheus.Registerer, log *slog.Logger) {
+	c.log = log
+	metrics.MustRegister(NewPoolMetrics(c), unsafeMetric{c})
+	p.OnClose("Redis client", func(context.Context) error { return c.Close() })
+	p.OnReady("redis", c.Writable)
+	p.OnWarning("redis-url", c.Problem)
+	for _, setting := range unsafeNames {
+		p.OnWarning("redis-"+strings.ReplaceAll(setting, "_", "-"), func(ctx context.Context) error {
+			if text := c.Unsafe(ctx)[setting]; text != "" {
+				return told(text)
+			}
+			return nil
+		})
+	}
+}
+
+// told is an error that everyone may read.
+type told string
+
+func (e told) Error() string  { return string(e) }
+func (e told) Detail() string { return string(e) }
+
+// writableKey is written to find out whether that is possible. It expires.
+const writableKey = "park:writable"
+
+// clusterProbes are enough to meet every master of a cluster, or nearly so: of ten
+// masters each is missed once in a thousand times.
+const clusterProbes = 64
+
+// Writable reports why Redis cannot be written to, as it is read-only, full, or not
+// there. An error that is Redis's answer has a method Detail() string with what
+// everyone may read.
+func (c *Client) Writable(ctx context.Context) error {
+	client, keys := c.Current(), []string{writableKey}
+	if _, cluster := client.(*redis.ClusterClient); cluster {
+		keys = nil
+		for i := range clusterProbes {
+			keys = append(keys, fmt.Sprintf("%s:{%d}", writableKey, i))
+		}
+	}
+	p := client.Pipeline()
+	for _, key := range keys {
+		// From a script, as all our writes are.
+		p.Eval(ctx, `return redis.call('SET', KEYS[1], '', 'EX', '60')`, []string{key})
+	}
+	_, err := p.Exec(ctx)
+	if err == nil {
+		return nil
+	}
+	err = fmt.Errorf("write to Redis: %w", err)
+	if _, answered := errors.AsType[redis.Error](err); answered {
+		return notWritable{err}
+	}
+	return err
+}
+
+// notWritable is Redis's answer to a write.
+type notWritable struct{ error }
+
+func (e notWritable) Unwrap() error { return e.error }
+
+// Detail tells Redis's own word for what is wrong, such as READONLY or OOM, and no
+// address.
+func (e notWritable) Detail() string {
+	answered, _ := errors.AsType[redis.Error](e.error)
+	word, _, _ := strings.Cut(answered.Error(), " ")
+	if word != strings.ToUpper(word) || word == "ERR" {
+		word = "its log says why"
+	}
+	return "Redis takes no writes: " + word
+}
+
+// The settings and states of a Redis that may lose events, as they are labelled.
+const (
+	unsafeEviction    = "eviction"
+	unsafeAppendOnly  = "append_only"
+	unsafeAppendFsync = "append_fsync"
+	unsafePersistence = "persistence"
+	unsafeMemory      = "memory"
+	unsafeReadOnly    = "read_only"
+	unsafeLoading     = "loading"
+	unsafeUnchecked   = "unchecked"
+)
+
+var unsafeNames = []string{
+	unsafeEviction, unsafeAppendOnly, unsafeAppendFsync, unsafePersistence, unsafeMemory, unsafeReadOnly, unsafeLoading, unsafeUnchecked,
+}
+
+// node is what a Redis tells of itself.
+type node struct {
+	info        map[string]string
+	infoErr     error
+	appendFsync string
+	configErr   error
+}
+
+// memoryFull is the part of maxmemory from which on there is a warning.
+const memoryFull = 0.9
+
+// unsafe returns what of a node may lose events, by the names of unsafeNames, in
+// words that everyone may read.
+func (n node) unsafe() map[string]string {
+	found := make(map[string]string)
+	if n.infoErr != nil {
+		found[unsafeUnchecked] = "Redis does not let its user run INFO: whether it may lose events could not be checked; permit INFO and CONFIG|GET, or see to maxmemory-policy noeviction, appendonly yes and appendfsync always"
+		return found
+	}
+	number := func(field string) float64 {
+		v, _ := strconv.ParseFloat(n.info[field], 64)
+		return v
+	}
+	limit, policy := number("maxmemory"), n.info["maxmemory_policy"]
+	if limit > 0 && policy != "noeviction" {
+		found[unsafeEviction] = fmt.Sprintf("Redis evicts events when its memory is full: maxmemory-policy is %s, set noeviction", policy)
+	}
+	if limit > 0 && number("used_memory") >= memoryFull*limit {
+		found[unsafeMemory] = fmt.Sprintf("Redis uses %.0f %% of its maxmemory and takes no events when it is full: give it more, or shorten RETENTION", 100*number("used_memory")/limit)
+	}
+	appendOnly := n.info["aof_enabled"] == "1"
+	switch {
+	case !appendOnly:
+		found[unsafeAppendOnly] = "Redis has no append-only file and loses events when it ends: set appendonly yes and appendfsync always"
+	case n.configErr != nil:
+		found[unsafeUnchecked] = "Redis does not let its user run CONFIG GET: appendfsync could not be checked; unless it is always, Redis loses the last events when its machine ends"
+	case n.appendFsync != "always":
+		found[unsafeAppendFsync] = fmt.Sprintf("Redis loses the last events when its machine ends: appendfsync is %s, set always", n.appendFsync)
+	}
+	for _, status := range []string{"aof_last_write_status", "aof_last_bgrewrite_status"} {
+		if v := n.info[status]; appendOnly && v != "" && v != "ok" {
+			found[unsafePersistence] = fmt.Sprintf("Redis failed to write its append-only file (%s is %s): look at its disk and its log", status, v)
+		}
+	}
+	if n.info["role"] == "slave" {
+		found[unsafeReadOnly] = "Redis is a replica and takes no events: name the primary in redis-url, or the Sentinels"
+	}
+	if n.info["loading"] == "1" {
+		found[unsafeLoading] = "Redis loads its data and takes no events yet"
+	}
+	return found
+}
+
+// lookEvery is how often Redis is asked for its settings.
+const lookEvery = time.Minute
+
+// safety is what was seen of the settings of Redis.
+type safety struct {
+	mu    sync.Mutex // held while Redis is asked
+	at    time.Time
+	seen  sync.Mutex
+	found map[string]string
+}
+
+// Unsafe returns what of Redis's settings may lose events, by setting, as it was seen
+// less than a minute ago. It takes care of what was erased, too: see [Client.Erased].
+func (c *Client) Unsafe(ctx context.Context) map[string]string {
+	s := &c.safety
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.at.IsZero() || time.Since(s.at) >= lookEvery {
+		if found, err := c.look(ctx); err == nil {
+			s.at = time.Now()
+			s.seen.Lock()
+			s.found = found
+			s.seen.Unlock()
+			if err := c.rewrite(ctx, false); err != nil {
+				c.log.WarnContext(ctx, "what was erased may be in the append-only files of Redis", "error", err)
+			}
+		}
+	}
+	return s.last()
+}
+
+func (s *safety) last() map[string]string {
+	s.seen.Lock()
+	defer s.seen.Unlock()
+	return maps.Clone(s.found)
+}
+
+// look asks every node that is written to.
+func (c *Client) look(ctx context.Context) (map[string]string, error) {
+	var mu sync.Mutex
+	found := make(map[string]string)
+	err := c.eachNode(ctx, false, func(ctx context.Context, client *redis.Client) error {
+		var n node
+		text, err := client.Info(ctx).Result()
+		if _, answered := errors.AsType[redis.Error](err); err != nil && !answered {
+			return err
+		}
+		n.info, n.infoErr = parseInfo(text), err
+		config, err := client.ConfigGet(ctx, "appendfsync").Result()
+		if n.appendFsync, n.configErr = config["appendfsync"], err; err == nil && n.appendFsync == "" {
+			n.configErr = errNoAnswer
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		maps.Copy(found, n.unsafe())
+		return nil
+	})
+	return found, err
+}
+
+// eachNode calls what for every node that is written to, of a cluster for every
+// replica, too, if all is set.
+func (c *Client) eachNode(ctx context.Context, all bool, what func(context.Context, *redis.Client) error) error {
+	switch client := c.Current().(type) {
+	case *redis.ClusterClient:
+		if all {
+			return client.ForEachShard(ctx, what)
+		}
+		return client.ForEachMaster(ctx, what)
+	case *redis.Client:
+		return what(ctx, client)
+	default:
+		return fmt.Errorf("unexpected client %T of Redis", client)
+	}
+}
+
+func parseInfo(text string) map[string]string {
+	info := make(map[string]string)
+	for line := range strings.Lines(text) {
+		if field, value, ok := strings.Cut(strings.TrimSpace(line), ":"); ok {
+			info[field] = value
+		}
+	}
+	return info
+}
+
+var unsafeDesc = prometheus.NewDesc("parkstream_redis_unsafe", "1 if a setting or state of Redis may lose events, as seen in the last minute: eviction, append_only, append_fsync, persistence, memory, read_only, loading, or unchecked if Redis does not tell.", []string{"setting"}, nil)
+
+// unsafeMetric is the collector of what Unsafe has seen.
+type unsafeMetric struct{ client *Client }
+
+// Describe implements prometheus.Collector.
+func (unsafeMetric) Describe(ch chan<- *prometheus.Desc) { ch <- unsafeDesc }
+
+// Collect implements prometheus.Collector.
+func (m unsafeMetric) Collect(ch chan<- prometheus.Metric) {
+	found := m.client.safety.last()
+	for _, setting := range unsafeNames {
+		v := 0.0
+		if found[setting] != "" {
+			v = 1
+		}
+		ch <- prometheus.MustNewConstMetric(unsafeDesc, prometheus.GaugeValue, v, setting)
+	}
+}
+
+// UnsafeTexts returns what Unsafe tells, in the order of the settings.
+func (c *Client) UnsafeTexts(ctx context.Context) []string {
+	var texts []string
+	found := c.Unsafe(ctx)
+	for _, setting := range slices.Sorted(maps.Keys(found)) {
+		texts = append(texts, found[setting])
+	}
+	return texts
+}

@@ -1,0 +1,88 @@
+package redis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// rewriteEvery is how often the append-only files are rewritten at most.
+const rewriteEvery = 5 * time.Minute
+
+// erasedScript remembers that something was erased, and reports whether the
+// append-only files are to be rewritten now, in which case it counts as done.
+//
+// KEYS[1]  hash: pending while something that was erased is in the files, and when
+//
+//	they were rewritten last
+//
+// ARGV     1 if something was erased, for how many seconds the files are not
+//
+//	rewritten again
+var erasedScript = NewScript(`
+local now = tonumber(redis.call('TIME')[1])
+if ARGV[1] == '1' then
+  redis.call('HSET', KEYS[1], 'pending', '1')
+end
+local pending, rewritten = unpack(redis.call('HMGET', KEYS[1], 'pending', 'rewritten'))
+if not pending or now < (tonumber(rewritten) or 0) + tonumber(ARGV[2]) then
+  return 0
+end
+redis.call('HDEL', KEYS[1], 'pending')
+redis.call('HSET', KEYS[1], 'rewritten', now)
+return 1`)
+
+const erasedKey = "park:erased"
+
+// Erased has Redis forget what was erased also where it is no data: in the
+// append-only files, which keep each write until they are rewritten, and in the
+// SLOWLOG, which keeps the arguments of slow commands. It is called after an erasure
+// is complete. The files are rewritten at once or, if that was less than five minutes
+// ago, by the first process that looks at Redis after them; so that is not forgotten,
+// its error is one of the erasure. What Redis refuses is logged with what to do.
+func (c *Client) Erased(ctx context.Context) error {
+	err := c.eachNode(ctx, true, func(ctx context.Context, node *redis.Client) error {
+		return node.Do(ctx, "SLOWLOG", "RESET").Err()
+	})
+	if err != nil {
+		c.log.WarnContext(ctx, "the SLOWLOG of Redis may show what was erased: run SLOWLOG RESET on each node", "error", err)
+	}
+	return c.rewrite(ctx, true)
+}
+
+func (c *Client) rewrite(ctx context.Context, erased bool) error {
+	now := 0
+	if erased {
+		now = 1
+	}
+	call := &Call{Script: erasedScript, Keys: []string{erasedKey}, Args: []any{now, int(rewriteEvery / time.Second)}}
+	c.Run(ctx, call)
+	due, err := call.Int64()
+	if err != nil {
+		return fmt.Errorf("remember in Redis that its append-only files have to be rewritten: %w", err)
+	}
+	if due == 0 {
+		return nil
+	}
+	err = c.eachNode(ctx, true, func(ctx context.Context, node *redis.Client) error {
+		info, err := node.Info(ctx, "persistence").Result()
+		if err == nil && parseInfo(info)["aof_enabled"] == "0" {
+			return nil
+		}
+		return node.BgRewriteAOF(ctx).Err()
+	})
+	if err == nil {
+		c.log.InfoContext(ctx, "the append-only files of Redis are rewritten, they have nothing of what was erased then")
+		return nil
+	}
+	c.log.WarnContext(ctx, "the append-only files of Redis have what was erased and could not be rewritten, which is tried again: permit BGREWRITEAOF, or run it on each node", "error", err)
+	again := &Call{Script: NewScript(`return redis.call('HSET', KEYS[1], 'pending', '1')`), Keys: []string{erasedKey}}
+	c.Run(ctx, again)
+	if _, err := again.Int64(); err != nil {
+		return errors.Join(errors.New("remember in Redis that its append-only files have to be rewritten"), err)
+	}
+	return nil
+}
