@@ -76,19 +76,19 @@ func (c *Client) Writable(ctx context.Context) error {
 	}
 	err = fmt.Errorf("write to Redis: %w", err)
 	if _, answered := errors.AsType[redis.Error](err); answered {
-		return notWritable{err}
+		return notWritableError{err}
 	}
 	return err
 }
 
-// notWritable is Redis's answer to a write.
-type notWritable struct{ error }
+// notWritableError is Redis's answer to a write.
+type notWritableError struct{ error }
 
-func (e notWritable) Unwrap() error { return e.error }
+func (e notWritableError) Unwrap() error { return e.error }
 
 // Detail tells Redis's own word for what is wrong, such as READONLY or OOM, and no
 // address.
-func (e notWritable) Detail() string {
+func (e notWritableError) Detail() string {
 	answered, _ := errors.AsType[redis.Error](e.error)
 	word, _, _ := strings.Cut(answered.Error(), " ")
 	if word != strings.ToUpper(word) || word == "ERR" {

@@ -197,7 +197,7 @@ func TestWritable(t *testing.T) {
 			})
 		}
 	}
-	real := func(args ...any) func(t *testing.T) string {
+	tuned := func(args ...any) func(t *testing.T) string {
 		return func(t *testing.T) string {
 			r := instance.RedisForTest(t)
 			order(t, admin(t, r.URL()), args...)
@@ -208,12 +208,12 @@ func TestWritable(t *testing.T) {
 		url  func(t *testing.T) string
 		want string // what everyone may read
 	}{
-		"writable":     {real("PING"), ""},
-		"replica":      {real("REPLICAOF", "127.0.0.1", "1"), "READONLY"},
-		"full":         {real("CONFIG", "SET", "maxmemory", "1"), "OOM"},
-		"evicting":     {real("CONFIG", "SET", "maxmemory", "100mb", "maxmemory-policy", "allkeys-lru"), ""},
-		"reader":       {real("ACL", "SETUSER", "default", "resetkeys", "%R~*"), "NOPERM"},
-		"no scripts":   {real("ACL", "SETUSER", "default", "-@scripting"), "NOPERM"},
+		"writable":     {tuned("PING"), ""},
+		"replica":      {tuned("REPLICAOF", "127.0.0.1", "1"), "READONLY"},
+		"full":         {tuned("CONFIG", "SET", "maxmemory", "1"), "OOM"},
+		"evicting":     {tuned("CONFIG", "SET", "maxmemory", "100mb", "maxmemory-policy", "allkeys-lru"), ""},
+		"reader":       {tuned("ACL", "SETUSER", "default", "resetkeys", "%R~*"), "NOPERM"},
+		"no scripts":   {tuned("ACL", "SETUSER", "default", "-@scripting"), "NOPERM"},
 		"login":        {func(t *testing.T) string { return withLogin(t, instance.RedisForTest(t).URL(), "", "wrong") }, "WRONGPASS"},
 		"disk":         {answers("-MISCONF Errors writing to the AOF file: No space left on device\r\n"), "MISCONF"},
 		"cluster down": {answers("-CLUSTERDOWN The cluster is down\r\n"), "CLUSTERDOWN"},

@@ -158,4 +158,4 @@ func (c *Client) pipeline(ctx context.Context, node redis.UniversalClient, calls
 	}
 }
 
-var errNoAnswer = errors.New("Redis did not answer this command")
+var errNoAnswer = errors.New("no answer of Redis to this command")

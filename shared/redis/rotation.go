@@ -100,7 +100,7 @@ func (r *rotation) refresh() {
 		r.log.Info("Redis is used with its changed URL")
 		return
 	}
-	r.problem = unusable{fmt.Errorf("use the changed URL of Redis: %w", err)}
+	r.problem = unusableError{fmt.Errorf("use the changed URL of Redis: %w", err)}
 	if r.warned != what {
 		r.warned = what
 		r.log.Warn("the changed URL of Redis cannot be used, the former one is used until it can", "error", err)
@@ -155,13 +155,13 @@ func (r *rotation) closeOld() {
 	r.old = nil
 }
 
-// unusable is why a changed URL is not used.
-type unusable struct{ error }
+// unusableError is why a changed URL is not used.
+type unusableError struct{ error }
 
-func (e unusable) Unwrap() error { return e.error }
+func (e unusableError) Unwrap() error { return e.error }
 
 // Detail tells everyone what is wrong.
-func (unusable) Detail() string {
+func (unusableError) Detail() string {
 	return "the secret was changed, and no connection can be made with what it holds; the former one is used"
 }
 

@@ -157,10 +157,10 @@ func TestTheURLIsReadAgain(t *testing.T) {
 				}
 				return err
 			}
-			ctx, stop := context.WithCancel(t.Context())
-			defer stop()
 			var load sync.WaitGroup
 			defer load.Wait()
+			ctx, stop := context.WithCancel(t.Context())
+			defer stop()
 			var written atomic.Int64
 			for i := range 4 {
 				load.Go(func() {
