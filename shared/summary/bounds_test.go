@@ -27,7 +27,7 @@ import (
 )
 
 // bounds of the endpoint, which a test may change.
-func (e *endpoint) bounds() *bounds { return e.Handler.(*Endpoint).handler.bounds }
+func (e *endpoint) bounds() *bounds { return e.Handler.(*Endpoint).bounds }
 
 // What changes something shows the token before its body is read, and every route
 // says how large that may be.
