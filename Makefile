@@ -15,7 +15,7 @@ packages = $(shell $(GO) list ./... | grep -v '^parkstream/test$$')
 
 .PHONY: help
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: up
 up: build ## run everything on this machine until Ctrl-C (ARGS and PORT go to the program)
@@ -42,6 +42,10 @@ test: deps ## install what is missing, then run every test and a small benchmark
 .PHONY: test-faults
 test-faults: deps ## kill, stop and cut everything under load and count the events
 	$(GO) test -timeout 20m -v -run TestFaults ./test
+
+.PHONY: test-versions
+test-versions: ## connector, stores, system and faults with the RabbitMQ and Redis of newer Debian releases (as root)
+	test/versions.sh $(ARGS)
 
 .PHONY: bench
 bench: deps build ## measure everything on this machine and write it into docs/benchmarks.md
