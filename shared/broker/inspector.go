@@ -169,7 +169,7 @@ func (r *inspector) payload(size, limit int64) ([]byte, error) {
 	c, _ := parseContent(lead)
 	at := int64(c.tableAt)
 	table := min(int64(c.tableSize), size-at)
-	kept, rest := min(table, 2*limit), size-at-table
+	kept, rest := min(table, max(2*limit, usualTable)), size-at-table
 	for _, part := range []struct{ keep, drop int64 }{{at + kept, table - kept}, {min(rest, limit), max(0, rest-limit)}} {
 		if _, err := io.CopyN(&b, r.in, part.keep); err != nil {
 			return nil, err
@@ -193,6 +193,9 @@ const (
 	// of headers, byte, time.
 	properties = "ssHbbssssTssss"
 	headers    = 2 // the index of the table in properties
+	// usualTable is more than any table of headers that was published with RabbitMQ's
+	// own frame_max of 128 KiB: with a lower one since, all of it is read still.
+	usualTable = 256 << 10
 	// maxLead bounds what there is up to the table of headers and its length.
 	maxLead = contentHead + headers*(1+maxShort) + 4
 )

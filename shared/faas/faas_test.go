@@ -629,7 +629,7 @@ func TestBadSettingsExitCode(t *testing.T) {
 // A caller cannot fill the log with the id of its call.
 func TestCallIDIsBounded(t *testing.T) {
 	p := start(t, []string{"LOG_LEVEL=debug", "LOG_FORMAT=text"}, nil, echo)
-	for _, id := range []string{strings.Repeat("i", 100_000), strings.Repeat("\xff", 300), strings.Repeat("ü", 200)} {
+	for _, id := range []string{strings.Repeat("i", 10_000), strings.Repeat("\xff", 300), strings.Repeat("ü", 200)} {
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, p.url, nil)
 		if err != nil {
 			t.Fatal(err)

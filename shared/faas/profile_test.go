@@ -46,10 +46,10 @@ func TestProfiles(t *testing.T) {
 		t.Error("profiles are served after the end")
 	}
 	// Replicas on one machine have the same setting: the second goes without.
-	first := start(t, []string{"PPROF_LISTEN=" + found[1]}, nil, called)
-	second := start(t, []string{"PPROF_LISTEN=" + found[1]}, nil, called)
-	for _, p := range []running{first, second} {
-		if _, text := do(t, "GET", p.url+"/", nil); text != "the function" {
+	var second running
+	for range 2 {
+		second = start(t, []string{"PPROF_LISTEN=" + found[1]}, nil, called)
+		if _, text := do(t, "GET", second.url+"/", nil); text != "the function" {
 			t.Errorf("answered with %s", text)
 		}
 	}
