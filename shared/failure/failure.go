@@ -37,7 +37,8 @@ func New(part, kind string, err error) error {
 }
 
 // Told returns what callers are told of an error: the outermost part that it is
-// marked with, and the kind of failure.
+// marked with, and the kind of failure, or the detail of an error that has a method
+// Detail() string with what everyone may read.
 func Told(err error) string {
 	part, kind := "", ""
 	rest := err
@@ -51,6 +52,12 @@ func Told(err error) string {
 		part = "a part of the system"
 	}
 	if kind == "" {
+		if known, ok := errors.AsType[interface {
+			error
+			Detail() string
+		}](err); ok {
+			return part + ": " + known.Detail()
+		}
 		kind = kindOf(err)
 	}
 	return part + " " + kind

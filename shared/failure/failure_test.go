@@ -18,6 +18,12 @@ import (
 	"testing"
 )
 
+// detailed is an error that says what everyone may read.
+type detailed struct{}
+
+func (detailed) Error() string  { return "10.0.0.3: 0 of 1 replicas" }
+func (detailed) Detail() string { return "0 of 1 replicas" }
+
 // reply is an error that a Redis has answered with.
 type reply string
 
@@ -86,6 +92,9 @@ func TestTold(t *testing.T) {
 		if got := Told(tt.err); secret.MatchString(got) || got == "" {
 			t.Errorf("%v: told %q", tt.err, got)
 		}
+	}
+	if got, want := Told(In("Redis", fmt.Errorf("at 10.0.0.3: %w", detailed{}))), "Redis: 0 of 1 replicas"; got != want {
+		t.Errorf("told %q of a detail, want %q", got, want)
 	}
 	if err := In("Redis", nil); err != nil {
 		t.Errorf("an error of nothing: %v", err)
