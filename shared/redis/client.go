@@ -75,6 +75,9 @@ type Call struct {
 	Script *Script
 	Keys   []string
 	Args   []any
+	// NoWait: a failover may lose what the call writes, if it writes. A round trip of
+	// such calls waits for no replica.
+	NoWait bool
 
 	answer *redis.Cmd
 	err    error

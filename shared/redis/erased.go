@@ -58,7 +58,8 @@ func (c *Client) rewrite(ctx context.Context, erased bool) error {
 	if erased {
 		now = 1
 	}
-	call := &Call{Script: erasedScript, Keys: []string{erasedKey}, Args: []any{now, int(rewriteEvery / time.Second)}}
+	// What is pending has to survive a failover; that it is done may be forgotten.
+	call := &Call{Script: erasedScript, Keys: []string{erasedKey}, Args: []any{now, int(rewriteEvery / time.Second)}, NoWait: !erased}
 	c.Run(ctx, call)
 	due, err := call.Int64()
 	if err != nil {

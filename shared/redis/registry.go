@@ -75,7 +75,7 @@ func (r Registry) calls(names []string, until time.Time, most int) []*Call {
 
 // Names returns the names in order.
 func (r Registry) Names(ctx context.Context) ([]string, error) {
-	call := Call{Script: namesScript, Keys: []string{r.key}}
+	call := Call{Script: namesScript, Keys: []string{r.key}, NoWait: true}
 	r.client.Run(ctx, &call)
 	text, err := call.Text()
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -70,7 +71,7 @@ type waiting struct {
 // writes nothing for an event that comes again. The key is in the slot of one of
 // the calls, expires, and has nothing in it.
 func (r *replicas) wait(ctx context.Context, p redis.Pipeliner, calls []*Call) *waiting {
-	if r.Replicas == 0 {
+	if r.Replicas == 0 || !slices.ContainsFunc(calls, func(c *Call) bool { return !c.NoWait }) {
 		return nil
 	}
 	// Of what the context has left, an answer gets a part, too. 0 would be no limit.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -136,6 +137,21 @@ func TestEachRoundTripWrites(t *testing.T) {
 	}
 	if ttl := client.Current().PTTL(t.Context(), "park:{a}:replicated").Val(); ttl <= 0 || ttl > time.Minute {
 		t.Errorf("what was written expires in %s", ttl)
+	}
+}
+
+// What only reads goes on while replicas are missing.
+func TestReadsWaitForNoReplica(t *testing.T) {
+	client := waitingClient(t, instance.RedisForTest(t).URL(), 1)
+	r := NewRegistry(client, "park:registry")
+	if _, err := r.Admit(t.Context(), []string{"a"}, time.Now().Add(time.Hour), 10); !errors.As(err, new(*ReplicasError)) {
+		t.Errorf("without a replica a name was registered: %v", err)
+	}
+	if names, err := r.Names(t.Context()); err != nil || !slices.Equal(names, []string{"a"}) {
+		t.Errorf("names %v, error %v", names, err)
+	}
+	if err := client.rewrite(t.Context(), false); err != nil {
+		t.Errorf("look for what is pending: %v", err)
 	}
 }
 
