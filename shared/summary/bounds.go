@@ -43,7 +43,7 @@ func (h handler) query(next http.HandlerFunc) http.HandlerFunc {
 		ctx, cancel := context.WithTimeoutCause(r.Context(), h.bounds.timeout, errSlow)
 		defer cancel()
 		r = r.WithContext(ctx)
-		if r.URL.Query().Get("site") == "" {
+		if r.URL.Query().Get("site") == "" && r.PathValue("site") == "" {
 			select {
 			case h.bounds.queries <- struct{}{}:
 				defer func() { <-h.bounds.queries }()

@@ -286,15 +286,21 @@ func TestSlowQueries(t *testing.T) {
 	e.record(t, "a", "P1+")
 	e.record(t, "b", "P1+")
 	e.bounds().timeout = time.Nanosecond
-	for _, path := range []string{"/", "/?format=csv&limit=1", "/stays/x", "/stats", "/minutes", "/overview", "/inside", "/sites", "/?site=a", "/stats?site=a"} {
+	for _, path := range []string{"/", "/?format=csv&limit=1", "/stays/x", "/stats", "/minutes", "/overview", "/inside", "/sites", "/?site=a", "/stats?site=a", "/sites/a", "/sites/a/inside", "/sites/a/occupancy"} {
 		if w := e.call("GET", path, ""); w.Code != 503 || !strings.Contains(w.Body.String(), "ask for one site, or for less time") || w.Header().Get("Retry-After") == "" {
 			t.Errorf("GET %s: %d %s", path, w.Code, w.Body)
 		}
 	}
-	if w := e.authorized("DELETE", "/plates/P1", ""); w.Code != 503 || !strings.Contains(w.Body.String(), "after=") {
+	if w := e.authorized("DELETE", "/plates/P1", ""); w.Code != 503 || !strings.Contains(w.Body.String(), "ask again\"") || w.Header().Get("Retry-After") == "" {
 		t.Errorf("erasure: %d %s", w.Code, w.Body)
 	}
 	e.bounds().timeout = time.Minute
+	if text := goOn("b"); !strings.Contains(text, "after=b") {
+		t.Error(text)
+	}
+	if w := e.authorized("DELETE", "/plates/P1?after=a&site=b", ""); w.Code != 400 {
+		t.Errorf("erasure at a site after another: %d %s", w.Code, w.Body)
+	}
 	// It goes on after a site.
 	if w := e.authorized("DELETE", "/plates/P1?after=a", ""); w.Code != 200 || !strings.Contains(w.Body.String(), `"stays":1`) {
 		t.Errorf("erasure after a: %d %s", w.Code, w.Body)

@@ -35,7 +35,7 @@ func FuzzQuery(f *testing.F) {
 				t.Fatalf("cursor %q", values.Get("cursor"))
 			}
 		}
-		if offset, limit, err := insidePage(values); err == nil && (offset < 0 || offset > maxOffset || limit < 1 || limit > maxLimit) {
+		if offset, limit, err := insidePage(values, offsetParam); err == nil && (offset < 0 || offset > maxOffset || limit < 1 || limit > maxLimit) {
 			t.Fatalf("offset %d, limit %d", offset, limit)
 		}
 		if q, err := h.minutesQuery(values); err == nil {

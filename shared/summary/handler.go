@@ -409,7 +409,7 @@ func (h handler) site(w http.ResponseWriter, r *http.Request) {
 }
 
 func (h handler) inside(w http.ResponseWriter, r *http.Request) {
-	offset, limit, err := insidePage(r.URL.Query())
+	offset, limit, err := insidePage(r.URL.Query(), offsetParam)
 	site := r.PathValue("site")
 	if err := errors.Join(err, parking.CheckSite(site)); err != nil {
 		h.fail(w, r, err)
@@ -479,6 +479,9 @@ func (h handler) erase(w http.ResponseWriter, r *http.Request) {
 	inPath := r.PathValue("plate")
 	plate, err2 := plateOf(cmp.Or(inPath, values.Get("plate")))
 	err := errors.Join(err1, cmp.Or(certainPlate(inPath), err2), err3)
+	if err == nil && site != "" && after != "" {
+		err = parking.Invalid("site and after are both given: after goes on with an erasure at all sites")
+	}
 	if err != nil {
 		h.fail(w, r, err)
 		return
@@ -493,22 +496,27 @@ func (h handler) erase(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeoutCause(r.Context(), h.bounds.timeout, errSlow)
 	defer cancel()
 	total, done, err := h.eraseAt(ctx, sites, after, plate)
-	if context.Cause(ctx) == errSlow { //nolint:errorlint // it is never wrapped
+	// Also what was erased before an error is to be in no file.
+	err = errors.Join(err, h.Stays.redis.Erased(r.Context()))
+	switch {
+	case context.Cause(ctx) == errSlow: //nolint:errorlint // it is never wrapped
 		h.Log.WarnContext(r.Context(), "plate erased at some sites only", "plate", parking.MaskPlate(plate), "events", total.Events, "stays", total.Stays)
-		answerError(w, http.StatusServiceUnavailable, fmt.Sprintf(
-			"the plate is erased at the sites up to %q, which took all the time there is: ask again with after=%s", done, url.QueryEscape(done)))
-		return
-	}
-	if err != nil {
+		w.Header().Set("Retry-After", "5")
+		answerError(w, http.StatusServiceUnavailable, goOn(done))
+	case err != nil:
 		h.fail(w, r, err)
-		return
+	default:
+		h.Log.InfoContext(r.Context(), "plate erased", "plate", parking.MaskPlate(plate), "events", total.Events, "stays", total.Stays)
+		answer(w, http.StatusOK, total)
 	}
-	if err := h.Stays.redis.Erased(r.Context()); err != nil {
-		h.fail(w, r, err)
-		return
+}
+
+// goOn says how to complete an erasure that ran out of time after a site.
+func goOn(done string) string {
+	if done == "" {
+		return "the erasure took all the time there is: ask again"
 	}
-	h.Log.InfoContext(r.Context(), "plate erased", "plate", parking.MaskPlate(plate), "events", total.Events, "stays", total.Stays)
-	answer(w, http.StatusOK, total)
+	return fmt.Sprintf("the plate is erased at the sites up to %q, which took all the time there is: ask again with after=%s", done, url.QueryEscape(done))
 }
 
 // erasedAtOnce is at how many sites a plate is erased at the same time.

@@ -111,7 +111,7 @@ func (h handler) siteOrAll(ctx context.Context, site string) ([]string, error) {
 
 func (h handler) insideAnywhere(w http.ResponseWriter, r *http.Request) {
 	values := r.URL.Query()
-	offset, limit, err := insidePage(values)
+	offset, limit, err := insidePage(values, offsetOfAll)
 	if err == nil && offset+int64(limit) > maxInsideAnywhere {
 		err = parking.Invalid("offset and limit are %d together, at most %d are allowed: ask for one site", offset+int64(limit), maxInsideAnywhere)
 	}
@@ -133,9 +133,9 @@ func (h handler) insideAnywhere(w http.ResponseWriter, r *http.Request) {
 }
 
 // insidePage reads which part of a list of vehicles inside is wanted.
-func insidePage(values url.Values) (offset int64, limit int, err error) {
+func insidePage(values url.Values, from parameter) (offset int64, limit int, err error) {
 	most, err1 := limitParam.number(values, defaultLimit)
-	offset, err2 := offsetParam.number(values, 0)
+	offset, err2 := from.number(values, 0)
 	return offset, int(most), errors.Join(err1, err2)
 }
 
