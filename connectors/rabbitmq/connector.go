@@ -176,7 +176,7 @@ func (c *Connector) serve(ctx context.Context, queue string, functions []*Functi
 }
 
 // epoch serves a queue over one connection until ctx or the connection ends,
-// beginning anew with a fresh channel when something goes wrong with it.
+// with a fresh channel after each failure.
 func (c *Connector) epoch(ctx context.Context, conn *broker.Conn, queue string, functions []*Function) error {
 	if err := checkVersion(conn.ServerVersion()); err != nil {
 		return err

@@ -95,7 +95,7 @@ func TestRejectsInAnOutage(t *testing.T) {
 	}
 }
 
-// An event that is answered 503 with Retry-After for ever holds up no other for that
+// An event that is answered 503 with Retry-After without end holds up no other for that
 // long, and is a dead letter in the end.
 func TestOneEventAsksToWait(t *testing.T) {
 	queue := queueName(t)

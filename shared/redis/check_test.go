@@ -107,7 +107,7 @@ func (p *process) warnings(t *testing.T) []string {
 		names = append(names, name)
 		var detailed interface{ Detail() string }
 		if !errors.As(err, &detailed) || detailed.Detail() == "" {
-			t.Errorf("the warning %s tells nobody why: %v", name, err)
+			t.Errorf("the warning %s does not tell why: %v", name, err)
 		}
 	}
 	return names

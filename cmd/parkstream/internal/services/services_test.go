@@ -125,7 +125,7 @@ func TestSecret(t *testing.T) {
 	}
 }
 
-// One that nobody makes has to be there.
+// One that is never made has to be there.
 func TestSecretThatIsMissing(t *testing.T) {
 	dir := t.TempDir()
 	for _, made := range []string{"", "\n"} {
