@@ -271,9 +271,6 @@ func replayHeaders(h amqp.Table, queue string) amqp.Table {
 	past := readHistory(&amqp.Delivery{Headers: h, RoutingKey: queue}, queue, time.Now())
 	past.attempts, past.failedAlone, past.maxBatch, past.last = 0, 0, 0, time.Time{}
 	past.write(headers, queue)
-	if v, ok := h[headerDeaths]; ok && broker.HeadersSize(amqp.Table{deathHeader: v}) <= maxPassedOn {
-		headers[deathHeader] = v // as it was first published
-	}
 	keepUnreadable(headers, h)
 	return headers
 }

@@ -58,6 +58,12 @@ func TestStoreOutages(t *testing.T) {
 		}
 		return parking.Recorded{Err: errOOM}
 	})
+	full := each(func(e parking.Event) parking.Recorded {
+		if e.ID == "a" {
+			return parking.Recorded{Err: fmt.Errorf("site a: %w", parking.ErrTooManySites)}
+		}
+		return parking.Recorded{Err: errOOM}
+	})
 	long := func(n int) storeFunc {
 		return func(events []parking.Event) []parking.Recorded {
 			recorded := make([]parking.Recorded, n)
@@ -78,6 +84,7 @@ func TestStoreOutages(t *testing.T) {
 		{"none taken, one rejected", failing("abc"), true, "503 the store cannot be used now"},
 		{"some taken", failing("ac"), false, "retry done retry"},
 		{"a conflict is an answer", conflicting, false, "reject retry retry"},
+		{"a site too many is no answer", full, false, "503 the store cannot be used now"},
 		{"no answers", long(0), false, "503 the store cannot be used now"},
 		{"two answers", long(2), false, "503 the store cannot be used now"},
 		{"four answers", long(4), false, "503 the store cannot be used now"},

@@ -203,7 +203,8 @@ func (p *processor) record(ctx context.Context, work []item) {
 				it.err = failure.In("the store", it.err)
 			}
 		}
-		reached = reached || it.err == nil || errors.Is(it.err, parking.ErrInvalid)
+		// That a site is beyond the bound is known before the store is written to.
+		reached = reached || it.err == nil || errors.Is(it.err, parking.ErrInvalid) && !errors.Is(it.err, parking.ErrTooManySites)
 	}
 	for _, i := range index {
 		if !reached {
@@ -253,7 +254,7 @@ func (p *processor) post(ctx context.Context, work []item, stays []parking.Stay)
 
 type stayKey struct{ site, id string }
 
-// maxPosts bounds the calls that find out which stays the summary refuses: some
+// maxPosts bounds the calls after which no part is halved any more, of those that find out which stays the summary refuses: some
 // twenty find one among 500.
 const maxPosts = 50
 

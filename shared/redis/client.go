@@ -145,7 +145,7 @@ func (c *Client) pipeline(ctx context.Context, node redis.UniversalClient, calls
 	for _, call := range calls {
 		call.answer = eval(call.Script, ctx, p, call.Keys, call.Args...)
 	}
-	wait := c.replicas.wait(ctx, p, calls)
+	wait := c.replicas.wait(ctx, node, p, calls)
 	_, err := p.Exec(ctx)
 	lost := wait.err()
 	for _, call := range calls {

@@ -2,7 +2,6 @@ package redis
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -12,12 +11,13 @@ import (
 // rewriteEvery is how often the append-only files are rewritten at most.
 const rewriteEvery = 5 * time.Minute
 
-// erasedScript remembers that something was erased, and reports whether the
-// append-only files are to be rewritten now, in which case it counts as done.
+// erasedScript remembers that something was erased, and returns what is pending if the
+// append-only files are to be rewritten now, 0 otherwise. It stays pending until
+// [rewrittenScript] is told.
 //
-// KEYS[1]  hash: pending while something that was erased is in the files, and when
+// KEYS[1]  hash: pending, how many erasures are in the files, and rewritten, when that
 //
-//	they were rewritten last
+//	was begun last
 //
 // ARGV     1 if something was erased, for how many seconds the files are not
 //
@@ -25,15 +25,24 @@ const rewriteEvery = 5 * time.Minute
 var erasedScript = NewScript(`
 local now = tonumber(redis.call('TIME')[1])
 if ARGV[1] == '1' then
-  redis.call('HSET', KEYS[1], 'pending', '1')
+  redis.call('HINCRBY', KEYS[1], 'pending', '1')
 end
 local pending, rewritten = unpack(redis.call('HMGET', KEYS[1], 'pending', 'rewritten'))
 if not pending or now < (tonumber(rewritten) or 0) + tonumber(ARGV[2]) then
   return 0
 end
-redis.call('HDEL', KEYS[1], 'pending')
 redis.call('HSET', KEYS[1], 'rewritten', now)
-return 1`)
+return tonumber(pending)`)
+
+// rewrittenScript forgets what was pending when the files began to be rewritten.
+//
+// KEYS[1]  as above
+// ARGV     what was pending
+var rewrittenScript = NewScript(`
+if redis.call('HGET', KEYS[1], 'pending') == ARGV[1] then
+  return redis.call('HDEL', KEYS[1], 'pending')
+end
+return 0`)
 
 const erasedKey = "park:erased"
 
@@ -61,11 +70,11 @@ func (c *Client) rewrite(ctx context.Context, erased bool) error {
 	// What is pending has to survive a failover; that it is done may be forgotten.
 	call := &Call{Script: erasedScript, Keys: []string{erasedKey}, Args: []any{now, int(rewriteEvery / time.Second)}, NoWait: !erased}
 	c.Run(ctx, call)
-	due, err := call.Int64()
+	pending, err := call.Int64()
 	if err != nil {
 		return fmt.Errorf("remember in Redis that its append-only files have to be rewritten: %w", err)
 	}
-	if due == 0 {
+	if pending == 0 {
 		return nil
 	}
 	err = c.eachNode(ctx, true, func(ctx context.Context, node *redis.Client) error {
@@ -76,14 +85,11 @@ func (c *Client) rewrite(ctx context.Context, erased bool) error {
 		return node.BgRewriteAOF(ctx).Err()
 	})
 	if err == nil {
+		done := &Call{Script: rewrittenScript, Keys: []string{erasedKey}, Args: []any{pending}, NoWait: true}
+		c.Run(ctx, done) // if it fails they are rewritten once more
 		c.log.InfoContext(ctx, "the append-only files of Redis are rewritten, they have nothing of what was erased then")
 		return nil
 	}
 	c.log.WarnContext(ctx, "the append-only files of Redis have what was erased and could not be rewritten, which is tried again: permit BGREWRITEAOF, or run it on each node", "error", err)
-	again := &Call{Script: NewScript(`return redis.call('HSET', KEYS[1], 'pending', '1')`), Keys: []string{erasedKey}}
-	c.Run(ctx, again)
-	if _, err := again.Int64(); err != nil {
-		return errors.Join(errors.New("remember in Redis that its append-only files have to be rewritten"), err)
-	}
 	return nil
 }

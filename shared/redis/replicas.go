@@ -46,9 +46,9 @@ func (e *ReplicasError) Detail() string { return e.Error() }
 // replicas is the part of a client that waits for replicas.
 type replicas struct {
 	Settings
-	// memoryOnly is until when, in Unix seconds, WAITAOF is not asked for: the
-	// server does not know it or has no append-only file.
-	memoryOnly atomic.Int64
+	// memoryOnly is until when, in Unix seconds, WAITAOF is not asked for, by the
+	// address of the server: it does not know it or has no append-only file.
+	memoryOnly sync.Map // string -> *atomic.Int64
 }
 
 // askAgain is in how many seconds a server that had no WAITAOF may have been
@@ -58,10 +58,11 @@ const askAgain = 60
 // waiting is the end of a pipeline that waits for replicas.
 type waiting struct {
 	*replicas
-	timeout time.Duration
-	mark    *redis.StatusCmd
-	memory  *redis.Cmd
-	disk    *redis.Cmd // nil if only memory is asked for
+	memoryOnly *atomic.Int64 // of the server
+	timeout    time.Duration
+	mark       *redis.StatusCmd
+	memory     *redis.Cmd
+	disk       *redis.Cmd // nil if only memory is asked for
 }
 
 // wait makes the end of a pipeline wait for what was written before: by the
@@ -70,7 +71,7 @@ type waiting struct {
 // write of its own connection and for nothing if that was none, while a script
 // writes nothing for an event that comes again. The key is in the slot of one of
 // the calls, expires, and has nothing in it.
-func (r *replicas) wait(ctx context.Context, p redis.Pipeliner, calls []*Call) *waiting {
+func (r *replicas) wait(ctx context.Context, node redis.UniversalClient, p redis.Pipeliner, calls []*Call) *waiting {
 	if r.Replicas == 0 || !slices.ContainsFunc(calls, func(c *Call) bool { return !c.NoWait }) {
 		return nil
 	}
@@ -79,14 +80,24 @@ func (r *replicas) wait(ctx context.Context, p redis.Pipeliner, calls []*Call) *
 	if deadline, ok := ctx.Deadline(); ok {
 		timeout = max(min(timeout, time.Until(deadline)/3), time.Millisecond)
 	}
-	w := &waiting{replicas: r, timeout: timeout, mark: p.Set(ctx, markKey(calls), "", time.Minute)}
+	w := &waiting{replicas: r, memoryOnly: r.of(node), timeout: timeout, mark: p.Set(ctx, markKey(calls), "", time.Minute)}
 	w.memory = p.Do(ctx, "WAIT", r.Replicas, timeout.Milliseconds())
 	// In this order: asked in the same round as it gets the write, a replica answers
 	// before it has called fsync, and by itself tells of that a second later.
-	if time.Now().Unix() >= r.memoryOnly.Load() {
+	if time.Now().Unix() >= w.memoryOnly.Load() {
 		w.disk = p.Do(ctx, "WAITAOF", 1, r.Replicas, timeout.Milliseconds())
 	}
 	return w
+}
+
+// of returns until when a server is not asked for its append-only files.
+func (r *replicas) of(node redis.UniversalClient) *atomic.Int64 {
+	address := ""
+	if one, ok := node.(*redis.Client); ok {
+		address = one.Options().Addr
+	}
+	until, _ := r.memoryOnly.LoadOrStore(address, new(atomic.Int64))
+	return until.(*atomic.Int64)
 }
 
 // markKey returns the key that is written before a wait.
