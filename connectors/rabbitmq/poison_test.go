@@ -34,7 +34,7 @@ func manyHeaders(n int) amqp.Table {
 
 // poisons are headers that RabbitMQ takes and the client library answers by closing
 // the connection, with a part of what is to be told about them.
-func poisons() map[string]struct {
+func poisons(version string) map[string]struct {
 	headers amqp.Table
 	reason  string
 } {
@@ -43,7 +43,7 @@ func poisons() map[string]struct {
 	// also the class, the size, the flags, a message id and an expiration
 	huge := amqp.Table{"small": "kept", "huge": ""}
 	huge["huge"] = strings.Repeat("x", 131072-14-len(" huge 1")-broker.HeadersSize(huge))
-	return map[string]struct {
+	all := map[string]struct {
 		headers amqp.Table
 		reason  string
 	}{
@@ -58,6 +58,11 @@ func poisons() map[string]struct {
 		"huge":    {huge, "a frame has room for 131064"},
 		"forged":  {amqp.Table{"small": "kept", headerUnreadable: "sent by a stranger", headerOriginal: []byte("as well")}, "sent by a stranger"},
 	}
+	if !strings.HasPrefix(version, "3.") { // drops a foreign x-death when it dead-letters a message
+		delete(all, "x-death")
+		delete(all, "inside")
+	}
+	return all
 }
 
 // Messages whose headers the client library refuses become dead letters, which can
@@ -65,6 +70,7 @@ func poisons() map[string]struct {
 // connection.
 func TestPoisonousHeaders(t *testing.T) {
 	queue, other := queueName(t), queueName(t)+"-other"
+	version := dialNode(t).ServerVersion()
 	g := newGateway(t)
 	f, unaffected := g.add("fn", queue, batched), g.add("other", other, batched)
 	declareQueue(t, queue)
@@ -75,7 +81,7 @@ func TestPoisonousHeaders(t *testing.T) {
 	}
 	send := func(expiration string) {
 		t.Helper()
-		for id, p := range poisons() {
+		for id, p := range poisons(version) {
 			m := amqp.Publishing{MessageId: id, Headers: p.headers, Body: []byte(`{"id":"` + id + `"}`), Expiration: expiration}
 			if err := ch.PublishWithContext(t.Context(), "", queue, true, false, m); err != nil {
 				t.Fatal(err)
@@ -84,10 +90,10 @@ func TestPoisonousHeaders(t *testing.T) {
 	}
 	conn := dialNode(t)
 	dead := broker.DeadQueue(queue)
-	n := len(poisons())
+	n := len(poisons(version))
 	list := func(prefix string) {
 		t.Helper()
-		left := poisons()
+		left := poisons(version)
 		all, err := EachDeadLetter(t.Context(), conn, queue, Filter{}, func(d DeadLetter) error {
 			want, known := left[d.ID]
 			delete(left, d.ID)
