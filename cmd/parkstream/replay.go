@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -15,6 +16,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/alecthomas/kong"
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"parkstream/connectors/rabbitmq"
@@ -25,30 +27,71 @@ import (
 type replayCommand struct {
 	List  replayListCommand  `cmd:"" help:"List dead letters, and how many there are for each reason."`
 	Show  replayShowCommand  `cmd:"" help:"Show dead letters with their headers and bodies."`
-	Run   replayRunCommand   `cmd:"" help:"Put dead letters back into their queue; without --yes it only counts them."`
+	Run   replayRunCommand   `cmd:"" help:"Put dead letters back into their queue, all or those selected; without --yes it only counts them."`
 	Purge replayPurgeCommand `cmd:"" help:"Delete dead letters for good; without --yes it only counts them."`
 }
 
 // deadLetters is what they have in common.
 type deadLetters struct {
-	Queue           []string      `default:"vehicle_entries,vehicle_exits" help:"Queues whose dead letters are meant."`
-	ID              []string      `name:"id" help:"Only those with one of these message ids."`
-	Plate           string        `help:"Only those whose body has this plate, however it is written."`
-	OlderThan       time.Duration `help:"Only those that have been dead letters for longer, such as 720h."`
-	Reason          string        `help:"Only those whose reason contains this."`
-	Function        string        `help:"Only those that failed in this function."`
-	RabbitMQURLFile string        `name:"rabbitmq-url-file" default:".parkstream/secrets/rabbitmq-url" help:"File with the URL of RabbitMQ."`
+	Queue           texts          `default:"vehicle_entries,vehicle_exits" help:"Queues whose dead letters are meant."`
+	ID              texts          `name:"id" help:"Only those with one of these message ids."`
+	Plate           text           `help:"Only those whose body has this plate, however it is written."`
+	OlderThan       *time.Duration `help:"Only those that have been dead letters for longer, such as 720h."`
+	Reason          text           `help:"Only those whose reason contains this."`
+	Function        text           `help:"Only those that failed in this function."`
+	RabbitMQURLFile string         `name:"rabbitmq-url-file" default:".parkstream/secrets/rabbitmq-url" help:"File with the URL of RabbitMQ."`
+}
+
+// text is a flag that has a value if it is given: an empty one, as of a shell's
+// variable that is not set, would select all.
+type text string
+
+// UnmarshalText refuses an empty text.
+func (t *text) UnmarshalText(value []byte) error {
+	if len(bytes.TrimSpace(value)) == 0 {
+		return errors.New("it is given without a value: leave it out to select all")
+	}
+	*t = text(value)
+	return nil
+}
+
+// texts is a flag with one or more of them, separated by commas or given repeatedly.
+type texts []string
+
+// Decode refuses an empty one.
+func (t *texts) Decode(ctx *kong.DecodeContext) error {
+	var list string
+	if err := ctx.Scan.PopValueInto("string", &list); err != nil {
+		return err
+	}
+	values := kong.SplitEscaped(list, ',')
+	if len(values) == 0 {
+		values = []string{""}
+	}
+	for _, value := range values {
+		var one text
+		if err := one.UnmarshalText([]byte(value)); err != nil {
+			return err
+		}
+		*t = append(*t, string(one))
+	}
+	return nil
 }
 
 // Validate reports what would select something else than what was meant.
 func (c deadLetters) Validate() error {
-	if c.Plate != "" && parking.NormalizePlate(c.Plate) == "" {
+	if c.Plate != "" && parking.NormalizePlate(string(c.Plate)) == "" {
 		return fmt.Errorf("--plate %q has no letter or digit", c.Plate)
 	}
-	if c.OlderThan < 0 {
-		return fmt.Errorf("--older-than is %s, want more than 0s", c.OlderThan)
+	if c.OlderThan != nil && *c.OlderThan <= 0 {
+		return fmt.Errorf("--older-than is %s, want more than 0s", *c.OlderThan)
 	}
 	return nil
+}
+
+// selects reports whether it selects some of the queues' dead letters, not all.
+func (c deadLetters) selects() bool {
+	return len(c.ID) > 0 || c.Plate != "" || c.OlderThan != nil || c.Reason != "" || c.Function != ""
 }
 
 func (c deadLetters) broker() broker.Config {
@@ -56,11 +99,11 @@ func (c deadLetters) broker() broker.Config {
 }
 
 func (c deadLetters) filter() rabbitmq.Filter {
-	f := rabbitmq.Filter{IDs: c.ID, Reason: c.Reason, Function: c.Function}
-	if c.OlderThan > 0 {
-		f.Before = time.Now().Add(-c.OlderThan)
+	f := rabbitmq.Filter{IDs: c.ID, Reason: string(c.Reason), Function: string(c.Function)}
+	if c.OlderThan != nil {
+		f.Before = time.Now().Add(-*c.OlderThan)
 	}
-	if plate := parking.NormalizePlate(c.Plate); plate != "" {
+	if plate := parking.NormalizePlate(string(c.Plate)); plate != "" {
 		f.Match = func(d *rabbitmq.DeadLetter) bool { return hasPlate(d.Body, plate) }
 	}
 	return f
@@ -199,7 +242,19 @@ func (c replayRunCommand) Run(ctx context.Context) error {
 
 type replayPurgeCommand struct {
 	deadLetters
+	All bool `help:"Delete all dead letters of the queues; --yes wants it if nothing selects some."`
 	Yes bool `help:"Do it; otherwise only count."`
+}
+
+// Validate has all dead letters deleted only if that was asked for in so many words.
+func (c replayPurgeCommand) Validate() error {
+	switch some := c.selects(); {
+	case c.All && some:
+		return errors.New("--all is given with a flag that selects some dead letters: leave out one of them")
+	case c.Yes && !c.All && !some:
+		return errors.New("nothing selects the dead letters to delete: give --id, --plate, --older-than, --reason or --function, or --all to delete all of the queues")
+	}
+	return c.deadLetters.Validate()
 }
 
 // Run deletes dead letters.
@@ -209,7 +264,11 @@ func (c replayPurgeCommand) Run(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		fmt.Printf("would delete %d of %d dead letters for good (--yes does it)\n", selected, all)
+		flags := "--yes"
+		if !c.selects() {
+			flags = "--all --yes"
+		}
+		fmt.Printf("would delete %d of %d dead letters for good (%s does it)\n", selected, all, flags)
 		return nil
 	}
 	conn, err := broker.Dial(ctx, c.broker())

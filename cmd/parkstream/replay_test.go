@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/alecthomas/kong"
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"parkstream/shared/broker"
@@ -84,18 +85,18 @@ func TestReplayPurge(t *testing.T) {
 		yes   bool
 		want  string
 	}{
-		{"counts", deadLetters{Plate: "ka01", OlderThan: 24 * time.Hour}, false, "would delete 2 of 4 dead letters for good (--yes does it)\n"},
+		{"counts", deadLetters{Plate: "ka01", OlderThan: new(24 * time.Hour)}, false, "would delete 2 of 4 dead letters for good (--yes does it)\n"},
 		{"of another function", deadLetters{Plate: "ka01", Function: "g"}, true, "0 dead letters of purge are deleted\n"},
-		{"a plate and an age", deadLetters{Plate: "ka01", OlderThan: 48 * time.Hour}, true, "1 dead letters of purge are deleted\n"},
+		{"a plate and an age", deadLetters{Plate: "ka01", OlderThan: new(48 * time.Hour)}, true, "1 dead letters of purge are deleted\n"},
 		{"a plate", deadLetters{Plate: "Ka.01"}, true, "2 dead letters of purge are deleted\n"},
-		{"the others are there", deadLetters{}, false, "would delete 1 of 1 dead letters for good (--yes does it)\n"},
-		{"too young", deadLetters{OlderThan: 96 * time.Hour}, true, "0 dead letters of purge are deleted\n"},
+		{"the others are there", deadLetters{}, false, "would delete 1 of 1 dead letters for good (--all --yes does it)\n"},
+		{"too young", deadLetters{OlderThan: new(96 * time.Hour)}, true, "0 dead letters of purge are deleted\n"},
 		{"an id", deadLetters{ID: []string{"e3"}}, true, "1 dead letters of purge are deleted\n"},
-		{"nothing is there", deadLetters{}, false, "would delete 0 of 0 dead letters for good (--yes does it)\n"},
+		{"nothing is there", deadLetters{}, false, "would delete 0 of 0 dead letters for good (--all --yes does it)\n"},
 	} {
 		tt.which.Queue, tt.which.RabbitMQURLFile = []string{queue}, urlFile
 		got := capture(t, func() {
-			if err := (replayPurgeCommand{tt.which, tt.yes}).Run(t.Context()); err != nil {
+			if err := (replayPurgeCommand{deadLetters: tt.which, Yes: tt.yes}).Run(t.Context()); err != nil {
 				t.Errorf("%s: %v", tt.name, err)
 			}
 		})
@@ -105,15 +106,64 @@ func TestReplayPurge(t *testing.T) {
 	}
 }
 
+// A flag that was given and selects nothing, as of a shell's variable without a
+// value, is refused: it would mean all.
 func TestReplaySelects(t *testing.T) {
 	for _, tt := range []struct {
-		which deadLetters
-		want  string
+		args, want string // want is part of the error, "" for none
 	}{
-		{deadLetters{Plate: "-"}, "--plate"}, {deadLetters{OlderThan: -time.Hour}, "--older-than"},
+		{"purge --yes --plate=", "--plate"},
+		{"purge --yes --plate=%20", "--plate"},
+		{"purge --yes --plate=-", "--plate"},
+		{"purge --yes --reason=", "--reason"},
+		{"purge --yes --reason=%20%09", "--reason"},
+		{"purge --yes --function=", "--function"},
+		{"purge --yes --id=", "--id"},
+		{"purge --yes --id=,", "--id"},
+		{"purge --yes --id=,e1", "--id"},
+		{"purge --yes --id=e1 --id=", "--id"},
+		{"purge --yes --id e1 --id  --plate=P", "--id"},
+		{"purge --yes --older-than=", "--older-than"},
+		{"purge --yes --older-than=0s", "--older-than"},
+		{"purge --yes --older-than=-1h", "--older-than"},
+		{"purge --yes --plate=P --function=", "--function"},
+		{"purge --all --yes --plate=", "--plate"},
+		{"purge --all --yes --queue=", "--queue"},
+		{"purge --all --yes --queue=,q", "--queue"},
+		{"purge --reason=", "--reason"},
+		{"run --yes --plate=", "--plate"},
+		{"run --yes --id=", "--id"},
+		{"run --reason=", "--reason"},
+		{"list --function=", "--function"},
+		{"show --id=", "--id"},
+		{"purge --yes", "--all"},
+		{"purge --yes --queue=q", "--all"},
+		{"purge --yes --all=false", "--all"},
+		{"purge --yes --all --plate=P", "--all"},
+		{"purge", ""},
+		{"purge --all", ""},
+		{"purge --all --yes", ""},
+		{"purge --yes --plate=P", ""},
+		{"purge --yes --reason=no", ""},
+		{"purge --yes --function=f", ""},
+		{"purge --yes --id=a,b --id=c", ""},
+		{"purge --yes --older-than=1h", ""},
+		{"run --yes", ""},
+		{"list --limit=0", ""},
+		{"show --limit=0", ""},
 	} {
-		if err := (replayPurgeCommand{deadLetters: tt.which}).Validate(); err == nil || !strings.Contains(err.Error(), tt.want) {
-			t.Errorf("%+v: %v", tt.which, err)
+		var c replayCommand
+		parser, err := kong.New(&c, kong.Exit(func(int) {}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		args := strings.Split(tt.args, " ") // which keeps an empty one
+		for i := range args {
+			args[i] = strings.NewReplacer("%20", " ", "%09", "\t").Replace(args[i])
+		}
+		_, err = parser.Parse(args)
+		if tt.want == "" && err != nil || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) {
+			t.Errorf("%s: %v, want %q", tt.args, err, tt.want)
 		}
 	}
 }
