@@ -98,6 +98,11 @@ func TestMemory(t *testing.T) {
 				sum.call(t, "GET", path, "", "", http.StatusOK, http.StatusBadRequest, http.StatusNotFound, http.StatusTooManyRequests, http.StatusServiceUnavailable)
 			})
 		}},
+		{"metrics and readiness", func(t *testing.T, _ <-chan struct{}) {
+			together(500, func(n int) {
+				sum.call(t, "GET", []string{"/metrics", "/_/ready"}[n%2], "", "", http.StatusOK, http.StatusServiceUnavailable)
+			})
+		}},
 		{"slow downloads", func(t *testing.T, done <-chan struct{}) {
 			together(10, func(int) { download(t, sum, done) })
 		}},

@@ -10,6 +10,7 @@ import (
 	"maps"
 	"net/http"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -32,6 +33,9 @@ const (
 	// maxHeaderBytes bounds the memory of a request before its body. The connector's
 	// own headers have less than 2 KiB.
 	maxHeaderBytes = 16 << 10
+	// maxScrapes bounds the answers of /metrics being made. Prometheus and an operator
+	// need two.
+	maxScrapes = 4
 )
 
 // server is the HTTP front of a process.
@@ -42,6 +46,7 @@ type server struct {
 	own      map[string]http.HandlerFunc // paths that are not the function's
 	metrics  *metrics
 	bodies   bodies
+	checking sharedCheck
 	inflight atomic.Int64
 	draining atomic.Bool
 }
@@ -52,6 +57,7 @@ func newServer(rt *Runtime, handle Handler) *server {
 	s.metrics = newMetrics(rt.Registerer, func() float64 { return float64(s.inflight.Load()) })
 	metrics := promhttp.HandlerFor(rt.registry, promhttp.HandlerOpts{
 		Registry: rt.registry, EnableOpenMetrics: true,
+		MaxRequestsInFlight: maxScrapes, CoalesceGather: true,
 		ErrorLog: slog.NewLogLogger(rt.Log.Handler(), slog.LevelWarn),
 	})
 	s.own = map[string]http.HandlerFunc{
@@ -260,9 +266,10 @@ type readiness struct {
 }
 
 func (s *server) ready(w http.ResponseWriter, r *http.Request) {
-	answer := s.check(r.Context())
+	// The run goes on when its caller goes: others may wait for it.
+	answer := s.checking.do(func() readiness { return s.check(context.WithoutCancel(r.Context())) })
 	if s.draining.Load() {
-		answer.Failing = append(answer.Failing, "draining")
+		answer.Failing = append(slices.Clip(answer.Failing), "draining")
 	}
 	answer.Ready = len(answer.Failing) == 0
 	status := http.StatusOK
@@ -272,6 +279,40 @@ func (s *server) ready(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	_ = json.NewEncoder(w).Encode(answer)
+}
+
+// sharedCheck gives callers at the same time one run of the checks: the path is open
+// to everyone, and outside of max_inflight.
+type sharedCheck struct {
+	mu      sync.Mutex
+	current *checkRun // nil: none is under way
+}
+
+type checkRun struct {
+	done   chan struct{}
+	answer readiness // after done
+}
+
+// do calls check, or waits for the call that is under way. That one ends within
+// checkTimeout.
+func (c *sharedCheck) do(check func() readiness) readiness {
+	c.mu.Lock()
+	if run := c.current; run != nil {
+		c.mu.Unlock()
+		<-run.done
+		return run.answer
+	}
+	run := &checkRun{done: make(chan struct{})}
+	c.current = run
+	c.mu.Unlock()
+	defer func() {
+		c.mu.Lock()
+		c.current = nil
+		c.mu.Unlock()
+		close(run.done)
+	}()
+	run.answer = check()
+	return run.answer
 }
 
 // checkEvery runs all checks now and then until ctx ends.
