@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"net"
 	"net/http"
 	"runtime/debug"
 	"sync/atomic"
@@ -123,7 +124,8 @@ func (r *reservation) read(req *http.Request, limit int64) ([]byte, error) {
 	return body, nil
 }
 
-// refused turns an error of reading a body into an answer.
+// refused turns an error of reading a body into an answer. What did not arrive is 408
+// and not 400, which a connector takes for a refusal of the event.
 func refused(err error) (status int, reason string) {
 	if tooLarge, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return http.StatusRequestEntityTooLarge, fmt.Sprintf("the request's body is larger than %d bytes", tooLarge.Limit)
@@ -131,5 +133,12 @@ func refused(err error) (status int, reason string) {
 	if errors.Is(err, errBusy) {
 		return http.StatusTooManyRequests, err.Error() + " (MAX_BODY_BYTES_IN_FLIGHT): try again"
 	}
-	return http.StatusBadRequest, "the request's body could not be read: " + err.Error()
+	failed, network := errors.AsType[net.Error](err) // its text has addresses
+	switch {
+	case network && failed.Timeout():
+		return http.StatusRequestTimeout, "the request's body did not arrive in time"
+	case network || errors.Is(err, io.ErrUnexpectedEOF):
+		return http.StatusRequestTimeout, "the connection was cut before the request's body had arrived"
+	}
+	return http.StatusBadRequest, "the request's body is not encoded as its header says"
 }

@@ -160,25 +160,47 @@ func TestBodiesInFlight(t *testing.T) {
 	}
 }
 
-// A body that ends before its announced length never reaches the function.
+// A body that does not arrive whole never reaches the function. A cut connection is
+// no refusal of what was to be sent: the connector tries it again. The answer names
+// no address.
 func TestCutBody(t *testing.T) {
 	called := make(chan struct{}, 1)
-	p := start(t, nil, nil, func(handler.Request) (handler.Response, error) {
+	p := start(t, []string{"exec_timeout=300ms", "read_timeout=300ms"}, nil, func(handler.Request) (handler.Response, error) {
 		called <- struct{}{}
 		return handler.Response{}, nil
 	})
-	conn := dial(t, p.url)
-	fmt.Fprint(conn, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nshort")
-	if err := conn.(*net.TCPConn).CloseWrite(); err != nil {
-		t.Fatal(err)
-	}
-	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusBadRequest || len(called) > 0 {
-		t.Errorf("%d, called %d times", resp.StatusCode, len(called))
+	for _, tt := range []struct {
+		name, request string
+		open          bool // the connection is not cut
+		status        int
+	}{
+		{"announced", "Content-Length: 100\r\n\r\nshort", false, 408},
+		{"large", "Content-Length: 100000\r\n\r\n" + strings.Repeat("x", 50_000), false, 408},
+		{"nothing of it", "Content-Length: 100\r\n\r\n", false, 408},
+		{"chunked", "Transfer-Encoding: chunked\r\n\r\n5\r\nshort\r\n", false, 408},
+		{"in a chunk", "Transfer-Encoding: chunked\r\n\r\n50\r\nshort", false, 408},
+		{"slow", "Content-Length: 100\r\n\r\nshort", true, 408},
+		{"slow chunks", "Transfer-Encoding: chunked\r\n\r\n5\r\nshort\r\n", true, 408},
+		{"no chunks", "Transfer-Encoding: chunked\r\n\r\nno size\r\nshort", true, 400},
+	} {
+		conn := dial(t, p.url)
+		fmt.Fprint(conn, "POST / HTTP/1.1\r\nHost: x\r\n"+tt.request)
+		if !tt.open {
+			if err := conn.(*net.TCPConn).CloseWrite(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil {
+			t.Errorf("%s: %v", tt.name, err)
+			continue
+		}
+		text, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if resp.StatusCode != tt.status || !resp.Close || err != nil || !strings.Contains(string(text), "body") || strings.Contains(string(text), "127.0.0.1") || len(called) > 0 {
+			t.Errorf("%s: %d %s %v, called %d times, want %d", tt.name, resp.StatusCode, text, err, len(called), tt.status)
+		}
+		conn.Close()
 	}
 }
 
