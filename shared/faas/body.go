@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"runtime/debug"
 	"sync/atomic"
+	"time"
 )
 
 // Admission decides about a call before a byte of its body is read. It sees method,
@@ -45,6 +46,10 @@ const (
 	// growth is how many times its limit a body takes at most: while it grows there
 	// are two of it.
 	growth = 2
+	// A body that takes counted memory has to go on by stallBytes in each stallTimeout,
+	// or to end: what it holds is missing to others.
+	stallBytes   = 64 << 10
+	stallTimeout = 5 * time.Second
 )
 
 // bodiesLimit is the default of MAX_BODY_BYTES_IN_FLIGHT: a quarter of the memory
@@ -64,6 +69,37 @@ var errBusy = errors.New("the bodies of the calls in flight take all memory that
 type bodies struct {
 	limit int64
 	held  atomic.Int64
+	stall time.Duration // stallTimeout
+}
+
+// pace gives up a body that stalls while it takes counted memory.
+type pace struct {
+	conn  *http.ResponseController
+	stall time.Duration
+	end   time.Time // of reading the whole request
+	next  int       // the size at which the deadline is renewed, from firstRead on
+}
+
+// arrived is told how much of the body is there. Behind a server without deadlines it
+// does nothing.
+func (p *pace) arrived(n int) {
+	if n < p.next {
+		return
+	}
+	p.next = n + stallBytes
+	deadline := time.Now().Add(p.stall)
+	if deadline.After(p.end) {
+		deadline = p.end
+	}
+	_ = p.conn.SetReadDeadline(deadline)
+}
+
+// finish sets the deadline of the whole request again: net/http goes on reading to
+// notice when the caller goes, and would end the call's context.
+func (p *pace) finish() {
+	if p.next > firstRead {
+		_ = p.conn.SetReadDeadline(p.end)
+	}
 }
 
 // reservation is the part that one call holds.
@@ -87,7 +123,7 @@ func (r *reservation) release() { _ = r.resize(0) } // only growing can fail
 
 // read reads the body of a call, up to limit bytes. The reservation covers its
 // memory until it is released.
-func (r *reservation) read(req *http.Request, limit int64) ([]byte, error) {
+func (r *reservation) read(req *http.Request, limit int64, p *pace) ([]byte, error) {
 	tooLarge := &http.MaxBytesError{Limit: limit}
 	size := req.ContentLength
 	switch {
@@ -98,8 +134,10 @@ func (r *reservation) read(req *http.Request, limit int64) ([]byte, error) {
 	case size < 0: // not announced: one byte more tells that it is too large
 		size = limit + 1
 	}
+	defer p.finish()
 	var body []byte
 	for int64(len(body)) < size {
+		p.arrived(len(body))
 		if len(body) == cap(body) {
 			grown := min(max(firstRead, growth*int64(cap(body))), size)
 			if err := r.resize(grown + int64(cap(body))); err != nil { // both are there while one is copied

@@ -53,7 +53,7 @@ type server struct {
 
 func newServer(rt *Runtime, handle Handler) *server {
 	s := &server{rt: rt, settings: rt.settings, handle: handle}
-	s.bodies.limit = rt.settings.bodiesInFlight()
+	s.bodies.limit, s.bodies.stall = rt.settings.bodiesInFlight(), stallTimeout
 	s.metrics = newMetrics(rt.Registerer, func() float64 { return float64(s.inflight.Load()) })
 	metrics := promhttp.HandlerFor(rt.registry, promhttp.HandlerOpts{
 		Registry: rt.registry, EnableOpenMetrics: true,
@@ -185,7 +185,9 @@ func (s *server) answer(ctx context.Context, c *call, r *http.Request) (answer h
 	}
 	held := reservation{of: &s.bodies}
 	defer held.release()
-	body, err := held.read(r, limit)
+	body, err := held.read(r, limit, &pace{
+		conn: http.NewResponseController(c.stream.w), stall: s.bodies.stall, end: time.Now().Add(s.settings.ReadTimeout), next: firstRead,
+	})
 	if err != nil {
 		status, reason := refused(err)
 		answer := failure(status, reason)

@@ -1,14 +1,20 @@
 package faas
 
 import (
+	"bufio"
 	"context"
+	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	handler "github.com/openfaas/templates-sdk/go-http"
 	"github.com/prometheus/client_golang/prometheus"
@@ -78,4 +84,115 @@ func TestOwnPathsAtOnce(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Senders that stall with large bodies lose their memory within the time for the
+// next part, not that for the whole request. One that goes on is served.
+func TestStalledBodies(t *testing.T) {
+	const size = 1 << 20
+	s := testServer(t, fmt.Sprint("MAX_BODY_BYTES=", size), fmt.Sprint("MAX_BODY_BYTES_IN_FLIGHT=", 2*size), "read_timeout=10m")
+	s.bodies.stall = 250 * time.Millisecond
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	httpServer := s.httpServer()
+	var serving sync.WaitGroup
+	serving.Go(func() { _ = httpServer.Serve(listener) })
+	defer serving.Wait()
+	defer httpServer.Close()
+	dial := func(request string) (net.Conn, *bufio.Reader) {
+		t.Helper()
+		conn, err := net.Dial("tcp", listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		if err := conn.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		_, _ = fmt.Fprint(conn, "POST / HTTP/1.1\r\nHost: x\r\n"+request)
+		return conn, bufio.NewReader(conn)
+	}
+	status := func(name string, from *bufio.Reader) int {
+		t.Helper()
+		resp, err := http.ReadResponse(from, nil)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			return 0
+		}
+		_, _ = io.Copy(io.Discard, resp.Body)
+		resp.Body.Close()
+		return resp.StatusCode
+	}
+	length := fmt.Sprintf("Content-Length: %d\r\n\r\n", size)
+	for name, request := range map[string]string{
+		"a byte is missing":       length + strings.Repeat("x", size-1),
+		"the most is missing":     length + strings.Repeat("x", firstRead),
+		"chunked":                 fmt.Sprintf("Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n", size-1, strings.Repeat("x", size-1)),
+		"between two renewals":    length + strings.Repeat("x", firstRead+stallBytes+1),
+		"one more than is free":   length + strings.Repeat("x", firstRead+1),
+		"a chunk that never ends": fmt.Sprintf("Transfer-Encoding: chunked\r\n\r\n%x\r\n%s", size, strings.Repeat("x", size/2)),
+	} {
+		_, from := dial(request)
+		if got := status(name, from); got != http.StatusRequestTimeout {
+			t.Errorf("%s: %d, want 408", name, got)
+		}
+	}
+	if held := s.bodies.held.Load(); held != 0 {
+		t.Errorf("%d bytes are held after all", held)
+	}
+
+	s.bodies.stall = 10 * time.Second
+	conn, from := dial(length)
+	part := strings.Repeat("x", size/16)
+	for range 16 {
+		if _, err := conn.Write([]byte(part)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := status("a body that goes on", from); got != http.StatusOK {
+		t.Errorf("a body that goes on: %d", got)
+	}
+}
+
+// The deadline of a body never comes after that of the request, is renewed as it
+// arrives, and is that of the request when it has.
+func TestPace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		conn := new(deadlines)
+		p := pace{conn: http.NewResponseController(conn), stall: 5 * time.Second, end: start.Add(12 * time.Second), next: firstRead}
+		for _, n := range []int{0, 1, firstRead - 1} {
+			p.arrived(n)
+		}
+		p.finish()
+		if len(conn.set) != 0 {
+			t.Errorf("a small body sets %v", conn.set)
+		}
+		for _, n := range []int{firstRead, firstRead + 1, firstRead + stallBytes - 1, firstRead + stallBytes, firstRead + 3*stallBytes, firstRead + 4*stallBytes - 1, firstRead + 4*stallBytes} {
+			p.arrived(n)
+			time.Sleep(2 * time.Second) // the bubble's
+		}
+		p.finish()
+		var got []time.Duration
+		for _, d := range conn.set {
+			got = append(got, d.Sub(start))
+		}
+		want := []time.Duration{5 * time.Second, 11 * time.Second, 12 * time.Second, 12 * time.Second, 12 * time.Second}
+		if !slices.Equal(got, want) {
+			t.Errorf("deadlines after %v, want %v", got, want)
+		}
+	})
+}
+
+// deadlines is a connection that remembers its deadlines.
+type deadlines struct {
+	http.ResponseWriter
+	set []time.Time
+}
+
+func (d *deadlines) SetReadDeadline(at time.Time) error {
+	d.set = append(d.set, at)
+	return nil
 }
