@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -29,6 +30,8 @@ func StartRabbitMQCluster(ctx context.Context, dir string, n int) (*RabbitMQClus
 		fmt.Fprintf(&peers, "cluster_formation.classic_config.nodes.%d = %s\n", i+1, r.node)
 		c.Nodes = append(c.Nodes, r)
 	}
+	// RabbitMQ 4 has the first by name begin the cluster; the others wait for it.
+	slices.SortFunc(c.Nodes, func(a, b *RabbitMQ) int { return strings.Compare(a.node, b.node) })
 	c.epmd = c.Nodes[0].newEPMD()
 	if err := c.epmd.start(ctx); err != nil {
 		return nil, err
