@@ -26,7 +26,8 @@ type DeadLetter struct {
 	// Status is that of the last call, 0 where it had none.
 	Status   int
 	Attempts int
-	// First and Last are when the first and the last attempt failed.
+	// First and Last are when the first and the last attempt failed, zero where
+	// nothing tells, or a time in the future.
 	First, Last time.Time
 	// Since is when it became a dead letter, zero where nothing tells.
 	Since       time.Time
@@ -97,8 +98,8 @@ func Replay(ctx context.Context, conn *broker.Conn, p *broker.Publisher, queue s
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, r.close()) }()
-	// What comes twice may have failed again, by a connector whose clock is behind
-	// ours: it is left for the next time.
+	// What comes twice may have failed again, if others took dead letters meanwhile
+	// and it moved up: it is left for the next time.
 	type identity struct{ id, function string }
 	seen := make(map[identity]struct{})
 	for more := true; more; {
@@ -147,13 +148,13 @@ func putBack(ctx context.Context, p *broker.Publisher, queue string, batch []*am
 	return confirmed, err
 }
 
-// deadReader gets the dead letters of a queue, without those that came after it
-// was opened. What is not acknowledged goes back to its place.
+// deadReader gets the dead letters of a queue, without those that came after the
+// first was got. What is not acknowledged goes back to its place.
 type deadReader struct {
 	ch      *amqp.Channel
 	queue   string
-	opened  time.Time
 	got     bool
+	left    uint32 // how many of those that were there at the first get are not got yet
 	end     bool
 	waiting []*amqp.Delivery // got, not yet returned by next
 }
@@ -163,9 +164,7 @@ func openDead(conn *broker.Conn, queue string) (*deadReader, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open a channel: %w", err)
 	}
-	r := &deadReader{ch: ch, queue: broker.DeadQueue(queue), opened: time.Now()}
-	// The count that it answers with is no end to go by: what was looked at just
-	// before may not be back yet.
+	r := &deadReader{ch: ch, queue: broker.DeadQueue(queue)}
 	if _, err := ch.QueueDeclarePassive(r.queue, true, false, false, false, nil); err != nil {
 		return nil, fmt.Errorf("look into the queue %s: %w", r.queue, err)
 	}
@@ -195,9 +194,16 @@ func (r *deadReader) get() error {
 	if err != nil {
 		return fmt.Errorf("get from the queue %s: %w", r.queue, err)
 	}
-	r.got = r.got || found
-	if r.end = r.end || !found || headerInstant(d.Headers, headerLastTime).After(r.opened); !r.end {
+	if found && !r.got {
+		// The answer to a get counts in the order of the queue, what was given back
+		// before it included, unlike the answer to a declaration. Times in headers are
+		// no end to go by: anybody who may publish can send one.
+		r.got, r.left = true, d.MessageCount+1
+	}
+	if r.end = r.end || !found; !r.end {
 		r.waiting = append(r.waiting, &d)
+		r.left--
+		r.end = r.left == 0
 	}
 	return nil
 }
@@ -238,11 +244,12 @@ func (r *deadReader) close() error {
 }
 
 func newDeadLetter(queue string, d *amqp.Delivery) DeadLetter {
+	now := time.Now()
 	letter := DeadLetter{
 		ID: d.MessageId, Queue: queue, Reason: clip(headerText(d.Headers, headerReason)), Function: functionName(headerText(d.Headers, headerFunction)),
 		Status: headerNumber(d.Headers, headerStatus, 999), Attempts: headerNumber(d.Headers, headerAttempts, maxMaxAttempts),
-		First: headerInstant(d.Headers, headerFirstTime), Last: headerInstant(d.Headers, headerLastTime),
-		Since:       since(d),
+		First: notAfter(now, headerInstant(d.Headers, headerFirstTime)), Last: notAfter(now, headerInstant(d.Headers, headerLastTime)),
+		Since:       since(d, now),
 		ContentType: d.ContentType, Headers: original(d.Headers, queue), Body: d.Body,
 	}
 	if letter.ID == "" {

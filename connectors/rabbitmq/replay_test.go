@@ -154,6 +154,67 @@ func TestReplayLeavesWhatComesTwice(t *testing.T) {
 	}
 }
 
+// A time in the future, which a publisher can send, hides no dead letter behind it
+// and is of no age, and what comes while they are read is left for the next time.
+func TestDeadLettersOfTheFuture(t *testing.T) {
+	queue := queueName(t)
+	declareQueue(t, queue)
+	dead := broker.DeadQueue(queue)
+	now := time.Now()
+	text := func(at time.Time) string { return at.UTC().Format(time.RFC3339Nano) }
+	future, old := now.Add(1000*time.Hour), now.Add(-48*time.Hour).Truncate(time.Second)
+	death := func(at time.Time) []any { return []any{amqp.Table{"time": at}} }
+	msgs := []broker.Message{
+		{Queue: dead, ID: "last", Timestamp: old, Headers: amqp.Table{headerFirstTime: text(future), headerLastTime: text(future)}},
+		{Queue: dead, ID: "death", Timestamp: future, Headers: amqp.Table{headerLastTime: text(future), "x-death": death(old)}},
+		{Queue: dead, ID: "both", Timestamp: old, Headers: amqp.Table{headerLastTime: text(future), "x-death": death(future)}},
+		{Queue: dead, ID: "all", Timestamp: future, Headers: amqp.Table{headerLastTime: text(future), "x-death": death(future)}},
+		{Queue: dead, ID: "none", Forwarded: true, Headers: amqp.Table{headerLastTime: text(old)}},
+	}
+	publish(t, msgs...)
+	conn := dialNode(t)
+	waitFor(t, "they are there", func() bool { return ready(t, conn, dead) == len(msgs) })
+	left := func(visit func()) (ids []string) {
+		t.Helper()
+		all, err := EachDeadLetter(t.Context(), conn, queue, Filter{}, func(d DeadLetter) error {
+			want := old
+			if d.ID == "all" || strings.HasPrefix(d.ID, "later") {
+				want = time.Time{}
+			}
+			if !d.Since.Equal(want) || d.First.After(now) || d.Last.After(now) {
+				t.Errorf("%s: dead since %v, want %v; first %v, last %v", d.ID, d.Since, want, d.First, d.Last)
+			}
+			if ids = append(ids, d.ID); len(ids) > 20 {
+				return errors.New("it does not end")
+			}
+			visit()
+			return nil
+		})
+		if err != nil || all != len(ids) {
+			t.Errorf("%d in all, %v", all, err)
+		}
+		return ids
+	}
+	i := 0
+	if got := strings.Join(left(func() {
+		i++
+		publish(t, broker.Message{Queue: dead, ID: fmt.Sprint("later-", i), Forwarded: true})
+	}), " "); got != "last death both all none" {
+		t.Errorf("there are %q", got)
+	}
+	if n, err := Purge(t.Context(), conn, queue, Filter{Before: now.Add(-time.Hour)}); n != 4 || err != nil {
+		t.Errorf("%d purged, %v", n, err)
+	}
+	if got := strings.Join(left(func() {}), " "); got != "all later-1 later-2 later-3 later-4 later-5" {
+		t.Errorf("there are %q", got)
+	}
+	p := broker.NewPublisher(broker.Config{URLs: func() ([]string, error) { return []string{node.URL()}, nil }})
+	defer p.Close()
+	if n, err := Replay(t.Context(), conn, p, queue, Filter{}); n != 6 || err != nil {
+		t.Errorf("%d replayed, %v", n, err)
+	}
+}
+
 // Purge deletes what is selected, also by an age that only the broker's headers or
 // the time of publishing tell, and leaves what has none.
 func TestPurge(t *testing.T) {
