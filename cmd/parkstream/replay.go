@@ -297,11 +297,10 @@ func hasPlate(body []byte, plate string) bool {
 		}
 		body = []byte(string(text))
 	}
-	var value any
-	d := json.NewDecoder(bytes.NewReader(body))
-	d.UseNumber()
-	if d.Decode(&value) == nil && !d.More() {
-		return valueHasPlate(value, plate)
+	if json.Valid(body) {
+		d := json.NewDecoder(bytes.NewReader(body))
+		d.UseNumber()
+		return valueHasPlate(d, plate)
 	}
 	for _, separators := range []string{`"`, "\"',;:=|<>{}[]\t\r\n"} {
 		parts := strings.FieldsFunc(string(body), func(r rune) bool { return strings.ContainsRune(separators, r) })
@@ -312,20 +311,36 @@ func hasPlate(body []byte, plate string) bool {
 	return false
 }
 
-func valueHasPlate(value any, plate string) bool {
-	has := func(v any) bool { return valueHasPlate(v, plate) }
-	switch v := value.(type) {
+// valueHasPlate reads one value. It goes by the tokens: of a field that is there
+// twice, a decoded object has only one.
+func valueHasPlate(d *json.Decoder, plate string) bool {
+	token, err := d.Token()
+	if err != nil {
+		return false
+	}
+	switch token := token.(type) {
 	case string:
-		return parking.NormalizePlate(v) == plate
+		return parking.NormalizePlate(token) == plate
 	case json.Number:
-		return parking.NormalizePlate(v.String()) == plate
-	case []any:
-		return slices.ContainsFunc(v, has)
-	case map[string]any:
-		if own, ok := v["vehicle_plate"]; ok {
-			return has(own)
+		return parking.NormalizePlate(token.String()) == plate
+	case json.Delim:
+		var named, own, other bool
+		for d.More() {
+			if token == '{' {
+				name, _ := d.Token()
+				if name == "vehicle_plate" {
+					named = true
+					own = valueHasPlate(d, plate) || own
+					continue
+				}
+			}
+			other = valueHasPlate(d, plate) || other
 		}
-		return slices.ContainsFunc(slices.Collect(maps.Values(v)), has)
+		_, _ = d.Token() // its end
+		if named {
+			return own
+		}
+		return other
 	}
 	return false
 }
