@@ -45,6 +45,7 @@ make_root() {
 	if [[ ! -e $script ]]; then
 		script=/usr/share/debootstrap/scripts/sid
 		options+=(--no-check-gpg)
+		say "debootstrap does not know $suite: its packages are installed without a check of their signatures"
 	fi
 	debootstrap --variant=minbase "${options[@]}" --include="$packages" "$suite" "$partial" "$mirror" "$script" >"$cache/$suite.log" 2>&1 ||
 		fail "debootstrap failed: $(tail -n 3 "$cache/$suite.log")"

@@ -55,7 +55,7 @@ func newTable(l *lines) (*table, error) {
 	if failed != nil {
 		return nil, failed
 	}
-	return nil, fmt.Errorf("its first row names no column id and vehicle_plate, separated by comma, semicolon or tab, but begins with %.80q; the columns can be %s",
+	return nil, fmt.Errorf("its first row names no column id and vehicle_plate, separated by comma, semicolon, tab or bar, but begins with %.80q; the columns can be %s",
 		first.text, strings.Join(columns, ", "))
 }
 
