@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"runtime"
 	"slices"
+	"strings"
 
 	"parkstream/cmd/parkstream/internal/services"
 	"parkstream/shared/instance"
@@ -15,36 +16,48 @@ import (
 // macChrome is where macOS has its browsers.
 const macChrome = "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"
 
+// dependencies are what the tests need.
+var dependencies = []struct {
+	name      string
+	installed func() bool
+}{
+	{"RabbitMQ", instance.RabbitMQInstalled},
+	{"Redis", instance.RedisInstalled},
+	// Its promtool checks the rules and the dashboards.
+	{"Prometheus", instance.PrometheusInstalled},
+	// The test of the page drives one. Nothing else needs it.
+	{"Chromium", func() bool {
+		return slices.ContainsFunc([]string{"chromium", "chromium-browser", "google-chrome", macChrome}, isProgram)
+	}},
+	// The test of the page gets axe-core with it.
+	{"npm", func() bool { return isProgram("npm") }},
+	// The race detector needs cgo.
+	{"a C compiler", func() bool { return isProgram("cc") }},
+	// Of one that sorts otherwise than most a test makes a locale for Redis.
+	{"the source of locales", func() bool {
+		_, err := os.Stat("/usr/share/i18n/locales/da_DK")
+		return err == nil || runtime.GOOS != "linux"
+	}},
+}
+
+// dependencyNames lists them for the help.
+func dependencyNames() string {
+	names := make([]string, len(dependencies))
+	for i, d := range dependencies {
+		names[i] = d.name
+	}
+	return strings.Join(names, ", ")
+}
+
 type depsCommand struct{}
 
 // Run installs what is missing and says so.
 func (depsCommand) Run(ctx context.Context) error {
 	var missing []string
-	if !instance.RabbitMQInstalled() {
-		missing = append(missing, "RabbitMQ")
-	}
-	if !instance.RedisInstalled() {
-		missing = append(missing, "Redis")
-	}
-	// Its promtool checks the rules and the dashboards.
-	if !instance.PrometheusInstalled() {
-		missing = append(missing, "Prometheus")
-	}
-	// The test of the page drives one. Nothing else needs it.
-	if !slices.ContainsFunc([]string{"chromium", "chromium-browser", "google-chrome", macChrome}, isProgram) {
-		missing = append(missing, "Chromium")
-	}
-	// The test of the page gets axe-core with it.
-	if !isProgram("npm") {
-		missing = append(missing, "npm")
-	}
-	// The race detector needs cgo.
-	if !isProgram("cc") {
-		missing = append(missing, "a C compiler")
-	}
-	// Of one that sorts otherwise than most a test makes a locale for Redis.
-	if _, err := os.Stat("/usr/share/i18n/locales/da_DK"); err != nil && runtime.GOOS == "linux" {
-		missing = append(missing, "the source of locales")
+	for _, d := range dependencies {
+		if !d.installed() {
+			missing = append(missing, d.name)
+		}
 	}
 	if len(missing) == 0 {
 		return nil

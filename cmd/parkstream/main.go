@@ -24,7 +24,7 @@ type program struct {
 	Replay    replayCommand        `cmd:"" help:"Look at dead letters, put them back or delete them."`
 	Bench     benchCommand         `cmd:"" help:"Measure Parkstream against other designs on this machine."`
 	Top       topCommand           `cmd:"" help:"Show throughput, latency, queues and outcomes, each second."`
-	Deps      depsCommand          `cmd:"" help:"Install what the tests need and is missing: RabbitMQ, Redis, Prometheus, Chromium, a C compiler, locales."`
+	Deps      depsCommand          `cmd:"" help:"Install what the tests need and is missing: ${dependencies}."`
 	Function  functionCommand      `cmd:"" help:"Serve one function; 'up' does this for each."`
 	Connector connectorCommand     `cmd:"" help:"Run the RabbitMQ connector; 'up' does this."`
 	Monolith  benchMonolithCommand `cmd:"" name:"bench-monolith" hidden:"" help:"Run the design that 'bench' compares with."`
@@ -39,7 +39,7 @@ func run() int {
 		kong.Name("parkstream"),
 		kong.Description("Turns what cameras see at the gates of car parks into correct, countable stays."),
 		kong.UsageOnError(),
-		kong.Vars{"least": strconv.Itoa(leastRatio)},
+		kong.Vars{"least": strconv.Itoa(leastRatio), "dependencies": dependencyNames()},
 	)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
