@@ -393,6 +393,19 @@ func TestEveryMistakeAtOnce(t *testing.T) {
 	}
 }
 
+// The largest bodies that a process may be set to are far from what int64 holds.
+func TestLimitsOfBodies(t *testing.T) {
+	for value, ok := range map[string]bool{
+		"1": true, "1073741824": true, "1073741825": false, "4611686018427387904": false, "9223372036854775807": false, "0": false, "-1": false,
+	} {
+		err := faas.Run(canceled(t), faas.Options{Name: "test", Environ: []string{"MAX_BODY_BYTES=" + value}, Listener: localListener(t)},
+			func(*faas.Runtime) error { return nil }, echo)
+		if (err == nil) != ok || err != nil && !strings.Contains(err.Error(), "MAX_BODY_BYTES is "+value+", want 1 to 1073741824") {
+			t.Errorf("MAX_BODY_BYTES=%s: %v", value, err)
+		}
+	}
+}
+
 func TestStop(t *testing.T) {
 	var steps []string
 	var runtimeContext context.Context
@@ -620,7 +633,7 @@ func TestBadSettingsExitCode(t *testing.T) {
 	}
 	const want = "child: cannot start:\n" +
 		"  max_inflight is \"some\": want a whole number\n" +
-		"  MAX_BODY_BYTES is 0, want at least 1\n"
+		"  MAX_BODY_BYTES is 0, want 1 to 1073741824\n"
 	if string(out) != want {
 		t.Errorf("got\n%s\nwant\n%s", out, want)
 	}

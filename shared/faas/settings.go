@@ -56,6 +56,9 @@ func (s *settings) bodiesInFlight() int64 {
 // and error.
 const firstInheritedFD = 3
 
+// largestBody bounds MAX_BODY_BYTES: 1 GiB.
+const largestBody = 1 << 30
+
 // Validate reports every mistake.
 func (s *settings) Validate() error {
 	var errs []error
@@ -80,8 +83,8 @@ func (s *settings) Validate() error {
 	if s.MaxInflight < 0 {
 		mistake("max_inflight is %d, want 0 (no bound) or more", s.MaxInflight)
 	}
-	if s.MaxBodyBytes < 1 {
-		mistake("MAX_BODY_BYTES is %d, want at least 1", s.MaxBodyBytes)
+	if s.MaxBodyBytes < 1 || s.MaxBodyBytes > largestBody {
+		mistake("MAX_BODY_BYTES is %d, want 1 to %d", s.MaxBodyBytes, largestBody)
 	}
 	if s.MaxBodiesBytes != 0 && s.MaxBodiesBytes/growth < s.MaxBodyBytes {
 		mistake("MAX_BODY_BYTES_IN_FLIGHT is %d, want 0 (a quarter of the memory) or at least %d times MAX_BODY_BYTES, which is %d", s.MaxBodiesBytes, growth, s.MaxBodyBytes)
