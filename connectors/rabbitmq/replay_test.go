@@ -131,9 +131,8 @@ func TestReplayKeepsWhatCannotBePublished(t *testing.T) {
 	}
 }
 
-// What has failed again while Replay works, by the clock of a connector that is
-// behind, is left for the next time: otherwise a dead letter that cannot be
-// handled would keep Replay busy for ever.
+// What comes twice, as a dead letter that failed again while others took some, is
+// left for the next time.
 func TestReplayLeavesWhatComesTwice(t *testing.T) {
 	queue := queueName(t)
 	declareQueue(t, queue)
