@@ -47,7 +47,7 @@ func NewHTTPHandler(h Handler) http.Handler {
 		}
 		body, err := readBody(r)
 		if err != nil {
-			refuse(w, http.StatusBadRequest, "read the request: "+err.Error())
+			refuse(w, http.StatusRequestTimeout, "the request's body did not arrive whole")
 			return
 		}
 		if !isBatch(r) {
@@ -60,7 +60,7 @@ func NewHTTPHandler(h Handler) http.Handler {
 				defer func() { <-turns }()
 			case <-r.Context().Done():
 				w.Header().Set("Retry-After", retryAfterSeconds)
-				http.Error(w, "wait for other large batches: "+r.Context().Err().Error(), http.StatusServiceUnavailable)
+				refuse(w, http.StatusServiceUnavailable, "other large batches are being processed: try again")
 				return
 			}
 		}

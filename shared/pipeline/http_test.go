@@ -3,6 +3,7 @@ package pipeline_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"math"
 	"net/http"
 	"net/http/httptest"
@@ -96,12 +97,16 @@ func (h waiting) ProcessMessages(ctx context.Context, events []batch.Event) []pi
 func TestLargeBatchesTakeTurns(t *testing.T) {
 	h := waiting{make(chan struct{}), make(chan struct{})}
 	handler := pipeline.NewHTTPHandler(h)
+	answers := make(chan *httptest.ResponseRecorder, 1)
 	post := func(ctx context.Context, size int) int {
 		body := batch.AppendRequest(nil, "/x", []batch.Event{{ID: "1", Data: bytes.Repeat([]byte("x"), size)}})
 		r := httptest.NewRequest("POST", "/", bytes.NewReader(body)).WithContext(ctx)
 		r.Header.Set("Content-Type", batch.ContentType)
 		w := httptest.NewRecorder()
 		handler.ServeHTTP(w, r)
+		if w.Code != http.StatusOK {
+			answers <- w
+		}
 		return w.Code
 	}
 	var calls sync.WaitGroup
@@ -118,6 +123,9 @@ func TestLargeBatchesTakeTurns(t *testing.T) {
 	if code := post(gone, 1<<20); code != http.StatusServiceUnavailable {
 		t.Errorf("a large batch too many: %d", code)
 	}
+	if w := <-answers; w.Header().Get("Content-Type") != "application/json" || w.Body.String() != `{"error":"other large batches are being processed: try again"}`+"\n" {
+		t.Errorf("a large batch too many: %v %s", w.Header(), w.Body)
+	}
 	calls.Go(func() {
 		if code := post(t.Context(), 1); code != http.StatusOK {
 			t.Errorf("a small batch: %d", code)
@@ -126,4 +134,20 @@ func TestLargeBatchesTakeTurns(t *testing.T) {
 	<-h.entered
 	close(h.leave)
 	calls.Wait()
+}
+
+// unreadable is a body on a connection that was cut.
+type unreadable struct{}
+
+func (unreadable) Read([]byte) (int, error) {
+	return 0, errors.New("read tcp 10.0.0.1:8080->10.0.0.2:41234: connection reset by peer")
+}
+
+// Behind another server, too, a cut body is no refusal, and tells no address.
+func TestUnreadableBody(t *testing.T) {
+	h, w := new(counting), httptest.NewRecorder()
+	pipeline.NewHTTPHandler(h).ServeHTTP(w, httptest.NewRequest("POST", "/", unreadable{}))
+	if w.Code != http.StatusRequestTimeout || w.Body.String() != `{"error":"the request's body did not arrive whole"}`+"\n" || h.calls != 0 {
+		t.Errorf("%d %s, %d calls", w.Code, w.Body, h.calls)
+	}
 }

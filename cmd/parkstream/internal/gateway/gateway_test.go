@@ -331,12 +331,29 @@ func TestErrorsAreJSON(t *testing.T) {
 		{"POST", "/system/secrets", `{"name":"../x"}`, 400},
 		{"PUT", "/system/secrets", `{"name":"x","value":"y"}`, 404},
 		{"POST", "/system/secrets", `[]`, 400},
+		{"POST", "/system/secrets", `{"name":"x","value":"\n"}`, 400},
+		{"DELETE", "/system/secrets", `{"name":"basic-auth-password"}`, 409},
+		{"GET", "//evil.example/", "", 421}, // its host is set below
+		{"POST", "/function/one?cross-site", "", 403},
+		{"GET", "/system/info", "", 503}, // its user is gone, so that it is the last
 	} {
 		r, err := http.NewRequestWithContext(t.Context(), tt.method, l.server.URL+tt.path, strings.NewReader(tt.body))
 		if err != nil {
 			t.Fatal(err)
 		}
 		r.SetBasicAuth("admin", "secret")
+		switch tt.code {
+		case http.StatusMisdirectedRequest:
+			r.Host = "evil.example"
+		case http.StatusForbidden:
+			r.Header.Set("Sec-Fetch-Site", "cross-site")
+		case http.StatusServiceUnavailable:
+			if tt.path == "/system/info" {
+				if err := os.Remove(filepath.Join(l.dir, "secrets", userSecret)); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
 		resp, err := http.DefaultClient.Do(r)
 		if err != nil {
 			t.Fatal(err)

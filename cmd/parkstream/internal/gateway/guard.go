@@ -17,13 +17,11 @@ import (
 // without asking, and sends its own name as Origin.
 func (g *Gateway) guard(next http.Handler) http.Handler {
 	sameOrigin := http.NewCrossOriginProtection()
-	sameOrigin.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		http.Error(w, "a page of another site must not change anything here: requests with an Origin or Sec-Fetch-Site of another site are refused", http.StatusForbidden)
-	}))
+	sameOrigin.SetDenyHandler(refusal(http.StatusForbidden, "a page of another site must not change anything here: requests with an Origin or Sec-Fetch-Site of another site are refused"))
 	guarded := sameOrigin.Handler(next)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !g.serves(r.Host) {
-			http.Error(w, fmt.Sprintf("this gateway does not serve the host %.100q: use a loopback address or localhost, or name the host with --allowed-hosts", r.Host), http.StatusMisdirectedRequest)
+			refuse(w, http.StatusMisdirectedRequest, fmt.Sprintf("this gateway does not serve the host %.100q: use a loopback address or localhost, or name the host with --allowed-hosts", r.Host))
 			return
 		}
 		guarded.ServeHTTP(w, r)
@@ -71,7 +69,7 @@ func (g *Gateway) authorized(next http.HandlerFunc) http.HandlerFunc {
 		user, err1 := g.user.Value()
 		password, err2 := g.password.Value()
 		if err1 != nil || err2 != nil {
-			http.Error(w, "the gateway's secrets "+userSecret+" and "+passwordSecret+" cannot be read", http.StatusServiceUnavailable)
+			refuse(w, http.StatusServiceUnavailable, "the gateway's secrets "+userSecret+" and "+passwordSecret+" cannot be read")
 			return
 		}
 		auth.DecorateWithBasicAuth(next, &auth.BasicAuthCredentials{User: user, Password: password})(w, r)

@@ -142,10 +142,10 @@ func (g *Gateway) secrets(w http.ResponseWriter, r *http.Request) {
 	}
 	switch {
 	case r.Method != http.MethodDelete && strings.TrimRight(string(value), "\r\n") == "":
-		http.Error(w, "the secret is empty", http.StatusBadRequest)
+		refuse(w, http.StatusBadRequest, "the secret is empty")
 		return
 	case r.Method == http.MethodDelete && (secret.Name == userSecret || secret.Name == passwordSecret):
-		http.Error(w, "this secret guards the gateway and cannot be removed: update it", http.StatusConflict)
+		refuse(w, http.StatusConflict, "this secret guards the gateway and cannot be removed: update it")
 		return
 	case r.Method == http.MethodPost && exists:
 		refuse(w, http.StatusConflict, "there is a secret of this name: update it, or remove it first")
