@@ -344,8 +344,10 @@ func (g *Gateway) call(w http.ResponseWriter, r *http.Request) {
 	r.Header.Set("X-Forwarded-Uri", r.URL.RequestURI())
 	f.calls.Add(1)
 	start, status := time.Now(), &statusWriter{ResponseWriter: w}
+	defer func() { // also after the panic with which an answer breaks off
+		g.calls.WithLabelValues(f.spec.Service, fmt.Sprint(status.code())).Observe(time.Since(start).Seconds())
+	}()
 	g.forward(status, r, f.spec.Service, target.Host)
-	g.calls.WithLabelValues(f.spec.Service, fmt.Sprint(status.code())).Observe(time.Since(start).Seconds())
 }
 
 // forward passes a call on to a replica. The SDK's own proxy would decode the

@@ -57,6 +57,11 @@ func serve(name string) {
 			http.Error(w, "Redis is away", http.StatusServiceUnavailable)
 		}
 	})
+	mux.HandleFunc("/break", func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, "the first part")
+		_ = http.NewResponseController(w).Flush()
+		panic(http.ErrAbortHandler)
+	})
 	mux.HandleFunc("/die", func(http.ResponseWriter, *http.Request) { os.Exit(7) })
 	mux.HandleFunc("/hang", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 	describe := func(w http.ResponseWriter, r *http.Request) {
@@ -365,6 +370,29 @@ func TestErrorsAreJSON(t *testing.T) {
 			t.Errorf("%s %s: %s, %q, %v", tt.method, tt.path, resp.Status, problem.Error, err)
 		}
 	}
+}
+
+// An answer that breaks off is counted as a call, too.
+func TestBrokenAnswerIsCounted(t *testing.T) {
+	l := newGateway(t)
+	l.deploy(t, deployment("one", nil))
+	resp, err := http.Get(l.server.URL + "/function/one/break")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadAll(resp.Body); err == nil {
+		t.Error("the answer looks complete")
+	}
+	_ = resp.Body.Close()
+	waitFor(t, "the call is counted", func() bool {
+		r, err := http.Get(l.server.URL + "/metrics")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Body.Close()
+		text, err := io.ReadAll(r.Body)
+		return err == nil && strings.Contains(string(text), `parkstream_gateway_call_duration_seconds_count{code="200",function="one"} 1`)
+	})
 }
 
 // A function that dies is started again; a caller meanwhile gets an error of the
