@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"slices"
 	"strings"
 )
 
@@ -21,23 +20,22 @@ type RabbitMQCluster struct {
 func StartRabbitMQCluster(ctx context.Context, dir string, n int) (*RabbitMQCluster, error) {
 	c := new(RabbitMQCluster)
 	user, password, cookie := "parkstream", randomPassword(), randomPassword()
-	var peers strings.Builder
 	for i := range n {
 		r, err := newRabbitMQ(RabbitMQOptions{Dir: filepath.Join(dir, fmt.Sprint("node", i+1)), User: user, Password: password, cookie: cookie})
 		if err != nil {
 			return nil, err
 		}
-		fmt.Fprintf(&peers, "cluster_formation.classic_config.nodes.%d = %s\n", i+1, r.node)
 		c.Nodes = append(c.Nodes, r)
 	}
-	// RabbitMQ 4 has the first by name begin the cluster; the others wait for it.
-	slices.SortFunc(c.Nodes, func(a, b *RabbitMQ) int { return strings.Compare(a.node, b.node) })
 	c.epmd = c.Nodes[0].newEPMD()
 	if err := c.epmd.start(ctx); err != nil {
 		return nil, err
 	}
-	for _, r := range c.Nodes {
+	// Each knows those that run already: RabbitMQ 4 waits for all that it knows.
+	var peers strings.Builder
+	for i, r := range c.Nodes {
 		r.epmdPort = c.Nodes[0].epmdPort
+		fmt.Fprintf(&peers, "cluster_formation.classic_config.nodes.%d = %s\n", i+1, r.node)
 		err := r.writeConfig("cluster_formation.peer_discovery_backend = classic_config\n" + peers.String())
 		if err == nil {
 			err = r.start(ctx)
