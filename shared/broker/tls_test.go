@@ -101,6 +101,13 @@ func TestMutualTLS(t *testing.T) {
 		t.Fatal(err)
 	}
 	u.Scheme, u.Host = "amqps", address
+	waitFor(t, "the port for TLS is open", func() bool { // RabbitMQ 4 opens it after the other
+		conn, err := net.Dial("tcp", address)
+		if err != nil {
+			return false
+		}
+		return conn.Close() == nil
+	})
 	good := TLS{CAFile: file("ca.pem"), CertFile: file("client.pem"), KeyFile: file("client.key"), ServerName: "broker.example"}
 	for _, tt := range []struct {
 		name   string
