@@ -535,14 +535,14 @@ func TestSites(t *testing.T) {
 
 func TestErase(t *testing.T) {
 	e := newEndpoint(t)
-	e.record(t, "a", "P1+", "P2+")
-	e.record(t, "b", "P1+")
+	e.record(t, "a", "PLATE1+", "P2+")
+	e.record(t, "b", "PLATE1+")
 	for path, reason := range map[string]string{
 		"/plates/--":           "no letter or digit",
-		"/plates/P1?site=a%7D": "site",
-		"/plates/P1?sites=a":   "sites",
-		"/plates/P1?site=a;b":  "read the query",
-		"/plates/P1?site=%zz":  "read the query",
+		"/plates/PLATE1?site=a%7D": "site",
+		"/plates/PLATE1?sites=a":   "sites",
+		"/plates/PLATE1?site=a;b":  "read the query",
+		"/plates/PLATE1?site=%zz":  "read the query",
 	} {
 		if w := e.authorized("DELETE", path, ""); w.Code != 400 || !strings.Contains(w.Body.String(), reason) {
 			t.Errorf("%s: %d %s, want 400 with %q", path, w.Code, w.Body, reason)
@@ -551,21 +551,21 @@ func TestErase(t *testing.T) {
 	if got := list(t, e.stays, Query{Limit: 10}); len(got) != 3 {
 		t.Fatalf("a bad request erased: left are %v", got)
 	}
-	if w := e.authorized("DELETE", "/plates/p-1?site=a", ""); w.Code != 200 || w.Body.String() != `{"events":2,"stays":1,"keys":3}`+"\n" {
+	if w := e.authorized("DELETE", "/plates/plate-1?site=a", ""); w.Code != 200 || w.Body.String() != `{"events":2,"stays":1,"keys":3}`+"\n" {
 		t.Errorf("at one site: %d %s", w.Code, w.Body)
 	}
-	if got := strings.Join(list(t, e.stays, Query{Plate: "P1", Limit: 10}), " "); got != "b/xP1" {
+	if got := strings.Join(list(t, e.stays, Query{Plate: "PLATE1", Limit: 10}), " "); got != "b/xPLATE1" {
 		t.Errorf("left of the plate at the other site: %s", got)
 	}
-	if w := e.authorized("DELETE", "/plates/P1", ""); w.Code != 200 || !strings.Contains(w.Body.String(), `"events":2,"stays":1`) {
+	if w := e.authorized("DELETE", "/plates/PLATE1", ""); w.Code != 200 || !strings.Contains(w.Body.String(), `"events":2,"stays":1`) {
 		t.Errorf("at all sites: %d %s", w.Code, w.Body)
 	}
 	for _, text := range contents(t, e.stays.redis.Current()) {
-		if strings.Contains(strings.ToUpper(text), "P1") {
+		if strings.Contains(strings.ToUpper(text), "PLATE1") {
 			t.Errorf("%q is left", text)
 		}
 	}
-	if strings.Contains(e.log.String(), "P1 ") {
+	if strings.Contains(e.log.String(), "PLATE1 ") {
 		t.Errorf("the log has the plate: %s", e.log)
 	}
 	if got := strings.Join(list(t, e.stays, Query{Limit: 10}), " "); got != "a/xP2" {
