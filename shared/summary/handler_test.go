@@ -538,7 +538,7 @@ func TestErase(t *testing.T) {
 	e.record(t, "a", "PLATE1+", "P2+")
 	e.record(t, "b", "PLATE1+")
 	for path, reason := range map[string]string{
-		"/plates/--":           "no letter or digit",
+		"/plates/--":               "no letter or digit",
 		"/plates/PLATE1?site=a%7D": "site",
 		"/plates/PLATE1?sites=a":   "sites",
 		"/plates/PLATE1?site=a;b":  "read the query",
