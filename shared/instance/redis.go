@@ -122,13 +122,17 @@ func (r *Redis) Follow(ctx context.Context, primary *Redis) error {
 
 // Promoted returns when a replica has become a primary.
 func (r *Redis) Promoted(ctx context.Context) error {
-	return poll(ctx, func() error {
+	err := poll(ctx, func() error {
 		role, err := r.Command(ctx, "ROLE")
 		if fields, _ := role.([]any); err == nil && (len(fields) == 0 || fields[0] != "master") {
 			err = fmt.Errorf("its role is %v: %w", role, errNotYet)
 		}
 		return err
 	})
+	if err != nil {
+		return fmt.Errorf("wait for a replica to become the primary: %w\n%s", err, lastLines(r.log))
+	}
+	return nil
 }
 
 // ping returns nil when the node answers; it refuses while it loads its data.

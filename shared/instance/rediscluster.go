@@ -50,8 +50,10 @@ func StartRedisCluster(ctx context.Context, dir string, masters int) (*RedisClus
 func (c *RedisCluster) join(ctx context.Context) error {
 	first := c.Masters[0]
 	for i, r := range c.nodes() {
-		var err error
-		if i < len(c.Masters) {
+		// Nodes with the same epoch would agree on others while the cluster serves
+		// already, and a replica that missed the last of them never gets a vote.
+		_, err := r.Command(ctx, "CLUSTER", "SET-CONFIG-EPOCH", i+1)
+		if i < len(c.Masters) && err == nil {
 			n := len(c.Masters)
 			_, err = r.Command(ctx, "CLUSTER", "ADDSLOTSRANGE", i*slots/n, (i+1)*slots/n-1)
 		}
