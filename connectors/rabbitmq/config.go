@@ -38,6 +38,7 @@ type Settings struct {
 	GatewayURL      string        `env:"GATEWAY_URL" envDefault:"http://gateway:8080"`
 	GatewayCAFile   string        `env:"GATEWAY_CA_FILE"`
 	Namespaces      []string      `env:"NAMESPACES"`
+	Topics          []string      `env:"TOPICS"`
 	IgnoredTopics   []string      `env:"IGNORED_TOPICS" envDefault:"cron-function"`
 	RebuildInterval time.Duration `env:"REBUILD_INTERVAL" envDefault:"30s"`
 
@@ -86,6 +87,8 @@ func (s Settings) Validate() error {
 	} else if u.User != nil {
 		bad("GATEWAY_URL has a password: put it into the secrets basic-auth-user and basic-auth-password")
 	}
+	errs = append(errs, checkPatterns("TOPICS", s.Topics)...)
+	errs = append(errs, checkPatterns("IGNORED_TOPICS", s.IgnoredTopics)...)
 	if (s.RabbitMQCertFile == "") != (s.RabbitMQKeyFile == "") {
 		bad("RABBITMQ_CERT_FILE and RABBITMQ_KEY_FILE need each other")
 	}

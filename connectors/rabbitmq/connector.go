@@ -72,7 +72,7 @@ func New(cfg Config) (*Connector, error) {
 	}
 	c.discovery = &discovery{
 		client: &http.Client{Transport: transport, CheckRedirect: redirect.Refuse}, gateway: strings.TrimRight(cfg.GatewayURL, "/"), namespaces: cfg.Namespaces,
-		credential: cfg.credential, ignored: cfg.IgnoredTopics, defaults: cfg.Defaults, interval: cfg.RebuildInterval,
+		credential: cfg.credential, topics: topics{cfg.Topics, cfg.IgnoredTopics}, defaults: cfg.Defaults, interval: cfg.RebuildInterval,
 		log: log, changed: make(chan struct{}),
 	}
 	c.invoker = newInvoker(cfg.GatewayURL, transport)

@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"sort"
 	"strings"
 	"sync"
 	"time"
@@ -24,6 +23,13 @@ const (
 	// eager is the interval while there is nothing to do, so that the first
 	// function is found soon after its deployment.
 	eager = time.Second
+	// absentLists is how many lists in a row have to lack a function before it is
+	// taken for removed. While it is redeployed it is listed by no OpenFaaS provider
+	// for some seconds; to stop its queue and start it again would take longer.
+	absentLists = 10
+	// watchedLists is how many lists in a row are asked for eagerly for a function
+	// that they lack: it may come back.
+	watchedLists = 60
 )
 
 // plan says which functions listen to which queue.
@@ -41,6 +47,13 @@ func (p plan) equal(o plan) bool {
 	return true
 }
 
+// sort brings the functions of each queue into one order, so that plans compare.
+func (p plan) sort() {
+	for _, functions := range p {
+		slices.SortFunc(functions, func(a, b *Function) int { return strings.Compare(a.Name, b.Name) })
+	}
+}
+
 // discovery asks the gateway for its functions and keeps the last list that
 // could be read: an unreadable list says nothing about who wants a message.
 type discovery struct {
@@ -48,7 +61,7 @@ type discovery struct {
 	gateway    string
 	namespaces []string
 	credential func() (user, password string, err error)
-	ignored    []string
+	topics     topics
 	defaults   Defaults
 	interval   time.Duration
 	log        *slog.Logger
@@ -58,7 +71,18 @@ type discovery struct {
 	read     time.Time // when current was read; zero before the first time
 	err      error     // of the last attempt
 	mistakes []error   // of functions that cannot be served
+	foreign  []string  // topics of functions that are no queues here, a sentence each
+	absent   map[string]int
 	changed  chan struct{}
+}
+
+// listing is what the gateway's functions ask for.
+type listing struct {
+	plan     plan
+	names    map[string]bool // of all functions
+	parked   []string        // queues of functions that cannot be served
+	mistakes []error
+	foreign  []string
 }
 
 // snapshot returns the last good plan and a channel that is closed when there is
@@ -82,7 +106,7 @@ func (d *discovery) problems() []string {
 	case d.read.IsZero():
 		ps = append(ps, "nothing is consumed: the gateway has not been asked yet")
 	case len(d.current) == 0:
-		ps = append(ps, "nothing is consumed: no function has the annotation "+annotationTopic)
+		ps = append(ps, "nothing is consumed: no function has the annotation "+annotationTopic+" with a topic that is a queue here")
 	}
 	for _, m := range d.mistakes {
 		ps = append(ps, "not served, and its queues are parked: "+strings.ReplaceAll(m.Error(), "\n", "; "))
@@ -107,9 +131,25 @@ func (d *discovery) run(ctx context.Context) {
 	}
 }
 
-// refresh says whether there are functions and their list could be read.
+// notes describes what is served and which topics are left to other connectors, a
+// sentence each.
+func (d *discovery) notes() []string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var notes []string
+	for queue, functions := range d.current {
+		for _, f := range functions {
+			notes = append(notes, fmt.Sprintf("queue %s goes to function %s", queue, f.Name))
+		}
+	}
+	slices.Sort(notes)
+	return append(notes, d.foreign...)
+}
+
+// refresh reports whether there are functions, their list could be read, and it
+// lacks none that was served.
 func (d *discovery) refresh(ctx context.Context) bool {
-	next, mistakes, err := d.fetch(ctx)
+	found, err := d.fetch(ctx)
 	if ctx.Err() != nil {
 		return false
 	}
@@ -122,12 +162,14 @@ func (d *discovery) refresh(ctx context.Context) bool {
 		d.err = err
 		return false
 	}
-	for _, m := range mistakes {
+	d.keepAbsent(&found)
+	next := found.plan
+	for _, m := range found.mistakes {
 		if !slices.ContainsFunc(d.mistakes, func(e error) bool { return e.Error() == m.Error() }) {
 			d.log.Error("a function cannot be served", "error", m)
 		}
 	}
-	d.err, d.mistakes, d.read = nil, mistakes, time.Now()
+	d.err, d.mistakes, d.foreign, d.read = nil, found.mistakes, found.foreign, time.Now()
 	if d.current == nil || !d.current.equal(next) {
 		for queue, functions := range next {
 			for _, f := range functions {
@@ -143,51 +185,82 @@ func (d *discovery) refresh(ctx context.Context) bool {
 		close(d.changed)
 		d.changed = make(chan struct{})
 	}
-	return len(d.current) > 0
+	return len(d.current) > 0 && len(d.absent) == 0
 }
 
-func (d *discovery) fetch(ctx context.Context) (plan, []error, error) {
+// keepAbsent adds the functions that were served and are in no list at the moment,
+// until enough lists have lacked them.
+func (d *discovery) keepAbsent(found *listing) {
+	absent := make(map[string]int)
+	for name, n := range d.absent {
+		if !found.names[name] && n < watchedLists {
+			absent[name] = n + 1
+		}
+	}
+	for queue, functions := range d.current {
+		for _, f := range functions {
+			if found.names[f.Name] {
+				continue
+			}
+			if absent[f.Name] == 0 {
+				absent[f.Name] = 1
+				d.log.Info("a function is missing in the gateway's list; it is asked again", "function", f.Name)
+			}
+			if absent[f.Name] < absentLists && !slices.Contains(found.parked, queue) {
+				found.plan[queue] = append(found.plan[queue], f)
+			}
+		}
+	}
+	d.absent = absent
+	found.plan.sort()
+}
+
+func (d *discovery) fetch(ctx context.Context) (listing, error) {
 	ctx, cancel := context.WithTimeout(ctx, listTimeout)
 	defer cancel()
 	namespaces := d.namespaces
 	if len(namespaces) == 0 {
 		namespaces = []string{""}
 	}
-	next := make(plan)
-	var mistakes []error
-	var parked []string
+	l := listing{plan: make(plan), names: make(map[string]bool)}
 	for _, ns := range namespaces {
-		listed, err := d.list(ctx, ns)
+		functions, err := d.list(ctx, ns)
 		if err != nil {
-			return nil, nil, err
+			return listing{}, err
 		}
-		for _, l := range listed {
-			if l.Annotations[annotationTopic] == "" {
-				continue
-			}
-			name := l.Name
+		for _, f := range functions {
 			if ns != "" {
-				name += "." + ns
+				f.Name += "." + ns
 			}
-			f, err := newFunction(name, l.Annotations, d.defaults, d.ignored)
-			if err != nil {
-				// Its messages must not be acknowledged for the others on its queues.
-				mistakes = append(mistakes, err)
-				parked = append(parked, f.Queues...)
-				continue
-			}
-			for _, q := range f.Queues {
-				next[q] = append(next[q], f)
-			}
+			d.addTo(&l, f)
 		}
 	}
-	for _, queue := range parked {
-		delete(next, queue)
+	for _, queue := range l.parked {
+		delete(l.plan, queue)
 	}
-	for _, functions := range next {
-		sort.Slice(functions, func(i, j int) bool { return functions[i].Name < functions[j].Name })
+	slices.Sort(l.foreign)
+	return l, nil
+}
+
+func (d *discovery) addTo(l *listing, f listed) {
+	l.names[f.Name] = true
+	queues, foreign := d.topics.split(f.Annotations[annotationTopic])
+	for _, topic := range foreign {
+		l.foreign = append(l.foreign, fmt.Sprintf("topic %s of function %s is left to other connectors: see TOPICS and IGNORED_TOPICS", clip(topic), f.Name))
 	}
-	return next, mistakes, nil
+	if len(queues) == 0 {
+		return
+	}
+	function, err := newFunction(f.Name, queues, f.Annotations, d.defaults)
+	if err != nil {
+		// Its messages must not be acknowledged for the others on its queues.
+		l.mistakes = append(l.mistakes, err)
+		l.parked = append(l.parked, queues...)
+		return
+	}
+	for _, q := range queues {
+		l.plan[q] = append(l.plan[q], function)
+	}
 }
 
 type listed struct {

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -69,16 +68,10 @@ const (
 	maxMaxAttempts = 1000
 )
 
-// newFunction reads the annotations. The error lists every mistake; the function
-// has its name and queues all the same.
-func newFunction(name string, annotations map[string]string, d Defaults, ignored []string) (*Function, error) {
-	f := &Function{Name: name}
-	for topic := range strings.SplitSeq(annotations[annotationTopic], ",") {
-		if topic = strings.TrimSpace(topic); topic != "" && !slices.Contains(ignored, topic) && !slices.Contains(f.Queues, topic) {
-			f.Queues = append(f.Queues, topic)
-		}
-	}
-	slices.Sort(f.Queues)
+// newFunction reads the annotations of a function that listens to queues. The error
+// lists every mistake; the function has its name and queues all the same.
+func newFunction(name string, queues []string, annotations map[string]string, d Defaults) (*Function, error) {
+	f := &Function{Name: name, Queues: queues}
 	r := annotationReader{values: annotations}
 	for _, queue := range f.Queues {
 		r.errs = append(r.errs, checkQueueName(queue)...)

@@ -117,20 +117,24 @@ func (c *Connector) Problems() []string {
 }
 
 // Handler serves /healthz, which answers while the process does, and /readyz,
-// which answers 503 with a sentence a line while events do not flow.
+// which answers 503 with a sentence a line while events do not flow. With the
+// parameter verbose it also tells what is served and what is left to others.
 func (c *Connector) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		ps := c.Problems()
-		if len(ps) == 0 {
-			fmt.Fprintln(w, "ready")
-			return
-		}
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+		lines := c.Problems()
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-		w.WriteHeader(http.StatusServiceUnavailable)
-		for _, p := range ps {
-			fmt.Fprintln(w, p)
+		if len(lines) > 0 {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		} else {
+			lines = []string{"ready"}
+		}
+		if r.URL.Query().Has("verbose") {
+			lines = append(lines, c.discovery.notes()...)
+		}
+		for _, line := range lines {
+			fmt.Fprintln(w, line)
 		}
 	})
 	return mux

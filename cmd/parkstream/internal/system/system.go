@@ -354,7 +354,7 @@ func (s *System) StartConnector() error {
 			cmd := exec.Command(s.self, "connector")
 			cmd.Env = append(telemetryEnv(os.Environ()),
 				"PATH="+os.Getenv("PATH"), "HOME="+os.Getenv("HOME"),
-				"SECRETS_DIR="+s.Secrets(), "GATEWAY_URL="+s.URL(), "LISTEN="+s.connectorAddr(), "PPROF_LISTEN="+s.profiles[Connector],
+				"SECRETS_DIR="+s.Secrets(), "GATEWAY_URL="+s.URL(), "LISTEN="+s.connectorAddr(), "TOPICS="+s.topics(), "PPROF_LISTEN="+s.profiles[Connector],
 				"GOGC=200", // as in stack.yml
 			)
 			return cmd
@@ -374,6 +374,21 @@ func (s *System) StartConnector() error {
 	}}
 	s.onStop(connectorStep, s.StopConnector)
 	return nil
+}
+
+// topics returns those of the functions to deploy, separated by commas: a function
+// that is added later for another connector gets no queues.
+func (s *System) topics() string {
+	var topics []string
+	for _, f := range s.Functions {
+		if f.Annotations == nil {
+			continue
+		}
+		if topic := (*f.Annotations)["topic"]; topic != "" && !slices.Contains(topics, topic) {
+			topics = append(topics, topic)
+		}
+	}
+	return strings.Join(topics, ",")
 }
 
 // StopConnector ends the connector, if it runs, when it has finished what it
