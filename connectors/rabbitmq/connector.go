@@ -129,6 +129,7 @@ func (c *Connector) serveAll(ctx context.Context) {
 		for queue, w := range workers {
 			if next[queue] == nil {
 				w.stop()
+				c.health.forget(queue)
 				w.functions = nil
 				select {
 				case <-w.done:
@@ -142,6 +143,9 @@ func (c *Connector) serveAll(ctx context.Context) {
 			if old != nil && (plan{queue: old.functions}).equal(plan{queue: functions}) {
 				continue
 			}
+			if old != nil { // its calls may take a while, and nothing waits for them
+				old.stop()
+			}
 			w := &worker{functions: functions, done: make(chan struct{})}
 			var serving context.Context
 			serving, w.stop = context.WithCancel(ctx)
@@ -149,10 +153,6 @@ func (c *Connector) serveAll(ctx context.Context) {
 			all.Go(func() {
 				defer close(w.done)
 				defer w.stop()
-				if old != nil { // its calls may take a while; the other queues do not wait for them
-					old.stop()
-					<-old.done
-				}
 				c.serve(serving, queue, functions)
 			})
 		}
@@ -167,7 +167,6 @@ func (c *Connector) serveAll(ctx context.Context) {
 // serve serves a queue until ctx ends, over a connection of its own: whatever makes
 // the broker or the client close it, the other queues go on.
 func (c *Connector) serve(ctx context.Context, queue string, functions []*Function) {
-	defer c.health.forget(queue)
 	cfg := c.broker(connectorName)
 	cfg.Log = c.log.With("queue", queue)
 	broker.Run(ctx, cfg, func(ctx context.Context, conn *broker.Conn) error {

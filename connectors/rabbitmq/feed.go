@@ -61,6 +61,10 @@ func (f *feed) run(ctx context.Context) {
 			f.target.gate.release(p)
 			continue
 		}
+		if p.probe {
+			// A connection kept from before the outage may lead to what is gone.
+			f.consumer.transport.CloseIdleConnections()
+		}
 		f.consumer.calls.Go(func() { f.serve(p, items) })
 	}
 }

@@ -13,6 +13,12 @@ import (
 // function is throttled or slow (additive increase, multiplicative decrease),
 // and it is the breaker that stops calls during an outage and lets single probes
 // through, with growing delays.
+//
+// A call whose function has lost its network gets neither an answer nor an error
+// until its timeout. It must not keep others out for so long: once all calls in
+// flight are silent for much longer than calls usually take, another one is let
+// through as a probe, and those that began before a later one succeeded are written
+// off: they go on, but count no more. At most twice the maximum is under way.
 type gate struct {
 	min, max   int
 	probeDelay time.Duration // before the first probe
@@ -20,17 +26,19 @@ type gate struct {
 	slow       time.Duration // a call that takes longer shrinks the limit
 	now        func() time.Time
 
-	mu       sync.Mutex
-	limit    float64
-	inFlight int
-	changed  chan struct{} // closed and replaced when something was released
+	mu         sync.Mutex
+	limit      float64
+	inFlight   map[*call]struct{} // those that count
+	writtenOff map[*call]struct{}
+	usual      time.Duration // how long calls take: the longest of late
+	changed    chan struct{} // closed and replaced when something was released
 
-	open    bool
-	reason  string
-	since   time.Time
-	until   time.Time     // no probe before
-	delay   time.Duration // the next one
-	probing bool
+	open   bool
+	reason string
+	since  time.Time
+	until  time.Time     // no probe before
+	delay  time.Duration // the next one
+	probe  *call         // the last one, while it is under way
 
 	success time.Time // when a call was last answered
 	done    time.Time // when an event was last done
@@ -40,6 +48,7 @@ func newGate(c gateConfig) *gate {
 	return &gate{
 		min: c.min, max: c.max, limit: float64(c.min), probeDelay: c.probeDelay, probeMax: c.probeMax, slow: c.slow,
 		now: c.now, delay: c.probeDelay, changed: make(chan struct{}),
+		inFlight: make(map[*call]struct{}), writtenOff: make(map[*call]struct{}),
 	}
 }
 
@@ -50,11 +59,23 @@ type gateConfig struct {
 	now                  func() time.Time
 }
 
-// permit allows one call; it has to be released.
+// permit allows one call at a time; it has to be released.
 type permit struct {
-	probe bool // the call finds out whether an outage is over: it should be small
+	probe bool // the call finds out whether the function answers: it should be small
 	busy  bool // other calls were in flight
+	call  *call
 }
+
+// call is one that is under way.
+type call struct{ began time.Time }
+
+const (
+	// silentAfter is how long a call is under way at least before it counts as
+	// silent.
+	silentAfter = 2 * time.Second
+	// silentFactor is how many times longer than usual it has to take, too.
+	silentFactor = 4
+)
 
 var errOpen = errors.New("the function's breaker is open")
 
@@ -63,16 +84,13 @@ var errOpen = errors.New("the function's breaker is open")
 func (g *gate) acquire(ctx context.Context, patient bool) (permit, error) {
 	for {
 		p, ok, wait, changed := g.try()
-		switch {
-		case ok:
+		if ok {
 			return p, nil
-		case wait > 0 && !patient:
+		}
+		if reason, _ := g.outage(); reason != "" && !patient {
 			return permit{}, errOpen
 		}
 		timer := time.NewTimer(wait)
-		if wait == 0 {
-			timer.Stop()
-		}
 		select {
 		case <-changed:
 		case <-timer.C:
@@ -85,36 +103,71 @@ func (g *gate) acquire(ctx context.Context, patient bool) (permit, error) {
 	}
 }
 
-// try takes a permit, or says how long to wait for the next probe and what else
-// is worth a new try. wait is zero when there is nothing to wait for but changed.
+// try takes a permit, or returns how long to wait for the next probe and what else
+// is worth a new try.
 func (g *gate) try() (p permit, ok bool, wait time.Duration, changed <-chan struct{}) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	now := g.now()
 	switch {
-	case !g.open && g.inFlight < int(g.limit):
-		p, ok = permit{busy: g.inFlight > 0}, true
-	case g.open && !g.probing && !now.Before(g.until):
-		g.probing = true
-		p, ok = permit{probe: true}, true
-	case g.open && g.probing:
-		wait = g.delay
-	case g.open:
+	case !g.open && len(g.inFlight) < int(g.limit):
+		return g.admit(permit{busy: len(g.inFlight) > 0}, now), true, 0, g.changed
+	case g.open && g.probe == nil:
 		wait = g.until.Sub(now)
+	default:
+		wait = g.silence().Sub(now)
 	}
-	if ok {
-		g.inFlight++
+	switch {
+	case wait > 0:
+		return permit{}, false, wait, g.changed
+	case len(g.inFlight)+len(g.writtenOff) >= 2*g.max:
+		return permit{}, false, silentAfter, g.changed
 	}
-	return p, ok, wait, g.changed
+	return g.admit(permit{probe: true}, now), true, 0, g.changed
+}
+
+func (g *gate) admit(p permit, now time.Time) permit {
+	p.call = &call{began: now}
+	g.inFlight[p.call] = struct{}{}
+	if p.probe {
+		g.probe = p.call
+	}
+	return p
+}
+
+// silence returns when every call in flight will have been silent for too long; of
+// an outage, when its probe will.
+func (g *gate) silence() time.Time {
+	var last time.Time
+	if g.open && g.probe != nil {
+		last = g.probe.began
+	} else {
+		for c := range g.inFlight {
+			if c.began.After(last) {
+				last = c.began
+			}
+		}
+	}
+	return last.Add(g.patience())
+}
+
+func (g *gate) patience() time.Duration { return max(silentAfter, silentFactor*g.usual) }
+
+// begin notes that a permit's next call begins. A round makes several.
+func (g *gate) begin(p permit) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	p.call.began = g.now()
 }
 
 // release ends a permit. The outcome of its calls was told before.
 func (g *gate) release(p permit) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.inFlight--
-	if p.probe {
-		g.probing = false
+	delete(g.inFlight, p.call)
+	delete(g.writtenOff, p.call)
+	if p.call == g.probe {
+		g.probe = nil
 	}
 	g.notify()
 }
@@ -126,13 +179,15 @@ func (g *gate) notify() {
 
 // succeeded tells of a call that was answered: the function is alive. One that
 // says that everything has to wait (useful is false) does not end an outage.
-func (g *gate) succeeded(took time.Duration, useful bool) {
+func (g *gate) succeeded(p permit, took time.Duration, useful bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.success = g.now()
 	if !useful {
 		return
 	}
+	g.usual = max(took, g.usual-g.usual/8)
+	g.writeOff(p.call.began)
 	if g.open {
 		g.open, g.delay = false, g.probeDelay
 		g.notify()
@@ -140,8 +195,24 @@ func (g *gate) succeeded(took time.Duration, useful bool) {
 	switch {
 	case took > g.slow:
 		g.shrink()
-	case g.inFlight >= int(g.limit) && int(g.limit) < g.max:
+	case len(g.inFlight) >= int(g.limit) && int(g.limit) < g.max:
 		g.limit = min(float64(g.max), g.limit+1/g.limit)
+	}
+}
+
+// writeOff has the silent calls that began before a call which has succeeded count
+// no more.
+func (g *gate) writeOff(before time.Time) {
+	silent := g.now().Add(-g.patience())
+	for c := range g.inFlight {
+		if len(g.writtenOff) >= g.max {
+			return
+		}
+		if c.began.Before(before) && c.began.Before(silent) {
+			delete(g.inFlight, c)
+			g.writtenOff[c] = struct{}{}
+			g.notify()
+		}
 	}
 }
 
@@ -206,12 +277,12 @@ func (g *gate) load() (inFlight, limit, state int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	switch {
-	case g.open && g.probing:
+	case g.open && g.probe != nil:
 		state = breakerProbing
 	case g.open:
 		state = breakerOpen
 	}
-	return g.inFlight, int(g.limit), state
+	return len(g.inFlight) + len(g.writtenOff), int(g.limit), state
 }
 
 // The states of the breaker as the metric shows them.

@@ -32,7 +32,7 @@ func fill(g *gate) (ps []permit) {
 
 func (g *gate) end(ps []permit, took time.Duration) {
 	for _, p := range ps {
-		g.succeeded(took, true)
+		g.succeeded(p, took, true)
 		g.release(p)
 	}
 }
@@ -41,8 +41,9 @@ func (g *gate) end(ps []permit, took time.Duration) {
 // and are halved by a slow one and by a throttled one, down to the minimum.
 func TestConcurrencyAdapts(t *testing.T) {
 	g, c := newTestGate(2, 16)
+	var ps []permit
 	for before, rounds := 2, 0; ; rounds++ {
-		ps := fill(g)
+		ps = fill(g)
 		if len(ps) < before || len(ps) > before+1 {
 			t.Fatalf("%d calls after %d", len(ps), before)
 		}
@@ -54,8 +55,8 @@ func TestConcurrencyAdapts(t *testing.T) {
 		}
 		g.end(ps, time.Millisecond)
 	}
-	for range 16 {
-		g.release(permit{})
+	for _, p := range ps {
+		g.release(p)
 	}
 	p, _, _, _ := g.try()
 	g.end([]permit{p}, time.Millisecond)
@@ -111,7 +112,7 @@ func TestProbesComeLessAndLess(t *testing.T) {
 	// An answer that says all has to wait does not end it, a useful one does.
 	c.move(time.Minute)
 	p, _, _, _ = g.try()
-	g.succeeded(time.Millisecond, false)
+	g.succeeded(p, time.Millisecond, false)
 	g.release(p)
 	if reason, _ := g.outage(); reason == "" {
 		t.Error("the outage was ended by an answer without use")
@@ -146,5 +147,113 @@ func TestAcquire(t *testing.T) {
 	g.failed(permit{}, "503", time.Hour)
 	if _, err := g.acquire(t.Context(), false); !errors.Is(err, errOpen) {
 		t.Errorf("impatient in an outage: %v", err)
+	}
+}
+
+// A function that has lost its network answers none of the calls in flight. Another
+// one is let through as a probe, and when it succeeds the silent ones do not count.
+func TestSilentCallsKeepNoOtherOut(t *testing.T) {
+	g, c := newTestGate(2, 4)
+	silent := fill(g)
+	if len(silent) != 2 {
+		t.Fatalf("%d calls", len(silent))
+	}
+	if _, ok, wait, _ := g.try(); ok || wait != silentAfter {
+		t.Fatalf("%t, the next try is in %s", ok, wait)
+	}
+	c.move(silentAfter)
+	probe, ok, _, _ := g.try()
+	if !ok || !probe.probe {
+		t.Fatalf("%+v, %t: no probe beside the silent calls", probe, ok)
+	}
+	if _, ok, wait, _ := g.try(); ok || wait != silentAfter {
+		t.Fatalf("%t, %s: two probes at once", ok, wait)
+	}
+	// The probe went to what is gone, as well: the next one finds the new instance.
+	c.move(silentAfter)
+	second, ok, _, _ := g.try()
+	if !ok || !second.probe {
+		t.Fatal("a silent probe keeps others out")
+	}
+	c.move(time.Millisecond)
+	g.succeeded(second, time.Millisecond, true)
+	g.release(second)
+	if ps := fill(g); len(ps) != 2 {
+		t.Fatalf("%d calls beside the silent ones, want 2", len(ps))
+	} else {
+		g.end(ps, time.Millisecond)
+	}
+	// What ends late gives nothing back that it does not hold.
+	for _, p := range append(silent, probe) {
+		g.failed(p, "timeout", 0)
+		g.release(p)
+	}
+	if n, _, _ := g.load(); n != 0 {
+		t.Errorf("%d calls are under way after all have ended", n)
+	}
+}
+
+// However often a function goes silent, at most twice the calls it wants are under
+// way.
+func TestSilentCallsAreBounded(t *testing.T) {
+	g, c := newTestGate(4, 4)
+	most := 0
+	for range 50 {
+		fill(g)
+		c.move(silentAfter + time.Millisecond)
+		if p, ok, _, _ := g.try(); ok {
+			c.move(time.Millisecond)
+			g.succeeded(p, time.Millisecond, true)
+			g.release(p)
+		}
+		n, _, _ := g.load()
+		most = max(most, n)
+	}
+	if most != 8 {
+		t.Errorf("%d calls were under way, want 8", most)
+	}
+	if _, ok, wait, _ := g.try(); ok || wait <= 0 {
+		t.Errorf("%t, the next try is in %s", ok, wait)
+	}
+}
+
+// A function that takes long is not taken for silent.
+func TestASlowFunctionIsNotSilent(t *testing.T) {
+	g, c := newTestGate(1, 1)
+	p, _, _, _ := g.try()
+	g.end([]permit{p}, 10*time.Second)
+	fill(g)
+	c.move(silentFactor*10*time.Second - time.Millisecond)
+	if _, ok, wait, _ := g.try(); ok || wait != time.Millisecond {
+		t.Errorf("%t, the next try is in %s", ok, wait)
+	}
+	c.move(time.Millisecond)
+	if p, ok, _, _ := g.try(); !ok || !p.probe {
+		t.Errorf("%+v %t", p, ok)
+	}
+}
+
+// During an outage, too, a probe that gets no answer keeps no other one out.
+func TestASilentProbe(t *testing.T) {
+	g, c := newTestGate(1, 4)
+	p, _, _, _ := g.try()
+	g.failed(p, "503", 0)
+	g.release(p)
+	c.move(time.Minute)
+	first, ok, _, _ := g.try()
+	if !ok || !first.probe {
+		t.Fatal("no probe")
+	}
+	if _, ok, wait, _ := g.try(); ok || wait != silentAfter {
+		t.Fatalf("%t %s", ok, wait)
+	}
+	c.move(silentAfter)
+	second, ok, _, _ := g.try()
+	if !ok || !second.probe {
+		t.Fatal("a silent probe keeps others out")
+	}
+	g.end([]permit{second}, time.Millisecond)
+	if reason, _ := g.outage(); reason != "" {
+		t.Errorf("the outage goes on: %s", reason)
 	}
 }

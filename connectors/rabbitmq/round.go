@@ -164,6 +164,7 @@ func (r *round) call(part []int) answer {
 	callID := uuid.NewString()
 	ctx, span := r.target.span(faas.ContextWithCallID(r.ctx, callID), r.queue, callID, items)
 	start := time.Now()
+	r.target.gate.begin(r.permit)
 	a := r.target.invoker.call(ctx, r.target.Function, r.queue, callID, items)
 	a.ctx, a.reason = ctx, clip(a.reason)
 	endSpan(span, &a)
@@ -217,7 +218,7 @@ func (r *round) accept(part []int, a *answer) {
 		useful = useful || res.Outcome != batch.Retry
 		progress = progress || res.Outcome == batch.Done
 	}
-	r.target.gate.succeeded(a.took, useful)
+	r.target.gate.succeeded(r.permit, a.took, useful)
 	if progress {
 		r.target.gate.progressed()
 	}
@@ -262,7 +263,7 @@ func (r *round) aliveWithout() bool {
 	case a.cancelled:
 		r.over = true
 	case a.verdict == batch.Answered, a.verdict == batch.Refused: // a batch without events is not to every function's taste
-		r.target.gate.succeeded(a.took, true)
+		r.target.gate.succeeded(r.permit, a.took, true)
 		r.permit.probe = false // the outage is over
 		return true
 	default:

@@ -1,0 +1,35 @@
+package rabbitmq
+
+import (
+	"net/http"
+	"sync"
+	"testing"
+)
+
+// A function that has lost its network: the calls in flight get no answer, those that
+// begin later reach another instance. They do not wait for the timeout of the first.
+func TestCallsThatGetNoAnswerHoldUpNoOthers(t *testing.T) {
+	queue := queueName(t)
+	g := newGateway(t)
+	f := g.add("fn", queue, map[string]string{annotationBatchSize: "10", annotationMaxInFlight: "2", annotationTimeout: "5m"})
+	entered, leave := make(chan struct{}, 100), make(chan struct{})
+	release := sync.OnceFunc(func() { close(leave) })
+	defer release()
+	f.setScript(func(http.ResponseWriter, *http.Request, []string) bool {
+		entered <- struct{}{}
+		<-leave
+		return false
+	})
+	declareQueue(t, queue)
+	publish(t, events(queue, "a", 40)...)
+	c := startConnector(t, g, nil)
+	<-entered
+	<-entered
+	f.setScript(nil)
+	waitFor(t, "the events beside those of the silent calls are done", func() bool { once, _ := f.done(); return once >= 20 })
+	release()
+	c.settled(t, queue, 40)
+	if once, more := f.done(); once != 40 || more != 0 {
+		t.Errorf("%d events were done once, %d more often", once, more)
+	}
+}
