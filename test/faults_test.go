@@ -78,6 +78,25 @@ func TestFaults(t *testing.T) {
 			r.wait(10 * time.Second)
 			r.signal(pid, syscall.SIGCONT)
 		}},
+		{"a function's network goes silent for 3 s", func(r *faultRun) {
+			// As when another instance takes its place: what was sent to the old one gets
+			// no answer, whether it took effect or not, and its connections stay open.
+			var calls atomic.Int64
+			silent := answerer(func(_ http.ResponseWriter, req *http.Request, body []byte) bool {
+				if !strings.HasSuffix(req.URL.Path, "/entry-processor") {
+					return false
+				}
+				if calls.Add(1)%2 == 0 {
+					req.Body = io.NopCloser(bytes.NewReader(body))
+					r.gateway.proxy.ServeHTTP(httptest.NewRecorder(), req)
+				}
+				<-req.Context().Done()
+				return true
+			})
+			r.gateway.answer.Store(&silent)
+			r.wait(3 * time.Second)
+			r.gateway.answer.Store(nil)
+		}},
 		{"a function crashes on one event", func(r *faultRun) {
 			crash := answerer(func(w http.ResponseWriter, _ *http.Request, body []byte) bool {
 				if !bytes.Contains(body, []byte(`"poison"`)) {
@@ -469,6 +488,7 @@ var serverError answerer = func(w http.ResponseWriter, r *http.Request, _ []byte
 // faultyGateway stands between connector and gateway.
 type faultyGateway struct {
 	*httptest.Server
+	proxy  *httputil.ReverseProxy
 	answer atomic.Pointer[answerer]
 }
 
@@ -479,7 +499,7 @@ func newFaultyGateway(t *testing.T, gateway string) *faultyGateway {
 		t.Fatal(err)
 	}
 	g := new(faultyGateway)
-	proxy := &httputil.ReverseProxy{
+	g.proxy = &httputil.ReverseProxy{
 		Rewrite:      func(r *httputil.ProxyRequest) { r.SetURL(target) },
 		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusBadGateway) },
 	}
@@ -492,7 +512,7 @@ func newFaultyGateway(t *testing.T, gateway string) *faultyGateway {
 			return
 		}
 		r.Body = io.NopCloser(bytes.NewReader(body))
-		proxy.ServeHTTP(w, r)
+		g.proxy.ServeHTTP(w, r)
 	}))
 	t.Cleanup(func() {
 		g.CloseClientConnections()
