@@ -58,9 +58,13 @@ func Wire(rt *faas.Runtime) (pipeline.Config, error) {
 	client.RegisterReplicas(rt)
 	rt.Admit(pipeline.Admit)
 	data.MaxSites = s.MaxSites
+	summaries := summary.NewClient(s.SummaryURL, rt.Secret("summary-token").Value)
+	if s.Redis.Replicas > 0 {
+		summaries.Timeout += s.Redis.ReplicasTimeout // the endpoint waits for them, too
+	}
 	return pipeline.Config{
 		Store:      data,
-		Summaries:  summary.NewClient(s.SummaryURL, rt.Secret("summary-token").Value),
+		Summaries:  summaries,
 		Limits:     parking.Limits{MaxFuture: s.MaxFuture, Retention: s.Retention},
 		Metrics:    pipeline.NewMetrics(rt.Registerer, rt.Name),
 		Log:        rt.Log,

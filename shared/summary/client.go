@@ -24,10 +24,14 @@ type Client struct {
 	url   string
 	token func() (string, error)
 	http  *http.Client
+	// Timeout bounds one try of a POST. It has to be longer than the endpoint waits
+	// for replicas of Redis. Set it before the first call.
+	Timeout time.Duration
 }
 
-// postTimeout bounds one POST where the context does not.
-const postTimeout = 30 * time.Second
+// postTimeout is the time of one try by default. A connection to what is gone gives no
+// answer: the second try needs its share of the caller's time.
+const postTimeout = 4 * time.Second
 
 // NewClient returns a client of the endpoint at a URL, such as
 // http://gateway:8080/function/summary. token is asked before each call, so that
@@ -36,7 +40,7 @@ func NewClient(url string, token func() (string, error)) *Client {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	// As many as there are calls in flight, so that none dials anew.
 	transport.MaxIdleConns, transport.MaxIdleConnsPerHost = 0, 64
-	return &Client{url: strings.TrimSuffix(url, "/"), token: token, http: &http.Client{Transport: transport, Timeout: postTimeout, CheckRedirect: redirect.Refuse}}
+	return &Client{url: strings.TrimSuffix(url, "/"), token: token, Timeout: postTimeout, http: &http.Client{Transport: transport, CheckRedirect: redirect.Refuse}}
 }
 
 // Close closes idle connections.
@@ -62,7 +66,9 @@ func (e *StatusError) Refused() bool {
 
 // Post sends stays in one call. Nil says that all of them are durable at their
 // revision or a higher one; on an error some may be, and posting all of them
-// again is right. An answer other than 201 is a *[StatusError].
+// again is right. An answer other than 201 is a *[StatusError]. A call that gets no
+// answer is repeated once over a fresh connection: the endpoint may have been replaced,
+// and a connection kept from before may lead to what is gone.
 func (c *Client) Post(ctx context.Context, stays []parking.Stay) (err error) {
 	ctx, span := tracing.Start(ctx, trace.SpanKindClient, "POST summary")
 	defer func() { tracing.End(span, err) }()
@@ -78,28 +84,45 @@ func (c *Client) Post(ctx context.Context, stays []parking.Stay) (err error) {
 	if err != nil {
 		return fmt.Errorf("write %d stays as JSON: %w", len(stays), err)
 	}
+	resp, answer, err := c.try(ctx, body, token)
+	if err != nil && ctx.Err() == nil {
+		c.http.CloseIdleConnections()
+		resp, answer, err = c.try(ctx, body, token)
+	}
+	if err != nil {
+		c.http.CloseIdleConnections()
+		return err
+	}
+	trace.SpanFromContext(ctx).SetAttributes(semconv.HTTPResponseStatusCode(resp.StatusCode))
+	answers := fmt.Sprintf("answers %d", resp.StatusCode)
+	if err := redirect.Check(resp); err != nil {
+		return failure.New("the summary", answers, fmt.Errorf("%s: %w", c.url, err))
+	}
+	if resp.StatusCode != http.StatusCreated {
+		return failure.New("the summary", answers,
+			&StatusError{URL: c.url, Status: resp.Status, Code: resp.StatusCode, Answer: string(bytes.TrimSpace(answer))})
+	}
+	return nil
+}
+
+// try makes one call. It returns the response, whose body is closed, with the
+// beginning of the body.
+func (c *Client) try(ctx context.Context, body []byte, token string) (*http.Response, []byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
+	defer cancel()
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url, bytes.NewReader(body))
 	if err != nil {
-		return fmt.Errorf("make the request to %s: %w", c.url, err)
+		return nil, nil, fmt.Errorf("make the request to %s: %w", c.url, err)
 	}
 	r.Header.Set("Content-Type", "application/json")
 	r.Header.Set("Authorization", "Bearer "+token)
 	tracing.Inject(ctx, r.Header)
 	resp, err := c.http.Do(r)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	defer resp.Body.Close()
-	trace.SpanFromContext(ctx).SetAttributes(semconv.HTTPResponseStatusCode(resp.StatusCode))
-	answers := fmt.Sprintf("answers %d", resp.StatusCode)
-	if err := redirect.Check(resp); err != nil {
-		return failure.New("the summary", answers, fmt.Errorf("%s: %w", c.url, err))
-	}
 	const most = 1 << 10
 	answer, _ := io.ReadAll(io.LimitReader(resp.Body, most))
-	if resp.StatusCode != http.StatusCreated {
-		return failure.New("the summary", answers,
-			&StatusError{URL: c.url, Status: resp.Status, Code: resp.StatusCode, Answer: string(bytes.TrimSpace(answer))})
-	}
-	return nil
+	return resp, answer, nil
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -264,5 +265,80 @@ func TestTokenIsRotatedUnderLoad(t *testing.T) {
 	stats, err := e.stays.Stats(t.Context(), "a", today, time.Time{})
 	if err != nil || stats.Completed != want {
 		t.Errorf("%d stays were posted, kept are %+v, error %v", want, stats.Counts, err)
+	}
+}
+
+// The endpoint was replaced while connections to the old one were kept: they give
+// neither an answer nor an error. A call is repeated over a fresh one.
+func TestClientRepeatsOverAFreshConnection(t *testing.T) {
+	e := newEndpoint(t)
+	server := httptest.NewServer(e)
+	defer server.Close()
+	var line silentLine
+	c := NewClient("http://summary.invalid", func() (string, error) { return token, nil })
+	c.Timeout = 100 * time.Millisecond
+	c.http.Transport.(*http.Transport).DialContext = line.dialer(server.Listener.Addr().String())
+	defer c.Close()
+	for i, stays := range [][]parking.Stay{{completed("x1", "a", "P1", today, 60)}, {completed("x2", "a", "P2", today, 60)}, {completed("x3", "a", "P3", today, 60)}} {
+		if i == 1 {
+			line.cut()
+		}
+		if err := c.Post(t.Context(), stays); err != nil {
+			t.Fatalf("call %d: %v", i, err)
+		}
+	}
+	if n := line.dialed.Load(); n != 2 {
+		t.Errorf("%d connections were dialed, want the first and a fresh one", n)
+	}
+	// One that is silent for good is given up after two tries.
+	line.cut()
+	line.dead.Store(true)
+	if err := c.Post(t.Context(), []parking.Stay{completed("x4", "a", "P4", today, 60)}); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("a silent endpoint: %v", err)
+	}
+}
+
+// silentLine is a network whose connections can fall silent: what is sent over them
+// gets lost.
+type silentLine struct {
+	mu     sync.Mutex
+	open   []*silentConn
+	dead   atomic.Bool // for all to come, too
+	dialed atomic.Int64
+}
+
+type silentConn struct {
+	net.Conn
+	silent atomic.Bool
+}
+
+func (c *silentConn) Write(b []byte) (int, error) {
+	if c.silent.Load() {
+		return len(b), nil
+	}
+	return c.Conn.Write(b)
+}
+
+func (l *silentLine) dialer(addr string) func(context.Context, string, string) (net.Conn, error) {
+	return func(ctx context.Context, _, _ string) (net.Conn, error) {
+		l.dialed.Add(1)
+		conn, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
+		if err != nil {
+			return nil, err
+		}
+		c := &silentConn{Conn: conn}
+		c.silent.Store(l.dead.Load())
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.open = append(l.open, c)
+		return c, nil
+	}
+}
+
+func (l *silentLine) cut() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, c := range l.open {
+		c.silent.Store(true)
 	}
 }
