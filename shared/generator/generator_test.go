@@ -463,6 +463,33 @@ func TestRate(t *testing.T) {
 	}
 }
 
+const bodyForm = `the body is no JSON object such as {"count":10}: leave it empty, or give the parameters in it or in the query string`
+
+// postBody returns the status and the error of the answer.
+func postBody(t *testing.T, h http.Handler, query, body string) (int, string) {
+	t.Helper()
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/?"+query, strings.NewReader(body)))
+	var a answer
+	if err := json.Unmarshal(w.Body.Bytes(), &a); err != nil {
+		t.Fatalf("%d %s: %v", w.Code, w.Body, err)
+	}
+	return w.Code, a.Error
+}
+
+func TestParametersInTheBody(t *testing.T) {
+	p := newPark(t)
+	entry := generator.NewEntryHandler(p.Config)
+	for body, want := range map[string]int{`{"count":3,"site":"a","seed":18446744073709551615}`: 3, "{\"count\":\"2\"}\n": 2, "{}": p.Count, " \n": p.Count} {
+		if status, text := postBody(t, entry, "gate=north", body); status != http.StatusOK {
+			t.Fatalf("%s: %d %s", body, status, text)
+		}
+		if events := read(t, p.EntryQueue); len(events) != want || events[0].Gate != "north" {
+			t.Errorf("%s: %d events, want %d: %+v", body, len(events), want, events)
+		}
+	}
+}
+
 func TestBadParameters(t *testing.T) {
 	p := newPark(t)
 	entry, exit := generator.NewEntryHandler(p.Config), generator.NewExitHandler(p.Config)
@@ -488,6 +515,26 @@ func TestBadParameters(t *testing.T) {
 		if status != http.StatusBadRequest || a.Error != want {
 			t.Errorf("%s:\ngot  %d %s\nwant 400 %s", query, status, a.Error, want)
 		}
+	}
+	for body, want := range map[string]string{
+		`{"count":0}`:              `count is "0", want a whole number from 1 to 100000`,
+		`{"count":1e1}`:            `count is "1e1", want a whole number from 1 to 100000`,
+		`{"cuont":5}`:              `"cuont" is no parameter, want count, rate, seed, above, site, gate`,
+		`{"count":1,"count":2}`:    bodyForm,
+		`count=5`:                  bodyForm,
+		`[]`:                       bodyForm,
+		`null`:                     bodyForm,
+		`{"count":1} {}`:           bodyForm,
+		`{"count":true}`:           `the body: "count" is true, want a number or a text`,
+		`{"site":{}}`:              `the body: "site" is {, want a number or a text`,
+		strings.Repeat(" ", 10000): `the body cannot be read: http: request body too large`,
+	} {
+		if status, text := postBody(t, exit, "", body); status != http.StatusBadRequest || text != want {
+			t.Errorf("body %.40s:\ngot  %d %s\nwant 400 %s", body, status, text, want)
+		}
+	}
+	if status, text := postBody(t, exit, "count=3", `{"count":3}`); status != http.StatusBadRequest || text != "count is given 2 times" {
+		t.Errorf("twice: %d %s", status, text)
 	}
 	if status, text, _ := post(t, entry, "above=20"); status != http.StatusBadRequest {
 		t.Errorf("entries above 20: %d %s", status, text)

@@ -1,10 +1,11 @@
 package generator
 
 import (
+	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"math/rand/v2"
 	"net/http"
@@ -13,6 +14,9 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 
 	"parkstream/shared/failure"
 	"parkstream/shared/parking"
@@ -38,7 +42,8 @@ type answer struct {
 //	400 {"error":"count is \"0\", want a whole number from 1 to 100000"}
 //	503 {"published":4,"error":"..."}
 //
-// Every parameter may be left out. The body is not looked at.
+// Every parameter may be left out, or be a member of a JSON object in the body instead:
+// {"count":10,"site":"airport"}.
 //   - count is how many, rate at how many a second (as fast as possible without).
 //   - seed draws the same plates again. Times are those of the clock and ids are
 //     new, so a repeated run is new visits of the same vehicles.
@@ -73,7 +78,11 @@ func (e *endpoint) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		return
 	}
 	ctx := req.Context()
-	r, err := e.parse(req.URL.RawQuery)
+	values, err := parameters(req.URL.RawQuery, http.MaxBytesReader(w, req.Body, maxBody))
+	var r run
+	if err == nil {
+		r, err = e.parse(values)
+	}
 	if err == nil {
 		err = r.checkTime(ctx)
 	}
@@ -109,12 +118,46 @@ func (e *endpoint) generateInTime(ctx context.Context, r run) (tally, error) {
 	return e.generate(ctx, r)
 }
 
-// parse reads the order from a query. Its error lists every mistake.
-func (e *endpoint) parse(query string) (run, error) {
+// maxBody bounds the body, in bytes.
+const maxBody = 8 << 10
+
+// parameters returns those of the query and of the body, as texts.
+func parameters(query string, body io.Reader) (url.Values, error) {
 	values, err := url.ParseQuery(query)
 	if err != nil {
-		return run{}, fmt.Errorf("the query string cannot be parsed: %w", err)
+		return nil, fmt.Errorf("the query string cannot be parsed: %w", err)
 	}
+	text, err := io.ReadAll(body)
+	if err != nil {
+		return nil, fmt.Errorf("the body cannot be read: %w", err)
+	}
+	if len(bytes.TrimSpace(text)) == 0 { // cron's call
+		return values, nil
+	}
+	var members map[string]jsontext.Value
+	if err := json.Unmarshal(text, &members); err != nil || members == nil {
+		return nil, errors.New(`the body is no JSON object such as {"count":10}: leave it empty, or give the parameters in it or in the query string`)
+	}
+	for name, value := range members {
+		switch value.Kind() {
+		case '"':
+			var text string
+			if err := json.Unmarshal(value, &text); err != nil {
+				return nil, fmt.Errorf("the body: %w", err)
+			}
+			values.Add(name, text)
+		case '0':
+			values.Add(name, string(value))
+		default:
+			return nil, fmt.Errorf("the body: %q is %s, want a number or a text", name, value.Kind())
+		}
+	}
+	return values, nil
+}
+
+// parse reads the order. Its error lists every mistake.
+func (e *endpoint) parse(values url.Values) (run, error) {
+	var err error
 	r := run{count: e.Count, seed: rand.Uint64(), above: e.Above, site: parking.DefaultSite, gate: values.Get("gate")}
 	var mistakes []string
 	mistake := func(format string, args ...any) { mistakes = append(mistakes, fmt.Sprintf(format, args...)) }
@@ -195,5 +238,5 @@ func reply(w http.ResponseWriter, status int, body any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(body) // fails when the caller has gone
+	_ = json.MarshalWrite(w, body) // fails when the caller has gone
 }
