@@ -94,6 +94,12 @@ func TestFaults(t *testing.T) {
 				return true
 			})
 			r.gateway.answer.Store(&silent)
+			waitUntil(r.t, "calls are on their way", func() error {
+				if n := calls.Load(); n < 2 {
+					return fmt.Errorf("%d calls got no answer", n)
+				}
+				return nil
+			})
 			r.wait(3 * time.Second)
 			r.gateway.answer.Store(nil)
 		}},
