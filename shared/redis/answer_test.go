@@ -180,7 +180,7 @@ func TestARefusedLoginIsTheReason(t *testing.T) {
 				t.Errorf("%s: call %d: error %v, want WRONGPASS", name, i, err)
 			}
 		}
-		if err := client.Ping(t.Context()); err == nil || !strings.Contains(err.Error(), "WRONGPASS") {
+		if err := client.Current().Ping(t.Context()).Err(); err == nil || !strings.Contains(err.Error(), "WRONGPASS") {
 			t.Errorf("%s: ping: error %v, want WRONGPASS", name, err)
 		}
 	}

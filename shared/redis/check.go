@@ -34,18 +34,18 @@ func (c *Client) Register(p Process, metrics prometheus.Registerer, log *slog.Lo
 	for _, setting := range unsafeNames {
 		p.OnWarning("redis-"+strings.ReplaceAll(setting, "_", "-"), func(ctx context.Context) error {
 			if text := c.Unsafe(ctx)[setting]; text != "" {
-				return told(text)
+				return publicError(text)
 			}
 			return nil
 		})
 	}
 }
 
-// told is an error that everyone may read.
-type told string
+// publicError is an error that everyone may read.
+type publicError string
 
-func (e told) Error() string  { return string(e) }
-func (e told) Detail() string { return string(e) }
+func (e publicError) Error() string  { return string(e) }
+func (e publicError) Detail() string { return string(e) }
 
 // writableKey is written to find out whether that is possible. It expires.
 const writableKey = "park:writable"
@@ -58,7 +58,20 @@ const clusterProbes = 64
 // there. An error that is Redis's answer has a method Detail() string with what
 // everyone may read.
 func (c *Client) Writable(ctx context.Context) error {
-	client, keys := c.Current(), []string{writableKey}
+	err := c.use(ctx, func(client redis.UniversalClient) error { return write(ctx, client) })
+	if err == nil {
+		return nil
+	}
+	err = fmt.Errorf("write to Redis: %w", err)
+	if _, answered := errors.AsType[redis.Error](err); answered {
+		return notWritableError{err}
+	}
+	return err
+}
+
+// write reports why a client cannot write.
+func write(ctx context.Context, client redis.UniversalClient) error {
+	keys := []string{writableKey}
 	if _, cluster := client.(*redis.ClusterClient); cluster {
 		keys = nil
 		for i := range clusterProbes {
@@ -71,13 +84,6 @@ func (c *Client) Writable(ctx context.Context) error {
 		p.Eval(ctx, `return redis.call('SET', KEYS[1], '', 'EX', '60')`, []string{key})
 	}
 	_, err := p.Exec(ctx)
-	if err == nil {
-		return nil
-	}
-	err = fmt.Errorf("write to Redis: %w", err)
-	if _, answered := errors.AsType[redis.Error](err); answered {
-		return notWritableError{err}
-	}
 	return err
 }
 
@@ -86,15 +92,21 @@ type notWritableError struct{ error }
 
 func (e notWritableError) Unwrap() error { return e.error }
 
-// Detail tells Redis's own word for what is wrong, such as READONLY or OOM, and no
+// Detail tells everyone what is wrong.
+func (e notWritableError) Detail() string { return "Redis takes no writes: " + answerWord(e.error) }
+
+// answerWord returns Redis's own word for what is wrong, such as READONLY or OOM, and no
 // address.
-func (e notWritableError) Detail() string {
-	answered, _ := errors.AsType[redis.Error](e.error)
+func answerWord(err error) string {
+	answered, ok := errors.AsType[redis.Error](err)
+	if !ok {
+		return "there is no answer"
+	}
 	word, _, _ := strings.Cut(answered.Error(), " ")
 	if word != strings.ToUpper(word) || word == "ERR" {
-		word = "its log says why"
+		return "its log says why"
 	}
-	return "Redis takes no writes: " + word
+	return word
 }
 
 // The settings and states of a Redis that may lose events, as they are labelled.
@@ -205,41 +217,51 @@ func (s *safety) last() map[string]string {
 
 // look asks every node that is written to.
 func (c *Client) look(ctx context.Context) (map[string]string, error) {
-	var mu sync.Mutex
-	found := make(map[string]string)
-	err := c.eachNode(ctx, false, func(ctx context.Context, client *redis.Client) error {
-		var n node
+	nodes, err := eachNode(ctx, c, false, func(ctx context.Context, client *redis.Client) (n node, err error) {
 		text, err := client.Info(ctx).Result()
 		if _, answered := errors.AsType[redis.Error](err); err != nil && !answered {
-			return err
+			return n, err
 		}
 		n.info, n.infoErr = parseInfo(text), err
 		config, err := client.ConfigGet(ctx, "appendfsync").Result()
 		if n.appendFsync, n.configErr = config["appendfsync"], err; err == nil && n.appendFsync == "" {
 			n.configErr = errNoAnswer
 		}
-		mu.Lock()
-		defer mu.Unlock()
-		maps.Copy(found, n.unsafe())
-		return nil
+		return n, nil
 	})
+	found := make(map[string]string)
+	for _, n := range nodes {
+		maps.Copy(found, n.unsafe())
+	}
 	return found, err
 }
 
-// eachNode calls what for every node that is written to, of a cluster for every
+// eachNode returns what every node answers that is written to, of a cluster every
 // replica, too, if all is set.
-func (c *Client) eachNode(ctx context.Context, all bool, what func(context.Context, *redis.Client) error) error {
-	switch client := c.Current().(type) {
-	case *redis.ClusterClient:
-		if all {
-			return client.ForEachShard(ctx, what)
+func eachNode[T any](ctx context.Context, c *Client, all bool, ask func(context.Context, *redis.Client) (T, error)) (answers []T, err error) {
+	err = c.use(ctx, func(client redis.UniversalClient) error {
+		var mu sync.Mutex
+		answers = nil
+		one := func(ctx context.Context, node *redis.Client) error {
+			answer, err := ask(ctx, node)
+			mu.Lock()
+			defer mu.Unlock()
+			answers = append(answers, answer)
+			return err
 		}
-		return client.ForEachMaster(ctx, what)
-	case *redis.Client:
-		return what(ctx, client)
-	default:
-		return fmt.Errorf("unexpected client %T of Redis", client)
-	}
+		switch client := client.(type) {
+		case *redis.ClusterClient:
+			if all {
+				return client.ForEachShard(ctx, one)
+			}
+			return client.ForEachMaster(ctx, one)
+		case *redis.Client:
+			return one(ctx, client)
+		default:
+			return fmt.Errorf("unexpected client %T of Redis", client)
+		}
+	})
+	return answers, err
 }
 
 func parseInfo(text string) map[string]string {

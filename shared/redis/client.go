@@ -7,8 +7,8 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
+	"slices"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -35,33 +35,19 @@ func Open(url func() (string, error)) (*Client, error) { return OpenWith(Setting
 
 // OpenWith is Open with settings that are valid.
 func OpenWith(s Settings, url func() (string, error)) (*Client, error) {
-	text, err := url()
-	if err != nil {
-		return nil, err
-	}
-	opened, err := open(text, s)
-	if err != nil {
-		return nil, err
-	}
 	c := &Client{
 		rotation: rotation{source: url, settings: s, log: slog.New(slog.DiscardHandler)},
 		replicas: replicas{Settings: s},
 	}
-	c.current.Store(c.connection(text, opened))
+	if err := c.start(); err != nil {
+		return nil, err
+	}
 	return c, nil
 }
 
 // URL returns a source for [Open] of a URL that does not change.
 func URL(url string) func() (string, error) {
 	return func() (string, error) { return url, nil }
-}
-
-// Ping reports why Redis cannot be reached.
-func (c *Client) Ping(ctx context.Context) error {
-	if err := c.Current().Ping(ctx).Err(); err != nil {
-		return fmt.Errorf("ping Redis: %w", err)
-	}
-	return nil
 }
 
 // Script is a Lua script and its digest.
@@ -113,25 +99,40 @@ func FirstError(calls []*Call) error {
 // error then. What a call wrote is on as many replicas as the settings ask for, or
 // its error is a [ReplicasError].
 func (c *Client) Run(ctx context.Context, calls ...*Call) {
-	c.run(ctx, calls, (*Script).EvalSha)
-	// A Redis that was just started does not know the script yet.
-	var unknown []*Call
+	_ = c.use(ctx, func(client redis.UniversalClient) error {
+		c.run(ctx, client, calls, (*Script).EvalSha)
+		// A Redis that was just started does not know the script yet.
+		c.run(ctx, client, failed(calls, func(err error) bool { return hasPrefix(err, "NOSCRIPT") }), (*Script).Eval)
+		calls = failed(calls, refused)
+		return FirstError(calls)
+	})
+}
+
+// failed returns the calls with an error of a kind.
+func failed(calls []*Call, is func(error) bool) []*Call {
+	var found []*Call
 	for _, call := range calls {
-		if redis.HasErrorPrefix(call.err, "NOSCRIPT") {
-			unknown = append(unknown, call)
+		if call.err != nil && is(call.err) {
+			found = append(found, call)
 		}
 	}
-	c.run(ctx, unknown, (*Script).Eval)
+	return found
+}
+
+// hasPrefix reports whether an error is an answer of Redis that begins with one of some
+// prefixes.
+func hasPrefix(err error, prefixes ...string) bool {
+	return slices.ContainsFunc(prefixes, func(prefix string) bool { return redis.HasErrorPrefix(err, prefix) })
 }
 
 // evaluate is a way to run a script.
 type evaluate = func(*Script, context.Context, redis.Scripter, []string, ...any) *redis.Cmd
 
-func (c *Client) run(ctx context.Context, calls []*Call, eval evaluate) {
+func (c *Client) run(ctx context.Context, client redis.UniversalClient, calls []*Call, eval evaluate) {
 	if len(calls) == 0 {
 		return
 	}
-	switch client := c.Current().(type) {
+	switch client := client.(type) {
 	case *redis.ClusterClient:
 		c.runCluster(ctx, client, calls, eval)
 	default:

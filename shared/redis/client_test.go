@@ -15,13 +15,13 @@ func TestWithoutRedis(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer client.Close()
-	if err := client.Ping(t.Context()); err != nil {
+	if err := client.Current().Ping(t.Context()).Err(); err != nil {
 		t.Error(err)
 	}
 	if err := node.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	if err := client.Ping(t.Context()); err == nil {
+	if err := client.Current().Ping(t.Context()).Err(); err == nil {
 		t.Error("a ping of a dead Redis succeeds")
 	}
 	call := Call{Script: NewScript("return 'done'")}

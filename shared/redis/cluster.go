@@ -27,7 +27,7 @@ func (c *Client) runCluster(ctx context.Context, cluster *redis.ClusterClient, c
 			wg.Go(func() { c.pipeline(ctx, master, calls, eval) })
 		}
 		wg.Wait()
-		calls = slices.DeleteFunc(slices.Clone(calls), func(call *Call) bool { return !changing(call.err) })
+		calls = failed(calls, changing)
 		if len(calls) == 0 || delay == 0 || !sleep(ctx, delay) {
 			return
 		}
@@ -57,15 +57,11 @@ func byMaster(ctx context.Context, cluster *redis.ClusterClient, calls []*Call) 
 // changing reports whether an error is that of a cluster in which a master was
 // replaced or a slot is on its way, or of a connection: calls may be sent again.
 func changing(err error) bool {
-	if err == nil {
-		return false
-	}
 	if _, answered := errors.AsType[redis.Error](err); !answered {
 		_, replicas := errors.AsType[*ReplicasError](err)
 		return !replicas
 	}
-	return slices.ContainsFunc([]string{"MOVED", "ASK", "CLUSTERDOWN", "TRYAGAIN", "READONLY", "MASTERDOWN", "LOADING"},
-		func(prefix string) bool { return redis.HasErrorPrefix(err, prefix) })
+	return hasPrefix(err, "MOVED", "ASK", "CLUSTERDOWN", "TRYAGAIN", "READONLY", "MASTERDOWN", "LOADING")
 }
 
 // sleep reports whether the context still lasts after a delay.

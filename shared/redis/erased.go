@@ -53,8 +53,8 @@ const erasedKey = "park:erased"
 // ago, by the first process that looks at Redis after them; so that is not forgotten,
 // its error is one of the erasure. What Redis refuses is logged with what to do.
 func (c *Client) Erased(ctx context.Context) error {
-	err := c.eachNode(ctx, true, func(ctx context.Context, node *redis.Client) error {
-		return node.Do(ctx, "SLOWLOG", "RESET").Err()
+	_, err := eachNode(ctx, c, true, func(ctx context.Context, node *redis.Client) (any, error) {
+		return node.Do(ctx, "SLOWLOG", "RESET").Result()
 	})
 	if err != nil {
 		c.log.WarnContext(ctx, "the SLOWLOG of Redis may show what was erased: run SLOWLOG RESET on each node", "error", err)
@@ -77,12 +77,12 @@ func (c *Client) rewrite(ctx context.Context, erased bool) error {
 	if pending == 0 {
 		return nil
 	}
-	err = c.eachNode(ctx, true, func(ctx context.Context, node *redis.Client) error {
+	_, err = eachNode(ctx, c, true, func(ctx context.Context, node *redis.Client) (string, error) {
 		info, err := node.Info(ctx, "persistence").Result()
 		if err == nil && parseInfo(info)["aof_enabled"] == "0" {
-			return nil
+			return "", nil
 		}
-		return node.BgRewriteAOF(ctx).Err()
+		return node.BgRewriteAOF(ctx).Result()
 	})
 	if err == nil {
 		done := &Call{Script: rewrittenScript, Keys: []string{erasedKey}, Args: []any{pending}, NoWait: true}

@@ -21,7 +21,7 @@ func TestPoolMetrics(t *testing.T) {
 	}
 	defer client.Close()
 	for range 3 {
-		if err := client.Ping(t.Context()); err != nil {
+		if err := client.Current().Ping(t.Context()).Err(); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -12,26 +12,28 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// open makes a client for a Redis URL. It does not connect yet. The scheme names
-// the kind of Redis; the "s" after "redis" asks for TLS:
-//
-//	redis://user:password@host:6379/0                                   standalone (rediss://)
-//	redis+sentinel://user:password@host:26379/0?master_name=m&addr=h2:26379   Sentinel (rediss+sentinel://)
-//	redis+cluster://user:password@host:6379?addr=h2:6379&addr=h3:6379         Cluster (rediss+cluster://)
-//
-// The query takes the options of go-redis, such as pool_size or read_timeout.
-// Errors never contain the URL, since it holds the password.
+// open returns a client of go-redis for a URL in one of the forms of [Open]. It does not
+// connect yet. Errors never contain the URL, which holds the password.
 func open(url string, s Settings) (redis.UniversalClient, error) {
+	client, err := parse(url, s)
+	if err != nil {
+		return nil, fmt.Errorf("open Redis: %w", err)
+	}
+	addHooks(client, traced{})
+	return client, nil
+}
+
+func parse(url string, s Settings) (redis.UniversalClient, error) {
 	quiet()
 	scheme, rest, ok := strings.Cut(url, "://")
 	if !ok {
-		return nil, errors.New("open Redis: the URL has no scheme; want redis://, rediss://, redis+sentinel:// or redis+cluster://")
+		return nil, errors.New("the URL has no scheme; want redis://, rediss://, redis+sentinel:// or redis+cluster://")
 	}
 	base, kind, _ := strings.Cut(scheme, "+")
 	plain := base + "://" + rest
 	switch {
 	case base != "redis" && base != "rediss":
-		return nil, fmt.Errorf("open Redis: unknown scheme %q; want redis, rediss, redis+sentinel or redis+cluster", scheme)
+		return nil, fmt.Errorf("unknown scheme %q; want redis, rediss, redis+sentinel or redis+cluster", scheme)
 	case kind == "":
 		o, err := redis.ParseURL(plain)
 		if err != nil {
@@ -45,7 +47,7 @@ func open(url string, s Settings) (redis.UniversalClient, error) {
 			return nil, badURL(err)
 		}
 		if o.MasterName == "" {
-			return nil, errors.New("open Redis: a Sentinel URL needs ?master_name=")
+			return nil, errors.New("a Sentinel URL needs ?master_name=")
 		}
 		o.ContextTimeoutEnabled, o.ReadTimeout = true, readTimeout(o.ReadTimeout, s)
 		return redis.NewFailoverClient(o), nil
@@ -57,7 +59,7 @@ func open(url string, s Settings) (redis.UniversalClient, error) {
 		o.ContextTimeoutEnabled, o.ReadTimeout = true, readTimeout(o.ReadTimeout, s)
 		return redis.NewClusterClient(o), nil
 	default:
-		return nil, fmt.Errorf("open Redis: unknown scheme %q; want redis, rediss, redis+sentinel or redis+cluster", scheme)
+		return nil, fmt.Errorf("unknown scheme %q; want redis, rediss, redis+sentinel or redis+cluster", scheme)
 	}
 }
 
@@ -83,7 +85,7 @@ func (discard) Printf(context.Context, string, ...any) {}
 func badURL(err error) error {
 	text := err.Error()
 	if strings.HasPrefix(text, "parse ") {
-		return errors.New("open Redis: the URL cannot be parsed; percent-encode special characters of the password")
+		return errors.New("the URL cannot be parsed; percent-encode special characters of the password")
 	}
-	return fmt.Errorf("open Redis: %w", err)
+	return err
 }

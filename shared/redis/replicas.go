@@ -157,46 +157,25 @@ func hasNoWaitAOF(err error) bool {
 // CheckReplicas reports whether as many replicas are connected to each primary as
 // have to acknowledge every write, and whether there are any although none has to.
 func (c *Client) CheckReplicas(ctx context.Context) error {
-	var mu sync.Mutex
-	fewest, most := maxReplicas+1, 0
-	look := func(ctx context.Context, node *redis.Client) error {
+	online, err := eachNode(ctx, c, false, func(ctx context.Context, node *redis.Client) (int, error) {
 		info, err := node.Info(ctx, "replication").Result()
-		if err != nil {
-			return fmt.Errorf("ask Redis for its replicas: %w", err)
-		}
-		n := strings.Count(info, ",state=online,")
-		mu.Lock()
-		defer mu.Unlock()
-		fewest, most = min(fewest, n), max(most, n)
-		return nil
+		return strings.Count(info, ",state=online,"), err
+	})
+	if err == nil && len(online) == 0 {
+		err = errors.New("the cluster has no primary")
 	}
-	var err error
-	switch client := c.Current().(type) {
-	case *redis.ClusterClient:
-		err = client.ForEachMaster(ctx, look)
-	case *redis.Client:
-		err = look(ctx, client)
-	default:
-		err = fmt.Errorf("ask Redis for its replicas: unexpected client %T", client)
+	if err != nil {
+		return fmt.Errorf("ask Redis for its replicas: %w", err)
 	}
+	fewest, most := slices.Min(online), slices.Max(online)
 	switch asked := c.replicas.Replicas; {
-	case err != nil:
-		return err
 	case asked == 0 && most > 0:
-		return &replicasCheckError{fmt.Sprintf("Redis has replicas (%d) and REDIS_REPLICAS is 0: a failover loses what the replica that takes over has not got yet, although it was acknowledged; set it to the number of replicas of a primary", most)}
+		return publicError(fmt.Sprintf("Redis has replicas (%d) and REDIS_REPLICAS is 0: a failover loses what the replica that takes over has not got yet, although it was acknowledged; set it to the number of replicas of a primary", most))
 	case fewest < asked:
-		return &replicasCheckError{fmt.Sprintf("a primary of Redis has %d replicas online and REDIS_REPLICAS is %d: nothing can be acknowledged before more are connected", fewest, asked)}
+		return publicError(fmt.Sprintf("a primary of Redis has %d replicas online and REDIS_REPLICAS is %d: nothing can be acknowledged before more are connected", fewest, asked))
 	}
 	return nil
 }
-
-// replicasCheckError is an error without addresses.
-type replicasCheckError struct{ text string }
-
-func (e *replicasCheckError) Error() string { return e.text }
-
-// Detail is what may be shown to everyone.
-func (e *replicasCheckError) Detail() string { return e.text }
 
 // Checks takes the checks of a process; see shared/faas.
 type Checks interface {

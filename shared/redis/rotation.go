@@ -2,10 +2,10 @@ package redis
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -14,193 +14,352 @@ import (
 )
 
 const (
-	// sourceEvery is how often the URL is asked for while the client is used.
+	// sourceEvery is how often the URL is read while the client is used.
 	sourceEvery = time.Second
-	// tryTimeout bounds how long a changed URL is tried; one call waits for that.
+	// tryTimeout bounds one try of a changed URL.
 	tryTimeout = 2 * time.Second
-	// retireEvery is how often a replaced client is asked whether its calls are over,
-	// retireAfter is when it is closed in any case: no call of a function is longer.
-	retireEvery = time.Second
-	retireAfter = time.Minute
+	// A URL that cannot be used is tried again after firstRetry, then after twice as
+	// long each time, up to lastRetry. While Redis refuses the login of the client in
+	// use, firstRetry is the longest wait.
+	firstRetry = time.Second
+	lastRetry  = 10 * time.Second
 )
 
-// rotation holds the client of go-redis that is used, and replaces it when the URL
-// changes. There are never more than two: a replaced one is closed when its calls
-// are over, or another replaces the next.
+// rotation holds the client of go-redis that is in use, and replaces it when the URL
+// changes. A replaced client is closed when its last user has released it.
 type rotation struct {
 	source   func() (string, error)
 	settings Settings
 	log      *slog.Logger
 
 	current atomic.Pointer[connection]
-	next    atomic.Int64 // when the source is asked again, in nanoseconds since 1970
+	next    atomic.Int64 // when the source is read again, in nanoseconds since 1970
 
-	mu      sync.Mutex // held while the source is asked
-	closed  bool
-	old     *connection
-	timer   *time.Timer // closes old
-	problem error       // why what the source returned last is not used
-	warned  string      // what was logged last of it
+	mu       sync.Mutex // held while the source is read
+	closed   bool
+	trying   *try                     // nil while no URL is tried
+	failed   failure                  // of the URL that was tried last
+	problem  error                    // why what the source holds is not used
+	rejected string                   // what that is
+	retired  map[*connection]struct{} // replaced clients that are not closed yet
+	running  sync.WaitGroup           // the try, and the closing of retired clients
+}
+
+// try is one try of a changed URL.
+type try struct {
+	url    string
+	again  bool // the URL could not be used before
+	cancel context.CancelFunc
+	done   chan struct{} // closed at its end
+}
+
+// failure is when a URL could not be used, and how long it is not tried again. The zero
+// value is that of none.
+type failure struct {
+	url  string
+	at   time.Time
+	wait time.Duration
 }
 
 // connection is a client of go-redis, which is a pool of connections.
 type connection struct {
 	redis.UniversalClient
-	url  string
-	busy atomic.Int64 // calls under way
+	url string
+	// users counts who needs the client: the rotation while the client is current, and
+	// each command or call from its first try to its last. It never rises from 0.
+	users atomic.Int64
 }
 
-// Current returns the client of go-redis, for commands that are no scripts. It is
-// to be asked for each time, and never closed.
+// acquire reports whether a client may be used until [rotation.release].
+func (c *connection) acquire() bool {
+	for {
+		n := c.users.Load()
+		if n == 0 {
+			return false
+		}
+		if c.users.CompareAndSwap(n, n+1) {
+			return true
+		}
+	}
+}
+
+// start makes the first client.
+func (r *rotation) start() error {
+	url, err := r.source()
+	if err != nil {
+		return err
+	}
+	client, err := open(url, r.settings)
+	if err != nil {
+		return err
+	}
+	r.retired = make(map[*connection]struct{})
+	r.current.Store(r.connection(url, client))
+	return nil
+}
+
+func (r *rotation) connection(url string, client redis.UniversalClient) *connection {
+	c := &connection{UniversalClient: client, url: url}
+	c.users.Store(1)
+	client.AddHook(commands{r, c})
+	return c
+}
+
+// Current returns the client of go-redis that is in use, for commands that are no
+// scripts. It is to be asked for each time, and never closed.
 func (r *rotation) Current() redis.UniversalClient {
 	if time.Now().UnixNano() >= r.next.Load() && r.mu.TryLock() { // others go on meanwhile
-		r.refresh()
+		r.look(false)
 		r.mu.Unlock()
 	}
 	return r.current.Load().UniversalClient
 }
 
-// Problem reports why a changed URL is not used. The error has a method
-// Detail() string with what everyone may read.
-func (r *rotation) Problem(context.Context) error {
-	_ = r.Current()
+// Problem reports why a changed URL is not used. It waits for the first try of a URL.
+// The error has a method Detail() string with what everyone may read.
+func (r *rotation) Problem(ctx context.Context) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if t := r.look(false); t != nil && !t.again {
+		r.mu.Unlock()
+		t.wait(ctx)
+		r.mu.Lock()
+	}
 	return r.problem
 }
 
 // Close closes all connections.
 func (r *rotation) Close() error {
+	defer r.running.Wait()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.closed = true
-	r.closeOld()
+	if r.trying != nil {
+		r.trying.cancel()
+	}
+	for c := range r.retired {
+		_ = c.Close()
+	}
+	clear(r.retired)
 	return r.current.Load().Close()
 }
 
-// refresh asks for the URL and replaces the client if it has changed.
-func (r *rotation) refresh() {
-	r.next.Store(time.Now().Add(sourceEvery).UnixNano())
-	if r.closed {
+// use calls do with the client that is in use, and keeps the client open meanwhile. If
+// Redis refuses the login and the URL has changed, it calls do once more with the client
+// of the changed URL.
+func (r *rotation) use(ctx context.Context, do func(redis.UniversalClient) error) error {
+	_ = r.Current()
+	return r.with(ctx, r.current.Load(), func(c *connection) error { return do(c.UniversalClient) })
+}
+
+// with is use, beginning with a client that may have been replaced.
+func (r *rotation) with(ctx context.Context, c *connection, do func(*connection) error) error {
+	if c.acquire() {
+		err := r.released(c, do)
+		if !refused(err) || !r.replaced(ctx, c) {
+			return err
+		}
+	}
+	for {
+		if c := r.current.Load(); c.acquire() {
+			return r.released(c, do)
+		}
+	}
+}
+
+// released calls do with an acquired client and releases it.
+func (r *rotation) released(c *connection, do func(*connection) error) error {
+	defer r.release(c)
+	return do(c)
+}
+
+// release takes a user from a client. A replaced client is closed after its last one.
+func (r *rotation) release(c *connection) {
+	if c.users.Add(-1) > 0 {
 		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if _, open := r.retired[c]; open {
+		delete(r.retired, c)
+		r.running.Go(func() { _ = c.Close() }) // a hook of go-redis must not close its client
+	}
+}
+
+// replaced reports whether a client whose login was refused is no longer in use. It
+// reads the URL, and waits for the try of a changed one.
+func (r *rotation) replaced(ctx context.Context, c *connection) bool {
+	if r.current.Load() == c {
+		r.mu.Lock()
+		t := r.look(true)
+		r.mu.Unlock()
+		if t != nil {
+			t.wait(ctx)
+		}
+	}
+	return r.current.Load() != c
+}
+
+// look reads the URL and returns the try of a changed one, nil if there is none. The
+// caller holds mu.
+func (r *rotation) look(refused bool) *try {
+	r.next.Store(time.Now().Add(sourceEvery).UnixNano())
+	if r.closed || r.trying != nil {
+		return r.trying
 	}
 	url, err := r.source()
-	what := url
 	switch {
 	case err != nil:
-		what = err.Error()
+		r.reject(err.Error(), unusableError{err, "it cannot be read"})
+		return nil
 	case url == r.current.Load().url:
-		r.problem, r.warned = nil, ""
-		return
-	default:
-		err = r.replace(url)
+		r.accept()
+		return nil
 	}
-	if err == nil {
-		r.problem, r.warned = nil, ""
-		r.log.Info("Redis is used with its changed URL")
-		return
+	again := r.failed.wait > 0 && url == r.failed.url
+	if again {
+		wait := r.failed.wait
+		if refused {
+			wait = firstRetry
+		}
+		if time.Since(r.failed.at) < wait {
+			return nil
+		}
 	}
-	r.problem = unusableError{fmt.Errorf("use the changed URL of Redis: %w", err)}
-	if r.warned != what {
-		r.warned = what
-		r.log.Warn("the changed URL of Redis cannot be used, the former one is used until it can", "error", err)
-	}
-}
-
-func (r *rotation) replace(url string) error {
-	opened, err := open(url, r.settings)
-	if err != nil {
-		return err
-	}
-	c := r.connection(url, opened)
 	ctx, cancel := context.WithTimeout(context.Background(), tryTimeout)
-	defer cancel()
-	// Who may not ping has logged in.
-	if err := opened.Ping(ctx).Err(); err != nil && !redis.HasErrorPrefix(err, "NOPERM") {
-		_ = opened.Close()
-		return err
-	}
-	r.closeOld()
-	r.old = r.current.Load()
-	r.current.Store(c)
-	old, since := r.old, time.Now()
-	r.timer = time.AfterFunc(retireEvery, func() {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		if r.old != old { // closed meanwhile
-			return
-		}
-		if old.busy.Load() > 0 && time.Since(since) < retireAfter {
-			r.timer.Reset(retireEvery)
-			return
-		}
-		r.closeOld()
-	})
-	return nil
+	t := &try{url, again, cancel, make(chan struct{})}
+	r.trying = t
+	r.running.Go(func() { r.try(ctx, t) })
+	return t
 }
 
-// connection is made before the client makes connections: those have its hooks.
-func (r *rotation) connection(url string, opened redis.UniversalClient) *connection {
-	c := &connection{UniversalClient: opened, url: url}
-	addHooks(opened, traced{}, calls{c, r})
-	return c
+// wait returns when a try is over, or ctx ends.
+func (t *try) wait(ctx context.Context) {
+	select {
+	case <-t.done:
+	case <-ctx.Done():
+	}
 }
 
-func (r *rotation) closeOld() {
-	if r.old == nil {
-		return
+// try replaces the client that is in use if the changed URL can be used.
+func (r *rotation) try(ctx context.Context, t *try) {
+	defer close(t.done)
+	defer t.cancel()
+	client, err := connect(ctx, t.url, r.settings)
+	if former := r.tried(t, client, err); former != nil {
+		r.release(former)
 	}
-	r.timer.Stop()
-	_ = r.old.Close()
-	r.old = nil
+}
+
+// tried ends a try. It returns the client that was replaced.
+func (r *rotation) tried(t *try, client redis.UniversalClient, err error) (former *connection) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.trying = nil
+	switch {
+	case r.closed && err == nil:
+		_ = client.Close()
+		return nil
+	case r.closed:
+		return nil
+	case err != nil:
+		wait := firstRetry
+		if t.again {
+			wait = min(2*r.failed.wait, lastRetry)
+		}
+		r.failed = failure{t.url, time.Now(), wait}
+		r.reject(t.url, err)
+		return nil
+	}
+	former = r.current.Swap(r.connection(t.url, client))
+	r.retired[former] = struct{}{}
+	r.accept()
+	r.log.Info("the changed URL of Redis is used")
+	return former
+}
+
+// accept notes that what the source holds is used.
+func (r *rotation) accept() { r.failed, r.problem = failure{}, nil }
+
+// reject notes why what the source holds is not used, and logs it once.
+func (r *rotation) reject(what string, err error) {
+	known := r.problem != nil && what == r.rejected
+	r.problem, r.rejected = fmt.Errorf("use the changed URL of Redis: %w", err), what
+	if !known {
+		r.log.Warn("the changed URL of Redis cannot be used, the previous one stays in use and this one is tried again", "error", err)
+	}
+}
+
+// connect returns a client for a changed URL if that can be used: the login is accepted
+// and neither the node nor the user's permissions keep it from writing. Whether writes
+// fail for another reason, such as a full memory, is not up to the URL.
+func connect(ctx context.Context, url string, s Settings) (redis.UniversalClient, error) {
+	client, err := open(url, s)
+	if err != nil {
+		return nil, unusableError{err, "it is not the URL of a Redis"}
+	}
+	err = client.Ping(ctx).Err()
+	if err == nil || hasPrefix(err, "NOPERM") { // who may not ping has logged in
+		if err = write(ctx, client); !hasPrefix(err, "READONLY", "NOPERM", "MOVED") {
+			return client, nil
+		}
+	}
+	_ = client.Close()
+	if _, answered := errors.AsType[redis.Error](err); answered {
+		return nil, unusableError{err, "Redis answers " + answerWord(err)}
+	}
+	return nil, unusableError{err, "no connection can be made with it"}
 }
 
 // unusableError is why a changed URL is not used.
-type unusableError struct{ error }
+type unusableError struct {
+	error
+	reason string // for everyone
+}
 
 func (e unusableError) Unwrap() error { return e.error }
 
 // Detail tells everyone what is wrong.
-func (unusableError) Detail() string {
-	return "the secret was changed, and no connection can be made with what it holds; the former one is used"
+func (e unusableError) Detail() string {
+	return "redis-url was changed and cannot be used: " + e.reason + "; the previous one stays in use"
 }
 
-// calls counts the calls under way of a connection, and has the URL asked for again
-// when a login is refused.
-type calls struct {
-	connection *connection
-	rotation   *rotation
+// commands is the hook around each command and pipeline of a client with all its tries,
+// of a cluster with its redirections. It does what [rotation.use] does, for those who
+// got the client from [rotation.Current].
+type commands struct {
+	rotation *rotation
+	client   *connection
 }
 
-func (h calls) DialHook(next redis.DialHook) redis.DialHook {
+func (commands) DialHook(next redis.DialHook) redis.DialHook {
 	return func(ctx context.Context, network, addr string) (net.Conn, error) { return next(ctx, network, addr) }
 }
 
-func (h calls) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+func (h commands) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
-		h.connection.busy.Add(1)
-		defer h.connection.busy.Add(-1)
-		return h.ended(next(ctx, cmd))
+		return h.rotation.with(ctx, h.client, func(c *connection) error {
+			if c == h.client {
+				return next(ctx, cmd)
+			}
+			return c.Process(ctx, cmd)
+		})
 	}
 }
 
-func (h calls) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+func (h commands) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return func(ctx context.Context, cmds []redis.Cmder) error {
-		h.connection.busy.Add(1)
-		defer h.connection.busy.Add(-1)
-		return h.ended(next(ctx, cmds))
+		return h.rotation.with(ctx, h.client, func(c *connection) error {
+			if c == h.client {
+				return next(ctx, cmds)
+			}
+			_, err := c.Pipelined(ctx, func(p redis.Pipeliner) error { return p.BatchProcess(ctx, cmds...) })
+			return err
+		})
 	}
 }
 
-func (h calls) ended(err error) error {
-	if refused(err) && h.rotation.current.Load() == h.connection {
-		h.rotation.next.Store(0)
-	}
-	return err
-}
-
-// refused reports whether Redis refused a login.
+// refused reports whether Redis refused a login, or a command to the user of it.
 func refused(err error) bool {
-	return slices.ContainsFunc([]string{"WRONGPASS", "NOAUTH", "NOPERM", "invalid password"},
-		func(prefix string) bool { return redis.HasErrorPrefix(err, prefix) })
+	return hasPrefix(err, "WRONGPASS", "NOAUTH", "NOPERM", "invalid password")
 }

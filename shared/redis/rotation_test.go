@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -87,6 +88,7 @@ func eventually(t *testing.T, what string, is func() bool) {
 // The URL changes under load, in each of its parts: nothing is lost, what is new is
 // used, and what is former is given up, so that Redis can refuse it.
 func TestTheURLIsReadAgain(t *testing.T) {
+	smooth := []string{"password, first in the file", "two passwords for a while", "database", "kind"}
 	for name, change := range map[string]func(t *testing.T, r *instance.Redis, s *secret) (former, changed string){
 		"password, first in Redis": func(t *testing.T, r *instance.Redis, s *secret) (string, string) {
 			a, changed := admin(t, r.URL()), withLogin(t, r.URL(), "", "changed")
@@ -167,8 +169,8 @@ func TestTheURLIsReadAgain(t *testing.T) {
 					for n := 0; ctx.Err() == nil; n++ {
 						key := fmt.Sprint("load-", i, "-", n)
 						for err := write(key); err != nil && ctx.Err() == nil; err = write(key) {
-							if strings.Contains(err.Error(), "unexpected type") {
-								t.Errorf("the reason is %v", err)
+							if slices.Contains(smooth, name) || strings.Contains(err.Error(), "unexpected type") {
+								t.Errorf("a call fails: %v", err)
 							}
 						}
 						written.Add(1)
@@ -205,16 +207,29 @@ func TestTheURLIsReadAgain(t *testing.T) {
 // long as it lasts to those who ask, and never with the password.
 func TestABadURLIsNotUsed(t *testing.T) {
 	r, gone := instance.RedisForTest(t), instance.RedisForTest(t)
+	replica := instance.RedisReplicaForTest(t, r)
 	if err := gone.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	for name, bad := range map[string]*secret{
-		"of no kind":     {url: "http://:geheim@host/"},
-		"not a URL":      {url: "redis://:geheim%zz@host/"},
-		"wrong password": {url: withLogin(t, r.URL(), "", "geheim")},
-		"unknown user":   {url: withLogin(t, r.URL(), "someone", "geheim")},
-		"nothing there":  {url: withLogin(t, gone.URL(), "", "geheim")},
-		"no such file":   {err: errors.New("no such file")},
+	order(t, admin(t, r.URL()), "ACL", "SETUSER", "reader", "on", ">geheim", "~*", "+@all", "-@write", "-@scripting")
+	noCluster := strings.Replace(withLogin(t, r.URL(), "reader", "geheim"), "redis:", "redis+cluster:", 1)
+	for name, bad := range map[string]struct {
+		url    string
+		err    error
+		detail string
+	}{
+		"of no kind":       {"http://:geheim@host/", nil, "not the URL of a Redis"},
+		"not a URL":        {"redis://:geheim%zz@host/", nil, "not the URL of a Redis"},
+		"wrong password":   {withLogin(t, r.URL(), "", "geheim"), nil, "WRONGPASS"},
+		"unknown user":     {withLogin(t, r.URL(), "someone", "geheim"), nil, "WRONGPASS"},
+		"nothing there":    {withLogin(t, gone.URL(), "", "geheim"), nil, "no connection"},
+		"no database":      {with(t, r.URL(), func(u *url.URL) { u.Path = "/99" }), nil, "log"},
+		"no cluster":       {with(t, noCluster, func(u *url.URL) { u.Path = "" }), nil, "log"},
+		"a replica":        {replica.URL(), nil, "READONLY"},
+		"may not write":    {withLogin(t, r.URL(), "reader", "geheim"), nil, "NOPERM"},
+		"no such file":     {"", errors.New("no such file"), "cannot be read"},
+		"an empty file":    {"", nil, "not the URL of a Redis"},
+		"of another thing": {"amqp://:geheim@host/", nil, "not the URL of a Redis"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := &secret{url: r.URL()}
@@ -225,37 +240,211 @@ func TestABadURLIsNotUsed(t *testing.T) {
 			defer client.Close()
 			var log bytes.Buffer
 			client.log = slog.New(slog.NewTextHandler(&log, nil))
+			before := client.Current()
 			s.set(bad.url, bad.err)
 			for range 3 {
-				client.next.Store(0) // as if a second had passed
-				if err := client.Ping(t.Context()); err != nil {
-					t.Errorf("the former URL is not used: %v", err)
+				problem := client.Problem(t.Context())
+				var detailed interface{ Detail() string }
+				if problem == nil || !errors.As(problem, &detailed) || !strings.Contains(detailed.Detail(), bad.detail) {
+					t.Errorf("the problem is %v, want %q in its detail", problem, bad.detail)
 				}
-			}
-			problem := client.Problem(t.Context())
-			var detailed interface{ Detail() string }
-			if problem == nil || !errors.As(problem, &detailed) || detailed.Detail() == "" {
-				t.Errorf("the problem is %v", problem)
-			}
-			if n := strings.Count(log.String(), "level=WARN"); n != 1 {
-				t.Errorf("logged %d times, want once:\n%s", n, &log)
-			}
-			if strings.Contains(log.String(), "geheim") || strings.Contains(fmt.Sprint(problem), "geheim") {
-				t.Errorf("the password is shown: %v\n%s", problem, &log)
+				if strings.Contains(fmt.Sprint(problem), "geheim") {
+					t.Errorf("the password is shown: %v", problem)
+				}
+				if err := client.Writable(t.Context()); err != nil || client.Current() != before {
+					t.Errorf("the previous URL is not used: %v", err)
+				}
+				tryAgain(client)
 			}
 			s.set(with(t, r.URL(), func(u *url.URL) {
 				password, _ := u.User.Password()
 				u.User = url.UserPassword("default", password)
 			}), nil)
-			client.next.Store(0)
-			if err := client.Ping(t.Context()); err != nil || client.Problem(t.Context()) != nil {
-				t.Errorf("mended: ping %v, problem %v", err, client.Problem(t.Context()))
+			eventually(t, "the mended URL is used", func() bool { return client.Problem(t.Context()) == nil && client.Current() != before })
+			if err := client.Close(); err != nil { // nothing logs from here on
+				t.Error(err)
+			}
+			if n := strings.Count(log.String(), "level=WARN"); n != 1 || strings.Contains(log.String(), "geheim") {
+				t.Errorf("logged %d times, want once and without the password:\n%s", n, &log)
 			}
 		})
 	}
 }
 
-// A replaced client is closed when its calls are over, and not before.
+// tryAgain lets the next look try a URL that could not be used, as if its wait were over.
+func tryAgain(client *Client) {
+	client.mu.Lock()
+	defer client.mu.Unlock()
+	client.failed.at = time.Time{}
+}
+
+// blocked returns the URL of something that takes a connection and answers nothing until
+// it is released.
+func blocked(t *testing.T) (url string, taken <-chan struct{}, release func()) {
+	t.Helper()
+	took, answer := make(chan struct{}, 100), make(chan struct{})
+	release = sync.OnceFunc(func() { close(answer) })
+	url = fake(t, func(string, int) string {
+		took <- struct{}{}
+		<-answer
+		return ""
+	})
+	t.Cleanup(release)
+	return url, took, release
+}
+
+// While a changed URL is tried, requests go on with the previous one, and those that
+// Redis refuses wait for the try no longer than their context.
+func TestATryIsInNoRequestsWay(t *testing.T) {
+	r := instance.RedisForTest(t)
+	url, taken, release := blocked(t)
+	s := &secret{url: r.URL()}
+	client, err := Open(s.value)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	works := func() {
+		t.Helper()
+		if _, err := text(t.Context(), client, setScript, "key"); err != nil {
+			t.Errorf("a call: %v", err)
+		}
+		if err := client.Current().Set(t.Context(), "key", "", 0).Err(); err != nil {
+			t.Errorf("a command: %v", err)
+		}
+	}
+	s.set(url, nil)
+	works()
+	<-taken
+	release()
+	eventually(t, "the try ends", func() bool {
+		client.mu.Lock()
+		defer client.mu.Unlock()
+		return client.trying == nil
+	})
+	// A try that does not end.
+	client.mu.Lock()
+	client.trying = &try{cancel: func() {}, done: make(chan struct{})}
+	client.mu.Unlock()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		client.next.Store(0)
+		works()
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if client.replaced(ctx, client.current.Load()) {
+			t.Error("the client was replaced")
+		}
+	}()
+	select {
+	case <-done:
+	case <-time.After(30 * time.Second):
+		t.Fatal("a request waits for a try, or longer than its context")
+	}
+}
+
+// A URL that cannot be used is tried less and less often, one that is new at once.
+func TestTriesOfABadURLGetRare(t *testing.T) {
+	var tries atomic.Int64
+	bad := fake(t, func(command string, _ int) string {
+		if command == "hello" {
+			tries.Add(1)
+		}
+		return "-WRONGPASS invalid username-password pair or user is disabled.\r\n"
+	})
+	s := &secret{url: fake(t, func(string, int) string { return "+OK\r\n" })}
+	client, err := Open(s.value)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	s.set(bad, nil)
+	var waits []time.Duration
+	for range 6 {
+		before := tries.Load()
+		for range 5 {
+			if err := client.Problem(t.Context()); err == nil {
+				t.Fatal("the URL is used")
+			}
+			eventually(t, "the try ends", func() bool {
+				client.mu.Lock()
+				defer client.mu.Unlock()
+				return client.trying == nil
+			})
+		}
+		if n := tries.Load() - before; n != 1 {
+			t.Errorf("tried %d times in its turn, want once", n)
+		}
+		waits = append(waits, client.failed.wait)
+		tryAgain(client)
+	}
+	want := []time.Duration{1 * time.Second, 2 * time.Second, 4 * time.Second, 8 * time.Second, 10 * time.Second, 10 * time.Second}
+	if !slices.Equal(waits, want) {
+		t.Errorf("waits %v, want %v", waits, want)
+	}
+	s.set(bad+"&read_timeout=1s", nil)
+	client.failed.at = time.Now()
+	before := tries.Load()
+	if err := client.Problem(t.Context()); err == nil || tries.Load() != before+1 {
+		t.Errorf("another URL: tried %d times, problem %v", tries.Load()-before, err)
+	}
+}
+
+// Redis refuses the login of a process that was idle while the password changed: the
+// first thing that it does reads the file again and succeeds, whatever it is.
+func TestARefusedLoginIsRepeated(t *testing.T) {
+	for kind, r := range map[string]*instance.Redis{"standalone": instance.RedisForTest(t), "cluster": instance.RedisClusterForTest(t)} {
+		a, password := admin(t, r.URL()), 0
+		for name, first := range map[string]func(ctx context.Context, c *Client) error{
+			"readiness": func(ctx context.Context, c *Client) error { return c.Writable(ctx) },
+			"replicas":  func(ctx context.Context, c *Client) error { return c.CheckReplicas(ctx) },
+			"script": func(ctx context.Context, c *Client) error {
+				_, err := text(ctx, c, setScript, "park:{a}:")
+				return err
+			},
+			"command":  func(ctx context.Context, c *Client) error { return c.Current().Set(ctx, "key", "value", 0).Err() },
+			"settings": func(ctx context.Context, c *Client) error { _, err := c.look(ctx); return err },
+			"erasure":  func(ctx context.Context, c *Client) error { return c.rewrite(ctx, true) },
+			"pipeline": func(ctx context.Context, c *Client) error {
+				var n *redis.IntCmd
+				_, err := c.Current().Pipelined(ctx, func(p redis.Pipeliner) error {
+					p.Set(ctx, "{a}n", 41, 0)
+					n = p.Incr(ctx, "{a}n")
+					return nil
+				})
+				if err == nil && n.Val() != 42 {
+					err = fmt.Errorf("the answer of INCR is %d", n.Val())
+				}
+				return err
+			},
+		} {
+			t.Run(kind+"/"+name, func(t *testing.T) {
+				login := func() string { return withLogin(t, r.URL(), "", fmt.Sprint("password", password)) }
+				order(t, a, "CONFIG", "SET", "requirepass", fmt.Sprint("password", password))
+				s := &secret{url: login()}
+				client, err := Open(s.value)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer client.Close()
+				if err := first(t.Context(), client); err != nil {
+					t.Fatal(err)
+				}
+				password++
+				s.set(login(), nil)
+				order(t, a, "CONFIG", "SET", "requirepass", fmt.Sprint("password", password))
+				order(t, a, "CLIENT", "KILL", "TYPE", "NORMAL", "SKIPME", "YES")
+				if err := first(t.Context(), client); err != nil {
+					t.Errorf("after the rotation: %v", err)
+				}
+			})
+		}
+	}
+}
+
+// A replaced client is closed when its calls are over, and not before; who has got it
+// and not used it yet uses the other.
 func TestAReplacedClientIsClosed(t *testing.T) {
 	r, other := instance.RedisForTest(t), instance.RedisForTest(t)
 	s := &secret{url: r.URL()}
@@ -265,17 +454,28 @@ func TestAReplacedClientIsClosed(t *testing.T) {
 	}
 	defer client.Close()
 	a := admin(t, r.URL())
-	// It lasts longer than the first look at whether it is over.
 	blocked := make(chan error, 1)
 	before := client.Current()
-	go func() { blocked <- before.BLPop(context.Background(), 1500*time.Millisecond, "list").Err() }()
+	go func() { blocked <- before.BLPop(context.Background(), time.Minute, "list").Err() }()
 	eventually(t, "the call is under way", func() bool { return strings.Contains(a.ClientList(t.Context()).Val(), "cmd=blpop") })
-	s.set(other.URL(), nil)
-	eventually(t, "the client is replaced", func() bool { return client.Current() != before })
-	if err := <-blocked; !errors.Is(err, redis.Nil) {
+	for _, url := range []string{other.URL(), with(t, other.URL(), func(u *url.URL) { u.Path = "/1" })} {
+		s.set(url, nil)
+		if err := client.Problem(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if client.Current() == before {
+		t.Fatal("the client was not replaced")
+	}
+	order(t, a, "RPUSH", "list", "value")
+	if err := <-blocked; err != nil {
 		t.Errorf("the call that was under way has the error %v", err)
 	}
-	eventually(t, "the former client is closed", func() bool {
-		return errors.Is(before.Ping(t.Context()).Err(), redis.ErrClosed)
-	})
+	eventually(t, "the replaced client is closed", func() bool { return !strings.Contains(a.ClientList(t.Context()).Val(), "cmd=blpop") })
+	if err := before.Set(t.Context(), "late", "", 0).Err(); err != nil {
+		t.Errorf("a command of the replaced client: %v", err)
+	}
+	if n := client.Current().Exists(t.Context(), "late").Val(); n != 1 {
+		t.Error("it was not carried out by the other")
+	}
 }
