@@ -43,11 +43,11 @@ func (s settings) Validate() error {
 func Wire(rt *faas.Runtime) error {
 	var s settings
 	err := rt.Settings(&s)
-	client, redisErr := redis.OpenWith(s.Redis, rt.Secret("redis-url").Value)
+	client, redisErr := redis.Open(rt.Secret("redis-url").Value, redis.WithSettings(s.Redis), redis.WithLogger(rt.Log))
 	if err := errors.Join(err, redisErr); err != nil {
 		return err
 	}
-	client.Register(rt, rt.Registerer, rt.Log)
+	client.Register(rt, rt.Registerer)
 	stays := summary.NewStore(client, s.Retention)
 	client.RegisterReplicas(rt)
 	sites := store.New(client, s.Retention)

@@ -40,11 +40,11 @@ func (s settings) Validate() error {
 func Wire(rt *faas.Runtime) (Config, error) {
 	var s settings
 	settingsErr := rt.Settings(&s)
-	client, err := redis.Open(rt.Secret("redis-url").Value)
+	client, err := redis.Open(rt.Secret("redis-url").Value, redis.WithLogger(rt.Log))
 	if err := errors.Join(settingsErr, err); err != nil {
 		return Config{}, err
 	}
-	client.Register(rt, rt.Registerer, rt.Log)
+	client.Register(rt, rt.Registerer)
 	rt.Admit(faas.NoBody)
 	inside := NewInside(client, s.Retention)
 

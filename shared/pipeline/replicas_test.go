@@ -19,7 +19,7 @@ func TestNothingIsPostedBeforeReplicasHaveIt(t *testing.T) {
 	replica := instance.RedisReplicaForTest(t, primary)
 	var posted summaries
 	processor := func() *pipeline.ExitEventProcessor {
-		client, err := redis.OpenWith(redis.Settings{Replicas: 1, ReplicasTimeout: 300 * time.Millisecond}, redis.URL(primary.URL()))
+		client, err := redis.Open(redis.URL(primary.URL()), redis.WithSettings(redis.Settings{Replicas: 1, ReplicasTimeout: 300 * time.Millisecond}))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -46,14 +46,14 @@ func (s Settings) Validate() error {
 func Wire(rt *faas.Runtime) (pipeline.Config, error) {
 	var s Settings
 	err := rt.Settings(&s)
-	client, redisErr := redis.OpenWith(s.Redis, rt.Secret("redis-url").Value)
+	client, redisErr := redis.Open(rt.Secret("redis-url").Value, redis.WithSettings(s.Redis), redis.WithLogger(rt.Log))
 	if err := errors.Join(err, redisErr); err != nil {
 		return pipeline.Config{}, err
 	}
 	if s.SummaryURL == "" {
 		s.SummaryURL = strings.TrimSuffix(s.GatewayURL, "/") + "/function/summary"
 	}
-	client.Register(rt, rt.Registerer, rt.Log)
+	client.Register(rt, rt.Registerer)
 	data := store.New(client, s.Retention)
 	client.RegisterReplicas(rt)
 	rt.Admit(pipeline.Admit)

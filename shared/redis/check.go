@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"maps"
 	"slices"
 	"strconv"
@@ -22,11 +21,10 @@ type Process interface {
 	OnClose(name string, run func(context.Context) error)
 }
 
-// Register has a process show and log how its client is, and close it: whether Redis
+// Register has a process show how its client is, and close it: whether Redis
 // can be written to, what of its settings may lose events, whether a changed URL can
 // be used, and the metrics.
-func (c *Client) Register(p Process, metrics prometheus.Registerer, log *slog.Logger) {
-	c.log = log
+func (c *Client) Register(p Process, metrics prometheus.Registerer) {
 	metrics.MustRegister(NewPoolMetrics(c), unsafeMetric{c})
 	p.OnClose("Redis client", func(context.Context) error { return c.Close() })
 	p.OnReady("redis", c.Writable)

@@ -119,7 +119,7 @@ func TestWarnings(t *testing.T) {
 	client, a := newClient(t, r.URL()), admin(t, r.URL())
 	p := &process{ready: make(map[string]func(context.Context) error), warning: make(map[string]func(context.Context) error)}
 	metrics := prometheus.NewRegistry()
-	client.Register(p, metrics, slog.New(slog.DiscardHandler))
+	client.Register(p, metrics)
 	look := func() []string {
 		client.safety.at = time.Time{} // as if a minute had passed
 		return p.warnings(t)
@@ -300,12 +300,60 @@ func TestErasedIsNowhere(t *testing.T) {
 	}
 }
 
+// A process that ends when the rewrite is due and before it is begun leaves it to another.
+func TestAPendingRewriteOutlivesItsProcess(t *testing.T) {
+	r := instance.RedisForTest(t)
+	client, a := newClient(t, r.URL()), admin(t, r.URL())
+	order(t, a, "SET", "key", "PLATE1")
+	order(t, a, "DEL", "key")
+	ctx, kill := context.WithCancel(t.Context())
+	client.Current().AddHook(before{"bgrewriteaof", kill})
+	_ = client.Erased(ctx)
+	if ctx.Err() == nil {
+		t.Fatal("the rewrite was not due: the test shows nothing")
+	}
+	if err := client.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(files(t, a), "PLATE1") {
+		t.Fatal("the files were rewritten: the test shows nothing")
+	}
+	order(t, a, "HSET", erasedKey, "rewritten", "1") // as if five minutes had passed
+	newClient(t, r.URL()).Unsafe(t.Context())
+	eventually(t, "the files are rewritten by another process", func() bool { return !strings.Contains(files(t, a), "PLATE1") })
+}
+
+// before is a hook that calls run before a command.
+type before struct {
+	command string
+	run     func()
+}
+
+func (h before) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (h before) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if cmd.Name() == h.command {
+			h.run()
+		}
+		return next(ctx, cmd)
+	}
+}
+
+func (h before) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
 // Redis may refuse what it is asked for: that is logged, and tried again.
 func TestARefusedRewriteIsTriedAgain(t *testing.T) {
 	r := instance.RedisForTest(t)
-	client, a := newClient(t, r.URL()), admin(t, r.URL())
+	a := admin(t, r.URL())
 	var log bytes.Buffer
-	client.log = slog.New(slog.NewTextHandler(&log, nil))
+	client, err := Open(URL(r.URL()), WithLogger(slog.New(slog.NewTextHandler(&log, nil))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
 	order(t, a, "ACL", "SETUSER", "default", "-bgrewriteaof", "-slowlog")
 	if err := client.Erased(t.Context()); err != nil {
 		t.Error(err)

@@ -31,19 +31,29 @@ type Client struct {
 // once a second, and at once after a refused login. One that has changed is used as
 // soon as a connection can be made with it. Errors never contain the URL, which
 // holds the password.
-func Open(url func() (string, error)) (*Client, error) { return OpenWith(Settings{}, url) }
-
-// OpenWith is Open with settings that are valid.
-func OpenWith(s Settings, url func() (string, error)) (*Client, error) {
-	c := &Client{
-		rotation: rotation{source: url, settings: s, log: slog.New(slog.DiscardHandler)},
-		replicas: replicas{Settings: s},
+func Open(url func() (string, error), options ...Option) (*Client, error) {
+	c := &Client{rotation: rotation{source: url, log: slog.New(slog.DiscardHandler)}}
+	for _, set := range options {
+		set(c)
 	}
 	if err := c.start(); err != nil {
 		return nil, err
 	}
 	return c, nil
 }
+
+// Option is an option of [Open].
+type Option func(*Client)
+
+// WithSettings returns the option of settings that are valid. Without it no replica is
+// waited for.
+func WithSettings(s Settings) Option {
+	return func(c *Client) { c.settings, c.replicas.Settings = s, s }
+}
+
+// WithLogger returns the option of where is logged what no caller is told, such as that a
+// changed URL is used.
+func WithLogger(log *slog.Logger) Option { return func(c *Client) { c.log = log } }
 
 // URL returns a source for [Open] of a URL that does not change.
 func URL(url string) func() (string, error) {

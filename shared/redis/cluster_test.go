@@ -1,9 +1,13 @@
 package redis
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	goredis "github.com/redis/go-redis/v9"
 
@@ -86,6 +90,16 @@ func TestClusterWaitsForReplicas(t *testing.T) {
 	nodes.Masters[0], nodes.Replicas[0] = nodes.Replicas[0], nodes.Masters[0]
 
 	t.Run("slots move", func(t *testing.T) { slotsMove(t, client, nodes) })
+	t.Run("the URL is rotated", func(t *testing.T) { rotates(t, nodes, sites) })
+	t.Run("one master has no file", func(t *testing.T) {
+		for _, master := range nodes.Masters {
+			command(t, master, "CONFIG", "SET", "appendonly", "no")
+			if found, err := client.look(t.Context()); err != nil || found[unsafeAppendOnly] == "" {
+				t.Errorf("found %q, error %v", found, err)
+			}
+			command(t, master, "CONFIG", "SET", "appendonly", "yes")
+		}
+	})
 
 	if err := nodes.Masters[2].Kill(); err != nil {
 		t.Fatal(err)
@@ -101,6 +115,108 @@ func TestClusterWaitsForReplicas(t *testing.T) {
 	})
 	if err := client.CheckReplicas(t.Context()); err == nil {
 		t.Error("a master without replicas is ready")
+	}
+}
+
+// A rotation under load cuts no call, whatever it waits for, and what is in use then waits
+// for replicas, too.
+func rotates(t *testing.T, nodes *instance.RedisCluster, sites []string) {
+	s := &secret{url: nodes.URL()}
+	client, err := Open(s.value, WithSettings(Settings{Replicas: 1, ReplicasTimeout: 5 * time.Second}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	var load sync.WaitGroup
+	defer load.Wait()
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	for range 4 {
+		load.Go(func() {
+			for ctx.Err() == nil {
+				var calls []*Call
+				for _, site := range sites {
+					calls = append(calls, &Call{Script: setScript, Keys: []string{site}, Args: []any{"done"}})
+				}
+				client.Run(t.Context(), calls...)
+				_, err := client.Current().Pipelined(t.Context(), func(p goredis.Pipeliner) error {
+					for _, site := range sites {
+						p.Exists(t.Context(), site)
+					}
+					return nil
+				})
+				if err := errors.Join(FirstError(calls), err); err != nil {
+					t.Errorf("under load: %v", err)
+				}
+			}
+		})
+	}
+	for i := range 20 {
+		before := client.Current()
+		s.set(fmt.Sprint(nodes.URL(), "&pool_size=", 20+i), nil)
+		if err := client.Problem(t.Context()); err != nil || client.Current() == before {
+			t.Fatalf("rotation %d: problem %v", i, err)
+		}
+	}
+	stop()
+	load.Wait()
+	resume := pause(t, nodes.Replicas[2])
+	defer resume()
+	short, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	_, err = text(short, client, setScript, siteOf(t, client, nodes.Masters[2]))
+	missing(t, "after the rotation, a shard with a stopped replica", err, 1, 0)
+}
+
+// A client that is replaced between two tries of a call is open until the last one.
+func TestNoClientIsClosedBetweenTries(t *testing.T) {
+	r := instance.RedisClusterForTest(t)
+	s := &secret{url: r.URL()}
+	client, err := Open(s.value)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	replaced := client.Current().(*goredis.ClusterClient)
+	failing := func() error {
+		s.set(r.URL()+"?pool_size=20", nil)
+		if err := client.Problem(t.Context()); err != nil || client.Current() == replaced {
+			t.Errorf("the client is not replaced: %v", err)
+		}
+		return errors.New("the connection was cut")
+	}
+	var tries atomic.Int64
+	replaced.OnNewNode(func(node *goredis.Client) {
+		node.AddHook(onPipeline(func() error {
+			if tries.Add(1) > 1 {
+				return nil
+			}
+			return failing()
+		}))
+	})
+	if _, err := text(t.Context(), client, setScript, "park:{a}:"); err != nil || tries.Load() < 2 {
+		t.Errorf("after %d tries: %v", tries.Load(), err)
+	}
+	eventually(t, "the replaced client is closed", func() bool {
+		client.mu.Lock()
+		defer client.mu.Unlock()
+		return len(client.retired) == 0
+	})
+}
+
+// onPipeline is a hook that may fail instead of a pipeline.
+type onPipeline func() error
+
+func (onPipeline) DialHook(next goredis.DialHook) goredis.DialHook { return next }
+
+func (onPipeline) ProcessHook(next goredis.ProcessHook) goredis.ProcessHook { return next }
+
+func (fail onPipeline) ProcessPipelineHook(next goredis.ProcessPipelineHook) goredis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []goredis.Cmder) error {
+		if err := fail(); err != nil {
+			return err
+		}
+		return next(ctx, cmds)
 	}
 }
 

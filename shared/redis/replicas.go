@@ -23,20 +23,19 @@ type ReplicasError struct {
 	Disk bool
 	// Primary reports, if Disk does, whether the primary's own file has the write.
 	Primary bool
-	Waited  time.Duration
 }
 
 func (e *ReplicasError) Error() string {
 	switch {
 	case !e.Disk:
-		return fmt.Sprintf("%d of %d replicas (REDIS_REPLICAS) acknowledged the write within %s, so that a failover may lose it: try again, and look at the replicas' connection and load",
-			e.Acknowledged, e.Asked, e.Waited)
+		return fmt.Sprintf("%d of %d replicas (REDIS_REPLICAS) acknowledged the write in time, so that a failover may lose it: try again, and look at the replicas' connection and load",
+			e.Acknowledged, e.Asked)
 	case e.Primary:
-		return fmt.Sprintf("%d of %d replicas (REDIS_REPLICAS) wrote to their append-only files within %s what they have in memory: try again, and set appendonly yes on every replica",
-			e.Acknowledged, e.Asked, e.Waited)
+		return fmt.Sprintf("%d of %d replicas (REDIS_REPLICAS) wrote to their append-only files in time what they have in memory: try again, and set appendonly yes on every replica",
+			e.Acknowledged, e.Asked)
 	default:
-		return fmt.Sprintf("the primary did not write to its append-only file within %s what %d replicas have in memory: try again, and look at its disk and at appendfsync, which must not be no",
-			e.Waited, e.Asked)
+		return fmt.Sprintf("the primary did not write to its append-only file in time what %d replicas have in memory: try again, and look at its disk and at appendfsync, which must not be no",
+			e.Asked)
 	}
 }
 
@@ -59,7 +58,6 @@ const askAgain = 60
 type waiting struct {
 	*replicas
 	memoryOnly *atomic.Int64 // of the server
-	timeout    time.Duration
 	mark       *redis.StatusCmd
 	memory     *redis.Cmd
 	disk       *redis.Cmd // nil if only memory is asked for
@@ -80,7 +78,7 @@ func (r *replicas) wait(ctx context.Context, node redis.UniversalClient, p redis
 	if deadline, ok := ctx.Deadline(); ok {
 		timeout = max(min(timeout, time.Until(deadline)/3), time.Millisecond)
 	}
-	w := &waiting{replicas: r, memoryOnly: r.of(node), timeout: timeout, mark: p.Set(ctx, markKey(calls), "", time.Minute)}
+	w := &waiting{replicas: r, memoryOnly: r.of(node), mark: p.Set(ctx, markKey(calls), "", time.Minute)}
 	w.memory = p.Do(ctx, "WAIT", r.Replicas, timeout.Milliseconds())
 	// In this order: asked in the same round as it gets the write, a replica answers
 	// before it has called fsync, and by itself tells of that a second later.
@@ -127,7 +125,7 @@ func (w *waiting) err() error {
 		return fmt.Errorf("wait for %d replicas of Redis: %w", w.Replicas, err)
 	}
 	if n < w.Replicas {
-		return &ReplicasError{Asked: w.Replicas, Acknowledged: n, Waited: w.timeout}
+		return &ReplicasError{Asked: w.Replicas, Acknowledged: n}
 	}
 	if w.disk == nil {
 		return nil
@@ -143,7 +141,7 @@ func (w *waiting) err() error {
 		return fmt.Errorf("wait for the append-only files of Redis and %d replicas: unexpected answer %v", w.Replicas, written)
 	}
 	if primary, n := written[0] > 0, int(written[1]); !primary || n < w.Replicas {
-		return &ReplicasError{Asked: w.Replicas, Acknowledged: n, Disk: true, Primary: primary, Waited: w.timeout}
+		return &ReplicasError{Asked: w.Replicas, Acknowledged: n, Disk: true, Primary: primary}
 	}
 	return nil
 }

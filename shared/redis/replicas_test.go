@@ -26,7 +26,7 @@ func waitingClient(t *testing.T, url string, n int) *Client {
 
 func patientClient(t *testing.T, url string, n int, timeout time.Duration) *Client {
 	t.Helper()
-	client, err := OpenWith(Settings{Replicas: n, ReplicasTimeout: timeout}, URL(url))
+	client, err := Open(URL(url), WithSettings(Settings{Replicas: n, ReplicasTimeout: timeout}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,10 +96,17 @@ func TestWaitsForReplicas(t *testing.T) {
 	_, err = text(ctx, client, setScript, "park:{a}:")
 	missing(t, "a call that Redis has forgotten the script of", err, 1, 0)
 
-	short, cancel := context.WithTimeout(ctx, 3*time.Second)
-	defer cancel()
-	_, err = text(short, patientClient(t, primary.URL(), 1, maxReplicasTimeout), setScript, "park:{a}:")
-	missing(t, "a call whose context ends before the time of the replicas", err, 1, 0)
+	// However long it waited, the text is the same, so that logs and dead letters group.
+	reason := err.Error()
+	for _, left := range []time.Duration{1000 * time.Millisecond, 1003 * time.Millisecond, 1070 * time.Millisecond} {
+		short, cancel := context.WithTimeout(ctx, left)
+		_, err = text(short, patientClient(t, primary.URL(), 1, maxReplicasTimeout), setScript, "park:{a}:")
+		cancel()
+		missing(t, "a call whose context ends before the time of the replicas", err, 1, 0)
+		if err != nil && err.Error() != reason {
+			t.Errorf("the reason is %q, and %q at another time", err, reason)
+		}
+	}
 
 	resume()
 	succeeds(t, client, setScript)
@@ -258,9 +265,10 @@ func TestSettings(t *testing.T) {
 	}{
 		{Settings{0, 3 * time.Second}, ""},
 		{Settings{9, 10 * time.Millisecond}, ""},
-		{Settings{-1, 20 * time.Second}, "REDIS_REPLICAS is -1, want 0 to 9"},
-		{Settings{10, 0}, "REDIS_REPLICAS is 10, want 0 to 9\nREDIS_REPLICAS_TIMEOUT is 0s, want 10ms to 20s"},
-		{Settings{1, 21 * time.Second}, "REDIS_REPLICAS_TIMEOUT is 21s, want 10ms to 20s"},
+		{Settings{-1, 7 * time.Second}, "REDIS_REPLICAS is -1, want 0 to 9"},
+		{Settings{10, 0}, "REDIS_REPLICAS is 10, want 0 to 9\nREDIS_REPLICAS_TIMEOUT is 0s, want 10ms to 7s, so that several waits fit into one call"},
+		{Settings{1, 7*time.Second + 1}, "REDIS_REPLICAS_TIMEOUT is 7.000000001s, want 10ms to 7s, so that several waits fit into one call"},
+		{Settings{1, 20 * time.Second}, "REDIS_REPLICAS_TIMEOUT is 20s, want 10ms to 7s, so that several waits fit into one call"},
 	} {
 		if err := tt.settings.Validate(); tt.want == "" && err != nil || tt.want != "" && fmt.Sprint(err) != tt.want {
 			t.Errorf("%+v: %v, want %q", tt.settings, err, tt.want)

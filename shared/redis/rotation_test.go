@@ -233,13 +233,12 @@ func TestABadURLIsNotUsed(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := &secret{url: r.URL()}
-			client, err := Open(s.value)
+			var log bytes.Buffer
+			client, err := Open(s.value, WithLogger(slog.New(slog.NewTextHandler(&log, nil))))
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer client.Close()
-			var log bytes.Buffer
-			client.log = slog.New(slog.NewTextHandler(&log, nil))
 			before := client.Current()
 			s.set(bad.url, bad.err)
 			for range 3 {

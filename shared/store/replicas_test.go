@@ -22,7 +22,7 @@ func BenchmarkReplicas(b *testing.B) {
 			if setup.replica > 0 {
 				instance.RedisReplicaForTest(b, primary)
 			}
-			client, err := redis.OpenWith(redis.Settings{Replicas: setup.asked, ReplicasTimeout: 20 * time.Second}, redis.URL(primary.URL()))
+			client, err := redis.Open(redis.URL(primary.URL()), redis.WithSettings(redis.Settings{Replicas: setup.asked, ReplicasTimeout: 20 * time.Second}))
 			if err != nil {
 				b.Fatal(err)
 			}

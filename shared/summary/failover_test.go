@@ -250,7 +250,7 @@ func TestPutWaitsForReplicas(t *testing.T) {
 	primary := instance.RedisForTest(t)
 	replica := instance.RedisReplicaForTest(t, primary)
 	put := func() error {
-		client, err := redis.OpenWith(redis.Settings{Replicas: 1, ReplicasTimeout: 300 * time.Millisecond}, redis.URL(primary.URL()))
+		client, err := redis.Open(redis.URL(primary.URL()), redis.WithSettings(redis.Settings{Replicas: 1, ReplicasTimeout: 300 * time.Millisecond}))
 		if err != nil {
 			t.Fatal(err)
 		}
