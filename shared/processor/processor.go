@@ -60,7 +60,7 @@ func Wire(rt *faas.Runtime) (pipeline.Config, error) {
 	data.MaxSites = s.MaxSites
 	summaries := summary.NewClient(s.SummaryURL, rt.Secret("summary-token").Value)
 	if s.Redis.Replicas > 0 {
-		summaries.Timeout += s.Redis.ReplicasTimeout // the endpoint waits for them, too
+		summaries.Timeout += 2 * s.Redis.ReplicasTimeout // the endpoint waits for their memory and their disks
 	}
 	return pipeline.Config{
 		Store:      data,

@@ -27,10 +27,10 @@ type Client struct {
 //	redis+cluster://user:password@host:6379?addr=h2:6379&addr=h3:6379         Cluster (rediss+cluster://)
 //
 // The query takes the options of go-redis, such as pool_size or read_timeout.
-// Open does not connect yet. The URL is asked for again while the client is used:
-// once a second, and at once after a refused login. One that has changed is used as
-// soon as a connection can be made with it. Errors never contain the URL, which
-// holds the password.
+// Open does not connect yet. The URL is read again while the client is used: once a
+// second, and at once after a refused login. A changed URL is used as soon as it can
+// be, and what was refused is repeated then. Errors never contain the URL, which holds
+// the password.
 func Open(url func() (string, error), options ...Option) (*Client, error) {
 	c := &Client{rotation: rotation{source: url, log: slog.New(slog.DiscardHandler)}}
 	for _, set := range options {
@@ -51,8 +51,8 @@ func WithSettings(s Settings) Option {
 	return func(c *Client) { c.settings, c.replicas.Settings = s, s }
 }
 
-// WithLogger returns the option of where is logged what no caller is told, such as that a
-// changed URL is used.
+// WithLogger returns the option of a logger for what no caller gets as an error, such as
+// a changed URL that is used.
 func WithLogger(log *slog.Logger) Option { return func(c *Client) { c.log = log } }
 
 // URL returns a source for [Open] of a URL that does not change.
