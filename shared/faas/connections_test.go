@@ -1,0 +1,43 @@
+package faas_test
+
+import (
+	"io"
+	"net"
+	"net/http"
+	"testing"
+	"time"
+)
+
+// A function holds 1,000 connections; the next one is answered when one is closed.
+func TestConnectionsAreBounded(t *testing.T) {
+	f := start(t, nil, nil, echo)
+	idle := make([]net.Conn, 1000)
+	for i := range idle {
+		idle[i] = dial(t, f.url)
+	}
+	// The last of them was accepted if it is answered.
+	last := idle[len(idle)-1]
+	request := func(conn net.Conn) {
+		if _, err := io.WriteString(conn, "GET /_/health HTTP/1.1\r\nHost: function\r\n\r\n"); err != nil {
+			t.Error(err)
+		}
+	}
+	answer := func(conn net.Conn, within time.Duration) error {
+		_ = conn.SetReadDeadline(time.Now().Add(within))
+		_, err := io.ReadFull(conn, make([]byte, len("HTTP/1.1 "+http.StatusText(200))))
+		return err
+	}
+	request(last)
+	if err := answer(last, time.Minute); err != nil {
+		t.Fatalf("the last connection of the bound: %v", err)
+	}
+	next := dial(t, f.url)
+	request(next)
+	if answer(next, 100*time.Millisecond) == nil {
+		t.Fatal("a connection beyond the bound is answered")
+	}
+	_ = idle[0].Close()
+	if err := answer(next, time.Minute); err != nil {
+		t.Errorf("after one was closed: %v", err)
+	}
+}
