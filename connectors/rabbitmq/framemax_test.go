@@ -32,7 +32,11 @@ func setFrameMax(t *testing.T, n int) {
 // Whatever frame_max is, a message is retried and dead-lettered; what does not fit
 // beside our headers is left out and named, the largest first.
 func TestFrameMax(t *testing.T) {
-	for _, frameMax := range []int{4096, 8192} {
+	frameMaxes := []int{4096, 8192}
+	if isSince(t, 4, 1) { // it lets in no client with less than 8,192
+		frameMaxes = frameMaxes[1:]
+	}
+	for _, frameMax := range frameMaxes {
 		t.Run(fmt.Sprint(frameMax), func(t *testing.T) {
 			const attempts = 3
 			queue := strings.Repeat("q", 200) + queueName(t)

@@ -174,6 +174,47 @@ func TestMessagesAreGivenBack(t *testing.T) {
 	}
 }
 
+// A message may be given back more often than its queue's delivery limit: RabbitMQ
+// counts none of that since 4.3, and before it becomes a dead letter.
+func TestGivenBackBeyondTheDeliveryLimit(t *testing.T) {
+	const messages, limit = 20, 2
+	queue := queueName(t)
+	conn := dialNode(t)
+	ch, err := conn.Channel()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ch.QueueDeclare(queue, true, false, false, false, amqp.Table{
+		"x-queue-type": "quorum", "x-delivery-limit": int64(limit), "x-dead-letter-exchange": "", "x-dead-letter-routing-key": broker.DeadQueue(queue),
+		"x-dead-letter-strategy": "at-least-once", "x-overflow": "reject-publish",
+	}); err != nil {
+		t.Fatal(err)
+	}
+	publish(t, events(queue, "e", messages)...)
+	g := newGateway(t)
+	g.add("fn", queue, batched).setScript(func(w http.ResponseWriter, _ *http.Request, _ []string) bool {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		return true
+	})
+	atBroker := func() (inQueue, dead int) { return ready(t, conn, queue), ready(t, conn, broker.DeadQueue(queue)) }
+	for range limit + 2 {
+		c := startConnector(t, g, nil)
+		waitFor(t, "all that is left is in hand", func() bool {
+			ready, dead := atBroker()
+			return ready == 0 && c.counters(t, queue)["in_hand"] == messages-dead
+		})
+		c.stop()
+		waitFor(t, "all is at the broker", func() bool {
+			inQueue, dead := atBroker()
+			return inQueue+dead == messages
+		})
+	}
+	inQueue, dead := atBroker()
+	if inQueue+dead != messages || isSince(t, 4, 3) && dead > 0 {
+		t.Errorf("%d messages are in the queue, %d are dead letters", inQueue, dead)
+	}
+}
+
 // A window is given back with a frame for each run of messages, the oldest first.
 func TestGiveBackFrames(t *testing.T) {
 	for _, tt := range []struct {

@@ -273,6 +273,17 @@ func dialNode(t testing.TB) *broker.Conn {
 	return conn
 }
 
+// isSince reports whether the node is of a version of RabbitMQ or a later one.
+func isSince(t testing.TB, major, minor int) bool {
+	t.Helper()
+	version := fmt.Sprint(dialNode(t).Properties["version"])
+	var x, y int
+	if _, err := fmt.Sscanf(version, "%d.%d", &x, &y); err != nil {
+		t.Fatalf("RabbitMQ's version %q: %v", version, err)
+	}
+	return x > major || x == major && y >= minor
+}
+
 func publish(t testing.TB, msgs ...broker.Message) {
 	t.Helper()
 	p := broker.NewPublisher(broker.Config{URLs: func() ([]string, error) { return []string{node.URL()}, nil }})
