@@ -100,10 +100,28 @@ func (r *Redis) inCluster(ctx context.Context, masters int) error {
 		return err
 	}
 	linked := strings.Contains(fmt.Sprint(replication), "state=online") || strings.Contains(fmt.Sprint(replication), "master_link_status:up")
-	if !strings.Contains(fmt.Sprint(info), "cluster_state:ok") || strings.Count(fmt.Sprint(nodes), "slave ") < masters || !linked {
+	if !strings.Contains(fmt.Sprint(info), "cluster_state:ok") || connectedReplicas(fmt.Sprint(nodes)) < masters || !linked {
 		return errNotYet
 	}
 	return nil
+}
+
+// connectedReplicas counts the replicas whose master a node knows, in its answer to
+// CLUSTER NODES, once it is connected to all nodes. A master without both neither
+// gets a replica's request for its vote nor grants it.
+func connectedReplicas(nodes string) int {
+	n := 0
+	for line := range strings.Lines(nodes) {
+		// id, address, flags, master, ping, pong, epoch, link
+		fields := strings.Fields(line)
+		if len(fields) < 8 || fields[7] != "connected" {
+			return 0
+		}
+		if strings.Contains(fields[2], "slave") && fields[3] != "-" {
+			n++
+		}
+	}
+	return n
 }
 
 func (c *RedisCluster) nodes() []*Redis {

@@ -33,3 +33,22 @@ func promoted(t *testing.T, replica *Redis) {
 		t.Fatal(err)
 	}
 }
+
+// A cluster is not ready before each of its nodes is connected to all others and
+// knows whom each replica copies.
+func TestConnectedReplicas(t *testing.T) {
+	const (
+		master   = "aa 127.0.0.1:1@2 master - 0 0 1 connected 0-16383\n"
+		replica  = "bb 127.0.0.1:3@4 slave aa 0 0 1 connected\n"
+		self     = "bb 127.0.0.1:3@4 myself,slave aa 0 0 1 connected\n"
+		unknown  = "bb 127.0.0.1:3@4 slave - 0 0 1 connected\n"
+		unlinked = "bb 127.0.0.1:3@4 slave aa 0 0 1 disconnected\n"
+	)
+	for nodes, want := range map[string]int{
+		master + replica: 1, master + self: 1, replica + master: 1, master: 0, master + unknown: 0, master + unlinked: 0, replica + unlinked: 0, "": 0,
+	} {
+		if got := connectedReplicas(nodes); got != want {
+			t.Errorf("%d, want %d, of\n%s", got, want, nodes)
+		}
+	}
+}
