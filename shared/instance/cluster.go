@@ -5,46 +5,60 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
 // RabbitMQCluster is a cluster of private nodes. Each can be killed and started
 // again by itself.
 type RabbitMQCluster struct {
-	Nodes []*RabbitMQ
-	epmd  *process
+	Nodes    []*RabbitMQ
+	epmd     *process
+	epmdPort int
 }
 
 // StartRabbitMQCluster starts n nodes below a folder, one after the other, and
 // returns when all serve as one cluster. They have the same user and password.
 func StartRabbitMQCluster(ctx context.Context, dir string, n int) (*RabbitMQCluster, error) {
 	c := new(RabbitMQCluster)
-	user, password, cookie := "parkstream", randomPassword(), randomPassword()
+	o := RabbitMQOptions{User: "parkstream", Password: randomPassword(), cookie: randomPassword()}
 	for i := range n {
-		r, err := newRabbitMQ(RabbitMQOptions{Dir: filepath.Join(dir, fmt.Sprint("node", i+1)), User: user, Password: password, cookie: cookie})
-		if err != nil {
-			return nil, err
-		}
-		c.Nodes = append(c.Nodes, r)
-	}
-	c.epmd = c.Nodes[0].newEPMD()
-	if err := c.epmd.start(ctx); err != nil {
-		return nil, err
-	}
-	// Each knows those that run already: RabbitMQ 4 waits for all that it knows.
-	var peers strings.Builder
-	for i, r := range c.Nodes {
-		r.epmdPort = c.Nodes[0].epmdPort
-		fmt.Fprintf(&peers, "cluster_formation.classic_config.nodes.%d = %s\n", i+1, r.node)
-		err := r.writeConfig("cluster_formation.peer_discovery_backend = classic_config\n" + peers.String())
-		if err == nil {
-			err = r.start(ctx)
-		}
-		if err != nil {
+		o.Dir = filepath.Join(dir, fmt.Sprint("node", i+1))
+		if err := onFreePorts(rabbitMQPorts, func(ports []int) error { return c.add(ctx, o, ports) }); err != nil {
 			return nil, errors.Join(fmt.Errorf("start the cluster: %w", err), c.Kill())
 		}
 	}
 	return c, nil
+}
+
+// add starts one more node. The first one's epmd is that of all.
+func (c *RabbitMQCluster) add(ctx context.Context, o RabbitMQOptions, ports []int) error {
+	r, err := newRabbitMQ(o, ports)
+	if err != nil {
+		return err
+	}
+	if c.epmd == nil {
+		epmd := r.newEPMD()
+		if err := epmd.start(ctx); err != nil {
+			return err
+		}
+		c.epmd, c.epmdPort = epmd, r.epmdPort
+	}
+	r.epmdPort = c.epmdPort
+	// Each knows those that run already: RabbitMQ 4 waits for all that it knows.
+	var config strings.Builder
+	config.WriteString("cluster_formation.peer_discovery_backend = classic_config\n")
+	for i, peer := range append(slices.Clone(c.Nodes), r) {
+		fmt.Fprintf(&config, "cluster_formation.classic_config.nodes.%d = %s\n", i+1, peer.node)
+	}
+	if err := r.writeConfig(config.String()); err != nil {
+		return err
+	}
+	if err := r.start(ctx); err != nil {
+		return err
+	}
+	c.Nodes = append(c.Nodes, r)
+	return nil
 }
 
 // URLs of all nodes, separated by commas.
@@ -62,7 +76,10 @@ func (c *RabbitMQCluster) Kill() error {
 	for _, r := range c.Nodes {
 		errs = append(errs, r.kill())
 	}
-	return errors.Join(append(errs, c.epmd.kill())...)
+	if c.epmd != nil {
+		errs = append(errs, c.epmd.kill())
+	}
+	return errors.Join(errs...)
 }
 
 // Leader returns the node that leads a quorum queue.

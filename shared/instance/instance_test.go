@@ -392,6 +392,43 @@ func TestForeignRedis(t *testing.T) {
 	}
 }
 
+// A port that another program takes before the node does costs a second start, on
+// other ports; an error that has nothing to do with ports costs none.
+func TestAPortIsTaken(t *testing.T) {
+	program, err := lookup("redis-server")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := tempDir(t)
+	var tried [][]int
+	err = onFreePorts(redisPorts, func(ports []int) error {
+		tried = append(tried, ports)
+		if len(tried) == 1 {
+			other, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(ports[1]))
+			if err != nil {
+				return err
+			}
+			t.Cleanup(func() { _ = other.Close() })
+		}
+		r, err := newRedis(program, RedisOptions{Dir: dir, Cluster: true}, ports)
+		if err == nil {
+			t.Cleanup(func() { _ = r.Kill() })
+			err = r.start(t.Context())
+		}
+		if len(tried) == 1 && err == nil {
+			t.Error("the node runs without its port")
+		}
+		return err
+	})
+	if err != nil || len(tried) != 2 || tried[0][1] == tried[1][1] {
+		t.Errorf("tried %v, %v", tried, err)
+	}
+	starts := 0
+	if err := onFreePorts(1, func([]int) error { starts++; return errNotYet }); !errors.Is(err, errNotYet) || starts != 1 {
+		t.Errorf("%d starts, %v", starts, err)
+	}
+}
+
 // The cookie is made by us, at each start, for its owner's eyes.
 func TestCookie(t *testing.T) {
 	dir := tempDir(t)
@@ -401,7 +438,7 @@ func TestCookie(t *testing.T) {
 	}
 	var cookies []string
 	for range 2 {
-		if _, err := newRabbitMQ(RabbitMQOptions{Dir: dir}); err != nil {
+		if _, err := newRabbitMQ(RabbitMQOptions{Dir: dir}, make([]int, rabbitMQPorts)); err != nil {
 			t.Fatal(err)
 		}
 		text, err1 := os.ReadFile(path)

@@ -226,6 +226,35 @@ func isProgram(path string) bool {
 	return err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0
 }
 
+// portTries is how often a node is started with ports of its own choice.
+const portTries = 3
+
+// onFreePorts starts a node with n free ports, and again with others when another
+// program has taken one of them before the node could.
+func onFreePorts(n int, start func(ports []int) error) error {
+	for try := 1; ; try++ {
+		ports, err := freePorts(n)
+		if err != nil {
+			return err
+		}
+		if err = start(ports); err == nil || try == portTries || areFree(ports) {
+			return err
+		}
+	}
+}
+
+// areFree reports whether nothing listens on any of the ports.
+func areFree(ports []int) bool {
+	for _, port := range ports {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		if err != nil {
+			return false
+		}
+		_ = l.Close()
+	}
+	return true
+}
+
 // freePorts returns loopback ports that nobody listens on. All are held until
 // the last is found, so that they differ.
 func freePorts(n int) ([]int, error) {

@@ -61,19 +61,29 @@ var rabbitMQPlaces = []string{
 // StartRabbitMQ starts a node and returns when it accepts connections, some five
 // seconds later. An error that is ErrNotInstalled says what to install.
 func StartRabbitMQ(ctx context.Context, o RabbitMQOptions) (*RabbitMQ, error) {
-	r, err := newRabbitMQ(o)
+	var r *RabbitMQ
+	err := onFreePorts(rabbitMQPorts, func(ports []int) error {
+		var err error
+		if r, err = newRabbitMQ(o, ports); err != nil {
+			return err
+		}
+		r.epmd = r.newEPMD()
+		if err = r.Restart(ctx); err != nil {
+			err = errors.Join(err, r.epmd.kill())
+		}
+		return err
+	})
 	if err != nil {
 		return nil, err
-	}
-	r.epmd = r.newEPMD()
-	if err := r.Restart(ctx); err != nil {
-		return nil, errors.Join(err, r.epmd.kill())
 	}
 	return r, nil
 }
 
+// rabbitMQPorts is how many ports a node and its epmd listen on.
+const rabbitMQPorts = 3
+
 // newRabbitMQ makes the folder of a node that can be started then.
-func newRabbitMQ(o RabbitMQOptions) (*RabbitMQ, error) {
+func newRabbitMQ(o RabbitMQOptions, ports []int) (*RabbitMQ, error) {
 	program, err := lookup("rabbitmq-server", rabbitMQPlaces...)
 	if err != nil {
 		return nil, err
@@ -87,10 +97,6 @@ func newRabbitMQ(o RabbitMQOptions) (*RabbitMQ, error) {
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make RabbitMQ's folder: %w", err)
-	}
-	ports, err := freePorts(3)
-	if err != nil {
-		return nil, err
 	}
 	r := &RabbitMQ{dir: dir, program: program, port: o.Port, dist: ports[1], epmdPort: ports[2]}
 	if r.port == 0 {

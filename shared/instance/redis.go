@@ -63,13 +63,28 @@ func StartRedis(ctx context.Context, o RedisOptions) (*Redis, error) {
 	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make Redis's folder: %w", err)
 	}
+	var r *Redis
+	err = onFreePorts(redisPorts, func(ports []int) error {
+		var err error
+		if r, err = newRedis(program, o, ports); err != nil {
+			return err
+		}
+		return r.start(ctx)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// redisPorts is how many ports a node of a cluster listens on.
+const redisPorts = 2
+
+// newRedis makes a node that can be started then.
+func newRedis(program string, o RedisOptions, ports []int) (*Redis, error) {
 	dir, err := filepath.Abs(o.Dir)
 	if err != nil {
 		return nil, fmt.Errorf("name Redis's folder: %w", err)
-	}
-	ports, err := freePorts(2)
-	if err != nil {
-		return nil, err
 	}
 	r := &Redis{dir: dir, port: o.Port, bus: ports[1], cluster: o.Cluster, member: o.member, replica: o.ReplicaOf != nil}
 	if r.port == 0 {
@@ -107,9 +122,6 @@ func StartRedis(ctx context.Context, o RedisOptions) (*Redis, error) {
 			return cmd, nil
 		},
 		ready: r.ping,
-	}
-	if err := r.start(ctx); err != nil {
-		return nil, err
 	}
 	return r, nil
 }

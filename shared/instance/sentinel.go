@@ -32,11 +32,23 @@ func StartSentinel(ctx context.Context, dir string, primary *Redis) (*Sentinel, 
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the Sentinel's folder: %w", err)
 	}
-	ports, err := freePorts(1)
+	var s *Sentinel
+	err = onFreePorts(1, func(ports []int) error {
+		var err error
+		if s, err = newSentinel(program, dir, primary, ports[0]); err != nil {
+			return err
+		}
+		return s.start(ctx)
+	})
 	if err != nil {
 		return nil, err
 	}
-	s := &Sentinel{port: ports[0], password: primary.password}
+	return s, nil
+}
+
+// newSentinel makes a Sentinel that can be started then.
+func newSentinel(program, dir string, primary *Redis, port int) (*Sentinel, error) {
+	s := &Sentinel{port: port, password: primary.password}
 	config := filepath.Join(dir, "sentinel.conf")
 	text := fmt.Sprintf("bind 127.0.0.1\nport %d\nrequirepass %s\ndir %s\ndaemonize no\n", s.port, s.password, strconv.Quote(dir)) +
 		fmt.Sprintf("sentinel monitor %[1]s 127.0.0.1 %[2]d 1\nsentinel auth-pass %[1]s %[3]s\nsentinel down-after-milliseconds %[1]s 1000\nsentinel failover-timeout %[1]s 2000\n",
@@ -49,9 +61,6 @@ func StartSentinel(ctx context.Context, dir string, primary *Redis) (*Sentinel, 
 		log:     filepath.Join(dir, "sentinel.log"),
 		command: func() (*exec.Cmd, error) { return exec.Command(program, config, "--sentinel"), nil },
 		ready:   s.knowsReplica,
-	}
-	if err := s.start(ctx); err != nil {
-		return nil, err
 	}
 	return s, nil
 }
