@@ -12,7 +12,9 @@
 //	200 OK
 //	{"results":[{"id":"17","outcome":"done"},{"id":"18","outcome":"reject","reason":"vehicle_plate is missing"}]}
 //
-// An event without a result counts as [Retry]: silence is never success.
+// An event without a result counts as [Retry]: silence is never success. A result
+// "retry" with "unavailable":true costs the event no attempt: what the function needs
+// for it is unavailable.
 //
 // A request is valid whatever is in its events: an optional attribute that
 // CloudEvents cannot express is left out. In the same spirit [ParseRequest] drops
@@ -56,9 +58,8 @@ const (
 	// Done: the effect is durable. The connector acknowledges the message.
 	Done Outcome = "done"
 	// Retry: it could not be done now. The connector tries again later, within
-	// the message's budget. It is for one event among others: a function that can do
-	// nothing, because what it needs is unavailable, answers 503, which costs no event
-	// a part of its budget.
+	// the message's budget. It costs nothing of the budget if the result is
+	// Unavailable, or if a function that can do nothing answers 503.
 	Retry Outcome = "retry"
 	// Reject: it can never succeed. The connector dead-letters the message with
 	// the reason.
@@ -103,6 +104,10 @@ type Result struct {
 	// Reason says why an event was not done, in words for the person who finds
 	// it among the dead letters.
 	Reason string
+	// Unavailable reports, of a Retry, that what the function needs for this event is
+	// unavailable, such as a shard of its store: the event waits for the end of the
+	// outage and spends no attempt.
+	Unavailable bool
 }
 
 // AppendRequest appends the request body for events to dst. source is the
@@ -360,6 +365,9 @@ func AppendResponse(dst []byte, results []Result) []byte {
 			dst = append(dst, `,"reason":`...)
 			dst = appendString(dst, r.Reason)
 		}
+		if r.Unavailable {
+			dst = append(dst, `,"unavailable":true`...)
+		}
 		dst = append(dst, '}')
 	}
 	return append(dst, `]}`...)
@@ -369,9 +377,10 @@ func AppendResponse(dst []byte, results []Result) []byte {
 // results: it does not speak the batch contract.
 var ErrNoContract = errors.New("the answer has no results: the function does not speak the batch contract")
 
-// ParseResponse reads a 200 answer and returns one result per event, in the
+// ParseResponse reads an answer and returns one result per event, in the
 // order of events. An event that the answer does not name, or names with an
-// unknown outcome or with several, is a [Retry] that says so.
+// unknown outcome or with several, is a [Retry] that says so. An event is
+// Unavailable if all of its results are a Retry with the JSON value true for it.
 func ParseResponse(body []byte, events []Event) ([]Result, error) {
 	a := answer{Decoder: jsontext.NewDecoder(bytes.NewBuffer(body), jsontext.AllowInvalidUTF8(true)), events: events, results: make([]Result, len(events))}
 	err := members(a.Decoder, func(name []byte) error {
@@ -395,7 +404,7 @@ func ParseResponse(body []byte, events []Event) ([]Result, error) {
 		case r.ID == "":
 			*r = Result{ID: events[i].ID, Outcome: Retry, Reason: "the function's answer does not name this event"}
 		case r.Outcome != Done && r.Outcome != Retry && r.Outcome != Reject:
-			r.Outcome, r.Reason = Retry, "unknown outcome "+strconv.Quote(string(r.Outcome))
+			*r = Result{ID: r.ID, Outcome: Retry, Reason: "unknown outcome " + strconv.Quote(string(r.Outcome))}
 		}
 	}
 	return a.results, nil
@@ -423,6 +432,7 @@ func (a *answer) result() error {
 		return err
 	}
 	r := &a.results[a.place]
+	a.current.Unavailable = a.current.Unavailable && a.current.Outcome == Retry && (r.ID == "" || r.Unavailable)
 	if r.ID != "" && r.Outcome != a.current.Outcome {
 		a.current.Outcome, a.current.Reason = Retry, "the function's answer has different outcomes for this event"
 	}
@@ -445,6 +455,10 @@ func (a *answer) member(name []byte) (err error) {
 		}
 	case "reason":
 		a.current.Reason, err = readReason(a.Decoder)
+	case "unavailable":
+		var value jsontext.Value
+		value, err = a.ReadValue()
+		a.current.Unavailable = value.Kind() == 't'
 	default:
 		return a.SkipValue()
 	}

@@ -155,6 +155,41 @@ func TestResponse(t *testing.T) {
 	}
 }
 
+// Only the JSON value true of a retry makes an event unavailable.
+func TestUnavailable(t *testing.T) {
+	const different = "the function's answer has different outcomes for this event"
+	for _, tt := range []struct {
+		results string
+		want    Result
+	}{
+		{`{"id":"a","outcome":"retry","unavailable":true,"reason":"r"}`, Result{Outcome: Retry, Reason: "r", Unavailable: true}},
+		{`{"unavailable":true,"outcome":"retry","id":"a"}`, Result{Outcome: Retry, Unavailable: true}},
+		{`{"id":"a","outcome":"retry","unavailable":false}`, Result{Outcome: Retry}},
+		{`{"id":"a","outcome":"retry","unavailable":null}`, Result{Outcome: Retry}},
+		{`{"id":"a","outcome":"retry","unavailable":"true"}`, Result{Outcome: Retry}},
+		{`{"id":"a","outcome":"retry","unavailable":1}`, Result{Outcome: Retry}},
+		{`{"id":"a","outcome":"retry","unavailable":{"a":[true]}}`, Result{Outcome: Retry}},
+		{`{"id":"a","outcome":"retry","unavailable":[true]}`, Result{Outcome: Retry}},
+		{`{"id":"a","outcome":"retry","Unavailable":true}`, Result{Outcome: Retry}},
+		{`{"id":"a","outcome":"done","unavailable":true}`, Result{Outcome: Done}},
+		{`{"id":"a","outcome":"reject","unavailable":true}`, Result{Outcome: Reject}},
+		{`{"id":"a","outcome":"perhaps","unavailable":true}`, Result{Outcome: Retry, Reason: `unknown outcome "perhaps"`}},
+		{`{"id":"a","unavailable":true}`, Result{Outcome: Retry, Reason: `unknown outcome ""`}},
+		{`{"id":"b","unavailable":true}`, Result{Outcome: Retry, Reason: "the function's answer does not name this event"}},
+		{`{"id":"a","outcome":"retry","unavailable":true},{"id":"a","outcome":"retry","unavailable":true}`, Result{Outcome: Retry, Unavailable: true}},
+		{`{"id":"a","outcome":"retry","unavailable":true},{"id":"a","outcome":"retry"}`, Result{Outcome: Retry}},
+		{`{"id":"a","outcome":"retry"},{"id":"a","outcome":"retry","unavailable":true}`, Result{Outcome: Retry}},
+		{`{"id":"a","outcome":"done"},{"id":"a","outcome":"retry","unavailable":true}`, Result{Outcome: Retry, Reason: different}},
+		{`{"id":"a","outcome":"retry","unavailable":true},{"id":"a","outcome":"done"}`, Result{Outcome: Retry, Reason: different}},
+	} {
+		tt.want.ID = "a"
+		got, err := ParseResponse([]byte(`{"results":[`+tt.results+`]}`), []Event{{ID: "a"}})
+		if diff := cmp.Diff([]Result{tt.want}, got); err != nil || diff != "" {
+			t.Errorf("%s: error %v, -want +got:\n%s", tt.results, err, diff)
+		}
+	}
+}
+
 func TestClassify(t *testing.T) {
 	special := map[int]Verdict{
 		401: Outage, 403: Outage, 404: Outage, 429: Outage, 503: Outage, 408: Crash, 425: Crash,

@@ -226,6 +226,7 @@ func FuzzParseResponse(f *testing.F) {
 		`{"results":[{"id":"1","outcome":"done"},{"id":"2","outcome":"retry","reason":"x"}]}`,
 		`{"results":[{"id":"1","outcome":"done"},{"id":"1","outcome":"reject"},{"id":"1","outcome":"done"}]}`,
 		`{"results":null,"results":[]}`, `{"results":[{"id":"3","outcome":"done","reason":{}},null,{"id":"2","reason":"\ud800","outcome":"reject"}]}`,
+		`{"results":[{"id":"1","outcome":"retry","unavailable":true},{"id":"2","outcome":"done","unavailable":true},{"id":"3","unavailable":[{}],"outcome":"retry"}]}`,
 	} {
 		f.Add([]byte(body))
 	}
@@ -240,9 +241,14 @@ func FuzzParseResponse(f *testing.F) {
 		for i, r := range results {
 			known := r.Outcome == Done || r.Outcome == Retry || r.Outcome == Reject
 			said := bytes.Contains(body, []byte("done")) || bytes.Contains(body, []byte(`\u`))
-			if r.ID != events[i].ID || !known || r.Outcome == Done && !said {
+			if r.ID != events[i].ID || !known || r.Outcome == Done && !said || r.Unavailable && r.Outcome != Retry {
 				t.Fatalf("%q was read as %+v", body, r)
 			}
+			results[i].Reason = strings.ToValidUTF8(r.Reason, "\uFFFD") // as it is written
+		}
+		again, err := ParseResponse(AppendResponse(nil, results), events)
+		if diff := cmp.Diff(results, again); err != nil || diff != "" {
+			t.Fatalf("%q is read otherwise when it is written again: %v, -want +got:\n%s", body, err, diff)
 		}
 	})
 }
