@@ -17,10 +17,13 @@ import (
 // only if the broker's record says that the message comes from one of our retry
 // queues; a dead letter that an operator moves back by other means than replay begins
 // with its attempts at zero. That record can be forged, too, so everything is within
-// bounds in any case, and each message ends after a bounded number of attempts.
+// bounds in any case, and each message ends after a bounded number of attempts. It
+// waits without spending any only as long as a function says that what it needs is
+// unavailable.
 type history struct {
 	attempts    int       // that have failed
 	failedAlone int       // consecutive calls that failed with nothing but the message in them
+	waits       int       // consecutive times that what the function needs was unavailable
 	maxBatch    int       // how many messages a call with it may have; 0 where nothing went wrong
 	first, last time.Time // when the first and the last call failed; zero if none did
 	deaths      any       // the publisher's x-death, put aside so that the broker's record stands alone
@@ -33,6 +36,9 @@ type history struct {
 	cc           any
 	omitted      string // headers that were left out
 }
+
+// maxWaits bounds history.waits: from then on no delay is longer.
+const maxWaits = maxRetryQueues
 
 // readHistory reads the headers of a message from queue.
 func readHistory(d *amqp.Delivery, queue string, now time.Time) history {
@@ -52,6 +58,7 @@ func readHistory(d *amqp.Delivery, queue string, now time.Time) history {
 	if fromRetryQueue(d.Headers, queue) {
 		o.attempts = headerNumber(d.Headers, headerAttempts, maxMaxAttempts)
 		o.failedAlone = headerNumber(d.Headers, headerLonely, maxLonely)
+		o.waits = headerNumber(d.Headers, headerWaits, maxWaits)
 		o.maxBatch = headerNumber(d.Headers, headerMost, maxBatchSize)
 		o.first, o.last = failures(d, now)
 		o.deaths = d.Headers[headerDeaths]
@@ -69,6 +76,9 @@ func (o history) write(h amqp.Table, queue string) {
 	}
 	if n := min(o.failedAlone, maxLonely); n > 0 {
 		h[headerLonely] = int32(n)
+	}
+	if n := min(o.waits, maxWaits); n > 0 {
+		h[headerWaits] = int32(n)
 	}
 	if !o.last.IsZero() {
 		h[headerFirstTime] = o.first.UTC().Format(time.RFC3339Nano)

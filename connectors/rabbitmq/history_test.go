@@ -30,7 +30,7 @@ var forged = []any{
 }
 
 var ownHeaders = []string{
-	headerReason, headerFunction, headerStatus, headerAttempts, headerFirstTime, headerLastTime, headerQueue, headerOwed, headerMost, headerLonely, headerUser, headerExpiration, headerCC, headerRoutingKey,
+	headerReason, headerFunction, headerStatus, headerAttempts, headerFirstTime, headerLastTime, headerQueue, headerOwed, headerMost, headerLonely, headerWaits, headerUser, headerExpiration, headerCC, headerRoutingKey,
 	headerOmitted, headerDeaths,
 }
 
@@ -53,7 +53,7 @@ func TestHistoryIsWithinBounds(t *testing.T) {
 		if earliest.After(now) {
 			earliest = time.Time{}
 		}
-		if o.attempts < 0 || o.attempts > maxMaxAttempts || o.failedAlone < 0 || o.failedAlone > maxLonely || o.maxBatch < 0 || o.maxBatch > maxBatchSize ||
+		if o.attempts < 0 || o.attempts > maxMaxAttempts || o.failedAlone < 0 || o.failedAlone > maxLonely || o.waits < 0 || o.waits > maxWaits || o.maxBatch < 0 || o.maxBatch > maxBatchSize ||
 			o.last.After(now) || o.first.After(o.last) || o.first.IsZero() != o.last.IsZero() || !o.last.IsZero() && o.first.Before(earliest) ||
 			len(o.onlyFunction) > maxShort || len(o.routingKey) > maxShort || len(o.userID) > maxShort || len(o.expiration) > maxShort || len(o.omitted) > maxReason+3 {
 			t.Errorf("%.200v was read as %+v", h, o)
@@ -65,7 +65,7 @@ func TestHistoryIsWithinBounds(t *testing.T) {
 		}
 		written[deathHeader] = recordOf(retryQueue("q"))
 		again := readHistory(&amqp.Delivery{Headers: written, RoutingKey: "q", Timestamp: timestamp}, "q", now)
-		if again.attempts != o.attempts || again.failedAlone != o.failedAlone || again.maxBatch != o.maxBatch || !again.first.Equal(o.first) || !again.last.Equal(o.last) ||
+		if again.attempts != o.attempts || again.failedAlone != o.failedAlone || again.waits != o.waits || again.maxBatch != o.maxBatch || !again.first.Equal(o.first) || !again.last.Equal(o.last) ||
 			again.onlyFunction != o.onlyFunction || again.routingKey != o.routingKey || again.userID != o.userID || again.expiration != o.expiration {
 			t.Errorf("%+v is read back as %+v", o, again)
 		}
@@ -110,12 +110,12 @@ func TestWhoIsBelieved(t *testing.T) {
 		{"a list of texts", []any{retry}, false},
 		{"odd types", []any{entry(int32(1), []any{})}, false},
 	} {
-		h := amqp.Table{headerAttempts: int32(5), headerLonely: int32(2), headerMost: int32(7), headerLastTime: "2026-11-27T08:00:00Z", headerOwed: "fn", headerRoutingKey: "gate.north"}
+		h := amqp.Table{headerAttempts: int32(5), headerLonely: int32(2), headerWaits: int32(3), headerMost: int32(7), headerLastTime: "2026-11-27T08:00:00Z", headerOwed: "fn", headerRoutingKey: "gate.north"}
 		if tt.deaths != nil {
 			h[deathHeader] = tt.deaths
 		}
 		o := readHistory(&amqp.Delivery{Headers: h, RoutingKey: "q"}, "q", time.Now())
-		if believed := o.attempts == 5 && o.failedAlone == 2 && o.maxBatch == 7 && !o.last.IsZero(); believed != tt.want || !tt.want && (o.attempts != 0 || o.failedAlone != 0 || o.maxBatch != 0 || !o.last.IsZero()) {
+		if believed := o.attempts == 5 && o.failedAlone == 2 && o.waits == 3 && o.maxBatch == 7 && !o.last.IsZero(); believed != tt.want || !tt.want && (o.attempts != 0 || o.failedAlone != 0 || o.waits != 0 || o.maxBatch != 0 || !o.last.IsZero()) {
 			t.Errorf("%s: %+v", tt.name, o)
 		}
 		if o.onlyFunction != "fn" || o.routingKey != "gate.north" {

@@ -125,7 +125,7 @@ func (i *invoker) giveBack(b *buffers) {
 // answer is what a call came to.
 type answer struct {
 	verdict    batch.Verdict
-	results    []batch.Result // one for each item, when Answered
+	results    []batch.Result // one for each item, if Answered or an Outage that is told by event
 	status     int            // 0 where there was no answer
 	reason     string         // why it is not Answered
 	retryAfter time.Duration
@@ -201,6 +201,9 @@ func (i *invoker) read(a *answer, f *Function, h http.Header, buf *buffers) {
 			a.reason += ": " + text
 		}
 		a.retryAfter = retryAfter(h.Get("Retry-After"), time.Now())
+		if a.status == http.StatusServiceUnavailable && f.batched() {
+			a.readOutage(buf)
+		}
 		return
 	}
 	if !f.batched() {
@@ -214,6 +217,17 @@ func (i *invoker) read(a *answer, f *Function, h http.Header, buf *buffers) {
 		return
 	}
 	a.results = results
+}
+
+// readOutage takes the results of an outage that the function tells by event: each is
+// unavailable, or rejected.
+func (a *answer) readOutage(buf *buffers) {
+	results, err := batch.ParseResponse(buf.answer.Bytes(), buf.events)
+	told := slices.IndexFunc(results, func(r batch.Result) bool { return r.Unavailable })
+	if err != nil || told < 0 || slices.ContainsFunc(results, func(r batch.Result) bool { return !r.Unavailable && r.Outcome != batch.Reject }) {
+		return
+	}
+	a.results, a.reason = results, clip(results[told].Reason)
 }
 
 func (i *invoker) request(ctx context.Context, f *Function, queue string, items []item, buf *buffers) (*http.Request, error) {

@@ -34,6 +34,9 @@ const (
 	// headerLonely counts the calls in a row that failed with nothing but the
 	// message in them and did not cost it an attempt.
 	headerLonely = headerPrefix + "failed-alone"
+	// headerWaits counts the consecutive times that the message has waited because
+	// what its function needs for it is unavailable.
+	headerWaits = headerPrefix + "waits"
 	// headerUser is the publisher's user id: RabbitMQ refuses the property itself
 	// from anybody else.
 	headerUser = headerPrefix + "user-id"
@@ -102,11 +105,14 @@ type item struct {
 	// lonely counts the calls in a row that failed with nothing but this item in
 	// them.
 	lonely int
+	// waits counts the consecutive times that what its function needs for it was
+	// unavailable while others were done.
+	waits int
 }
 
 func newItem(d *delivery) item {
 	h := &d.history
-	return item{delivery: d, most: h.maxBatch, failed: h.last, lonely: h.failedAlone, solo: h.failedAlone > 0}
+	return item{delivery: d, most: h.maxBatch, failed: h.last, lonely: h.failedAlone, solo: h.failedAlone > 0, waits: h.waits}
 }
 
 // envelope is about what a message costs in a request besides its body.
@@ -218,6 +224,7 @@ type failure struct {
 	attempts int       // this one included
 	most     int       // of the item
 	lonely   int       // of the item, when the attempt did not count
+	waits    int       // likewise
 	at       time.Time // zero where no call with the item has failed yet
 }
 
@@ -225,7 +232,7 @@ type failure struct {
 // ttl, or to the dead letters.
 func (d *delivery) again(queue string, ttl time.Duration, f failure) broker.Message {
 	next := d.history
-	next.attempts, next.maxBatch, next.failedAlone = f.attempts, f.most, f.lonely
+	next.attempts, next.maxBatch, next.failedAlone, next.waits = f.attempts, f.most, f.lonely, f.waits
 	if !f.at.IsZero() {
 		next.last = f.at
 		if next.first.IsZero() {

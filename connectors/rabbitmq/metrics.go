@@ -36,7 +36,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		stages: latency.NewStages(r),
 		outcomes: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "parkstream_connector_outcomes_total",
-			Help: "Events by what a function made of them: done, retry, reject, or deferred because of an outage.",
+			Help: "Events by what a function made of them: done, retry, reject, unavailable (to be tried again at no cost), or deferred because of an outage.",
 		}, []string{"queue", "function", "outcome"}),
 		queues: make(map[string]*queueStats),
 		gates:  make(map[string]*gate),

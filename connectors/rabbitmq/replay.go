@@ -276,7 +276,7 @@ func newDeadLetter(queue string, d *amqp.Delivery) DeadLetter {
 func replayHeaders(h amqp.Table, queue string) amqp.Table {
 	headers := original(h, queue)
 	past := readHistory(&amqp.Delivery{Headers: h, RoutingKey: queue}, queue, time.Now())
-	past.attempts, past.failedAlone, past.maxBatch, past.last = 0, 0, 0, time.Time{}
+	past.attempts, past.failedAlone, past.waits, past.maxBatch, past.last = 0, 0, 0, 0, time.Time{}
 	past.write(headers, queue)
 	keepUnreadable(headers, h)
 	return headers

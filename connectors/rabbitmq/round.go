@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -27,11 +28,12 @@ type target struct {
 type fate uint8
 
 const (
-	hold     fate = iota // it stays in hand and costs nothing
-	postpone             // it waits at the broker and costs nothing
-	done                 // acknowledge it
-	retry                // it spends one attempt
-	reject               // dead-letter it
+	hold        fate = iota // it stays in hand and costs nothing
+	postpone                // it waits at the broker and costs nothing
+	unavailable             // likewise: what its function needs for it is unavailable
+	done                    // acknowledge it
+	retry                   // it spends one attempt
+	reject                  // dead-letter it
 )
 
 type ruling struct {
@@ -111,7 +113,7 @@ func (r *round) run(part []int) {
 	switch {
 	case a.cancelled:
 		r.over = true
-	case a.verdict == batch.Answered:
+	case a.results != nil:
 		r.accept(part, &a)
 	case a.verdict == batch.Outage && len(part) == 1:
 		r.unavailable(part[0], &a, lastDone, start)
@@ -193,7 +195,11 @@ func (r *round) log(a *answer, events int) {
 	if a.verdict == batch.Answered {
 		outcomes := make(map[batch.Outcome]int, len(fates))
 		for i := range a.results {
-			outcomes[a.results[i].Outcome]++
+			outcome := a.results[i].Outcome
+			if a.results[i].Unavailable {
+				outcome = "unavailable"
+			}
+			outcomes[outcome]++
 		}
 		attrs = append(attrs, "outcomes", outcomes)
 	} else {
@@ -211,22 +217,53 @@ func (r *round) decide(i int, v ruling) {
 var fates = map[batch.Outcome]fate{batch.Done: done, batch.Retry: retry, batch.Reject: reject}
 
 func (r *round) accept(part []int, a *answer) {
-	useful, progress := false, false
-	for j, i := range part {
-		res := &a.results[j]
-		r.decide(i, ruling{fates[res.Outcome], clip(res.Reason), a.status, a.ctx})
-		useful = useful || res.Outcome != batch.Retry
-		progress = progress || res.Outcome == batch.Done
+	var done, rejected, waiting int
+	for _, res := range a.results {
+		switch {
+		case res.Outcome == batch.Done:
+			done++
+		case res.Outcome == batch.Reject:
+			rejected++
+		case res.Unavailable:
+			waiting++
+		}
 	}
+	// A rejection tells nothing of what others need.
+	useful := done > 0 || rejected > 0 && waiting == 0
 	r.target.gate.succeeded(r.permit, a.took, useful)
-	if progress {
+	if done > 0 {
 		r.target.gate.progressed()
 	}
-	if !useful && (len(part) > 1 || r.permit.probe) {
-		// What the function needs is away. The events spend an attempt, but no more
-		// of them are fed to it for now.
-		r.stop("every event has to wait: "+clip(a.results[0].Reason), 0)
+	lastDone, partial := r.target.gate.lastDone(), false
+	for j, i := range part {
+		res := &a.results[j]
+		v := ruling{fates[res.Outcome], clip(res.Reason), a.status, a.ctx}
+		if res.Unavailable {
+			v.fate = unavailable
+			partial = r.items[i].wait(lastDone) || partial
+		}
+		r.decide(i, v)
 	}
+	switch {
+	case useful:
+	case partial && !r.permit.probe: // an outage of a part
+	case waiting > 0 || len(part) > 1 || r.permit.probe:
+		// What the function needs is unavailable. No more events are fed to it for now.
+		told := slices.IndexFunc(a.results, func(res batch.Result) bool { return res.Unavailable || waiting == 0 })
+		r.stop("every event has to wait: "+clip(a.results[told].Reason), a.retryAfter)
+	}
+}
+
+// wait notes that what the function needs for the item is unavailable, and reports
+// whether that is an outage of a part: others were done while the item was in hand. Only
+// then does it wait longer than before: what waits in an outage of all is back soon after
+// its end.
+func (it *item) wait(lastDone time.Time) (partial bool) {
+	partial = lastDone.After(it.received)
+	if it.waits == 0 || partial {
+		it.waits = min(it.waits+1, maxWaits)
+	}
+	return partial
 }
 
 // stop ends the round with an outage; what is undecided is held.

@@ -43,9 +43,15 @@ func (k *consumer) settle(r recipient, items []item, rulings []ruling) (held []i
 		case v.fate == hold || v.fate == postpone:
 			tally["deferred"]++
 			f.attempts-- // an outage is not the event's fault
-			f.lonely = it.lonely
+			f.lonely, f.waits = it.lonely, it.waits
 			f.at = it.failed // it need not have been called at all
 			out = append(out, k.retry(it.delivery, f, r.away))
+		case v.fate == unavailable:
+			tally["unavailable"]++
+			f.attempts--
+			f.waits = it.waits
+			f.at = it.failed // an answer is no failed call
+			out = append(out, k.retry(it.delivery, f, 0))
 		case v.fate == retry && f.attempts < r.maxAttempts:
 			tally["retry"]++
 			out = append(out, k.retry(it.delivery, f, 0))
@@ -72,10 +78,10 @@ func (k *consumer) settle(r recipient, items []item, rulings []ruling) (held []i
 	return held
 }
 
-// retry makes d wait for as long as its attempts and the failures between them ask
+// retry makes d wait for as long as its attempts and what happened between them ask
 // for, and the longer the longer its function has been away.
 func (k *consumer) retry(d *delivery, f failure, away time.Duration) outgoing {
-	i := min(max(f.attempts+f.lonely-1, 0), len(k.delays)-1)
+	i := min(max(f.attempts+f.lonely+f.waits-1, 0), len(k.delays)-1)
 	for i+1 < len(k.delays) && k.delays[i+1] <= away {
 		i++
 	}
