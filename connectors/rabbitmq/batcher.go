@@ -1,6 +1,7 @@
 package rabbitmq
 
 import (
+	"math/rand/v2"
 	"slices"
 	"time"
 )
@@ -86,8 +87,8 @@ func (b *batcher) take(now time.Time) []item {
 	return b.cut(n, bytes, now)
 }
 
-// takeProbe cuts a batch of one, of an item that has not failed alone if there
-// is one.
+// takeProbe cuts a batch of one, of any item that has not failed alone if there is
+// one: those that cannot be done may all be the oldest.
 func (b *batcher) takeProbe(now time.Time) []item {
 	if len(b.items) == 0 && len(b.solo) > 0 {
 		return b.takeSolo()
@@ -95,6 +96,8 @@ func (b *batcher) takeProbe(now time.Time) []item {
 	if len(b.items) == 0 {
 		return nil
 	}
+	i := rand.IntN(len(b.items))
+	b.items[0], b.items[i] = b.items[i], b.items[0]
 	return b.cut(1, b.items[0].size(), now)
 }
 
@@ -115,6 +118,20 @@ func (b *batcher) cut(n, bytes int, now time.Time) []item {
 	b.bytes -= bytes
 	b.since = now
 	return batch
+}
+
+// takeOldest takes n items, those first that need not be alone.
+func (b *batcher) takeOldest(n int) []item {
+	n = min(n, len(b.items)+len(b.solo))
+	bytes, most := 0, min(n, len(b.items))
+	for i := range b.items[:most] {
+		bytes += b.items[i].size()
+	}
+	oldest := b.cut(most, bytes, b.since)
+	for len(oldest) < n {
+		oldest = append(oldest, b.takeSolo()...)
+	}
+	return oldest
 }
 
 // takeAll empties the batcher.

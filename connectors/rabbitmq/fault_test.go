@@ -101,7 +101,7 @@ func TestOutagesCostNothing(t *testing.T) {
 			if once, twice := f.done(); once+twice != 1000 || twice != 0 && tt.name != "hang" {
 				t.Errorf("%d done once, %d more often", once, twice)
 			}
-			if counters["acked"] != 1000 || counters["retried"] != 0 || counters["dead_lettered"] != 0 {
+			if counters["acked"] != 1000 || c.outcomes(t, queue, "retry") != 0 || counters["dead_lettered"] != 0 {
 				t.Errorf("counters: %v", counters)
 			}
 			if code, text := readyz(c); code != http.StatusOK {
@@ -162,7 +162,7 @@ func TestGatewayIsAway(t *testing.T) {
 	server.Start()
 	defer server.Close()
 	counters := c.settled(t, queue, 1000)
-	if once, twice := f.done(); once != 1000 || twice != 0 || counters["retried"] != 0 {
+	if once, twice := f.done(); once != 1000 || twice != 0 || c.outcomes(t, queue, "retry") != 0 {
 		t.Errorf("%d done once, %d more often, %v", once, twice, counters)
 	}
 }
@@ -329,7 +329,7 @@ func TestALoneEventInAnOutage(t *testing.T) {
 	c := startConnector(t, g, nil)
 	waitFor(t, "it has failed often", func() bool { return f.callCount() > 4*maxLonely })
 	failing.Store(false)
-	if counters := c.settled(t, queue, 1); counters["acked"] != 1 || counters["retried"] != 0 {
+	if counters := c.settled(t, queue, 1); counters["acked"] != 1 || c.outcomes(t, queue, "retry") != 0 {
 		t.Errorf("counters: %v", counters)
 	}
 }
@@ -976,7 +976,7 @@ func TestLongOutageGivesMessagesBack(t *testing.T) {
 	c := startConnector(t, g, func(cfg *Config) { cfg.Timeout, cfg.ConsumerTimeout = 100*time.Millisecond, time.Second })
 	waitFor(t, "messages are given back", func() bool { return c.counters(t, queue)["returned"] >= 200 })
 	failing.Store(false)
-	if counters := c.settled(t, queue, 100); counters["acked"] != 100 || counters["retried"] != 0 {
+	if counters := c.settled(t, queue, 100); counters["acked"] != 100 || c.outcomes(t, queue, "retry") != 0 {
 		t.Errorf("counters: %v", counters)
 	}
 }
@@ -1127,7 +1127,7 @@ func TestNothingPilesUp(t *testing.T) {
 	publish(t, events(queue, "e", 2000)...)
 	c := startConnector(t, g, nil)
 	waitFor(t, "it is probed", func() bool { return f.callCount() > 5 })
-	if n := c.counters(t, queue)["in_hand"]; n != 40 {
+	if n := c.counters(t, queue)["in_hand"]; n == 0 || n > 40 {
 		t.Errorf("%d messages are in hand", n)
 	}
 }

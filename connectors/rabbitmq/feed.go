@@ -3,6 +3,7 @@ package rabbitmq
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 )
@@ -19,7 +20,12 @@ type feed struct {
 
 	mu      sync.Mutex
 	batcher batcher
-	wake    chan struct{}
+	// byEvent reports whether the last call told its events apart: some of them were
+	// unavailable. Then a probe may be a whole batch.
+	byEvent bool
+	// failedProbes counts the consecutive probes that have not ended the outage.
+	failedProbes int
+	wake         chan struct{}
 }
 
 func newFeed(t *target, c *consumer, shared bool) *feed {
@@ -93,6 +99,9 @@ func (f *feed) collect(ctx context.Context, p permit) []item {
 		now := time.Now()
 		if p.probe {
 			defer f.mu.Unlock()
+			if f.byEvent {
+				return f.batcher.take(now)
+			}
 			return f.batcher.takeProbe(now)
 		}
 		wait := f.batcher.wait(now, p.busy)
@@ -117,20 +126,42 @@ func (f *feed) collect(ctx context.Context, p permit) []item {
 // serve delivers one batch and settles it.
 func (f *feed) serve(p permit, items []item) {
 	rulings := f.target.deliver(f.consumer.callCtx, f.consumer.life, f.consumer.queue, p, items)
+	f.mu.Lock()
+	f.byEvent = slices.ContainsFunc(rulings, func(v ruling) bool { return v.fate == unavailable })
+	f.mu.Unlock()
 	f.target.gate.release(p)
-	if held := f.consumer.settle(f.recipient(), items, rulings); len(held) > 0 {
-		f.mu.Lock()
-		if p.probe {
-			// To the end of the line: the next probe is made with another one.
-			for _, it := range held {
-				f.batcher.add(it, time.Now())
-			}
-		} else {
-			f.batcher.putBack(held, time.Now())
-		}
-		f.mu.Unlock()
+	held := f.consumer.settle(f.recipient(), items, rulings)
+	f.mu.Lock()
+	f.batcher.putBack(held, time.Now())
+	f.mu.Unlock()
+	if p.probe {
+		f.turnOver()
+	}
+	if len(held) > 0 {
 		f.signal()
 	}
+}
+
+// turnOver makes room for other events after probes that have failed: those in hand may
+// be the only ones that cannot be done. From the sixth failure on the oldest of them go
+// to the end of the queue, one at first and twice as many after each further probe. In
+// an outage of all that costs at most a window of messages for each probe.
+func (f *feed) turnOver() {
+	reason, since := f.target.gate.outage()
+	f.mu.Lock()
+	if since.IsZero() {
+		f.failedProbes = 0
+	} else {
+		f.failedProbes = min(f.failedProbes+1, maxLonely+20)
+	}
+	var oldest []item
+	if beyond := f.failedProbes - maxLonely; beyond > 0 && !f.shared {
+		oldest = f.batcher.takeOldest(1 << (beyond - 1))
+	}
+	f.mu.Unlock()
+	r := f.recipient()
+	r.away = 0 // how often that happens depends on the probes
+	f.postpone(r, oldest, reason)
 }
 
 // deferAll has everything wait at the broker for the end of an outage.
@@ -139,11 +170,19 @@ func (f *feed) deferAll() {
 	items := f.batcher.takeAll()
 	f.mu.Unlock()
 	reason, _ := f.target.gate.outage()
+	f.consumer.calls.Go(func() { f.postpone(f.recipient(), items, reason) })
+}
+
+// postpone has items wait at the broker, which costs them nothing.
+func (f *feed) postpone(r recipient, items []item, reason string) {
+	if len(items) == 0 {
+		return
+	}
 	rulings := make([]ruling, len(items))
 	for i := range rulings {
-		rulings[i].reason = reason
+		rulings[i] = ruling{fate: postpone, reason: reason}
 	}
-	f.consumer.calls.Go(func() { f.consumer.settle(f.recipient(), items, rulings) })
+	f.consumer.settle(r, items, rulings)
 }
 
 // recipient is a function in its role of having to get messages of one queue.
