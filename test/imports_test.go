@@ -31,7 +31,7 @@ var mayImport = []struct {
 	{"shared/instance", nil},
 	{"shared/pipeline", []string{"shared/parking", "shared/batch", "shared/failure", "shared/latency", "shared/tracing"}},
 	{"shared/redis", []string{"shared/tracing"}},
-	{"shared/store", []string{"shared/parking", "shared/redis"}},
+	{"shared/store", []string{"shared/failure", "shared/parking", "shared/redis"}},
 	{"shared/summary", []string{"shared/failure", "shared/latency", "shared/parking", "shared/redirect", "shared/redis", "shared/store", "shared/tracing"}},
 	{"shared/processor", []string{"shared/faas", "shared/parking", "shared/pipeline", "shared/redis", "shared/store", "shared/summary"}},
 	{"shared/generator", []string{"shared/broker", "shared/faas", "shared/failure", "shared/parking", "shared/redis", "shared/tracing"}},

@@ -36,6 +36,49 @@ func New(part, kind string, err error) error {
 	return &failed{err, part, kind}
 }
 
+// odd is the kind of an answer that makes no sense.
+const odd = "gives an answer that makes no sense"
+
+// Odd is [In] for an answer that a part gives and that makes no sense, which is no
+// outage.
+func Odd(part string, err error) error { return New(part, odd, err) }
+
+// Outage reports whether an error is that of a part which cannot be used now, whatever
+// it is used for: it cannot be reached, does not answer, or refuses because of its
+// state. Otherwise the part has looked at what was asked of it. Of the replies of a Redis
+// only those about the command and its keys are none of its state.
+func Outage(err error) bool {
+	for f, found := errors.AsType[*failed](err); found; f, found = errors.AsType[*failed](f.error) {
+		if f.kind == odd {
+			return false
+		}
+	}
+	reply, ok := redisReply(err)
+	if !ok {
+		return err != nil
+	}
+	switch code, text, _ := strings.Cut(reply, " "); code {
+	case "ERR":
+		return strings.HasPrefix(text, "max number of clients")
+	case "WRONGTYPE", "CROSSSLOT":
+		return false
+	default:
+		return true
+	}
+}
+
+// redisReply returns the error that a Redis replied with, if it is one.
+func redisReply(err error) (text string, ok bool) {
+	reply, ok := errors.AsType[interface {
+		error
+		RedisError()
+	}](err)
+	if !ok {
+		return "", false
+	}
+	return reply.Error(), true
+}
+
 // Told returns what callers are told of an error: the outermost part that it is
 // marked with, and the kind of failure, or the detail of an error that has a method
 // Detail() string with what everyone may read.
@@ -83,11 +126,8 @@ func kindOf(err error) string {
 		return "cannot be reached"
 	}
 	// The reply of a Redis begins with a code; what follows may be an address.
-	if reply, ok := errors.AsType[interface {
-		error
-		RedisError()
-	}](err); ok {
-		code, _, _ := strings.Cut(reply.Error(), " ")
+	if reply, ok := redisReply(err); ok {
+		code, _, _ := strings.Cut(reply, " ")
 		if code != "" && strings.Trim(code, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") == "" {
 			return "refuses with " + code
 		}

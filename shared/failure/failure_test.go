@@ -96,7 +96,58 @@ func TestTold(t *testing.T) {
 	if got, want := Told(In("Redis", fmt.Errorf("at 10.0.0.3: %w", detailed{}))), "Redis: 0 of 1 replicas"; got != want {
 		t.Errorf("told %q of a detail, want %q", got, want)
 	}
+	if got, want := Told(In("the store", fmt.Errorf("record: %w", Odd("Redis", errors.New("hush"))))), "the store "+odd; got != want {
+		t.Errorf("told %q of an odd answer, want %q", got, want)
+	}
 	if err := In("Redis", nil); err != nil {
 		t.Errorf("an error of nothing: %v", err)
+	}
+}
+
+// Whatever keeps a part from being used is an outage; what it says of what was asked
+// of it is none.
+func TestOutage(t *testing.T) {
+	for _, tt := range []struct {
+		err  error
+		want bool
+	}{
+		{nil, false},
+		{&net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}, true},
+		{&net.DNSError{Err: "no such host"}, true},
+		{context.DeadlineExceeded, true},
+		{context.Canceled, true},
+		{os.ErrDeadlineExceeded, true},
+		{io.EOF, true},
+		{&tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}}, true},
+		{errors.New("redis: connection pool timeout"), true},
+		{detailed{}, true},
+		{reply("CLUSTERDOWN Hash slot not served"), true},
+		{reply("MOVED 3999 10.0.0.3:6381"), true},
+		{reply("ASK 3999 10.0.0.3:6381"), true},
+		{reply("TRYAGAIN Multiple keys request during rehashing of slot"), true},
+		{reply("READONLY You can't write against a read only replica."), true},
+		{reply("OOM command not allowed when used memory > 'maxmemory'."), true},
+		{reply("MISCONF Redis is configured to save RDB snapshots"), true},
+		{reply("NOREPLICAS Not enough good replicas to write."), true},
+		{reply("MASTERDOWN Link with MASTER is down"), true},
+		{reply("LOADING Redis is loading the dataset in memory"), true},
+		{reply("BUSY Redis is busy running a script."), true},
+		{reply("NOSCRIPT No matching script."), true},
+		{reply("NOAUTH Authentication required."), true},
+		{reply("WRONGPASS invalid username-password pair"), true},
+		{reply("NOPERM this user has no permissions"), true},
+		{reply("ERR max number of clients reached"), true},
+		{reply("ERR user_script:12: attempt to index a nil value"), false},
+		{reply("WRONGTYPE Operation against a key holding the wrong kind of value"), false},
+		{reply("CROSSSLOT Keys in request don't hash to the same slot"), false},
+		{Odd("Redis", errors.New("unexpected answer")), false},
+	} {
+		marked := tt.err
+		if marked != nil {
+			marked = In("the store", fmt.Errorf("record: %w", New("Redis", "", tt.err)))
+		}
+		if Outage(tt.err) != tt.want || Outage(marked) != tt.want {
+			t.Errorf("%v: %t, %t when it is marked, want %t", tt.err, Outage(tt.err), Outage(marked), tt.want)
+		}
 	}
 }

@@ -31,9 +31,9 @@ type answer struct {
 //	400 {"id":"...","outcome":"reject","reason":"..."}
 //	503 {"id":"...","outcome":"retry","reason":"..."}
 //
-// A batch that met an outage of what the processor needs is answered 503 as a whole,
-// so that a connector waits for its end and no event spends an attempt. What of it is
-// done comes again as a duplicate.
+// An event of a batch that met an outage of what the processor needs is unavailable,
+// and the others are done. If none is done that is answered with status 503 beside the
+// results, so that everyone sees the outage.
 //
 // A request that is neither is answered with {"error":"..."}.
 func NewHTTPHandler(h Handler) http.Handler {
@@ -116,18 +116,27 @@ func serveBatch(w http.ResponseWriter, r *http.Request, h Handler, body []byte) 
 		refuse(w, http.StatusBadRequest, err.Error())
 		return
 	}
+	var done, unavailable bool
 	results := make([]batch.Result, 0, len(events))
 	for part := range slices.Chunk(events, eventsAtOnce) {
-		for _, processed := range h.ProcessMessages(r.Context(), part) {
-			if processed.Unavailable {
-				w.Header().Set("Retry-After", retryAfterSeconds)
-				refuse(w, http.StatusServiceUnavailable, processed.Reason)
-				return
+		if unavailable && !done { // the rest would meet the same, and take its time
+			reason := results[slices.IndexFunc(results, func(r batch.Result) bool { return r.Unavailable })].Reason
+			for _, e := range part {
+				results = append(results, batch.Result{ID: e.ID, Outcome: batch.Retry, Reason: reason, Unavailable: true})
 			}
+			continue
+		}
+		for _, processed := range h.ProcessMessages(r.Context(), part) {
+			done = done || processed.Outcome == batch.Done
+			unavailable = unavailable || processed.Unavailable
 			results = append(results, processed.Result)
 		}
 	}
 	w.Header().Set("Content-Type", "application/json")
+	if unavailable && !done {
+		w.Header().Set("Retry-After", retryAfterSeconds)
+		w.WriteHeader(http.StatusServiceUnavailable)
+	}
 	_, _ = w.Write(batch.AppendResponse(make([]byte, 0, 64*len(results)), results))
 }
 

@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
+	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -41,8 +44,15 @@ func each(record func(parking.Event) parking.Recorded) storeFunc {
 
 var errOOM = errors.New("OOM command not allowed")
 
-// A call for which the store is unavailable is answered as an outage, one in which the
-// store takes some events is not; what has no answer is never done.
+// reply is an error that a Redis replies with.
+type reply string
+
+func (r reply) Error() string { return string(r) }
+func (reply) RedisError()     {}
+
+// An event for which the store is unavailable is told so, beside others that are done.
+// One that the store has looked at is a retry of its own. A call of which nothing is
+// done is answered as an outage; what has no answer is never done.
 func TestStoreOutages(t *testing.T) {
 	failing := func(ids string) storeFunc {
 		return each(func(e parking.Event) parking.Recorded {
@@ -64,6 +74,20 @@ func TestStoreOutages(t *testing.T) {
 		}
 		return parking.Recorded{Err: errOOM}
 	})
+	replies := func(errs ...error) storeFunc {
+		return each(func(e parking.Event) parking.Recorded {
+			if err := errs[e.ID[0]-'a']; err != nil {
+				return parking.Recorded{Err: fmt.Errorf("record 1 events of site main in Redis: %w", err)}
+			}
+			return unmatched(e)
+		})
+	}
+	stayless := each(func(e parking.Event) parking.Recorded {
+		if e.ID == "b" {
+			return parking.Recorded{}
+		}
+		return unmatched(e)
+	})
 	long := func(n int) storeFunc {
 		return func(events []parking.Event) []parking.Recorded {
 			recorded := make([]parking.Recorded, n)
@@ -82,13 +106,20 @@ func TestStoreOutages(t *testing.T) {
 		{"all taken", failing(""), false, "done done done"},
 		{"none taken", failing("abc"), false, "503 the store cannot be used now"},
 		{"none taken, one rejected", failing("abc"), true, "503 the store cannot be used now"},
-		{"some taken", failing("ac"), false, "retry done retry"},
-		{"a conflict is an answer", conflicting, false, "reject retry retry"},
+		{"some taken", failing("ac"), false, "unavailable done unavailable"},
+		{"some taken, one rejected", failing("ac"), true, "unavailable done unavailable reject"},
+		{"not reached", replies(&net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}, nil, context.DeadlineExceeded), false, "unavailable done unavailable"},
+		{"not on the replicas", replies(nil, nil, &redis.ReplicasError{Asked: 1}), false, "done done unavailable"},
+		{"refused for its state", replies(reply("CLUSTERDOWN Hash slot not served"), nil, reply("READONLY You can't write")), false, "unavailable done unavailable"},
+		{"refused, one for its keys", replies(reply("WRONGTYPE Operation against a key"), nil, reply("LOADING Redis is loading")), false, "retry done unavailable"},
+		{"refused, all for their keys", replies(reply("WRONGTYPE"), reply("WRONGTYPE"), reply("ERR script")), false, "503 the store refuses with WRONGTYPE"},
+		{"one exit without a stay", stayless, false, "done retry done"},
+		{"a conflict is an answer", conflicting, false, "503 the store cannot be used now"},
 		{"a site too many is no answer", full, false, "503 the store cannot be used now"},
-		{"no answers", long(0), false, "503 the store cannot be used now"},
-		{"two answers", long(2), false, "503 the store cannot be used now"},
-		{"four answers", long(4), false, "503 the store cannot be used now"},
-		{"exits without stays", each(func(parking.Event) parking.Recorded { return parking.Recorded{} }), false, "503 the store cannot be used now"},
+		{"no answers", long(0), false, "503 the store gives an answer that makes no sense"},
+		{"two answers", long(2), false, "503 the store gives an answer that makes no sense"},
+		{"four answers", long(4), false, "503 the store gives an answer that makes no sense"},
+		{"exits without stays", each(func(parking.Event) parking.Recorded { return parking.Recorded{} }), false, "503 the store gives an answer that makes no sense"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var posted summaries
@@ -112,13 +143,18 @@ func TestStoreOutages(t *testing.T) {
 	})
 }
 
-// checkOutage sends events and compares the answer: the outcomes, or 503 with a reason.
+// checkOutage sends events and compares the answer: the outcomes, or 503 with a reason,
+// which has only results that cost no event an attempt.
 func checkOutage(t *testing.T, h pipeline.Handler, events []batch.Event, want string) {
 	t.Helper()
 	w := post(pipeline.NewHTTPHandler(h), string(batch.AppendRequest(nil, "/q", events)))
 	if reason, outage := strings.CutPrefix(want, "503 "); outage {
 		if w.Code != http.StatusServiceUnavailable || w.Header().Get("Retry-After") == "" || !strings.Contains(w.Body.String(), reason) {
 			t.Errorf("%d %s, want 503 %s", w.Code, w.Body, reason)
+		}
+		results, err := batch.ParseResponse(w.Body.Bytes(), events)
+		if err != nil || slices.ContainsFunc(results, func(r batch.Result) bool { return !r.Unavailable && r.Outcome != batch.Reject }) {
+			t.Errorf("503 with %+v, %v", results, err)
 		}
 		return
 	}
@@ -128,7 +164,11 @@ func checkOutage(t *testing.T, h pipeline.Handler, events []batch.Event, want st
 	}
 	var outcomes []string
 	for _, r := range results {
-		outcomes = append(outcomes, string(r.Outcome))
+		outcome := string(r.Outcome)
+		if r.Unavailable {
+			outcome = "unavailable"
+		}
+		outcomes = append(outcomes, outcome)
 	}
 	if got := strings.Join(outcomes, " "); got != want {
 		t.Errorf("%s, want %s: %s", got, want, w.Body)
@@ -140,7 +180,7 @@ type refusal struct{ error }
 
 func (refusal) Refused() bool { return true }
 
-// An outage of the summary is answered as one. What the summary refuses is the matter
+// A stay that the summary cannot be given makes its events unavailable. What the summary refuses is the matter
 // of the events that have the stay, and of no others.
 func TestSummaryOutages(t *testing.T) {
 	away := errors.New("404 Not Found")
@@ -169,6 +209,21 @@ func TestSummaryOutages(t *testing.T) {
 			}
 			return away
 		}, 4, "503 the summary cannot be used now", 2},
+		{"some posted, then unavailable", func(stays []parking.Stay) error {
+			switch {
+			case len(stays) > 2:
+				return refusal{errors.New("400")}
+			case stays[0].ID == "e0":
+				return nil
+			}
+			return away
+		}, 4, "done done unavailable unavailable", 3},
+		{"some refused, the others unavailable", func(stays []parking.Stay) error {
+			if refuse("e0 ")(stays) != nil {
+				return refusal{errors.New("400")}
+			}
+			return away
+		}, 4, "503 the summary cannot be used now", 3},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			calls := 0
@@ -200,8 +255,8 @@ func refuse(prefix string) func(stays []parking.Stay) error {
 	}
 }
 
-// Entries without a stay are done, and the outage of the summary is answered all the
-// same: they come again as duplicates.
+// In an outage of the summary entries without a stay are done, and the others wait for
+// its end.
 func TestEntriesInASummaryOutage(t *testing.T) {
 	var posted summaries
 	c := config(newStore(t), &posted)
@@ -209,7 +264,8 @@ func TestEntriesInASummaryOutage(t *testing.T) {
 	posted.fail = func() error { return errors.New("connection refused") }
 	entries := pipeline.NewEntryEventProcessor(c)
 	events := []batch.Event{entry("late", "A", 0), entry("e", "B", 0)}
-	checkOutage(t, entries, events, "503 the summary cannot be used now")
+	checkOutage(t, entries, events, "unavailable done")
+	checkOutage(t, entries, events[:1], "503 the summary cannot be used now")
 	checkOutage(t, entries, events[1:], "done")
 	posted.fail = nil
 	checkOutage(t, entries, events, "done done")

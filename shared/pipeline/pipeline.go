@@ -51,10 +51,6 @@ type Result struct {
 	EventID string
 	// Stays are the stays that were posted on behalf of the event.
 	Stays []parking.Stay
-	// Unavailable reports that the event has to be tried again because the store has
-	// taken no event of the call, or the summary no stay: that is an outage of what
-	// the processor needs, and not the event's matter.
-	Unavailable bool
 }
 
 // Handler processes events. The results are in the order of events, one for
@@ -128,7 +124,7 @@ func (p *processor) process(ctx context.Context, msgs []batch.Event) []Result {
 	return p.settle(ctx, msgs, work, start)
 }
 
-// unavailable is the error of an event that met an outage; see Result.Unavailable.
+// unavailable is the error of an event that met an outage; see batch.Result.
 type unavailable struct{ error }
 
 func (u unavailable) Unwrap() error { return u.error }
@@ -191,9 +187,9 @@ func (p *processor) record(ctx context.Context, work []item) {
 		it := &work[i]
 		switch {
 		case len(recorded) != len(events): // which answer is whose is not known
-			it.err = fmt.Errorf("record events: the store has %d answers for %d events", len(recorded), len(events))
+			it.err = failure.Odd("the store", fmt.Errorf("record events: %d answers for %d events", len(recorded), len(events)))
 		case recorded[j].Err == nil && p.kind == parking.Exit && len(recorded[j].Stays) == 0:
-			it.err = errors.New("record events: the store's answer lacks the stay of an exit")
+			it.err = failure.Odd("the store", errors.New("record events: the answer lacks the stay of an exit"))
 		default:
 			it.recorded, it.err = recorded[j], recorded[j].Err
 		}
@@ -207,8 +203,9 @@ func (p *processor) record(ctx context.Context, work []item) {
 		reached = reached || it.err == nil || errors.Is(it.err, parking.ErrInvalid) && !errors.Is(it.err, parking.ErrTooManySites)
 	}
 	for _, i := range index {
-		if !reached {
-			work[i].err = unavailable{work[i].err}
+		it := &work[i]
+		if it.err != nil && (!reached || !errors.Is(it.err, parking.ErrInvalid) && failure.Outage(it.err)) {
+			it.err = unavailable{it.err}
 		}
 	}
 	p.Metrics.passed(p.kind, stageStore, len(events)-failed, failed)
@@ -245,7 +242,7 @@ func (p *processor) post(ctx context.Context, work []item, stays []parking.Stay)
 			if err == nil || it.err != nil {
 				continue
 			}
-			if it.err = err; len(failed) == len(stays) && !refused(err) {
+			if it.err = err; !refused(err) {
 				it.err = unavailable{err}
 			}
 		}

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"parkstream/shared/failure"
 	"parkstream/shared/parking"
 	"parkstream/shared/redis"
 )
@@ -224,7 +225,7 @@ func parseLine(line string, e *parking.Event) (parking.Recorded, error) {
 	case "C":
 		return parking.Recorded{Err: parking.ErrConflict}, nil
 	default:
-		return r, fmt.Errorf("unexpected answer %q of the record script", line)
+		return r, failure.Odd("Redis", fmt.Errorf("unexpected answer %q of the record script", line))
 	}
 	for more {
 		var exit, entry, revision string
@@ -240,7 +241,7 @@ func parseLine(line string, e *parking.Event) (parking.Recorded, error) {
 		}
 		stay.Revision, err3 = strconv.ParseInt(revision, 10, 64)
 		if err := errors.Join(err1, err2, err3); err != nil {
-			return r, fmt.Errorf("unexpected answer %q of the record script: %w", line, err)
+			return r, failure.Odd("Redis", fmt.Errorf("unexpected answer %q of the record script: %w", line, err))
 		}
 		r.Stays = append(r.Stays, stay)
 	}
