@@ -89,6 +89,9 @@ func (c *Connector) consume(ctx context.Context, conn *broker.Conn, epoch, queue
 	_ = ch.Cancel(tag, false) // fails only with the channel, which is the end of the consumer as well
 	stopTaking()
 	feeds.Wait()
+	if backErr := k.giveBackUntouched(deliveries, ch.Nack); backErr != nil && !ch.IsClosed() {
+		c.log.Warn("messages could not be given back", "queue", queue, "error", backErr)
+	}
 	k.wait(end, closed)
 	if backErr := k.window.giveBack(ch.Nack); backErr != nil && !ch.IsClosed() {
 		c.log.Warn("messages could not be given back", "queue", queue, "error", backErr)
@@ -109,6 +112,29 @@ func (k *consumer) frameMax() int {
 		n = min(n, cmp.Or(k.publisher.FrameMax(), n))
 	}
 	return n
+}
+
+// giveBackUntouched gives back to the queue what no function was called with and none
+// has settled, also what the client has not handed over yet: another consumer can have it
+// while the calls under way end. It is called when the feeds have ended and the consumer
+// is cancelled, so that deliveries ends.
+func (k *consumer) giveBackUntouched(deliveries <-chan amqp.Delivery, nack func(tag uint64, multiple, requeue bool) error) error {
+	var tags []uint64
+	for _, f := range k.feeds {
+		if f.shared {
+			continue // another function may be called with it
+		}
+		f.mu.Lock()
+		for _, it := range f.batcher.takeAll() {
+			tags = append(tags, it.DeliveryTag)
+		}
+		f.mu.Unlock()
+	}
+	for d := range deliveries {
+		k.window.add(time.Now())
+		tags = append(tags, d.DeliveryTag)
+	}
+	return k.window.giveBackUntouched(tags, nack)
 }
 
 // wait returns when the calls have ended or the channel has.

@@ -123,11 +123,16 @@ func (s *queueStats) settle(tally [deadLettered + 1]int) {
 	}
 }
 
-func (s *queueStats) giveBack(w *window, n int) {
+func (s *queueStats) giveBack(n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.returned += n
 	s.inHand -= n
+}
+
+func (s *queueStats) close(w *window) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	delete(s.windows, w)
 }
 

@@ -33,3 +33,31 @@ func TestCallsThatGetNoAnswerHoldUpNoOthers(t *testing.T) {
 		t.Errorf("%d events were done once, %d more often", once, more)
 	}
 }
+
+// A function that is deployed with other annotations while a call gets no answer is
+// served at once.
+func TestANewDeploymentDoesNotWaitForOldCalls(t *testing.T) {
+	queue := queueName(t)
+	g := newGateway(t)
+	f := g.add("fn", queue, map[string]string{annotationBatchSize: "10", annotationTimeout: "5m"})
+	entered, leave := make(chan struct{}, 100), make(chan struct{})
+	release := sync.OnceFunc(func() { close(leave) })
+	defer release()
+	f.setScript(func(http.ResponseWriter, *http.Request, []string) bool {
+		entered <- struct{}{}
+		<-leave
+		return false
+	})
+	declareQueue(t, queue)
+	publish(t, events(queue, "a", 1)...)
+	c := startConnector(t, g, nil)
+	<-entered
+	f = g.add("fn", queue, map[string]string{annotationBatchSize: "20", annotationTimeout: "5m"})
+	publish(t, events(queue, "b", 30)...)
+	waitFor(t, "the new deployment gets events", func() bool { once, _ := f.done(); return once >= 20 })
+	if code, text := readyz(c); code != http.StatusOK {
+		t.Errorf("not ready: %s", text)
+	}
+	release()
+	c.settled(t, queue, 31)
+}

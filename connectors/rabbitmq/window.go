@@ -15,6 +15,7 @@ const (
 	acked
 	retried
 	deadLettered
+	returned // to its queue; the last of the kinds, since nothing else is to become of it
 )
 
 // window tracks the messages of one AMQP channel that are in hand, and
@@ -139,6 +140,27 @@ func (w *window) oldest() time.Time {
 	return w.entries[0].at // advance keeps the first entry an open one
 }
 
+// giveBackUntouched gives messages back to the queue that no function was called with,
+// while others are still in calls.
+func (w *window) giveBackUntouched(tags []uint64, nack func(tag uint64, multiple, requeue bool) error) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	n := 0
+	defer func() { w.stats.giveBack(n) }()
+	for _, tag := range tags {
+		if w.closed || tag < w.first || tag-w.first >= uint64(len(w.entries)) || w.entries[tag-w.first].ending != pending {
+			continue
+		}
+		if err := nack(tag, false, true); err != nil {
+			return err
+		}
+		e := &w.entries[tag-w.first]
+		e.ending, e.sent = returned, true
+		n++
+	}
+	return nil
+}
+
 // giveBack ends the window: it acknowledges what is settled and gives everything
 // else back to the queue, also what the client has not handed over yet. It takes a
 // frame for each run of messages of one kind. RabbitMQ 4.3 counts a failed delivery
@@ -195,12 +217,13 @@ func (w *window) close() {
 
 func (w *window) end() {
 	w.closed = true
-	returned := 0
+	n := 0
 	for i := range w.entries {
 		if w.entries[i].ending == pending {
-			returned++
+			n++
 		}
 	}
 	w.entries = nil
-	w.stats.giveBack(w, returned)
+	w.stats.giveBack(n)
+	w.stats.close(w)
 }
