@@ -1,7 +1,6 @@
 package rabbitmq
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -97,21 +96,6 @@ func (c *Connector) consume(ctx context.Context, conn *broker.Conn, epoch, queue
 		c.log.Warn("messages could not be given back", "queue", queue, "error", backErr)
 	}
 	return err
-}
-
-// usualFrameMax is RabbitMQ's default.
-const usualFrameMax = 128 << 10
-
-// frameMax is the size of a frame that every connection on a message's way takes.
-func (k *consumer) frameMax() int {
-	n := usualFrameMax
-	if k.conn != nil {
-		n = min(n, k.conn.FrameMax())
-	}
-	if k.publisher != nil {
-		n = min(n, cmp.Or(k.publisher.FrameMax(), n))
-	}
-	return n
 }
 
 // giveBackUntouched gives back to the queue what no function was called with and none

@@ -981,13 +981,10 @@ func TestLongOutageGivesMessagesBack(t *testing.T) {
 	}
 }
 
-// Dead letters that their queue does not take stay in hand, which is told. They do
-// not keep their queue from being consumed when they are given back, nor the
-// connector from stopping.
-func TestDeadLettersAreFull(t *testing.T) {
-	queue := queueName(t)
-	conn := dialNode(t)
-	ch, err := conn.Channel()
+// declareFullDeadQueue declares the dead letters' queue of queue, full.
+func declareFullDeadQueue(t *testing.T, queue string) {
+	t.Helper()
+	ch, err := dialNode(t).Channel()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -995,13 +992,20 @@ func TestDeadLettersAreFull(t *testing.T) {
 	if _, err := ch.QueueDeclare(broker.DeadQueue(queue), true, false, false, false, full); err != nil {
 		t.Fatal(err)
 	}
-	declareQueue(t, queue)
-	publish(t, events(broker.DeadQueue(queue), "old", 1)...)
 	p := broker.NewPublisher(broker.Config{URLs: func() ([]string, error) { return []string{node.URL()}, nil }})
 	defer p.Close()
 	waitFor(t, "no more dead letters are taken", func() bool {
-		return errors.Is(p.Publish(t.Context(), events(broker.DeadQueue(queue), "more", 1)), broker.ErrNacked)
+		return errors.Is(p.Publish(t.Context(), events(broker.DeadQueue(queue), "old", 1)), broker.ErrNacked)
 	})
+}
+
+// Dead letters that their queue does not take stay in hand, which is told. They do
+// not keep their queue from being consumed when they are given back, nor the
+// connector from stopping.
+func TestDeadLettersAreFull(t *testing.T) {
+	queue := queueName(t)
+	declareFullDeadQueue(t, queue)
+	declareQueue(t, queue)
 	g := newGateway(t)
 	f := g.add("fn", queue, batched)
 	f.result = func(id string) batch.Result {
@@ -1031,6 +1035,7 @@ func TestDeadLettersAreFull(t *testing.T) {
 	if counters["acked"] != 10 || counters["dead_lettered"] != 0 || counters["in_hand"] != 0 {
 		t.Errorf("counters: %v", counters)
 	}
+	conn := dialNode(t)
 	waitFor(t, "they are in the queue", func() bool { return ready(t, conn, queue) == 3 })
 }
 

@@ -3,7 +3,7 @@ package rabbitmq
 import (
 	"context"
 	"fmt"
-	"maps"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -137,6 +137,113 @@ func TestFrameMax(t *testing.T) {
 	}
 }
 
+// closePublishing has the broker close the connection that the connector publishes on.
+func closePublishing(t *testing.T) {
+	t.Helper()
+	const closeAll = `length([rabbit_networking:close_connection(Pid, "for a test") ||
+		[{pid, Pid}, {client_properties, Ps}] <- rabbit_networking:connection_info_all([pid, client_properties]),
+		lists:keyfind(<<"connection_name">>, 1, Ps) =:= {<<"connection_name">>, longstr, <<"parkstream-rabbitmq-publish">>}]).`
+	if n, err := node.Ctl(t.Context(), "eval", closeAll); err != nil || strings.TrimSpace(n) != "1" {
+		t.Fatalf("%s connections closed, %v", n, err)
+	}
+}
+
+// A message that comes over a connection with large frames fits into those of the
+// connection that it leaves by, which can be another one at each attempt.
+func TestFrameMaxShrinks(t *testing.T) {
+	const frameMax = 8192
+	huge := broker.Message{ID: "huge", Body: []byte("{}"), Headers: amqp.Table{"small": "kept", "huge": strings.Repeat("x", 100_000)}}
+	for _, when := range []string{"before the first connection", "before the message is sent", "while the message waits to be sent"} {
+		t.Run(when, func(t *testing.T) {
+			queue := queueName(t)
+			g := newGateway(t)
+			f := g.add("fn", queue, map[string]string{annotationBatchSize: "10", annotationMaxAttempts: "2", annotationTimeout: "20s"})
+			f.result = func(id string) batch.Result {
+				return batch.Result{ID: id, Outcome: batch.Retry, Reason: "why"}
+			}
+			release := make(chan struct{})
+			f.setScript(func(_ http.ResponseWriter, r *http.Request, ids []string) bool {
+				if slices.Contains(ids, huge.ID) {
+					select {
+					case <-release:
+					case <-r.Context().Done():
+					}
+				}
+				return false
+			})
+			full := when == "while the message waits to be sent"
+			ch, err := dialNode(t).Channel()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if full {
+				declareFullDeadQueue(t, queue)
+			}
+			declareQueue(t, queue)
+			c := startConnector(t, g, nil)
+			messages := 1
+			if !full && when != "before the first connection" {
+				publish(t, events(queue, "e", 1)...)
+				c.settled(t, queue, 1)
+				messages = 2
+			}
+			huge := huge
+			huge.Queue = queue
+			calls := f.callCount()
+			publish(t, huge)
+			waitFor(t, "the function is called", func() bool { return f.callCount() > calls })
+			shrink := func() {
+				setFrameMax(t, frameMax)
+				if when != "before the first connection" {
+					closePublishing(t)
+				}
+			}
+			if !full {
+				shrink()
+			}
+			close(release)
+			if full {
+				waitFor(t, "the message waits", func() bool { _, text := readyz(c); return strings.Contains(text, "the queue is full") })
+				shrink()
+				if _, err := ch.QueuePurge(broker.DeadQueue(queue), false); err != nil {
+					t.Fatal(err)
+				}
+			}
+			c.settled(t, queue, messages)
+			dead := takeDead(t, queue)
+			i := slices.IndexFunc(dead, func(d amqp.Delivery) bool { return d.MessageId == huge.ID })
+			if i < 0 {
+				t.Fatalf("dead letters: %v", dead)
+			}
+			if h := dead[i].Headers; h["small"] != "kept" || h[headerAttempts] != int32(2) || h[headerReason] != "why" || h[headerOmitted] != "huge" {
+				t.Errorf("headers: %v", h)
+			}
+		})
+	}
+	t.Run("replay", func(t *testing.T) {
+		queue := queueName(t)
+		declareQueue(t, queue)
+		huge := huge
+		huge.Queue = broker.DeadQueue(queue)
+		publish(t, huge)
+		conn := dialNode(t)
+		setFrameMax(t, frameMax)
+		p := broker.NewPublisher(broker.Config{URLs: func() ([]string, error) { return []string{node.URL()}, nil }})
+		defer p.Close()
+		if n, err := Replay(t.Context(), conn, p, queue, Filter{}); n != 1 || err != nil {
+			t.Fatalf("%d replayed, %v", n, err)
+		}
+		ch, err := dialNode(t).Channel()
+		if err != nil {
+			t.Fatal(err)
+		}
+		d, _, err := ch.Get(queue, true)
+		if err != nil || d.MessageId != huge.ID || d.Headers["small"] != "kept" || d.Headers[headerOmitted] != "huge" {
+			t.Errorf("%s: headers %v, %v", d.MessageId, d.Headers, err)
+		}
+	})
+}
+
 // Headers fit for every frame_max, whatever the publisher sent: what is missing is
 // named, the largest first, and the connector's own are there.
 func TestFit(t *testing.T) {
@@ -158,8 +265,8 @@ func TestFit(t *testing.T) {
 					m := d.again(broker.RetryQueue(queue, time.Minute), time.Minute, failure{
 						function: text(63) + "." + text(63), owed: true, reason: strings.Repeat("é", 5000), status: 500, attempts: 3, most: 250, lonely: 2, at: time.Now(),
 					})
-					full := maps.Clone(m.Headers)
-					fit(&m, "", frameMax)
+					full := m.Headers
+					m.Fit(&m, frameMax)
 					name := fmt.Sprintf("frame_max %d, queue of %d, properties of %d, %d headers of up to %d", frameMax, len(queue), len(property), len(sizes), slices.Max(append(sizes, 0)))
 					if n, room := broker.HeadersSize(m.Headers), headerRoom(&m, frameMax); n > room || len(m.Headers) > broker.MaxHeaders {
 						t.Errorf("%s: %d headers with %d bytes, room for %d", name, len(m.Headers), n, room)

@@ -269,7 +269,7 @@ func (d *delivery) again(queue string, ttl time.Duration, f failure) broker.Mess
 	keepUnreadable(h, d.Headers)
 	m := forward(&d.Delivery, queue, h)
 	m.TTL = ttl
-	fit(&m, next.omitted, d.from.frameMax())
+	m.Fit = fitTo(next.omitted, d.from.conn)
 	return m
 }
 
@@ -289,6 +289,22 @@ func brokerAdds(queue string) int { return 400 + 4*len(queue) }
 // frame with what the broker adds, and at most 122 KiB of the usual 128.
 func headerRoom(m *broker.Message, frameMax int) int {
 	return min(m.HeaderRoom(frameMax)-brokerAdds(m.Queue), frameMax/64*61)
+}
+
+// usualFrameMax is RabbitMQ's default.
+const usualFrameMax = 128 << 10
+
+// fitTo returns a [broker.Message.Fit] for a message that came over conn, and comes
+// back over it from a retry queue. omitted are the headers that were left out before.
+func fitTo(omitted string, conn *broker.Conn) func(*broker.Message, int) {
+	return func(m *broker.Message, frameMax int) {
+		frameMax = min(frameMax, usualFrameMax)
+		if conn != nil {
+			frameMax = min(frameMax, conn.FrameMax())
+		}
+		m.Headers = maps.Clone(m.Headers)
+		fit(m, omitted, frameMax)
+	}
 }
 
 // optional are headers of ours that are left out, in this order, when leaving out the

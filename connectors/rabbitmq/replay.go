@@ -118,7 +118,7 @@ func Replay(ctx context.Context, conn *broker.Conn, p *broker.Publisher, queue s
 				}
 			}
 		}
-		confirmed, err := putBack(ctx, p, queue, batch, conn.FrameMax())
+		confirmed, err := putBack(ctx, p, queue, batch, conn)
 		n, ackErr := r.acknowledge(confirmed)
 		if replayed += n; err != nil || ackErr != nil {
 			return replayed, errors.Join(err, ackErr)
@@ -129,11 +129,11 @@ func Replay(ctx context.Context, conn *broker.Conn, p *broker.Publisher, queue s
 
 // putBack publishes dead letters to their queue and returns those that the broker
 // has confirmed.
-func putBack(ctx context.Context, p *broker.Publisher, queue string, batch []*amqp.Delivery, frameMax int) (confirmed []*amqp.Delivery, err error) {
+func putBack(ctx context.Context, p *broker.Publisher, queue string, batch []*amqp.Delivery, conn *broker.Conn) (confirmed []*amqp.Delivery, err error) {
 	msgs := make([]broker.Message, len(batch))
 	for i, d := range batch {
 		msgs[i] = forward(d, queue, replayHeaders(d.Headers, queue))
-		fit(&msgs[i], headerText(d.Headers, headerOmitted), frameMax)
+		msgs[i].Fit = fitTo(headerText(d.Headers, headerOmitted), conn)
 	}
 	err = p.Publish(ctx, msgs)
 	var failed map[int]error

@@ -41,6 +41,10 @@ type Message struct {
 	// The other properties of AMQP, for messages that are passed on.
 	ContentEncoding, CorrelationID, ReplyTo, Type, AppID string
 	Priority                                             uint8
+	// Fit, if set, is called with a copy of the message each time it is published, and
+	// with the frame size of the connection it is published on: it replaces headers
+	// that have no room there.
+	Fit func(m *Message, frameMax int)
 }
 
 // PublishError says which messages of a call of Publish are not known to be with
@@ -167,7 +171,11 @@ func (l *lane) publish(ctx context.Context, msgs []Message, failed map[int]error
 			settle(waiting[0])
 			waiting = waiting[1:]
 		}
-		if err := msgs[i].validate(l.conn.FrameMax()); err != nil {
+		m := msgs[i]
+		if m.Fit != nil {
+			m.Fit(&m, l.conn.FrameMax())
+		}
+		if err := m.validate(l.conn.FrameMax()); err != nil {
 			failed[i] = err
 			continue
 		}
@@ -181,7 +189,7 @@ func (l *lane) publish(ctx context.Context, msgs []Message, failed map[int]error
 			failed[i] = broken
 			continue
 		}
-		confirm, err := l.ch.PublishWithDeferredConfirm("", msgs[i].Queue, true, false, msgs[i].publishing(now, stamp))
+		confirm, err := l.ch.PublishWithDeferredConfirm("", m.Queue, true, false, m.publishing(now, stamp))
 		if err != nil {
 			broken = l.lost(err)
 			failed[i] = broken
@@ -541,16 +549,6 @@ func (p *Publisher) Waiting() error {
 		return fmt.Errorf("RabbitMQ has an alarm and takes no messages: %s", reason)
 	}
 	return nil
-}
-
-// FrameMax returns the frame size of the present connection; 0 while there is none.
-func (p *Publisher) FrameMax() int {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.conn == nil {
-		return 0
-	}
-	return p.conn.FrameMax()
 }
 
 // DeclareQueue makes sure that queue and its dead-letter queue exist; see
