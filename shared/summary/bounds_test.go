@@ -256,11 +256,11 @@ func names(t *testing.T, e *endpoint) []string {
 	return sites
 }
 
-// More sites than can be looked at together are refused, with what to ask instead.
-func TestTooManySites(t *testing.T) {
-	e := newEndpoint(t)
+// register makes the sites s0 to the one before n known.
+func register(t *testing.T, e *endpoint, n int) {
+	t.Helper()
 	for _, key := range []string{"stay:registry", "park:registry"} {
-		members := make([]redis.Z, maxSites+1)
+		members := make([]redis.Z, n)
 		for i := range members {
 			members[i] = redis.Z{Score: float64(time.Now().Add(time.Hour).UnixMilli()), Member: fmt.Sprint("s", i)}
 		}
@@ -268,6 +268,12 @@ func TestTooManySites(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+}
+
+// More sites than can be looked at together are refused, with what to ask instead.
+func TestTooManySites(t *testing.T) {
+	e := newEndpoint(t)
+	register(t, e, maxSites+1)
 	for _, path := range []string{"/", "/?plate=P", "/?format=csv", "/?format=csv&limit=1", "/stays/x", "/stats", "/minutes", "/overview", "/inside", "/sites"} {
 		if w := e.call("GET", path, ""); w.Code != 400 || !strings.Contains(w.Body.String(), "ask for one site") {
 			t.Errorf("GET %s: %d %.200s", path, w.Code, w.Body)
@@ -277,6 +283,49 @@ func TestTooManySites(t *testing.T) {
 		if w := e.call("GET", path, ""); w.Code != 200 {
 			t.Errorf("GET %s: %d %.200s", path, w.Code, w.Body)
 		}
+	}
+}
+
+// With as many sites as there may be, everything that the page asks for is answered.
+// What is asked without a span covers as much as there is room for, and tells what.
+func TestMostSites(t *testing.T) {
+	e := newEndpoint(t)
+	e.stays.now = func() time.Time { return today.Add(time.Hour) }
+	put(t, e.stays, unmatched("new", "s0", "P", today), unmatched("edge", "s0", "P", today.AddDate(0, 0, -19)), unmatched("old", "s0", "P", today.AddDate(0, 0, -20)))
+	register(t, e, maxSites)
+	ago := func(days int) string { return url.QueryEscape(today.AddDate(0, 0, -days).Format(time.RFC3339)) }
+	for path, want := range map[string]string{
+		"/stats":                      fmt.Sprintf(`{"from":%q,"to":%q,"completed":0,"unmatched_exits":2,`, today.AddDate(0, 0, -19).Truncate(day).Format(time.RFC3339), today.AddDate(0, 0, 1).Truncate(day).Format(time.RFC3339)),
+		"/stats?from=" + ago(6):       `"unmatched_exits":1,`,
+		"/stats?to=" + ago(0):         `"unmatched_exits":2,`,
+		"/minutes":                    `"step_seconds":60`,
+		"/minutes?from=" + ago(0):     `"step_seconds":60`,
+		"/overview":                   `"site":"s9999"`,
+		"/inside?limit=100":           `"vehicles":[]`,
+		"/sites":                      `"s9999"`,
+		"/?limit=50":                  `"id":"old"`,
+		"/?limit=50&plate=P":          `"id":"old"`,
+		"/?limit=50&status=completed": `"stays":[]`,
+		"/?format=csv":                `"old"`,
+	} {
+		if w := e.call("GET", path, ""); w.Code != 200 || !strings.Contains(w.Body.String(), want) {
+			t.Errorf("GET %s: %d %.300s; want %s", path, w.Code, w.Body, want)
+		}
+	}
+	if w := e.call("GET", "/stats?from="+ago(20), ""); w.Code != 400 || !strings.Contains(w.Body.String(), "at most 20 days") {
+		t.Errorf("21 days: %d %.300s", w.Code, w.Body)
+	}
+}
+
+// Stays that are kept for longer than is summed up leave the question without a span
+// answered as well.
+func TestStatsOfLongRetention(t *testing.T) {
+	e := newEndpoint(t)
+	e.stays.retention = 2 * MaxStatsDays * day
+	var stats Stats
+	w := e.call("GET", "/stats?site=a", "")
+	if err := json.Unmarshal(w.Body.Bytes(), &stats); err != nil || w.Code != 200 || stats.To.Sub(stats.From) != MaxStatsDays*day {
+		t.Errorf("%d %.300s", w.Code, w.Body)
 	}
 }
 

@@ -87,24 +87,29 @@ const MaxStatsDays = 3660
 
 // Stats sums up the stays of a site, or of all where it is empty, whose exits
 // fall on the UTC days from that of from to that of to. A zero from stands for
-// the oldest day kept, a zero to for today.
+// the oldest day kept, or for a later one if so many days of so many sites are not
+// summed up together; a zero to stands for today.
 func (s *Store) Stats(ctx context.Context, site string, from, to time.Time) (Stats, error) {
-	if from.IsZero() {
-		from = s.now().Add(-s.retention)
-	}
 	if to.IsZero() {
 		to = s.now()
 	}
-	from, to = from.UTC().Truncate(day), to.UTC().Add(-1).Truncate(day).Add(day)
-	if n := int(to.Sub(from) / day); n > MaxStatsDays {
-		return Stats{}, parking.Invalid("%d days are asked for, at most %d are allowed", n, MaxStatsDays)
-	}
+	to = to.UTC().Add(-1).Truncate(day).Add(day)
 	sites := []string{site}
 	if site == "" {
 		var err error
 		if sites, err = s.Sites(ctx); err != nil {
 			return Stats{}, err
 		}
+	}
+	if from.IsZero() {
+		from = s.now().Add(-s.retention)
+		if bound := to.Add(-day * time.Duration(mostDays(len(sites)))); bound.After(from) {
+			from = bound
+		}
+	}
+	from = from.UTC().Truncate(day)
+	if n := int(to.Sub(from) / day); n > MaxStatsDays {
+		return Stats{}, parking.Invalid("%d days are asked for, at most %d are allowed", n, MaxStatsDays)
 	}
 	if err := checkSiteDays(len(sites), int(to.Sub(from)/day)); err != nil {
 		return Stats{}, err

@@ -145,11 +145,14 @@ func checkSites(n int) error {
 	return nil
 }
 
+// mostDays returns how many days of so many sites one query sums up.
+func mostDays(sites int) int { return min(MaxStatsDays, maxSiteDays/max(1, sites)) }
+
 // checkSiteDays refuses a query over too many days of too many sites.
 func checkSiteDays(sites, days int) error {
-	if sites > 0 && sites*days > maxSiteDays {
+	if most := mostDays(sites); days > most {
 		return parking.Invalid("%d days of %d sites are asked for, at most %d days of so many sites are summed up together: ask for one site, or for less time",
-			days, sites, maxSiteDays/sites)
+			days, sites, most)
 	}
 	return checkSites(sites)
 }

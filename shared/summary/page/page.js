@@ -393,13 +393,14 @@
   let durationLabels = [];
   const durationsPlot = histogram('durations', [['stays', 'entry']], () => durationLabels, () => 'stays');
 
-  const stats = new Poller(() => (view.days === '90' ? 15_000 : 4000), (signal) => {
-    const from = new Date(Date.now() - (Number(view.days) - 1) * 86_400_000).toISOString().replace(/\.\d+/, '');
-    const q = new URLSearchParams({ from });
+  const stats = new Poller(() => (view.days === 'all' ? 15_000 : 4000), (signal) => {
+    const q = new URLSearchParams();
+    // Of very many sites the endpoint sums up fewer days, and tells which.
+    if (view.days !== 'all') q.set('from', new Date(Date.now() - (Number(view.days) - 1) * 86_400_000).toISOString().replace(/\.\d+/, ''));
     if (view.site) q.set('site', view.site);
     return get('stats', q, signal);
   }, (s) => {
-    const days = $('days').selectedOptions[0].textContent.toLowerCase();
+    const days = view.days === 'all' ? `since ${s.from.slice(0, 10)}` : $('days').selectedOptions[0].textContent.toLowerCase();
     putFigure('k-match', ...(s.match_rate === null ? ['–', ''] : percent(s.match_rate).split(' ')));
     put('n-match', `${plural(s.completed, 'stay')}, ${days}`);
     putFigure('k-unmatched', show(s.unmatched_exits), '');
