@@ -16,7 +16,10 @@ const (
 	queriesTogether = 4
 	// maxDownloads is how many CSV downloads run at the same time.
 	maxDownloads = 16
-	maxCSVRows   = 100_000
+	// maxDownloadsOfAll is how many of those over all sites do. Each takes some MiB
+	// where there are thousands of sites, for as long as the reader takes.
+	maxDownloadsOfAll = 4
+	maxCSVRows        = 100_000
 )
 
 // errSlow is the cause with which a query's time ends.
@@ -24,14 +27,15 @@ var errSlow = errors.New("this takes more than " + queryTimeout.String() + ": as
 
 // bounds are those of what runs at the same time, and of its time and size.
 type bounds struct {
-	queries, downloads chan struct{}
-	timeout            time.Duration // of a query
-	csvRows            int           // of a download
+	queries, downloads, downloadsOfAll chan struct{}
+
+	timeout time.Duration // of a query
+	csvRows int           // of a download
 }
 
 func newBounds() *bounds {
 	return &bounds{
-		queries: make(chan struct{}, queriesTogether), downloads: make(chan struct{}, maxDownloads),
+		queries: make(chan struct{}, queriesTogether), downloads: make(chan struct{}, maxDownloads), downloadsOfAll: make(chan struct{}, maxDownloadsOfAll),
 		timeout: queryTimeout, csvRows: maxCSVRows,
 	}
 }

@@ -315,6 +315,19 @@ func TestMostSites(t *testing.T) {
 	if w := e.call("GET", "/stats?from="+ago(20), ""); w.Code != 400 || !strings.Contains(w.Body.String(), "at most 20 days") {
 		t.Errorf("21 days: %d %.300s", w.Code, w.Body)
 	}
+	// Those of one busy site among them are not downloaded a few at a time.
+	const busy = 1000
+	stays := make([]parking.Stay, busy)
+	for i := range stays {
+		stays[i] = unmatched(fmt.Sprint("b", i), "s1", "P", today.Add(-time.Duration(i)*time.Second))
+	}
+	put(t, e.stays, stays...)
+	counted := new(commands)
+	e.stays.redis.Current().AddHook(counted)
+	w := e.call("GET", "/?format=csv", "")
+	if n, most := counted.all.Load(), int64(3*maxSites+100); w.Code != 200 || strings.Count(w.Body.String(), "\n") != busy+3+1 || n > most {
+		t.Errorf("a download with a busy site: %d, %d lines, %d commands, want at most %d", w.Code, strings.Count(w.Body.String(), "\n"), n, most)
+	}
 }
 
 // Stays that are kept for longer than is summed up leave the question without a span
@@ -516,8 +529,21 @@ func TestDownload(t *testing.T) {
 	for range maxDownloads {
 		e.bounds().downloads <- struct{}{}
 	}
+	for range maxDownloadsOfAll - 1 { // those over all sites have a number of their own
+		e.bounds().downloadsOfAll <- struct{}{}
+	}
+	if w := e.call("GET", "/?format=csv", ""); w.Code != http.StatusOK {
+		t.Errorf("the last download over all sites: %d %s", w.Code, w.Body)
+	}
+	e.bounds().downloadsOfAll <- struct{}{}
 	if w := e.call("GET", "/?format=csv", ""); w.Code != http.StatusTooManyRequests || w.Header().Get("Retry-After") == "" {
+		t.Errorf("one download over all sites too many: %d %s", w.Code, w.Body)
+	}
+	if w := e.call("GET", "/?format=csv&site=a", ""); w.Code != http.StatusTooManyRequests || w.Header().Get("Retry-After") == "" {
 		t.Errorf("one download too many: %d %s", w.Code, w.Body)
+	}
+	for range maxDownloadsOfAll {
+		<-e.bounds().downloadsOfAll
 	}
 	for range maxDownloads {
 		<-e.bounds().downloads

@@ -33,12 +33,16 @@ func (h handler) csv(w http.ResponseWriter, r *http.Request, q Query, bom bool) 
 		h.query(func(w http.ResponseWriter, r *http.Request) { h.csvPage(w, r, q, head) })(w, r)
 		return
 	}
+	downloads, which := h.bounds.downloads, "downloads of one site"
+	if q.Site == "" {
+		downloads, which = h.bounds.downloadsOfAll, "downloads of all sites"
+	}
 	select {
-	case h.bounds.downloads <- struct{}{}:
-		defer func() { <-h.bounds.downloads }()
+	case downloads <- struct{}{}:
+		defer func() { <-downloads }()
 	default:
 		w.Header().Set("Retry-After", "5")
-		answerError(w, http.StatusTooManyRequests, strconv.Itoa(maxDownloads)+" downloads are under way, and no more are served at the same time: try again")
+		answerError(w, http.StatusTooManyRequests, strconv.Itoa(cap(downloads))+" "+which+" are under way, and no more are served at the same time: try again")
 		return
 	}
 	var err error

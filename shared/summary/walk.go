@@ -81,7 +81,9 @@ type walk struct {
 	redis       *redis.Client
 	oldest      string
 	after, last *place // exclusive and inclusive bounds; nil: none
-	batch       int    // places of one index that are read at a time
+	batch       int    // places of one index that are read at least at a time
+	want        int    // places of one index that are read at most at a time
+	held, most  int    // places of all indexes, and how many there are to be
 	runs        runs
 	empty       *run // its places are used up, there may be more
 }
@@ -104,8 +106,9 @@ func (s *Store) walk(ctx context.Context, q Query, want int) (*walk, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &walk{redis: s.redis, after: after, last: last}
+	w := &walk{redis: s.redis, after: after, last: last, want: want}
 	w.batch = max(4, min(want, placesHeld/max(1, len(indexes))))
+	w.most = placesHeld + w.batch*len(indexes)
 	var from string
 	from, w.oldest = s.bounds(q, after, last)
 	started := make([]*run, len(indexes))
@@ -114,7 +117,7 @@ func (s *Store) walk(ctx context.Context, q Query, want int) (*walk, error) {
 	}
 	// The sets of an index have a batch each.
 	for some := range slices.Chunk(started, min(indexesPerTrip, max(1, placesHeld/(2*w.batch)))) {
-		if err := w.fill(ctx, some); err != nil {
+		if err := w.fill(ctx, some, w.batch); err != nil {
 			return nil, err
 		}
 	}
@@ -142,14 +145,14 @@ func (s *Store) bounds(q Query, after, last *place) (before, oldest string) {
 	return before, oldest
 }
 
-// fill reads the next places of runs in one round trip, and of those of which all
+// fill reads the next n places of runs in one round trip, and of those of which all
 // are outside of the walk's bounds in another. A run without more is left out.
-func (w *walk) fill(ctx context.Context, some []*run) error {
+func (w *walk) fill(ctx context.Context, some []*run, n int) error {
 	for len(some) > 0 {
 		p := w.redis.Current().Pipeline()
 		cmds := make([]*goredis.Cmd, len(some))
 		for i, r := range some {
-			cmds[i] = p.Eval(ctx, newestScript, r.keys, "("+r.head+r.before, "["+r.head+w.oldest, w.batch)
+			cmds[i] = p.Eval(ctx, newestScript, r.keys, "("+r.head+r.before, "["+r.head+w.oldest, n)
 		}
 		if _, err := p.Exec(ctx); err != nil {
 			return fmt.Errorf("list stays from Redis: %w", err)
@@ -165,7 +168,7 @@ func (w *walk) fill(ctx context.Context, some []*run) error {
 			}
 			// The first of all sets together: of one set there may be more behind those.
 			slices.SortFunc(members, func(a, b string) int { return strings.Compare(b, a) })
-			members = members[:min(len(members), w.batch)]
+			members = members[:min(len(members), n)]
 			for _, member := range members {
 				r.before = member[len(r.head):]
 				if w.within(place{r.before, r.prefix}) {
@@ -176,6 +179,7 @@ func (w *walk) fill(ctx context.Context, some []*run) error {
 				again = append(again, r)
 				continue
 			}
+			w.held += len(r.positions)
 			w.runs = append(w.runs, r)
 		}
 		some = again
@@ -193,7 +197,8 @@ func (w *walk) next(ctx context.Context) (next place, found bool, err error) {
 		w.empty = nil
 		r.positions = r.positions[:0]
 		n := len(w.runs)
-		if err := w.fill(ctx, []*run{r}); err != nil {
+		// One that has most of the list is not read a few places at a time.
+		if err := w.fill(ctx, []*run{r}, max(w.batch, min(w.want, w.most-w.held))); err != nil {
 			return place{}, false, err
 		}
 		if len(w.runs) > n {
@@ -205,6 +210,7 @@ func (w *walk) next(ctx context.Context) (next place, found bool, err error) {
 	}
 	first := w.runs[0]
 	next = first.first()
+	w.held--
 	if first.positions = first.positions[1:]; len(first.positions) > 0 {
 		heap.Fix(&w.runs, 0)
 	} else {
