@@ -104,7 +104,10 @@ func TestMemory(t *testing.T) {
 			})
 		}},
 		{"slow downloads", func(t *testing.T, done <-chan struct{}) {
-			together(10, func(int) { download(t, sum, done) })
+			together(10, func(int) { download(t, sum, "&site=busy", done) })
+		}},
+		{"slow downloads over all sites", func(t *testing.T, done <-chan struct{}) {
+			together(20, func(int) { download(t, sum, "", done) })
 		}},
 	}
 	for _, a := range attacks {
@@ -135,12 +138,15 @@ func TestMemory(t *testing.T) {
 	sum.survived(t, "all attacks")
 	exits.survived(t, "all attacks")
 	served(t, "after all attacks", sum, exits)
+	for _, asked := range []string{"/stats", "/minutes", "/overview", "/inside?limit=100", "/sites", "/?limit=50", "/system"} { // by the page
+		sum.call(t, "GET", asked, "", "", http.StatusOK)
+	}
 	t.Logf("most memory: summary %d MiB, exit-processor %d MiB", sum.peak(t)>>20, exits.peak(t)>>20)
 }
 
 // Sizes of what is in Redis when strangers come.
 const (
-	seededSites = 5500
+	seededSites = 10_000 // as many as there may be; one of them is busy
 	seededStays = 100_000
 )
 
@@ -155,8 +161,8 @@ func seed(t *testing.T, url string) {
 	now := time.Now().UTC()
 	events, stays := store.New(client, retention), summary.NewStore(client, retention)
 	events.MaxSites = 2 * seededSites
-	exits := make([]parking.Event, seededSites)
-	ends := make([]parking.Stay, seededSites, seededSites+seededStays)
+	exits := make([]parking.Event, seededSites-1)
+	ends := make([]parking.Stay, seededSites-1, seededSites+seededStays)
 	for i := range exits {
 		site, id := fmt.Sprintf("site-%d", i), fmt.Sprintf("s%d", i)
 		exits[i] = parking.Event{ID: id, Kind: parking.Exit, Site: site, RawPlate: "KA01", Plate: "KA01", Time: now}
@@ -289,6 +295,12 @@ func memoryCgroup(t *testing.T, name string) (procs string, err error) {
 			return "", fmt.Errorf("make a memory cgroup (as root): %w", err)
 		}
 		t.Cleanup(func() { _ = os.Remove(dir) })
+		// In a cgroup of version 2 there is a memory controller if its parent says so.
+		if root == "/sys/fs/cgroup" {
+			if err := os.WriteFile(filepath.Join(root, "cgroup.subtree_control"), []byte("+memory"), 0); err != nil {
+				return "", fmt.Errorf("have a memory controller: %w", err)
+			}
+		}
 		for file, text := range files {
 			path := filepath.Join(dir, file)
 			if _, missing := os.Stat(path); missing != nil && strings.Contains(file, "swap") {
@@ -418,8 +430,8 @@ func served(t *testing.T, attack string, functions ...*bounded) {
 }
 
 // download reads the start of a CSV, and the rest after done.
-func download(t *testing.T, b *bounded, done <-chan struct{}) {
-	resp, err := http.Get(b.url + "/?format=csv&bom=0&site=busy")
+func download(t *testing.T, b *bounded, query string, done <-chan struct{}) {
+	resp, err := http.Get(b.url + "/?format=csv&bom=0" + query)
 	if err != nil {
 		t.Errorf("download: %v", err)
 		return
