@@ -112,9 +112,7 @@ func TestOutagesCostNothing(t *testing.T) {
 }
 
 func TestRetryAfterIsHonoured(t *testing.T) {
-	queue := queueName(t)
-	g := newGateway(t)
-	f := g.add("fn", queue, batched)
+	queue, g, f := deployed(t, batched)
 	var (
 		mu    sync.Mutex
 		calls []time.Time
@@ -130,7 +128,6 @@ func TestRetryAfterIsHonoured(t *testing.T) {
 		w.WriteHeader(http.StatusTooManyRequests)
 		return true
 	})
-	declareQueue(t, queue)
 	publish(t, events(queue, "e", 1)...)
 	c := startConnector(t, g, nil)
 	c.settled(t, queue, 1)
@@ -141,10 +138,7 @@ func TestRetryAfterIsHonoured(t *testing.T) {
 
 // The gateway is gone: nothing listens on its port.
 func TestGatewayIsAway(t *testing.T) {
-	queue := queueName(t)
-	g := newGateway(t)
-	f := g.add("fn", queue, batched)
-	declareQueue(t, queue)
+	queue, g, f := deployed(t, batched)
 	c := startConnector(t, g, nil)
 	publish(t, events(queue, "a", 500)...)
 	c.settled(t, queue, 500)
@@ -259,9 +253,7 @@ func TestPoisonAlone(t *testing.T) {
 	}{"single": {"0", false}, "batch": {"10", false}, "shared": {"10", true}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			queue := queueName(t)
-			g := newGateway(t)
-			f := g.add("fn", queue, map[string]string{annotationBatchSize: tt.size, annotationMaxAttempts: "2"})
+			queue, g, f := deployed(t, map[string]string{annotationBatchSize: tt.size, annotationMaxAttempts: "2"})
 			if tt.shared {
 				g.add("other", queue, batched)
 			}
@@ -271,7 +263,6 @@ func TestPoisonAlone(t *testing.T) {
 				}
 				return len(ids) > 0
 			})
-			declareQueue(t, queue)
 			publish(t, events(queue, "e", 1)...)
 			c := startConnector(t, g, nil)
 			if counters := c.settled(t, queue, 1); counters["dead_lettered"] != 1 {
@@ -290,9 +281,7 @@ func TestPoisonAloneWhereEmptyBatchesAreRefused(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			queue := queueName(t)
-			g := newGateway(t)
-			f := g.add("fn", queue, map[string]string{annotationBatchSize: "10", annotationMaxAttempts: "2"})
+			queue, g, f := deployed(t, map[string]string{annotationBatchSize: "10", annotationMaxAttempts: "2"})
 			f.setScript(func(w http.ResponseWriter, _ *http.Request, ids []string) bool {
 				if len(ids) == 0 {
 					refuse(w)
@@ -301,7 +290,6 @@ func TestPoisonAloneWhereEmptyBatchesAreRefused(t *testing.T) {
 				}
 				return true
 			})
-			declareQueue(t, queue)
 			publish(t, events(queue, "e", 1)...)
 			c := startConnector(t, g, nil)
 			if counters := c.settled(t, queue, 1); counters["dead_lettered"] != 1 {
@@ -313,9 +301,7 @@ func TestPoisonAloneWhereEmptyBatchesAreRefused(t *testing.T) {
 
 // A lone event in a long outage of its function, on the other hand, pays nothing.
 func TestALoneEventInAnOutage(t *testing.T) {
-	queue := queueName(t)
-	g := newGateway(t)
-	f := g.add("fn", queue, map[string]string{annotationBatchSize: "10", annotationMaxAttempts: "2"})
+	queue, g, f := deployed(t, map[string]string{annotationBatchSize: "10", annotationMaxAttempts: "2"})
 	var failing atomic.Bool
 	failing.Store(true)
 	f.setScript(func(w http.ResponseWriter, _ *http.Request, _ []string) bool {
@@ -324,7 +310,6 @@ func TestALoneEventInAnOutage(t *testing.T) {
 		}
 		return failing.Load()
 	})
-	declareQueue(t, queue)
 	publish(t, events(queue, "e", 1)...)
 	c := startConnector(t, g, nil)
 	waitFor(t, "it has failed often", func() bool { return f.callCount() > 4*maxLonely })
@@ -337,9 +322,7 @@ func TestALoneEventInAnOutage(t *testing.T) {
 // An event that waited at the broker during an outage, without having been called,
 // is no suspect when the next outage begins.
 func TestWaitingIsNoFailure(t *testing.T) {
-	queue := queueName(t)
-	g := newGateway(t)
-	f := g.add("fn", queue, map[string]string{annotationMinInFlight: "1", annotationMaxInFlight: "1"})
+	queue, g, f := deployed(t, map[string]string{annotationMinInFlight: "1", annotationMaxInFlight: "1"})
 	g.add("other", queue, batched) // nobody holds messages where it is not alone
 	var (
 		mu       sync.Mutex
@@ -373,7 +356,6 @@ func TestWaitingIsNoFailure(t *testing.T) {
 		return true
 	})
 	enter("away")
-	declareQueue(t, queue)
 	publish(t, events(queue, "e", 100)...)
 	c := startConnector(t, g, nil)
 	waitFor(t, "all wait at the broker", func() bool { return c.counters(t, queue)["retried"] >= 150 })
@@ -449,9 +431,7 @@ func TestOneEventStopsNobody(t *testing.T) {
 
 // A request that the function refuses as a whole is taken apart, too.
 func TestRefusedBatch(t *testing.T) {
-	queue := queueName(t)
-	g := newGateway(t)
-	f := g.add("fn", queue, batched)
+	queue, g, f := deployed(t, batched)
 	f.setScript(func(w http.ResponseWriter, _ *http.Request, ids []string) bool {
 		if slices.Contains(ids, "e-13") {
 			http.Error(w, "too large", http.StatusRequestEntityTooLarge)
@@ -459,7 +439,6 @@ func TestRefusedBatch(t *testing.T) {
 		}
 		return false
 	})
-	declareQueue(t, queue)
 	publish(t, events(queue, "e", 200)...)
 	c := startConnector(t, g, nil)
 	if counters := c.settled(t, queue, 200); counters["acked"] != 199 || counters["dead_lettered"] != 1 {
@@ -473,9 +452,7 @@ func TestRefusedBatch(t *testing.T) {
 // While what a function needs is away, only a few events are spent on finding
 // out.
 func TestDependencyIsAway(t *testing.T) {
-	queue := queueName(t)
-	g := newGateway(t)
-	f := g.add("fn", queue, map[string]string{annotationBatchSize: "10", annotationMaxInFlight: "1"})
+	queue, g, f := deployed(t, map[string]string{annotationBatchSize: "10", annotationMaxInFlight: "1"})
 	var away atomic.Bool
 	away.Store(true)
 	f.result = func(id string) batch.Result {
@@ -484,7 +461,6 @@ func TestDependencyIsAway(t *testing.T) {
 		}
 		return succeed(id)
 	}
-	declareQueue(t, queue)
 	publish(t, events(queue, "e", 1000)...)
 	c := startConnector(t, g, nil)
 	waitFor(t, "the breaker opens", func() bool {
@@ -502,16 +478,13 @@ func TestDependencyIsAway(t *testing.T) {
 // One event that has to be done again says nothing about its function: the breaker
 // stays closed.
 func TestOneRetryOpensNoBreaker(t *testing.T) {
-	queue := queueName(t)
-	g := newGateway(t)
-	f := g.add("fn", queue, map[string]string{annotationBatchSize: "10", annotationMaxAttempts: "3"})
+	queue, g, f := deployed(t, map[string]string{annotationBatchSize: "10", annotationMaxAttempts: "3"})
 	f.result = func(id string) batch.Result {
 		if id == "e-0" {
 			return batch.Result{ID: id, Outcome: batch.Retry, Reason: "not yet"}
 		}
 		return succeed(id)
 	}
-	declareQueue(t, queue)
 	publish(t, append(events(queue, "e", 1), events(queue, "more", 300)...)...)
 	var connector atomic.Pointer[running]
 	var closed, open atomic.Int64
@@ -794,9 +767,7 @@ func TestWrongQueueIsToldWhatToDo(t *testing.T) {
 }
 
 func TestDrain(t *testing.T) {
-	queue := queueName(t)
-	g := newGateway(t)
-	f := g.add("fn", queue, map[string]string{annotationBatchSize: "10", annotationMaxInFlight: "2"})
+	queue, g, f := deployed(t, map[string]string{annotationBatchSize: "10", annotationMaxInFlight: "2"})
 	entered, leave := make(chan struct{}, 100), make(chan struct{})
 	f.setScript(func(_ http.ResponseWriter, r *http.Request, _ []string) bool {
 		entered <- struct{}{}
@@ -806,7 +777,6 @@ func TestDrain(t *testing.T) {
 		}
 		return false
 	})
-	declareQueue(t, queue)
 	publish(t, events(queue, "e", 1000)...)
 	c := startConnector(t, g, nil)
 	<-entered
@@ -840,9 +810,7 @@ func TestDrain(t *testing.T) {
 
 // What is settled behind a message that stays open does not go back to the queue.
 func TestDrainSettlesWhatIsDone(t *testing.T) {
-	queue := queueName(t)
-	g := newGateway(t)
-	f := g.add("fn", queue, map[string]string{annotationBatchSize: "10", annotationMinInFlight: "2", annotationMaxInFlight: "2"})
+	queue, g, f := deployed(t, map[string]string{annotationBatchSize: "10", annotationMinInFlight: "2", annotationMaxInFlight: "2"})
 	entered, leave := make(chan string, 100), make(chan struct{})
 	f.setScript(func(_ http.ResponseWriter, r *http.Request, ids []string) bool {
 		entered <- ids[0]
@@ -853,7 +821,6 @@ func TestDrainSettlesWhatIsDone(t *testing.T) {
 		<-leave
 		return false
 	})
-	declareQueue(t, queue)
 	publish(t, events(queue, "e", 20)...)
 	c := startConnector(t, g, func(cfg *Config) { cfg.DrainTimeout, cfg.Timeout = time.Second, time.Minute })
 	<-entered
@@ -877,9 +844,7 @@ func TestDrainSettlesWhatIsDone(t *testing.T) {
 // One call that hangs does not hold up the others, however few messages may be in
 // hand: what is settled behind its messages is acknowledged.
 func TestOneCallHangs(t *testing.T) {
-	queue := queueName(t)
-	g := newGateway(t)
-	f := g.add("fn", queue, map[string]string{annotationBatchSize: "10", annotationMinInFlight: "2", annotationMaxInFlight: "2"})
+	queue, g, f := deployed(t, map[string]string{annotationBatchSize: "10", annotationMinInFlight: "2", annotationMaxInFlight: "2"})
 	entered, leave := make(chan struct{}), make(chan struct{})
 	end := sync.OnceFunc(func() { close(leave) })
 	defer end()
@@ -890,7 +855,6 @@ func TestOneCallHangs(t *testing.T) {
 		}
 		return false
 	})
-	declareQueue(t, queue)
 	publish(t, events(queue, "e", 10)...)
 	c := startConnector(t, g, func(cfg *Config) { cfg.Timeout, cfg.MaxPrefetch = time.Minute, 20 })
 	<-entered
@@ -907,16 +871,13 @@ func TestOneCallHangs(t *testing.T) {
 
 // Calls that outlast the drain timeout settle nothing.
 func TestDrainHasAnEnd(t *testing.T) {
-	queue := queueName(t)
-	g := newGateway(t)
-	f := g.add("fn", queue, map[string]string{annotationBatchSize: "10"})
+	queue, g, f := deployed(t, map[string]string{annotationBatchSize: "10"})
 	entered := make(chan struct{}, 100)
 	f.setScript(func(_ http.ResponseWriter, r *http.Request, _ []string) bool {
 		entered <- struct{}{}
 		<-r.Context().Done()
 		return true
 	})
-	declareQueue(t, queue)
 	publish(t, events(queue, "e", 100)...)
 	c := startConnector(t, g, func(cfg *Config) { cfg.DrainTimeout, cfg.Timeout = 200*time.Millisecond, time.Minute })
 	<-entered
@@ -1042,13 +1003,10 @@ func TestDeadLettersAreFull(t *testing.T) {
 // Headers that leave no room for ours in the one frame that AMQP has for them cost
 // no connection and hold up no other message: the largest is left out.
 func TestHugeHeaders(t *testing.T) {
-	queue := queueName(t)
-	g := newGateway(t)
-	f := g.add("fn", queue, map[string]string{annotationBatchSize: "10", annotationMaxAttempts: "2"})
+	queue, g, f := deployed(t, map[string]string{annotationBatchSize: "10", annotationMaxAttempts: "2"})
 	f.result = func(id string) batch.Result {
 		return batch.Result{ID: id, Outcome: batch.Retry, Reason: strings.Repeat("why ", 300)}
 	}
-	declareQueue(t, queue)
 	ch, err := dialNode(t).Channel()
 	if err != nil {
 		t.Fatal(err)
@@ -1090,9 +1048,7 @@ func TestStopDuringAnAlarm(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	queue := queueName(t)
-	g := newGateway(t)
-	f := g.add("fn", queue, batched)
+	queue, g, f := deployed(t, batched)
 	var away atomic.Bool
 	away.Store(true)
 	f.result = func(id string) batch.Result {
@@ -1101,7 +1057,6 @@ func TestStopDuringAnAlarm(t *testing.T) {
 		}
 		return succeed(id)
 	}
-	declareQueue(t, queue)
 	publish(t, events(queue, "e", 50)...)
 	watermark("0.00001")
 	c := startConnector(t, g, func(cfg *Config) { cfg.DrainTimeout = time.Second })
@@ -1121,14 +1076,11 @@ func TestStopDuringAnAlarm(t *testing.T) {
 
 // With a stopped function and a long queue no more is taken than the prefetch.
 func TestNothingPilesUp(t *testing.T) {
-	queue := queueName(t)
-	g := newGateway(t)
-	f := g.add("fn", queue, map[string]string{annotationBatchSize: "10", annotationMaxInFlight: "2"})
+	queue, g, f := deployed(t, map[string]string{annotationBatchSize: "10", annotationMaxInFlight: "2"})
 	f.setScript(func(w http.ResponseWriter, _ *http.Request, _ []string) bool {
 		w.WriteHeader(http.StatusServiceUnavailable)
 		return true
 	})
-	declareQueue(t, queue)
 	publish(t, events(queue, "e", 2000)...)
 	c := startConnector(t, g, nil)
 	waitFor(t, "it is probed", func() bool { return f.callCount() > 5 })

@@ -81,6 +81,15 @@ func newGateway(t testing.TB) *gateway {
 	return g
 }
 
+// deployed returns a queue of the test, declared, and a gateway with a function that
+// listens to it.
+func deployed(t testing.TB, annotations map[string]string) (queue string, g *gateway, f *function) {
+	t.Helper()
+	queue, g = queueName(t), newGateway(t)
+	declareQueue(t, queue)
+	return queue, g, g.add("fn", queue, annotations)
+}
+
 // add deploys a function that listens to queue.
 func (g *gateway) add(name, queue string, annotations map[string]string) *function {
 	g.mu.Lock()

@@ -28,9 +28,7 @@ func TestRejectsInAnOutage(t *testing.T) {
 	}{{"1", false}, {"10", false}, {"1", true}, {"10", true}} {
 		t.Run(fmt.Sprint("size-", tt.size, "-shared-", tt.shared), func(t *testing.T) {
 			t.Parallel()
-			queue := queueName(t)
-			g := newGateway(t)
-			f := g.add("fn", queue, map[string]string{annotationBatchSize: tt.size, annotationMaxAttempts: "2", annotationMaxInFlight: "2"})
+			queue, g, f := deployed(t, map[string]string{annotationBatchSize: tt.size, annotationMaxAttempts: "2", annotationMaxInFlight: "2"})
 			if tt.shared {
 				g.add("other", queue, batched)
 			}
@@ -56,7 +54,6 @@ func TestRejectsInAnOutage(t *testing.T) {
 				}
 				return succeed(id)
 			}
-			declareQueue(t, queue)
 			const good = 3 // one less than the messages that may be in hand
 			var msgs []broker.Message
 			for i := range 60 {
@@ -98,9 +95,7 @@ func TestRejectsInAnOutage(t *testing.T) {
 // An event that is answered 503 with Retry-After without end holds up no other for that
 // long, and is a dead letter in the end.
 func TestOneEventAsksToWait(t *testing.T) {
-	queue := queueName(t)
-	g := newGateway(t)
-	f := g.add("fn", queue, map[string]string{annotationBatchSize: "50", annotationMaxAttempts: "2"})
+	queue, g, f := deployed(t, map[string]string{annotationBatchSize: "50", annotationMaxAttempts: "2"})
 	f.setScript(func(w http.ResponseWriter, _ *http.Request, ids []string) bool {
 		if !slices.Contains(ids, "e-0") {
 			return false
@@ -109,7 +104,6 @@ func TestOneEventAsksToWait(t *testing.T) {
 		w.WriteHeader(http.StatusServiceUnavailable)
 		return true
 	})
-	declareQueue(t, queue)
 	publish(t, events(queue, "e", 200)...)
 	c := startConnector(t, g, nil)
 	waitFor(t, "the others are done", func() bool { once, _ := f.done(); return once == 199 })
@@ -212,13 +206,10 @@ func TestRefusedQueueWarnsOnce(t *testing.T) {
 
 // Ids and reasons that others choose are clipped in the log.
 func TestLogLinesAreBounded(t *testing.T) {
-	queue := queueName(t)
-	g := newGateway(t)
-	f := g.add("fn", queue, batched)
+	queue, g, f := deployed(t, batched)
 	f.result = func(id string) batch.Result {
 		return batch.Result{ID: id, Outcome: batch.Reject, Reason: strings.Repeat("r", 1<<20)}
 	}
-	declareQueue(t, queue)
 	publish(t, broker.Message{Queue: queue, ID: strings.Repeat("i", 255), Body: []byte("{}")})
 	log := new(lockedText)
 	c := startConnector(t, g, func(cfg *Config) { cfg.Log = faas.NewLogger(log, "text", slog.LevelDebug) })
