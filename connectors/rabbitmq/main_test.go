@@ -3,6 +3,7 @@ package rabbitmq
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -293,13 +294,32 @@ func isSince(t testing.TB, major, minor int) bool {
 	return x > major || x == major && y >= minor
 }
 
+// publish returns when the broker has confirmed all messages. A busy one refuses some at
+// times although their queue has room: they are published again.
 func publish(t testing.TB, msgs ...broker.Message) {
 	t.Helper()
 	p := broker.NewPublisher(broker.Config{URLs: func() ([]string, error) { return []string{node.URL()}, nil }})
 	defer p.Close()
-	if err := p.Publish(t.Context(), msgs); err != nil {
-		t.Fatal(err)
-	}
+	waitFor(t, "all is published", func() bool {
+		err := p.Publish(t.Context(), msgs)
+		if err == nil {
+			return true
+		}
+		failed, ok := errors.AsType[*broker.PublishError](err)
+		if !ok {
+			t.Fatal(err)
+		}
+		var again []broker.Message
+		for i, err := range failed.Failed {
+			if !errors.Is(err, broker.ErrNacked) {
+				t.Fatal(err)
+			}
+			again = append(again, msgs[i])
+		}
+		t.Logf("publishes %d messages again: %v", len(again), err)
+		msgs = again
+		return false
+	})
 }
 
 // events makes n messages with the ids prefix-0, prefix-1, ...
