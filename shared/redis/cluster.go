@@ -27,12 +27,17 @@ func (c *Client) runCluster(ctx context.Context, cluster *redis.ClusterClient, c
 			wg.Go(func() { c.pipeline(ctx, master, calls, eval) })
 		}
 		wg.Wait()
+		if len(failed(calls, timedOut)) > 0 {
+			cluster.ReloadState(ctx) // beside this call: a replica may have taken over
+		}
 		calls = failed(calls, changing)
 		if len(calls) == 0 || delay == 0 || !sleep(ctx, delay) {
 			return
 		}
 		// Which master has which slot is asked for before anything else is done.
-		_ = cluster.ForEachMaster(ctx, func(context.Context, *redis.Client) error { return nil })
+		asked, cancel := context.WithTimeout(ctx, topologyTimeout)
+		_ = cluster.ForEachMaster(asked, func(context.Context, *redis.Client) error { return nil })
+		cancel()
 	}
 }
 
@@ -55,11 +60,12 @@ func byMaster(ctx context.Context, cluster *redis.ClusterClient, calls []*Call) 
 }
 
 // changing reports whether an error is that of a cluster in which a master was
-// replaced or a slot is on its way, or of a connection: calls may be sent again.
+// replaced or a slot is on its way, or of a connection that failed: calls may be sent
+// again. What was waited for in vain would be so again.
 func changing(err error) bool {
 	if _, answered := errors.AsType[redis.Error](err); !answered {
 		_, replicas := errors.AsType[*ReplicasError](err)
-		return !replicas
+		return !replicas && !timedOut(err)
 	}
 	return hasPrefix(err, "MOVED", "ASK", "CLUSTERDOWN", "TRYAGAIN", "READONLY", "MASTERDOWN", "LOADING")
 }

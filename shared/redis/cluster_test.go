@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -251,5 +252,72 @@ func slotsMove(t *testing.T, client *Client, nodes *instance.RedisCluster) {
 	})
 	if n := command(t, to, "EXISTS", prefix+"e"); n != int64(1) {
 		t.Error("the new master does not have the key")
+	}
+}
+
+// A shard that is stopped, so that it neither answers nor fails, costs the calls of the
+// others a bounded time, with replicas and without.
+func TestASilentShard(t *testing.T) {
+	nodes := instance.RedisOfThreeForTest(t)
+	var sites []string
+	for _, node := range slices.Concat(nodes.Masters, nodes.Replicas) {
+		command(t, node, "CONFIG", "SET", "cluster-require-full-coverage", "no")
+	}
+	for shard := range nodes.Masters {
+		for i := 0; len(sites) == shard; i++ {
+			site := fmt.Sprintf("park:{site%d}:", i)
+			of, err := nodes.Shard(t.Context(), site)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if of == shard {
+				sites = append(sites, site)
+			}
+		}
+	}
+	for replicas, silent := range []int{1, 2} {
+		t.Run(fmt.Sprint("replicas: ", replicas), func(t *testing.T) {
+			client := patientClient(t, nodes.URL(), replicas, 5*time.Second)
+			run := func(ctx context.Context) (errs []error) {
+				var calls []*Call
+				for _, site := range sites {
+					calls = append(calls, &Call{Script: setScript, Keys: []string{site}, Args: []any{"done"}})
+				}
+				client.Run(ctx, calls...)
+				for _, call := range calls {
+					_, err := call.Text()
+					errs = append(errs, err)
+				}
+				return errs
+			}
+			await(t, func() error { return errors.Join(run(t.Context())...) })
+			// With its replica there is no failover.
+			resumeReplica, resume := pause(t, nodes.Replicas[silent]), pause(t, nodes.Masters[silent])
+			defer resumeReplica()
+			defer resume()
+			// A call to a node that has just answered waits as long as replicas may take.
+			under, cancel := context.WithTimeout(t.Context(), heardFor)
+			run(under)
+			cancel()
+			for range 2 {
+				ctx, cancel := context.WithTimeout(t.Context(), 6*time.Second)
+				errs := run(ctx)
+				if ctx.Err() != nil {
+					t.Error("the time of the call is used up")
+				}
+				cancel()
+				for i, err := range errs {
+					if (err != nil) != (i == silent) {
+						t.Errorf("shard %d: error %v", i, err)
+					}
+				}
+				if _, ok := errors.AsType[silentError](errs[silent]); !ok {
+					t.Errorf("the silent shard: error %v", errs[silent])
+				}
+			}
+			resume()
+			resumeReplica()
+			await(t, func() error { return errors.Join(run(t.Context())...) })
+		})
 	}
 }

@@ -15,62 +15,72 @@ import (
 // open returns a client of go-redis for a URL in one of the forms of [Open]. It does not
 // connect yet. Errors never contain the URL, which holds the password.
 func open(url string, s Settings) (redis.UniversalClient, error) {
-	client, err := parse(url, s)
+	client, given, err := parse(url, s)
 	if err != nil {
 		return nil, fmt.Errorf("open Redis: %w", err)
 	}
-	addHooks(client, traced{})
+	addHooks(client, func() []redis.Hook { return []redis.Hook{traced{}, newSilence(given, s)} })
 	return client, nil
 }
 
-func parse(url string, s Settings) (redis.UniversalClient, error) {
+// timeouts are those of a URL, 0 if it has none.
+type timeouts struct{ dial, read time.Duration }
+
+// parse returns a client and the timeouts of its URL.
+func parse(url string, s Settings) (redis.UniversalClient, timeouts, error) {
 	quiet()
 	scheme, rest, ok := strings.Cut(url, "://")
 	if !ok {
-		return nil, errors.New("the URL has no scheme; want redis://, rediss://, redis+sentinel:// or redis+cluster://")
+		return nil, timeouts{}, errors.New("the URL has no scheme; want redis://, rediss://, redis+sentinel:// or redis+cluster://")
 	}
 	base, kind, _ := strings.Cut(scheme, "+")
 	plain := base + "://" + rest
 	switch {
 	case base != "redis" && base != "rediss":
-		return nil, fmt.Errorf("unknown scheme %q; want redis, rediss, redis+sentinel or redis+cluster", scheme)
+		return nil, timeouts{}, fmt.Errorf("unknown scheme %q; want redis, rediss, redis+sentinel or redis+cluster", scheme)
 	case kind == "":
 		o, err := redis.ParseURL(plain)
 		if err != nil {
-			return nil, badURL(err)
+			return nil, timeouts{}, badURL(err)
 		}
-		o.ContextTimeoutEnabled, o.ReadTimeout = true, readTimeout(o.ReadTimeout, s)
-		return redis.NewClient(o), nil
+		given := timeouts{o.DialTimeout, o.ReadTimeout}
+		o.ContextTimeoutEnabled, o.DialTimeout, o.ReadTimeout = true, cmp.Or(given.dial, answerTimeout), readTimeout(given.read, s)
+		return redis.NewClient(o), given, nil
 	case kind == "sentinel":
 		o, err := redis.ParseFailoverURL(plain)
 		if err != nil {
-			return nil, badURL(err)
+			return nil, timeouts{}, badURL(err)
 		}
 		if o.MasterName == "" {
-			return nil, errors.New("a Sentinel URL needs ?master_name=")
+			return nil, timeouts{}, errors.New("a Sentinel URL needs ?master_name=")
 		}
-		o.ContextTimeoutEnabled, o.ReadTimeout = true, readTimeout(o.ReadTimeout, s)
-		return redis.NewFailoverClient(o), nil
+		given := timeouts{o.DialTimeout, o.ReadTimeout}
+		o.ContextTimeoutEnabled, o.DialTimeout, o.ReadTimeout = true, cmp.Or(given.dial, answerTimeout), readTimeout(given.read, s)
+		return redis.NewFailoverClient(o), given, nil
 	case kind == "cluster":
 		o, err := redis.ParseClusterURL(plain)
 		if err != nil {
-			return nil, badURL(err)
+			return nil, timeouts{}, badURL(err)
 		}
-		o.ContextTimeoutEnabled, o.ReadTimeout = true, readTimeout(o.ReadTimeout, s)
-		return redis.NewClusterClient(o), nil
+		given := timeouts{o.DialTimeout, o.ReadTimeout}
+		o.ContextTimeoutEnabled, o.DialTimeout, o.ReadTimeout = true, cmp.Or(given.dial, answerTimeout), readTimeout(given.read, s)
+		return redis.NewClusterClient(o), given, nil
 	default:
-		return nil, fmt.Errorf("unknown scheme %q; want redis, rediss, redis+sentinel or redis+cluster", scheme)
+		return nil, timeouts{}, fmt.Errorf("unknown scheme %q; want redis, rediss, redis+sentinel or redis+cluster", scheme)
 	}
 }
 
 // readTimeout adds to the time that Redis gets for its answers the time that the
 // replicas get, so that it is not the connection that ends a wait.
 func readTimeout(given time.Duration, s Settings) time.Duration {
-	const byDefault = 3 * time.Second // that of go-redis
-	if s.Replicas == 0 || given < 0 {
+	if given < 0 {
 		return given
 	}
-	return cmp.Or(given, byDefault) + 2*s.ReplicasTimeout
+	given = cmp.Or(given, answerTimeout)
+	if s.Replicas > 0 {
+		given += 2 * s.ReplicasTimeout
+	}
+	return given
 }
 
 // quiet keeps go-redis from writing past our logger to standard error: whatever

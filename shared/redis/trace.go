@@ -17,10 +17,10 @@ import (
 type traced struct{}
 
 // addHooks adds hooks to what a client sends: for a cluster, to what it sends to
-// each node.
-func addHooks(client redis.UniversalClient, hooks ...redis.Hook) {
+// each node, which has its own.
+func addHooks(client redis.UniversalClient, hooks func() []redis.Hook) {
 	add := func(node redis.UniversalClient) {
-		for _, hook := range hooks {
+		for _, hook := range hooks() {
 			node.AddHook(hook)
 		}
 	}
