@@ -71,7 +71,9 @@ func runExits(t *testing.T, redisURL string) *exitRun {
 	})
 	mux.HandleFunc("POST /function/exit-processor", func(w http.ResponseWriter, req *http.Request) {
 		r.calls.Add(1)
-		exits.ServeHTTP(w, req)
+		ctx, cancel := context.WithTimeout(req.Context(), 9*time.Second) // exec_timeout of stack.yml
+		defer cancel()
+		exits.ServeHTTP(w, req.WithContext(ctx))
 	})
 	gateway := httptest.NewServer(mux)
 	t.Cleanup(gateway.Close)
@@ -198,8 +200,17 @@ func TestOutagesOfWhatTheProcessorsNeedCostNoAttempt(t *testing.T) {
 }
 
 // A shard of a Redis Cluster is lost with its replica: its events wait, however often
-// they are tried, while those of the other shards are done.
+// they are tried, while those of the other shards are done and their stays posted. A
+// shard may refuse connections, or be silent.
 func TestALostShardCostsNoAttempt(t *testing.T) {
+	t.Run("killed", func(t *testing.T) { lostShard(t, (*instance.Redis).Kill, (*instance.Redis).Restart) })
+	t.Run("silent", func(t *testing.T) {
+		lostShard(t, (*instance.Redis).Pause, func(node *instance.Redis, _ context.Context) error { return node.Resume() })
+	})
+}
+
+func lostShard(t *testing.T, lose func(*instance.Redis) error, bringBack func(*instance.Redis, context.Context) error) {
+	t.Helper()
 	const n, attempts = 20, 3
 	cluster := instance.RedisOfThreeForTest(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
@@ -233,8 +244,8 @@ func TestALostShardCostsNoAttempt(t *testing.T) {
 	r.publish("before", n, lost, others[0], others[1])
 	r.checkAllDone("before", 3*n)
 
-	step(cluster.Masters[shard].Kill())
-	step(cluster.Replicas[shard].Kill())
+	step(lose(cluster.Masters[shard]))
+	step(lose(cluster.Replicas[shard]))
 	r.publish("during", n, lost, others[0], others[1])
 	r.wait("the others are done", func() bool { return r.sum("messages_acked", "") == 5*n })
 	r.wait("the lost ones are tried often", func() bool { return r.sum("outcomes", "unavailable") > 2*attempts*n })
@@ -243,6 +254,6 @@ func TestALostShardCostsNoAttempt(t *testing.T) {
 	if dead := r.sum("messages_dead_lettered", ""); dead != 0 {
 		t.Errorf("%d dead letters", dead)
 	}
-	step(cluster.Masters[shard].Restart(ctx))
+	step(bringBack(cluster.Masters[shard], ctx))
 	r.checkAllDone("a shard was lost", 8*n)
 }
