@@ -282,7 +282,7 @@ func TestReadTimeout(t *testing.T) {
 		given, want time.Duration
 		replicas    int
 	}{
-		{0, 0, 0},
+		{0, 3 * time.Second, 0},
 		{time.Second, time.Second, 0},
 		{-1, -1, 1},
 		{0, 9 * time.Second, 1},
