@@ -12,9 +12,9 @@ import (
 
 	"github.com/alecthomas/kong"
 
-	"parkstream/cmd/parkstream/internal/version"
 	"parkstream/connectors/rabbitmq"
 	"parkstream/shared/faas"
+	"parkstream/shared/version"
 )
 
 type program struct {

@@ -19,6 +19,7 @@ import (
 
 	"parkstream/shared/faas"
 	"parkstream/shared/tracing"
+	"parkstream/shared/version"
 )
 
 // processName is the connector's in logs and traces.
@@ -92,7 +93,7 @@ func run(ctx context.Context, environ []string, out io.Writer) error {
 	server := &http.Server{Handler: routes(c, registry), ReadHeaderTimeout: 5 * time.Second}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
-	log.Info("connector started", "gateway", settings.GatewayURL, "listen", listener.Addr().String())
+	log.Info("connector started", "version", version.Version(), "revision", version.Revision(), "gateway", settings.GatewayURL, "listen", listener.Addr().String())
 	c.Run(ctx)
 	_ = server.Close()
 	if err := <-served; !errors.Is(err, http.ErrServerClosed) {

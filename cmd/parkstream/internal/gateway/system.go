@@ -16,7 +16,7 @@ import (
 
 	"parkstream/cmd/parkstream/internal/jsonerror"
 	"parkstream/cmd/parkstream/internal/services"
-	"parkstream/cmd/parkstream/internal/version"
+	"parkstream/shared/version"
 )
 
 // maxRequest bounds the JSON that comes to /system, in bytes.
