@@ -5,6 +5,10 @@ SHELL := bash
 GO ?= go
 # ARGS go to the program: make up ARGS='--port 9000'
 ARGS ?=
+# The images' names, as stack.yml has them. The default is of this machine alone.
+REGISTRY ?= localhost/parkstream
+TAG ?= $(shell cat VERSION)
+IMAGE ?= $(REGISTRY)/rabbitmq-connector
 
 gofumpt := mvdan.cc/gofumpt@v0.12.0
 golangci-lint := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
@@ -15,7 +19,7 @@ packages = $(shell $(GO) list ./... | grep -v '^parkstream/test$$')
 
 .PHONY: help
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: up
 up: build ## run everything on this machine until Ctrl-C (ARGS and PORT go to the program)
@@ -29,8 +33,12 @@ down: build ## stop what `make up` started
 build: ## compile bin/parkstream
 	@$(GO) build -o bin/parkstream ./cmd/parkstream
 
+.PHONY: image-connector
+image-connector: ## build the connector's image with docker, buildah or podman (REGISTRY, IMAGE, TAG; BUILDER; ARGS go to it)
+	@sh connectors/rabbitmq/image.sh "$(IMAGE):$(TAG)" $(ARGS)
+
 .PHONY: deps
-deps: ## install what the tests need and is missing: RabbitMQ, Redis, Prometheus, Chromium, npm, a C compiler, locales
+deps: ## install what the tests need and is missing: RabbitMQ, Redis, Prometheus, Chromium, npm, a C compiler, buildah, locales
 	@$(GO) run ./cmd/parkstream deps
 
 .PHONY: test

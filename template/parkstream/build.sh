@@ -15,7 +15,4 @@ mv function/go.mod function/go.sum function/LICENSE function/shared .
 mv function "functions/$function"
 sed "s#parkstream/template/parkstream/function#parkstream/functions/$function#" main.go >cmd/handler/main.go
 rm main.go
-go build -ldflags "-s -w -X main.name=$function" -o "$output" ./cmd/handler
-# The packages are those of the image's system, the command runs on this one.
-go list -deps -json=Dir,EmbedFiles,ImportPath,Module,Standard ./cmd/handler >packages.json
-GOOS= GOARCH= go run ./notices "$(go env GOROOT)" <packages.json >"$output.notices"
+sh compile.sh ./cmd/handler "$output" "-X main.name=$function"
