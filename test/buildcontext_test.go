@@ -56,16 +56,16 @@ func TestBuildContexts(t *testing.T) {
 			if f.BuildArgs["FUNCTION"] != name {
 				t.Errorf("build_args has FUNCTION %q", f.BuildArgs["FUNCTION"])
 			}
-			notices(t, program)
+			notices(t, program, program+".notices")
 			serves(t, program, name, f)
 		})
 	}
 }
 
-// notices checks that the notices beside a program are of everything in it.
-func notices(t *testing.T, program string) {
+// notices checks that the notices in a file are of everything in a program.
+func notices(t *testing.T, program, file string) {
 	t.Helper()
-	text, err := os.ReadFile(program + ".notices")
+	text, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -33,6 +33,8 @@ var dependencies = []struct {
 	{"npm", func() bool { return isProgram("npm") }},
 	// The race detector needs cgo.
 	{"a C compiler", func() bool { return isProgram("cc") }},
+	// The test of the connector's image builds it; there is none outside of Linux.
+	{"buildah", func() bool { return isProgram("buildah") || runtime.GOOS != "linux" }},
 	// Of one that sorts otherwise than most a test makes a locale for Redis.
 	{"the source of locales", func() bool {
 		_, err := os.Stat("/usr/share/i18n/locales/da_DK")

@@ -19,6 +19,7 @@ var packages = map[string]struct{ debian, brew string }{
 	"Chromium":              {"chromium", "google-chrome"},
 	"npm":                   {"npm", "node"},
 	"a C compiler":          {"gcc libc6-dev", ""},
+	"buildah":               {"buildah", ""},
 	"the source of locales": {"locales", ""},
 }
 

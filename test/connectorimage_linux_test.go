@@ -1,0 +1,215 @@
+package test
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"debug/elf"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// builtImage is the connector's image, unpacked.
+type builtImage struct {
+	root              string // folder with its files
+	program           string // its entry point
+	version, revision string
+}
+
+// connectorImage builds the image as `make image-connector` does, with buildah. No
+// registry is asked: in place of the official image of Go this machine's programs
+// are seen inside the build, read-only, and Go's caches.
+func connectorImage(t *testing.T) builtImage {
+	t.Helper()
+	b := newBuildah(t)
+	const name = "localhost/parkstream/rabbitmq-connector"
+	version := strings.TrimSpace(read(t, "VERSION"))
+	b.run(t, repository, "make", "--no-print-directory", "image-connector", "BUILDER=buildah", "IMAGE="+name,
+		"ARGS=--quiet "+strings.Join(b.options, " "))
+	out := filepath.Join(b.dir, "image")
+	b.run(t, repository, "buildah", "push", "--quiet", name+":"+version, "dir:"+out)
+
+	var manifest struct {
+		Config struct{ Digest string }
+		Layers []struct{ Digest string }
+	}
+	var config struct {
+		Config struct {
+			User         string
+			Env          []string
+			Entrypoint   []string
+			ExposedPorts map[string]any
+			Labels       map[string]string
+		}
+	}
+	readJSON(t, filepath.Join(out, "manifest.json"), &manifest)
+	blob := func(digest string) string { return filepath.Join(out, strings.TrimPrefix(digest, "sha256:")) }
+	readJSON(t, blob(manifest.Config.Digest), &config)
+	root := filepath.Join(b.dir, "files")
+	for _, layer := range manifest.Layers {
+		unpack(t, blob(layer.Digest), root)
+	}
+
+	c := config.Config
+	label := func(name string) string { return c.Labels["org.opencontainers.image."+name] }
+	if c.User != fmt.Sprintf("%d:%[1]d", connectorUser) || !slices.Equal(c.Entrypoint, []string{"/rabbitmq-connector"}) ||
+		!slices.Contains(c.Env, "LISTEN=:8081") || c.ExposedPorts["8081/tcp"] == nil {
+		t.Errorf("the image's settings are %+v", c)
+	}
+	if label("version") != version || len(label("revision")) < 7 || label("licenses") != "MIT" || label("title") == "" || label("description") == "" {
+		t.Errorf("the image's labels are %v", c.Labels)
+	}
+	var files []string
+	if err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			files = append(files, strings.TrimPrefix(path, root))
+		}
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"/THIRD-PARTY-NOTICES", "/etc/ssl/certs/ca-certificates.crt", "/rabbitmq-connector"}; !slices.Equal(files, want) {
+		t.Fatalf("the image has the files %v, want %v", files, want)
+	}
+	program := filepath.Join(root, "rabbitmq-connector")
+	static(t, program)
+	notices(t, program, filepath.Join(root, "THIRD-PARTY-NOTICES"))
+	return builtImage{root: root, program: c.Entrypoint[0], version: version, revision: label("revision")}
+}
+
+// buildah builds images with a storage of its own.
+type buildah struct {
+	dir     string
+	environ []string
+	options []string // of a build
+}
+
+func newBuildah(t *testing.T) *buildah {
+	t.Helper()
+	b := &buildah{dir: t.TempDir()}
+	storage := fmt.Sprintf("[storage]\ndriver = \"vfs\"\ngraphroot = %q\nrunroot = %q\n", filepath.Join(b.dir, "storage"), filepath.Join(b.dir, "run"))
+	conf := filepath.Join(b.dir, "storage.conf")
+	if err := os.WriteFile(conf, []byte(storage), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b.environ = append(os.Environ(), "CONTAINERS_STORAGE_CONF="+conf, "BUILDAH_ISOLATION=chroot")
+
+	// The stand-in has nothing of its own but the certificates and the links of a
+	// Debian's root.
+	base := filepath.Join(b.dir, "base")
+	for _, dir := range []string{"usr", "tmp", "etc/ssl/certs"} {
+		if err := os.MkdirAll(filepath.Join(base, dir), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, dir := range []string{"bin", "sbin", "lib", "lib64"} {
+		if err := os.Symlink("usr/"+dir, filepath.Join(base, dir)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	certificates, err := os.ReadFile("/etc/ssl/certs/ca-certificates.crt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(base, "etc/ssl/certs/ca-certificates.crt"), certificates, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.CommandContext(t.Context(), "go", "env", "-json", "GOROOT", "GOMODCACHE", "GOCACHE").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var tool struct{ GOROOT, GOMODCACHE, GOCACHE string }
+	if err := json.Unmarshal(out, &tool); err != nil {
+		t.Fatal(err)
+	}
+	const image = "localhost/go"
+	container := strings.TrimSpace(b.run(t, b.dir, "buildah", "from", "scratch"))
+	b.run(t, b.dir, "buildah", "copy", "--quiet", container, base, "/")
+	b.run(t, b.dir, "buildah", "config", "--env", "PATH=/go/root/bin:/usr/bin:/bin", "--env", "GOTOOLCHAIN=local", "--env", "GOFLAGS=",
+		"--env", "GOROOT=/go/root", "--env", "GOMODCACHE=/go/modules", "--env", "GOCACHE=/go/cache", container)
+	b.run(t, b.dir, "buildah", "commit", "--quiet", "--rm", container, image)
+	b.options = []string{
+		"--build-arg", "GO_IMAGE=" + image, "--volume", "/usr:/usr:ro", "--volume", tool.GOROOT + ":/go/root:ro",
+		"--volume", tool.GOMODCACHE + ":/go/modules", "--volume", tool.GOCACHE + ":/go/cache",
+	}
+	return b
+}
+
+// run runs a program with the storage and returns what it prints.
+func (b *buildah) run(t *testing.T, dir, program string, args ...string) string {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), program, args...)
+	cmd.Dir, cmd.Env = dir, b.environ
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("%s %s: %v\n%s%s", program, strings.Join(args, " "), err, &out, &errs)
+	}
+	return out.String()
+}
+
+func readJSON(t *testing.T, file string, v any) {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(text, v); err != nil {
+		t.Fatalf("%s: %v", file, err)
+	}
+}
+
+// unpack writes the files of a layer into a folder, with their modes.
+func unpack(t *testing.T, layer, dir string) {
+	t.Helper()
+	file, err := os.Open(layer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	unzipped, err := gzip.NewReader(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for files := tar.NewReader(unzipped); ; {
+		h, err := files.Next()
+		if errors.Is(err, io.EOF) {
+			return
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		path := filepath.Join(dir, filepath.Clean("/"+h.Name))
+		if h.Typeflag == tar.TypeDir {
+			err = os.MkdirAll(path, 0o755)
+		} else {
+			var text []byte
+			text, err = io.ReadAll(files)
+			err = errors.Join(err, os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, text, fs.FileMode(h.Mode)))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// static checks that a program needs no other file to start.
+func static(t *testing.T, program string) {
+	t.Helper()
+	file, err := elf.Open(program)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	if slices.ContainsFunc(file.Progs, func(p *elf.Prog) bool { return p.Type == elf.PT_INTERP }) {
+		t.Errorf("%s is linked dynamically", program)
+	}
+}
