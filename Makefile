@@ -6,9 +6,9 @@ GO ?= go
 # ARGS go to the program: make up ARGS='--port 9000'
 ARGS ?=
 # The images' names, as stack.yml has them. The default is of this machine alone.
-REGISTRY ?= localhost/parkstream
-TAG ?= $(shell cat VERSION)
-IMAGE ?= $(REGISTRY)/rabbitmq-connector
+REGISTRY := $(or $(REGISTRY),localhost/parkstream)
+TAG := $(or $(TAG),$(shell cat VERSION))
+IMAGE := $(or $(IMAGE),$(REGISTRY)/rabbitmq-connector)
 
 gofumpt := mvdan.cc/gofumpt@v0.12.0
 golangci-lint := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0

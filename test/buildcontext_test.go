@@ -172,8 +172,44 @@ func TestStack(t *testing.T) {
 		if !slices.Equal(f.Secrets, w.secrets) {
 			t.Errorf("%s has the secrets %v, want %v", name, f.Secrets, w.secrets)
 		}
-		if !f.ReadOnlyRootFilesystem || f.Image != "parkstream/"+name+":latest" {
-			t.Errorf("%s: readonly_root_filesystem %v, image %s", name, f.ReadOnlyRootFilesystem, f.Image)
+		if !f.ReadOnlyRootFilesystem {
+			t.Errorf("%s: readonly_root_filesystem %v", name, f.ReadOnlyRootFilesystem)
+		}
+	}
+}
+
+// Every image has the version of the file VERSION, and a name that leads to no
+// registry unless REGISTRY gives one: an account that is not ours would get our
+// secrets.
+func TestImageNames(t *testing.T) {
+	version := strings.TrimSpace(read(t, "VERSION"))
+	for _, tt := range []struct{ registry, tag, prefix, suffix string }{
+		{"", "", "localhost/parkstream/", ":" + version},
+		{"registry.example/park", "1.2.3", "registry.example/park/", ":1.2.3"},
+	} {
+		t.Setenv("REGISTRY", tt.registry)
+		t.Setenv("TAG", tt.tag)
+		services, err := stack.ParseYAMLFile(filepath.Join(repository, "stack.yml"), "", "", true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, f := range services.Functions {
+			if want := tt.prefix + name + tt.suffix; f.Image != want {
+				t.Errorf("the image of %s is %s, want %s", name, f.Image, want)
+			}
+		}
+		connector := tt.prefix + "rabbitmq-connector" + tt.suffix
+		makes := exec.CommandContext(t.Context(), "make", "--no-print-directory", "--dry-run", "image-connector")
+		makes.Dir = repository
+		if out, err := makes.CombinedOutput(); err != nil || !strings.Contains(string(out), `"`+connector+`"`) {
+			t.Errorf("make image-connector does not make %s: %v\n%s", connector, err, out)
+		}
+		if tt.registry == "" {
+			for _, d := range []deployment{onKubernetes(t), onFaasd(t)} {
+				if d.image != connector {
+					t.Errorf("the image on %s is %s, want %s", d.name, d.image, connector)
+				}
+			}
 		}
 	}
 }

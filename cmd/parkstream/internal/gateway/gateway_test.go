@@ -685,7 +685,7 @@ func TestReadStack(t *testing.T) {
 	var names []string
 	for _, s := range specs {
 		names = append(names, s.Service)
-		if s.Service == "entry-processor" && (s.Image != "parkstream/entry-processor:1.2" || (*s.Annotations)["topic"] != "vehicle_entries" ||
+		if s.Service == "entry-processor" && (s.Image != "localhost/parkstream/entry-processor:1.2" || (*s.Annotations)["topic"] != "vehicle_entries" ||
 			s.EnvVars["RETENTION"] == "" || !slices.Contains(s.Secrets, "redis-url") || s.Limits.Memory == "") {
 			t.Errorf("%+v", s)
 		}
