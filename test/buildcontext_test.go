@@ -1,12 +1,19 @@
 package test
 
 import (
+	"crypto/sha256"
 	"debug/buildinfo"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -20,17 +27,34 @@ import (
 // faas-cli, builds it with the script that the Dockerfile runs, and starts what
 // comes out with the environment of stack.yml.
 func TestBuildContexts(t *testing.T) {
-	t.Chdir(repository) // faas-cli copies relative to where it is run
-	dockerfile, err := os.ReadFile("template/parkstream/Dockerfile")
-	if err != nil {
-		t.Fatal(err)
+	services, contexts := buildContexts(t)
+	compiled := sharedLayer(t, contexts)
+	for name, f := range services.Functions {
+		context := contexts[name]
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			program := filepath.Join(context, "handler")
+			inBuild(t, context, "sh", "build.sh", f.BuildArgs["FUNCTION"], program)
+			if f.BuildArgs["FUNCTION"] != name {
+				t.Errorf("build_args has FUNCTION %q", f.BuildArgs["FUNCTION"])
+			}
+			for id, path := range compiledPackages(t, context, "./cmd/handler") {
+				own := strings.HasPrefix(path, "parkstream/functions/") || path == "parkstream/cmd/handler"
+				if _, ok := compiled[id]; !ok && !own {
+					t.Errorf("%s is compiled again after the layer that all functions share", path)
+				}
+			}
+			notices(t, program, program+".notices")
+			serves(t, program, name, f)
+		})
 	}
-	if !strings.Contains(string(dockerfile), "COPY --from=build /handler.notices ") {
-		t.Error("the image has no notices")
-	}
-	if !strings.Contains(string(dockerfile), `sh build.sh "$FUNCTION" /handler`) {
-		t.Error("the Dockerfile does not build with build.sh as this test does")
-	}
+}
+
+// buildContexts makes the build context of every function of stack.yml with the code
+// of faas-cli, and leaves the working directory at the repository, where that runs.
+func buildContexts(t *testing.T) (services *stack.Services, contexts map[string]string) {
+	t.Helper()
+	t.Chdir(repository)
 	services, err := stack.ParseYAMLFile("stack.yml", "", "", true)
 	if err != nil {
 		t.Fatal(err)
@@ -38,27 +62,207 @@ func TestBuildContexts(t *testing.T) {
 	if len(services.Functions) != 5 {
 		t.Errorf("stack.yml has %d functions, want 5", len(services.Functions))
 	}
-	contexts := t.TempDir()
+	dir := t.TempDir()
+	contexts = make(map[string]string)
 	for name, f := range services.Functions {
-		context, err := builder.CreateBuildContext(name, f.Handler, f.Language, services.StackConfiguration.CopyExtraPaths,
-			builder.WithBuildDir(contexts), builder.WithTemplateDir("template"))
+		contexts[name], err = builder.CreateBuildContext(name, f.Handler, f.Language, services.StackConfiguration.CopyExtraPaths,
+			builder.WithBuildDir(dir), builder.WithTemplateDir("template"))
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			program := filepath.Join(context, "handler")
-			build := exec.CommandContext(t.Context(), "sh", "build.sh", f.BuildArgs["FUNCTION"], program)
-			build.Dir = context
-			if out, err := build.CombinedOutput(); err != nil {
-				t.Fatalf("build: %v\n%s", err, out)
+	}
+	return services, contexts
+}
+
+// inBuild runs a program in a folder with the variables that the Dockerfile of
+// functions gives it, and returns what it prints.
+func inBuild(t *testing.T, dir, program string, args ...string) string {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), program, args...)
+	cmd.Dir = dir
+	cmd.Env = os.Environ()
+	for _, line := range dockerfile(t) {
+		if variables, ok := strings.CutPrefix(line, "ENV "); ok {
+			for _, v := range regexp.MustCompile(`(\w+)=("[^"]*"|\S+)`).FindAllStringSubmatch(variables, -1) {
+				cmd.Env = append(cmd.Env, v[1]+"="+strings.Trim(v[2], `"`))
 			}
-			if f.BuildArgs["FUNCTION"] != name {
-				t.Errorf("build_args has FUNCTION %q", f.BuildArgs["FUNCTION"])
+		}
+	}
+	var errs strings.Builder
+	cmd.Stderr = &errs
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%s %s: %v\n%s", program, strings.Join(args, " "), err, &errs)
+	}
+	return string(out)
+}
+
+// dockerfile returns the instructions of the functions' Dockerfile.
+func dockerfile(t *testing.T) (lines []string) {
+	t.Helper()
+	text, err := os.ReadFile("template/parkstream/Dockerfile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if line = strings.TrimSpace(line); line != "" && line[0] != '#' {
+			lines = append(lines, line)
+		}
+	}
+	return lines
+}
+
+// sharedLayer repeats the steps of the Dockerfile down to what compiles shared/,
+// checks that they are the same for every function, and returns what they compile.
+func sharedLayer(t *testing.T, contexts map[string]string) map[string]string {
+	t.Helper()
+	lines := dockerfile(t)
+	last := slices.IndexFunc(lines, func(line string) bool { return strings.HasSuffix(line, " go build ./shared/...") })
+	if last < 0 {
+		t.Fatal("the Dockerfile does not compile shared/ by itself")
+	}
+	layer := t.TempDir()
+	for _, line := range lines[:last] {
+		words := strings.Fields(line)
+		switch words[0] {
+		case "FROM", "ENV", "WORKDIR":
+		default:
+			t.Errorf("%s comes before the layer that all functions share", line)
+		case "ARG": // a builder may key every later step with it
+			if name, _, _ := strings.Cut(words[1], "="); !slices.Contains([]string{"GO_IMAGE", "TARGETOS", "TARGETARCH"}, name) {
+				t.Errorf("%s comes before the layer that all functions share", line)
 			}
-			notices(t, program, program+".notices")
-			serves(t, program, name, f)
-		})
+		case "COPY":
+			sources, to := words[1:len(words)-1], filepath.Join(layer, words[len(words)-1])
+			for _, source := range sources {
+				first := ""
+				for name, context := range contexts {
+					switch sum := checksum(t, filepath.Join(context, source)); first {
+					case "":
+						first = sum
+						copyTo(t, filepath.Join(context, source), to)
+					case sum:
+					default:
+						t.Errorf("%s is another in the context of %s: the layer is not shared", source, name)
+					}
+				}
+			}
+		}
+	}
+
+	return compiledPackages(t, layer, "./shared/...")
+}
+
+// compiledPackages returns the packages that a build of a pattern needs, without
+// those of Go, by what go's cache knows each compiled one by.
+func compiledPackages(t *testing.T, dir, pattern string) map[string]string {
+	t.Helper()
+	words := strings.Fields(inBuild(t, dir, "go", "list", "-export", "-deps", "-f", `{{if not .Standard}}{{.BuildID}} {{.ImportPath}}{{end}}`, pattern))
+	packages := make(map[string]string)
+	for pair := range slices.Chunk(words, 2) {
+		packages[pair[0]] = pair[1]
+	}
+	return packages
+}
+
+// checksum is of a file, or of all files in a folder with their names and modes.
+func checksum(t *testing.T, path string) string {
+	t.Helper()
+	sum := sha256.New()
+	err := filepath.WalkDir(path, func(file string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		text, err := os.ReadFile(file)
+		fmt.Fprintf(sum, "%s %v %d\n%s", strings.TrimPrefix(file, path), info.Mode(), len(text), text)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return hex.EncodeToString(sum.Sum(nil))
+}
+
+// copyTo copies a file or a folder as COPY does, a file into a folder.
+func copyTo(t *testing.T, from, to string) {
+	t.Helper()
+	info, err := os.Stat(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info.IsDir() {
+		err = os.CopyFS(to, os.DirFS(from))
+	} else {
+		var text []byte
+		text, err = os.ReadFile(from)
+		err = errors.Join(err, os.WriteFile(filepath.Join(to, filepath.Base(from)), text, info.Mode()))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Both Dockerfiles build on the builder's own architecture, for the image's, whether
+// the builder tells them (BuildKit) or not (Docker's older one), from a base that can
+// be pinned, and make images with notices.
+func TestDockerfiles(t *testing.T) {
+	for _, file := range []string{"template/parkstream/Dockerfile", "connectors/rabbitmq/Dockerfile"} {
+		text := read(t, file)
+		from := regexp.MustCompile(`(?m)^FROM .*`).FindAllString(text, -1)
+		if want := []string{"FROM --platform=${BUILDPLATFORM:-linux} ${GO_IMAGE} AS build", "FROM scratch"}; !slices.Equal(from, want) {
+			t.Errorf("%s has %q, want %q", file, from, want)
+		}
+		for _, want := range []string{
+			`(?m)^ARG GO_IMAGE=golang:\S+$`, `(?m)^ARG TARGETOS$`, `(?m)^ARG TARGETARCH$`, `(?m)^USER 12000:12000$`,
+			`(?m)^COPY --from=build /\S+\.notices /THIRD-PARTY-NOTICES$`,
+		} {
+			if !regexp.MustCompile(want).MatchString(text) {
+				t.Errorf("%s has no %s", file, want)
+			}
+		}
+		for run := range strings.Lines(text) {
+			if strings.HasPrefix(run, "RUN ") && !strings.HasPrefix(run, "RUN GOOS=$TARGETOS GOARCH=$TARGETARCH ") {
+				t.Errorf("%s compiles for the builder's platform: %s", file, run)
+			}
+		}
+	}
+}
+
+// The steps of a build make a program for the platform that they are told, and for
+// this machine's when the builder tells none.
+func TestPlatforms(t *testing.T) {
+	_, contexts := buildContexts(t)
+	context := contexts["entry-generator"]
+	for _, file := range []string{"go.mod", "LICENSE"} {
+		copyTo(t, filepath.Join(context, "function", file), context)
+	}
+	for _, tt := range []struct{ os, arch, want string }{
+		{"", "", runtime.GOOS + "/" + runtime.GOARCH},
+		{"linux", "arm64", "linux/arm64"},
+	} {
+		t.Setenv("GOOS", tt.os)
+		t.Setenv("GOARCH", tt.arch)
+		// A small program of the context stands for the function.
+		program := filepath.Join(t.TempDir(), "program")
+		inBuild(t, context, "sh", "compile.sh", "./notices", program)
+		info, err := buildinfo.ReadFile(program)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := make(map[string]string)
+		for _, s := range info.Settings {
+			got[s.Key] = s.Value
+		}
+		if platform := got["GOOS"] + "/" + got["GOARCH"]; platform != tt.want || got["CGO_ENABLED"] != "0" || got["-trimpath"] != "true" {
+			t.Errorf("for %q/%q the program is of %s: %v", tt.os, tt.arch, platform, got)
+		}
+		if text, err := os.ReadFile(program + ".notices"); err != nil || len(text) == 0 {
+			t.Errorf("notices: %d bytes, error %v", len(text), err)
+		}
 	}
 }
 

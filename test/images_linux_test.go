@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -84,6 +85,23 @@ func connectorImage(t *testing.T) builtImage {
 	static(t, program)
 	notices(t, program, filepath.Join(root, "THIRD-PARTY-NOTICES"))
 	return builtImage{root: root, program: c.Entrypoint[0], version: version, revision: label("revision")}
+}
+
+// TestFunctionImages builds the images of two functions: for the second one the
+// builder takes what both share from its cache.
+func TestFunctionImages(t *testing.T) {
+	_, contexts := buildContexts(t)
+	b := newBuildah(t)
+	for i, name := range []string{"entry-processor", "summary"} {
+		out := b.run(t, contexts[name], "buildah", slices.Concat([]string{
+			"build", "--layers", "--tag", "localhost/" + name,
+			"--build-arg", "FUNCTION=" + name, "--build-arg", "BUILDPLATFORM=linux/" + runtime.GOARCH,
+		}, b.options, []string{"."})...)
+		_, after, _ := strings.Cut(out, " go build ./shared/...\n")
+		if cached := strings.HasPrefix(after, "--> Using cache "); cached != (i > 0) {
+			t.Errorf("%s: what is shared is from the cache: %v\n%s", name, cached, out)
+		}
+	}
 }
 
 // buildah builds images with a storage of its own.
