@@ -63,7 +63,7 @@ func connectorImage(t *testing.T) builtImage {
 	c := config.Config
 	label := func(name string) string { return c.Labels["org.opencontainers.image."+name] }
 	if c.User != fmt.Sprintf("%d:%[1]d", connectorUser) || !slices.Equal(c.Entrypoint, []string{"/rabbitmq-connector"}) ||
-		!slices.Contains(c.Env, "LISTEN=:8081") || c.ExposedPorts["8081/tcp"] == nil {
+		!slices.Contains(c.Env, "LISTEN=:8083") || c.ExposedPorts["8083/tcp"] == nil {
 		t.Errorf("the image's settings are %+v", c)
 	}
 	if label("version") != version || len(label("revision")) < 7 || label("licenses") != "MIT" || label("title") == "" || label("description") == "" {
