@@ -39,7 +39,7 @@ func run() int {
 		kong.Name("parkstream"),
 		kong.Description("Turns what cameras see at the gates of car parks into correct, countable stays."),
 		kong.UsageOnError(),
-		kong.Vars{"least": strconv.Itoa(leastRatio), "dependencies": dependencyNames()},
+		kong.Vars{"least": strconv.Itoa(leastRatio), "dependencies": dependencyNames(), "connector_port": strconv.Itoa(rabbitmq.DefaultPort)},
 	)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -17,7 +17,7 @@ import (
 type upCommand struct {
 	Dir           string        `default:".parkstream" help:"Folder of data, secrets and logs."`
 	Port          int           `default:"8080" env:"PORT" help:"Port of the gateway on loopback."`
-	ConnectorPort int           `default:"8081" help:"Port of the connector's health and metrics on loopback; 0 takes a free one."`
+	ConnectorPort int           `default:"${connector_port}" help:"Port of the connector's health and metrics on loopback; 0 takes a free one."`
 	Stack         string        `default:"stack.yml" type:"existingfile" help:"The functions to run."`
 	AllowedHosts  []string      `placeholder:"HOST" help:"Names under which the gateway may be called, besides localhost and loopback addresses; for a proxy that passes Host on."`
 	Cron          bool          `default:"true" negatable:"" help:"Fire the functions that have a schedule."`

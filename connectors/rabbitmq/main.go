@@ -25,9 +25,16 @@ import (
 // processName is the connector's in logs and traces.
 const processName = "rabbitmq-connector"
 
+// DefaultPort is where health and metrics are served. faasd has 8080 for its
+// gateway, 8081 for its provider and 8082 for the gateway's metrics.
+const DefaultPort = 8083
+
+// defaultListen is the default of LISTEN.
+var defaultListen = fmt.Sprintf("127.0.0.1:%d", DefaultPort)
+
 // process are the settings that only the program has.
 type process struct {
-	Listen      string     `env:"LISTEN" envDefault:"127.0.0.1:8081"`
+	Listen      string     `env:"LISTEN"` // defaultListen if it is empty
 	LogLevel    slog.Level `env:"LOG_LEVEL" envDefault:"info"`
 	LogFormat   string     `env:"LOG_FORMAT" envDefault:"text"`
 	PprofListen string     `env:"PPROF_LISTEN"`
@@ -37,7 +44,7 @@ type process struct {
 func (p process) validate() error {
 	var errs []error
 	if _, _, err := net.SplitHostPort(p.Listen); err != nil {
-		errs = append(errs, fmt.Errorf("LISTEN is %q; it takes an address such as 127.0.0.1:8081", p.Listen))
+		errs = append(errs, fmt.Errorf("LISTEN is %q; it takes an address such as %s", p.Listen, defaultListen))
 	}
 	if p.LogFormat != "text" && p.LogFormat != "json" {
 		errs = append(errs, fmt.Errorf("LOG_FORMAT is %q; it takes text or json", p.LogFormat))
@@ -61,7 +68,7 @@ func Main() int {
 
 func run(ctx context.Context, environ []string, out io.Writer) error {
 	settings, err := SettingsFrom(environ)
-	var p process
+	p := process{Listen: defaultListen}
 	perr := env.ParseWithOptions(&p, env.Options{Environment: upperCase(environ)})
 	if err := errors.Join(err, perr, p.validate()); err != nil {
 		return fmt.Errorf("the connector's settings are wrong:\n%w", err)
