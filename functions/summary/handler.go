@@ -21,7 +21,7 @@ var service http.Handler
 // settings of the summary; the secrets redis-url and summary-token are files.
 type settings struct {
 	Retention    time.Duration `env:"RETENTION" envDefault:"2160h"`
-	GatewayURL   string        `env:"GATEWAY_URL" envDefault:"http://gateway:8080"`
+	GatewayURL   string        `env:"GATEWAY_URL"`   // found out if it is empty
 	ConnectorURL string        `env:"CONNECTOR_URL"` // of its health and metrics; empty: it is not shown
 	MaxSites     int           `env:"MAX_SITES" envDefault:"1000"`
 	Redis        redis.Settings
@@ -56,7 +56,7 @@ func Wire(rt *faas.Runtime) error {
 	endpoint := summary.NewHandler(summary.Config{
 		Stays:   stays,
 		Sites:   sites,
-		System:  summary.NewSystem(s.GatewayURL, s.ConnectorURL, client.Writable, rt.Log),
+		System:  summary.NewSystem(summary.NewGateway(s.GatewayURL), s.ConnectorURL, client.Writable, rt.Log),
 		Token:   rt.Secret("summary-token").Value,
 		Metrics: summary.NewMetrics(rt.Registerer),
 		Log:     rt.Log,

@@ -3,9 +3,9 @@
 package processor
 
 import (
+	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"parkstream/shared/faas"
@@ -18,8 +18,8 @@ import (
 
 // Settings of a processor. The secrets redis-url and summary-token are files.
 type Settings struct {
-	GatewayURL string        `env:"GATEWAY_URL" envDefault:"http://gateway:8080"`
-	SummaryURL string        `env:"SUMMARY_URL"` // $GATEWAY_URL/function/summary where it is empty
+	GatewayURL string        `env:"GATEWAY_URL"` // found out if it is empty
+	SummaryURL string        `env:"SUMMARY_URL"` // the gateway's /function/summary if it is empty
 	Retention  time.Duration `env:"RETENTION" envDefault:"2160h"`
 	MaxFuture  time.Duration `env:"MAX_FUTURE" envDefault:"2m"`
 	MaxSites   int           `env:"MAX_SITES" envDefault:"1000"`
@@ -42,6 +42,13 @@ func (s Settings) Validate() error {
 	return errors.Join(errs...)
 }
 
+func (s Settings) summaries(token func() (string, error)) *summary.Client {
+	if s.SummaryURL != "" {
+		return summary.NewClient(s.SummaryURL, token)
+	}
+	return summary.NewClientFor(summary.NewGateway(s.GatewayURL).SummaryURL, token)
+}
+
 // Wire builds what a processor is made of. It connects to nothing yet.
 func Wire(rt *faas.Runtime) (pipeline.Config, error) {
 	var s Settings
@@ -50,18 +57,20 @@ func Wire(rt *faas.Runtime) (pipeline.Config, error) {
 	if err := errors.Join(err, redisErr); err != nil {
 		return pipeline.Config{}, err
 	}
-	if s.SummaryURL == "" {
-		s.SummaryURL = strings.TrimSuffix(s.GatewayURL, "/") + "/function/summary"
-	}
 	client.Register(rt, rt.Registerer)
 	data := store.New(client, s.Retention)
 	client.RegisterReplicas(rt)
 	rt.Admit(pipeline.Admit)
 	data.MaxSites = s.MaxSites
-	summaries := summary.NewClient(s.SummaryURL, rt.Secret("summary-token").Value)
+	summaries := s.summaries(rt.Secret("summary-token").Value)
 	if s.Redis.Replicas > 0 {
 		summaries.Timeout += 2 * s.Redis.ReplicasTimeout // the endpoint waits for their memory and their disks
 	}
+	rt.OnReady("summary", summaries.Reachable)
+	rt.OnClose("summary client", func(context.Context) error {
+		summaries.Close()
+		return nil
+	})
 	return pipeline.Config{
 		Store:      data,
 		Summaries:  summaries,

@@ -21,9 +21,10 @@ import (
 
 // Client posts stays to the summary endpoint.
 type Client struct {
-	url   string
-	token func() (string, error)
-	http  *http.Client
+	locate func(context.Context) (string, error)
+	token  func() (string, error)
+	http   *http.Client
+	reach  *reach
 	// Timeout bounds one try of a POST. It has to be longer than the endpoint waits
 	// for replicas of Redis. Set it before the first call.
 	Timeout time.Duration
@@ -37,10 +38,20 @@ const postTimeout = 4 * time.Second
 // http://gateway:8080/function/summary. token is asked before each call, so that
 // a rotated secret is picked up.
 func NewClient(url string, token func() (string, error)) *Client {
+	url = strings.TrimSuffix(url, "/")
+	return NewClientFor(func(context.Context) (string, error) { return url, nil }, token)
+}
+
+// NewClientFor is [NewClient] for an endpoint whose URL is asked for before each
+// call.
+func NewClientFor(locate func(context.Context) (string, error), token func() (string, error)) *Client {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	// As many as there are calls in flight, so that none dials anew.
 	transport.MaxIdleConns, transport.MaxIdleConnsPerHost = 0, 64
-	return &Client{url: strings.TrimSuffix(url, "/"), token: token, Timeout: postTimeout, http: &http.Client{Transport: transport, CheckRedirect: redirect.Refuse}}
+	return &Client{
+		locate: locate, token: token, reach: newReach(), Timeout: postTimeout,
+		http: &http.Client{Transport: transport, CheckRedirect: redirect.Refuse},
+	}
 }
 
 // Close closes idle connections.
@@ -76,6 +87,10 @@ func (c *Client) Post(ctx context.Context, stays []parking.Stay) (err error) {
 	if err != nil {
 		return failure.New("the secret summary-token", "cannot be read", fmt.Errorf("read the summary token: %w", err))
 	}
+	url, err := c.locate(ctx)
+	if err != nil {
+		return failure.In("the summary", err)
+	}
 	public := make([]parking.StayJSON, len(stays))
 	for i := range stays {
 		public[i] = stays[i].JSON()
@@ -84,35 +99,36 @@ func (c *Client) Post(ctx context.Context, stays []parking.Stay) (err error) {
 	if err != nil {
 		return fmt.Errorf("write %d stays as JSON: %w", len(stays), err)
 	}
-	resp, answer, err := c.try(ctx, body, token)
+	resp, answer, err := c.try(ctx, url, body, token)
 	if err != nil && ctx.Err() == nil {
 		c.http.CloseIdleConnections()
-		resp, answer, err = c.try(ctx, body, token)
+		resp, answer, err = c.try(ctx, url, body, token)
 	}
 	if err != nil {
 		c.http.CloseIdleConnections()
-		return err
+		return failure.In("the summary", err)
 	}
 	trace.SpanFromContext(ctx).SetAttributes(semconv.HTTPResponseStatusCode(resp.StatusCode))
 	answers := fmt.Sprintf("answers %d", resp.StatusCode)
 	if err := redirect.Check(resp); err != nil {
-		return failure.New("the summary", answers, fmt.Errorf("%s: %w", c.url, err))
+		return failure.New("the summary", answers, fmt.Errorf("%s: %w", url, err))
 	}
 	if resp.StatusCode != http.StatusCreated {
 		return failure.New("the summary", answers,
-			&StatusError{URL: c.url, Status: resp.Status, Code: resp.StatusCode, Answer: string(bytes.TrimSpace(answer))})
+			&StatusError{URL: url, Status: resp.Status, Code: resp.StatusCode, Answer: string(bytes.TrimSpace(answer))})
 	}
+	c.reach.reached()
 	return nil
 }
 
 // try makes one call. It returns the response, whose body is closed, with the
 // beginning of the body.
-func (c *Client) try(ctx context.Context, body []byte, token string) (*http.Response, []byte, error) {
+func (c *Client) try(ctx context.Context, url string, body []byte, token string) (*http.Response, []byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url, bytes.NewReader(body))
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(body))
 	if err != nil {
-		return nil, nil, fmt.Errorf("make the request to %s: %w", c.url, err)
+		return nil, nil, fmt.Errorf("make the request to %s: %w", url, err)
 	}
 	r.Header.Set("Content-Type", "application/json")
 	r.Header.Set("Authorization", "Bearer "+token)

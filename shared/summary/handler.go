@@ -156,6 +156,10 @@ func (h handler) put(w http.ResponseWriter, r *http.Request) {
 		answerError(w, http.StatusBadRequest, err.Error())
 		return
 	}
+	if len(stays) == 0 { // a processor asks whether it could post
+		answer(w, http.StatusCreated, map[string]int{"stored": 0, "ignored": 0})
+		return
+	}
 	n, err := h.Stays.Put(r.Context(), stays)
 	if err != nil {
 		h.fail(w, r, err)

@@ -39,11 +39,12 @@ var (
 
 // System looks at all parts of Parkstream from outside, as a caller sees them.
 type System struct {
-	gateway, connector string
-	redis              func(context.Context) error
-	log                *slog.Logger
-	client             *http.Client
-	now                func() time.Time
+	gateway   *Gateway
+	connector string
+	redis     func(context.Context) error
+	log       *slog.Logger
+	client    *http.Client
+	now       func() time.Time
 
 	turn chan struct{} // holds one value while nobody looks
 	last *Snapshot
@@ -52,9 +53,9 @@ type System struct {
 // NewSystem returns a view of the functions behind a gateway, of the connector
 // whose health and metrics are at connectorURL (none where it is empty), and of
 // Redis, which ping tries.
-func NewSystem(gatewayURL, connectorURL string, ping func(context.Context) error, log *slog.Logger) *System {
+func NewSystem(gateway *Gateway, connectorURL string, ping func(context.Context) error, log *slog.Logger) *System {
 	s := &System{
-		gateway: strings.TrimSuffix(gatewayURL, "/"), connector: strings.TrimSuffix(connectorURL, "/"),
+		gateway: gateway, connector: strings.TrimSuffix(connectorURL, "/"),
 		redis: ping, log: log, client: &http.Client{CheckRedirect: redirect.Refuse}, now: time.Now, turn: make(chan struct{}, 1),
 	}
 	s.turn <- struct{}{}
@@ -170,13 +171,18 @@ func (s *System) look(ctx context.Context) *Snapshot {
 	redis := Part{Name: "redis", Kind: "store", State: stateUp}
 	connector := Part{Name: "connector", Kind: "connector"}
 	var connectorFigures families
+	gateway, err := s.gateway.URL(ctx)
+	if err != nil { // then no function can be reached, which their parts tell
+		s.log.DebugContext(ctx, "the gateway is not found", "error", err)
+	}
+	function := func(name string) string { return gateway + "/function/" + name }
 
 	var wg sync.WaitGroup
 	for i, name := range watchedFunctions {
-		wg.Go(func() { parts[i] = s.part(ctx, name, "function", s.function(name)+"/_/ready") })
+		wg.Go(func() { parts[i] = s.part(ctx, name, "function", function(name)+"/_/ready") })
 	}
 	for i, name := range eventProcessors {
-		wg.Go(func() { figures[i] = s.scrape(ctx, s.function(name)+"/metrics") })
+		wg.Go(func() { figures[i] = s.scrape(ctx, function(name)+"/metrics") })
 	}
 	wg.Go(func() {
 		if err := s.redis(ctx); err != nil {
@@ -210,8 +216,6 @@ func (s *System) look(ctx context.Context) *Snapshot {
 	}
 	return snapshot
 }
-
-func (s *System) function(name string) string { return s.gateway + "/function/" + name }
 
 // part asks whether a part is ready.
 func (s *System) part(ctx context.Context, name, kind, url string) Part {

@@ -103,7 +103,7 @@ func (u *upstream) says(path string, status int, body string) {
 
 func (u *upstream) system(t *testing.T, connector string) *System {
 	t.Helper()
-	s := NewSystem(u.URL+"/", connector, func(context.Context) error { return nil }, slog.New(slog.DiscardHandler))
+	s := NewSystem(NewGateway(u.URL+"/"), connector, func(context.Context) error { return nil }, slog.New(slog.DiscardHandler))
 	t.Cleanup(s.client.CloseIdleConnections)
 	return s
 }
@@ -183,7 +183,7 @@ func TestSystemInTrouble(t *testing.T) {
 	u.says("/function/exit-generator/_/ready", 502, "dial tcp 10.1.2.3")
 	u.says("/function/entry-processor/metrics", 200, "no metrics at all {")
 	u.does("/function/exit-processor/metrics", hang)
-	s := NewSystem(u.URL, "http://127.0.0.1:1", func(context.Context) error { return errors.New("dial tcp 10.1.2.3:6379") }, slog.New(slog.DiscardHandler))
+	s := NewSystem(NewGateway(u.URL), "http://127.0.0.1:1", func(context.Context) error { return errors.New("dial tcp 10.1.2.3:6379") }, slog.New(slog.DiscardHandler))
 	got := look(t, s)
 	if d := cmp.Diff(map[string]string{
 		"entry-processor": "not_ready waits for redis, rabbitmq", "exit-processor": "unreachable not deployed",
@@ -243,7 +243,7 @@ func TestSystemEndpoint(t *testing.T) {
 	redis := newEndpoint(t)
 	h := NewHandler(Config{
 		Stays: redis.stays, Sites: redis.events, Log: slog.New(slog.DiscardHandler),
-		System: NewSystem(u.URL, u.URL, redis.stays.redis.Writable, slog.New(slog.DiscardHandler)),
+		System: NewSystem(NewGateway(u.URL), u.URL, redis.stays.redis.Writable, slog.New(slog.DiscardHandler)),
 	})
 	e := &endpoint{Handler: h}
 	if got := states(new(answered[Snapshot](t, e, "/system"))); got["redis"] != "up" {

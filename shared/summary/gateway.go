@@ -1,0 +1,142 @@
+package summary
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"parkstream/shared/failure"
+	"parkstream/shared/redirect"
+)
+
+// summaryPath is where a gateway has the summary.
+const summaryPath = "/function/summary"
+
+// gatewayURLs are the names that functions have for the gateway, in the order in
+// which they are tried: that of faasd and of compose files, and that of Kubernetes.
+var gatewayURLs = []string{"http://gateway:8080", "http://gateway.openfaas:8080"}
+
+const (
+	// gatewayTimeout bounds the look at one gateway: both fit into the two seconds
+	// that a readiness check gets.
+	gatewayTimeout = 900 * time.Millisecond
+	// probeEvery bounds how often a failed look at the gateways or at the summary
+	// is repeated, however many ask.
+	probeEvery = 500 * time.Millisecond
+)
+
+// Gateway is the OpenFaaS gateway that the summary is behind. Its methods may be
+// called concurrently.
+type Gateway struct {
+	candidates []string
+	http       *http.Client
+	found      atomic.Pointer[string]
+
+	turn     chan struct{} // holds one value when no look is under way
+	failed   error
+	failedAt time.Time
+}
+
+// NewGateway returns the gateway at a URL. With an empty one it is found out: it is
+// the first of http://gateway:8080 and http://gateway.openfaas:8080 behind which the
+// summary answers.
+func NewGateway(url string) *Gateway {
+	if url != "" {
+		g := new(Gateway)
+		g.found.Store(new(strings.TrimSuffix(url, "/")))
+		return g
+	}
+	return findGateway(gatewayURLs)
+}
+
+func findGateway(candidates []string) *Gateway {
+	g := &Gateway{
+		candidates: candidates, turn: make(chan struct{}, 1),
+		http: &http.Client{
+			// The one request of a look is not worth a connection that stays.
+			Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, DisableKeepAlives: true},
+			Timeout:   gatewayTimeout, CheckRedirect: redirect.Refuse,
+		},
+	}
+	g.turn <- struct{}{}
+	return g
+}
+
+// URL returns the gateway's URL, without a slash at its end. What was found stays;
+// a failed look is repeated with a later call.
+func (g *Gateway) URL(ctx context.Context) (string, error) {
+	if found := g.found.Load(); found != nil {
+		return *found, nil
+	}
+	select {
+	case <-g.turn:
+	case <-ctx.Done():
+		return "", fmt.Errorf("find the gateway: %w", ctx.Err())
+	}
+	defer func() { g.turn <- struct{}{} }()
+	if found := g.found.Load(); found != nil {
+		return *found, nil
+	}
+	if g.failed != nil && time.Since(g.failedAt) < probeEvery {
+		return "", g.failed
+	}
+	var errs []error
+	for _, candidate := range g.candidates {
+		err := g.look(ctx, candidate)
+		if err == nil {
+			g.found.Store(&candidate)
+			return candidate, nil
+		}
+		errs = append(errs, err)
+	}
+	err := gatewayError{errors.Join(errs...), g.candidates}
+	if ctx.Err() == nil { // otherwise the errors may only tell that the caller has gone
+		g.failed, g.failedAt = err, time.Now()
+	}
+	return "", err
+}
+
+// SummaryURL returns the URL of the summary.
+func (g *Gateway) SummaryURL(ctx context.Context) (string, error) {
+	url, err := g.URL(ctx)
+	return url + summaryPath, err
+}
+
+// look reports why a gateway is not there, or has no summary behind it.
+func (g *Gateway) look(ctx context.Context, candidate string) error {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, candidate+summaryPath+"/_/health", http.NoBody)
+	if err != nil {
+		return fmt.Errorf("make the request to %s: %w", candidate, err)
+	}
+	resp, err := g.http.Do(r)
+	if err != nil {
+		return failure.In(candidate, err)
+	}
+	_ = resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return failure.New(candidate, fmt.Sprintf("answers %d for the summary", resp.StatusCode), fmt.Errorf("%s answers %s", r.URL, resp.Status))
+	}
+	return nil
+}
+
+// gatewayError tells of each candidate what is wrong. Their names are no secret: they
+// stand in our source.
+type gatewayError struct {
+	error
+	candidates []string
+}
+
+func (e gatewayError) Unwrap() error { return e.error }
+
+// Detail tells what callers may know, and what to do.
+func (e gatewayError) Detail() string {
+	var told []string
+	for _, err := range e.error.(interface{ Unwrap() []error }).Unwrap() { //nolint:errorlint // it is the joined one itself
+		told = append(told, failure.Told(err))
+	}
+	return strings.Join(told, ", ") + ": is the summary deployed? If the gateway has another name, set GATEWAY_URL"
+}

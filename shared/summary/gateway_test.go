@@ -1,0 +1,142 @@
+package summary
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// fakeGateway answers for the summary with the present status.
+type fakeGateway struct {
+	*httptest.Server
+	status atomic.Int64
+	calls  atomic.Int64
+}
+
+func newFakeGateway(t *testing.T, status int64) *fakeGateway {
+	t.Helper()
+	g := new(fakeGateway)
+	g.status.Store(status)
+	g.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		g.calls.Add(1)
+		if r.URL.Path != "/function/summary/_/health" || r.Header.Get("Authorization") != "" {
+			t.Errorf("%s %s with %v", r.Method, r.URL, r.Header)
+		}
+		w.WriteHeader(int(g.status.Load()))
+	}))
+	t.Cleanup(g.Close)
+	return g
+}
+
+// Of the names that functions have for the gateway the one is taken behind which the
+// summary answers, whatever else has the other name.
+func TestGatewayIsFound(t *testing.T) {
+	const ok, refused = http.StatusOK, -1
+	for _, tt := range []struct {
+		name     string
+		statuses []int64
+		want     int // index of the one that is found; -1: none
+	}{
+		{"faasd", []int64{ok, refused}, 0},
+		{"Kubernetes", []int64{refused, ok}, 1},
+		{"another host has the short name", []int64{http.StatusNotFound, ok}, 1},
+		{"a login page has the short name", []int64{http.StatusFound, ok}, 1},
+		{"a broken gateway", []int64{http.StatusBadGateway, ok}, 1},
+		{"both", []int64{ok, ok}, 0},
+		{"the summary is not deployed yet", []int64{http.StatusNotFound, refused}, -1},
+		{"none", []int64{refused, refused}, -1},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var candidates []string
+			for _, status := range tt.statuses {
+				g := newFakeGateway(t, max(status, 0))
+				if status == refused {
+					g.Close()
+				}
+				candidates = append(candidates, g.URL)
+			}
+			got, err := findGateway(candidates).URL(t.Context())
+			want := ""
+			if tt.want >= 0 {
+				want = candidates[tt.want]
+			}
+			if got != want || (err == nil) != (tt.want >= 0) {
+				t.Errorf("found %q, %v, want %q", got, err, want)
+			}
+		})
+	}
+}
+
+// A look that failed is repeated with a later call, one look for all who ask; what
+// was found is not looked for again.
+func TestGatewayIsLookedForAgain(t *testing.T) {
+	fake := newFakeGateway(t, http.StatusServiceUnavailable)
+	g := findGateway([]string{fake.URL})
+	ask := func() (failures int64) {
+		var failed atomic.Int64
+		var all sync.WaitGroup
+		for range 20 {
+			all.Go(func() {
+				if _, err := g.URL(t.Context()); err != nil {
+					failed.Add(1)
+				}
+			})
+		}
+		all.Wait()
+		return failed.Load()
+	}
+	if failed := ask(); failed != 20 || fake.calls.Load() != 1 {
+		t.Errorf("%d of 20 failed, after %d looks", failed, fake.calls.Load())
+	}
+	fake.status.Store(http.StatusOK)
+	g.failedAt = g.failedAt.Add(-probeEvery)
+	if failed := ask(); failed != 0 || fake.calls.Load() != 2 {
+		t.Errorf("%d of 20 failed, after %d looks", failed, fake.calls.Load())
+	}
+	fake.Close()
+	if failed := ask(); failed != 0 {
+		t.Errorf("what was found is looked for again, %d failed", failed)
+	}
+}
+
+// A caller who goes leaves no failure to the others, and nobody waits longer than
+// their own deadline.
+func TestGatewayLookEndsWithItsContext(t *testing.T) {
+	hang := make(chan struct{})
+	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-hang }))
+	defer server.Close()
+	g := findGateway([]string{server.URL})
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	var all sync.WaitGroup
+	for range 2 {
+		all.Go(func() {
+			if _, err := g.URL(ctx); !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("URL returns %v", err)
+			}
+		})
+	}
+	all.Wait()
+	close(hang)
+	if _, err := g.URL(t.Context()); err != nil {
+		t.Errorf("the next caller gets %v", err)
+	}
+}
+
+// A gateway that is told is not asked.
+func TestGatewayThatIsTold(t *testing.T) {
+	got, err := NewGateway("http://gw.example:8080/").SummaryURL(t.Context())
+	if got != "http://gw.example:8080/function/summary" || err != nil {
+		t.Errorf("%q, %v", got, err)
+	}
+	if diff := cmp.Diff([]string{"http://gateway:8080", "http://gateway.openfaas:8080"}, NewGateway("").candidates); diff != "" {
+		t.Error(diff)
+	}
+}

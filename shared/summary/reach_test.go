@@ -1,0 +1,190 @@
+package summary
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"parkstream/shared/parking"
+)
+
+// answers is a transport that answers each request with the present status, or not at
+// all with 0, and counts.
+type answers struct {
+	status atomic.Int64
+	calls  atomic.Int64
+}
+
+func (a *answers) RoundTrip(r *http.Request) (*http.Response, error) {
+	a.calls.Add(1)
+	if r.Body != nil {
+		_ = r.Body.Close()
+	}
+	if a.status.Load() == 0 {
+		return nil, &net.OpError{Op: "dial", Err: errors.New("no route")}
+	}
+	w := httptest.NewRecorder()
+	w.WriteHeader(int(a.status.Load()))
+	return w.Result(), nil
+}
+
+func reachClient(a *answers) *Client {
+	c := NewClient("http://gateway:8080/function/summary", func() (string, error) { return token, nil })
+	c.http.Transport = a
+	return c
+}
+
+// Whatever keeps stays from being posted is told, and what to do; addresses are not.
+func TestUnreachable(t *testing.T) {
+	noToken := errors.New("open /secrets/summary-token")
+	for _, tt := range []struct {
+		name   string
+		client func(t *testing.T) *Client
+		want   string
+	}{
+		{"refused", func(*testing.T) *Client {
+			return NewClient("http://127.0.0.1:1", func() (string, error) { return token, nil })
+		}, "the summary refuses connections"},
+		{"no such host", func(*testing.T) *Client {
+			return NewClient("http://gateway.invalid:8080", func() (string, error) { return token, nil })
+		}, "the summary cannot be found by its name"},
+		{"not deployed", answering(http.StatusNotFound), "the summary answers 404: is it deployed, and does GATEWAY_URL or SUMMARY_URL lead there?"},
+		{"another token", answering(http.StatusUnauthorized), "the summary answers 401: its secret summary-token is another one than this function's"},
+		{"the gateway has no replica", answering(http.StatusServiceUnavailable), "the summary answers 503"},
+		{"another page", answering(http.StatusOK), "the summary answers 200"},
+		{"redirect", answering(http.StatusFound), "the summary answers 302"},
+		{"no token", func(*testing.T) *Client {
+			return NewClient("http://127.0.0.1:1", func() (string, error) { return "", noToken })
+		}, "the secret summary-token cannot be read"},
+		{"no gateway", func(t *testing.T) *Client {
+			other := httptest.NewServer(http.NotFoundHandler())
+			t.Cleanup(other.Close)
+			g := findGateway([]string{other.URL, "http://127.0.0.1:1"})
+			return NewClientFor(g.SummaryURL, func() (string, error) { return token, nil })
+		}, "answers 404 for the summary, http://127.0.0.1:1 refuses connections: is the summary deployed? If the gateway has another name, set GATEWAY_URL"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c := tt.client(t)
+			defer c.Close()
+			err := c.Reachable(t.Context())
+			told, ok := err.(interface{ Detail() string }) //nolint:errorlint // the server of shared/faas unwraps it, too
+			if !ok || !strings.HasSuffix(told.Detail(), tt.want) {
+				t.Errorf("Reachable returns %v, which tells %v", err, told)
+			}
+		})
+	}
+}
+
+func answering(status int) func(*testing.T) *Client {
+	return func(*testing.T) *Client {
+		a := new(answers)
+		a.status.Store(int64(status))
+		return reachClient(a)
+	}
+}
+
+// The empty post of a probe reaches the summary with the secret, stores nothing and
+// is counted nowhere.
+func TestReachable(t *testing.T) {
+	e := newEndpoint(t)
+	server := httptest.NewServer(e)
+	defer server.Close()
+	c := NewClient(server.URL, func() (string, error) { return token, nil })
+	defer c.Close()
+	if err := c.Reachable(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	c = NewClient(server.URL, func() (string, error) { return "another", nil })
+	defer c.Close()
+	if err := c.Reachable(t.Context()); err == nil {
+		t.Error("with another secret it is reachable")
+	}
+}
+
+// A redeployment of the summary is no reason to be not ready; one that lasts is, and
+// the first success ends it.
+func TestReachableWhileTheSummaryIsDeployed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := new(answers)
+		c := reachClient(a)
+		expect := func(after time.Duration, status int64, reachable bool) {
+			t.Helper()
+			a.status.Store(status)
+			time.Sleep(after) // of the bubble's clock
+			if err := c.Reachable(t.Context()); (err == nil) != reachable {
+				t.Errorf("%s later, with %d: %v", after, status, err)
+			}
+		}
+		expect(0, http.StatusNotFound, false)
+		expect(probeEvery, http.StatusCreated, true)
+		expect(reachedFor-time.Millisecond, 0, true)
+		expect(reachGrace-reachedFor, 0, true)
+		expect(time.Millisecond, 0, false)
+		expect(probeEvery, http.StatusServiceUnavailable, false)
+		expect(probeEvery, http.StatusCreated, true)
+	})
+}
+
+// However often readiness is asked for, the summary is probed at most twice a second
+// when it fails, and not at all when stays are posted.
+func TestProbesAreFew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := new(answers)
+		c := reachClient(a)
+		ask := func() {
+			var all sync.WaitGroup
+			for range 50 {
+				all.Go(func() { _ = c.Reachable(t.Context()) })
+			}
+			all.Wait()
+		}
+		for range 40 { // 4 s
+			ask()
+			time.Sleep(100 * time.Millisecond)
+		}
+		if n := a.calls.Load(); n != 8 {
+			t.Errorf("%d probes in 4 s, want 8", n)
+		}
+		a.status.Store(http.StatusCreated)
+		if err := c.Post(t.Context(), []parking.Stay{completed("x1", "a", "P1", today, 60)}); err != nil {
+			t.Fatal(err)
+		}
+		a.calls.Store(0)
+		for range 90 {
+			ask()
+			time.Sleep(100 * time.Millisecond)
+		}
+		if n := a.calls.Load(); n != 0 {
+			t.Errorf("%d probes in 9 s after a post", n)
+		}
+	})
+}
+
+// A probe that hangs holds nobody longer than their own deadline.
+func TestReachableEndsWithItsContext(t *testing.T) {
+	hang := make(chan struct{})
+	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-hang }))
+	defer server.Close()
+	defer close(hang)
+	c := NewClient(server.URL, func() (string, error) { return token, nil })
+	defer c.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	var all sync.WaitGroup
+	for range 3 {
+		all.Go(func() {
+			if err := c.Reachable(ctx); !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("Reachable returns %v", err)
+			}
+		})
+	}
+	all.Wait()
+}
