@@ -23,6 +23,7 @@ type program struct {
 	Send      sendCommand          `cmd:"" help:"Publish events from a JSONL or CSV file."`
 	Replay    replayCommand        `cmd:"" help:"Look at dead letters, put them back or delete them."`
 	Bench     benchCommand         `cmd:"" help:"Measure Parkstream against other designs on this machine."`
+	Secrets   secretsCommand       `cmd:"" help:"Write the secrets of a deployment to OpenFaaS."`
 	Top       topCommand           `cmd:"" help:"Show throughput, latency, queues and outcomes, each second."`
 	Deps      depsCommand          `cmd:"" help:"Install what the tests need and is missing: ${dependencies}."`
 	Function  functionCommand      `cmd:"" help:"Serve one function; 'up' does this for each."`

@@ -50,8 +50,8 @@ func compose(ctx context.Context, o Options) (Nodes, error) {
 	// The files are read by the containers' own users; the folder keeps others out.
 	err = errors.Join(
 		os.WriteFile(file, deploy.Compose, 0o600),
-		os.WriteFile(filepath.Join(dir, "rabbitmq.conf"), []byte("default_user = parkstream\ndefault_pass = "+password+"\n"), 0o644),
-		os.WriteFile(filepath.Join(dir, "redis.conf"), []byte("requirepass "+password+"\ndir /data\nappendonly yes\nappendfsync always\nlazyfree-lazy-expire yes\nsave \"\"\n"), 0o644),
+		os.WriteFile(filepath.Join(dir, "rabbitmq.conf"), []byte(RabbitMQConfig("parkstream", password)), 0o644),
+		os.WriteFile(filepath.Join(dir, "redis.conf"), []byte(RedisConfig(password)), 0o644),
 	)
 	if err != nil {
 		return Nodes{}, fmt.Errorf("write the configuration of the containers: %w", err)
@@ -85,6 +85,25 @@ func compose(ctx context.Context, o Options) (Nodes, error) {
 		RedisURL:    cmp.Or(o.RedisURL, link("redis", "", ports[1], "/0")),
 		stop:        stop,
 	}, nil
+}
+
+// RabbitMQConfig returns the configuration of a RabbitMQ in a container. The password
+// is of letters and digits.
+func RabbitMQConfig(user, password string) string {
+	return "default_user = " + user + "\ndefault_pass = " + password + "\n"
+}
+
+// RedisConfig returns the configuration of a Redis in a container that forgets no
+// event. The password is of letters and digits.
+func RedisConfig(password string) string {
+	return "requirepass " + password + `
+dir /data
+appendonly yes
+appendfsync always
+maxmemory-policy noeviction
+lazyfree-lazy-expire yes
+save ""
+`
 }
 
 // composePorts are chosen once for a folder.

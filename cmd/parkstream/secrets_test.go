@@ -1,0 +1,218 @@
+package main
+
+import (
+	"bytes"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// secretsInit runs `parkstream secrets init` with the defaults of its flags.
+func secretsInit(c secretsInitCommand, in string) (out, notes string, err error) {
+	c.RabbitMQ, c.Redis = "rabbitmq:5672", "redis:6379"
+	var o, n bytes.Buffer
+	err = c.run(strings.NewReader(in), &o, &n)
+	return o.String(), n.String(), err
+}
+
+func files(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := make(map[string]string)
+	for _, e := range entries {
+		text, err := os.ReadFile(filepath.Join(dir, e.Name()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		info, err := e.Info()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info.Mode().Perm() != 0o600 {
+			t.Errorf("%s has mode %v", e.Name(), info.Mode())
+		}
+		found[e.Name()] = string(text)
+	}
+	return found
+}
+
+// With --nodes all of a deployment is written, the passwords in the URLs are those of
+// the nodes, and a second run changes nothing.
+func TestSecretsInitForNodes(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "a folder's")
+	out, _, err := secretsInit(secretsInitCommand{Dir: dir, Nodes: true}, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("the folder: %v, %v", info.Mode(), err)
+	}
+	first := files(t, dir)
+	for file, want := range map[string]string{
+		"rabbitmq-url":  `^amqp://parkstream:\w{20,}@rabbitmq:5672/$`,
+		"redis-url":     `^redis://:\w{20,}@redis:6379/0$`,
+		"summary-token": `^\w{20,}$`,
+		"rabbitmq.conf": `^default_user = parkstream\ndefault_pass = \w{20,}\n$`,
+		"redis.conf":    `(?s)^requirepass \w{20,}\n.*appendonly yes\nappendfsync always\nmaxmemory-policy noeviction\n`,
+	} {
+		if !regexp.MustCompile(want).MatchString(first[file]) {
+			t.Errorf("%s is %q", file, first[file])
+		}
+	}
+	if len(first) != 5 {
+		t.Errorf("%d files", len(first))
+	}
+	for config, secret := range map[string]string{"rabbitmq.conf": "rabbitmq-url", "redis.conf": "redis-url"} {
+		u, err := url.Parse(first[secret])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if password, _ := u.User.Password(); !strings.Contains(first[config], " "+password+"\n") {
+			t.Errorf("%s has another password than %s", config, secret)
+		}
+	}
+	for _, text := range first {
+		if strings.Contains(out, text) {
+			t.Error("a secret is printed")
+		}
+	}
+
+	again, notes, err := secretsInit(secretsInitCommand{Dir: dir, Nodes: true}, "")
+	if err != nil || again != out || strings.Contains(notes, "wrote") {
+		t.Errorf("the second run: %q, %q, %v", again, notes, err)
+	}
+	if diff := cmp.Diff(first, files(t, dir)); diff != "" {
+		t.Errorf("the second run changes (-before +after):\n%s", diff)
+	}
+
+	// A shell runs what is printed.
+	script := `faas_cli() { printf '%s|' "$@"; cat "${4#--from-file=}"; echo; }` + "\n" + strings.ReplaceAll(out, "faas-cli", "faas_cli")
+	shell := exec.CommandContext(t.Context(), "/bin/sh", "-c", script)
+	got, err := shell.Output()
+	want := ""
+	for _, name := range []string{"rabbitmq-url", "redis-url", "summary-token"} {
+		want += "secret|create|" + name + "|--from-file=" + filepath.Join(dir, name) + "|" + first[name] + "\n"
+	}
+	if err != nil || string(got) != want {
+		t.Errorf("a shell runs (-want +got):\n%s%v", cmp.Diff(want, string(got)), err)
+	}
+
+	// A configuration that is lost is written again, from the secret.
+	if err := os.Remove(filepath.Join(dir, "redis.conf")); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := secretsInit(secretsInitCommand{Dir: dir, Nodes: true}, ""); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(first, files(t, dir)); diff != "" {
+		t.Errorf("without its configuration (-before +after):\n%s", diff)
+	}
+	// One that is another's is not, and neither is the secret.
+	if err := os.WriteFile(filepath.Join(dir, "redis.conf"), []byte("requirepass another\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := secretsInit(secretsInitCommand{Dir: dir, Nodes: true}, ""); err == nil || !strings.Contains(err.Error(), "redis.conf is there with another password") {
+		t.Errorf("a configuration with another password: %v", err)
+	}
+}
+
+// With URLs of nodes that exist only the secrets are written.
+func TestSecretsInitForURLs(t *testing.T) {
+	const rabbitMQ, redisURL = "amqps://u:p%40ss@one:5671/v,amqps://u:p%40ss@two:5671/v", "rediss://user:secret@redis.example:6380/1"
+	given := filepath.Join(t.TempDir(), "given")
+	if err := os.WriteFile(given, []byte(redisURL+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	run := func(in string) (string, error) {
+		_, notes, err := secretsInit(secretsInitCommand{Dir: dir, RabbitMQURLFile: "-", RedisURLFile: given}, in)
+		return notes, err
+	}
+	if _, err := run(rabbitMQ + "\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	first := files(t, dir)
+	if first["rabbitmq-url"] != rabbitMQ || first["redis-url"] != redisURL || len(first["summary-token"]) < 20 || len(first) != 3 {
+		t.Errorf("%q", first)
+	}
+	if notes, err := run(rabbitMQ); err != nil || strings.Contains(notes, "wrote") {
+		t.Errorf("the second run: %q, %v", notes, err)
+	}
+	if _, err := run("amqp://u:hidden@three:5672/"); err == nil || !strings.Contains(err.Error(), "another value") || strings.Contains(err.Error(), "hidden") {
+		t.Errorf("another URL: %v", err)
+	}
+	if diff := cmp.Diff(first, files(t, dir)); diff != "" {
+		t.Errorf("another URL changes (-before +after):\n%s", diff)
+	}
+	if err := os.Chmod(filepath.Join(dir, "redis-url"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if notes, err := run(rabbitMQ); err != nil || !strings.Contains(notes, "others can read it: chmod 600 "+filepath.Join(dir, "redis-url")) {
+		t.Errorf("a secret that others can read: %q, %v", notes, err)
+	}
+	// An empty file, as a full disk leaves it, is no secret.
+	if err := os.WriteFile(filepath.Join(dir, "redis-url"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := run(rabbitMQ); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(first, files(t, dir)); diff != "" {
+		t.Errorf("after an empty file (-before +after):\n%s", diff)
+	}
+}
+
+// What cannot be is refused with what to do, without a secret, and writes nothing.
+func TestSecretsInitRefuses(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	good, empty := write("good", "amqp://u:hidden@host/"), write("empty", "\n")
+	for name, tt := range map[string]struct {
+		c    secretsInitCommand
+		in   string
+		want string
+	}{
+		"nothing said":        {secretsInitCommand{}, "", "give its URL with --rabbitmq-url-file, or --nodes"},
+		"one of two":          {secretsInitCommand{RabbitMQURLFile: good}, "", "give its URL with --redis-url-file, or --nodes"},
+		"no file":             {secretsInitCommand{RabbitMQURLFile: filepath.Join(dir, "none")}, "", "no such file"},
+		"an empty file":       {secretsInitCommand{RabbitMQURLFile: empty}, "", "it is empty"},
+		"an empty input":      {secretsInitCommand{RabbitMQURLFile: "-"}, "", "it is empty"},
+		"not of RabbitMQ":     {secretsInitCommand{RabbitMQURLFile: "-"}, "redis://:hidden@host", "no URL of a RabbitMQ"},
+		"not of Redis":        {secretsInitCommand{RabbitMQURLFile: good, RedisURLFile: "-"}, "amqp://u:hidden@host/", "--redis-url-file: "},
+		"no URL of RabbitMQ":  {secretsInitCommand{RabbitMQURLFile: "-"}, "hidden", "no URL of a RabbitMQ"},
+		"no URL of Redis":     {secretsInitCommand{RabbitMQURLFile: good, RedisURLFile: "-"}, "://hidden", "--redis-url-file: "},
+		"broken percent sign": {secretsInitCommand{RabbitMQURLFile: "-"}, "amqp://u:hidden%zz@host/", "no URL of a RabbitMQ"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tt.c.Dir = t.TempDir()
+			_, _, err := secretsInit(tt.c, tt.in)
+			if err == nil || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "hidden") {
+				t.Errorf("error %v, want one with %q", err, tt.want)
+			}
+		})
+	}
+	for _, c := range []secretsInitCommand{
+		{RabbitMQURLFile: "-", RedisURLFile: "-", RabbitMQ: "a:1", Redis: "b:2"},
+		{RabbitMQ: "rabbitmq", Redis: "b:2"},
+		{RabbitMQ: "a:1", Redis: ":6379"},
+	} {
+		if c.Validate() == nil {
+			t.Errorf("%+v is valid", c)
+		}
+	}
+}
