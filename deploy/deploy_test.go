@@ -13,8 +13,9 @@ import (
 	"parkstream/shared/instance"
 )
 
-// promtool runs it in deploy/prometheus and fails the test with what it prints.
-func promtool(t *testing.T, args ...string) {
+// promtool runs it in deploy/prometheus, fails the test with what it prints, and
+// returns that.
+func promtool(t *testing.T, args ...string) string {
 	t.Helper()
 	program, err := instance.Promtool()
 	if err != nil {
@@ -22,13 +23,23 @@ func promtool(t *testing.T, args ...string) {
 	}
 	cmd := exec.CommandContext(t.Context(), program, args...)
 	cmd.Dir = "prometheus"
-	if out, err := cmd.CombinedOutput(); err != nil {
+	out, err := cmd.CombinedOutput()
+	if err != nil {
 		t.Errorf("promtool %s: %v\n%s", strings.Join(args, " "), err, out)
 	}
+	return string(out)
 }
 
 func TestPrometheus(t *testing.T) {
-	promtool(t, "check", "config", "prometheus.yml")
+	files, err := filepath.Glob("prometheus/*.rules.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Debian's Prometheus is built without Kubernetes; the test of the whole system
+	// loads kubernetes.yml with targets of another kind.
+	if out := promtool(t, "check", "config", "faasd.yml"); strings.Count(out, "rules found") != len(files) {
+		t.Errorf("faasd.yml does not load the rules of each of %q:\n%s", files, out)
+	}
 	promtool(t, "test", "rules", "tests.yml")
 }
 

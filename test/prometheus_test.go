@@ -1,9 +1,7 @@
 package test
 
 import (
-	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -25,22 +23,8 @@ func TestPrometheus(t *testing.T) {
 	if !strings.Contains(s.output.String(), prometheus) {
 		t.Errorf("its URL is not printed")
 	}
-	ask := func(path string, v any) error {
-		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, prometheus+path, http.NoBody)
-		if err != nil {
-			return err
-		}
-		resp, err := http.DefaultClient.Do(r)
-		if err != nil {
-			return err
-		}
-		defer resp.Body.Close()
-		text, err := io.ReadAll(resp.Body)
-		if err != nil {
-			return err
-		}
-		return json.Unmarshal(text, v)
-	}
+	ask := func(path string, v any) error { return get(t, prometheus+path, nil, v) }
+	connector := ""
 	targets := func(want int) func() error {
 		return func() error {
 			var got struct {
@@ -55,6 +39,9 @@ func TestPrometheus(t *testing.T) {
 				return err
 			}
 			for _, target := range got.Data.ActiveTargets {
+				if target.Labels["job"] == "parkstream-connector" {
+					connector = target.Labels["instance"]
+				}
 				if target.Health != "up" {
 					return fmt.Errorf("%v is %s: %s", target.Labels, target.Health, target.LastError)
 				}
@@ -67,6 +54,7 @@ func TestPrometheus(t *testing.T) {
 	}
 	// five functions, connector, gateway, Prometheus itself
 	eventually(t, time.Minute, targets(8))
+	tryShippedConfigurations(t, s, connector)
 	s.call(t, http.MethodPost, "/function/entry-generator?count=10", "")
 	query := func(expr string) (float64, error) {
 		var got struct {

@@ -29,6 +29,7 @@ func TestConnectorPort(t *testing.T) {
 		{"docs/settings.md", `rabbitmq-connector[.\w]*:(\d+)`, 1},
 		{"docs/operations.md", `LISTEN=:(\d+)`, 1},
 		{"stack.yml", `rabbitmq-connector[.\w]*:(\d+)`, 1},
+		{"deploy/prometheus/faasd.yml", `"rabbitmq-connector:(\d+)"`, 1},
 	} {
 		text, err := os.ReadFile("../../" + tt.file)
 		if err != nil {
