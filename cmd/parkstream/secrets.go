@@ -24,7 +24,7 @@ type secretsCommand struct {
 }
 
 type secretsInitCommand struct {
-	Dir             string `default:"secrets" help:"Folder of the secrets, a file each that only its owner can read. What is there stays as it is."`
+	Dir             string `default:".secrets" help:"Folder of the secrets, a file each that only its owner can read. What is there stays as it is."`
 	RabbitMQURLFile string `name:"rabbitmq-url-file" placeholder:"FILE" help:"File with the URL of the RabbitMQ to use; - is standard input."`
 	RedisURLFile    string `name:"redis-url-file" placeholder:"FILE" help:"File with the URL of the Redis to use; - is standard input."`
 	Nodes           bool   `help:"For a RabbitMQ and a Redis that are still to be started: make their passwords, and write rabbitmq.conf and redis.conf for them. A node whose URL is given needs none."`

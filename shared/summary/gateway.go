@@ -118,7 +118,7 @@ func (g *Gateway) look(ctx context.Context, candidate string) error {
 	}
 	_ = resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return failure.New(candidate, fmt.Sprintf("answers %d for the summary", resp.StatusCode), fmt.Errorf("%s answers %s", r.URL, resp.Status))
+		return failure.New(candidate, fmt.Sprintf("answers %d", resp.StatusCode), fmt.Errorf("%s answers %s", r.URL, resp.Status))
 	}
 	return nil
 }

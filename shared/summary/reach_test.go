@@ -69,7 +69,7 @@ func TestUnreachable(t *testing.T) {
 			t.Cleanup(other.Close)
 			g := findGateway([]string{other.URL, "http://127.0.0.1:1"})
 			return NewClientFor(g.SummaryURL, func() (string, error) { return token, nil })
-		}, "answers 404 for the summary, http://127.0.0.1:1 refuses connections: is the summary deployed? If the gateway has another name, set GATEWAY_URL"},
+		}, "answers 404, http://127.0.0.1:1 refuses connections: is the summary deployed? If the gateway has another name, set GATEWAY_URL"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			c := tt.client(t)
