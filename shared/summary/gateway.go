@@ -135,7 +135,7 @@ func (e gatewayError) Unwrap() error { return e.error }
 // Detail tells what callers may know, and what to do.
 func (e gatewayError) Detail() string {
 	var told []string
-	for _, err := range e.error.(interface{ Unwrap() []error }).Unwrap() { //nolint:errorlint // it is the joined one itself
+	for _, err := range e.error.(interface{ Unwrap() []error }).Unwrap() {
 		told = append(told, failure.Told(err))
 	}
 	return strings.Join(told, ", ") + ": is the summary deployed? If the gateway has another name, set GATEWAY_URL"

@@ -75,7 +75,7 @@ func TestUnreachable(t *testing.T) {
 			c := tt.client(t)
 			defer c.Close()
 			err := c.Reachable(t.Context())
-			told, ok := err.(interface{ Detail() string }) //nolint:errorlint // the server of shared/faas unwraps it, too
+			told, ok := err.(interface{ Detail() string })
 			if !ok || !strings.HasSuffix(told.Detail(), tt.want) {
 				t.Errorf("Reachable returns %v, which tells %v", err, told)
 			}
