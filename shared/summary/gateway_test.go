@@ -106,8 +106,8 @@ func TestGatewayIsLookedForAgain(t *testing.T) {
 	}
 }
 
-// A caller who goes leaves no failure to the others, and nobody waits longer than
-// their own deadline.
+// A caller who goes leaves no failure to the others, and no caller waits longer than
+// its own deadline.
 func TestGatewayLookEndsWithItsContext(t *testing.T) {
 	hang := make(chan struct{})
 	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-hang }))

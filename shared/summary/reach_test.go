@@ -168,7 +168,7 @@ func TestProbesAreFew(t *testing.T) {
 	})
 }
 
-// A probe that hangs holds nobody longer than their own deadline.
+// A probe that hangs holds no caller longer than its own deadline.
 func TestReachableEndsWithItsContext(t *testing.T) {
 	hang := make(chan struct{})
 	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-hang }))
