@@ -126,8 +126,6 @@ func sharedLayer(t *testing.T, contexts map[string]string) map[string]string {
 		words := strings.Fields(line)
 		switch words[0] {
 		case "FROM", "ENV", "WORKDIR":
-		default:
-			t.Errorf("%s comes before the layer that all functions share", line)
 		case "ARG": // a builder may key every later step with it
 			if name, _, _ := strings.Cut(words[1], "="); !slices.Contains([]string{"GO_IMAGE", "TARGETOS", "TARGETARCH"}, name) {
 				t.Errorf("%s comes before the layer that all functions share", line)
@@ -147,9 +145,10 @@ func sharedLayer(t *testing.T, contexts map[string]string) map[string]string {
 					}
 				}
 			}
+		default:
+			t.Errorf("%s comes before the layer that all functions share", line)
 		}
 	}
-
 	return compiledPackages(t, layer, "./shared/...")
 }
 
