@@ -81,16 +81,20 @@ func TestFaults(t *testing.T) {
 		{"a function's network goes silent for 3 s", func(r *faultRun) {
 			// As when another instance takes its place: what was sent to the old one gets
 			// no answer, whether it took effect or not, and its connections stay open.
-			var calls atomic.Int64
+			var calls, ended atomic.Int64
 			silent := answerer(func(_ http.ResponseWriter, req *http.Request, body []byte) bool {
 				if !strings.HasSuffix(req.URL.Path, "/entry-processor") {
 					return false
 				}
-				if calls.Add(1)%2 == 0 {
+				n := calls.Add(1)
+				if n%2 == 0 {
 					req.Body = io.NopCloser(bytes.NewReader(body))
 					r.gateway.proxy.ServeHTTP(httptest.NewRecorder(), req)
 				}
 				<-req.Context().Done()
+				if n <= 2 {
+					ended.Add(1)
+				}
 				return true
 			})
 			r.gateway.answer.Store(&silent)
@@ -101,7 +105,21 @@ func TestFaults(t *testing.T) {
 				return nil
 			})
 			r.wait(3 * time.Second)
+			before, err := r.totals()
+			if err != nil {
+				r.t.Fatal(err)
+			}
 			r.gateway.answer.Store(nil)
+			waitUntil(r.t, "entries are done again", func() error {
+				now, err := r.totals()
+				if err == nil && now.Entries < min(before.Entries+1000, vehicles) {
+					err = fmt.Errorf("%d entries are done", now.Entries)
+				}
+				return err
+			})
+			if n := ended.Load(); n > 0 {
+				r.t.Errorf("entries went on only when %d calls had been given up", n)
+			}
 		}},
 		{"a function crashes on one event", func(r *faultRun) {
 			crash := answerer(func(w http.ResponseWriter, _ *http.Request, body []byte) bool {

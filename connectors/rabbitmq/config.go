@@ -87,8 +87,6 @@ func (s Settings) Validate() error {
 	} else if u.User != nil {
 		bad("GATEWAY_URL has a password: put it into the secrets basic-auth-user and basic-auth-password")
 	}
-	errs = append(errs, checkPatterns("TOPICS", s.Topics)...)
-	errs = append(errs, checkPatterns("IGNORED_TOPICS", s.IgnoredTopics)...)
 	if (s.RabbitMQCertFile == "") != (s.RabbitMQKeyFile == "") {
 		bad("RABBITMQ_CERT_FILE and RABBITMQ_KEY_FILE need each other")
 	}
@@ -156,7 +154,22 @@ func SettingsFrom(environ []string) (Settings, error) {
 		}
 		return s, err
 	}
+	for _, list := range []*[]string{&s.Namespaces, &s.Topics, &s.IgnoredTopics} {
+		*list = trimmed(*list)
+	}
 	return s, s.Validate()
+}
+
+// trimmed returns the elements of a list without the space around them, and without
+// those that are empty.
+func trimmed(list []string) []string {
+	var kept []string
+	for _, element := range list {
+		if element = strings.TrimSpace(element); element != "" {
+			kept = append(kept, element)
+		}
+	}
+	return kept
 }
 
 // upperCase makes a map of an environment in which a setting may be written in

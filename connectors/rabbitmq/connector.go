@@ -115,12 +115,12 @@ func (c *Connector) Run(ctx context.Context) {
 type worker struct {
 	functions []*Function
 	stop      context.CancelFunc
-	done      chan struct{}
 }
 
-// serveAll serves all queues of the plan until ctx ends.
+// serveAll serves all queues of the plan until ctx ends, and returns when all calls
+// have ended.
 func (c *Connector) serveAll(ctx context.Context) {
-	workers := make(map[string]*worker)
+	workers := make(map[string]worker)
 	var all sync.WaitGroup
 	defer all.Wait()
 	for {
@@ -129,30 +129,23 @@ func (c *Connector) serveAll(ctx context.Context) {
 		for queue, w := range workers {
 			if next[queue] == nil {
 				w.stop()
+				delete(workers, queue)
 				c.health.forget(queue)
-				w.functions = nil
-				select {
-				case <-w.done:
-					delete(workers, queue)
-				default:
-				}
+				c.metrics.setDepths(queue, nil)
 			}
 		}
 		for queue, functions := range next {
-			old := workers[queue]
-			if old != nil && (plan{queue: old.functions}).equal(plan{queue: functions}) {
+			old, served := workers[queue]
+			if served && (plan{queue: old.functions}).equal(plan{queue: functions}) {
 				continue
 			}
-			if old != nil { // its calls may take a while, and nothing waits for them
+			if served { // its calls may take a while, and nothing waits for them
 				old.stop()
 			}
-			w := &worker{functions: functions, done: make(chan struct{})}
-			var serving context.Context
-			serving, w.stop = context.WithCancel(ctx)
-			workers[queue] = w
+			serving, stop := context.WithCancel(ctx)
+			workers[queue] = worker{functions, stop}
 			all.Go(func() {
-				defer close(w.done)
-				defer w.stop()
+				defer stop()
 				c.serve(serving, queue, functions)
 			})
 		}

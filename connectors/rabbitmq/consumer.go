@@ -80,7 +80,9 @@ func (c *Connector) consume(ctx context.Context, conn *broker.Conn, epoch, queue
 		feeds.Go(func() { f.run(taking) })
 	}
 
-	c.health.consuming(queue)
+	if ctx.Err() == nil { // else another worker may have the queue
+		c.health.consuming(queue)
+	}
 	err = k.intake(ctx, deliveries, closed)
 	if ctx.Err() != nil {
 		err = nil

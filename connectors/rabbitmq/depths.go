@@ -24,19 +24,23 @@ const (
 // read is missing.
 type depths map[string]int
 
-// watchDepths keeps the depths of a queue until ctx or the connection ends. Then
-// nothing is known of them any more.
+// watchDepths keeps the depths of a queue until ctx or the connection ends. Without a
+// connection nothing is known of them.
 func (c *Connector) watchDepths(ctx context.Context, conn *broker.Conn, queue string) {
-	defer c.metrics.setDepths(queue, nil)
 	tick := time.NewTicker(depthInterval)
 	defer tick.Stop()
 	r := depthReader{conn: conn}
 	defer r.close()
 	for {
-		c.metrics.setDepths(queue, r.read(queue, c.delays))
+		if d := r.read(queue, c.delays); ctx.Err() == nil { // else another worker may have the queue
+			c.metrics.setDepths(queue, d)
+		}
 		select {
 		case <-tick.C:
 		case <-conn.Done():
+			if ctx.Err() == nil {
+				c.metrics.setDepths(queue, nil)
+			}
 			return
 		case <-ctx.Done():
 			return

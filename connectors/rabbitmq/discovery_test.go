@@ -22,7 +22,7 @@ func TestTopicsOfOtherConnectorsAreLeftAlone(t *testing.T) {
 		{topics{[]string{"vehicle_*"}, cron}, "orders,vehicle_entries,,", "vehicle_entries", "orders"},
 		{topics{[]string{"vehicle_entries", "a?"}, cron}, "a1,a12,vehicle_entries", "a1 vehicle_entries", "a12"},
 		{topics{[]string{"*"}, []string{"cron-*", "kafka.*"}}, "cron-function,kafka.orders,orders", "orders", "cron-function kafka.orders"},
-		{topics{[]string{"[ab]x"}, nil}, "[ab]x,ax,cx", "[ab]x ax", "cx"}, // a name that is a pattern, too
+		{topics{[]string{`[ab]*`, `a\b`}, nil}, `[ab]x,ax,a\b`, `[ab]x a\b`, "ax"},
 		{topics{[]string{"site/*"}, nil}, "site/1/entries,sites", "site/1/entries", "sites"},
 	} {
 		queues, foreign := tt.topics.split(tt.annotation)
@@ -30,9 +30,14 @@ func TestTopicsOfOtherConnectorsAreLeftAlone(t *testing.T) {
 			t.Errorf("%+v: %q has the queues %q and leaves %q", tt.topics, tt.annotation, queues, foreign)
 		}
 	}
-	_, err := SettingsFrom([]string{"TOPICS=ok,[bad", "IGNORED_TOPICS=a\\"})
-	if err == nil || !strings.Contains(err.Error(), `TOPICS has "[bad"`) || !strings.Contains(err.Error(), "IGNORED_TOPICS has") {
-		t.Errorf("patterns that are none: %v", err)
+	s, err := SettingsFrom([]string{"TOPICS= a, b ,", "IGNORED_TOPICS=c , d", "NAMESPACES=e, f"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for want, got := range map[string][]string{"a b": s.Topics, "c d": s.IgnoredTopics, "e f": s.Namespaces} {
+		if strings.Join(got, " ") != want {
+			t.Errorf("lists in settings: %q, want %q", got, want)
+		}
 	}
 }
 

@@ -67,7 +67,7 @@ func (f *feed) run(ctx context.Context) {
 			f.target.gate.release(p)
 			continue
 		}
-		if p.probe {
+		if p.fresh {
 			// A connection kept from before the outage may lead to what is gone.
 			f.consumer.transport.CloseIdleConnections()
 		}
@@ -97,7 +97,7 @@ func (f *feed) collect(ctx context.Context, p permit) []item {
 	for {
 		f.mu.Lock()
 		now := time.Now()
-		if p.probe {
+		if p.fresh {
 			defer f.mu.Unlock()
 			if f.byEvent {
 				return f.batcher.take(now)
@@ -125,7 +125,10 @@ func (f *feed) collect(ctx context.Context, p permit) []item {
 
 // serve delivers one batch and settles it.
 func (f *feed) serve(p permit, items []item) {
-	rulings := f.target.deliver(f.consumer.callCtx, f.consumer.life, f.consumer.queue, p, items)
+	ctx, cancel := context.WithCancel(f.consumer.callCtx)
+	defer cancel()
+	f.target.gate.cancellable(p, cancel)
+	rulings := f.target.deliver(ctx, f.consumer.life, f.consumer.queue, p, items)
 	f.mu.Lock()
 	f.byEvent = slices.ContainsFunc(rulings, func(v ruling) bool { return v.fate == unavailable })
 	f.mu.Unlock()

@@ -3,6 +3,7 @@ package rabbitmq
 import (
 	"context"
 	"errors"
+	"math"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -17,8 +18,10 @@ import (
 // A call whose function has lost its network gets neither an answer nor an error
 // until its timeout. It must not keep others out for so long: once all calls in
 // flight are silent for much longer than calls usually take, another one is let
-// through as a probe, and those that began before a later one succeeded are written
-// off: they go on, but count no more. At most twice the maximum is under way.
+// through, and those that began before a later one succeeded are written off: they go
+// on, but neither they nor their outcome count any more. A silent one that was let
+// through so is cancelled when the next one is. At most twice the maximum and one call
+// are under way.
 type gate struct {
 	min, max   int
 	probeDelay time.Duration // before the first probe
@@ -30,7 +33,8 @@ type gate struct {
 	limit      float64
 	inFlight   map[*call]struct{} // those that count
 	writtenOff map[*call]struct{}
-	usual      time.Duration // how long calls take: the longest of late
+	usual      time.Duration // how long calls take: the longest of late; 0: none was answered yet
+	usualAt    time.Time
 	changed    chan struct{} // closed and replaced when something was released
 
 	open   bool
@@ -38,7 +42,7 @@ type gate struct {
 	since  time.Time
 	until  time.Time     // no probe before
 	delay  time.Duration // the next one
-	probe  *call         // the last one, while it is under way
+	probe  *call         // the last fresh one, while it is under way
 
 	success time.Time // when a call was last answered
 	done    time.Time // when an event was last done
@@ -61,13 +65,19 @@ type gateConfig struct {
 
 // permit allows one call at a time; it has to be released.
 type permit struct {
-	probe bool // the call finds out whether the function answers: it should be small
+	probe bool // the breaker is open: the call finds out whether the outage is over
+	// fresh asks for a small call over a new connection, as it finds out whether the
+	// function answers. Each probe is fresh, and so are calls beside silent ones.
+	fresh bool
 	busy  bool // other calls were in flight
 	call  *call
 }
 
 // call is one that is under way.
-type call struct{ began time.Time }
+type call struct {
+	began  time.Time
+	cancel context.CancelFunc // nil until it is known
+}
 
 const (
 	// silentAfter is how long a call is under way at least before it counts as
@@ -75,6 +85,8 @@ const (
 	silentAfter = 2 * time.Second
 	// silentFactor is how many times longer than usual it has to take, too.
 	silentFactor = 4
+	// usualHalf is the time after which the longest call counts for half.
+	usualHalf = time.Minute
 )
 
 var errOpen = errors.New("the function's breaker is open")
@@ -114,25 +126,35 @@ func (g *gate) try() (p permit, ok bool, wait time.Duration, changed <-chan stru
 		return g.admit(permit{busy: len(g.inFlight) > 0}, now), true, 0, g.changed
 	case g.open && g.probe == nil:
 		wait = g.until.Sub(now)
+	case g.open:
+		wait = max(g.until.Sub(now), g.silence().Sub(now))
 	default:
 		wait = g.silence().Sub(now)
 	}
-	switch {
-	case wait > 0:
+	if wait > 0 {
 		return permit{}, false, wait, g.changed
-	case len(g.inFlight)+len(g.writtenOff) >= 2*g.max:
-		return permit{}, false, silentAfter, g.changed
 	}
-	return g.admit(permit{probe: true}, now), true, 0, g.changed
+	return g.admit(permit{probe: g.open, fresh: true}, now), true, 0, g.changed
 }
 
 func (g *gate) admit(p permit, now time.Time) permit {
 	p.call = &call{began: now}
 	g.inFlight[p.call] = struct{}{}
-	if p.probe {
+	if p.fresh {
+		if g.probe != nil && g.probe.cancel != nil {
+			g.probe.cancel()
+		}
 		g.probe = p.call
 	}
 	return p
+}
+
+// cancellable tells how to cancel a permit's calls. One that is fresh is cancelled if it
+// gets no answer before the next one is due.
+func (g *gate) cancellable(p permit, cancel context.CancelFunc) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	p.call.cancel = cancel
 }
 
 // silence returns when every call in flight will have been silent for too long; of
@@ -151,7 +173,14 @@ func (g *gate) silence() time.Time {
 	return last.Add(g.patience())
 }
 
-func (g *gate) patience() time.Duration { return max(silentAfter, silentFactor*g.usual) }
+// patience returns how long a call is under way before it counts as silent. How long
+// calls take is not known before the first answer.
+func (g *gate) patience() time.Duration {
+	if g.usual == 0 {
+		return max(silentAfter, g.slow)
+	}
+	return max(silentAfter, silentFactor*g.usual)
+}
 
 // begin notes that a permit's next call begins. A round makes several.
 func (g *gate) begin(p permit) {
@@ -183,10 +212,11 @@ func (g *gate) succeeded(p permit, took time.Duration, useful bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.success = g.now()
-	if !useful {
+	if _, off := g.writtenOff[p.call]; off || !useful {
 		return
 	}
-	g.usual = max(took, g.usual-g.usual/8)
+	faded := float64(g.usual) * math.Exp2(-float64(g.success.Sub(g.usualAt))/float64(usualHalf))
+	g.usual, g.usualAt = max(took, time.Duration(faded), 1), g.success
 	g.writeOff(p.call.began)
 	if g.open {
 		g.open, g.delay = false, g.probeDelay
@@ -228,6 +258,9 @@ func (g *gate) progressed() {
 func (g *gate) failed(p permit, reason string, after time.Duration) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if _, off := g.writtenOff[p.call]; off {
+		return
+	}
 	now := g.now()
 	if g.open && !p.probe {
 		if until := now.Add(after); until.After(g.until) {

@@ -163,17 +163,22 @@ func TestSilentCallsKeepNoOtherOut(t *testing.T) {
 	}
 	c.move(silentAfter)
 	probe, ok, _, _ := g.try()
-	if !ok || !probe.probe {
-		t.Fatalf("%+v, %t: no probe beside the silent calls", probe, ok)
+	if !ok || !probe.fresh || probe.probe {
+		t.Fatalf("%+v, %t: no fresh call beside the silent ones", probe, ok)
 	}
+	ctx, cancel := context.WithCancel(t.Context())
+	g.cancellable(probe, cancel)
 	if _, ok, wait, _ := g.try(); ok || wait != silentAfter {
 		t.Fatalf("%t, %s: two probes at once", ok, wait)
 	}
 	// The probe went to what is gone, as well: the next one finds the new instance.
 	c.move(silentAfter)
 	second, ok, _, _ := g.try()
-	if !ok || !second.probe {
-		t.Fatal("a silent probe keeps others out")
+	if !ok || !second.fresh {
+		t.Fatal("a silent fresh call keeps others out")
+	}
+	if ctx.Err() == nil {
+		t.Error("a silent fresh call goes on")
 	}
 	c.move(time.Millisecond)
 	g.succeeded(second, time.Millisecond, true)
@@ -183,37 +188,54 @@ func TestSilentCallsKeepNoOtherOut(t *testing.T) {
 	} else {
 		g.end(ps, time.Millisecond)
 	}
-	// What ends late gives nothing back that it does not hold.
+	// What ends late gives nothing back that it does not hold, and tells nothing of the
+	// function as it is now.
 	for _, p := range append(silent, probe) {
-		g.failed(p, "timeout", 0)
+		g.succeeded(p, 10*time.Second, true)
+		g.failed(p, "timeout", time.Hour)
 		g.release(p)
+	}
+	if reason, _ := g.outage(); reason != "" {
+		t.Errorf("calls that were written off opened the breaker: %s", reason)
+	}
+	if g.patience() != silentAfter {
+		t.Errorf("calls that were written off made the patience %s", g.patience())
 	}
 	if n, _, _ := g.load(); n != 0 {
 		t.Errorf("%d calls are under way after all have ended", n)
 	}
 }
 
-// However often a function goes silent, at most twice the calls it wants are under
-// way.
+// However often a function goes silent, at most twice the calls it wants and one are
+// under way, and another fresh one comes again and again.
 func TestSilentCallsAreBounded(t *testing.T) {
 	g, c := newTestGate(4, 4)
-	most := 0
+	most, fresh := 0, 0
+	var given []permit // that were cancelled, and end then
 	for range 50 {
-		fill(g)
+		for range 10 {
+			p, ok, _, _ := g.try()
+			if !ok {
+				break
+			}
+			g.cancellable(p, func() { given = append(given, p) })
+		}
 		c.move(silentAfter + time.Millisecond)
-		if p, ok, _, _ := g.try(); ok {
-			c.move(time.Millisecond)
-			g.succeeded(p, time.Millisecond, true)
+		p, ok, _, _ := g.try()
+		for _, p := range given {
 			g.release(p)
 		}
+		given = nil
 		n, _, _ := g.load()
 		most = max(most, n)
+		if ok {
+			fresh++
+			c.move(time.Millisecond)
+			g.end([]permit{p}, time.Millisecond)
+		}
 	}
-	if most != 8 {
-		t.Errorf("%d calls were under way, want 8", most)
-	}
-	if _, ok, wait, _ := g.try(); ok || wait <= 0 {
-		t.Errorf("%t, the next try is in %s", ok, wait)
+	if most != 9 || fresh != 50 {
+		t.Errorf("%d calls were under way, want 9; %d fresh ones, want 50", most, fresh)
 	}
 }
 
@@ -228,8 +250,33 @@ func TestASlowFunctionIsNotSilent(t *testing.T) {
 		t.Errorf("%t, the next try is in %s", ok, wait)
 	}
 	c.move(time.Millisecond)
-	if p, ok, _, _ := g.try(); !ok || !p.probe {
+	if p, ok, _, _ := g.try(); !ok || !p.fresh {
 		t.Errorf("%+v %t", p, ok)
+	}
+}
+
+// How long calls take is not known before the first answer: half of the timeout is no
+// silence then. Many quick calls beside a slow one do not make it a silent one.
+func TestPatience(t *testing.T) {
+	g, c := newTestGate(2, 2)
+	g.slow = 30 * time.Second
+	if g.patience() != 30*time.Second {
+		t.Errorf("%s before the first answer", g.patience())
+	}
+	p, _, _, _ := g.try()
+	g.end([]permit{p}, 10*time.Second)
+	for range 1000 {
+		p, _, _, _ = g.try()
+		g.end([]permit{p}, time.Millisecond)
+	}
+	if g.patience() != 40*time.Second {
+		t.Errorf("%s after a call of 10 s and a thousand quick ones", g.patience())
+	}
+	c.move(usualHalf)
+	p, _, _, _ = g.try()
+	g.end([]permit{p}, time.Millisecond)
+	if g.patience() != 20*time.Second {
+		t.Errorf("%s a minute later", g.patience())
 	}
 }
 

@@ -15,21 +15,23 @@ func TestCallsThatGetNoAnswerHoldUpNoOthers(t *testing.T) {
 	entered, leave := make(chan struct{}, 100), make(chan struct{})
 	release := sync.OnceFunc(func() { close(leave) })
 	defer release()
+	declareQueue(t, queue)
+	publish(t, events(queue, "first", 1)...)
+	c := startConnector(t, g, nil)
+	c.settled(t, queue, 1) // how long calls take is known then
 	f.setScript(func(http.ResponseWriter, *http.Request, []string) bool {
 		entered <- struct{}{}
 		<-leave
 		return false
 	})
-	declareQueue(t, queue)
 	publish(t, events(queue, "a", 40)...)
-	c := startConnector(t, g, nil)
 	<-entered
 	<-entered
 	f.setScript(nil)
-	waitFor(t, "the events beside those of the silent calls are done", func() bool { once, _ := f.done(); return once >= 20 })
+	waitFor(t, "the events beside those of the silent calls are done", func() bool { once, _ := f.done(); return once >= 21 })
 	release()
-	c.settled(t, queue, 40)
-	if once, more := f.done(); once != 40 || more != 0 {
+	c.settled(t, queue, 41)
+	if once, more := f.done(); once != 41 || more != 0 {
 		t.Errorf("%d events were done once, %d more often", once, more)
 	}
 }

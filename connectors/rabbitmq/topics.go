@@ -1,7 +1,6 @@
 package rabbitmq
 
 import (
-	"fmt"
 	"path"
 	"slices"
 	"strings"
@@ -9,8 +8,8 @@ import (
 
 // topics decides which topics are queues of this connector. Connectors for Kafka,
 // SQS, cron and others read the same annotation, so a topic may be meant for one of
-// them. The elements are names or patterns in the syntax of [path.Match], except that a
-// slash is a character as any other.
+// them. The elements are names or patterns, in which * stands for any characters and ?
+// for one.
 type topics struct {
 	served  []string // empty: every topic that is not ignored
 	ignored []string
@@ -19,10 +18,9 @@ type topics struct {
 // split returns the topics of an annotation: those that are queues here, sorted, and
 // the others. A topic counts once.
 func (t topics) split(annotation string) (queues, foreign []string) {
-	for topic := range strings.SplitSeq(annotation, ",") {
-		topic = strings.TrimSpace(topic)
+	for _, topic := range trimmed(strings.Split(annotation, ",")) {
 		switch {
-		case topic == "" || slices.Contains(queues, topic) || slices.Contains(foreign, topic):
+		case slices.Contains(queues, topic) || slices.Contains(foreign, topic):
 		case matches(t.ignored, topic) || len(t.served) > 0 && !matches(t.served, topic):
 			foreign = append(foreign, topic)
 		default:
@@ -33,21 +31,14 @@ func (t topics) split(annotation string) (queues, foreign []string) {
 	return queues, foreign
 }
 
-var noSlash = strings.NewReplacer("/", "\x00")
+// literal has only the star and the question mark stand for other characters, and the
+// star for a slash, too.
+var literal = strings.NewReplacer("/", "\x00", "[", `\[`, `\`, `\\`)
 
 func matches(patterns []string, topic string) bool {
+	topic = strings.ReplaceAll(topic, "/", "\x00")
 	return slices.ContainsFunc(patterns, func(pattern string) bool {
-		matched, err := path.Match(noSlash.Replace(pattern), noSlash.Replace(topic))
-		return topic == pattern || err == nil && matched
+		matched, _ := path.Match(literal.Replace(pattern), topic) // none is malformed
+		return matched
 	})
-}
-
-// checkPatterns reports the elements of a setting that are no patterns.
-func checkPatterns(setting string, patterns []string) (errs []error) {
-	for _, pattern := range patterns {
-		if _, err := path.Match(pattern, ""); err != nil {
-			errs = append(errs, fmt.Errorf("%s has %q; it takes names and patterns such as vehicle_*, separated by commas, in which * ? [a-z] stand for other characters", setting, pattern))
-		}
-	}
-	return errs
 }

@@ -377,7 +377,8 @@ func (s *System) StartConnector() error {
 }
 
 // topics returns those of the functions to deploy, separated by commas: a function
-// that is added later for another connector gets no queues.
+// that is added later for another connector gets no queues. If none has a topic, all
+// that are added later are served.
 func (s *System) topics() string {
 	var topics []string
 	for _, f := range s.Functions {
