@@ -404,6 +404,7 @@ func TestImageNames(t *testing.T) {
 		connector := tt.prefix + "rabbitmq-connector" + tt.suffix
 		makes := exec.CommandContext(t.Context(), "make", "--no-print-directory", "--dry-run", "image-connector")
 		makes.Dir = repository
+		makes.Env = append(os.Environ(), "MAKEFLAGS=")
 		if out, err := makes.CombinedOutput(); err != nil || !strings.Contains(string(out), `"`+connector+`"`) {
 			t.Errorf("make image-connector does not make %s: %v\n%s", connector, err, out)
 		}
@@ -414,5 +415,59 @@ func TestImageNames(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// make image-connector takes the builder that is named, or the first that works, and
+// says what to install when there is none.
+func TestImageBuilder(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		found   map[string]string // what each one that is installed answers to info
+		builder string
+		want    string // which one builds; none when it is empty
+	}{
+		{"docker first", map[string]string{"docker": "exit 0", "buildah": "exit 0", "podman": "exit 0"}, "", "docker"},
+		{"no daemon", map[string]string{"docker": "exit 1", "buildah": "exit 0"}, "", "buildah"},
+		{"podman alone", map[string]string{"podman": "exit 0"}, "", "podman"},
+		{"named", map[string]string{"docker": "exit 0", "podman": "exit 0"}, "podman", "podman"},
+		{"none works", map[string]string{"docker": "exit 1"}, "", ""},
+		{"none", nil, "", ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			bin := t.TempDir()
+			for _, program := range []string{"sh", "bash", "cat", "dirname", "sed", "uname"} {
+				path, err := exec.LookPath(program)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := os.Symlink(path, filepath.Join(bin, program)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for program, info := range tt.found {
+				script := "#!/bin/sh\n[ $1 != info ] || " + info + "\necho $0 \"$@\"\n"
+				if err := os.WriteFile(filepath.Join(bin, program), []byte(script), 0o755); err != nil {
+					t.Fatal(err)
+				}
+			}
+			cmd := exec.CommandContext(t.Context(), "make", "--no-print-directory", "image-connector", "IMAGE=name", "TAG=tag", "BUILDER="+tt.builder, "ARGS=--pull")
+			cmd.Dir = repository
+			cmd.Env = append(os.Environ(), "PATH="+bin, "MAKEFLAGS=")
+			text, err := cmd.CombinedOutput()
+			out := string(text)
+			if tt.want == "" {
+				if err == nil || !strings.Contains(out, "apt-get install buildah") {
+					t.Errorf("error %v:\n%s", err, out)
+				}
+				return
+			}
+			if err != nil || !strings.Contains(out, filepath.Join(bin, tt.want)+" build ") || !strings.Contains(out, " --tag name:tag ") || !strings.Contains(out, " --pull .\n") {
+				t.Errorf("error %v:\n%s", err, out)
+			}
+			if given := strings.Contains(out, " BUILDPLATFORM=linux/"); given == (tt.want == "docker") {
+				t.Errorf("the platform is given: %v\n%s", given, out)
+			}
+		})
 	}
 }

@@ -34,7 +34,7 @@ func connectorImage(t *testing.T) builtImage {
 	b := newBuildah(t)
 	const name = "localhost/parkstream/rabbitmq-connector"
 	version := strings.TrimSpace(read(t, "VERSION"))
-	b.run(t, repository, "make", "--no-print-directory", "image-connector", "BUILDER=buildah", "IMAGE="+name,
+	b.run(t, repository, "make", "--no-print-directory", "image-connector", "BUILDER=buildah", "IMAGE="+name, "TAG="+version,
 		"ARGS=--quiet "+strings.Join(b.options, " "))
 	out := filepath.Join(b.dir, "image")
 	b.run(t, repository, "buildah", "push", "--quiet", name+":"+version, "dir:"+out)
