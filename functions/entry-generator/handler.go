@@ -22,5 +22,5 @@ func Wire(rt *faas.Runtime) error {
 	return nil
 }
 
-// Handle generates entries as the query says, or as cron asks with none.
+// Handle generates entries as the query or the body asks for, or by default for cron, which sends neither.
 func Handle(req handler.Request) (handler.Response, error) { return faas.Adapt(service, req) }

@@ -25,9 +25,6 @@ type Admission func(w http.ResponseWriter, r *http.Request) (maxBody int64, admi
 // AnyBody is the limit of an [Admission] that allows what the process allows.
 const AnyBody = math.MaxInt64
 
-// NoBody is the [Admission] of a function that reads no body.
-func NoBody(http.ResponseWriter, *http.Request) (maxBody int64, admitted bool) { return 0, true }
-
 // admitAll is the [Admission] of a function that has none.
 func admitAll(http.ResponseWriter, *http.Request) (maxBody int64, admitted bool) {
 	return AnyBody, true

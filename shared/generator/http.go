@@ -78,11 +78,7 @@ func (e *endpoint) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		return
 	}
 	ctx := req.Context()
-	values, err := parameters(req.URL.RawQuery, http.MaxBytesReader(w, req.Body, maxBody))
-	var r run
-	if err == nil {
-		r, err = e.parse(values)
-	}
+	r, err := e.parse(req.URL.RawQuery, req.Body)
 	if err == nil {
 		err = r.checkTime(ctx)
 	}
@@ -121,8 +117,17 @@ func (e *endpoint) generateInTime(ctx context.Context, r run) (tally, error) {
 // maxBody bounds the body, in bytes.
 const maxBody = 8 << 10
 
-// parameters returns those of the query and of the body, as texts.
-func parameters(query string, body io.Reader) (url.Values, error) {
+// admit returns how many bytes the body of a call may have; see [faas.Admission].
+func admit(_ http.ResponseWriter, r *http.Request) (maxBytes int64, admitted bool) {
+	if r.Method != http.MethodPost {
+		return 0, true
+	}
+	return maxBody, true
+}
+
+// parameters returns those of the query and of the body, as texts. It calls mistake
+// for each member of the body that cannot be one.
+func parameters(query string, body io.Reader, mistake func(format string, args ...any)) (url.Values, error) {
 	values, err := url.ParseQuery(query)
 	if err != nil {
 		return nil, fmt.Errorf("the query string cannot be parsed: %w", err)
@@ -143,24 +148,28 @@ func parameters(query string, body io.Reader) (url.Values, error) {
 		case '"':
 			var text string
 			if err := json.Unmarshal(value, &text); err != nil {
-				return nil, fmt.Errorf("the body: %w", err)
+				mistake("the body: %q: %s", name, err)
+				continue
 			}
 			values.Add(name, text)
 		case '0':
 			values.Add(name, string(value))
 		default:
-			return nil, fmt.Errorf("the body: %q is %s, want a number or a text", name, value.Kind())
+			mistake("the body: %q is %s, want a number or a text", name, value.Kind())
 		}
 	}
 	return values, nil
 }
 
 // parse reads the order. Its error lists every mistake.
-func (e *endpoint) parse(values url.Values) (run, error) {
-	var err error
-	r := run{count: e.Count, seed: rand.Uint64(), above: e.Above, site: parking.DefaultSite, gate: values.Get("gate")}
+func (e *endpoint) parse(query string, body io.Reader) (run, error) {
 	var mistakes []string
 	mistake := func(format string, args ...any) { mistakes = append(mistakes, fmt.Sprintf(format, args...)) }
+	values, err := parameters(query, body, mistake)
+	if err != nil {
+		return run{}, err
+	}
+	r := run{count: e.Count, seed: rand.Uint64(), above: e.Above, site: parking.DefaultSite, gate: values.Get("gate")}
 	for name, given := range values {
 		if !slices.Contains(e.known, name) {
 			mistake("%q is no parameter, want %s", name, strings.Join(e.known, ", "))

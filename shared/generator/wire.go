@@ -45,7 +45,7 @@ func Wire(rt *faas.Runtime) (Config, error) {
 		return Config{}, err
 	}
 	client.Register(rt, rt.Registerer)
-	rt.Admit(faas.NoBody)
+	rt.Admit(admit)
 	inside := NewInside(client, s.Retention)
 
 	rabbitURL := rt.Secret("rabbitmq-url")

@@ -1,16 +1,23 @@
 package generator_test
 
 import (
+	"context"
+	"encoding/json"
+	"io"
+	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	handler "github.com/openfaas/templates-sdk/go-http"
 
 	"parkstream/shared/faas"
 	"parkstream/shared/faas/faastest"
 	"parkstream/shared/generator"
+	"parkstream/shared/instance"
 )
 
 func TestWireReportsEveryMistake(t *testing.T) {
@@ -37,4 +44,85 @@ func TestWireReportsEveryMistake(t *testing.T) {
 	if got := strings.Join(run(), "\n"); !strings.Contains(got, `unknown scheme "postgres"`) || strings.Contains(got, "hidden") {
 		t.Error(got)
 	}
+}
+
+// Behind the server of a function the parameters in a body arrive, up to its bound.
+func TestBodyOfACall(t *testing.T) {
+	dir := t.TempDir()
+	for name, value := range map[string]string{"redis-url": instance.RedisForTest(t).URL(), "rabbitmq-url": rabbit.URL()} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(value), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const limit = 8 << 10
+	padded := func(body string, size int) string { return body + strings.Repeat(" ", size-len(body)) }
+	for name, newHandler := range map[string]func(generator.Config) http.Handler{"entry": generator.NewEntryHandler, "exit": generator.NewExitHandler} {
+		url := serve(t, newHandler, "SECRETS_DIR="+dir, "DEFAULT_COUNT=2", "ENTRY_QUEUE="+t.Name()+".entries", "EXIT_QUEUE="+t.Name()+".exits")
+		for _, tt := range []struct {
+			method, query, body string
+			status, published   int
+		}{
+			{"POST", "", "", 200, 2},
+			{"POST", "", `{"count":3}`, 200, 3},
+			{"POST", "?count=4", `{"site":"a"}`, 200, 4},
+			{"POST", "", padded(`{"count":5}`, limit), 200, 5},
+			{"POST", "", padded(`{"count":5}`, limit+1), 413, 0},
+			{"POST", "", `{"count":0}`, 400, 0},
+			{"GET", "", `{"count":3}`, 405, 0},
+		} {
+			for sent, body := range map[string]io.Reader{"whole": strings.NewReader(tt.body), "in chunks": io.MultiReader(strings.NewReader(tt.body))} {
+				status, a := callWith(t, tt.method, url+tt.query, body)
+				if status != tt.status || a.Published != tt.published {
+					t.Errorf("%s %s %s %.20s, %d bytes %s: %d %+v, want %d with %d published",
+						name, tt.method, tt.query, tt.body, len(tt.body), sent, status, a, tt.status, tt.published)
+				}
+			}
+		}
+	}
+}
+
+// serve runs a generator as a function until the test's end and returns its URL.
+func serve(t *testing.T, newHandler func(generator.Config) http.Handler, environ ...string) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var service http.Handler
+	wire := func(rt *faas.Runtime) error {
+		config, err := generator.Wire(rt)
+		service = newHandler(config)
+		return err
+	}
+	handle := func(req handler.Request) (handler.Response, error) { return faas.Adapt(service, req) }
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() {
+		ended <- faas.Run(ctx, faas.Options{Name: "test", Environ: environ, Listener: listener}, wire, handle)
+	}()
+	t.Cleanup(func() {
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		http.DefaultClient.CloseIdleConnections()
+	})
+	return "http://" + listener.Addr().String() + "/"
+}
+
+func callWith(t *testing.T, method, url string, body io.Reader) (status int, a answer) {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), method, url, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if err := json.NewDecoder(resp.Body).Decode(&a); err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, a
 }
