@@ -26,13 +26,18 @@ type Client struct {
 	http   *http.Client
 	reach  *reach
 	// Timeout bounds one try of a POST. It has to be longer than the endpoint waits
-	// for replicas of Redis. Set it before the first call.
+	// for replicas of Redis. A caller with less time gives each try its share of that.
+	// Set it before the first call.
 	Timeout time.Duration
 }
 
 // postTimeout is the time of one try by default. A connection to what is gone gives no
 // answer: the second try needs its share of the caller's time.
 const postTimeout = 4 * time.Second
+
+// tryPercent is the most of the caller's time that one of the two tries gets. The rest
+// is for the caller's own answer.
+const tryPercent = 45
 
 // NewClient returns a client of the endpoint at a URL, such as
 // http://gateway:8080/function/summary. token is asked before each call, so that
@@ -48,6 +53,10 @@ func NewClientFor(locate func(context.Context) (string, error), token func() (st
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	// As many as there are calls in flight, so that none dials anew.
 	transport.MaxIdleConns, transport.MaxIdleConnsPerHost = 0, 64
+	// Over HTTP/2 the calls share a connection, which is not idle while others wait on
+	// it: a repeated call would take the same one again.
+	transport.Protocols = new(http.Protocols)
+	transport.Protocols.SetHTTP1(true)
 	return &Client{
 		locate: locate, token: token, reach: newReach(), Timeout: postTimeout,
 		http: &http.Client{Transport: transport, CheckRedirect: redirect.Refuse},
@@ -99,10 +108,14 @@ func (c *Client) Post(ctx context.Context, stays []parking.Stay) (err error) {
 	if err != nil {
 		return fmt.Errorf("write %d stays as JSON: %w", len(stays), err)
 	}
-	resp, answer, err := c.try(ctx, url, body, token)
+	timeout := c.Timeout
+	if deadline, ok := ctx.Deadline(); ok {
+		timeout = min(timeout, time.Until(deadline)*tryPercent/100)
+	}
+	resp, answer, err := c.try(ctx, timeout, url, body, token)
 	if err != nil && ctx.Err() == nil {
 		c.http.CloseIdleConnections()
-		resp, answer, err = c.try(ctx, url, body, token)
+		resp, answer, err = c.try(ctx, timeout, url, body, token)
 	}
 	if err != nil {
 		c.http.CloseIdleConnections()
@@ -123,8 +136,8 @@ func (c *Client) Post(ctx context.Context, stays []parking.Stay) (err error) {
 
 // try makes one call. It returns the response, whose body is closed, with the
 // beginning of the body.
-func (c *Client) try(ctx context.Context, url string, body []byte, token string) (*http.Response, []byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
+func (c *Client) try(ctx context.Context, timeout time.Duration, url string, body []byte, token string) (*http.Response, []byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(body))
 	if err != nil {

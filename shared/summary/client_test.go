@@ -3,6 +3,8 @@ package summary
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -269,32 +271,72 @@ func TestTokenIsRotatedUnderLoad(t *testing.T) {
 }
 
 // The endpoint was replaced while connections to the old one were kept: they give
-// neither an answer nor an error. A call is repeated over a fresh one.
+// neither an answer nor an error. A call is repeated over a fresh one, also if the
+// caller has less time than one try may take.
 func TestClientRepeatsOverAFreshConnection(t *testing.T) {
-	e := newEndpoint(t)
-	server := httptest.NewServer(e)
-	defer server.Close()
-	var line silentLine
-	c := NewClient("http://summary.invalid", func() (string, error) { return token, nil })
-	c.Timeout = 100 * time.Millisecond
-	c.http.Transport.(*http.Transport).DialContext = line.dialer(server.Listener.Addr().String())
-	defer c.Close()
-	for i, stays := range [][]parking.Stay{{completed("x1", "a", "P1", today, 60)}, {completed("x2", "a", "P2", today, 60)}, {completed("x3", "a", "P3", today, 60)}} {
-		if i == 1 {
+	for name, tt := range map[string]struct{ try, caller time.Duration }{
+		"a caller with time":            {100 * time.Millisecond, time.Minute},
+		"a caller with less than a try": {time.Minute, 2 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := newEndpoint(t)
+			server := httptest.NewServer(e)
+			defer server.Close()
+			var line silentLine
+			c := NewClient("http://summary.invalid", func() (string, error) { return token, nil })
+			c.Timeout = tt.try
+			c.http.Transport.(*http.Transport).DialContext = line.dialer(server.Listener.Addr().String())
+			defer c.Close()
+			post := func(plate string) error {
+				ctx, cancel := context.WithTimeout(t.Context(), tt.caller)
+				defer cancel()
+				return c.Post(ctx, []parking.Stay{completed("x"+plate, "a", plate, today, 60)})
+			}
+			for i, plate := range []string{"P1", "P2", "P3"} {
+				if i == 1 {
+					line.cut()
+				}
+				if err := post(plate); err != nil {
+					t.Fatalf("call %d: %v", i, err)
+				}
+			}
+			if n := line.dialed.Load(); n != 2 {
+				t.Errorf("%d connections were dialed, want the first and a fresh one", n)
+			}
+			// One that is silent for good is given up after two tries.
 			line.cut()
-		}
-		if err := c.Post(t.Context(), stays); err != nil {
-			t.Fatalf("call %d: %v", i, err)
-		}
+			line.dead.Store(true)
+			if err := post("P4"); !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("a silent endpoint: %v", err)
+			}
+			if n := line.dialed.Load(); n != 3 {
+				t.Errorf("%d connections were dialed, want one more: the first try uses the one that was kept", n)
+			}
+		})
 	}
-	if n := line.dialed.Load(); n != 2 {
-		t.Errorf("%d connections were dialed, want the first and a fresh one", n)
+}
+
+// Over HTTP/2 all calls share one connection, which no call can have closed while
+// others wait on it.
+func TestClientSpeaksHTTP1(t *testing.T) {
+	protocol := make(chan string, 1)
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		protocol <- r.Proto
+		w.WriteHeader(http.StatusCreated)
+	}))
+	server.EnableHTTP2 = true
+	server.StartTLS()
+	defer server.Close()
+	c := NewClient(server.URL, func() (string, error) { return token, nil })
+	defer c.Close()
+	roots := x509.NewCertPool()
+	roots.AddCert(server.Certificate())
+	c.http.Transport.(*http.Transport).TLSClientConfig = &tls.Config{RootCAs: roots}
+	if err := c.Post(t.Context(), nil); err != nil {
+		t.Fatal(err)
 	}
-	// One that is silent for good is given up after two tries.
-	line.cut()
-	line.dead.Store(true)
-	if err := c.Post(t.Context(), []parking.Stay{completed("x4", "a", "P4", today, 60)}); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("a silent endpoint: %v", err)
+	if got := <-protocol; got != "HTTP/1.1" {
+		t.Errorf("posted over %s, want HTTP/1.1", got)
 	}
 }
 
