@@ -266,9 +266,9 @@ func TestSettings(t *testing.T) {
 		{Settings{0, 3 * time.Second}, ""},
 		{Settings{9, 10 * time.Millisecond}, ""},
 		{Settings{-1, 7 * time.Second}, "REDIS_REPLICAS is -1, want 0 to 9"},
-		{Settings{10, 0}, "REDIS_REPLICAS is 10, want 0 to 9\nREDIS_REPLICAS_TIMEOUT is 0s, want 10ms to 7s, so that several waits fit into one call"},
-		{Settings{1, 7*time.Second + 1}, "REDIS_REPLICAS_TIMEOUT is 7.000000001s, want 10ms to 7s, so that several waits fit into one call"},
-		{Settings{1, 20 * time.Second}, "REDIS_REPLICAS_TIMEOUT is 20s, want 10ms to 7s, so that several waits fit into one call"},
+		{Settings{10, 0}, "REDIS_REPLICAS is 10, want 0 to 9\nREDIS_REPLICAS_TIMEOUT is 0s, want 10ms to 7s: a wait takes at most a third of what is left of its call (exec_timeout)"},
+		{Settings{1, 7*time.Second + 1}, "REDIS_REPLICAS_TIMEOUT is 7.000000001s, want 10ms to 7s: a wait takes at most a third of what is left of its call (exec_timeout)"},
+		{Settings{1, 20 * time.Second}, "REDIS_REPLICAS_TIMEOUT is 20s, want 10ms to 7s: a wait takes at most a third of what is left of its call (exec_timeout)"},
 	} {
 		if err := tt.settings.Validate(); tt.want == "" && err != nil || tt.want != "" && fmt.Sprint(err) != tt.want {
 			t.Errorf("%+v: %v, want %q", tt.settings, err, tt.want)

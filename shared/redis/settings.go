@@ -19,8 +19,9 @@ type Settings struct {
 const (
 	maxReplicas        = 9
 	minReplicasTimeout = 10 * time.Millisecond
-	// Four waits, of two round trips, fit into the 30 s of a post to the summary, and
-	// six into the 55 s of a call.
+	// A wait takes at most a third of what is left of its call, whatever the timeout
+	// is: see [replicas.wait]. In the longest call, of 55 s, a processor has time for
+	// its own two waits and for two tries of a post, of 4 s and two waits each.
 	maxReplicasTimeout = 7 * time.Second
 )
 
@@ -31,7 +32,7 @@ func (s Settings) Validate() error {
 		errs = append(errs, fmt.Errorf("REDIS_REPLICAS is %d, want 0 to %d", s.Replicas, maxReplicas))
 	}
 	if s.ReplicasTimeout < minReplicasTimeout || s.ReplicasTimeout > maxReplicasTimeout {
-		errs = append(errs, fmt.Errorf("REDIS_REPLICAS_TIMEOUT is %s, want %s to %s, so that several waits fit into one call", s.ReplicasTimeout, minReplicasTimeout, maxReplicasTimeout))
+		errs = append(errs, fmt.Errorf("REDIS_REPLICAS_TIMEOUT is %s, want %s to %s: a wait takes at most a third of what is left of its call (exec_timeout)", s.ReplicasTimeout, minReplicasTimeout, maxReplicasTimeout))
 	}
 	return errors.Join(errs...)
 }
