@@ -14,10 +14,10 @@ const (
 	// queriesTogether is how many queries over all sites run at the same time; the
 	// others wait. Each takes some MiB where there are thousands of sites.
 	queriesTogether = 4
-	// maxDownloads is how many CSV downloads run at the same time.
+	// maxDownloads is how many CSV downloads of one site run at the same time.
 	maxDownloads = 16
-	// maxDownloadsOfAll is how many of those over all sites do. Each takes some MiB
-	// where there are thousands of sites, for as long as the reader takes.
+	// maxDownloadsOfAll is how many of all sites run besides those. Each takes some MiB
+	// if there are thousands of sites, for as long as the reader takes.
 	maxDownloadsOfAll = 4
 	maxCSVRows        = 100_000
 )

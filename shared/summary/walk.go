@@ -14,8 +14,8 @@ import (
 )
 
 const (
-	// placesHeld bounds the places that a walk holds, of all indexes together, as
-	// long as each has a few.
+	// placesHeld is how many places a walk holds, of all indexes together, besides a
+	// batch of each: walk.most.
 	placesHeld = 8192
 	// indexesPerTrip bounds the commands of one round trip.
 	indexesPerTrip = 250
