@@ -1,9 +1,9 @@
 package faas_test
 
 import (
+	"fmt"
 	"io"
 	"net"
-	"net/http"
 	"testing"
 	"time"
 )
@@ -24,8 +24,15 @@ func TestConnectionsAreBounded(t *testing.T) {
 	}
 	answer := func(conn net.Conn, within time.Duration) error {
 		_ = conn.SetReadDeadline(time.Now().Add(within))
-		_, err := io.ReadFull(conn, make([]byte, len("HTTP/1.1 "+http.StatusText(200))))
-		return err
+		const want = "HTTP/1.1 200"
+		got := make([]byte, len(want))
+		if _, err := io.ReadFull(conn, got); err != nil {
+			return err
+		}
+		if string(got) != want {
+			return fmt.Errorf("the answer begins with %q, want %q", got, want)
+		}
+		return nil
 	}
 	request(last)
 	if err := answer(last, time.Minute); err != nil {
