@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -21,30 +22,43 @@ type RabbitMQCluster struct {
 // returns when all serve as one cluster. They have the same user and password.
 func StartRabbitMQCluster(ctx context.Context, dir string, n int) (*RabbitMQCluster, error) {
 	c := new(RabbitMQCluster)
-	o := RabbitMQOptions{User: "parkstream", Password: randomPassword(), cookie: randomPassword()}
-	for i := range n {
-		o.Dir = filepath.Join(dir, fmt.Sprint("node", i+1))
-		if err := onFreePorts(rabbitMQPorts, func(ports []int) error { return c.add(ctx, o, ports) }); err != nil {
-			return nil, errors.Join(fmt.Errorf("start the cluster: %w", err), c.Kill())
-		}
+	if err := c.start(ctx, dir, n); err != nil {
+		return nil, errors.Join(fmt.Errorf("start the cluster: %w", err), c.Kill())
 	}
 	return c, nil
 }
 
-// add starts one more node. The first one's epmd is that of all.
+func (c *RabbitMQCluster) start(ctx context.Context, dir string, n int) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("make its folder: %w", err)
+	}
+	if err := onFreePorts(1, func(ports []int) error { return c.startEPMD(ctx, dir, ports[0]) }); err != nil {
+		return err
+	}
+	o := RabbitMQOptions{User: "parkstream", Password: randomPassword(), cookie: randomPassword()}
+	for i := range n {
+		o.Dir = filepath.Join(dir, fmt.Sprint("node", i+1))
+		if err := onFreePorts(rabbitMQPorts-1, func(ports []int) error { return c.add(ctx, o, ports) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// startEPMD starts the epmd of all nodes. Its port is not among those of a node: it
+// stays taken when the node's start fails.
+func (c *RabbitMQCluster) startEPMD(ctx context.Context, dir string, port int) error {
+	c.epmdPort = port
+	c.epmd = (&RabbitMQ{dir: dir, epmdPort: port}).newEPMD()
+	return c.epmd.start(ctx)
+}
+
+// add starts one more node on two ports of its own.
 func (c *RabbitMQCluster) add(ctx context.Context, o RabbitMQOptions, ports []int) error {
-	r, err := newRabbitMQ(o, ports)
+	r, err := newRabbitMQ(o, append(ports, c.epmdPort))
 	if err != nil {
 		return err
 	}
-	if c.epmd == nil {
-		epmd := r.newEPMD()
-		if err := epmd.start(ctx); err != nil {
-			return err
-		}
-		c.epmd, c.epmdPort = epmd, r.epmdPort
-	}
-	r.epmdPort = c.epmdPort
 	// Each knows those that run already: RabbitMQ 4 waits for all that it knows.
 	var config strings.Builder
 	config.WriteString("cluster_formation.peer_discovery_backend = classic_config\n")

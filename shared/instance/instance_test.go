@@ -429,6 +429,29 @@ func TestAPortIsTaken(t *testing.T) {
 	}
 }
 
+// A cluster whose node fails to start is not started on other ports: that its epmd
+// listens says nothing about them.
+func TestAClusterIsStartedOnce(t *testing.T) {
+	dir := tempDir(t)
+	started := filepath.Join(dir, "started")
+	script := "#!/bin/sh\necho once >>'" + started + "'\nexit 3\n"
+	if err := os.WriteFile(filepath.Join(dir, "rabbitmq-server"), []byte(script), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	defer func(places []string) { rabbitMQPlaces = places }(rabbitMQPlaces)
+	rabbitMQPlaces = []string{dir}
+	root := filepath.Join(dir, "cluster")
+	if _, err := StartRabbitMQCluster(t.Context(), root, 2); err == nil || !strings.Contains(err.Error(), "exit status 3") {
+		t.Errorf("a node that ends at once: %v", err)
+	}
+	if text, err := os.ReadFile(started); err != nil || string(text) != "once\n" {
+		t.Errorf("started %q, %v", text, err)
+	}
+	if left := mentioning(t, root); len(left) > 0 {
+		t.Errorf("still running: %q", left)
+	}
+}
+
 // The cookie is made by us, at each start, for its owner's eyes.
 func TestCookie(t *testing.T) {
 	dir := tempDir(t)
