@@ -480,7 +480,8 @@ func postBody(t *testing.T, h http.Handler, query, body string) (int, string) {
 func TestParametersInTheBody(t *testing.T) {
 	p := newPark(t)
 	entry := generator.NewEntryHandler(p.Config)
-	for body, want := range map[string]int{`{"count":3,"site":"a","seed":18446744073709551615}`: 3, "{\"count\":\"2\"}\n": 2, "{}": p.Count, " \n": p.Count} {
+	const blank = " \n"
+	for body, want := range map[string]int{`{"count":3,"site":"a","seed":18446744073709551615}`: 3, "{\"count\":\"2\"}\n": 2, "{}": p.Count, blank: p.Count} {
 		if status, text := postBody(t, entry, "gate=north", body); status != http.StatusOK {
 			t.Fatalf("%s: %d %s", body, status, text)
 		}

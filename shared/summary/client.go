@@ -112,10 +112,10 @@ func (c *Client) Post(ctx context.Context, stays []parking.Stay) (err error) {
 	if deadline, ok := ctx.Deadline(); ok {
 		timeout = min(timeout, time.Until(deadline)*tryPercent/100)
 	}
-	resp, answer, err := c.try(ctx, timeout, url, body, token)
+	resp, answer, err := c.try(ctx, timeout, url, body, token) //nolint:bodyclose // try closes it
 	if err != nil && ctx.Err() == nil {
 		c.http.CloseIdleConnections()
-		resp, answer, err = c.try(ctx, timeout, url, body, token)
+		resp, answer, err = c.try(ctx, timeout, url, body, token) //nolint:bodyclose // try closes it
 	}
 	if err != nil {
 		c.http.CloseIdleConnections()
