@@ -227,7 +227,7 @@ func (k *consumer) take(d amqp.Delivery) {
 	}
 }
 
-// rule settles a message that no function is called with.
+// rule settles a message that no function is called with: a retry or a reject.
 func (k *consumer) rule(m *delivery, r recipient, v ruling) {
-	k.calls.Go(func() { k.settle(r, []item{{delivery: m}}, []ruling{v}) })
+	k.calls.Go(func() { k.settle(r, []item{{delivery: m}}, []ruling{v}, nil) })
 }

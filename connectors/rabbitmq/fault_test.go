@@ -528,7 +528,7 @@ func TestWaitsGrowWithTheOutage(t *testing.T) {
 		{100, 0, 8 * time.Second},
 	} {
 		d := &delivery{Delivery: amqp.Delivery{MessageId: "e"}, from: k}
-		out := k.retry(d, failure{attempts: tt.attempts, at: time.Now()}, tt.away)
+		out := k.retry(item{delivery: d}, failure{attempts: tt.attempts, at: time.Now()}, tt.away)
 		if want := broker.RetryQueue("q", tt.want); out.message.Queue != want || out.message.TTL > tt.want || out.message.TTL < tt.want/2 {
 			t.Errorf("after %d attempts and an outage of %s: %s for %s, want %s", tt.attempts, tt.away, out.message.Queue, out.message.TTL, want)
 		}

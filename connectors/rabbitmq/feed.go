@@ -133,16 +133,18 @@ func (f *feed) serve(p permit, items []item) {
 	f.byEvent = slices.ContainsFunc(rulings, func(v ruling) bool { return v.fate == unavailable })
 	f.mu.Unlock()
 	f.target.gate.release(p)
-	held := f.consumer.settle(f.recipient(), items, rulings)
-	f.mu.Lock()
-	f.batcher.putBack(held, time.Now())
-	f.mu.Unlock()
+	f.consumer.settle(f.recipient(), items, rulings, f.keep)
 	if p.probe {
 		f.turnOver()
 	}
-	if len(held) > 0 {
-		f.signal()
-	}
+}
+
+// keep takes back items that stay in hand.
+func (f *feed) keep(items []item) {
+	f.mu.Lock()
+	f.batcher.putBack(items, time.Now())
+	f.mu.Unlock()
+	f.signal()
 }
 
 // turnOver makes room for other events after probes that have failed: those in hand may
@@ -185,7 +187,7 @@ func (f *feed) postpone(r recipient, items []item, reason string) {
 	for i := range rulings {
 		rulings[i] = ruling{fate: postpone, reason: reason}
 	}
-	f.consumer.settle(r, items, rulings)
+	f.consumer.settle(r, items, rulings, f.keep)
 }
 
 // recipient is a function in its role of having to get messages of one queue.

@@ -11,22 +11,27 @@ import (
 const (
 	publishTimeout = 30 * time.Second
 	publishPause   = time.Second
+	// offerTimeout is shorter: an item is not called while it is offered.
+	offerTimeout = 5 * time.Second
 )
 
 // outgoing is a message that has to be with the broker before the one it stems
 // from is acknowledged.
 type outgoing struct {
 	message broker.Message
-	of      *delivery
+	of      item
 	ending  ending
 }
 
 // settle acts on rulings: the one place that turns them into acknowledgements,
-// retries and dead letters. It returns the items that stay in hand.
-func (k *consumer) settle(r recipient, items []item, rulings []ruling) (held []item) {
+// retries and dead letters. It passes the items that stay in hand to keep, as soon as
+// they are known.
+func (k *consumer) settle(r recipient, items []item, rulings []ruling, keep func([]item)) {
 	var (
 		now      = time.Now()
 		finished = make([]*delivery, 0, len(items))
+		held     []item
+		offered  []outgoing // at no cost
 		out      []outgoing
 		tally    = make(map[string]int, 4)
 	)
@@ -45,21 +50,21 @@ func (k *consumer) settle(r recipient, items []item, rulings []ruling) (held []i
 			f.attempts-- // an outage is not the event's fault
 			f.lonely, f.waits = it.lonely, it.waits
 			f.at = it.failed // it need not have been called at all
-			out = append(out, k.retry(it.delivery, f, r.away))
+			offered = append(offered, k.retry(it, f, r.away))
 		case v.fate == unavailable:
 			tally["unavailable"]++
 			f.attempts--
 			f.waits = it.waits
 			f.at = it.failed // an answer is no failed call
-			out = append(out, k.retry(it.delivery, f, 0))
+			offered = append(offered, k.retry(it, f, 0))
 		case v.fate == retry && f.attempts < r.maxAttempts:
 			tally["retry"]++
-			out = append(out, k.retry(it.delivery, f, 0))
+			out = append(out, k.retry(it, f, 0))
 		default:
 			tally["reject"]++
 			f.most = 0
 			dead := broker.DeadQueue(k.queue)
-			out = append(out, outgoing{it.again(dead, 0, f), it.delivery, deadLettered})
+			out = append(out, outgoing{it.again(dead, 0, f), it, deadLettered})
 			k.log.WarnContext(v.context(k.life), "dead letter", "queue", k.queue, "function", r.name, "id", clipTo(it.MessageId, maxLoggedID), "attempts", f.attempts, "status", f.status, "reason", clip(f.reason))
 		}
 	}
@@ -74,20 +79,25 @@ func (k *consumer) settle(r recipient, items []item, rulings []ruling) (held []i
 		k.metrics.outcomes.WithLabelValues(k.queue, function, outcome).Add(float64(n))
 	}
 	k.finish(finished, acked)
+	if len(held) > 0 {
+		keep(held)
+	}
+	if kept := k.offer(r, offered); len(kept) > 0 {
+		keep(kept)
+	}
 	k.send(out)
-	return held
 }
 
-// retry makes d wait for as long as its attempts and what happened between them ask
+// retry makes an item wait for as long as its attempts and what happened between them ask
 // for, and the longer the longer its function has been away.
-func (k *consumer) retry(d *delivery, f failure, away time.Duration) outgoing {
+func (k *consumer) retry(it item, f failure, away time.Duration) outgoing {
 	i := min(max(f.attempts+f.lonely+f.waits-1, 0), len(k.delays)-1)
 	for i+1 < len(k.delays) && k.delays[i+1] <= away {
 		i++
 	}
 	delay := k.delays[i]
 	queue := broker.RetryQueue(k.queue, delay)
-	return outgoing{d.again(queue, jitter(delay), f), d, retried}
+	return outgoing{it.again(queue, jitter(delay), f), it, retried}
 }
 
 // finish notes that one function is through with messages, and acknowledges
@@ -110,6 +120,33 @@ func (k *consumer) finish(ds []*delivery, e ending) {
 	}
 }
 
+// offer publishes what may as well stay in hand. It tries once, or not at all during an
+// alarm, and returns the items whose messages the broker has not confirmed: they would be
+// with no function when theirs is back. It returns after a pause, unless the breaker
+// holds them up anyway.
+func (k *consumer) offer(r recipient, out []outgoing) (kept []item) {
+	if len(out) == 0 {
+		return nil
+	}
+	defer k.health.unsent(k.queue, &out, 0, nil)
+	err := k.publisher.Blocked()
+	if err == nil {
+		out, err = k.publish(out, offerTimeout)
+	}
+	if len(out) == 0 {
+		return nil
+	}
+	k.health.unsent(k.queue, &out, len(out), err)
+	k.log.InfoContext(k.life, "messages could not be moved to a retry queue; they stay unacknowledged", "queue", k.queue, "messages", len(out), "error", err)
+	if waits := !r.shared && r.away > 0; !waits && !k.pause() {
+		return nil // they go back to the queue
+	}
+	for _, o := range out {
+		kept = append(kept, o.of)
+	}
+	return kept
+}
+
 // send publishes until the broker has confirmed everything, finishing what is
 // confirmed. It gives up when the messages are no longer ours to settle, and after
 // a failure when the consumer is about to end: it would wait for ever for what
@@ -118,31 +155,45 @@ func (k *consumer) send(out []outgoing) {
 	defer k.health.unsent(k.queue, &out, 0, nil)
 	var repeated repetition
 	for len(out) > 0 {
-		msgs := make([]broker.Message, len(out))
-		for i := range out {
-			msgs[i] = out[i].message
-		}
-		ctx, cancel := context.WithTimeout(k.life, publishTimeout)
-		err := k.publisher.Publish(ctx, msgs)
-		cancel()
-		out = k.confirmed(out, err)
-		if len(out) == 0 {
+		var err error
+		if out, err = k.publish(out, publishTimeout); len(out) == 0 {
 			return
 		}
 		k.health.unsent(k.queue, &out, len(out), err)
 		k.log.Log(k.life, repeated.level(err), "messages for retry or dead letters could not be published; trying again", "queue", k.queue, "messages", len(out), "error", err)
-		if errors.Is(err, broker.ErrUnroutable) {
-			if err := k.declare(k.conn, k.queue); err != nil {
-				k.log.Warn("the queues could not be declared", "queue", k.queue, "error", err)
-			}
-		}
-		pause := time.NewTimer(jitter(publishPause))
-		select {
-		case <-pause.C:
-		case <-k.taking.Done(): // ends with life as well
-			pause.Stop()
+		if !k.pause() {
 			return
 		}
+	}
+}
+
+// publish publishes once, finishes what is confirmed and returns the rest.
+func (k *consumer) publish(out []outgoing, timeout time.Duration) (left []outgoing, err error) {
+	msgs := make([]broker.Message, len(out))
+	for i := range out {
+		msgs[i] = out[i].message
+	}
+	ctx, cancel := context.WithTimeout(k.life, timeout)
+	defer cancel()
+	err = k.publisher.Publish(ctx, msgs)
+	if errors.Is(err, broker.ErrUnroutable) {
+		if err := k.declare(k.conn, k.queue); err != nil {
+			k.log.Warn("the queues could not be declared", "queue", k.queue, "error", err)
+		}
+	}
+	return k.confirmed(out, err), err
+}
+
+// pause waits between two attempts to publish. It reports false when the consumer is
+// about to end.
+func (k *consumer) pause() bool {
+	timer := time.NewTimer(jitter(publishPause))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-k.taking.Done(): // ends with life as well
+		return false
 	}
 }
 
@@ -158,7 +209,7 @@ func (k *consumer) confirmed(out []outgoing, err error) (left []outgoing) {
 			left = append(left, o)
 			continue
 		}
-		byEnding[o.ending] = append(byEnding[o.ending], o.of)
+		byEnding[o.ending] = append(byEnding[o.ending], o.of.delivery)
 	}
 	for e, ds := range byEnding {
 		k.finish(ds, e)

@@ -1,11 +1,15 @@
 package rabbitmq
 
 import (
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
+
+	"parkstream/shared/instance"
 )
 
 // Events that cannot be done, more of them than may be in hand, do not keep those
@@ -55,5 +59,72 @@ func TestAWindowOfBadEventsTurnsOver(t *testing.T) {
 				t.Errorf("%d attempts were spent", spent)
 			}
 		})
+	}
+}
+
+// A function that is back from an outage gets all events in hand although RabbitMQ takes
+// no messages: in an alarm, and when the retry queues are full.
+func TestOutageWhileNothingCanBePublished(t *testing.T) {
+	const n = 50
+	private := instance.RabbitMQForTest(t)
+	defer func(shared *instance.RabbitMQ) { node = shared }(node)
+	node = private
+	ctl := func(args []string) {
+		t.Helper()
+		if _, err := private.Ctl(t.Context(), args...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, fault := range []struct {
+		name       string
+		begin, end []string
+	}{
+		{"alarm", []string{"set_vm_memory_high_watermark", "0.00001"}, []string{"set_vm_memory_high_watermark", "0.4"}},
+		{"full", []string{"set_policy", "--apply-to", "queues", "full", `\.retry\.`, `{"max-length":0}`}, []string{"clear_policy", "full"}},
+	} {
+		var end []func()
+		for _, kind := range []string{"plain", "unavailable", "shared"} {
+			queue := fmt.Sprint(queueName(t), "-", fault.name, "-", kind)
+			g := newGateway(t)
+			functions := []*function{g.add("fn", queue, batched)}
+			if kind == "shared" {
+				functions = append(functions, g.add("other", queue, batched))
+			}
+			l := newLossy()
+			for _, f := range functions {
+				if kind == "unavailable" {
+					f.result = l.result
+					continue
+				}
+				f.setScript(func(w http.ResponseWriter, _ *http.Request, _ []string) bool {
+					if l.lost.Load() {
+						w.WriteHeader(http.StatusServiceUnavailable)
+					}
+					return l.lost.Load()
+				})
+			}
+			declareQueue(t, queue)
+			publish(t, events(queue, "lost", n)...)
+			end = append(end, func() {
+				c := startConnector(t, g, func(cfg *Config) { cfg.ProbeDelay, cfg.ProbeMaxDelay = 2*time.Millisecond, 20*time.Millisecond })
+				for _, f := range functions {
+					waitFor(t, queue+" is probed", func() bool { return f.callCount() > 20 })
+				}
+				l.lost.Store(false)
+				for _, f := range functions {
+					waitFor(t, queue+" is done", func() bool { once, twice := f.done(); return once+twice == n })
+				}
+				if spent := c.outcomes(t, queue, "retry"); spent != 0 {
+					t.Errorf("%s: %d attempts were spent", queue, spent)
+				}
+			})
+		}
+		ctl(fault.begin)
+		var all sync.WaitGroup
+		for _, f := range end {
+			all.Go(f)
+		}
+		all.Wait()
+		ctl(fault.end)
 	}
 }

@@ -545,7 +545,23 @@ func (p *Publisher) Waiting() error {
 	if p.conn == nil || p.conn.IsClosed() {
 		return errors.Join(errors.New("there is no connection to RabbitMQ"), p.failure)
 	}
-	if reason := p.conn.Blocked(); reason != "" {
+	return p.blocked()
+}
+
+// Blocked returns the alarm for which the broker takes no messages at present, nil if
+// none is known. Unlike [Publisher.Waiting] it reports no missing connection, which
+// Publish makes.
+func (p *Publisher) Blocked() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.conn == nil {
+		return nil
+	}
+	return p.blocked()
+}
+
+func (p *Publisher) blocked() error {
+	if reason := p.conn.Blocked(); reason != "" && !p.conn.IsClosed() {
 		return fmt.Errorf("RabbitMQ has an alarm and takes no messages: %s", reason)
 	}
 	return nil
