@@ -158,7 +158,10 @@ func (w *window) giveBackUntouched(tags []uint64, nack func(tag uint64, multiple
 		e.ending, e.sent = returned, true
 		n++
 	}
-	return nil
+	if w.closed {
+		return nil
+	}
+	return w.advance()
 }
 
 // giveBack ends the window: it acknowledges what is settled and gives everything
