@@ -1,6 +1,7 @@
 package rabbitmq
 
 import (
+	"fmt"
 	"net/http"
 	"sync"
 	"testing"
@@ -36,12 +37,13 @@ func TestCallsThatGetNoAnswerHoldUpNoOthers(t *testing.T) {
 	}
 }
 
-// A function that is deployed with other annotations while a call gets no answer is
-// served at once.
+// A function that is deployed with other annotations while no call gets an answer is
+// served at once, also with what was in hand for the calls to come.
 func TestANewDeploymentDoesNotWaitForOldCalls(t *testing.T) {
+	const inCalls, collected = 2, 30
 	queue := queueName(t)
 	g := newGateway(t)
-	f := g.add("fn", queue, map[string]string{annotationBatchSize: "10", annotationTimeout: "5m"})
+	f := g.add("fn", queue, map[string]string{annotationBatchSize: "50", annotationMaxInFlight: "2", annotationTimeout: "5m"})
 	entered, leave := make(chan struct{}, 100), make(chan struct{})
 	release := sync.OnceFunc(func() { close(leave) })
 	defer release()
@@ -51,15 +53,21 @@ func TestANewDeploymentDoesNotWaitForOldCalls(t *testing.T) {
 		return false
 	})
 	declareQueue(t, queue)
-	publish(t, events(queue, "a", 1)...)
 	c := startConnector(t, g, nil)
-	<-entered
-	f = g.add("fn", queue, map[string]string{annotationBatchSize: "20", annotationTimeout: "5m"})
-	publish(t, events(queue, "b", 30)...)
-	waitFor(t, "the new deployment gets events", func() bool { once, _ := f.done(); return once >= 20 })
+	for i := range inCalls { // all that may be under way
+		publish(t, events(queue, fmt.Sprint("a-", i), 1)...)
+		<-entered
+	}
+	publish(t, events(queue, "b", collected)...)
+	waitFor(t, "messages are in hand", func() bool { return c.counters(t, queue)["in_hand"] == inCalls+collected })
+	f = g.add("fn", queue, map[string]string{annotationBatchSize: "20", annotationMaxInFlight: "2", annotationTimeout: "5m"})
+	waitFor(t, "the new deployment gets them", func() bool {
+		once, _ := f.done()
+		return once+len(entered) >= collected // a single event may have been a probe of the old one
+	})
 	if code, text := readyz(c); code != http.StatusOK {
 		t.Errorf("not ready: %s", text)
 	}
 	release()
-	c.settled(t, queue, 31)
+	c.settled(t, queue, inCalls+collected)
 }
