@@ -163,7 +163,7 @@ func TestAllUnavailable(t *testing.T) {
 	}{{"1", 200, false}, {"10", 200, false}, {"10", 503, false}, {"1", 503, false}, {"10", 503, true}} {
 		t.Run(fmt.Sprint("size-", tt.size, "-status-", tt.status, "-shared-", tt.shared), func(t *testing.T) {
 			t.Parallel()
-			const n = 300
+			const n, rejects = 300, 10
 			queue := queueName(t)
 			g := newGateway(t)
 			f := g.add("fn", queue, map[string]string{annotationBatchSize: tt.size, annotationMaxAttempts: "2"})
@@ -177,7 +177,18 @@ func TestAllUnavailable(t *testing.T) {
 				}
 				return l.result(id)
 			}
+			var breaker atomic.Pointer[gate]
+			var probes, others atomic.Int32 // calls
 			f.setScript(func(w http.ResponseWriter, _ *http.Request, ids []string) bool {
+				state := breakerClosed
+				if b := breaker.Load(); b != nil {
+					_, _, state = b.load()
+				}
+				if state == breakerClosed {
+					others.Add(1)
+				} else {
+					probes.Add(1)
+				}
 				if l.lost.Load() && slices.ContainsFunc(ids, func(id string) bool { return strings.HasPrefix(id, "lost") }) {
 					w.WriteHeader(tt.status)
 				}
@@ -192,19 +203,20 @@ func TestAllUnavailable(t *testing.T) {
 				}
 			}
 			publish(t, msgs...)
-			c := startConnector(t, g, nil)
+			c := startConnector(t, g, func(cfg *Config) { cfg.ProbeDelay, cfg.ProbeMaxDelay = 2*time.Millisecond, 20*time.Millisecond })
 			waitFor(t, "the outage is told", func() bool { _, text := readyz(c); return strings.Contains(text, "shard 2 cannot be reached") })
-			before, start := f.callCount(), time.Now()
-			waitFor(t, "it is probed", func() bool { return f.callCount() > before+6 })
-			calls, rounds := f.callCount()-before, 10+time.Since(start).Milliseconds()/100
-			if int64(calls) > 8*rounds { // a reject closes the breaker for up to four calls
-				t.Errorf("%d calls in %s of an outage", calls, time.Since(start))
+			c.mu.Lock()
+			breaker.Store(c.targets["fn"].gate)
+			c.mu.Unlock()
+			waitFor(t, "it is probed", func() bool { return probes.Load() > 60 })
+			if n := others.Load(); n > 4*(1+rejects) { // a reject closes the breaker for up to four calls
+				t.Errorf("%d calls while the breaker was closed", n)
 			}
 			l.lost.Store(false)
 			conn := dialNode(t)
 			waitFor(t, "all are done", func() bool {
 				once, twice := f.done()
-				return once+twice == n && ready(t, conn, broker.DeadQueue(queue)) == 10
+				return once+twice == n && ready(t, conn, broker.DeadQueue(queue)) == rejects
 			})
 			if retries := c.outcomes(t, queue, "retry"); retries != 0 {
 				t.Errorf("%d attempts were spent", retries)
