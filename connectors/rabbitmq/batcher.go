@@ -120,18 +120,20 @@ func (b *batcher) cut(n, bytes int, now time.Time) []item {
 	return batch
 }
 
-// takeOldest takes n items, those first that need not be alone.
-func (b *batcher) takeOldest(n int) []item {
-	n = min(n, len(b.items)+len(b.solo))
-	bytes, most := 0, min(n, len(b.items))
-	for i := range b.items[:most] {
-		bytes += b.items[i].size()
+// takeSome takes up to n items, as many bytes as one batch may have, those first that
+// need not be alone.
+func (b *batcher) takeSome(n int) []item {
+	count, bytes := 0, 0
+	for count < min(n, len(b.items)) && (count == 0 || bytes+b.items[count].size() <= b.maxBytes) {
+		bytes += b.items[count].size()
+		count++
 	}
-	oldest := b.cut(most, bytes, b.since)
-	for len(oldest) < n {
-		oldest = append(oldest, b.takeSolo()...)
+	some := b.cut(count, bytes, b.since)
+	for len(some) < n && len(b.items) == 0 && len(b.solo) > 0 && (len(some) == 0 || bytes+b.solo[0].size() <= b.maxBytes) {
+		bytes += b.solo[0].size()
+		some = append(some, b.takeSolo()...)
 	}
-	return oldest
+	return some
 }
 
 // takeAll empties the batcher.

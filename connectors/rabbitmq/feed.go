@@ -25,7 +25,9 @@ type feed struct {
 	byEvent bool
 	// failedProbes counts the consecutive probes that have not ended the outage.
 	failedProbes int
-	wake         chan struct{}
+	// turn is how many events were taken out of hand after the last of them.
+	turn int
+	wake chan struct{}
 }
 
 func newFeed(t *target, c *consumer, shared bool) *feed {
@@ -147,26 +149,32 @@ func (f *feed) keep(items []item) {
 	f.signal()
 }
 
+// patientProbes is how many consecutive probes may fail before a feed turns over. In a
+// short outage it does not.
+const patientProbes = 5
+
 // turnOver makes room for other events after probes that have failed: those in hand may
-// be the only ones that cannot be done. From the sixth failure on the oldest of them go
-// to the end of the queue, one at first and twice as many after each further probe. In
-// an outage of all that costs at most a window of messages for each probe.
+// be the only ones that cannot be done. From the sixth failure on some of them go through
+// a retry queue to the end of the queue: one at first, and twice as many after each
+// further probe, up to the events that one round of calls takes and the bytes of a batch.
 func (f *feed) turnOver() {
 	reason, since := f.target.gate.outage()
+	most := max(f.target.perCall(), f.target.MaxInFlight)
 	f.mu.Lock()
 	if since.IsZero() {
-		f.failedProbes = 0
+		f.failedProbes, f.turn = 0, 0
 	} else {
-		f.failedProbes = min(f.failedProbes+1, maxLonely+20)
+		f.failedProbes++
 	}
-	var oldest []item
-	if beyond := f.failedProbes - maxLonely; beyond > 0 && !f.shared {
-		oldest = f.batcher.takeOldest(1 << (beyond - 1))
+	var some []item
+	if f.failedProbes > patientProbes && !f.shared {
+		f.turn = min(max(1, 2*f.turn), most)
+		some = f.batcher.takeSome(f.turn)
 	}
 	f.mu.Unlock()
 	r := f.recipient()
 	r.away = 0 // how often that happens depends on the probes
-	f.postpone(r, oldest, reason)
+	f.postpone(r, some, reason)
 }
 
 // deferAll has everything wait at the broker for the end of an outage.

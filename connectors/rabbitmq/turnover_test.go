@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	amqp "github.com/rabbitmq/amqp091-go"
+
 	"parkstream/shared/instance"
 )
 
@@ -126,5 +128,62 @@ func TestOutageWhileNothingCanBePublished(t *testing.T) {
 		}
 		all.Wait()
 		ctl(fault.end)
+	}
+}
+
+// In an outage of everything a probe moves as many events to the end of the queue as one
+// round of calls takes, at most.
+func TestTurnsAreBounded(t *testing.T) {
+	for _, tt := range []struct {
+		size string
+		most int
+	}{{"10", 10}, {"0", 4}} {
+		queue := queueName(t)
+		g := newGateway(t)
+		f := g.add("fn", queue, map[string]string{annotationBatchSize: tt.size, annotationMaxInFlight: "4"})
+		f.setScript(func(w http.ResponseWriter, _ *http.Request, _ []string) bool {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return true
+		})
+		declareQueue(t, queue)
+		publish(t, events(queue, "e", 200)...)
+		c := startConnector(t, g, func(cfg *Config) { cfg.ProbeDelay, cfg.ProbeMaxDelay = 2*time.Millisecond, 20*time.Millisecond })
+		waitFor(t, "it is probed", func() bool { return f.callCount() > 40 })
+		if moved, calls := c.outcomes(t, queue, "deferred"), f.callCount(); moved == 0 || moved > tt.most*calls {
+			t.Errorf("%d events were moved in %d calls, each at most %d", moved, calls, tt.most)
+		}
+	}
+}
+
+// A turn takes no more bytes than a batch may have, but one item at least.
+func TestTurnsAreBoundedInBytes(t *testing.T) {
+	of := func(size int, solo bool) item {
+		return item{delivery: &delivery{Delivery: amqp.Delivery{Body: make([]byte, size-envelope)}}, solo: solo}
+	}
+	for _, tt := range []struct {
+		n     int
+		items []item
+		want  int
+	}{
+		{1, nil, 0},
+		{1, []item{of(5000, false)}, 1},
+		{4, []item{of(5000, false), of(300, false)}, 1},
+		{4, []item{of(500, false), of(500, false), of(300, false)}, 2},
+		{4, []item{of(500, false), of(300, true), of(300, true)}, 2},
+		{4, []item{of(5000, true), of(300, true)}, 1},
+		{2, []item{of(300, true), of(300, false), of(300, false)}, 2},
+	} {
+		b := batcher{maxCount: 10, maxBytes: 1000}
+		for _, it := range tt.items {
+			b.add(it, time.Time{})
+		}
+		some := b.takeSome(tt.n)
+		bytes := 0
+		for _, it := range b.items {
+			bytes += it.size()
+		}
+		if len(some) != tt.want || len(b.items)+len(b.solo)+len(some) != len(tt.items) || b.bytes != bytes {
+			t.Errorf("%d of %d items: %d, %d bytes left, want %d and %d", tt.n, len(tt.items), len(some), b.bytes, tt.want, bytes)
+		}
 	}
 }
