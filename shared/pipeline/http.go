@@ -30,10 +30,12 @@ type answer struct {
 //	200 {"id":"...","outcome":"done","stays":[...]}
 //	400 {"id":"...","outcome":"reject","reason":"..."}
 //	503 {"id":"...","outcome":"retry","reason":"..."}
+//	500 {"id":"...","outcome":"retry","reason":"..."} if it is Unexplained, see [Result]
 //
 // An event of a batch that met an outage of what the processor needs is unavailable,
 // and the others are done. If none is done that is answered with status 503 beside the
-// results, so that everyone sees the outage.
+// results, so that everyone sees the outage. If one is Unexplained the batch is answered
+// with status 500: the caller finds out in smaller ones which event is to blame.
 //
 // A request that is neither is answered with {"error":"..."}.
 func NewHTTPHandler(h Handler) http.Handler {
@@ -127,6 +129,10 @@ func serveBatch(w http.ResponseWriter, r *http.Request, h Handler, body []byte) 
 			continue
 		}
 		for _, processed := range h.ProcessMessages(r.Context(), part) {
+			if processed.Unexplained {
+				refuse(w, http.StatusInternalServerError, processed.Reason)
+				return
+			}
 			done = done || processed.Outcome == batch.Done
 			unavailable = unavailable || processed.Unavailable
 			results = append(results, processed.Result)
@@ -148,14 +154,16 @@ func serveOne(w http.ResponseWriter, r *http.Request, h Handler, body []byte) {
 	result := h.ProcessMessages(r.Context(), []batch.Event{{ID: "1", Data: body}})[0]
 	a := answer{ID: result.EventID, Outcome: result.Outcome, Reason: result.Reason}
 	status := http.StatusOK
-	switch result.Outcome {
-	case batch.Done:
+	switch {
+	case result.Outcome == batch.Done:
 		a.Stays = result.Stays
 		if a.Stays == nil {
 			a.Stays = []parking.Stay{}
 		}
-	case batch.Reject:
+	case result.Outcome == batch.Reject:
 		status = http.StatusBadRequest
+	case result.Unexplained:
+		status = http.StatusInternalServerError
 	default:
 		status = http.StatusServiceUnavailable
 		w.Header().Set("Retry-After", retryAfterSeconds)

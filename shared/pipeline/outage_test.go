@@ -1,11 +1,13 @@
 package pipeline_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"syscall"
@@ -112,14 +114,16 @@ func TestStoreOutages(t *testing.T) {
 		{"not on the replicas", replies(nil, nil, &redis.ReplicasError{Asked: 1}), false, "done done unavailable"},
 		{"refused for its state", replies(reply("CLUSTERDOWN Hash slot not served"), nil, reply("READONLY You can't write")), false, "unavailable done unavailable"},
 		{"refused, one for its keys", replies(reply("WRONGTYPE Operation against a key"), nil, reply("LOADING Redis is loading")), false, "retry done unavailable"},
-		{"refused, all for their keys", replies(reply("WRONGTYPE"), reply("WRONGTYPE"), reply("ERR script")), false, "503 the store refuses with WRONGTYPE"},
+		{"refused, all for their keys", replies(reply("WRONGTYPE"), reply("WRONGTYPE"), reply("ERR script")), false, "500 the store refuses with WRONGTYPE"},
+		{"refused, one for its keys, none taken", replies(reply("WRONGTYPE"), errOOM, errOOM), false, "500 the store refuses with WRONGTYPE"},
+		{"refused, all for their keys, one rejected", replies(reply("ERR user_script"), reply("ERR user_script"), reply("ERR user_script")), true, "500 the store refuses with ERR"},
 		{"one exit without a stay", stayless, false, "done retry done"},
 		{"a conflict is an answer", conflicting, false, "503 the store cannot be used now"},
 		{"a site too many is no answer", full, false, "503 the store cannot be used now"},
-		{"no answers", long(0), false, "503 the store gives an answer that makes no sense"},
-		{"two answers", long(2), false, "503 the store gives an answer that makes no sense"},
-		{"four answers", long(4), false, "503 the store gives an answer that makes no sense"},
-		{"exits without stays", each(func(parking.Event) parking.Recorded { return parking.Recorded{} }), false, "503 the store gives an answer that makes no sense"},
+		{"no answers", long(0), false, "500 the store gives an answer that makes no sense"},
+		{"two answers", long(2), false, "500 the store gives an answer that makes no sense"},
+		{"four answers", long(4), false, "500 the store gives an answer that makes no sense"},
+		{"exits without stays", each(func(parking.Event) parking.Recorded { return parking.Recorded{} }), false, "500 the store gives an answer that makes no sense"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var posted summaries
@@ -143,8 +147,8 @@ func TestStoreOutages(t *testing.T) {
 	})
 }
 
-// checkOutage sends events and compares the answer: the outcomes, or 503 with a reason,
-// which has only results that cost no event an attempt.
+// checkOutage sends events and compares the answer: the outcomes, 500 with a reason, or
+// 503 with a reason, which has only results that cost no event an attempt.
 func checkOutage(t *testing.T, h pipeline.Handler, events []batch.Event, want string) {
 	t.Helper()
 	w := post(pipeline.NewHTTPHandler(h), string(batch.AppendRequest(nil, "/q", events)))
@@ -155,6 +159,12 @@ func checkOutage(t *testing.T, h pipeline.Handler, events []batch.Event, want st
 		results, err := batch.ParseResponse(w.Body.Bytes(), events)
 		if err != nil || slices.ContainsFunc(results, func(r batch.Result) bool { return !r.Unavailable && r.Outcome != batch.Reject }) {
 			t.Errorf("503 with %+v, %v", results, err)
+		}
+		return
+	}
+	if reason, failed := strings.CutPrefix(want, "500 "); failed {
+		if w.Code != http.StatusInternalServerError || !strings.Contains(w.Body.String(), reason) {
+			t.Errorf("%d %s, want 500 %s", w.Code, w.Body, reason)
 		}
 		return
 	}
@@ -313,6 +323,36 @@ func TestRedisFaultsAreOutages(t *testing.T) {
 			}
 		})
 	}
+}
+
+// An event that breaks the script, and with it the call, is told from an outage: in a
+// batch and alone the call is answered with status 500.
+func TestAKeyOfAnotherType(t *testing.T) {
+	node := instance.RedisForTest(t)
+	client := openRedis(t, node.URL())
+	exits := pipeline.NewExitEventProcessor(config(store.New(client, retention), &summaries{}))
+	events := []batch.Event{exit("a", "A", 0), exit("b", "B", 0)}
+	checkOutage(t, exits, events, "done done")
+	keys, err := client.Current().Keys(t.Context(), "park:{*}:*").Result()
+	if err != nil || len(keys) == 0 {
+		t.Fatalf("keys %v, %v", keys, err)
+	}
+	for _, key := range keys {
+		if err := client.Current().Set(t.Context(), key, "text", 0).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	events = []batch.Event{exit("c", "C", 1), exit("d", "D", 1)}
+	checkOutage(t, exits, events, "500 the store refuses with ")
+	w := httptest.NewRecorder()
+	pipeline.NewHTTPHandler(exits).ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/", bytes.NewReader(events[0].Data)))
+	if w.Code != http.StatusInternalServerError || w.Header().Get("Retry-After") != "" || !strings.Contains(w.Body.String(), `"outcome":"retry"`) {
+		t.Errorf("one event: %d %s", w.Code, w.Body)
+	}
+	if err := client.Current().FlushDB(t.Context()).Err(); err != nil {
+		t.Fatal(err)
+	}
+	checkOutage(t, exits, events, "done done")
 }
 
 func openRedis(t *testing.T, url string) *redis.Client {

@@ -51,6 +51,9 @@ type Result struct {
 	EventID string
 	// Stays are the stays that were posted on behalf of the event.
 	Stays []parking.Stay
+	// Unexplained reports, of a Retry, that the store took no event of the call, with an
+	// error that one of the events may cause as well as the store.
+	Unexplained bool
 }
 
 // Handler processes events. The results are in the order of events, one for
@@ -129,6 +132,12 @@ type unavailable struct{ error }
 
 func (u unavailable) Unwrap() error { return u.error }
 
+// unexplained is the error of an event of a call of which the store took nothing, and
+// which is no outage; see [Result].
+type unexplained struct{ error }
+
+func (u unexplained) Unwrap() error { return u.error }
+
 // item is one event on its way through the steps; err ends the way.
 type item struct {
 	event    parking.Event
@@ -204,8 +213,12 @@ func (p *processor) record(ctx context.Context, work []item) {
 	}
 	for _, i := range index {
 		it := &work[i]
-		if it.err != nil && (!reached || !errors.Is(it.err, parking.ErrInvalid) && failure.Outage(it.err)) {
+		switch {
+		case it.err == nil || errors.Is(it.err, parking.ErrInvalid):
+		case failure.Outage(it.err):
 			it.err = unavailable{it.err}
+		case !reached:
+			it.err = unexplained{it.err}
 		}
 	}
 	p.Metrics.passed(p.kind, stageStore, len(events)-failed, failed)
@@ -322,6 +335,7 @@ func (p *processor) settle(ctx context.Context, msgs []batch.Event, work []item,
 		default:
 			r.Outcome, r.Reason = batch.Retry, failure.Told(it.err)
 			_, r.Unavailable = errors.AsType[unavailable](it.err)
+			_, r.Unexplained = errors.AsType[unexplained](it.err)
 			outcome = outcomeRetry
 			retried[r.Reason] = it.err
 		}
