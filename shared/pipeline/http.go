@@ -101,6 +101,10 @@ const (
 	// eventsAtOnce is how many events of a batch are processed at a time: one under
 	// way takes several times the bytes of its JSON.
 	eventsAtOnce = 500
+	// maxIdle is how many parts of a batch are tried during an outage. When nothing of
+	// them is done the rest is not tried: each may take until a timeout. One part may have
+	// nothing but events of a lost shard.
+	maxIdle = 2
 	// largeBytes is the size from which on batches take turns, so that as many small
 	// calls as the process allows (max_inflight) run beside largeTogether of them. A
 	// connector makes four calls at a time with batches.
@@ -119,9 +123,10 @@ func serveBatch(w http.ResponseWriter, r *http.Request, h Handler, body []byte) 
 		return
 	}
 	var done, unavailable bool
+	idle := 0 // parts of which nothing was done
 	results := make([]batch.Result, 0, len(events))
 	for part := range slices.Chunk(events, eventsAtOnce) {
-		if unavailable && !done { // the rest would meet the same, and take its time
+		if unavailable && !done && idle == maxIdle {
 			reason := results[slices.IndexFunc(results, func(r batch.Result) bool { return r.Unavailable })].Reason
 			for _, e := range part {
 				results = append(results, batch.Result{ID: e.ID, Outcome: batch.Retry, Reason: reason, Unavailable: true})
@@ -137,6 +142,7 @@ func serveBatch(w http.ResponseWriter, r *http.Request, h Handler, body []byte) 
 			unavailable = unavailable || processed.Unavailable
 			results = append(results, processed.Result)
 		}
+		idle++
 	}
 	w.Header().Set("Content-Type", "application/json")
 	if unavailable && !done {

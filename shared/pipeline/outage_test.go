@@ -147,11 +147,61 @@ func TestStoreOutages(t *testing.T) {
 	})
 }
 
+// The parts of a large batch are tried during an outage until two have brought nothing.
+func TestOutagesOfLargeBatches(t *testing.T) {
+	const part = 500
+	for _, tt := range []struct {
+		name    string
+		lost    int // of the first events
+		n       int
+		code    int
+		reached int // events that the store got
+	}{
+		{"all lost", 4 * part, 4 * part, 503, 2 * part},
+		{"the first part lost", part, 3 * part, 200, 3 * part},
+		{"two parts lost", 2 * part, 3 * part, 503, 2 * part},
+		{"not quite two parts lost", 2*part - 1, 4 * part, 200, 4 * part},
+		{"one part and no more", part, part, 503, part},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			reached := 0
+			data := each(func(e parking.Event) parking.Recorded {
+				if reached++; reached <= tt.lost {
+					return parking.Recorded{Err: errOOM}
+				}
+				return unmatched(e)
+			})
+			events := make([]batch.Event, tt.n)
+			for i := range events {
+				events[i] = exit(fmt.Sprint("e", i), "A", 0)
+			}
+			w := post(pipeline.NewHTTPHandler(pipeline.NewExitEventProcessor(config(data, &summaries{}))), string(batch.AppendRequest(nil, "/q", events)))
+			results, err := batch.ParseResponse(w.Body.Bytes(), events)
+			if w.Code != tt.code || err != nil || reached != tt.reached {
+				t.Errorf("%d, %v, %d events reached the store; want %d and %d", w.Code, err, reached, tt.code, tt.reached)
+			}
+			for i, r := range results {
+				if lost := i < tt.lost || tt.code == 503; r.Unavailable != lost {
+					t.Fatalf("event %d: %+v", i, r)
+				}
+			}
+		})
+	}
+}
+
 // checkOutage sends events and compares the answer: the outcomes, 500 with a reason, or
 // 503 with a reason, which has only results that cost no event an attempt.
 func checkOutage(t *testing.T, h pipeline.Handler, events []batch.Event, want string) {
 	t.Helper()
 	w := post(pipeline.NewHTTPHandler(h), string(batch.AppendRequest(nil, "/q", events)))
+	if want == "503 mixed" {
+		results, err := batch.ParseResponse(w.Body.Bytes(), events)
+		plain := slices.ContainsFunc(results, func(r batch.Result) bool { return !r.Unavailable && r.Outcome == batch.Retry })
+		if w.Code != http.StatusServiceUnavailable || err != nil || !plain {
+			t.Errorf("%d %s, want 503 with a plain retry: %v", w.Code, w.Body, err)
+		}
+		return
+	}
 	if reason, outage := strings.CutPrefix(want, "503 "); outage {
 		if w.Code != http.StatusServiceUnavailable || w.Header().Get("Retry-After") == "" || !strings.Contains(w.Body.String(), reason) {
 			t.Errorf("%d %s, want 503 %s", w.Code, w.Body, reason)
@@ -228,6 +278,15 @@ func TestSummaryOutages(t *testing.T) {
 			}
 			return away
 		}, 4, "done done unavailable unavailable", 3},
+		{"one refused, the others unavailable, none posted", func(stays []parking.Stay) error {
+			switch {
+			case len(stays) > 1:
+				return refusal{errors.New("400")}
+			case stays[0].ID == "e0":
+				return refusal{errors.New("400: e0")}
+			}
+			return away
+		}, 2, "503 mixed", 3},
 		{"some refused, the others unavailable", func(stays []parking.Stay) error {
 			if refuse("e0 ")(stays) != nil {
 				return refusal{errors.New("400")}

@@ -264,8 +264,8 @@ func (p *processor) post(ctx context.Context, work []item, stays []parking.Stay)
 
 type stayKey struct{ site, id string }
 
-// maxPosts bounds the calls after which no part is halved any more, of those that find out which stays the summary refuses: some
-// twenty find one among 500.
+// maxPosts bounds the calls that find out which stays the summary refuses: after so many
+// calls no part is halved any more. Some twenty find one among 500.
 const maxPosts = 50
 
 // postParts posts stays, in one call if the summary takes them. If it refuses some,
