@@ -165,7 +165,7 @@ func TestUnavailableForOneEvent(t *testing.T) {
 			if lastDone.After(start) { // what it was before the call
 				lastDone = failed.Add(1)
 			}
-			r.unavailable(0, &answer{verdict: batch.Outage, status: tt.status, retryAfter: longer}, lastDone, start)
+			r.outageAlone(0, &answer{verdict: batch.Outage, status: tt.status, retryAfter: longer}, lastDone, start)
 			_, ok, wait, _ := g.try()
 			if r.rulings[0].fate != tt.fate || ok != (tt.wait == 0) || wait < tt.wait || wait > tt.most {
 				t.Errorf("fate %d, the next call after %s; want %d, %s to %s", r.rulings[0].fate, wait, tt.fate, tt.wait, tt.most)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
-	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -116,7 +115,7 @@ func (r *round) run(part []int) {
 	case a.results != nil:
 		r.accept(part, &a)
 	case a.verdict == batch.Outage && len(part) == 1:
-		r.unavailable(part[0], &a, lastDone, start)
+		r.outageAlone(part[0], &a, lastDone, start)
 	case a.verdict == batch.Outage:
 		after := a.retryAfter
 		if r.suspicious(part, lastDone, start) {
@@ -216,22 +215,26 @@ func (r *round) decide(i int, v ruling) {
 // fates of the outcomes of a batch's answer.
 var fates = map[batch.Outcome]fate{batch.Done: done, batch.Retry: retry, batch.Reject: reject}
 
+// accept decides items by the results of an answer.
 func (r *round) accept(part []int, a *answer) {
-	var done, rejected, waiting int
+	var finished, rejected, waiting int
+	waitReason := a.results[0].Reason // of the first that is unavailable, if one is
 	for _, res := range a.results {
 		switch {
 		case res.Outcome == batch.Done:
-			done++
+			finished++
 		case res.Outcome == batch.Reject:
 			rejected++
 		case res.Unavailable:
-			waiting++
+			if waiting++; waiting == 1 {
+				waitReason = res.Reason
+			}
 		}
 	}
 	// A rejection tells nothing of what others need.
-	useful := done > 0 || rejected > 0 && waiting == 0
+	useful := finished > 0 || rejected > 0 && waiting == 0
 	r.target.gate.succeeded(r.permit, a.took, useful)
-	if done > 0 {
+	if finished > 0 {
 		r.target.gate.progressed()
 	}
 	lastDone, partial := r.target.gate.lastDone(), false
@@ -240,7 +243,7 @@ func (r *round) accept(part []int, a *answer) {
 		v := ruling{fates[res.Outcome], clip(res.Reason), a.status, a.ctx}
 		if res.Unavailable {
 			v.fate = unavailable
-			partial = r.items[i].wait(lastDone) || partial
+			partial = r.items[i].noteWait(lastDone) || partial
 		}
 		r.decide(i, v)
 	}
@@ -249,16 +252,15 @@ func (r *round) accept(part []int, a *answer) {
 	case partial && !r.permit.probe: // an outage of a part
 	case waiting > 0 || len(part) > 1 || r.permit.probe:
 		// What the function needs is unavailable. No more events are fed to it for now.
-		told := slices.IndexFunc(a.results, func(res batch.Result) bool { return res.Unavailable || waiting == 0 })
-		r.stop("every event has to wait: "+clip(a.results[told].Reason), a.retryAfter)
+		r.stop("every event has to wait: "+clip(waitReason), a.retryAfter)
 	}
 }
 
-// wait notes that what the function needs for the item is unavailable, and reports
+// noteWait notes that what the function needs for the item is unavailable, and reports
 // whether that is an outage of a part: others were done while the item was in hand. Only
 // then does it wait longer than before: what waits in an outage of all is back soon after
 // its end.
-func (it *item) wait(lastDone time.Time) (partial bool) {
+func (it *item) noteWait(lastDone time.Time) (partial bool) {
 	partial = lastDone.After(it.received)
 	if it.waits == 0 || partial {
 		it.waits = min(it.waits+1, maxWaits)
@@ -309,11 +311,11 @@ func (r *round) aliveWithout() bool {
 	return false
 }
 
-// unavailable notes that a call with nothing but one event was answered as in an
+// outageAlone notes that a call with nothing but one event was answered as in an
 // outage. Most often it is one, and costs the event nothing. But a function may
 // say 404 or 503 to just this event: a suspicious one waits at the broker, so that
 // it is in nobody's way, and pays each time that has happened often enough.
-func (r *round) unavailable(i int, a *answer, lastDone, start time.Time) {
+func (r *round) outageAlone(i int, a *answer, lastDone, start time.Time) {
 	it := &r.items[i]
 	v := ruling{hold, a.reason, a.status, a.ctx}
 	after := a.retryAfter

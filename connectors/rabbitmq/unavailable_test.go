@@ -242,7 +242,7 @@ func TestWaitsGrowWithProgress(t *testing.T) {
 		{maxWaits, received.Add(1), maxWaits},
 	} {
 		it := item{delivery: &delivery{received: received}, waits: tt.waits}
-		if partial := it.wait(tt.lastDone); it.waits != tt.want || partial != tt.lastDone.After(received) {
+		if partial := it.noteWait(tt.lastDone); it.waits != tt.want || partial != tt.lastDone.After(received) {
 			t.Errorf("%d waits, others last done at %s: %d, want %d; of a part %t", tt.waits, tt.lastDone, it.waits, tt.want, partial)
 		}
 	}
