@@ -56,7 +56,7 @@ const clusterProbes = 64
 // there. An error that is Redis's answer has a method Detail() string with what
 // everyone may read.
 func (c *Client) Writable(ctx context.Context) error {
-	err := c.use(ctx, func(client redis.UniversalClient) error { return write(ctx, client) })
+	err := c.use(ctx, func(ctx context.Context, client redis.UniversalClient) error { return write(ctx, client) })
 	if err == nil {
 		return nil
 	}
@@ -237,7 +237,7 @@ func (c *Client) look(ctx context.Context) (map[string]string, error) {
 // eachNode returns what every node answers that is written to, of a cluster every
 // replica, too, if all is set.
 func eachNode[T any](ctx context.Context, c *Client, all bool, ask func(context.Context, *redis.Client) (T, error)) (answers []T, err error) {
-	err = c.use(ctx, func(client redis.UniversalClient) error {
+	err = c.use(ctx, func(ctx context.Context, client redis.UniversalClient) error {
 		var mu sync.Mutex
 		answers = nil
 		one := func(ctx context.Context, node *redis.Client) error {

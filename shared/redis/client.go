@@ -109,7 +109,7 @@ func FirstError(calls []*Call) error {
 // error then. What a call wrote is on as many replicas as the settings ask for, or
 // its error is a [ReplicasError].
 func (c *Client) Run(ctx context.Context, calls ...*Call) {
-	_ = c.use(ctx, func(client redis.UniversalClient) error {
+	_ = c.use(ctx, func(ctx context.Context, client redis.UniversalClient) error {
 		c.run(ctx, client, calls, (*Script).EvalSha)
 		// A Redis that was just started does not know the script yet.
 		c.run(ctx, client, failed(calls, func(err error) bool { return hasPrefix(err, "NOSCRIPT") }), (*Script).Eval)
@@ -162,9 +162,11 @@ func (c *Client) pipeline(ctx context.Context, node redis.UniversalClient, calls
 	for _, call := range calls {
 		call.err = call.answer.Err()
 		// A login that is refused, or a Redis that takes no more connections, is an
-		// error of the pipeline that its commands do not know.
-		if call.err == nil && call.answer.Val() == nil {
-			call.err = cmp.Or(err, errNoAnswer)
+		// error of the pipeline that its commands do not know: they have none, or that
+		// of the try before.
+		_, answered := errors.AsType[redis.Error](call.err)
+		if !answered && call.answer.Val() == nil {
+			call.err = cmp.Or(err, call.err, errNoAnswer)
 		}
 		if call.err == nil {
 			call.err = lost

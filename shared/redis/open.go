@@ -13,11 +13,15 @@ import (
 )
 
 // open returns a client of go-redis for a URL in one of the forms of [Open]. It does not
-// connect yet. Errors never contain the URL, which holds the password.
-func open(url string, s Settings) (redis.UniversalClient, error) {
+// connect yet. The outer hooks are around those of what is sent to each node. Errors never
+// contain the URL, which holds the password.
+func open(url string, s Settings, outer ...redis.Hook) (redis.UniversalClient, error) {
 	client, given, err := parse(url, s)
 	if err != nil {
 		return nil, fmt.Errorf("open Redis: %w", err)
+	}
+	for _, hook := range outer {
+		client.AddHook(hook)
 	}
 	addHooks(client, func() []redis.Hook { return []redis.Hook{traced{}, newSilence(given, s)} })
 	return client, nil

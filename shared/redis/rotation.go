@@ -83,26 +83,42 @@ func (c *connection) acquire() bool {
 	}
 }
 
+// holding is the key of the client that a context is of. What is done with the context is
+// part of a command or call that holds the client, such as the login of a new connection,
+// and belongs to no other client.
+type holding struct{}
+
+// context returns the context of a command or call that holds the client.
+func (c *connection) context(ctx context.Context) context.Context {
+	return context.WithValue(ctx, holding{}, c)
+}
+
+// holds reports whether a context is of a command or call that holds the client.
+func (c *connection) holds(ctx context.Context) bool { return ctx.Value(holding{}) == c }
+
 // start makes the first client.
 func (r *rotation) start() error {
 	url, err := r.source()
 	if err != nil {
 		return err
 	}
-	client, err := open(url, r.settings)
+	c, err := r.open(url)
 	if err != nil {
 		return err
 	}
 	r.retired = make(map[*connection]struct{})
-	r.current.Store(r.connection(url, client))
+	r.current.Store(c)
 	return nil
 }
 
-func (r *rotation) connection(url string, client redis.UniversalClient) *connection {
-	c := &connection{UniversalClient: client, url: url}
+// open returns a client that has a user. Its hook of commands is the outermost, so that
+// what is known of a node of a replaced client is no matter to a command that is too late.
+func (r *rotation) open(url string) (*connection, error) {
+	c := &connection{url: url}
 	c.users.Store(1)
-	client.AddHook(commands{r, c})
-	return c
+	var err error
+	c.UniversalClient, err = open(url, r.settings, commands{r, c})
+	return c, err
 }
 
 // Current returns the client of go-redis that is in use, for commands that are no
@@ -146,31 +162,31 @@ func (r *rotation) Close() error {
 
 // use calls do with the client that is in use, and keeps the client open meanwhile. If
 // Redis refuses the login and the URL has changed, it calls do once more with the client
-// of the changed URL.
-func (r *rotation) use(ctx context.Context, do func(redis.UniversalClient) error) error {
+// of the changed URL. What do does with its context is repeated with no other client.
+func (r *rotation) use(ctx context.Context, do func(context.Context, redis.UniversalClient) error) error {
 	_ = r.Current()
-	return r.with(ctx, r.current.Load(), func(c *connection) error { return do(c.UniversalClient) })
+	return r.with(ctx, r.current.Load(), func(ctx context.Context, c *connection) error { return do(ctx, c.UniversalClient) })
 }
 
 // with is use, beginning with a client that may have been replaced.
-func (r *rotation) with(ctx context.Context, c *connection, do func(*connection) error) error {
+func (r *rotation) with(ctx context.Context, c *connection, do func(context.Context, *connection) error) error {
 	if c.acquire() {
-		err := r.released(c, do)
+		err := r.released(ctx, c, do)
 		if !refused(err) || !r.replaced(ctx, c) {
 			return err
 		}
 	}
 	for {
 		if c := r.current.Load(); c.acquire() {
-			return r.released(c, do)
+			return r.released(ctx, c, do)
 		}
 	}
 }
 
 // released calls do with an acquired client and releases it.
-func (r *rotation) released(c *connection, do func(*connection) error) error {
+func (r *rotation) released(ctx context.Context, c *connection, do func(context.Context, *connection) error) error {
 	defer r.release(c)
-	return do(c)
+	return do(c.context(ctx), c)
 }
 
 // release takes a user from a client. A replaced client is closed after its last one.
@@ -245,20 +261,20 @@ func (t *try) wait(ctx context.Context) {
 func (r *rotation) try(ctx context.Context, t *try) {
 	defer close(t.done)
 	defer t.cancel()
-	client, err := connect(ctx, t.url, r.settings)
-	if former := r.tried(t, client, err); former != nil {
+	c, err := r.connect(ctx, t.url)
+	if former := r.tried(t, c, err); former != nil {
 		r.release(former)
 	}
 }
 
 // tried ends a try. It returns the client that was replaced.
-func (r *rotation) tried(t *try, client redis.UniversalClient, err error) (former *connection) {
+func (r *rotation) tried(t *try, c *connection, err error) (former *connection) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.trying = nil
 	switch {
 	case r.closed && err == nil:
-		_ = client.Close()
+		_ = c.Close()
 		return nil
 	case r.closed:
 		return nil
@@ -271,7 +287,7 @@ func (r *rotation) tried(t *try, client redis.UniversalClient, err error) (forme
 		r.reject(t.url, err)
 		return nil
 	}
-	former = r.current.Swap(r.connection(t.url, client))
+	former = r.current.Swap(c)
 	r.retired[former] = struct{}{}
 	r.accept()
 	r.log.Info("the changed URL of Redis is used")
@@ -293,18 +309,19 @@ func (r *rotation) reject(what string, err error) {
 // connect returns a client for a changed URL if that can be used: the login is accepted
 // and neither the node nor the user's permissions keep it from writing. Whether writes
 // fail for another reason, such as a full memory, is not up to the URL.
-func connect(ctx context.Context, url string, s Settings) (redis.UniversalClient, error) {
-	client, err := open(url, s)
+func (r *rotation) connect(ctx context.Context, url string) (*connection, error) {
+	c, err := r.open(url)
 	if err != nil {
 		return nil, unusableError{err, "it is not the URL of a Redis"}
 	}
-	err = client.Ping(ctx).Err()
+	ctx = c.context(ctx)
+	err = c.Ping(ctx).Err()
 	if err == nil || hasPrefix(err, "NOPERM") { // who may not ping has logged in
-		if err = write(ctx, client); !hasPrefix(err, "READONLY", "NOPERM", "MOVED") {
-			return client, nil
+		if err = write(ctx, c.UniversalClient); !hasPrefix(err, "READONLY", "NOPERM", "MOVED") {
+			return c, nil
 		}
 	}
-	_ = client.Close()
+	_ = c.Close()
 	if _, answered := errors.AsType[redis.Error](err); answered {
 		return nil, unusableError{err, "Redis answers " + answerWord(err)}
 	}
@@ -338,7 +355,10 @@ func (commands) DialHook(next redis.DialHook) redis.DialHook {
 
 func (h commands) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
-		return h.rotation.with(ctx, h.client, func(c *connection) error {
+		if h.client.holds(ctx) {
+			return next(ctx, cmd)
+		}
+		return h.rotation.with(ctx, h.client, func(ctx context.Context, c *connection) error {
 			if c == h.client {
 				return next(ctx, cmd)
 			}
@@ -349,7 +369,10 @@ func (h commands) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 
 func (h commands) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return func(ctx context.Context, cmds []redis.Cmder) error {
-		return h.rotation.with(ctx, h.client, func(c *connection) error {
+		if h.client.holds(ctx) {
+			return next(ctx, cmds)
+		}
+		return h.rotation.with(ctx, h.client, func(ctx context.Context, c *connection) error {
 			if c == h.client {
 				return next(ctx, cmds)
 			}

@@ -442,6 +442,104 @@ func TestARefusedLoginIsRepeated(t *testing.T) {
 	}
 }
 
+// The login of a replaced client's new connection is repeated at no other Redis: neither
+// its database nor its password is of any use there.
+func TestALoginIsNotRepeatedElsewhere(t *testing.T) {
+	t.Run("database", func(t *testing.T) {
+		r := instance.RedisForTest(t)
+		database := func(path string) string { return with(t, r.URL(), func(u *url.URL) { u.User, u.Path = nil, path }) }
+		a := admin(t, with(t, r.URL(), func(u *url.URL) { u.Path = "/1" }))
+		order(t, a, "CONFIG", "SET", "requirepass", "")
+		s := &secret{url: database("/1")}
+		client := rotated(t, s)
+		order(t, client.Current(), "SET", "key", "")
+		order(t, a, "CONFIG", "SET", "requirepass", "changed")
+		order(t, a, "CLIENT", "KILL", "TYPE", "NORMAL", "SKIPME", "YES")
+		s.set(withLogin(t, database("/2"), "", "changed"), nil)
+		for i := range 50 {
+			order(t, client.Current(), "SET", fmt.Sprint("key-", i), "")
+			if _, err := text(t.Context(), client, setScript, fmt.Sprint("script-", i)); err != nil {
+				t.Error(err)
+			}
+		}
+		if n := a.DBSize(t.Context()).Val(); n != 1 {
+			t.Errorf("the former database has %d keys, want 1", n)
+		}
+	})
+	t.Run("password", func(t *testing.T) {
+		r, other := instance.RedisForTest(t), instance.RedisForTest(t)
+		a, s := admin(t, r.URL()), &secret{url: r.URL()}
+		client := rotated(t, s)
+		order(t, client.Current(), "PING")
+		order(t, a, "CONFIG", "SET", "requirepass", "nothing-of-ours")
+		order(t, a, "CLIENT", "KILL", "TYPE", "NORMAL", "SKIPME", "YES")
+		s.set(other.URL(), nil)
+		order(t, client.Current(), "PING")
+		if log := command(t, other, "ACL", "LOG"); fmt.Sprint(log) != "[]" {
+			t.Errorf("the other Redis refused %v", log)
+		}
+	})
+}
+
+// rotated returns a client of a URL that the test changes.
+func rotated(t *testing.T, s *secret) *Client {
+	t.Helper()
+	client, err := Open(s.value)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = client.Close() })
+	return client
+}
+
+// A call whose login was refused is planned for the Redis that it is repeated at, whose
+// append-only file has to have the write although the former one had none.
+func TestARepeatedCallIsPlannedAgain(t *testing.T) {
+	var refuse, disk atomic.Bool
+	answers := func(script, waitaof func() string) func(string, int) string {
+		return func(command string, _ int) string {
+			switch command {
+			case "hello":
+				return "-ERR unknown command 'HELLO'\r\n"
+			case "evalsha", "eval":
+				return script()
+			case "wait":
+				return ":1\r\n"
+			case "waitaof":
+				return waitaof()
+			default:
+				return "+OK\r\n"
+			}
+		}
+	}
+	const done = "$4\r\ndone\r\n"
+	s := &secret{url: fake(t, answers(func() string {
+		if refuse.Load() {
+			return "-NOAUTH Authentication required.\r\n"
+		}
+		return done
+	}, func() string { return "-ERR WAITAOF cannot be used when appendonly is disabled.\r\n" }))}
+	client, err := Open(s.value, WithSettings(Settings{Replicas: 1, ReplicasTimeout: time.Second}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	if got, err := text(t.Context(), client, setScript, "key"); got != "done" || err != nil {
+		t.Fatalf("%q, %v", got, err)
+	}
+	s.set(fake(t, answers(func() string { return done }, func() string {
+		disk.Store(true)
+		return "*2\r\n:1\r\n:1\r\n"
+	})), nil)
+	refuse.Store(true)
+	if got, err := text(t.Context(), client, setScript, "key"); got != "done" || err != nil {
+		t.Errorf("after the rotation: %q, %v", got, err)
+	}
+	if !disk.Load() {
+		t.Error("the other Redis was not asked for its append-only file")
+	}
+}
+
 // A replaced client is closed when its calls are over, and not before; who has got it
 // and not used it yet uses the other.
 func TestAReplacedClientIsClosed(t *testing.T) {

@@ -16,6 +16,7 @@ func TestASilentRedis(t *testing.T) {
 	behind := instance.RedisForTest(t)
 	replica := instance.RedisReplicaForTest(t, behind)
 	sentinel := instance.SentinelForTest(t, behind)
+	other := instance.RedisForTest(t)
 	for name, tt := range map[string]struct {
 		url    string
 		silent []*instance.Redis
@@ -26,6 +27,11 @@ func TestASilentRedis(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			client := waitingClient(t, tt.url, 0)
+			s := &secret{url: tt.url}
+			rotated := rotated(t, s)
+			replaced := rotated.Current()
+			exists := func() error { return replaced.Exists(t.Context(), "park:{a}:").Err() }
+			await(t, exists)
 			run := func(ctx context.Context) error {
 				_, err := text(ctx, client, setScript, "park:{a}:")
 				return err
@@ -35,18 +41,34 @@ func TestASilentRedis(t *testing.T) {
 			for _, node := range tt.silent {
 				defer pause(t, node)()
 			}
-			for range 2 {
-				for _, do := range []func(context.Context) error{get, run} {
-					ctx, cancel := context.WithTimeout(t.Context(), 6*time.Second)
-					err := do(ctx)
-					if ctx.Err() != nil {
-						t.Error("the time of the call is used up")
-					}
-					cancel()
-					if _, ok := errors.AsType[silentError](err); !ok {
-						t.Errorf("error %v", err)
-					}
+			silent := make(chan error, 1)
+			go func() { silent <- exists() }()
+			// The first call takes the node's time, those after it take none.
+			for i, do := range []func(context.Context) error{get, run, get} {
+				bound := 2 * answerTimeout
+				if i > 0 {
+					bound = answerTimeout - time.Second
 				}
+				ctx, cancel := context.WithTimeout(t.Context(), bound)
+				err := do(ctx)
+				if ctx.Err() != nil {
+					t.Errorf("call %d: its time is used up", i)
+				}
+				cancel()
+				if _, ok := errors.AsType[silentError](err); !ok {
+					t.Errorf("call %d: error %v", i, err)
+				}
+			}
+			// Who got the client before it was replaced does not pay for its node.
+			if _, ok := errors.AsType[silentError](<-silent); !ok {
+				t.Error("the node was not silent: the test shows nothing")
+			}
+			s.set(other.URL(), nil)
+			if err := rotated.Problem(t.Context()); err != nil || rotated.Current() == replaced {
+				t.Fatalf("the client is not replaced: %v", err)
+			}
+			if err := exists(); err != nil {
+				t.Errorf("a command of the replaced client: %v", err)
 			}
 			for _, node := range tt.silent {
 				if err := node.Resume(); err != nil {
