@@ -31,6 +31,7 @@ type silence struct {
 	timeout     time.Duration // 0: no bound
 	replicas    time.Duration // added for a pipeline that waits for replicas
 	lastAnswer  atomic.Int64  // in nanoseconds since 1970
+	waiting     atomic.Int64  // pipelines under way that wait for replicas
 	silentUntil atomic.Int64  // 0: the node is not known to be silent
 }
 
@@ -43,6 +44,17 @@ func (silentError) Error() string {
 }
 
 func (silentError) Unwrap() error { return context.DeadlineExceeded }
+
+// busyError is the error of a command that got no answer in time while pipelines waited
+// for the node's replicas: they may have all connections of the pool, so that the node is
+// not known to be silent.
+type busyError struct{}
+
+func (busyError) Error() string {
+	return "Redis gives no answer in time while others wait for its replicas: look at the replicas and at the node, or raise pool_size in redis-url"
+}
+
+func (busyError) Unwrap() error { return context.DeadlineExceeded }
 
 // newSilence returns the hook of a node for the timeouts of its URL.
 func newSilence(given timeouts, s Settings) *silence {
@@ -70,7 +82,7 @@ func (h *silence) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 
 func (h *silence) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return func(ctx context.Context, cmds []redis.Cmder) error {
-		timeout := h.timeout
+		timeout, ask := h.timeout, func(ctx context.Context) error { return next(ctx, cmds) }
 		var err error
 		if timeout > 0 && slices.ContainsFunc(cmds, func(cmd redis.Cmder) bool { return cmd.Name() == "wait" }) {
 			timeout += h.replicas
@@ -80,9 +92,14 @@ func (h *silence) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proc
 					return next(ctx, []redis.Cmder{redis.NewStatusCmd(ctx, "ping")})
 				})
 			}
+			ask = func(ctx context.Context) error {
+				h.waiting.Add(1)
+				defer h.waiting.Add(-1)
+				return next(ctx, cmds)
+			}
 		}
 		if !timedOut(err) {
-			err = h.bound(ctx, timeout, func(ctx context.Context) error { return next(ctx, cmds) })
+			err = h.bound(ctx, timeout, ask)
 		}
 		if timedOut(err) {
 			for _, cmd := range cmds {
@@ -114,6 +131,8 @@ func (h *silence) bound(ctx context.Context, timeout time.Duration, ask func(con
 			h.lastAnswer.Store(time.Now().UnixNano())
 		}
 		h.silentUntil.Store(0)
+	case h.waiting.Load() > 0:
+		return busyError{}
 	case timeout >= h.timeout && h.lastAnswer.Load() < start.UnixNano():
 		h.silentUntil.Store(time.Now().Add(silentFor).UnixNano())
 		return silentError{}

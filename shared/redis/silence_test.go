@@ -3,6 +3,8 @@ package redis
 import (
 	"context"
 	"errors"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -77,5 +79,36 @@ func TestASilentRedis(t *testing.T) {
 			}
 			await(t, func() error { return errors.Join(run(t.Context()), get(t.Context())) })
 		})
+	}
+}
+
+// A node whose connections are all taken by calls that wait for a replica is not silent.
+func TestWaitingForReplicasIsNoSilence(t *testing.T) {
+	t.Parallel()
+	primary := instance.RedisForTest(t)
+	replica := instance.RedisReplicaForTest(t, primary)
+	client := patientClient(t, primary.URL()+"?pool_size=2&pipeline_pool_size=-1", 1, maxReplicasTimeout)
+	succeeds(t, client, setScript)
+	a := admin(t, primary.URL())
+	resume := pause(t, replica)
+	var calls sync.WaitGroup
+	defer calls.Wait()
+	defer resume()
+	for range 2 {
+		calls.Go(func() {
+			if _, err := text(t.Context(), client, setScript, "park:{a}:"); err != nil {
+				t.Errorf("a call that waits for the replica: %v", err)
+			}
+		})
+	}
+	eventually(t, "both connections wait", func() bool { return strings.Count(a.ClientList(t.Context()).Val(), "cmd=wait") == 2 })
+	exists := func() error { return client.Current().Exists(t.Context(), "park:{a}:").Err() }
+	if err := exists(); !errors.Is(err, busyError{}) {
+		t.Errorf("error %v, want that of a pool without a free connection", err)
+	}
+	resume()
+	calls.Wait()
+	if err := exists(); err != nil {
+		t.Errorf("the node is taken for silent: %v", err)
 	}
 }
