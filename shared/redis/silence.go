@@ -31,8 +31,9 @@ type silence struct {
 	timeout     time.Duration // 0: no bound
 	replicas    time.Duration // added for a pipeline that waits for replicas
 	lastAnswer  atomic.Int64  // in nanoseconds since 1970
-	waiting     atomic.Int64  // pipelines under way that wait for replicas
-	silentUntil atomic.Int64  // 0: the node is not known to be silent
+	refused     atomic.Pointer[refusal]
+	waiting     atomic.Int64 // pipelines under way that wait for replicas
+	silentUntil atomic.Int64 // 0: the node is not known to be silent
 }
 
 // silentError is the error of a command that a silent node did not answer. For go-redis
@@ -68,7 +69,23 @@ func newSilence(given timeouts, s Settings) *silence {
 	return h
 }
 
-func (*silence) DialHook(next redis.DialHook) redis.DialHook { return next }
+// refusal is why no connection was made, and when.
+type refusal struct {
+	err error
+	at  time.Time
+}
+
+// DialHook notes that connections are refused: go-redis tries again until the time is
+// up, so that a node that is not there would pass for a silent one.
+func (h *silence) DialHook(next redis.DialHook) redis.DialHook {
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conn, err := next(ctx, network, addr)
+		if err != nil && !timedOut(err) && ctx.Err() == nil {
+			h.refused.Store(&refusal{err, time.Now()})
+		}
+		return conn, err
+	}
+}
 
 func (h *silence) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
@@ -101,8 +118,8 @@ func (h *silence) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proc
 		if !timedOut(err) {
 			err = h.bound(ctx, timeout, ask)
 		}
-		if timedOut(err) {
-			for _, cmd := range cmds {
+		for _, cmd := range cmds {
+			if timedOut(err) || err != nil && timedOut(cmd.Err()) {
 				cmd.SetErr(err)
 			}
 		}
@@ -131,6 +148,9 @@ func (h *silence) bound(ctx context.Context, timeout time.Duration, ask func(con
 			h.lastAnswer.Store(time.Now().UnixNano())
 		}
 		h.silentUntil.Store(0)
+	case h.refusedSince(start) != nil:
+		h.silentUntil.Store(0)
+		return h.refusedSince(start)
 	case h.waiting.Load() > 0:
 		return busyError{}
 	case timeout >= h.timeout && h.lastAnswer.Load() < start.UnixNano():
@@ -138,6 +158,14 @@ func (h *silence) bound(ctx context.Context, timeout time.Duration, ask func(con
 		return silentError{}
 	}
 	return err
+}
+
+// refusedSince returns why a connection was refused after start, nil if none was.
+func (h *silence) refusedSince(start time.Time) error {
+	if r := h.refused.Load(); r != nil && r.at.After(start) {
+		return r.err
+	}
+	return nil
 }
 
 // asking is the key of the hook that bounds a call already, in the context of the login

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -110,5 +111,33 @@ func TestWaitingForReplicasIsNoSilence(t *testing.T) {
 	calls.Wait()
 	if err := exists(); err != nil {
 		t.Errorf("the node is taken for silent: %v", err)
+	}
+}
+
+// A Redis that is not there refuses connections: that is no silence, and it is used as
+// soon as it is back.
+func TestARefusedConnectionIsNoSilence(t *testing.T) {
+	node := instance.RedisForTest(t)
+	client, err := Open(URL(node.URL()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = client.Close() })
+	if err := node.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if err := client.Current().Set(t.Context(), "key", 1, 0).Err(); !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Errorf("a command: %v", err)
+	}
+	call := &Call{Script: NewScript("return 1"), Keys: []string{"key"}}
+	client.Run(t.Context(), call)
+	if _, err := call.Int64(); !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Errorf("a script: %v", err)
+	}
+	if err := node.Restart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := client.Current().Set(t.Context(), "key", 1, 0).Err(); err != nil {
+		t.Errorf("after the start: %v", err)
 	}
 }
