@@ -242,6 +242,10 @@ func TestGiveBackFrames(t *testing.T) {
 			name: "returned behind an open one", settled: []uint64{2, 3, 6}, returned: []uint64{4, 5}, oldest: 1,
 			want: "return 4, return 5, nack 1, ack 6, nack 0",
 		},
+		{
+			name: "returned before open ones", settled: []uint64{2, 3}, returned: []uint64{4, 5}, oldest: 1,
+			want: "return 4, return 5, nack 1, ack 3, nack 0",
+		},
 		{name: "the oldest returned", settled: []uint64{2, 3}, returned: []uint64{1, 2, 99}, oldest: 4, want: "return 1, ack 3, nack 0"},
 		{name: "all returned", returned: []uint64{1, 2, 3, 4, 5, 6, 7, 8, 9}, want: "return 1, return 2, return 3, return 4, return 5, return 6, return 7, return 8, return 9, nack 0"},
 	} {
