@@ -77,6 +77,8 @@ func TestMessagesAreGivenBack(t *testing.T) {
 		return hangs
 	}
 	raw := map[string]string{annotationMaxInFlight: "10"}
+	// no probe, after which an event may go to the end of the queue
+	fewProbes := func(cfg *Config) { cfg.ProbeDelay, cfg.ProbeMaxDelay = time.Minute, time.Minute }
 	inHand := func(n int) func(*testing.T, *running, string) {
 		return func(t *testing.T, c *running, queue string) {
 			waitFor(t, "the messages are in hand", func() bool { return c.counters(t, queue)["in_hand"] == n })
@@ -108,14 +110,14 @@ func TestMessagesAreGivenBack(t *testing.T) {
 			},
 		},
 		{
-			name: "a function is added", annotations: batched, script: unavailable, meanwhile: inHand(20),
+			name: "a function is added", annotations: batched, script: unavailable, change: fewProbes, meanwhile: inHand(20),
 			end: func(t *testing.T, g *gateway, c *running, queue string) {
 				g.add("second", queue, batched).setScript(unavailable)
 				waitFor(t, "messages are given back", func() bool { return c.counters(t, queue)["returned"] >= 20 })
 			},
 		},
 		{
-			name: "the function is removed", annotations: batched, script: unavailable, meanwhile: inHand(20),
+			name: "the function is removed", annotations: batched, script: unavailable, change: fewProbes, meanwhile: inHand(20),
 			end: func(t *testing.T, g *gateway, c *running, queue string) {
 				g.remove("fn")
 				waitFor(t, "messages are given back", func() bool { return c.counters(t, queue)["returned"] >= 20 })
