@@ -14,6 +14,10 @@ import (
 // cluster in change, or a connection that was cut.
 var clusterBackoff = []time.Duration{10 * time.Millisecond, 100 * time.Millisecond, 500 * time.Millisecond}
 
+// reloadTimeout bounds how long is asked which master has which slot: one node after the
+// other, until one answers. Those found silent are not asked again the next time.
+const reloadTimeout = 3 * topologyTimeout
+
 // runCluster runs calls at the masters of their keys, at all at the same time. The
 // pipeline of go-redis for a whole cluster does not do: it sends what has no key,
 // such as WAIT, to any node. It also follows ASK, while a slot is moved from one
@@ -35,7 +39,7 @@ func (c *Client) runCluster(ctx context.Context, cluster *redis.ClusterClient, c
 			return
 		}
 		// Which master has which slot is asked for before anything else is done.
-		asked, cancel := context.WithTimeout(ctx, topologyTimeout)
+		asked, cancel := context.WithTimeout(ctx, reloadTimeout)
 		_ = cluster.ForEachMaster(asked, func(context.Context, *redis.Client) error { return nil })
 		cancel()
 	}

@@ -16,7 +16,8 @@ import (
 // connect yet. The outer hooks are around those of what is sent to each node. Errors never
 // contain the URL, which holds the password.
 func open(url string, s Settings, outer ...redis.Hook) (redis.UniversalClient, error) {
-	client, given, err := parse(url, s)
+	var given timeouts
+	client, err := parse(url, s, &given)
 	if err != nil {
 		return nil, fmt.Errorf("open Redis: %w", err)
 	}
@@ -30,47 +31,51 @@ func open(url string, s Settings, outer ...redis.Hook) (redis.UniversalClient, e
 // timeouts are those of a URL, 0 if it has none.
 type timeouts struct{ dial, read time.Duration }
 
-// parse returns a client and the timeouts of its URL.
-func parse(url string, s Settings) (redis.UniversalClient, timeouts, error) {
+// replace notes the timeouts in the options of a URL and replaces them by those of the
+// client, which end with the context, too.
+func (t *timeouts) replace(byContext *bool, dial, read *time.Duration, s Settings) {
+	*t = timeouts{*dial, *read}
+	*byContext, *dial, *read = true, cmp.Or(*dial, answerTimeout), readTimeout(*read, s)
+}
+
+// parse returns a client and notes the timeouts of its URL.
+func parse(url string, s Settings, given *timeouts) (redis.UniversalClient, error) {
 	quiet()
 	scheme, rest, ok := strings.Cut(url, "://")
 	if !ok {
-		return nil, timeouts{}, errors.New("the URL has no scheme; want redis://, rediss://, redis+sentinel:// or redis+cluster://")
+		return nil, errors.New("the URL has no scheme; want redis://, rediss://, redis+sentinel:// or redis+cluster://")
 	}
 	base, kind, _ := strings.Cut(scheme, "+")
 	plain := base + "://" + rest
 	switch {
 	case base != "redis" && base != "rediss":
-		return nil, timeouts{}, fmt.Errorf("unknown scheme %q; want redis, rediss, redis+sentinel or redis+cluster", scheme)
+		return nil, fmt.Errorf("unknown scheme %q; want redis, rediss, redis+sentinel or redis+cluster", scheme)
 	case kind == "":
 		o, err := redis.ParseURL(plain)
 		if err != nil {
-			return nil, timeouts{}, badURL(err)
+			return nil, badURL(err)
 		}
-		given := timeouts{o.DialTimeout, o.ReadTimeout}
-		o.ContextTimeoutEnabled, o.DialTimeout, o.ReadTimeout = true, cmp.Or(given.dial, answerTimeout), readTimeout(given.read, s)
-		return redis.NewClient(o), given, nil
+		given.replace(&o.ContextTimeoutEnabled, &o.DialTimeout, &o.ReadTimeout, s)
+		return redis.NewClient(o), nil
 	case kind == "sentinel":
 		o, err := redis.ParseFailoverURL(plain)
 		if err != nil {
-			return nil, timeouts{}, badURL(err)
+			return nil, badURL(err)
 		}
 		if o.MasterName == "" {
-			return nil, timeouts{}, errors.New("a Sentinel URL needs ?master_name=")
+			return nil, errors.New("a Sentinel URL needs ?master_name=")
 		}
-		given := timeouts{o.DialTimeout, o.ReadTimeout}
-		o.ContextTimeoutEnabled, o.DialTimeout, o.ReadTimeout = true, cmp.Or(given.dial, answerTimeout), readTimeout(given.read, s)
-		return redis.NewFailoverClient(o), given, nil
+		given.replace(&o.ContextTimeoutEnabled, &o.DialTimeout, &o.ReadTimeout, s)
+		return redis.NewFailoverClient(o), nil
 	case kind == "cluster":
 		o, err := redis.ParseClusterURL(plain)
 		if err != nil {
-			return nil, timeouts{}, badURL(err)
+			return nil, badURL(err)
 		}
-		given := timeouts{o.DialTimeout, o.ReadTimeout}
-		o.ContextTimeoutEnabled, o.DialTimeout, o.ReadTimeout = true, cmp.Or(given.dial, answerTimeout), readTimeout(given.read, s)
-		return redis.NewClusterClient(o), given, nil
+		given.replace(&o.ContextTimeoutEnabled, &o.DialTimeout, &o.ReadTimeout, s)
+		return redis.NewClusterClient(o), nil
 	default:
-		return nil, timeouts{}, fmt.Errorf("unknown scheme %q; want redis, rediss, redis+sentinel or redis+cluster", scheme)
+		return nil, fmt.Errorf("unknown scheme %q; want redis, rediss, redis+sentinel or redis+cluster", scheme)
 	}
 }
 

@@ -28,12 +28,15 @@ const (
 // silence is the hook that bounds what a node costs that neither answers nor fails, as
 // its host or its network is lost. There is one for each node.
 type silence struct {
-	timeout     time.Duration // 0: no bound
-	replicas    time.Duration // added for a pipeline that waits for replicas
-	lastAnswer  atomic.Int64  // in nanoseconds since 1970
-	refused     atomic.Pointer[refusal]
-	waiting     atomic.Int64 // pipelines under way that wait for replicas
-	silentUntil atomic.Int64 // 0: the node is not known to be silent
+	timeout    time.Duration // 0: no bound
+	replicas   time.Duration // added for a pipeline that waits for replicas
+	lastAnswer atomic.Int64  // in nanoseconds since 1970
+	refused    atomic.Pointer[refusal]
+	waiting    atomic.Int64 // pipelines under way that wait for replicas
+	// Until when the node is known to be silent, for calls and for what asks for the
+	// topology, in nanoseconds since 1970, 0 if it is not. They are two, since a busy node
+	// that gives no topology in its shorter time may do what it is called for.
+	silentUntil, topologyUntil atomic.Int64
 }
 
 // silentError is the error of a command that a silent node did not answer. For go-redis
@@ -89,11 +92,11 @@ func (h *silence) DialHook(next redis.DialHook) redis.DialHook {
 
 func (h *silence) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
-		timeout := h.timeout
+		timeout, until := h.timeout, &h.silentUntil
 		if cmd.Name() == "cluster" {
-			timeout = min(timeout, topologyTimeout)
+			timeout, until = min(timeout, topologyTimeout), &h.topologyUntil
 		}
-		return h.bound(ctx, timeout, func(ctx context.Context) error { return next(ctx, cmd) })
+		return h.bound(ctx, timeout, until, func(ctx context.Context) error { return next(ctx, cmd) })
 	}
 }
 
@@ -105,7 +108,7 @@ func (h *silence) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proc
 			timeout += h.replicas
 			// That wait takes long of a node that answers, too.
 			if time.Since(time.Unix(0, h.lastAnswer.Load())) > heardFor {
-				err = h.bound(ctx, h.timeout, func(ctx context.Context) error {
+				err = h.bound(ctx, h.timeout, &h.silentUntil, func(ctx context.Context) error {
 					return next(ctx, []redis.Cmder{redis.NewStatusCmd(ctx, "ping")})
 				})
 			}
@@ -116,7 +119,7 @@ func (h *silence) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proc
 			}
 		}
 		if !timedOut(err) {
-			err = h.bound(ctx, timeout, ask)
+			err = h.bound(ctx, timeout, &h.silentUntil, ask)
 		}
 		for _, cmd := range cmds {
 			if timedOut(err) || err != nil && timedOut(cmd.Err()) {
@@ -129,13 +132,13 @@ func (h *silence) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proc
 
 // bound runs what a node is asked for. A node is silent if it answered nothing at all
 // while a call waited for all its time; then all fails at once but one call in silentFor.
-func (h *silence) bound(ctx context.Context, timeout time.Duration, ask func(context.Context) error) error {
+func (h *silence) bound(ctx context.Context, timeout time.Duration, silentUntil *atomic.Int64, ask func(context.Context) error) error {
 	if timeout <= 0 || ctx.Value(asking{}) == h {
 		return ask(ctx)
 	}
 	start := time.Now()
-	if until := h.silentUntil.Load(); until != 0 &&
-		(start.UnixNano() < until || !h.silentUntil.CompareAndSwap(until, start.Add(silentFor).UnixNano())) {
+	if until := silentUntil.Load(); until != 0 &&
+		(start.UnixNano() < until || !silentUntil.CompareAndSwap(until, start.Add(silentFor).UnixNano())) {
 		return silentError{}
 	}
 	bounded, cancel := context.WithTimeout(context.WithValue(ctx, asking{}, h), timeout)
@@ -148,13 +151,15 @@ func (h *silence) bound(ctx context.Context, timeout time.Duration, ask func(con
 			h.lastAnswer.Store(time.Now().UnixNano())
 		}
 		h.silentUntil.Store(0)
+		h.topologyUntil.Store(0)
 	case h.refusedSince(start) != nil:
 		h.silentUntil.Store(0)
+		h.topologyUntil.Store(0)
 		return h.refusedSince(start)
 	case h.waiting.Load() > 0:
 		return busyError{}
-	case timeout >= h.timeout && h.lastAnswer.Load() < start.UnixNano():
-		h.silentUntil.Store(time.Now().Add(silentFor).UnixNano())
+	case h.lastAnswer.Load() < start.UnixNano():
+		silentUntil.Store(time.Now().Add(silentFor).UnixNano())
 		return silentError{}
 	}
 	return err

@@ -5,9 +5,13 @@ import (
 	"errors"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 
 	"parkstream/shared/instance"
 )
@@ -80,6 +84,134 @@ func TestASilentRedis(t *testing.T) {
 			}
 			await(t, func() error { return errors.Join(run(t.Context()), get(t.Context())) })
 		})
+	}
+}
+
+// stopped is a node behind the hook of silence that answers nothing until it is resumed.
+type stopped struct {
+	hook    *silence
+	resumed atomic.Bool
+}
+
+// ask sends the node a command and returns how long that took. One with several words is a
+// pipeline.
+func (s *stopped) ask(ctx context.Context, words string) (time.Duration, error) {
+	start := time.Now()
+	answer := func(ctx context.Context) error {
+		if s.resumed.Load() {
+			return nil
+		}
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	var cmds []redis.Cmder
+	for _, word := range strings.Fields(words) {
+		cmds = append(cmds, redis.NewStatusCmd(ctx, word))
+	}
+	var err error
+	if len(cmds) == 1 {
+		err = s.hook.ProcessHook(func(ctx context.Context, _ redis.Cmder) error { return answer(ctx) })(ctx, cmds[0])
+	} else {
+		err = s.hook.ProcessPipelineHook(func(ctx context.Context, _ []redis.Cmder) error { return answer(ctx) })(ctx, cmds)
+	}
+	return time.Since(start), err
+}
+
+// A node is remembered to be silent: then one call in a while takes its time, all others
+// fail at once, and an answer ends it.
+func TestSilenceIsRemembered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		node := &stopped{hook: newSilence(timeouts{}, Settings{})}
+		takes := func(word string, want time.Duration) {
+			t.Helper()
+			took, err := node.ask(t.Context(), word)
+			if _, ok := errors.AsType[silentError](err); took != want || !ok {
+				t.Errorf("%s takes %s, want %s: error %v", word, took, want, err)
+			}
+		}
+		// Who has the topology is another node, while this one may just be busy.
+		takes("cluster", topologyTimeout)
+		takes("cluster", 0)
+		takes("get", answerTimeout)
+		takes("get", 0)
+		takes("get set", 0)
+		for range 3 {
+			time.Sleep(silentFor)
+			var calls sync.WaitGroup
+			var long atomic.Int64
+			for range 20 {
+				calls.Go(func() {
+					if took, _ := node.ask(t.Context(), "get"); took > 0 {
+						long.Add(1)
+					}
+				})
+			}
+			calls.Wait()
+			if long.Load() != 1 {
+				t.Errorf("%d of 20 calls take the node's time, want 1", long.Load())
+			}
+		}
+		time.Sleep(silentFor)
+		node.resumed.Store(true)
+		for _, word := range []string{"get", "cluster", "get set"} {
+			if took, err := node.ask(t.Context(), word); err != nil || took > 0 {
+				t.Errorf("%s of a resumed node takes %s: error %v", word, took, err)
+			}
+		}
+	})
+}
+
+// A caller that does not wait as long as a node has, and an answer to another one, are no
+// silence.
+func TestNotSilent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		node := &stopped{hook: newSilence(timeouts{}, Settings{})}
+		reached := func(what string) {
+			t.Helper()
+			node.resumed.Store(true)
+			if _, err := node.ask(t.Context(), "get"); err != nil {
+				t.Errorf("after %s: %v", what, err)
+			}
+			node.resumed.Store(false)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), answerTimeout-time.Second)
+		_, _ = node.ask(ctx, "get")
+		cancel()
+		reached("an impatient caller")
+		time.Sleep(time.Second)
+		var slow sync.WaitGroup
+		slow.Go(func() { _, _ = node.ask(t.Context(), "get") })
+		time.Sleep(answerTimeout / 2)
+		reached("a second call during the first")
+		slow.Wait()
+		reached("a slow command beside others")
+	})
+}
+
+// The bound of a node is as long as the longest timeout of its URL.
+func TestSilenceOfAURL(t *testing.T) {
+	for url, want := range map[string]time.Duration{
+		"redis://h": 3 * time.Second,
+		"redis://h?read_timeout=1s&dial_timeout=1s":         3 * time.Second,
+		"redis://h?read_timeout=4s":                         4 * time.Second,
+		"redis+cluster://h?dial_timeout=5s&read_timeout=4s": 5 * time.Second,
+		"redis+sentinel://h?master_name=m&read_timeout=6s":  6 * time.Second,
+		"redis://h?read_timeout=-1":                         0,
+		"redis+cluster://h?read_timeout=-1&dial_timeout=5s": 0,
+		"redis+sentinel://h?master_name=m&read_timeout=-1":  0,
+	} {
+		for n, replicas := range []time.Duration{0, 4 * time.Second, 4 * time.Second} {
+			s := Settings{Replicas: n, ReplicasTimeout: 2 * time.Second}
+			var given timeouts
+			client, err := parse(url, s, &given)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = client.Close()
+			if h := newSilence(given, s); h.timeout != want || h.replicas != replicas {
+				t.Errorf("%s with %d replicas: %s and %s for replicas, want %s and %s", url, n, h.timeout, h.replicas, want, replicas)
+			}
+		}
 	}
 }
 
