@@ -45,62 +45,56 @@ type publicError string
 func (e publicError) Error() string  { return string(e) }
 func (e publicError) Detail() string { return string(e) }
 
-// writableKey is written to find out whether that is possible. It expires.
+// writableKey is what the keys begin with that are written to find out whether that is
+// possible. They expire.
 const writableKey = "park:writable"
 
-// clusterProbes are enough to meet every master of a cluster, or nearly so: of ten
-// masters each is missed once in a thousand times.
-const clusterProbes = 64
+// writableProbes is to how many slots is written. They are enough to meet every master of
+// a cluster, or nearly so: of ten masters each is missed once in a thousand times. To a
+// single node they tell whether it is one of a cluster, which has some of the slots.
+const writableProbes = 64
 
 // Writable reports why Redis cannot be written to, as it is read-only, full, or not
 // there. An error that is Redis's answer has a method Detail() string with what
 // everyone may read.
 func (c *Client) Writable(ctx context.Context) error {
-	err := c.use(ctx, func(ctx context.Context, client redis.UniversalClient) error { return write(ctx, client) })
+	err := write(ctx, c.Current())
 	if err == nil {
 		return nil
 	}
 	err = fmt.Errorf("write to Redis: %w", err)
-	if _, answered := errors.AsType[redis.Error](err); answered {
-		return notWritableError{err}
+	if answer, ok := errors.AsType[redis.Error](err); ok {
+		return notWritableError{err, answer}
 	}
 	return err
 }
 
 // write reports why a client cannot write.
 func write(ctx context.Context, client redis.UniversalClient) error {
-	keys := []string{writableKey}
-	if _, cluster := client.(*redis.ClusterClient); cluster {
-		keys = nil
-		for i := range clusterProbes {
-			keys = append(keys, fmt.Sprintf("%s:{%d}", writableKey, i))
-		}
-	}
 	p := client.Pipeline()
-	for _, key := range keys {
+	for i := range writableProbes {
 		// From a script, as all our writes are.
-		p.Eval(ctx, `return redis.call('SET', KEYS[1], '', 'EX', '60')`, []string{key})
+		p.Eval(ctx, `return redis.call('SET', KEYS[1], '', 'EX', '60')`, []string{fmt.Sprintf("%s:{%d}", writableKey, i)})
 	}
 	_, err := p.Exec(ctx)
 	return err
 }
 
 // notWritableError is Redis's answer to a write.
-type notWritableError struct{ error }
+type notWritableError struct {
+	error
+	answer redis.Error
+}
 
 func (e notWritableError) Unwrap() error { return e.error }
 
 // Detail tells everyone what is wrong.
-func (e notWritableError) Detail() string { return "Redis takes no writes: " + answerWord(e.error) }
+func (e notWritableError) Detail() string { return "Redis takes no writes: " + answerWord(e.answer) }
 
-// answerWord returns Redis's own word for what is wrong, such as READONLY or OOM, and no
+// answerWord returns Redis's own word in an answer for what is wrong, such as READONLY or OOM, and no
 // address.
-func answerWord(err error) string {
-	answered, ok := errors.AsType[redis.Error](err)
-	if !ok {
-		return "there is no answer"
-	}
-	word, _, _ := strings.Cut(answered.Error(), " ")
+func answerWord(answer redis.Error) string {
+	word, _, _ := strings.Cut(answer.Error(), " ")
 	if word != strings.ToUpper(word) || word == "ERR" {
 		return "its log says why"
 	}

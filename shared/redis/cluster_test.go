@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -92,6 +94,7 @@ func TestClusterWaitsForReplicas(t *testing.T) {
 
 	t.Run("slots move", func(t *testing.T) { slotsMove(t, client, nodes) })
 	t.Run("the URL is rotated", func(t *testing.T) { rotates(t, nodes, sites) })
+	t.Run("a node is no standalone Redis", func(t *testing.T) { aNodeIsRefused(t, nodes) })
 	t.Run("one master has no file", func(t *testing.T) {
 		for _, master := range nodes.Masters {
 			command(t, master, "CONFIG", "SET", "appendonly", "no")
@@ -167,6 +170,21 @@ func rotates(t *testing.T, nodes *instance.RedisCluster, sites []string) {
 	defer cancel()
 	_, err = text(short, client, setScript, siteOf(t, client, nodes.Masters[2]))
 	missing(t, "after the rotation, a shard with a stopped replica", err, 1, 0)
+}
+
+// The URL of a node of a cluster is not used for a standalone Redis, whichever slots the
+// node has.
+func aNodeIsRefused(t *testing.T, nodes *instance.RedisCluster) {
+	s := &secret{url: nodes.URL()}
+	client := rotated(t, s)
+	before := client.Current()
+	for _, node := range slices.Concat(nodes.Masters, nodes.Replicas) {
+		s.set(strings.Replace(node.URL(), "redis+cluster:", "redis:", 1), nil)
+		problem := client.Problem(t.Context())
+		if unusable, ok := errors.AsType[unusableError](problem); !ok || !strings.Contains(unusable.Detail(), "MOVED") || client.Current() != before {
+			t.Errorf("the node at port %d: %v, want MOVED in its detail", node.Port(), problem)
+		}
+	}
 }
 
 // A client that is replaced between two tries of a call is open until the last one.
@@ -275,9 +293,10 @@ func TestASilentShard(t *testing.T) {
 			}
 		}
 	}
-	for replicas, silent := range []int{1, 2} {
-		t.Run(fmt.Sprint("replicas: ", replicas), func(t *testing.T) {
-			client := patientClient(t, nodes.URL(), replicas, 5*time.Second)
+	for _, tt := range []struct{ replicas, silent int }{{0, 1}, {1, 2}} {
+		t.Run(fmt.Sprint("replicas: ", tt.replicas), func(t *testing.T) {
+			silent := tt.silent
+			client := patientClient(t, nodes.URL(), tt.replicas, 5*time.Second)
 			run := func(ctx context.Context) (errs []error) {
 				var calls []*Call
 				for _, site := range sites {
@@ -299,8 +318,9 @@ func TestASilentShard(t *testing.T) {
 			under, cancel := context.WithTimeout(t.Context(), heardFor)
 			run(under)
 			cancel()
-			for range 2 {
-				ctx, cancel := context.WithTimeout(t.Context(), 6*time.Second)
+			// The first call takes the node's time, the second one takes none.
+			for _, bound := range []time.Duration{2 * answerTimeout, answerTimeout - time.Second} {
+				ctx, cancel := context.WithTimeout(t.Context(), bound)
 				errs := run(ctx)
 				if ctx.Err() != nil {
 					t.Error("the time of the call is used up")
@@ -319,5 +339,48 @@ func TestASilentShard(t *testing.T) {
 			resumeReplica()
 			await(t, func() error { return errors.Join(run(t.Context())...) })
 		})
+	}
+}
+
+// A call that meets a cluster in change asks one node after the other which master has
+// which slot, although some are silent.
+func TestTheTopologyIsAskedOfOthers(t *testing.T) {
+	t.Parallel()
+	var asked atomic.Int64
+	var slots atomic.Pointer[string]
+	address := func(url string) string {
+		_, rest, _ := strings.Cut(url, "@")
+		address, _, _ := strings.Cut(rest, "?")
+		return address
+	}
+	silent := func() string {
+		url, _, _ := blocked(t)
+		return address(url)
+	}
+	live := address(fake(t, func(command string, _ int) string {
+		switch command {
+		case "hello":
+			return "-ERR unknown command 'HELLO'\r\n"
+		case "cluster":
+			asked.Add(1)
+			return *slots.Load()
+		case "evalsha":
+			return "-TRYAGAIN Multiple keys request during rehashing of slot\r\n"
+		default:
+			return "+OK\r\n"
+		}
+	}))
+	answer := "*1\r\n*5\r\n:0\r\n:16383\r\n"
+	for _, node := range []string{live, silent(), silent()} {
+		host, port, _ := net.SplitHostPort(node)
+		answer += fmt.Sprintf("*3\r\n$%d\r\n%s\r\n:%s\r\n$1\r\n0\r\n", len(host), host, port)
+	}
+	slots.Store(&answer)
+	client := newClient(t, "redis+cluster://"+live)
+	if _, err := text(t.Context(), client, setScript, "park:{a}:"); err == nil || !strings.Contains(err.Error(), "TRYAGAIN") {
+		t.Errorf("error %v", err)
+	}
+	if got, want := asked.Load(), int64(1+len(clusterBackoff)); got != want {
+		t.Errorf("the node that is not silent was asked %d times, want %d", got, want)
 	}
 }

@@ -308,7 +308,8 @@ func (r *rotation) reject(what string, err error) {
 
 // connect returns a client for a changed URL if that can be used: the login is accepted
 // and neither the node nor the user's permissions keep it from writing. Whether writes
-// fail for another reason, such as a full memory, is not up to the URL.
+// fail for another reason, such as a full memory, or get no answer, such as those of one
+// shard of a cluster, is not up to the URL.
 func (r *rotation) connect(ctx context.Context, url string) (*connection, error) {
 	c, err := r.open(url)
 	if err != nil {
@@ -317,13 +318,13 @@ func (r *rotation) connect(ctx context.Context, url string) (*connection, error)
 	ctx = c.context(ctx)
 	err = c.Ping(ctx).Err()
 	if err == nil || hasPrefix(err, "NOPERM") { // who may not ping has logged in
-		if err = write(ctx, c.UniversalClient); !hasPrefix(err, "READONLY", "NOPERM", "MOVED") {
+		if err = write(ctx, c); !hasPrefix(err, "READONLY", "NOPERM", "MOVED") {
 			return c, nil
 		}
 	}
 	_ = c.Close()
-	if _, answered := errors.AsType[redis.Error](err); answered {
-		return nil, unusableError{err, "Redis answers " + answerWord(err)}
+	if answer, ok := errors.AsType[redis.Error](err); ok {
+		return nil, unusableError{err, "Redis answers " + answerWord(answer)}
 	}
 	return nil, unusableError{err, "no connection can be made with it"}
 }

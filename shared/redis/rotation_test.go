@@ -85,8 +85,9 @@ func eventually(t *testing.T, what string, is func() bool) {
 	}
 }
 
-// The URL changes under load, in each of its parts: nothing is lost, what is new is
-// used, and what is former is given up, so that Redis can refuse it.
+// The URL changes under load, in each of its parts: nothing that was acknowledged is
+// missing from the Redis that it was written to, unless that is gone; what is new is used,
+// and what is former is given up, so that Redis can refuse it.
 func TestTheURLIsReadAgain(t *testing.T) {
 	smooth := []string{"password, first in the file", "two passwords for a while", "database", "kind"}
 	for name, change := range map[string]func(t *testing.T, r *instance.Redis, s *secret) (former, changed string){
@@ -164,14 +165,19 @@ func TestTheURLIsReadAgain(t *testing.T) {
 			ctx, stop := context.WithCancel(t.Context())
 			defer stop()
 			var written atomic.Int64
-			for i := range 4 {
+			var acknowledged [4]int
+			for i := range acknowledged {
 				load.Go(func() {
 					for n := 0; ctx.Err() == nil; n++ {
 						key := fmt.Sprint("load-", i, "-", n)
-						for err := write(key); err != nil && ctx.Err() == nil; err = write(key) {
+						err := write(key)
+						for ; err != nil && ctx.Err() == nil; err = write(key) {
 							if slices.Contains(smooth, name) || strings.Contains(err.Error(), "unexpected type") {
 								t.Errorf("a call fails: %v", err)
 							}
+						}
+						if err == nil {
+							acknowledged[i] = n + 1
 						}
 						written.Add(1)
 					}
@@ -194,6 +200,13 @@ func TestTheURLIsReadAgain(t *testing.T) {
 			if err := client.Problem(t.Context()); err != nil {
 				t.Errorf("there is a problem still: %v", err)
 			}
+			places := []redis.UniversalClient{a}
+			if former == "" { // it is there still
+				places = append(places, admin(t, r.URL()))
+			}
+			if n := missingKeys(t, places, acknowledged[:]); n > 0 && name != "port" {
+				t.Errorf("%d acknowledged keys are missing", n)
+			}
 			if former != "" {
 				if err := admin(t, former).Ping(t.Context()).Err(); err == nil {
 					t.Error("the former URL can be used still: the test shows nothing")
@@ -201,6 +214,36 @@ func TestTheURLIsReadAgain(t *testing.T) {
 			}
 		})
 	}
+}
+
+// missingKeys counts the keys of the load that are nowhere, of which each part of the load
+// acknowledged the first so many.
+func missingKeys(t *testing.T, places []redis.UniversalClient, acknowledged []int) (missing int) {
+	t.Helper()
+	for i, n := range acknowledged {
+		found := make([]bool, n)
+		for _, place := range places {
+			var answers []*redis.IntCmd
+			_, err := place.Pipelined(t.Context(), func(p redis.Pipeliner) error {
+				for k := range n {
+					answers = append(answers, p.Exists(t.Context(), fmt.Sprint("load-", i, "-", k)))
+				}
+				return nil
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for k, answer := range answers {
+				found[k] = found[k] || answer.Val() == 1
+			}
+		}
+		for _, ok := range found {
+			if !ok {
+				missing++
+			}
+		}
+	}
+	return missing
 }
 
 // A changed URL that cannot be used changes nothing, is told once in the log and as
@@ -270,6 +313,36 @@ func TestABadURLIsNotUsed(t *testing.T) {
 	}
 }
 
+// What is not up to the URL keeps no changed one from being used: a Redis that is full, or
+// that answers no write.
+func TestAnIllRedisIsUsed(t *testing.T) {
+	for name, answer := range map[string]string{
+		"full":       "-OOM command not allowed when used memory > 'maxmemory'.\r\n",
+		"no disk":    "-MISCONF Errors writing to the AOF file: No space left on device\r\n",
+		"one shard":  "-CLUSTERDOWN Hash slot not served\r\n",
+		"no answer":  "", // the connection is cut
+		"no replica": "-NOREPLICAS Not enough good replicas to write.\r\n",
+	} {
+		s := &secret{url: "redis://127.0.0.1:1"}
+		client := rotated(t, s)
+		before := client.Current()
+		s.set(fake(t, func(command string, _ int) string {
+			switch command {
+			case "hello":
+				return "-ERR unknown command 'HELLO'\r\n"
+			case "eval":
+				return answer
+			default:
+				return "+OK\r\n"
+			}
+		}), nil)
+		if err := client.Problem(t.Context()); err != nil || client.Current() == before {
+			t.Errorf("%s: the changed URL is not used: %v", name, err)
+		}
+		_ = client.Close() // before the end of what it is connected to
+	}
+}
+
 // tryAgain lets the next look try a URL that could not be used, as if its wait were over.
 func tryAgain(client *Client) {
 	client.mu.Lock()
@@ -295,8 +368,9 @@ func blocked(t *testing.T) (url string, taken <-chan struct{}, release func()) {
 // While a changed URL is tried, requests go on with the previous one, and those that
 // Redis refuses wait for the try no longer than their context.
 func TestATryIsInNoRequestsWay(t *testing.T) {
+	t.Parallel()
 	r := instance.RedisForTest(t)
-	url, taken, release := blocked(t)
+	url, taken, _ := blocked(t)
 	s := &secret{url: r.URL()}
 	client, err := Open(s.value)
 	if err != nil {
@@ -312,10 +386,10 @@ func TestATryIsInNoRequestsWay(t *testing.T) {
 			t.Errorf("a command: %v", err)
 		}
 	}
-	s.set(url, nil)
+	s.set(url+"&read_timeout=-1", nil) // the try alone ends it
 	works()
 	<-taken
-	release()
+	works()
 	eventually(t, "the try ends", func() bool {
 		client.mu.Lock()
 		defer client.mu.Unlock()
@@ -340,6 +414,31 @@ func TestATryIsInNoRequestsWay(t *testing.T) {
 	case <-done:
 	case <-time.After(30 * time.Second):
 		t.Fatal("a request waits for a try, or longer than its context")
+	}
+}
+
+// While Redis refuses the login of the client in use, a changed URL is tried each second,
+// however long it could not be used.
+func TestARefusedLoginTriesAgainSooner(t *testing.T) {
+	changed := fake(t, func(string, int) string { return "+OK\r\n" })
+	s := &secret{url: "redis://127.0.0.1:1"}
+	client := rotated(t, s)
+	s.set(changed, nil)
+	client.mu.Lock()
+	defer client.mu.Unlock()
+	for _, tt := range []struct {
+		since   time.Duration
+		refused bool
+		want    bool
+	}{
+		{firstRetry / 2, true, false},
+		{lastRetry / 2, false, false},
+		{2 * firstRetry, true, true},
+	} {
+		client.failed = failure{changed, time.Now().Add(-tt.since), lastRetry}
+		if t1 := client.rotation.look(tt.refused); (t1 != nil) != tt.want {
+			t.Errorf("%s after it failed, refused: %t: tried: %t", tt.since, tt.refused, t1 != nil)
+		}
 	}
 }
 
