@@ -60,7 +60,7 @@ func compose(ctx context.Context, o Options) (Nodes, error) {
 	sum := fnv.New32a()
 	_, _ = sum.Write([]byte(dir))
 	env := append(os.Environ(),
-		"PARKSTREAM_PROJECT=parkstream-"+strconv.FormatUint(uint64(sum.Sum32()), 16), "PARKSTREAM_DIR="+dir,
+		"COMPOSE_PROJECT_NAME=parkstream-"+strconv.FormatUint(uint64(sum.Sum32()), 16), "PARKSTREAM_DIR="+dir,
 		"PARKSTREAM_RABBITMQ_PORT="+ports[0], "PARKSTREAM_REDIS_PORT="+ports[1])
 	var wanted []string // services
 	if o.RabbitMQURL == "" {

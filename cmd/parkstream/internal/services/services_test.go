@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -13,6 +14,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"parkstream/deploy"
 	"parkstream/shared/instance"
 )
 
@@ -195,7 +197,8 @@ func TestSecretThatIsEmptyOrEdited(t *testing.T) {
 func fakeDocker(t *testing.T, status int) (calls func() string) {
 	t.Helper()
 	dir := t.TempDir()
-	script := fmt.Sprintf("#!/bin/sh\necho \"$*\" >>%s/calls\ncase \"$*\" in *' up '*) exit %d;; esac\n", dir, status)
+	script := fmt.Sprintf("#!/bin/sh\necho \"$*\" >>%[1]s/calls\nenv >>%[1]s/calls.env\ncase \"$*\" in *' up '*) exit %[2]d;; esac\n", dir, status)
+	t.Setenv("DOCKER_CALLS", filepath.Join(dir, "calls.env"))
 	if err := os.WriteFile(filepath.Join(dir, "docker"), []byte(script), 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -217,6 +220,31 @@ func TestComposeThatFails(t *testing.T) {
 	}
 	if got := calls(); !strings.HasSuffix(got, "compose.yaml stop\n") {
 		t.Errorf("docker was called with:\n%s", got)
+	}
+}
+
+// Every variable that the compose file refuses to be without is set, and the project is
+// one of the folder's own.
+func TestComposeVariables(t *testing.T) {
+	fakeDocker(t, 0)
+	if _, err := compose(t.Context(), Options{Dir: t.TempDir(), Say: quiet}); err != nil {
+		t.Fatal(err)
+	}
+	environ, err := os.ReadFile(os.Getenv("DOCKER_CALLS"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	wanted := []string{"COMPOSE_PROJECT_NAME"}
+	for _, m := range regexp.MustCompile(`\$\{(\w+):\?`).FindAllSubmatch(deploy.Compose, -1) {
+		wanted = append(wanted, string(m[1]))
+	}
+	if len(wanted) < 4 {
+		t.Errorf("variables %q", wanted)
+	}
+	for _, name := range wanted {
+		if !regexp.MustCompile(`(?m)^` + name + `=.`).Match(environ) {
+			t.Errorf("docker is called without %s", name)
+		}
 	}
 }
 
