@@ -37,8 +37,10 @@ func TestPrometheus(t *testing.T) {
 	}
 	// Debian's Prometheus is built without Kubernetes; the test of the whole system
 	// loads kubernetes.yml with targets of another kind.
-	if out := promtool(t, "check", "config", "faasd.yml"); strings.Count(out, "rules found") != len(files) {
-		t.Errorf("faasd.yml does not load the rules of each of %q:\n%s", files, out)
+	for _, config := range []string{"faasd.yml", "compose.yml"} {
+		if out := promtool(t, "check", "config", config); strings.Count(out, "rules found") != len(files) {
+			t.Errorf("%s does not load the rules of each of %q:\n%s", config, files, out)
+		}
 	}
 	promtool(t, "test", "rules", "tests.yml")
 }

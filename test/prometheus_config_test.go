@@ -47,6 +47,10 @@ func tryShippedConfigurations(t *testing.T, s *system, connector string) {
 		t.Fatal(err)
 	}
 	jobs := map[string][]string{ // with the targets of each
+		"compose.yml": {
+			"parkstream-connector", "parkstream-functions entry-generator", "parkstream-functions entry-processor",
+			"parkstream-functions exit-generator", "parkstream-functions exit-processor", "parkstream-functions summary", "parkstream-gateway", "prometheus",
+		},
 		"faasd.yml": {
 			"gateway", "parkstream-connector", "parkstream-functions entry-generator", "parkstream-functions entry-processor",
 			"parkstream-functions exit-generator", "parkstream-functions exit-processor", "parkstream-functions summary", "prometheus", "provider",
@@ -80,6 +84,7 @@ func tryConfiguration(t *testing.T, s *system, connector, file string, want []st
 		t.Fatal(err)
 	}
 	config := strings.NewReplacer(
+		"127.0.0.1:8080", gateway, "127.0.0.1:8083", connector, "127.0.0.1:9090", self,
 		"gateway:8080", gateway, "gateway:8082", gateway, "faasd-provider:8081", gateway,
 		"rabbitmq-connector:8083", connector, "localhost:9090", self, "_interval: 15s", "_interval: 1s",
 	).Replace(string(text))
