@@ -25,20 +25,28 @@ type wireEvent struct {
 	Gate         string  `json:"gate"`
 }
 
+// example returns what an event looks like, for who sent something else.
+func example(kind parking.Kind) string {
+	return `an event such as {"id":"1","vehicle_plate":"KA01AB1234","` + kind.String() + `_date_time":"2026-11-27T08:00:00Z"}`
+}
+
 // parseEvent reads one event. Its errors are parking.ErrInvalid. Where the JSON
 // is sound the event has its id even when something else is wrong with it.
 func parseEvent(kind parking.Kind, data []byte) (parking.Event, error) {
 	var wire wireEvent
 	switch {
 	case len(data) == 0:
-		return parking.Event{}, parking.Invalid("the event is empty: want a JSON object")
+		return parking.Event{}, parking.Invalid("the event is empty: want %s", example(kind))
 	case len(data) > maxEventBytes:
 		return parking.Event{}, parking.Invalid("the event has %d bytes, at most %d are allowed", len(data), maxEventBytes)
 	case !utf8.Valid(data):
 		return parking.Event{}, parking.Invalid("the event is not valid UTF-8")
 	}
 	if err := json.Unmarshal(data, &wire); err != nil {
-		return parking.Event{ID: readableID(data)}, explain(err)
+		return parking.Event{ID: readableID(data)}, explain(err, kind)
+	}
+	if wire == (wireEvent{}) {
+		return parking.Event{}, parking.Invalid("the event has none of the fields: want %s", example(kind))
 	}
 	text, other, processor := wire.EntryTime, wire.ExitTime, "exit-processor"
 	if kind == parking.Exit {
@@ -77,18 +85,18 @@ func readableID(data []byte) string {
 }
 
 // explain says in words for people what is wrong with the JSON.
-func explain(err error) error {
+func explain(err error, kind parking.Kind) error {
 	if semantic, ok := errors.AsType[*json.SemanticError](err); ok {
 		field := strings.TrimPrefix(string(semantic.JSONPointer), "/")
 		if field == "" {
-			return parking.Invalid("the event is a JSON %s: want an object", kindName(semantic.JSONKind))
+			return parking.Invalid("the event is a JSON %s: want %s", kindName(semantic.JSONKind), example(kind))
 		}
 		return parking.Invalid("%s is a JSON %s: want a string", field, kindName(semantic.JSONKind))
 	}
 	if errors.Is(err, jsontext.ErrDuplicateName) {
 		return parking.Invalid("the event names a field twice: %v", err)
 	}
-	return parking.Invalid("the event is not JSON: %s", strings.TrimPrefix(err.Error(), "jsontext: "))
+	return parking.Invalid("the event is not JSON: %s; want %s", strings.TrimPrefix(err.Error(), "jsontext: "), example(kind))
 }
 
 func kindName(k jsontext.Kind) string {

@@ -222,12 +222,14 @@ func TestRejects(t *testing.T) {
 	now := time.Now().UTC()
 	hour := now.Add(time.Hour).Format(time.RFC3339)
 	old := now.Add(-retention - time.Minute).Format(time.RFC3339)
+	const such = `want an event such as {"id":"1","vehicle_plate":"KA01AB1234","exit_date_time":`
 	for _, tt := range []struct{ data, reason string }{
-		{``, "the event is empty"},
-		{`exit!`, "the event is not JSON"},
-		{`[]`, "the event is a JSON array: want an object"},
-		{`7`, "the event is a JSON number: want an object"},
-		{`null`, "id is missing"},
+		{``, "the event is empty: " + such},
+		{`exit!`, "the event is not JSON: invalid character 'e' at start of value; " + such},
+		{`[]`, "the event is a JSON array: " + such},
+		{`7`, "the event is a JSON number: " + such},
+		{`null`, "the event has none of the fields: " + such},
+		{`{"count":2}`, "the event has none of the fields: " + such},
 		{`{"id":7}`, "id is a JSON number: want a string"},
 		{`{"id":"x","id":"y"}`, "names a field twice"},
 		{`{"vehicle_plate":"A","exit_date_time":"` + hour + `"}`, "id is missing"},
@@ -350,7 +352,7 @@ func TestHTTP(t *testing.T) {
 		{"an id of a wrong type", "POST", "", `{"id":{}}`, 400, `{"id":"","outcome":"reject","reason":"id is a JSON object: want a string"}` + "\n"},
 		{
 			"a batch", "POST", batch.ContentType + "; charset=utf-8",
-			string(batch.AppendRequest(nil, "/q", []batch.Event{good, {ID: "2", Data: []byte(`{}`)}})), 200,
+			string(batch.AppendRequest(nil, "/q", []batch.Event{good, {ID: "2", Data: []byte(`{"site":"P2"}`)}})), 200,
 			`{"results":[{"id":"msg-x","outcome":"done"},{"id":"2","outcome":"reject","reason":"id is missing"}]}`,
 		},
 		{

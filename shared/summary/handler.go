@@ -82,7 +82,11 @@ func (h handler) authorize(w http.ResponseWriter, r *http.Request) bool {
 	want, got := sha256.Sum256([]byte(token)), sha256.Sum256([]byte(shown))
 	if !ok || token == "" || subtle.ConstantTimeCompare(want[:], got[:]) != 1 {
 		w.Header().Set("WWW-Authenticate", `Bearer realm="summary"`)
-		answerError(w, http.StatusUnauthorized, "this needs the header Authorization: Bearer with the secret summary-token")
+		reason := "this needs the header Authorization: Bearer with the secret summary-token"
+		if r.Method == http.MethodPost { // what faas-cli invoke sends
+			reason += "; without it use GET, which reads (faas-cli invoke summary --method GET)"
+		}
+		answerError(w, http.StatusUnauthorized, reason)
 		return false
 	}
 	return true
