@@ -181,7 +181,7 @@ func (f *function) status() types.FunctionStatus {
 	replicas, running := f.counts()
 	s := f.spec
 	return types.FunctionStatus{
-		Name: s.Service, Image: s.Image, Namespace: namespace, EnvVars: s.EnvVars, Secrets: s.Secrets,
+		Name: s.Service, Image: s.Image, Namespace: namespace, EnvProcess: s.EnvProcess, EnvVars: s.EnvVars, Secrets: s.Secrets, Constraints: s.Constraints,
 		Labels: s.Labels, Annotations: s.Annotations, Limits: s.Limits, Requests: s.Requests,
 		ReadOnlyRootFilesystem: s.ReadOnlyRootFilesystem,
 		InvocationCount:        float64(f.calls.Load()),

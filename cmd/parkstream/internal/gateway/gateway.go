@@ -168,6 +168,9 @@ func (g *Gateway) Deploy(spec types.FunctionDeployment) error {
 	if !slices.Contains(g.config.Known, spec.Service) {
 		return fmt.Errorf("%w: %q is unknown, the local gateway runs only Parkstream's own functions (%s)", ErrRefused, spec.Service, strings.Join(g.config.Known, ", "))
 	}
+	if err := checkNamespace(spec.Namespace); err != nil {
+		return fmt.Errorf("%w: %w", ErrRefused, err)
+	}
 	schedule, err := scheduleOf(spec)
 	if err != nil {
 		return err
@@ -298,7 +301,7 @@ func (g *Gateway) Handler() http.Handler {
 	r.NotFoundHandler = refusal(http.StatusNotFound, "the gateway has no such path: functions are below /function/")
 	r.MethodNotAllowedHandler = refusal(http.StatusMethodNotAllowed, "the gateway does not take this method here")
 	system := func(path string, h http.HandlerFunc, methods ...string) {
-		r.HandleFunc(path, g.authorized(h)).Methods(methods...)
+		r.HandleFunc(path, g.authorized(inNamespace(h))).Methods(methods...)
 	}
 	system("/system/functions", g.list, http.MethodGet)
 	system("/system/functions", g.deploy, http.MethodPost, http.MethodPut)
@@ -310,6 +313,9 @@ func (g *Gateway) Handler() http.Handler {
 	system(TargetsPath, g.targets, http.MethodGet)
 	system("/system/info", info, http.MethodGet)
 	system("/system/namespaces", namespaces, http.MethodGet)
+	system("/system/namespace/{name}", oneNamespace, http.MethodGet)
+	system("/system/namespace/{name:.*}", refusal(http.StatusMethodNotAllowed, "the local gateway has the namespace "+namespace+" alone: none is made, changed or removed"),
+		http.MethodPost, http.MethodPut, http.MethodDelete)
 
 	for _, path := range []string{"", "/", "/{params:.*}"} {
 		r.HandleFunc("/function/{name}"+path, g.call)

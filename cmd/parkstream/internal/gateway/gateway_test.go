@@ -72,7 +72,7 @@ func serve(name string) {
 			w.WriteHeader(status)
 		}
 		_ = json.NewEncoder(w).Encode(seen{
-			Name: name, PID: os.Getpid(), Method: r.Method, URI: r.RequestURI, Path: r.URL.Path, Query: r.URL.RawQuery, Body: string(body), CallID: r.Header.Get("X-Call-Id"), Original: r.Header.Get("X-Forwarded-Uri"), Setting: os.Getenv("SETTING"),
+			Name: name, PID: os.Getpid(), Method: r.Method, URI: r.RequestURI, Path: r.URL.Path, Query: r.URL.RawQuery, Body: string(body), CallID: r.Header.Get("X-Call-Id"), Original: r.Header.Get("X-Forwarded-Uri"), Setting: os.Getenv("SETTING"), Header: r.Header,
 		})
 	}
 	// A ServeMux would clean the path of what is described.
@@ -93,6 +93,7 @@ func serve(name string) {
 type seen struct {
 	Name, Method, URI, Path, Query, Body, CallID, Original, Setting string
 	PID                                                             int
+	Header                                                          http.Header
 }
 
 // local is a gateway under test.
@@ -216,6 +217,8 @@ func TestOnlyTheAdministratorManages(t *testing.T) {
 		{"GET", "/system/logs?name=one"},
 		{"GET", "/system/info"},
 		{"GET", "/system/namespaces"},
+		{"GET", "/system/namespace/openfaas-fn"},
+		{"POST", "/system/namespace/"},
 	} {
 		for _, password := range []string{"", "wrong"} {
 			request, err := http.NewRequestWithContext(t.Context(), r.method, l.server.URL+r.path, strings.NewReader("{}"))

@@ -9,10 +9,12 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 
 	"github.com/openfaas/faas-provider/types"
+	sdk "github.com/openfaas/go-sdk"
 
 	"parkstream/cmd/parkstream/internal/jsonerror"
 	"parkstream/cmd/parkstream/internal/services"
@@ -24,6 +26,26 @@ const maxRequest = 1 << 20
 
 func read(w http.ResponseWriter, r *http.Request, v any) error {
 	return json.NewDecoder(http.MaxBytesReader(w, r.Body, maxRequest)).Decode(v)
+}
+
+// checkNamespace returns an error unless a request means the only namespace, which
+// clients may leave out.
+func checkNamespace(name string) error {
+	if name != "" && name != namespace {
+		return fmt.Errorf("there is no namespace %.100q: the local gateway has %s alone", name, namespace)
+	}
+	return nil
+}
+
+// inNamespace refuses requests whose query names another namespace.
+func inNamespace(next http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if err := checkNamespace(r.URL.Query().Get("namespace")); err != nil {
+			refuse(w, http.StatusBadRequest, err.Error())
+			return
+		}
+		next(w, r)
+	}
 }
 
 func (g *Gateway) list(w http.ResponseWriter, _ *http.Request) {
@@ -68,6 +90,10 @@ func (g *Gateway) delete(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusBadRequest, "read the request: "+jsonerror.Explain(err).Error())
 		return
 	}
+	if err := checkNamespace(request.Namespace); err != nil {
+		refuse(w, http.StatusBadRequest, err.Error())
+		return
+	}
 	g.changing.Lock()
 	defer g.changing.Unlock()
 	f := g.find(request.FunctionName)
@@ -86,6 +112,10 @@ func (g *Gateway) scaleTo(w http.ResponseWriter, r *http.Request) {
 	var request types.ScaleServiceRequest
 	if err := read(w, r, &request); err != nil {
 		refuse(w, http.StatusBadRequest, "read the request: "+jsonerror.Explain(err).Error())
+		return
+	}
+	if err := checkNamespace(request.Namespace); err != nil {
+		refuse(w, http.StatusBadRequest, err.Error())
 		return
 	}
 	g.changing.Lock()
@@ -127,6 +157,10 @@ func (g *Gateway) secrets(w http.ResponseWriter, r *http.Request) {
 	var secret types.Secret
 	if err := read(w, r, &secret); err != nil {
 		refuse(w, http.StatusBadRequest, "read the secret: it is no JSON object")
+		return
+	}
+	if err := checkNamespace(secret.Namespace); err != nil {
+		refuse(w, http.StatusBadRequest, err.Error())
 		return
 	}
 	if !secretName.MatchString(secret.Name) || strings.Contains(secret.Name, "..") {
@@ -190,13 +224,25 @@ func (g *Gateway) targets(w http.ResponseWriter, _ *http.Request) {
 	answer(w, groups)
 }
 
+// info answers as a gateway does, which tells of itself and of its provider: here
+// they are one program.
 func info(w http.ResponseWriter, _ *http.Request) {
-	answer(w, types.ProviderInfo{
-		Name: "parkstream", Orchestration: "processes",
-		Version: &types.VersionInfo{Release: version.Version(), SHA: version.Revision()},
+	release := types.VersionInfo{Release: version.Version(), SHA: version.Revision()}
+	answer(w, sdk.SystemInfo{
+		Arch: runtime.GOARCH, Version: release,
+		Provider: sdk.Provider{Provider: "parkstream", Version: release, Orchestration: "processes"},
 	})
 }
 
 func namespaces(w http.ResponseWriter, _ *http.Request) {
 	answer(w, []string{namespace})
+}
+
+// oneNamespace describes the namespace.
+func oneNamespace(w http.ResponseWriter, r *http.Request) {
+	if err := checkNamespace(nameOf(r)); err != nil {
+		refuse(w, http.StatusNotFound, err.Error())
+		return
+	}
+	answer(w, types.FunctionNamespace{Name: namespace})
 }
