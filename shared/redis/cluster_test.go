@@ -354,7 +354,7 @@ func TestTheTopologyIsAskedOfOthers(t *testing.T) {
 		return address
 	}
 	silent := func() string {
-		url, _, _ := blocked(t)
+		url, _ := blocked(t)
 		return address(url)
 	}
 	live := address(fake(t, func(command string, _ int) string {

@@ -350,19 +350,17 @@ func tryAgain(client *Client) {
 	client.failed.at = time.Time{}
 }
 
-// blocked returns the URL of something that takes a connection and answers nothing until
-// it is released.
-func blocked(t *testing.T) (url string, taken <-chan struct{}, release func()) {
+// blocked returns the URL of something that takes a connection and answers nothing.
+func blocked(t *testing.T) (url string, taken <-chan struct{}) {
 	t.Helper()
 	took, answer := make(chan struct{}, 100), make(chan struct{})
-	release = sync.OnceFunc(func() { close(answer) })
 	url = fake(t, func(string, int) string {
 		took <- struct{}{}
 		<-answer
 		return ""
 	})
-	t.Cleanup(release)
-	return url, took, release
+	t.Cleanup(func() { close(answer) })
+	return url, took
 }
 
 // While a changed URL is tried, requests go on with the previous one, and those that
@@ -370,7 +368,7 @@ func blocked(t *testing.T) (url string, taken <-chan struct{}, release func()) {
 func TestATryIsInNoRequestsWay(t *testing.T) {
 	t.Parallel()
 	r := instance.RedisForTest(t)
-	url, taken, _ := blocked(t)
+	url, taken := blocked(t)
 	s := &secret{url: r.URL()}
 	client, err := Open(s.value)
 	if err != nil {

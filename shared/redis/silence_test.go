@@ -105,7 +105,7 @@ func (s *stopped) ask(ctx context.Context, words string) (time.Duration, error) 
 		return ctx.Err()
 	}
 	var cmds []redis.Cmder
-	for _, word := range strings.Fields(words) {
+	for word := range strings.FieldsSeq(words) {
 		cmds = append(cmds, redis.NewStatusCmd(ctx, word))
 	}
 	var err error
