@@ -27,7 +27,7 @@ type wireEvent struct {
 
 // example returns what an event looks like, for who sent something else.
 func example(kind parking.Kind) string {
-	return `an event such as {"id":"1","vehicle_plate":"KA01AB1234","` + kind.String() + `_date_time":"2026-11-27T08:00:00Z"}`
+	return `an event such as {"id":"1","vehicle_plate":"PLATE","` + kind.String() + `_date_time":"2026-11-27T08:00:00Z"}`
 }
 
 // parseEvent reads one event. Its errors are parking.ErrInvalid. Where the JSON

@@ -222,7 +222,7 @@ func TestRejects(t *testing.T) {
 	now := time.Now().UTC()
 	hour := now.Add(time.Hour).Format(time.RFC3339)
 	old := now.Add(-retention - time.Minute).Format(time.RFC3339)
-	const such = `want an event such as {"id":"1","vehicle_plate":"KA01AB1234","exit_date_time":`
+	const such = `want an event such as {"id":"1","vehicle_plate":"PLATE","exit_date_time":`
 	for _, tt := range []struct{ data, reason string }{
 		{``, "the event is empty: " + such},
 		{`exit!`, "the event is not JSON: invalid character 'e' at start of value; " + such},
