@@ -3,6 +3,7 @@ package test
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"os"
@@ -47,6 +48,8 @@ func TestEndToEnd(t *testing.T) {
 	})
 
 	t.Run("bad input", func(t *testing.T) { s.badInput(t, arrival) })
+
+	t.Run("faas-cli invoke", func(t *testing.T) { s.invokes(t) })
 
 	t.Run("cron fires the generators", func(t *testing.T) {
 		before := len(s.stays(t, url.Values{"limit": {"1000"}}))
@@ -347,5 +350,56 @@ func (s *system) badInput(t *testing.T, arrival time.Time) {
 	}
 	if n := depth(t, ch, "vehicle_exits"); n != 0 {
 		t.Errorf("%d messages are left in the queue", n)
+	}
+}
+
+// invokes sends what `faas-cli invoke` does, a POST of text/plain to the name with its
+// namespace: each function does something with it or answers what to do instead.
+func (s *system) invokes(t *testing.T) {
+	const entry, exit = `{"id":"invoke-e","vehicle_plate":"INVOKE1","entry_date_time":"2026-11-01T08:00:00Z"}`, `{"id":"invoke-x","vehicle_plate":"INVOKE1","exit_date_time":"2026-11-01T09:00:00Z"}`
+	for _, tt := range []struct {
+		method, function, query, body string
+		status                        int
+		answer                        string
+	}{
+		{"POST", "entry-processor", "", "", 400, `"entry_date_time\":`},
+		{"POST", "entry-processor", "", "hello", 400, `"entry_date_time\":`},
+		{"POST", "entry-processor", "", `{"count":2}`, 400, `"entry_date_time\":`},
+		{"POST", "entry-processor", "", entry, 200, `"outcome":"done"`},
+		{"GET", "entry-processor", "", "", 405, "use POST"},
+		{"POST", "exit-processor", "", "", 400, `"exit_date_time\":`},
+		{"POST", "exit-processor", "", "hello", 400, `"exit_date_time\":`},
+		{"POST", "exit-processor", "", `{"count":2}`, 400, `"exit_date_time\":`},
+		{"POST", "exit-processor", "", exit, 200, `"duration_seconds":3600`},
+		{"GET", "exit-processor", "", "", 405, "use POST"},
+		{"POST", "entry-generator", "", "", 200, `{"published":10}`},
+		{"POST", "entry-generator", "?count=2&site=invoke", "", 200, `{"published":2}`},
+		{"POST", "entry-generator", "", "hello", 400, `{\"count\":10}`},
+		{"POST", "entry-generator", "", `{"count":3,"site":"invoke"}`, 200, `{"published":3}`},
+		{"POST", "entry-generator", "", strings.Repeat(" ", 9<<10), 413, "larger than"},
+		{"GET", "entry-generator", "", "", 405, "use POST"},
+		{"POST", "exit-generator", "", "", 200, `{"published":10,`},
+		{"POST", "exit-generator", "", "hello", 400, `{\"count\":10}`},
+		{"POST", "exit-generator", "", `{"count":5,"above":0,"site":"invoke"}`, 200, `{"published":5,"matched":5}`},
+		{"GET", "exit-generator", "", "", 405, "use POST"},
+		{"POST", "summary", "", "", 401, "--method GET"},
+		{"POST", "summary", "", "hello", 401, "--method GET"},
+		{"POST", "summary", "", "{}", 401, "--method GET"},
+		{"GET", "summary", "?plate=INVOKE1", "", 200, `"entry_id":"invoke-e"`},
+	} {
+		r, err := http.NewRequestWithContext(t.Context(), tt.method, s.gateway+"/function/"+tt.function+".openfaas-fn"+tt.query, strings.NewReader(tt.body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Content-Type", "text/plain")
+		resp, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := io.ReadAll(resp.Body)
+		_ = resp.Body.Close()
+		if err != nil || resp.StatusCode != tt.status || !strings.Contains(string(text), tt.answer) {
+			t.Errorf("%s %s%s %.40q: %d %s %v, want %d with %s", tt.method, tt.function, tt.query, tt.body, resp.StatusCode, text, err, tt.status, tt.answer)
+		}
 	}
 }
