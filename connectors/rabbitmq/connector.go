@@ -122,7 +122,12 @@ type worker struct {
 func (c *Connector) serveAll(ctx context.Context) {
 	workers := make(map[string]worker)
 	var all sync.WaitGroup
-	defer all.Wait()
+	defer func() {
+		all.Wait()
+		for queue := range workers {
+			c.metrics.setDepths(queue, nil) // nothing is known of them any more
+		}
+	}()
 	for {
 		next, changed := c.discovery.snapshot()
 		c.forget(next)
