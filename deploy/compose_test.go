@@ -217,6 +217,9 @@ func TestComposeFullIsRestricted(t *testing.T) {
 // user who reads the secrets.
 func TestComposeFullImage(t *testing.T) {
 	sent := read(t, "../.dockerignore")
+	if tag := ":" + strings.TrimSpace(read(t, "../VERSION")) + "}"; !strings.Contains(read(t, "compose.full.yaml"), "/parkstream"+tag) {
+		t.Errorf("the image's tag is not %s, as VERSION has it", tag)
+	}
 	for _, name := range []string{"secrets", "parkstream"} {
 		s := readCompose(t, "compose.full.yaml").Services[name]
 		dockerfile := read(t, filepath.Join(s.Build.Context, s.Build.Dockerfile))

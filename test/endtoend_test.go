@@ -356,7 +356,9 @@ func (s *system) badInput(t *testing.T, arrival time.Time) {
 // invokes sends what `faas-cli invoke` does, a POST of text/plain to the name with its
 // namespace: each function does something with it or answers what to do instead.
 func (s *system) invokes(t *testing.T) {
-	const entry, exit = `{"id":"invoke-e","vehicle_plate":"INVOKE1","entry_date_time":"2026-11-01T08:00:00Z"}`, `{"id":"invoke-x","vehicle_plate":"INVOKE1","exit_date_time":"2026-11-01T09:00:00Z"}`
+	left := time.Now().UTC().Truncate(time.Second)
+	entry := `{"id":"invoke-e","vehicle_plate":"INVOKE1","entry_date_time":"` + left.Add(-time.Hour).Format(time.RFC3339) + `"}`
+	exit := `{"id":"invoke-x","vehicle_plate":"INVOKE1","exit_date_time":"` + left.Format(time.RFC3339) + `"}`
 	for _, tt := range []struct {
 		method, function, query, body string
 		status                        int

@@ -113,6 +113,9 @@ type buildah struct {
 
 func newBuildah(t *testing.T) *buildah {
 	t.Helper()
+	if _, err := exec.LookPath("buildah"); err != nil {
+		t.Fatalf("%v: run make deps", err)
+	}
 	b := &buildah{dir: t.TempDir()}
 	storage := fmt.Sprintf("[storage]\ndriver = \"vfs\"\ngraphroot = %q\nrunroot = %q\n", filepath.Join(b.dir, "storage"), filepath.Join(b.dir, "run"))
 	conf := filepath.Join(b.dir, "storage.conf")

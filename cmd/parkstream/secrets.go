@@ -157,7 +157,7 @@ func (c secretsInitCommand) writeConfig(notes io.Writer, file, name, value strin
 	return err
 }
 
-// readURL returns the first line of a file, - being standard input.
+// readURL returns the text of a file, - being standard input.
 func readURL(in io.Reader, file string) (string, error) {
 	if file == "" {
 		return "", nil

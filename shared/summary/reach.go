@@ -44,7 +44,7 @@ func (r *reach) reachedWithin(d time.Duration) bool {
 }
 
 // Reachable reports why stays cannot be posted: since the start of the process, or
-// for longer than half a minute. It posts none to find out, with the secret, unless
+// for longer than half a minute. To find out it posts an empty list, with the secret, unless
 // a post has succeeded within the last ten seconds, and at most twice a second. The
 // error has a method Detail() string with what everyone may read.
 func (c *Client) Reachable(ctx context.Context) error {
