@@ -457,7 +457,8 @@ func download(t *testing.T, b *bounded, query string, done <-chan struct{}) {
 			<-done
 		}
 	}
-	if n != seededStays+1 {
-		t.Errorf("download: %d lines, want %d", n, seededStays+1)
+	// Stays that are posted when the download begins may be in it, too.
+	if first := seededStays + 1; n < first || n > first+10 {
+		t.Errorf("download: %d lines, want %d, and a few more at most", n, first)
 	}
 }
