@@ -85,15 +85,6 @@ func TestEndToEnd(t *testing.T) {
 		})
 	})
 
-	t.Run("parameters in the body", func(t *testing.T) {
-		for function, want := range map[string]string{"entry-generator": `{"published":3}`, "exit-generator": `{"published":3,"matched":`} {
-			status, body := s.call(t, "POST", "/function/"+function, `{"count":3,"site":"body"}`)
-			if status != 200 || !strings.HasPrefix(body, want) {
-				t.Errorf("%s: %d %s, want %s", function, status, body, want)
-			}
-		}
-	})
-
 	t.Run("send a file", func(t *testing.T) { s.sendFile(t, arrival) })
 
 	t.Run("one up in a folder", func(t *testing.T) {

@@ -135,11 +135,12 @@ func (r *exitRun) sum(name, value string) (sum int) {
 
 func (r *exitRun) wait(what string, cond func() bool) {
 	r.t.Helper()
-	for deadline := time.Now().Add(time.Minute); !cond(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			r.t.Fatalf("waited in vain: %s; /readyz: %s", what, r.ready())
+	eventually(r.t, time.Minute, func() error {
+		if !cond() {
+			return fmt.Errorf("%s: not yet; /readyz: %s", what, r.ready())
 		}
-	}
+		return nil
+	})
 }
 
 // publish sends n exits of each site.

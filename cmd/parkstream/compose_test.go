@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/alecthomas/kong"
 	"github.com/redis/go-redis/v9"
@@ -151,14 +150,7 @@ func redisFor(t *testing.T, command []string, mounted, dir, u string) {
 	}
 	client := redis.NewClient(options)
 	defer client.Close()
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		if err = client.Ping(t.Context()).Err(); err == nil {
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatal(err)
-		}
-	}
+	eventually(t, func() error { return client.Ping(t.Context()).Err() })
 	for name, want := range map[string]string{
 		"appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noeviction", "save": "", "dir": data,
 	} {

@@ -232,6 +232,18 @@ func background(t *testing.T, what func(context.Context)) {
 	})
 }
 
+// writer returns a function that writes a file into dir and returns its path.
+func writer(t *testing.T, dir string) func(name, text string) string {
+	return func(name, text string) string {
+		t.Helper()
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+}
+
 // eventually polls until what holds.
 func eventually(t *testing.T, what func() error) {
 	t.Helper()

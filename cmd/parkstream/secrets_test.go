@@ -174,13 +174,7 @@ func TestSecretsInitForURLs(t *testing.T) {
 // What cannot be is refused with what to do, without a secret, and writes nothing.
 func TestSecretsInitRefuses(t *testing.T) {
 	dir := t.TempDir()
-	write := func(name, text string) string {
-		path := filepath.Join(dir, name)
-		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return path
-	}
+	write := writer(t, dir)
 	good, empty := write("good", "amqp://u:hidden@host/"), write("empty", "\n")
 	for name, tt := range map[string]struct {
 		c    secretsInitCommand

@@ -24,13 +24,7 @@ import (
 // password in it.
 func TestSendWithoutRabbitMQ(t *testing.T) {
 	dir := t.TempDir()
-	write := func(name, text string) string {
-		path := filepath.Join(dir, name)
-		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return path
-	}
+	write := writer(t, dir)
 	events := write("events.jsonl", `{"id":"e1","vehicle_plate":"P","entry_date_time":"2026-11-23T08:15:00Z"}`)
 	for _, tt := range []struct{ name, urlFile, want string }{
 		{"no file", filepath.Join(dir, "nothing"), "no such file"},

@@ -63,13 +63,7 @@ func TestUpTimeoutIsPositive(t *testing.T) {
 
 func TestGivenURL(t *testing.T) {
 	dir := t.TempDir()
-	write := func(name, text string) string {
-		path := filepath.Join(dir, name)
-		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return path
-	}
+	write := writer(t, dir)
 	file, empty := write("url", "redis://:hunter2@host/0\n"), write("empty", " \n")
 	for _, tt := range []struct{ value, file, want, err string }{
 		{"", "", "", ""},

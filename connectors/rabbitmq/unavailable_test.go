@@ -153,7 +153,7 @@ func TestUnavailableEventsWait(t *testing.T) {
 }
 
 // A call of which nothing can be done is an outage, with status 503 and without. The
-// breaker opens, few calls are made, nothing is spent, and nobody waits for long
+// breaker opens, few calls are made, nothing is spent, and no event waits long
 // afterwards.
 func TestAllUnavailable(t *testing.T) {
 	for _, tt := range []struct {
