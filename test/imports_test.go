@@ -32,9 +32,9 @@ var mayImport = []struct {
 	{"shared/instance", nil},
 	{"shared/pipeline", []string{"shared/parking", "shared/batch", "shared/failure", "shared/latency", "shared/tracing"}},
 	{"shared/redis", []string{"shared/tracing"}},
-	{"shared/store", []string{"shared/failure", "shared/parking", "shared/redis"}},
-	{"shared/summary", []string{"shared/failure", "shared/latency", "shared/parking", "shared/redirect", "shared/redis", "shared/store", "shared/tracing"}},
-	{"shared/processor", []string{"shared/faas", "shared/parking", "shared/pipeline", "shared/redis", "shared/store", "shared/summary"}},
+	{"shared/timeline", []string{"shared/failure", "shared/parking", "shared/redis"}},
+	{"shared/summary", []string{"shared/failure", "shared/latency", "shared/parking", "shared/redirect", "shared/redis", "shared/timeline", "shared/tracing"}},
+	{"shared/processor", []string{"shared/faas", "shared/parking", "shared/pipeline", "shared/redis", "shared/summary", "shared/timeline"}},
 	{"shared/generator", []string{"shared/broker", "shared/faas", "shared/failure", "shared/parking", "shared/redis", "shared/tracing"}},
 	{"functions/", []string{"shared/"}},
 	{"connectors/", []string{"connectors/", "shared/batch", "shared/broker", "shared/faas", "shared/latency", "shared/redirect", "shared/tracing", "shared/version"}},
@@ -49,7 +49,7 @@ var mayImport = []struct {
 var testsMayImport = map[string][]string{
 	"":                 {"shared/instance", "shared/broker/brokertest", "shared/tracing/tracingtest"},
 	"shared/generator": {"shared/faas/faastest"},
-	"shared/pipeline":  {"shared/redis", "shared/store", "shared/summary"},
+	"shared/pipeline":  {"shared/redis", "shared/summary", "shared/timeline"},
 	"shared/processor": {"shared/faas/faastest"},
 }
 

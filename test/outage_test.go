@@ -21,8 +21,8 @@ import (
 	"parkstream/shared/parking"
 	"parkstream/shared/pipeline"
 	"parkstream/shared/redis"
-	"parkstream/shared/store"
 	"parkstream/shared/summary"
+	"parkstream/shared/timeline"
 )
 
 // exitRun is a connector that brings exits from a RabbitMQ into a processor on a Redis,
@@ -57,7 +57,7 @@ func runExits(t *testing.T, redisURL string) *exitRun {
 	}))
 	t.Cleanup(posted.Close)
 	exits := pipeline.NewHTTPHandler(pipeline.NewExitEventProcessor(pipeline.Config{
-		Store:     store.New(r.client, 24*time.Hour),
+		Store:     timeline.New(r.client, 24*time.Hour),
 		Summaries: summary.NewClient(posted.URL, func() (string, error) { return "token", nil }),
 		Limits:    parking.Limits{MaxFuture: time.Minute, Retention: 24 * time.Hour},
 		Metrics:   pipeline.NewMetrics(prometheus.NewRegistry(), "exit-processor"),

@@ -12,8 +12,8 @@ import (
 
 	"parkstream/shared/faas"
 	"parkstream/shared/redis"
-	"parkstream/shared/store"
 	"parkstream/shared/summary"
+	"parkstream/shared/timeline"
 )
 
 var service http.Handler
@@ -33,8 +33,8 @@ func (s settings) Validate() error {
 	if s.Retention < time.Hour { // with none, every stay would be too old to be kept
 		errs = append(errs, fmt.Errorf("RETENTION is %s, want at least 1h", s.Retention))
 	}
-	if s.MaxSites < 1 || s.MaxSites > store.MostMaxSites {
-		errs = append(errs, fmt.Errorf("MAX_SITES is %d, want 1 to %d", s.MaxSites, store.MostMaxSites))
+	if s.MaxSites < 1 || s.MaxSites > timeline.MostMaxSites {
+		errs = append(errs, fmt.Errorf("MAX_SITES is %d, want 1 to %d", s.MaxSites, timeline.MostMaxSites))
 	}
 	return errors.Join(errs...)
 }
@@ -50,7 +50,7 @@ func Wire(rt *faas.Runtime) error {
 	client.Register(rt, rt.Registerer)
 	stays := summary.NewStore(client, s.Retention)
 	client.RegisterReplicas(rt)
-	sites := store.New(client, s.Retention)
+	sites := timeline.New(client, s.Retention)
 	sites.MaxSites = s.MaxSites
 	rt.Registerer.MustRegister(summary.NewSiteMetrics(sites, rt.Log))
 	endpoint := summary.NewHandler(summary.Config{

@@ -15,7 +15,7 @@ import (
 	"parkstream/shared/batch"
 	"parkstream/shared/parking"
 	"parkstream/shared/pipeline"
-	"parkstream/shared/store"
+	"parkstream/shared/timeline"
 )
 
 // Whatever order events arrive in, in batches of whatever size, repeated, through
@@ -132,14 +132,14 @@ func take(queue chan batch.Event, most int) []batch.Event {
 	return events
 }
 
-func (c *oracleCase) compare(t *rapid.T, data *store.Store, posted *summaries) {
+func (c *oracleCase) compare(t *rapid.T, data *timeline.Store, posted *summaries) {
 	byPlate := make(map[string][]parking.Event)
 	for _, e := range c.events {
 		byPlate[e.Plate] = append(byPlate[e.Plate], e)
 	}
 	wantStays := make(map[string]parking.Stay)
 	wantInside := make(map[string]time.Time)
-	var want store.Totals
+	var want timeline.Totals
 	for plate, events := range byPlate {
 		timeline := parking.Pair(events)
 		for _, s := range timeline.Stays {

@@ -19,7 +19,7 @@ import (
 	"parkstream/shared/parking"
 	"parkstream/shared/pipeline"
 	"parkstream/shared/redis"
-	"parkstream/shared/store"
+	"parkstream/shared/timeline"
 )
 
 type storeFunc func(events []parking.Event) []parking.Recorded
@@ -364,7 +364,7 @@ func TestRedisFaultsAreOutages(t *testing.T) {
 		{"does not answer in time", [][]any{{"CLIENT", "PAUSE", "60000", "WRITE"}}, [][]any{{"CLIENT", "UNPAUSE"}}},
 	} {
 		t.Run(fmt.Sprint(i, tt.reason), func(t *testing.T) {
-			exits := pipeline.NewExitEventProcessor(config(store.New(openRedis(t, url+"?read_timeout=200ms&max_retries=-1"), retention), &summaries{}))
+			exits := pipeline.NewExitEventProcessor(config(timeline.New(openRedis(t, url+"?read_timeout=200ms&max_retries=-1"), retention), &summaries{}))
 			events := []batch.Event{exit(fmt.Sprint("a", i), "A", i), exit(fmt.Sprint("b", i), "B", i)}
 			for _, args := range tt.fault {
 				do(args...)
@@ -389,7 +389,7 @@ func TestRedisFaultsAreOutages(t *testing.T) {
 func TestAKeyOfAnotherType(t *testing.T) {
 	node := instance.RedisForTest(t)
 	client := openRedis(t, node.URL())
-	exits := pipeline.NewExitEventProcessor(config(store.New(client, retention), &summaries{}))
+	exits := pipeline.NewExitEventProcessor(config(timeline.New(client, retention), &summaries{}))
 	events := []batch.Event{exit("a", "A", 0), exit("b", "B", 0)}
 	checkOutage(t, exits, events, "done done")
 	keys, err := client.Current().Keys(t.Context(), "park:{*}:*").Result()

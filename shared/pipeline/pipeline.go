@@ -22,7 +22,7 @@ import (
 
 // DataStore keeps the timelines of vehicles. Record takes events in and says of
 // each, in the same order, which stays it has a say in, as they are now; it is
-// idempotent. shared/store is the one on Redis.
+// idempotent. shared/timeline is the one on Redis.
 type DataStore interface {
 	Record(ctx context.Context, events []parking.Event) []parking.Recorded
 }

@@ -26,8 +26,8 @@ import (
 	"parkstream/shared/parking"
 	"parkstream/shared/pipeline"
 	"parkstream/shared/redis"
-	"parkstream/shared/store"
 	"parkstream/shared/summary"
+	"parkstream/shared/timeline"
 )
 
 func TestMain(m *testing.M) {
@@ -40,14 +40,14 @@ func TestMain(m *testing.M) {
 const retention = 24 * time.Hour
 
 // newStore returns the real store on a Redis of its own.
-func newStore(t testing.TB) *store.Store {
+func newStore(t testing.TB) *timeline.Store {
 	t.Helper()
 	client, err := redis.Open(redis.URL(instance.RedisForTest(t).URL()))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = client.Close() })
-	return store.New(client, retention)
+	return timeline.New(client, retention)
 }
 
 // summaries keeps the highest revision of every stay, as the summary function
@@ -171,7 +171,7 @@ func TestWhenTheStoreIsAway(t *testing.T) {
 	defer client.Close()
 	var posted summaries
 	var log bytes.Buffer
-	c := config(store.New(client, retention), &posted)
+	c := config(timeline.New(client, retention), &posted)
 	c.Log = slog.New(slog.NewTextHandler(&log, nil))
 	exits := pipeline.NewExitEventProcessor(c)
 	if err := node.Kill(); err != nil {

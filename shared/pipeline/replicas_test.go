@@ -9,7 +9,7 @@ import (
 	"parkstream/shared/instance"
 	"parkstream/shared/pipeline"
 	"parkstream/shared/redis"
-	"parkstream/shared/store"
+	"parkstream/shared/timeline"
 )
 
 // Without the replica's acknowledgement an exit is a retry and its stay is not
@@ -24,7 +24,7 @@ func TestNothingIsPostedBeforeReplicasHaveIt(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { _ = client.Close() })
-		return pipeline.NewExitEventProcessor(config(store.New(client, retention), &posted))
+		return pipeline.NewExitEventProcessor(config(timeline.New(client, retention), &posted))
 	}
 	event := []batch.Event{exit("x", "KA01", 0)}
 	if err := replica.Pause(); err != nil {

@@ -12,8 +12,8 @@ import (
 	"parkstream/shared/parking"
 	"parkstream/shared/pipeline"
 	"parkstream/shared/redis"
-	"parkstream/shared/store"
 	"parkstream/shared/summary"
+	"parkstream/shared/timeline"
 )
 
 // Settings of a processor. The secrets redis-url and summary-token are files.
@@ -36,8 +36,8 @@ func (s Settings) Validate() error {
 	if s.MaxFuture < 0 || s.MaxFuture > 24*time.Hour {
 		errs = append(errs, fmt.Errorf("MAX_FUTURE is %s, want 0s to 24h", s.MaxFuture))
 	}
-	if s.MaxSites < 1 || s.MaxSites > store.MostMaxSites {
-		errs = append(errs, fmt.Errorf("MAX_SITES is %d, want 1 to %d", s.MaxSites, store.MostMaxSites))
+	if s.MaxSites < 1 || s.MaxSites > timeline.MostMaxSites {
+		errs = append(errs, fmt.Errorf("MAX_SITES is %d, want 1 to %d", s.MaxSites, timeline.MostMaxSites))
 	}
 	return errors.Join(errs...)
 }
@@ -58,7 +58,7 @@ func Wire(rt *faas.Runtime) (pipeline.Config, error) {
 		return pipeline.Config{}, err
 	}
 	client.Register(rt, rt.Registerer)
-	data := store.New(client, s.Retention)
+	data := timeline.New(client, s.Retention)
 	client.RegisterReplicas(rt)
 	rt.Admit(pipeline.Admit)
 	data.MaxSites = s.MaxSites

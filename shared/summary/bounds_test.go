@@ -23,7 +23,7 @@ import (
 	"pgregory.net/rapid"
 
 	"parkstream/shared/parking"
-	"parkstream/shared/store"
+	"parkstream/shared/timeline"
 )
 
 // bounds of the endpoint, which a test may change.
@@ -230,7 +230,7 @@ func TestThousandsOfSites(t *testing.T) {
 		t.Errorf("sums of all sites: %+v, %v", stats.Counts, err)
 	}
 	inside, err := e.events.InsideSites(t.Context(), names(t, e), 600)
-	if err != nil || len(inside) != 600 || !slices.IsSortedFunc(inside, func(a, b store.InsideSite) int { return a.Since.Compare(b.Since) }) {
+	if err != nil || len(inside) != 600 || !slices.IsSortedFunc(inside, func(a, b timeline.InsideSite) int { return a.Since.Compare(b.Since) }) {
 		t.Errorf("%d vehicles inside, %v", len(inside), err)
 	}
 	all, err := e.events.InsideSites(t.Context(), names(t, e), 100_000)

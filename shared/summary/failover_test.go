@@ -15,7 +15,7 @@ import (
 	"parkstream/shared/instance"
 	"parkstream/shared/parking"
 	"parkstream/shared/redis"
-	"parkstream/shared/store"
+	"parkstream/shared/timeline"
 )
 
 // shard is the part of a Redis that has the keys of a prefix, and a replica of it.
@@ -84,7 +84,7 @@ type posting struct {
 type failovers struct {
 	events           []parking.Event
 	timelines, stays *shard
-	data             *store.Store
+	data             *timeline.Store
 	summary          *Store
 	pending          map[int]bool // events that are not done, and come again
 	posting          []posting
@@ -141,7 +141,7 @@ func TestFailoversLoseAndDoubleNothing(t *testing.T) {
 		}
 		f := &failovers{
 			timelines: &shard{client: current, prefix: "park:"}, stays: &shard{client: current, prefix: "stay:"},
-			data: store.New(client, 24*time.Hour), summary: NewStore(client, 24*time.Hour), pending: make(map[int]bool),
+			data: timeline.New(client, 24*time.Hour), summary: NewStore(client, 24*time.Hour), pending: make(map[int]bool),
 		}
 		start := time.Now().UTC().Add(-time.Hour).Truncate(time.Second)
 		n := rapid.IntRange(2, 8).Draw(t, "events")
@@ -197,7 +197,7 @@ func (f *failovers) finish(t *rapid.T) {
 		}
 	}
 	line := parking.Pair(f.events)
-	want := store.Totals{MissedExits: int64(len(line.MissedExits))}
+	want := timeline.Totals{MissedExits: int64(len(line.MissedExits))}
 	for i := range f.events {
 		if f.events[i].Kind == parking.Entry {
 			want.Entries++

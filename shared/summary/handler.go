@@ -21,20 +21,20 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"parkstream/shared/parking"
-	"parkstream/shared/store"
+	"parkstream/shared/timeline"
 )
 
-// SiteStore knows the states of the sites; shared/store is the one on Redis.
+// SiteStore knows the states of the sites; shared/timeline is the one on Redis.
 type SiteStore interface {
 	Sites(ctx context.Context) ([]string, error)
-	Site(ctx context.Context, site string) (store.Site, error)
-	States(ctx context.Context, sites []string) ([]store.Site, error)
-	Minutes(ctx context.Context, sites []string, from, to time.Time, step time.Duration) ([]store.Minute, error)
-	InsideSites(ctx context.Context, sites []string, limit int) ([]store.InsideSite, error)
-	Inside(ctx context.Context, site string, offset, limit int64) ([]store.Inside, error)
-	Corrections(ctx context.Context, site string, limit int64) ([]store.Correction, error)
-	CorrectOccupancy(ctx context.Context, site string, counted int64, reason string) (store.Correction, error)
-	ErasePlate(ctx context.Context, site, plate string) (store.Erased, error)
+	Site(ctx context.Context, site string) (timeline.Site, error)
+	States(ctx context.Context, sites []string) ([]timeline.Site, error)
+	Minutes(ctx context.Context, sites []string, from, to time.Time, step time.Duration) ([]timeline.Minute, error)
+	InsideSites(ctx context.Context, sites []string, limit int) ([]timeline.InsideSite, error)
+	Inside(ctx context.Context, site string, offset, limit int64) ([]timeline.Inside, error)
+	Corrections(ctx context.Context, site string, limit int64) ([]timeline.Correction, error)
+	CorrectOccupancy(ctx context.Context, site string, counted int64, reason string) (timeline.Correction, error)
+	ErasePlate(ctx context.Context, site, plate string) (timeline.Erased, error)
 }
 
 // Config is what the summary endpoint is made of.
@@ -392,8 +392,8 @@ func (h handler) sites(w http.ResponseWriter, r *http.Request) {
 
 // siteAnswer is the state of a site with the stays of today.
 type siteAnswer struct {
-	store.Site `json:",inline"`
-	StaysToday Counts `json:"stays_today"`
+	timeline.Site `json:",inline"`
+	StaysToday    Counts `json:"stays_today"`
 }
 
 func (h handler) site(w http.ResponseWriter, r *http.Request) {
@@ -428,7 +428,7 @@ func (h handler) inside(w http.ResponseWriter, r *http.Request) {
 		h.fail(w, r, err)
 		return
 	}
-	answer(w, http.StatusOK, map[string][]store.Inside{"vehicles": vehicles})
+	answer(w, http.StatusOK, map[string][]timeline.Inside{"vehicles": vehicles})
 }
 
 func (h handler) corrections(w http.ResponseWriter, r *http.Request) {
@@ -442,7 +442,7 @@ func (h handler) corrections(w http.ResponseWriter, r *http.Request) {
 		h.fail(w, r, err)
 		return
 	}
-	answer(w, http.StatusOK, map[string][]store.Correction{"corrections": list})
+	answer(w, http.StatusOK, map[string][]timeline.Correction{"corrections": list})
 }
 
 func (h handler) correct(w http.ResponseWriter, r *http.Request) {

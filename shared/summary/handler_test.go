@@ -22,7 +22,7 @@ import (
 	"parkstream/shared/instance"
 	"parkstream/shared/parking"
 	"parkstream/shared/redis"
-	"parkstream/shared/store"
+	"parkstream/shared/timeline"
 )
 
 const token = "the-token"
@@ -32,7 +32,7 @@ type endpoint struct {
 	http.Handler
 	redis  *instance.Redis
 	stays  *Store
-	events *store.Store
+	events *timeline.Store
 	log    *lockedLog
 	// counted are the metrics.
 	counted *prometheus.Registry
@@ -64,7 +64,7 @@ func newEndpoint(t *testing.T) *endpoint {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = client.Close() })
-	e := &endpoint{redis: r, stays: NewStore(client, retention), events: store.New(client, retention), log: new(lockedLog), counted: prometheus.NewRegistry()}
+	e := &endpoint{redis: r, stays: NewStore(client, retention), events: timeline.New(client, retention), log: new(lockedLog), counted: prometheus.NewRegistry()}
 	e.Handler = NewHandler(Config{
 		Stays: e.stays, Sites: e.events, Token: func() (string, error) { return token, nil },
 		Metrics: NewMetrics(e.counted), Log: slog.New(slog.NewTextHandler(e.log, nil)),
@@ -515,7 +515,7 @@ func TestSites(t *testing.T) {
 	}
 	e.authorized("POST", "/sites/a/occupancy", `{"counted":7,"reason":"again"}`)
 	var corrections struct {
-		Corrections []store.Correction `json:"corrections"`
+		Corrections []timeline.Correction `json:"corrections"`
 	}
 	w = e.call("GET", "/sites/a/occupancy", "")
 	if err := json.Unmarshal(w.Body.Bytes(), &corrections); err != nil || len(corrections.Corrections) != 2 ||

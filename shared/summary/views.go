@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"parkstream/shared/parking"
-	"parkstream/shared/store"
+	"parkstream/shared/timeline"
 )
 
 const (
@@ -21,8 +21,8 @@ const (
 
 // overview is all sites now.
 type overview struct {
-	At    time.Time    `json:"at"`
-	Sites []store.Site `json:"sites"`
+	At    time.Time       `json:"at"`
+	Sites []timeline.Site `json:"sites"`
 }
 
 func (h handler) overview(w http.ResponseWriter, r *http.Request) {
@@ -72,8 +72,8 @@ func (h handler) minutesQuery(values url.Values) (q minutesQuery, err error) {
 
 // minutesAnswer counts entries and exits by steps.
 type minutesAnswer struct {
-	StepSeconds int64          `json:"step_seconds"`
-	Minutes     []store.Minute `json:"minutes"`
+	StepSeconds int64             `json:"step_seconds"`
+	Minutes     []timeline.Minute `json:"minutes"`
 }
 
 func (h handler) minutes(w http.ResponseWriter, r *http.Request) {
@@ -129,7 +129,7 @@ func (h handler) insideAnywhere(w http.ResponseWriter, r *http.Request) {
 		h.fail(w, r, err)
 		return
 	}
-	answer(w, http.StatusOK, map[string][]store.InsideSite{"vehicles": vehicles[min(int(offset), len(vehicles)):]})
+	answer(w, http.StatusOK, map[string][]timeline.InsideSite{"vehicles": vehicles[min(int(offset), len(vehicles)):]})
 }
 
 // insidePage reads which part of a list of vehicles inside is wanted.

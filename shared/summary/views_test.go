@@ -11,7 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"parkstream/shared/parking"
-	"parkstream/shared/store"
+	"parkstream/shared/timeline"
 )
 
 // observe takes events in; "e a P1 5" is an entry at site a of P1, five minutes
@@ -110,7 +110,7 @@ func TestInsideAnywhere(t *testing.T) {
 	e := newEndpoint(t)
 	e.observe(t, time.Now().Add(-time.Hour), "e a P1 3", "e b P2 1", "e c P3 2", "e a P4 4", "e b P5 5", "x b P5 6")
 	ask := func(query string) (plates string) {
-		for _, v := range answered[map[string][]store.InsideSite](t, e, "/inside?"+query)["vehicles"] {
+		for _, v := range answered[map[string][]timeline.InsideSite](t, e, "/inside?"+query)["vehicles"] {
 			plates += v.Site + ":" + v.Plate + " "
 		}
 		return plates

@@ -15,8 +15,8 @@ import (
 	"parkstream/cmd/parkstream/internal/system"
 	"parkstream/shared/broker"
 	"parkstream/shared/redis"
-	"parkstream/shared/store"
 	"parkstream/shared/summary"
+	"parkstream/shared/timeline"
 )
 
 // The parts of a benchmark.
@@ -92,7 +92,7 @@ type bench struct {
 	Config
 	system    *system.System
 	redis     *redis.Client
-	events    *store.Store
+	events    *timeline.Store
 	stays     *summary.Store
 	publisher *broker.Publisher
 	conn      *broker.Conn // looks at queues
@@ -167,7 +167,7 @@ func (b *bench) connect(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(err, client.Close())
 	}
-	b.redis, b.events, b.stays = client, store.New(client, retention), summary.NewStore(client, retention)
+	b.redis, b.events, b.stays = client, timeline.New(client, retention), summary.NewStore(client, retention)
 	b.conn, b.publisher = conn, broker.NewPublisher(urls)
 	for _, queue := range queues {
 		if _, err := b.publisher.DeclareQueue(ctx, queue); err != nil {

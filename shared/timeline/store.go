@@ -1,6 +1,6 @@
-// Package store keeps the timelines of vehicles in Redis: it takes in events,
+// Package timeline keeps the timelines of vehicles in Redis: it takes in events,
 // finds the stays they change and keeps each site's state, atomically.
-package store
+package timeline
 
 import (
 	"context"
