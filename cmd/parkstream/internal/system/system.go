@@ -349,16 +349,7 @@ func (s *System) StartConnector() error {
 		return err
 	}
 	child := &supervise.Child{
-		Name: "the connector",
-		Command: func() *exec.Cmd {
-			cmd := exec.Command(s.self, "connector")
-			cmd.Env = append(telemetryEnv(os.Environ()),
-				"PATH="+os.Getenv("PATH"), "HOME="+os.Getenv("HOME"),
-				"SECRETS_DIR="+s.Secrets(), "GATEWAY_URL="+s.URL(), "LISTEN="+s.connectorAddr(), "TOPICS="+s.topics(), "PPROF_LISTEN="+s.profiles[Connector],
-				"GOGC=200", // as in stack.yml
-			)
-			return cmd
-		},
+		Name: "the connector", Command: s.connectorCommand,
 		Output: file, Grace: connectorGrace, Notify: s.notify,
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -374,6 +365,16 @@ func (s *System) StartConnector() error {
 	}}
 	s.onStop(connectorStep, s.StopConnector)
 	return nil
+}
+
+func (s *System) connectorCommand() *exec.Cmd {
+	cmd := exec.Command(s.self, "connector")
+	cmd.Env = append(telemetryEnv(os.Environ()),
+		"PATH="+os.Getenv("PATH"), "HOME="+os.Getenv("HOME"),
+		"SECRETS_DIR="+s.Secrets(), "GATEWAY_URL="+s.URL(), "LISTEN="+s.connectorAddr(), "TOPICS="+s.topics(), "PPROF_LISTEN="+s.profiles[Connector],
+		"GOGC=200", // as in stack.yml
+	)
+	return cmd
 }
 
 // topics returns those of the functions to deploy, separated by commas: a function
