@@ -37,9 +37,7 @@ func BenchmarkDrain(b *testing.B) {
 		c := startConnector(b, g, nil)
 		s := c.metrics.queue(queue)
 		waitFor(b, "the queue is empty", func() bool {
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			return s.endings[acked] >= n
+			return s.Totals().Acked >= n
 		})
 		took += time.Since(start)
 		cpu += cpuTime() - used

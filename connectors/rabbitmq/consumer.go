@@ -10,13 +10,14 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"parkstream/connectors/rabbitmq/internal/unacked"
 	"parkstream/shared/broker"
 	"parkstream/shared/latency"
 )
 
-// strandedDelay is how long settled messages wait for an older one, so that all
-// can be acknowledged in one frame.
-const strandedDelay = 50 * time.Millisecond
+// flushDelay is how long messages that were settled out of order wait for an older one,
+// so that all can be acknowledged in one frame.
+const flushDelay = 50 * time.Millisecond
 
 var (
 	errCancelled = errors.New("the broker cancelled the consumer: its queue was deleted, or is moving to another node")
@@ -30,7 +31,7 @@ type consumer struct {
 	epoch   string
 	conn    *broker.Conn
 	feeds   []*feed
-	window  *window
+	tracker *unacked.Tracker
 	inQueue []prometheus.Observer // of each function
 	life    context.Context       // of what is of no use without the channel
 	taking  context.Context       // while it takes messages
@@ -64,10 +65,10 @@ func (c *Connector) consume(ctx context.Context, conn *broker.Conn, epoch, queue
 	defer end()
 	k := &consumer{
 		queue: queue, epoch: epoch, conn: conn, Connector: c,
-		window: newWindow(ch.Ack, c.metrics.queue(queue)),
-		life:   life,
+		tracker: unacked.New(ch, c.metrics.queue(queue)),
+		life:    life,
 	}
-	defer k.window.close()
+	defer k.tracker.Close()
 	for _, f := range functions {
 		k.feeds = append(k.feeds, newFeed(c.target(f), k, len(functions) > 1))
 		k.inQueue = append(k.inQueue, c.metrics.stages.WithLabelValues(f.Name, latency.Consumed))
@@ -90,11 +91,11 @@ func (c *Connector) consume(ctx context.Context, conn *broker.Conn, epoch, queue
 	_ = ch.Cancel(tag, false) // fails only with the channel, which is the end of the consumer as well
 	stopTaking()
 	feeds.Wait()
-	if backErr := k.giveBackUntouched(deliveries, ch.Nack); backErr != nil && !ch.IsClosed() {
+	if backErr := k.giveBackUntouched(deliveries); backErr != nil && !ch.IsClosed() {
 		c.log.Warn("messages could not be given back", "queue", queue, "error", backErr)
 	}
 	k.wait(end, closed)
-	if backErr := k.window.giveBack(ch.Nack); backErr != nil && !ch.IsClosed() {
+	if backErr := k.tracker.GiveBackAll(); backErr != nil && !ch.IsClosed() {
 		c.log.Warn("messages could not be given back", "queue", queue, "error", backErr)
 	}
 	return err
@@ -104,7 +105,7 @@ func (c *Connector) consume(ctx context.Context, conn *broker.Conn, epoch, queue
 // has settled, also what the client has not handed over yet: another consumer can have it
 // while the calls under way end. It is called when the feeds have ended and the consumer
 // is cancelled, so that deliveries ends.
-func (k *consumer) giveBackUntouched(deliveries <-chan amqp.Delivery, nack func(tag uint64, multiple, requeue bool) error) error {
+func (k *consumer) giveBackUntouched(deliveries <-chan amqp.Delivery) error {
 	var tags []uint64
 	for _, f := range k.feeds {
 		if f.shared {
@@ -117,10 +118,10 @@ func (k *consumer) giveBackUntouched(deliveries <-chan amqp.Delivery, nack func(
 		f.mu.Unlock()
 	}
 	for d := range deliveries {
-		k.window.add(time.Now())
+		k.tracker.Add(time.Now(), 1)
 		tags = append(tags, d.DeliveryTag)
 	}
-	return k.window.giveBackUntouched(tags, nack)
+	return k.tracker.GiveBack(tags)
 }
 
 // wait returns when the calls have ended or the channel has.
@@ -160,17 +161,17 @@ func (k *consumer) intake(ctx context.Context, deliveries <-chan amqp.Delivery, 
 				return k.ended(closed)
 			}
 			k.take(d)
-		case <-k.window.stranded:
+		case <-k.tracker.OutOfOrder():
 			if flush == nil {
-				flush = time.After(strandedDelay)
+				flush = time.After(flushDelay)
 			}
 		case <-flush:
 			flush = nil
-			if err := k.window.flush(); err != nil {
+			if err := k.tracker.Flush(); err != nil {
 				return fmt.Errorf("acknowledge messages of %s: %w", k.queue, err)
 			}
 		case <-check.C:
-			if oldest := k.window.oldest(); !oldest.IsZero() && time.Since(oldest) > limit {
+			if oldest := k.tracker.Oldest(); !oldest.IsZero() && time.Since(oldest) > limit {
 				return fmt.Errorf("%s: %w", k.queue, errHeldLong)
 			}
 		case <-ctx.Done():
@@ -195,7 +196,6 @@ func (k *consumer) ended(closed <-chan *amqp.Error) error {
 // take hands a delivery to every function that still has to get it.
 func (k *consumer) take(d amqp.Delivery) {
 	now := time.Now()
-	k.window.add(now)
 	at := published(&d)
 	for _, o := range k.inQueue {
 		latency.ObserveSince(k.life, o, at, now)
@@ -204,18 +204,18 @@ func (k *consumer) take(d amqp.Delivery) {
 	owed := m.history.onlyFunction
 	switch reason := unreadable(d.Headers); {
 	case reason != "":
-		m.owed.Store(1)
+		k.tracker.Add(now, 1)
 		k.rule(m, recipient{}, ruling{reject, reason, 0, nil})
 	case len(d.Body) > k.MaxMessageBytes:
-		m.owed.Store(1)
+		k.tracker.Add(now, 1)
 		k.rule(m, recipient{}, ruling{reject, fmt.Sprintf("the message has %d bytes; at most %d are possible", len(d.Body), k.MaxMessageBytes), 0, nil})
 	case owed == "":
-		m.owed.Store(int32(len(k.feeds)))
+		k.tracker.Add(now, len(k.feeds))
 		for _, f := range k.feeds {
 			f.add(newItem(m), now)
 		}
 	default:
-		m.owed.Store(1)
+		k.tracker.Add(now, 1)
 		for _, f := range k.feeds {
 			if f.target.Name == owed {
 				f.add(newItem(m), now)

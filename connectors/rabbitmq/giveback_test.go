@@ -3,8 +3,6 @@ package rabbitmq
 import (
 	"encoding/binary"
 	"net/http"
-	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -217,86 +215,5 @@ func TestGivenBackBeyondTheDeliveryLimit(t *testing.T) {
 	}
 	if inQueue, dead := atBroker(); inQueue != want || dead != messages-want {
 		t.Errorf("%d messages are in the queue and %d are dead letters, want %d and %d", inQueue, dead, want, messages-want)
-	}
-}
-
-// A window is given back with a frame for each run of messages, the oldest first.
-func TestGiveBackFrames(t *testing.T) {
-	for _, tt := range []struct {
-		name     string
-		settled  []uint64 // of 9 deliveries
-		flushed  bool     // those are acknowledged one by one already
-		returned []uint64 // given back one by one after that
-		more     []uint64 // settled after that
-		oldest   int64    // of those in hand then; 0 if there are none
-		want     string
-	}{
-		{name: "all open", oldest: 1, want: "nack 0"},
-		{name: "all settled", settled: []uint64{1, 2, 3, 4, 5, 6, 7, 8, 9}, want: "ack 9, nack 0"},
-		{name: "one open", settled: []uint64{2, 3, 4, 5, 6, 7, 8, 9}, oldest: 1, want: "nack 1, ack 9, nack 0"},
-		{name: "in turn", settled: []uint64{1, 3, 4, 8}, oldest: 2, want: "ack 1, nack 2, ack 4, nack 7, ack 8, nack 0"},
-		{name: "flushed before", settled: []uint64{3, 4, 9}, flushed: true, oldest: 1, want: "ack 3, ack 4, ack 9, nack 0"},
-		{
-			name: "returned among settled", settled: []uint64{3, 4}, returned: []uint64{2, 5}, more: []uint64{1}, oldest: 6,
-			want: "return 2, return 5, ack 4, nack 0",
-		},
-		{
-			name: "returned behind an open one", settled: []uint64{2, 3, 6}, returned: []uint64{4, 5}, oldest: 1,
-			want: "return 4, return 5, nack 1, ack 6, nack 0",
-		},
-		{
-			name: "returned before open ones", settled: []uint64{2, 3}, returned: []uint64{4, 5}, oldest: 1,
-			want: "return 4, return 5, nack 1, ack 3, nack 0",
-		},
-		{name: "the oldest returned", settled: []uint64{2, 3}, returned: []uint64{1, 2, 99}, oldest: 4, want: "return 1, ack 3, nack 0"},
-		{name: "all returned", returned: []uint64{1, 2, 3, 4, 5, 6, 7, 8, 9}, want: "return 1, return 2, return 3, return 4, return 5, return 6, return 7, return 8, return 9, nack 0"},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			var frames []string
-			frame := func(kind string, tag uint64) { frames = append(frames, kind+" "+strconv.FormatUint(tag, 10)) }
-			w := newWindow(func(tag uint64, _ bool) error {
-				frame("ack", tag)
-				return nil
-			}, newMetrics(nil).queue("q"))
-			nack := func(tag uint64, multiple, requeue bool) error {
-				if !requeue {
-					t.Errorf("%d is not given back", tag)
-				}
-				frame(map[bool]string{true: "nack", false: "return"}[multiple], tag)
-				return nil
-			}
-			settle := func(tags []uint64) {
-				if err := w.settle(tags, slices.Repeat([]ending{acked}, len(tags))); err != nil {
-					t.Fatal(err)
-				}
-			}
-			for i := range 9 {
-				w.add(time.Unix(int64(i+1), 0))
-			}
-			settle(tt.settled)
-			if tt.flushed {
-				if err := w.flush(); err != nil {
-					t.Fatal(err)
-				}
-			}
-			if err := w.giveBackUntouched(tt.returned, nack); err != nil {
-				t.Fatal(err)
-			}
-			if len(tt.more) > 0 {
-				settle(tt.more)
-			}
-			if oldest := w.oldest(); oldest.IsZero() != (tt.oldest == 0) || tt.oldest > 0 && oldest.Unix() != tt.oldest {
-				t.Errorf("the oldest in hand is of %s, want %d", oldest, tt.oldest)
-			}
-			if err := w.giveBack(nack); err != nil {
-				t.Fatal(err)
-			}
-			if got := strings.Join(frames, ", "); got != tt.want {
-				t.Errorf("%s, want %s", got, tt.want)
-			}
-			if settle([]uint64{5}); len(frames) != strings.Count(tt.want, ",")+1 {
-				t.Errorf("a late call settles: %q", frames)
-			}
-		})
 	}
 }

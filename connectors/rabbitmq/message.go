@@ -5,7 +5,6 @@ import (
 	"math"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
@@ -71,25 +70,10 @@ type delivery struct {
 	from     *consumer
 	received time.Time
 	history  history
-
-	owed  atomic.Int32  // functions that have not settled it yet
-	worst atomic.Uint32 // the largest ending that one of them gave it
 }
 
 func newDelivery(d amqp.Delivery, from *consumer, now time.Time) *delivery {
 	return &delivery{Delivery: d, from: from, received: now, history: readHistory(&d, from.queue, now)}
-}
-
-// settle notes the ending that one function gives the message and says whether
-// all have now.
-func (d *delivery) settle(e ending) (last bool) {
-	for {
-		w := d.worst.Load()
-		if w >= uint32(e) || d.worst.CompareAndSwap(w, uint32(e)) {
-			break
-		}
-	}
-	return d.owed.Add(-1) == 0
 }
 
 // item is a message on its way into one function.

@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
+	"parkstream/connectors/rabbitmq/internal/unacked"
 	"parkstream/shared/batch"
 	"parkstream/shared/latency"
 )
@@ -21,7 +22,7 @@ type metrics struct {
 	outcomes  *prometheus.CounterVec
 
 	mu     sync.Mutex
-	queues map[string]*queueStats
+	queues map[string]*unacked.Counts
 	gates  map[string]*gate
 	depths map[string]depths
 }
@@ -38,7 +39,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Name: "parkstream_connector_outcomes_total",
 			Help: "Events by what a function made of them: done, retry, reject, unavailable (to be tried again at no cost), or deferred because of an outage.",
 		}, []string{"queue", "function", "outcome"}),
-		queues: make(map[string]*queueStats),
+		queues: make(map[string]*unacked.Counts),
 		gates:  make(map[string]*gate),
 		depths: make(map[string]depths),
 	}
@@ -65,15 +66,15 @@ func (m *metrics) call(ctx context.Context, function string, items []item, start
 }
 
 // queue returns the counters of a queue.
-func (m *metrics) queue(name string) *queueStats {
+func (m *metrics) queue(name string) *unacked.Counts {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	s := m.queues[name]
-	if s == nil {
-		s = &queueStats{windows: make(map[*window]struct{})}
-		m.queues[name] = s
+	c := m.queues[name]
+	if c == nil {
+		c = new(unacked.Counts)
+		m.queues[name] = c
 	}
-	return s
+	return c
 }
 
 func (m *metrics) gate(function string, g *gate) {
@@ -89,82 +90,19 @@ func (m *metrics) forget(function string) {
 	delete(m.gates, function)
 }
 
-// queueStats count the messages of one queue. At any moment
-//
-//	received = acked + deadLettered + retried + returned + inHand
-type queueStats struct {
-	mu       sync.Mutex
-	received int
-	endings  [deadLettered + 1]int
-	returned int
-	inHand   int
-	windows  map[*window]struct{}
-}
-
-func (s *queueStats) open(w *window) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.windows[w] = struct{}{}
-}
-
-func (s *queueStats) receive() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.received++
-	s.inHand++
-}
-
-func (s *queueStats) settle(tally [deadLettered + 1]int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for e, n := range tally {
-		s.endings[e] += n
-		s.inHand -= n
-	}
-}
-
-func (s *queueStats) giveBack(n int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.returned += n
-	s.inHand -= n
-}
-
-func (s *queueStats) close(w *window) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.windows, w)
-}
-
-// oldest returns when the oldest message in hand came in; zero where none is.
-func (s *queueStats) oldest() time.Time {
-	s.mu.Lock()
-	windows := make([]*window, 0, len(s.windows))
-	for w := range s.windows {
-		windows = append(windows, w)
-	}
-	s.mu.Unlock() // a window calls its stats with its own lock held
-	var oldest time.Time
-	for _, w := range windows {
-		if t := w.oldest(); !t.IsZero() && (oldest.IsZero() || t.Before(oldest)) {
-			oldest = t
-		}
-	}
-	return oldest
-}
-
 func desc(name, help string, labels ...string) *prometheus.Desc {
 	return prometheus.NewDesc("parkstream_connector_"+name, help, labels, nil)
 }
 
 var (
-	descReceived = desc("messages_received_total", "Messages delivered by the broker. Equals acked + dead-lettered + retried + returned + in hand.", "queue")
+	descReceived = desc("messages_received_total", "Messages delivered by the broker. Equals acked + dead-lettered + retried + returned + unacked.", "queue")
 	descAcked    = desc("messages_acked_total", "Messages whose effect is done: acknowledged, or about to be.", "queue")
 	descDead     = desc("messages_dead_lettered_total", "Messages that went to the dead-letter queue.", "queue")
 	descRetried  = desc("messages_retried_total", "Messages that went to a retry queue.", "queue")
 	descReturned = desc("messages_returned_total", "Messages that went back to their queue unsettled, because the connection ended, the connector stopped or an outage was long.", "queue")
-	descInHand   = desc("messages_in_hand", "Messages that were received and are not settled.", "queue")
-	descOldest   = desc("oldest_unacked_age_seconds", "How long ago the oldest message in hand came in; 0 where none is.", "queue")
+	descUnacked  = desc("messages_unacked", "Messages that were received and are not settled.", "queue")
+	descInHand   = desc("messages_in_hand", "The former name of messages_unacked; it goes with the next release.", "queue")
+	descOldest   = desc("oldest_unacked_age_seconds", "How long ago the oldest unacked message was received; 0 if there is none.", "queue")
 	descDepth    = desc("queue_messages", "Messages in a queue (state ready), in its retry queues (waiting) and in its dead letters (dead), as the broker said a moment ago; nothing is said of what cannot be read.", "queue", "state")
 	descInFlight = desc("calls_in_flight", "Calls of a function under way.", "function")
 	descLimit    = desc("calls_limit", "How many calls of a function may be under way at present.", "function")
@@ -174,7 +112,7 @@ var (
 // Describe implements prometheus.Collector.
 func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		descReceived, descAcked, descDead, descRetried, descReturned, descInHand, descOldest, descDepth, descInFlight, descLimit, descBreaker,
+		descReceived, descAcked, descDead, descRetried, descReturned, descUnacked, descInHand, descOldest, descDepth, descInFlight, descLimit, descBreaker,
 	} {
 		ch <- d
 	}
@@ -184,27 +122,27 @@ func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
 func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for queue, s := range m.queues {
+	for queue, counts := range m.queues {
 		oldest := 0.0
-		if t := s.oldest(); !t.IsZero() {
+		if t := counts.Oldest(); !t.IsZero() {
 			oldest = time.Since(t).Seconds()
 		}
-		s.mu.Lock()
+		n := counts.Totals()
 		for _, c := range []struct {
 			d *prometheus.Desc
 			n int
 		}{
-			{descReceived, s.received},
-			{descAcked, s.endings[acked]},
-			{descDead, s.endings[deadLettered]},
-			{descRetried, s.endings[retried]},
-			{descReturned, s.returned},
+			{descReceived, n.Received},
+			{descAcked, n.Acked},
+			{descDead, n.DeadLettered},
+			{descRetried, n.Retried},
+			{descReturned, n.Returned},
 		} {
 			ch <- prometheus.MustNewConstMetric(c.d, prometheus.CounterValue, float64(c.n), queue)
 		}
-		ch <- prometheus.MustNewConstMetric(descInHand, prometheus.GaugeValue, float64(s.inHand), queue)
+		ch <- prometheus.MustNewConstMetric(descUnacked, prometheus.GaugeValue, float64(n.Unacked), queue)
+		ch <- prometheus.MustNewConstMetric(descInHand, prometheus.GaugeValue, float64(n.Unacked), queue)
 		ch <- prometheus.MustNewConstMetric(descOldest, prometheus.GaugeValue, oldest, queue)
-		s.mu.Unlock()
 	}
 	for queue, d := range m.depths {
 		for state, n := range d {

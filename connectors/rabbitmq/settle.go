@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"parkstream/connectors/rabbitmq/internal/unacked"
 	"parkstream/shared/broker"
 )
 
@@ -18,9 +19,9 @@ const (
 // outgoing is a message that has to be with the broker before the one it stems
 // from is acknowledged.
 type outgoing struct {
-	message broker.Message
-	of      item
-	ending  ending
+	message    broker.Message
+	of         item
+	settlement unacked.Settlement
 }
 
 // settle acts on rulings: the one place that turns them into acknowledgements,
@@ -29,7 +30,7 @@ type outgoing struct {
 func (k *consumer) settle(r recipient, items []item, rulings []ruling, keep func([]item)) {
 	var (
 		now      = time.Now()
-		finished = make([]*delivery, 0, len(items))
+		finished = make([]uint64, 0, len(items)) // delivery tags
 		held     []item
 		offered  []outgoing // at no cost
 		out      []outgoing
@@ -38,7 +39,7 @@ func (k *consumer) settle(r recipient, items []item, rulings []ruling, keep func
 	for i, it := range items {
 		v := rulings[i]
 		if v.fate == done {
-			finished = append(finished, it.delivery)
+			finished = append(finished, it.DeliveryTag)
 			continue
 		}
 		f := failure{function: r.name, owed: r.shared, reason: v.reason, status: v.status, attempts: it.history.attempts + 1, most: it.most, at: now}
@@ -64,7 +65,7 @@ func (k *consumer) settle(r recipient, items []item, rulings []ruling, keep func
 			tally["reject"]++
 			f.most = 0
 			dead := broker.DeadQueue(k.queue)
-			out = append(out, outgoing{it.again(dead, 0, f), it, deadLettered})
+			out = append(out, outgoing{it.again(dead, 0, f), it, unacked.DeadLettered})
 			k.log.WarnContext(v.context(k.life), "dead letter", "queue", k.queue, "function", r.name, "id", clipTo(it.MessageId, maxLoggedID), "attempts", f.attempts, "status", f.status, "reason", clip(f.reason))
 		}
 	}
@@ -78,7 +79,7 @@ func (k *consumer) settle(r recipient, items []item, rulings []ruling, keep func
 	for outcome, n := range tally {
 		k.metrics.outcomes.WithLabelValues(k.queue, function, outcome).Add(float64(n))
 	}
-	k.finish(finished, acked)
+	k.finish(finished, unacked.Acked)
 	if len(held) > 0 {
 		keep(held)
 	}
@@ -97,24 +98,15 @@ func (k *consumer) retry(it item, f failure, away time.Duration) outgoing {
 	}
 	delay := k.delays[i]
 	queue := broker.RetryQueue(k.queue, delay)
-	return outgoing{it.again(queue, jitter(delay), f), it, retried}
+	return outgoing{it.again(queue, jitter(delay), f), it, unacked.Retried}
 }
 
-// finish notes that one function is through with messages, and acknowledges
-// those with which all are.
-func (k *consumer) finish(ds []*delivery, e ending) {
-	if len(ds) == 0 {
+// finish notes that one function is through with messages.
+func (k *consumer) finish(tags []uint64, s unacked.Settlement) {
+	if len(tags) == 0 {
 		return
 	}
-	tags := make([]uint64, 0, len(ds))
-	endings := make([]ending, 0, len(ds))
-	for _, d := range ds {
-		if d.settle(e) {
-			tags = append(tags, d.DeliveryTag)
-			endings = append(endings, ending(d.worst.Load()))
-		}
-	}
-	if err := k.window.settle(tags, endings); err != nil {
+	if err := k.tracker.Settle(tags, s); err != nil {
 		// the channel is gone; the broker delivers the messages again
 		k.log.Warn("messages could not be acknowledged", "queue", k.queue, "messages", len(tags), "error", err)
 	}
@@ -203,16 +195,16 @@ func (k *consumer) confirmed(out []outgoing, err error) (left []outgoing) {
 	if pe, ok := errors.AsType[*broker.PublishError](err); ok {
 		failed = pe.Failed
 	}
-	byEnding := map[ending][]*delivery{}
+	tags := map[unacked.Settlement][]uint64{}
 	for i, o := range out {
 		if _, bad := failed[i]; bad {
 			left = append(left, o)
 			continue
 		}
-		byEnding[o.ending] = append(byEnding[o.ending], o.of.delivery)
+		tags[o.settlement] = append(tags[o.settlement], o.of.DeliveryTag)
 	}
-	for e, ds := range byEnding {
-		k.finish(ds, e)
+	for s, tags := range tags {
+		k.finish(tags, s)
 	}
 	return left
 }
