@@ -37,6 +37,7 @@ var mayImport = []struct {
 	{"shared/processor", []string{"shared/faas", "shared/parking", "shared/pipeline", "shared/redis", "shared/summary", "shared/timeline"}},
 	{"shared/generator", []string{"shared/broker", "shared/faas", "shared/failure", "shared/parking", "shared/redis", "shared/tracing"}},
 	{"functions/", []string{"shared/"}},
+	{"connectors/rabbitmq/internal/breaker", nil},
 	{"connectors/rabbitmq/internal/unacked", nil},
 	{"connectors/", []string{"connectors/", "shared/batch", "shared/broker", "shared/faas", "shared/latency", "shared/redirect", "shared/tracing", "shared/version"}},
 	{"template/", []string{"shared/faas", "template/"}},

@@ -18,6 +18,7 @@ import (
 	"github.com/google/uuid"
 	"go.opentelemetry.io/otel/trace"
 
+	"parkstream/connectors/rabbitmq/internal/breaker"
 	"parkstream/shared/broker"
 	"parkstream/shared/redirect"
 	"parkstream/shared/tracing"
@@ -248,13 +249,13 @@ func (c *Connector) target(f *Function) *target {
 	if t == nil || !t.equal(f) {
 		t = &target{
 			Function: f, invoker: c.invoker, metrics: c.metrics, log: c.log, tracer: c.tracer,
-			gate: newGate(gateConfig{
-				min: f.MinInFlight, max: f.MaxInFlight, probeDelay: c.ProbeDelay, probeMax: c.ProbeMaxDelay, slow: f.SlowAfter, now: time.Now,
+			breaker: breaker.New(breaker.Config{
+				Min: f.MinInFlight, Max: f.MaxInFlight, ProbeDelay: c.ProbeDelay, ProbeMaxDelay: c.ProbeMaxDelay, SlowAfter: f.SlowAfter,
 			}),
 		}
 		c.targets[f.Name] = t
-		c.metrics.gate(f.Name, t.gate)
-		c.health.watch(f.Name, t.gate)
+		c.metrics.breaker(f.Name, t.breaker)
+		c.health.watch(f.Name, t.breaker)
 	}
 	return t
 }

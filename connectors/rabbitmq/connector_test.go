@@ -15,6 +15,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"parkstream/connectors/rabbitmq/internal/breaker"
 	"parkstream/shared/batch"
 	"parkstream/shared/broker"
 	"parkstream/shared/faas"
@@ -607,13 +608,13 @@ func TestMetrics(t *testing.T) {
 		return -1
 	}
 	waitFor(t, "the breaker is open and the oldest message ages", func() bool {
-		return value(`parkstream_connector_breaker_state{function="fn"}`) >= breakerOpen &&
+		return value(`parkstream_connector_breaker_state{function="fn"}`) >= float64(breaker.Open) &&
 			value(fmt.Sprintf(`parkstream_connector_oldest_unacked_age_seconds{queue=%q}`, queue)) > 0.1
 	})
 	failing.Store(false)
 	c.settled(t, queue, 101)
 	for series, want := range map[string]float64{
-		`parkstream_connector_breaker_state{function="fn"}`:                                              breakerClosed,
+		`parkstream_connector_breaker_state{function="fn"}`:                                              float64(breaker.Closed),
 		fmt.Sprintf(`parkstream_connector_oldest_unacked_age_seconds{queue=%q}`, queue):                  0,
 		`parkstream_connector_calls_in_flight{function="fn"}`:                                            0,
 		`parkstream_connector_batch_size_sum{function="fn"}`:                                             float64(101 + value(`parkstream_connector_call_duration_seconds_count{function="fn",verdict="outage"}`)),

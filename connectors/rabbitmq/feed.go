@@ -6,10 +6,12 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"parkstream/connectors/rabbitmq/internal/breaker"
 )
 
 // feed brings the messages of one queue into one function. Its goroutine waits
-// for messages, then for the gate, and only then cuts a batch, so that a batch
+// for messages, then for the breaker, and only then cuts a batch, so that a batch
 // has everything that came in while the function was busy.
 type feed struct {
 	target   *target
@@ -56,8 +58,8 @@ func (f *feed) signal() {
 // run dispatches until ctx ends. What is left then goes back to the queue.
 func (f *feed) run(ctx context.Context) {
 	for f.await(ctx) {
-		p, err := f.target.gate.acquire(ctx, !f.shared)
-		if errors.Is(err, errOpen) {
+		p, err := f.target.breaker.Acquire(ctx, !f.shared)
+		if errors.Is(err, breaker.ErrOpen) {
 			f.deferAll()
 			continue
 		}
@@ -66,10 +68,10 @@ func (f *feed) run(ctx context.Context) {
 		}
 		items := f.collect(ctx, p)
 		if len(items) == 0 {
-			f.target.gate.release(p)
+			f.target.breaker.Release(p)
 			continue
 		}
-		if p.fresh {
+		if p.Fresh {
 			// A connection kept from before the outage may lead to what is gone.
 			f.consumer.transport.CloseIdleConnections()
 		}
@@ -95,18 +97,18 @@ func (f *feed) await(ctx context.Context) bool {
 }
 
 // collect cuts a batch; where it pays, it lingers for more.
-func (f *feed) collect(ctx context.Context, p permit) []item {
+func (f *feed) collect(ctx context.Context, p *breaker.Permit) []item {
 	for {
 		f.mu.Lock()
 		now := time.Now()
-		if p.fresh {
+		if p.Fresh {
 			defer f.mu.Unlock()
 			if f.byEvent {
 				return f.batcher.take(now)
 			}
 			return f.batcher.takeProbe(now)
 		}
-		wait := f.batcher.wait(now, p.busy)
+		wait := f.batcher.wait(now, p.Busy)
 		if wait == 0 {
 			defer f.mu.Unlock()
 			return f.batcher.take(now)
@@ -126,17 +128,17 @@ func (f *feed) collect(ctx context.Context, p permit) []item {
 }
 
 // serve delivers one batch and settles it.
-func (f *feed) serve(p permit, items []item) {
+func (f *feed) serve(p *breaker.Permit, items []item) {
 	ctx, cancel := context.WithCancel(f.consumer.callCtx)
 	defer cancel()
-	f.target.gate.cancellable(p, cancel)
+	f.target.breaker.OnSilence(p, cancel)
 	rulings := f.target.deliver(ctx, f.consumer.life, f.consumer.queue, p, items)
 	f.mu.Lock()
 	f.byEvent = slices.ContainsFunc(rulings, func(v ruling) bool { return v.fate == unavailable })
 	f.mu.Unlock()
-	f.target.gate.release(p)
+	f.target.breaker.Release(p)
 	f.consumer.settle(f.recipient(), items, rulings, f.keep)
-	if p.probe {
+	if p.Probe {
 		f.turnOver()
 	}
 }
@@ -158,7 +160,7 @@ const patientProbes = 5
 // a retry queue to the end of the queue: one at first, and twice as many after each
 // further probe, up to the events that one round of calls takes and the bytes of a batch.
 func (f *feed) turnOver() {
-	reason, since := f.target.gate.outage()
+	reason, since := f.target.breaker.Outage()
 	most := max(f.target.perCall(), f.target.MaxInFlight)
 	f.mu.Lock()
 	if since.IsZero() {
@@ -182,7 +184,7 @@ func (f *feed) deferAll() {
 	f.mu.Lock()
 	items := f.batcher.takeAll()
 	f.mu.Unlock()
-	reason, _ := f.target.gate.outage()
+	reason, _ := f.target.breaker.Outage()
 	f.consumer.calls.Go(func() { f.postpone(f.recipient(), items, reason) })
 }
 
@@ -212,7 +214,7 @@ const unknownFunction = "(unknown)"
 
 func (f *feed) recipient() recipient {
 	r := recipient{name: f.target.Name, maxAttempts: f.target.MaxAttempts, shared: f.shared}
-	if _, since := f.target.gate.outage(); !since.IsZero() {
+	if _, since := f.target.breaker.Outage(); !since.IsZero() {
 		r.away = time.Since(since)
 	}
 	return r

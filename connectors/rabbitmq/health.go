@@ -6,13 +6,15 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"parkstream/connectors/rabbitmq/internal/breaker"
 )
 
 // health knows what keeps events from flowing.
 type health struct {
 	mu       sync.Mutex
 	queues   map[string]error // nil while it is consumed
-	gates    map[string]*gate
+	breakers map[string]*breaker.Breaker
 	stuck    map[any]unsent
 	draining bool
 }
@@ -27,7 +29,7 @@ type unsent struct {
 
 func newHealth() *health {
 	return &health{
-		queues: make(map[string]error), gates: make(map[string]*gate), stuck: make(map[any]unsent),
+		queues: make(map[string]error), breakers: make(map[string]*breaker.Breaker), stuck: make(map[any]unsent),
 	}
 }
 
@@ -45,16 +47,16 @@ func (h *health) forget(queue string) {
 	delete(h.queues, queue)
 }
 
-func (h *health) watch(function string, g *gate) {
+func (h *health) watch(function string, b *breaker.Breaker) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.gates[function] = g
+	h.breakers[function] = b
 }
 
 func (h *health) unwatch(function string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	delete(h.gates, function)
+	delete(h.breakers, function)
 }
 
 // unsent notes that n messages could not be sent by a sender; n is 0 when they are,
@@ -100,8 +102,8 @@ func (h *health) problems(p plan) []string {
 	for queue, u := range all {
 		ps = append(ps, fmt.Sprintf("%d messages of queue %s can be neither retried nor dead-lettered: %v", u.n, queue, u.err))
 	}
-	for function, g := range h.gates {
-		if reason, since := g.outage(); reason != "" {
+	for function, b := range h.breakers {
+		if reason, since := b.Outage(); reason != "" {
 			ps = append(ps, fmt.Sprintf("function %s cannot be called since %s: %s", function, since.UTC().Format(time.RFC3339), reason))
 		}
 	}

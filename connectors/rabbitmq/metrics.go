@@ -8,12 +8,13 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
+	"parkstream/connectors/rabbitmq/internal/breaker"
 	"parkstream/connectors/rabbitmq/internal/unacked"
 	"parkstream/shared/batch"
 	"parkstream/shared/latency"
 )
 
-// metrics of the connector. What belongs to a queue or a gate is read off when
+// metrics of the connector. What belongs to a queue or a breaker is read off when
 // the metrics are asked for, so that the figures of one answer fit together.
 type metrics struct {
 	batchSize *prometheus.HistogramVec
@@ -21,10 +22,10 @@ type metrics struct {
 	stages    *prometheus.HistogramVec
 	outcomes  *prometheus.CounterVec
 
-	mu     sync.Mutex
-	queues map[string]*unacked.Counts
-	gates  map[string]*gate
-	depths map[string]depths
+	mu       sync.Mutex
+	queues   map[string]*unacked.Counts
+	breakers map[string]*breaker.Breaker
+	depths   map[string]depths
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -39,9 +40,9 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Name: "parkstream_connector_outcomes_total",
 			Help: "Events by what a function made of them: done, retry, reject, unavailable (to be tried again at no cost), or deferred because of an outage.",
 		}, []string{"queue", "function", "outcome"}),
-		queues: make(map[string]*unacked.Counts),
-		gates:  make(map[string]*gate),
-		depths: make(map[string]depths),
+		queues:   make(map[string]*unacked.Counts),
+		breakers: make(map[string]*breaker.Breaker),
+		depths:   make(map[string]depths),
 	}
 	if r != nil {
 		r.MustRegister(m)
@@ -77,17 +78,17 @@ func (m *metrics) queue(name string) *unacked.Counts {
 	return c
 }
 
-func (m *metrics) gate(function string, g *gate) {
+func (m *metrics) breaker(function string, b *breaker.Breaker) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.gates[function] = g
+	m.breakers[function] = b
 }
 
-// forget ends the series of a gate. What was counted of the function stays.
+// forget ends the series of a breaker. What was counted of the function stays.
 func (m *metrics) forget(function string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	delete(m.gates, function)
+	delete(m.breakers, function)
 }
 
 func desc(name, help string, labels ...string) *prometheus.Desc {
@@ -149,8 +150,8 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 			ch <- prometheus.MustNewConstMetric(descDepth, prometheus.GaugeValue, float64(n), queue, state)
 		}
 	}
-	for function, g := range m.gates {
-		inFlight, limit, state := g.load()
+	for function, b := range m.breakers {
+		inFlight, limit, state := b.Load()
 		ch <- prometheus.MustNewConstMetric(descInFlight, prometheus.GaugeValue, float64(inFlight), function)
 		ch <- prometheus.MustNewConstMetric(descLimit, prometheus.GaugeValue, float64(limit), function)
 		ch <- prometheus.MustNewConstMetric(descBreaker, prometheus.GaugeValue, float64(state), function)

@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 	"go.opentelemetry.io/otel/trace"
 
+	"parkstream/connectors/rabbitmq/internal/breaker"
 	"parkstream/shared/batch"
 	"parkstream/shared/faas"
 )
@@ -16,7 +17,7 @@ import (
 // target is one function as the connector calls it, from whatever queue.
 type target struct {
 	*Function
-	gate    *gate
+	breaker *breaker.Breaker
 	invoker *invoker
 	metrics *metrics
 	log     *slog.Logger
@@ -62,7 +63,8 @@ type round struct {
 	life   context.Context // while it is of use to begin another call
 	target *target
 	queue  string
-	permit permit
+	permit *breaker.Permit
+	probe  bool // the calls find out whether an outage is over
 
 	items   []item
 	rulings []ruling // of items; undecided ones are held
@@ -71,13 +73,13 @@ type round struct {
 }
 
 // deliver calls the function with items until everything is decided or an outage
-// is found, and tells the gate about it.
+// is found, and tells the breaker about it.
 //
 // No further call is begun once life has ended: the broker delivers the items
 // again.
-func (t *target) deliver(ctx, life context.Context, queue string, p permit, items []item) []ruling {
+func (t *target) deliver(ctx, life context.Context, queue string, p *breaker.Permit, items []item) []ruling {
 	r := &round{
-		ctx: ctx, life: life, target: t, queue: queue, permit: p,
+		ctx: ctx, life: life, target: t, queue: queue, permit: p, probe: p.Probe,
 		items: items, rulings: make([]ruling, len(items)), decided: make([]bool, len(items)),
 	}
 	all := make([]int, len(items))
@@ -102,7 +104,8 @@ func (r *round) run(part []int) {
 	}
 	// A crash is the event's fault if the function answers others. That it rejects
 	// others does not say that it could do one, so an outage asks for more.
-	lastSuccess, lastDone, start := r.target.gate.lastSuccess(), r.target.gate.lastDone(), time.Now()
+	lastSuccess, lastDone := r.target.breaker.Last()
+	start := time.Now()
 	a := r.call(part)
 	if len(part) > 1 && !a.cancelled && (a.verdict == batch.Crash || a.verdict == batch.Refused) {
 		// A function that has to start again after such a call is away while it is
@@ -154,7 +157,7 @@ func (r *round) suspicious(part []int, lastSuccess, start time.Time) bool {
 		found = found || !it.failed.IsZero() && lastSuccess.After(it.failed)
 		it.failed = start
 	}
-	return found && !r.permit.probe
+	return found && !r.probe
 }
 
 func (r *round) call(part []int) answer {
@@ -165,7 +168,7 @@ func (r *round) call(part []int) answer {
 	callID := uuid.NewString()
 	ctx, span := r.target.span(faas.ContextWithCallID(r.ctx, callID), r.queue, callID, items)
 	start := time.Now()
-	r.target.gate.begin(r.permit)
+	r.target.breaker.Begin(r.permit)
 	a := r.target.invoker.call(ctx, r.target.Function, r.queue, callID, items)
 	a.ctx, a.reason = ctx, clip(a.reason)
 	endSpan(span, &a)
@@ -233,11 +236,13 @@ func (r *round) accept(part []int, a *answer) {
 	}
 	// A rejection tells nothing of what others need.
 	useful := finished > 0 || rejected > 0 && waiting == 0
-	r.target.gate.succeeded(r.permit, a.took, useful)
-	if finished > 0 {
-		r.target.gate.progressed()
+	if useful {
+		r.target.breaker.Succeeded(r.permit, a.took, finished > 0)
+	} else {
+		r.target.breaker.Answered()
 	}
-	lastDone, partial := r.target.gate.lastDone(), false
+	_, lastDone := r.target.breaker.Last()
+	partial := false
 	for j, i := range part {
 		res := &a.results[j]
 		v := ruling{fates[res.Outcome], clip(res.Reason), a.status, a.ctx}
@@ -249,8 +254,8 @@ func (r *round) accept(part []int, a *answer) {
 	}
 	switch {
 	case useful:
-	case partial && !r.permit.probe: // an outage of a part
-	case waiting > 0 || len(part) > 1 || r.permit.probe:
+	case partial && !r.probe: // an outage of a part
+	case waiting > 0 || len(part) > 1 || r.probe:
 		// What the function needs is unavailable. No more events are fed to it for now.
 		r.stop("every event has to wait: "+clip(waitReason), a.retryAfter)
 	}
@@ -271,7 +276,7 @@ func (it *item) noteWait(lastDone time.Time) (partial bool) {
 // stop ends the round with an outage; what is undecided is held.
 func (r *round) stop(reason string, after time.Duration) {
 	r.over = true
-	r.target.gate.failed(r.permit, reason, after)
+	r.target.breaker.Failed(r.permit, reason, after)
 }
 
 // crashed notes that the function did not survive a call with nothing but one
@@ -288,7 +293,7 @@ func (r *round) crashed(i int, a *answer, lastSuccess, start time.Time) {
 		v.fate = retry
 	}
 	r.decide(i, v)
-	if len(r.items) == 1 && (r.permit.probe || !guilty) && !r.target.gate.lastSuccess().After(start) {
+	if lastSuccess, _ := r.target.breaker.Last(); len(r.items) == 1 && (r.probe || !guilty) && !lastSuccess.After(start) {
 		r.stop(a.reason, 0)
 	}
 }
@@ -302,8 +307,8 @@ func (r *round) aliveWithout() bool {
 	case a.cancelled:
 		r.over = true
 	case a.verdict == batch.Answered, a.verdict == batch.Refused: // a batch without events is not to every function's taste
-		r.target.gate.succeeded(r.permit, a.took, true)
-		r.permit.probe = false // the outage is over
+		r.target.breaker.Succeeded(r.permit, a.took, false)
+		r.probe = false // the outage is over
 		return true
 	default:
 		r.stop(a.reason, a.retryAfter)
@@ -328,7 +333,7 @@ func (r *round) outageAlone(i int, a *answer, lastDone, start time.Time) {
 		}
 	}
 	r.decide(i, v)
-	if a.status == http.StatusTooManyRequests || after > 0 || !r.target.gate.lastDone().After(start) {
+	if _, lastDone := r.target.breaker.Last(); a.status == http.StatusTooManyRequests || after > 0 || !lastDone.After(start) {
 		r.stop(a.reason, after)
 	}
 }

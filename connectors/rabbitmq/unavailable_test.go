@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"parkstream/connectors/rabbitmq/internal/breaker"
 	"parkstream/shared/batch"
 	"parkstream/shared/broker"
 )
@@ -177,14 +178,14 @@ func TestAllUnavailable(t *testing.T) {
 				}
 				return l.result(id)
 			}
-			var breaker atomic.Pointer[gate]
+			var watched atomic.Pointer[breaker.Breaker]
 			var probes, others atomic.Int32 // calls
 			f.setScript(func(w http.ResponseWriter, _ *http.Request, ids []string) bool {
-				state := breakerClosed
-				if b := breaker.Load(); b != nil {
-					_, _, state = b.load()
+				state := breaker.Closed
+				if b := watched.Load(); b != nil {
+					_, _, state = b.Load()
 				}
-				if state == breakerClosed {
+				if state == breaker.Closed {
 					others.Add(1)
 				} else {
 					probes.Add(1)
@@ -206,7 +207,7 @@ func TestAllUnavailable(t *testing.T) {
 			c := startConnector(t, g, func(cfg *Config) { cfg.ProbeDelay, cfg.ProbeMaxDelay = 2*time.Millisecond, 20*time.Millisecond })
 			waitFor(t, "the outage is told", func() bool { _, text := readyz(c); return strings.Contains(text, "shard 2 cannot be reached") })
 			c.mu.Lock()
-			breaker.Store(c.targets["fn"].gate)
+			watched.Store(c.targets["fn"].breaker)
 			c.mu.Unlock()
 			waitFor(t, "it is probed", func() bool { return probes.Load() > 60 })
 			if n := others.Load(); n > 4*(1+rejects) { // a reject closes the breaker for up to four calls
