@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/trace"
 
+	"parkstream/connectors/rabbitmq/internal/openfaas"
 	"parkstream/shared/broker"
 )
 
@@ -49,7 +50,7 @@ type Settings struct {
 	RabbitMQServerName string        `env:"RABBITMQ_SERVER_NAME"`
 	Heartbeat          time.Duration `env:"RABBITMQ_HEARTBEAT" envDefault:"10s"`
 
-	Defaults
+	openfaas.Defaults
 
 	RetryDelay      time.Duration `env:"RETRY_DELAY" envDefault:"1s"`
 	RetryMaxDelay   time.Duration `env:"RETRY_MAX_DELAY" envDefault:"5m"`
@@ -58,17 +59,6 @@ type Settings struct {
 	MaxMessageBytes int           `env:"MAX_MESSAGE_BYTES" envDefault:"16777216"`
 	MaxPrefetch     int           `env:"MAX_PREFETCH" envDefault:"8000"`
 	DrainTimeout    time.Duration `env:"DRAIN_TIMEOUT" envDefault:"25s"`
-}
-
-// Defaults are the settings that a function can override with an annotation.
-type Defaults struct {
-	Timeout           time.Duration `env:"UPSTREAM_TIMEOUT" envDefault:"60s"`
-	ConsumerTimeout   time.Duration `env:"CONSUMER_TIMEOUT" envDefault:"30m"`
-	MaxAttempts       int           `env:"MAX_ATTEMPTS" envDefault:"8"`
-	Linger            time.Duration `env:"LINGER" envDefault:"2ms"`
-	BatchBytes        int           `env:"BATCH_BYTES" envDefault:"4194304"`
-	MaxInFlight       int           `env:"MAX_IN_FLIGHT" envDefault:"4"`
-	MaxInFlightSingle int           `env:"MAX_IN_FLIGHT_SINGLE" envDefault:"32"`
 }
 
 // retryFactor is what a retry delay grows by from attempt to attempt. The large
@@ -114,10 +104,10 @@ func (s Settings) Validate() error {
 		name               string
 		value, least, most int
 	}{
-		{"MAX_ATTEMPTS", s.MaxAttempts, 1, maxMaxAttempts},
+		{"MAX_ATTEMPTS", s.MaxAttempts, 1, openfaas.AttemptsLimit},
 		{"BATCH_BYTES", s.BatchBytes, 1, 1 << 30},
-		{"MAX_IN_FLIGHT", s.MaxInFlight, 1, maxInFlight},
-		{"MAX_IN_FLIGHT_SINGLE", s.MaxInFlightSingle, 1, maxInFlight},
+		{"MAX_IN_FLIGHT", s.MaxInFlight, 1, openfaas.InFlightLimit},
+		{"MAX_IN_FLIGHT_SINGLE", s.MaxInFlightSingle, 1, openfaas.InFlightLimit},
 		{"MAX_MESSAGE_BYTES", s.MaxMessageBytes, 1, 1 << 30},
 		{"MAX_PREFETCH", s.MaxPrefetch, 1, 65535},
 	} {

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"net/http"
 	"os"
 	"strings"
 	"sync"
@@ -19,10 +18,13 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"parkstream/connectors/rabbitmq/internal/breaker"
+	"parkstream/connectors/rabbitmq/internal/openfaas"
 	"parkstream/shared/broker"
-	"parkstream/shared/redirect"
 	"parkstream/shared/tracing"
 )
+
+// connectorName is what functions and RabbitMQ are told.
+const connectorName = "parkstream-rabbitmq"
 
 // Connector brings the messages of queues into the functions that listen to
 // them.
@@ -33,9 +35,8 @@ type Connector struct {
 	log       *slog.Logger
 	metrics   *metrics
 	health    *health
-	discovery *discovery
-	transport *http.Transport
-	invoker   *invoker
+	gateway   *openfaas.Gateway
+	discovery *openfaas.Discovery
 	publisher *broker.Publisher
 	tracer    trace.Tracer // nil where tracing is off
 
@@ -54,7 +55,9 @@ func New(cfg Config) (*Connector, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	transport, err := newTransport(cfg.GatewayCAFile)
+	gateway, err := openfaas.NewGateway(openfaas.GatewayConfig{
+		URL: cfg.GatewayURL, CAFile: cfg.GatewayCAFile, Connector: connectorName, Credential: cfg.credential,
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -68,15 +71,13 @@ func New(cfg Config) (*Connector, error) {
 	}
 	c := &Connector{
 		Config: cfg, name: connectorName + "@" + host, delays: cfg.retryDelays(), log: log,
-		metrics: newMetrics(cfg.Registerer), health: newHealth(), transport: transport,
+		metrics: newMetrics(cfg.Registerer), health: newHealth(), gateway: gateway,
 		targets: make(map[string]*target), warned: make(map[string]string),
 	}
-	c.discovery = &discovery{
-		client: &http.Client{Transport: transport, CheckRedirect: redirect.Refuse}, gateway: strings.TrimRight(cfg.GatewayURL, "/"), namespaces: cfg.Namespaces,
-		credential: cfg.credential, topics: topics{cfg.Topics, cfg.IgnoredTopics}, defaults: cfg.Defaults, interval: cfg.RebuildInterval,
-		log: log, changed: make(chan struct{}),
-	}
-	c.invoker = newInvoker(cfg.GatewayURL, transport)
+	c.discovery = openfaas.NewDiscovery(openfaas.DiscoveryConfig{
+		Gateway: gateway, Namespaces: cfg.Namespaces, Topics: openfaas.Topics{Served: cfg.Topics, Ignored: cfg.IgnoredTopics},
+		Defaults: cfg.Defaults, Interval: cfg.RebuildInterval, Log: log,
+	})
 	if cfg.Traces != nil {
 		c.tracer = cfg.Traces.Tracer(tracing.Scope)
 	}
@@ -101,20 +102,20 @@ func (c *Connector) Run(ctx context.Context) {
 	})
 	defer stop()
 	var finding sync.WaitGroup
-	finding.Go(func() { c.discovery.run(ctx) })
+	finding.Go(func() { c.discovery.Run(ctx) })
 	c.serveAll(ctx)
 	finding.Wait()
 	c.background.Wait()
 	if err := c.publisher.Close(); err != nil {
 		c.log.Debug("the publishing connection did not close cleanly", "error", err)
 	}
-	c.transport.CloseIdleConnections()
+	c.gateway.CloseIdleConnections()
 	c.log.Info("drained")
 }
 
 // worker serves one queue.
 type worker struct {
-	functions []*Function
+	functions []*openfaas.Function
 	stop      context.CancelFunc
 }
 
@@ -130,7 +131,7 @@ func (c *Connector) serveAll(ctx context.Context) {
 		}
 	}()
 	for {
-		next, changed := c.discovery.snapshot()
+		next, changed := c.discovery.Routes()
 		c.forget(next)
 		for queue, w := range workers {
 			if next[queue] == nil {
@@ -142,7 +143,7 @@ func (c *Connector) serveAll(ctx context.Context) {
 		}
 		for queue, functions := range next {
 			old, served := workers[queue]
-			if served && (plan{queue: old.functions}).equal(plan{queue: functions}) {
+			if served && (openfaas.Routes{queue: old.functions}).Equal(openfaas.Routes{queue: functions}) {
 				continue
 			}
 			if served { // its calls may take a while, and nothing waits for them
@@ -165,7 +166,7 @@ func (c *Connector) serveAll(ctx context.Context) {
 
 // serve serves a queue until ctx ends, over a connection of its own: whatever makes
 // the broker or the client close it, the other queues go on.
-func (c *Connector) serve(ctx context.Context, queue string, functions []*Function) {
+func (c *Connector) serve(ctx context.Context, queue string, functions []*openfaas.Function) {
 	cfg := c.broker(connectorName)
 	cfg.Log = c.log.With("queue", queue)
 	broker.Run(ctx, cfg, func(ctx context.Context, conn *broker.Conn) error {
@@ -175,7 +176,7 @@ func (c *Connector) serve(ctx context.Context, queue string, functions []*Functi
 
 // epoch serves a queue over one connection until ctx or the connection ends,
 // with a fresh channel after each failure.
-func (c *Connector) epoch(ctx context.Context, conn *broker.Conn, queue string, functions []*Function) error {
+func (c *Connector) epoch(ctx context.Context, conn *broker.Conn, queue string, functions []*openfaas.Function) error {
 	if err := checkVersion(conn.ServerVersion()); err != nil {
 		return err
 	}
@@ -223,7 +224,7 @@ func (r *repetition) level(err error) slog.Level {
 }
 
 // forget drops what is known of functions that are in no queue's plan.
-func (c *Connector) forget(p plan) {
+func (c *Connector) forget(p openfaas.Routes) {
 	listening := make(map[string]bool)
 	for _, functions := range p {
 		for _, f := range functions {
@@ -242,13 +243,13 @@ func (c *Connector) forget(p plan) {
 }
 
 // target returns the function as it is called from all queues.
-func (c *Connector) target(f *Function) *target {
+func (c *Connector) target(f *openfaas.Function) *target {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	t := c.targets[f.Name]
-	if t == nil || !t.equal(f) {
+	if t == nil || !t.Equal(f) {
 		t = &target{
-			Function: f, invoker: c.invoker, metrics: c.metrics, log: c.log, tracer: c.tracer,
+			Function: f, gateway: c.gateway, metrics: c.metrics, log: c.log, tracer: c.tracer,
 			breaker: breaker.New(breaker.Config{
 				Min: f.MinInFlight, Max: f.MaxInFlight, ProbeDelay: c.ProbeDelay, ProbeMaxDelay: c.ProbeMaxDelay, SlowAfter: f.SlowAfter,
 			}),

@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"parkstream/connectors/rabbitmq/internal/openfaas"
 	"parkstream/connectors/rabbitmq/internal/unacked"
 	"parkstream/shared/broker"
 	"parkstream/shared/latency"
@@ -42,7 +43,7 @@ type consumer struct {
 // consume serves a queue until ctx ends or something is wrong with the channel.
 // It returns when its calls have ended, unless the channel is lost: nothing can be
 // settled then, and they end on their own.
-func (c *Connector) consume(ctx context.Context, conn *broker.Conn, epoch, queue string, functions []*Function) error {
+func (c *Connector) consume(ctx context.Context, conn *broker.Conn, epoch, queue string, functions []*openfaas.Function) error {
 	if err := c.declare(conn, queue); err != nil {
 		return err
 	}
@@ -140,10 +141,10 @@ func (k *consumer) wait(end context.CancelFunc, closed <-chan *amqp.Error) {
 
 // prefetch is enough for all calls of a function and the batches that are
 // collected meanwhile.
-func (c *Connector) prefetch(functions []*Function) int {
+func (c *Connector) prefetch(functions []*openfaas.Function) int {
 	n := 0
 	for _, f := range functions {
-		n = max(n, 2*f.perCall()*f.MaxInFlight)
+		n = max(n, 2*f.PerCall()*f.MaxInFlight)
 	}
 	return min(n, c.MaxPrefetch)
 }

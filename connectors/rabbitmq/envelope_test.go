@@ -3,9 +3,10 @@ package rabbitmq
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"math"
 	"net/http"
-	"net/url"
+	"net/http/httptest"
 	"regexp"
 	"strconv"
 	"strings"
@@ -14,6 +15,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"parkstream/connectors/rabbitmq/internal/openfaas"
 	"parkstream/shared/batch"
 	"parkstream/shared/broker"
 )
@@ -90,8 +92,27 @@ func hostileHeaders() amqp.Table {
 
 // What a publisher's headers have makes neither a batch nor a raw call invalid or huge.
 func TestHostileHeaders(t *testing.T) {
-	i, _ := url.Parse("http://gateway")
-	in := newInvoker(i.String(), http.DefaultTransport.(*http.Transport))
+	var (
+		header http.Header
+		body   []byte
+	)
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		header = r.Header
+		body, _ = io.ReadAll(r.Body)
+	}))
+	defer server.Close()
+	gateway, err := openfaas.NewGateway(openfaas.GatewayConfig{URL: server.URL, Connector: connectorName})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer gateway.CloseIdleConnections()
+	call := func(f *openfaas.Function, queue string, items []item) {
+		t.Helper()
+		f.Name, f.Timeout = "fn", 10*time.Second
+		if r := gateway.Invoke(t.Context(), f, new(requestBuffer).request(f, queue, "call", items)); r.Status != http.StatusOK {
+			t.Fatalf("%+v", r)
+		}
+	}
 	k := &consumer{queue: "a queue?ü", epoch: "e"}
 	var items []item
 	for n, id := range []string{"", "line\nbreak", "\xff", "same", "same", "sound"} {
@@ -99,12 +120,9 @@ func TestHostileHeaders(t *testing.T) {
 			DeliveryTag: uint64(n), MessageId: id, Headers: hostileHeaders(), ContentType: "a/b\x00", ContentEncoding: "gzip", RoutingKey: "gate.north", Timestamp: time.Unix(math.MaxInt64, 0), Body: []byte("{}"),
 		}, k, time.Now())))
 	}
-	req, err := in.request(t.Context(), &Function{Name: "fn", BatchSize: 10}, k.queue, items, new(buffers))
-	if err != nil {
-		t.Fatal(err)
-	}
+	call(&openfaas.Function{BatchSize: 10}, k.queue, items)
 	var events []map[string]any
-	if err := json.NewDecoder(req.Body).Decode(&events); err != nil || len(events) != len(items) {
+	if err := json.Unmarshal(body, &events); err != nil || len(events) != len(items) {
 		t.Fatalf("%d events, %v", len(events), err)
 	}
 	valid, ids := regexp.MustCompile(`^[a-z0-9]+$`), map[string]bool{}
@@ -133,15 +151,13 @@ func TestHostileHeaders(t *testing.T) {
 	if len(ids) != len(items) || !ids["sound"] || !ids["same"] || ids["line\nbreak"] || ids[""] {
 		t.Errorf("ids %v", ids)
 	}
-	if req, err = in.request(t.Context(), &Function{Name: "fn"}, k.queue, items[:1], nil); err != nil {
-		t.Fatal(err)
-	}
+	call(&openfaas.Function{}, k.queue, items[:1])
 	size := 0
-	for name, values := range req.Header {
+	for name, values := range header {
 		size += len(name) + len(values[0])
 	}
-	if size > 2*maxPassedOn || req.Header.Get("X-Rabbitmq-Header-X-Tenant") != "first" || req.Header.Get("Tracestate") != "" {
-		t.Errorf("%d bytes of headers: %v", size, req.Header)
+	if size > 2*maxPassedOn || header.Get("X-Rabbitmq-Header-X-Tenant") != "first" || header.Get("Tracestate") != "" {
+		t.Errorf("%d bytes of headers: %v", size, header)
 	}
 }
 

@@ -1,18 +1,17 @@
 package rabbitmq
 
 import (
-	"bytes"
-	"context"
 	"fmt"
-	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"parkstream/connectors/rabbitmq/internal/openfaas"
 	"parkstream/shared/batch"
 	"parkstream/shared/broker"
 	"parkstream/shared/tracing"
@@ -21,9 +20,36 @@ import (
 // source is the CloudEvents source of a queue's events, which is a URI reference.
 func source(queue string) string { return (&url.URL{Path: "/rabbitmq/" + queue}).EscapedPath() }
 
+// requestBuffer is what the events of a call are made in, and reused from call to call.
+type requestBuffer struct {
+	events []batch.Event
+	ids    map[string]struct{}
+}
+
+var requestBuffers = sync.Pool{New: func() any { return new(requestBuffer) }}
+
+func (b *requestBuffer) giveBack() {
+	clear(b.events)
+	b.events = b.events[:0]
+	clear(b.ids)
+	requestBuffers.Put(b)
+}
+
+// request makes the request that brings items of a queue into a function.
+func (b *requestBuffer) request(f *openfaas.Function, queue, callID string, items []item) openfaas.Request {
+	r := openfaas.Request{CallID: callID, Topic: queue}
+	if f.Batched() {
+		b.addEvents(queue, items)
+		r.Source, r.Events = source(queue), b.events
+	} else {
+		r.Body, r.Header = items[0].Body, rawFields(items[0])
+	}
+	return r
+}
+
 // addEvents gives every item an id that is unique within the batch: the message
 // id where that is possible.
-func (b *buffers) addEvents(queue string, items []item) {
+func (b *requestBuffer) addEvents(queue string, items []item) {
 	if b.ids == nil {
 		b.ids = make(map[string]struct{}, len(items))
 	}
@@ -41,30 +67,23 @@ func (b *buffers) addEvents(queue string, items []item) {
 	}
 }
 
-// rawRequest delivers one message as it is, with the headers that connectors for
-// OpenFaaS use.
-func (i *invoker) rawRequest(ctx context.Context, f *Function, it item) (*http.Request, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, i.gateway+"/function/"+f.Name, bytes.NewReader(it.Body))
-	if err != nil {
-		return nil, err
-	}
-	set := func(name, value string) {
-		if value != "" && len(value) <= maxHeader && validHeader(value) && req.Header.Get(name) == "" {
-			req.Header.Set(name, value)
-		}
-	}
+// rawFields returns the headers of a raw message, those that connectors for OpenFaaS
+// use.
+func rawFields(it item) []openfaas.Field {
+	var fields []openfaas.Field
 	for _, h := range simple(it.Headers, "") {
 		if validName(h.name) {
-			set("X-Rabbitmq-Header-"+h.name, h.value)
+			fields = append(fields, openfaas.Field{Name: "X-Rabbitmq-Header-" + h.name, Value: h.value})
 		}
 	}
-	set("Content-Type", it.ContentType)
-	set("Content-Encoding", it.ContentEncoding)
-	set("Traceparent", traceField(it.Headers, tracing.FieldParent))
-	set("Tracestate", traceField(it.Headers, tracing.FieldState))
-	set("X-Rabbitmq-Msg-Id", it.MessageId)
-	set("X-Rabbitmq-Routing-Key", it.history.routingKey)
-	return req, nil
+	return append(fields,
+		openfaas.Field{Name: "Content-Type", Value: it.ContentType},
+		openfaas.Field{Name: "Content-Encoding", Value: it.ContentEncoding},
+		openfaas.Field{Name: "Traceparent", Value: traceField(it.Headers, tracing.FieldParent)},
+		openfaas.Field{Name: "Tracestate", Value: traceField(it.Headers, tracing.FieldState)},
+		openfaas.Field{Name: "X-Rabbitmq-Msg-Id", Value: it.MessageId},
+		openfaas.Field{Name: "X-Rabbitmq-Routing-Key", Value: it.history.routingKey},
+	)
 }
 
 // traceField returns a field of the publisher's trace context; W3C allows it 512
@@ -176,17 +195,7 @@ func scalar(v any) (string, bool) {
 	return text, len(text) <= maxHeader
 }
 
-// validHeader says whether a value can be sent: net/http fails the whole call
-// otherwise.
-func validHeader(v string) bool {
-	for i := range len(v) {
-		if c := v[i]; c < ' ' && c != '\t' || c == 0x7f {
-			return false
-		}
-	}
-	return true
-}
-
+// validName reports whether a header of AMQP may be a part of a header's name in HTTP.
 func validName(n string) bool {
 	for i := range len(n) {
 		c := n[i]

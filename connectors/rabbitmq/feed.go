@@ -35,7 +35,7 @@ type feed struct {
 func newFeed(t *target, c *consumer, shared bool) *feed {
 	return &feed{
 		target: t, consumer: c, shared: shared, wake: make(chan struct{}, 1),
-		batcher: batcher{maxCount: t.perCall(), maxBytes: t.BatchBytes, linger: t.Linger},
+		batcher: batcher{maxCount: t.PerCall(), maxBytes: t.BatchBytes, linger: t.Linger},
 	}
 }
 
@@ -73,7 +73,7 @@ func (f *feed) run(ctx context.Context) {
 		}
 		if p.Fresh {
 			// A connection kept from before the outage may lead to what is gone.
-			f.consumer.transport.CloseIdleConnections()
+			f.consumer.gateway.CloseIdleConnections()
 		}
 		f.consumer.calls.Go(func() { f.serve(p, items) })
 	}
@@ -161,7 +161,7 @@ const patientProbes = 5
 // further probe, up to the events that one round of calls takes and the bytes of a batch.
 func (f *feed) turnOver() {
 	reason, since := f.target.breaker.Outage()
-	most := max(f.target.perCall(), f.target.MaxInFlight)
+	most := max(f.target.PerCall(), f.target.MaxInFlight)
 	f.mu.Lock()
 	if since.IsZero() {
 		f.failedProbes, f.turn = 0, 0

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"parkstream/connectors/rabbitmq/internal/breaker"
+	"parkstream/connectors/rabbitmq/internal/openfaas"
 )
 
 // health knows what keeps events from flowing.
@@ -78,7 +79,7 @@ func (h *health) drain() {
 }
 
 // problems says what is wrong, a sentence each.
-func (h *health) problems(p plan) []string {
+func (h *health) problems(p openfaas.Routes) []string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	var ps []string
@@ -114,8 +115,8 @@ func (h *health) problems(p plan) []string {
 // Problems says what keeps events from flowing, a sentence each; nothing when
 // all is well.
 func (c *Connector) Problems() []string {
-	p, _ := c.discovery.snapshot()
-	return append(c.discovery.problems(), c.health.problems(p)...)
+	p, _ := c.discovery.Routes()
+	return append(c.discovery.Problems(), c.health.problems(p)...)
 }
 
 // Handler serves /healthz, which answers while the process does, and /readyz,
@@ -133,7 +134,7 @@ func (c *Connector) Handler() http.Handler {
 			lines = []string{"ready"}
 		}
 		if r.URL.Query().Has("verbose") {
-			lines = append(lines, c.discovery.notes()...)
+			lines = append(lines, c.discovery.Notes()...)
 		}
 		for _, line := range lines {
 			fmt.Fprintln(w, line)

@@ -6,6 +6,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"parkstream/connectors/rabbitmq/internal/openfaas"
 	"parkstream/shared/batch"
 	"parkstream/shared/broker"
 )
@@ -56,10 +57,10 @@ func readHistory(d *amqp.Delivery, queue string, now time.Time) history {
 		o.cc = list
 	}
 	if fromRetryQueue(d.Headers, queue) {
-		o.attempts = headerNumber(d.Headers, headerAttempts, maxMaxAttempts)
+		o.attempts = headerNumber(d.Headers, headerAttempts, openfaas.AttemptsLimit)
 		o.failedAlone = headerNumber(d.Headers, headerLonely, maxLonely)
 		o.waits = headerNumber(d.Headers, headerWaits, maxWaits)
-		o.maxBatch = headerNumber(d.Headers, headerMost, maxBatchSize)
+		o.maxBatch = headerNumber(d.Headers, headerMost, batch.MaxEvents)
 		o.first, o.last = failures(d, now)
 		o.deaths = d.Headers[headerDeaths]
 	}
@@ -68,10 +69,10 @@ func readHistory(d *amqp.Delivery, queue string, now time.Time) history {
 
 // write puts the history into the headers of a copy of the message.
 func (o history) write(h amqp.Table, queue string) {
-	if n := min(o.attempts, maxMaxAttempts); n > 0 {
+	if n := min(o.attempts, openfaas.AttemptsLimit); n > 0 {
 		h[headerAttempts] = int32(n)
 	}
-	if n := min(o.maxBatch, maxBatchSize); n > 0 {
+	if n := min(o.maxBatch, batch.MaxEvents); n > 0 {
 		h[headerMost] = int32(n)
 	}
 	if n := min(o.failedAlone, maxLonely); n > 0 {

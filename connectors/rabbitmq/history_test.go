@@ -12,6 +12,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"parkstream/connectors/rabbitmq/internal/openfaas"
 	"parkstream/shared/batch"
 	"parkstream/shared/broker"
 )
@@ -53,7 +54,7 @@ func TestHistoryIsWithinBounds(t *testing.T) {
 		if earliest.After(now) {
 			earliest = time.Time{}
 		}
-		if o.attempts < 0 || o.attempts > maxMaxAttempts || o.failedAlone < 0 || o.failedAlone > maxLonely || o.waits < 0 || o.waits > maxWaits || o.maxBatch < 0 || o.maxBatch > maxBatchSize ||
+		if o.attempts < 0 || o.attempts > openfaas.AttemptsLimit || o.failedAlone < 0 || o.failedAlone > maxLonely || o.waits < 0 || o.waits > maxWaits || o.maxBatch < 0 || o.maxBatch > batch.MaxEvents ||
 			o.last.After(now) || o.first.After(o.last) || o.first.IsZero() != o.last.IsZero() || !o.last.IsZero() && o.first.Before(earliest) ||
 			len(o.onlyFunction) > maxShort || len(o.routingKey) > maxShort || len(o.userID) > maxShort || len(o.expiration) > maxShort || len(o.omitted) > maxReason+3 {
 			t.Errorf("%.200v was read as %+v", h, o)
@@ -184,11 +185,11 @@ func checkOwn(t *testing.T, d amqp.Delivery, published time.Time) {
 		number, isNumber := v.(int32)
 		switch name {
 		case headerAttempts:
-			if !isNumber || number < 1 || number > maxMaxAttempts {
+			if !isNumber || number < 1 || number > openfaas.AttemptsLimit {
 				t.Errorf("%s: %s is %v", d.MessageId, name, v)
 			}
 		case headerStatus, headerMost, headerLonely:
-			if !isNumber || number < 0 || number > maxBatchSize {
+			if !isNumber || number < 0 || number > batch.MaxEvents {
 				t.Errorf("%s: %s is %v", d.MessageId, name, v)
 			}
 		case headerFirstTime, headerLastTime:

@@ -46,6 +46,23 @@ func TestMain(m *testing.M) {
 	}))
 }
 
+// The annotations of functions, as docs/connector.md has them.
+const (
+	annotationTopic       = "topic"
+	annotationBatchSize   = "parkstream.batch-size"
+	annotationBatchBytes  = "parkstream.batch-bytes"
+	annotationMinInFlight = "parkstream.min-in-flight"
+	annotationMaxInFlight = "parkstream.max-in-flight"
+	annotationMaxAttempts = "parkstream.max-attempts"
+	annotationTimeout     = "parkstream.timeout"
+)
+
+// listed is a function as the gateway lists it.
+type listed struct {
+	Name        string            `json:"name"`
+	Annotations map[string]string `json:"annotations"`
+}
+
 // gateway is an OpenFaaS gateway with scripted functions behind it.
 type gateway struct {
 	server *httptest.Server

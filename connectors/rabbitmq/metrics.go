@@ -58,7 +58,7 @@ var verdictNames = map[batch.Verdict]string{
 // call counts a call with items that began at start.
 func (m *metrics) call(ctx context.Context, function string, items []item, start time.Time, a *answer) {
 	m.batchSize.WithLabelValues(function).Observe(float64(len(items)))
-	latency.Observe(ctx, m.latency.WithLabelValues(function, verdictNames[a.verdict]), a.took)
+	latency.Observe(ctx, m.latency.WithLabelValues(function, verdictNames[a.Verdict]), a.Took)
 	invoked := m.stages.WithLabelValues(function, latency.Invoked)
 	for _, it := range items {
 		latency.Observe(ctx, invoked, start.Sub(it.received))

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"parkstream/connectors/rabbitmq/internal/breaker"
+	"parkstream/connectors/rabbitmq/internal/openfaas"
 	"parkstream/shared/batch"
 	"parkstream/shared/broker"
 	"parkstream/shared/faas"
@@ -163,7 +164,7 @@ func TestUnavailableForOneEvent(t *testing.T) {
 					it.failed = began.Add(tt.failed)
 				}
 				r := &round{
-					target: &target{Function: &Function{BatchSize: 1}, breaker: b}, permit: &breaker.Permit{}, probe: tt.probe,
+					target: &target{Function: &openfaas.Function{BatchSize: 1}, breaker: b}, permit: &breaker.Permit{}, probe: tt.probe,
 					items: []item{it}, rulings: make([]ruling, 1), decided: make([]bool, 1),
 				}
 				time.Sleep(tt.done)
@@ -174,7 +175,7 @@ func TestUnavailableForOneEvent(t *testing.T) {
 				} else {
 					time.Sleep(start - tt.done)
 				}
-				r.outageAlone(0, &answer{verdict: batch.Outage, status: tt.status, retryAfter: longer}, lastDone, began.Add(start))
+				r.outageAlone(0, &answer{Response: openfaas.Response{Verdict: batch.Outage, Status: tt.status, RetryAfter: longer}}, lastDone, began.Add(start))
 				ended := time.Now()
 				if _, err := b.Acquire(t.Context(), true); err != nil {
 					t.Fatal(err)

@@ -12,6 +12,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"parkstream/connectors/rabbitmq/internal/openfaas"
 	"parkstream/shared/broker"
 )
 
@@ -247,7 +248,7 @@ func newDeadLetter(queue string, d *amqp.Delivery) DeadLetter {
 	now := time.Now()
 	letter := DeadLetter{
 		ID: d.MessageId, Queue: queue, Reason: clip(headerText(d.Headers, headerReason)), Function: functionName(headerText(d.Headers, headerFunction)),
-		Status: headerNumber(d.Headers, headerStatus, 999), Attempts: headerNumber(d.Headers, headerAttempts, maxMaxAttempts),
+		Status: headerNumber(d.Headers, headerStatus, 999), Attempts: headerNumber(d.Headers, headerAttempts, openfaas.AttemptsLimit),
 		First: notAfter(now, headerInstant(d.Headers, headerFirstTime)), Last: notAfter(now, headerInstant(d.Headers, headerLastTime)),
 		Since:       since(d, now),
 		ContentType: d.ContentType, Headers: original(d.Headers, queue), Body: d.Body,

@@ -10,15 +10,16 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"parkstream/connectors/rabbitmq/internal/breaker"
+	"parkstream/connectors/rabbitmq/internal/openfaas"
 	"parkstream/shared/batch"
 	"parkstream/shared/faas"
 )
 
 // target is one function as the connector calls it, from whatever queue.
 type target struct {
-	*Function
+	*openfaas.Function
 	breaker *breaker.Breaker
-	invoker *invoker
+	gateway *openfaas.Gateway
 	metrics *metrics
 	log     *slog.Logger
 	tracer  trace.Tracer // nil where tracing is off
@@ -99,7 +100,7 @@ func (r *round) run(part []int) {
 		r.over = true
 		return
 	}
-	if len(part) == 1 && r.items[part[0]].lonely >= maxLonely && r.target.batched() && !r.aliveWithout() {
+	if len(part) == 1 && r.items[part[0]].lonely >= maxLonely && r.target.Batched() && !r.aliveWithout() {
 		return
 	}
 	// A crash is the event's fault if the function answers others. That it rejects
@@ -107,35 +108,35 @@ func (r *round) run(part []int) {
 	lastSuccess, lastDone := r.target.breaker.Last()
 	start := time.Now()
 	a := r.call(part)
-	if len(part) > 1 && !a.cancelled && (a.verdict == batch.Crash || a.verdict == batch.Refused) {
+	if len(part) > 1 && !a.Cancelled && (a.Verdict == batch.Crash || a.Verdict == batch.Refused) {
 		// A function that has to start again after such a call is away while it is
 		// asked which event it was; the next calls have to get closer to it then.
 		r.divide(part)
 	}
 	switch {
-	case a.cancelled:
+	case a.Cancelled:
 		r.over = true
-	case a.results != nil:
+	case a.Results != nil:
 		r.accept(part, &a)
-	case a.verdict == batch.Outage && len(part) == 1:
+	case a.Verdict == batch.Outage && len(part) == 1:
 		r.outageAlone(part[0], &a, lastDone, start)
-	case a.verdict == batch.Outage:
-		after := a.retryAfter
+	case a.Verdict == batch.Outage:
+		after := a.RetryAfter
 		if r.suspicious(part, lastDone, start) {
 			r.divide(part)
 			after = a.throttled()
 		}
-		r.stop(a.reason, after)
-	case len(part) == 1 && a.verdict == batch.Refused:
-		r.decide(part[0], ruling{reject, a.reason, a.status, a.ctx})
+		r.stop(a.Reason, after)
+	case len(part) == 1 && a.Verdict == batch.Refused:
+		r.decide(part[0], ruling{reject, a.Reason, a.Status, a.ctx})
 	case len(part) == 1:
 		r.crashed(part[0], &a, lastSuccess, start)
-	case a.verdict == batch.Refused: // alive, and at least one event is not to its taste
+	case a.Verdict == batch.Refused: // alive, and at least one event is not to its taste
 		r.halve(part)
 	case r.alive(part):
 		r.halve(part)
 	default:
-		r.stop(a.reason, 0)
+		r.stop(a.Reason, 0)
 	}
 }
 
@@ -160,6 +161,12 @@ func (r *round) suspicious(part []int, lastSuccess, start time.Time) bool {
 	return found && !r.probe
 }
 
+// answer is what a call came to, with the context of the call: it has its id and its span.
+type answer struct {
+	openfaas.Response
+	ctx context.Context
+}
+
 func (r *round) call(part []int) answer {
 	items := make([]item, len(part))
 	for j, i := range part {
@@ -169,10 +176,12 @@ func (r *round) call(part []int) answer {
 	ctx, span := r.target.span(faas.ContextWithCallID(r.ctx, callID), r.queue, callID, items)
 	start := time.Now()
 	r.target.breaker.Begin(r.permit)
-	a := r.target.invoker.call(ctx, r.target.Function, r.queue, callID, items)
-	a.ctx, a.reason = ctx, clip(a.reason)
+	buf := requestBuffers.Get().(*requestBuffer)
+	a := answer{r.target.gateway.Invoke(ctx, r.target.Function, buf.request(r.target.Function, r.queue, callID, items)), ctx}
+	buf.giveBack()
+	a.Reason = clip(a.Reason)
 	endSpan(span, &a)
-	if a.cancelled {
+	if a.Cancelled {
 		return a
 	}
 	r.target.metrics.call(ctx, r.target.Name, items, start, &a)
@@ -185,27 +194,27 @@ func (r *round) call(part []int) answer {
 func (r *round) log(a *answer, events int) {
 	level := slog.LevelInfo
 	switch {
-	case a.verdict != batch.Answered:
+	case a.Verdict != batch.Answered:
 		level = slog.LevelWarn
-	case !r.target.batched():
+	case !r.target.Batched():
 		level = slog.LevelDebug
 	}
 	if !r.target.log.Enabled(a.ctx, level) {
 		return
 	}
-	attrs := []any{"function", r.target.Name, "queue", r.queue, "events", events, "verdict", verdictNames[a.verdict], "took", a.took}
-	if a.verdict == batch.Answered {
+	attrs := []any{"function", r.target.Name, "queue", r.queue, "events", events, "verdict", verdictNames[a.Verdict], "took", a.Took}
+	if a.Verdict == batch.Answered {
 		outcomes := make(map[batch.Outcome]int, len(fates))
-		for i := range a.results {
-			outcome := a.results[i].Outcome
-			if a.results[i].Unavailable {
+		for i := range a.Results {
+			outcome := a.Results[i].Outcome
+			if a.Results[i].Unavailable {
 				outcome = "unavailable"
 			}
 			outcomes[outcome]++
 		}
 		attrs = append(attrs, "outcomes", outcomes)
 	} else {
-		attrs = append(attrs, "reason", a.reason)
+		attrs = append(attrs, "reason", a.Reason)
 	}
 	r.target.log.Log(a.ctx, level, "called", attrs...)
 }
@@ -221,8 +230,8 @@ var fates = map[batch.Outcome]fate{batch.Done: done, batch.Retry: retry, batch.R
 // accept decides items by the results of an answer.
 func (r *round) accept(part []int, a *answer) {
 	var finished, rejected, waiting int
-	waitReason := a.results[0].Reason // of the first that is unavailable, if one is
-	for _, res := range a.results {
+	waitReason := a.Results[0].Reason // of the first that is unavailable, if one is
+	for _, res := range a.Results {
 		switch {
 		case res.Outcome == batch.Done:
 			finished++
@@ -237,15 +246,15 @@ func (r *round) accept(part []int, a *answer) {
 	// A rejection tells nothing of what others need.
 	useful := finished > 0 || rejected > 0 && waiting == 0
 	if useful {
-		r.target.breaker.Succeeded(r.permit, a.took, finished > 0)
+		r.target.breaker.Succeeded(r.permit, a.Took, finished > 0)
 	} else {
 		r.target.breaker.Answered()
 	}
 	_, lastDone := r.target.breaker.Last()
 	partial := false
 	for j, i := range part {
-		res := &a.results[j]
-		v := ruling{fates[res.Outcome], clip(res.Reason), a.status, a.ctx}
+		res := &a.Results[j]
+		v := ruling{fates[res.Outcome], clip(res.Reason), a.Status, a.ctx}
 		if res.Unavailable {
 			v.fate = unavailable
 			partial = r.items[i].noteWait(lastDone) || partial
@@ -257,7 +266,7 @@ func (r *round) accept(part []int, a *answer) {
 	case partial && !r.probe: // an outage of a part
 	case waiting > 0 || len(part) > 1 || r.probe:
 		// What the function needs is unavailable. No more events are fed to it for now.
-		r.stop("every event has to wait: "+clip(waitReason), a.retryAfter)
+		r.stop("every event has to wait: "+clip(waitReason), a.RetryAfter)
 	}
 }
 
@@ -287,14 +296,14 @@ func (r *round) crashed(i int, a *answer, lastSuccess, start time.Time) {
 	it := &r.items[i]
 	it.solo = true
 	it.lonely++
-	guilty := r.suspicious([]int{i}, lastSuccess, start) || it.lonely >= maxLonely && !r.target.batched()
-	v := ruling{hold, a.reason, a.status, a.ctx}
+	guilty := r.suspicious([]int{i}, lastSuccess, start) || it.lonely >= maxLonely && !r.target.Batched()
+	v := ruling{hold, a.Reason, a.Status, a.ctx}
 	if guilty {
 		v.fate = retry
 	}
 	r.decide(i, v)
 	if lastSuccess, _ := r.target.breaker.Last(); len(r.items) == 1 && (r.probe || !guilty) && !lastSuccess.After(start) {
-		r.stop(a.reason, 0)
+		r.stop(a.Reason, 0)
 	}
 }
 
@@ -304,14 +313,14 @@ func (r *round) crashed(i int, a *answer, lastSuccess, start time.Time) {
 func (r *round) aliveWithout() bool {
 	a := r.call(nil)
 	switch {
-	case a.cancelled:
+	case a.Cancelled:
 		r.over = true
-	case a.verdict == batch.Answered, a.verdict == batch.Refused: // a batch without events is not to every function's taste
-		r.target.breaker.Succeeded(r.permit, a.took, false)
+	case a.Verdict == batch.Answered, a.Verdict == batch.Refused: // a batch without events is not to every function's taste
+		r.target.breaker.Succeeded(r.permit, a.Took, false)
 		r.probe = false // the outage is over
 		return true
 	default:
-		r.stop(a.reason, a.retryAfter)
+		r.stop(a.Reason, a.RetryAfter)
 	}
 	return false
 }
@@ -322,8 +331,8 @@ func (r *round) aliveWithout() bool {
 // it is in nobody's way, and pays each time that has happened often enough.
 func (r *round) outageAlone(i int, a *answer, lastDone, start time.Time) {
 	it := &r.items[i]
-	v := ruling{hold, a.reason, a.status, a.ctx}
-	after := a.retryAfter
+	v := ruling{hold, a.Reason, a.Status, a.ctx}
+	after := a.RetryAfter
 	if r.suspicious([]int{i}, lastDone, start) {
 		it.solo = true
 		after = a.throttled()
@@ -333,16 +342,16 @@ func (r *round) outageAlone(i int, a *answer, lastDone, start time.Time) {
 		}
 	}
 	r.decide(i, v)
-	if _, lastDone := r.target.breaker.Last(); a.status == http.StatusTooManyRequests || after > 0 || !lastDone.After(start) {
-		r.stop(a.reason, after)
+	if _, lastDone := r.target.breaker.Last(); a.Status == http.StatusTooManyRequests || after > 0 || !lastDone.After(start) {
+		r.stop(a.Reason, after)
 	}
 }
 
 // throttled returns how long the function wants to be left alone whatever event it
 // was called with; what it asks for because of one event must not hold up others.
 func (a *answer) throttled() time.Duration {
-	if a.status == http.StatusTooManyRequests {
-		return a.retryAfter
+	if a.Status == http.StatusTooManyRequests {
+		return a.RetryAfter
 	}
 	return 0
 }

@@ -33,7 +33,7 @@ func (t *target) span(ctx context.Context, queue, callID string, items []item) (
 	if span.IsRecording() {
 		span.SetAttributes(semconv.MessagingSystemRabbitMQ, semconv.MessagingOperationName("process"), semconv.MessagingOperationTypeProcess,
 			semconv.MessagingDestinationName(queue), semconv.FaaSInvokedName(t.Name), semconv.FaaSInvocationID(callID))
-		if t.batched() {
+		if t.Batched() {
 			span.SetAttributes(semconv.MessagingBatchMessageCount(len(items)))
 		} else {
 			span.SetAttributes(semconv.MessagingMessageID(items[0].MessageId))
@@ -65,14 +65,14 @@ func endSpan(span trace.Span, a *answer) {
 	if span == nil {
 		return
 	}
-	if a.status != 0 {
-		span.SetAttributes(semconv.HTTPResponseStatusCode(a.status))
+	if a.Status != 0 {
+		span.SetAttributes(semconv.HTTPResponseStatusCode(a.Status))
 	}
 	switch {
-	case a.cancelled:
+	case a.Cancelled:
 		span.SetStatus(codes.Error, "the connector stopped before the answer")
-	case a.verdict != batch.Answered:
-		span.SetStatus(codes.Error, a.reason)
+	case a.Verdict != batch.Answered:
+		span.SetStatus(codes.Error, a.Reason)
 	}
 	span.End()
 }

@@ -13,6 +13,7 @@ import (
 	sdk "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 
+	"parkstream/connectors/rabbitmq/internal/openfaas"
 	"parkstream/shared/batch"
 	"parkstream/shared/faas"
 	"parkstream/shared/tracing"
@@ -50,13 +51,13 @@ func TestBatchSpan(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			spans := tracetest.NewSpanRecorder()
 			provider := sdk.NewTracerProvider(sdk.WithSpanProcessor(spans))
-			target := &target{Function: &Function{Name: "fn", BatchSize: 10}, tracer: provider.Tracer(tracing.Scope)}
+			target := &target{Function: &openfaas.Function{Name: "fn", BatchSize: 10}, tracer: provider.Tracer(tracing.Scope)}
 			var items []item
 			for _, parent := range tt.parents {
 				items = append(items, tracedItem(parent))
 			}
 			_, span := target.span(t.Context(), "q", "call-1", items)
-			endSpan(span, &answer{verdict: batch.Crash, status: 502, reason: "it crashed"})
+			endSpan(span, &answer{Response: openfaas.Response{Verdict: batch.Crash, Status: 502, Reason: "it crashed"}})
 			if !tt.sampled {
 				if n := len(spans.Ended()); n != 0 {
 					t.Errorf("%d spans, though the origin is not sampled", n)
@@ -130,7 +131,7 @@ func TestCallsAreLogged(t *testing.T) {
 
 // Without tracing a call costs no span, and its context no headers.
 func TestNoTracingCostsNothing(t *testing.T) {
-	target := &target{Function: &Function{Name: "fn", BatchSize: 10}}
+	target := &target{Function: &openfaas.Function{Name: "fn", BatchSize: 10}}
 	items := []item{tracedItem("00-" + traceID + "-0000000000000001-01")}
 	header := http.Header{}
 	a := &answer{}

@@ -248,34 +248,3 @@ func TestWaitsGrowWithProgress(t *testing.T) {
 		}
 	}
 }
-
-// A 503 tells its events apart only if it costs none of them an attempt.
-func TestOutageByEvent(t *testing.T) {
-	const unavailable, rejected = `{"id":"%d","outcome":"retry","unavailable":true,"reason":"shard 2"}`, `{"id":"%d","outcome":"reject","reason":"no"}`
-	for _, tt := range []struct {
-		status int
-		first  string
-		second string
-		want   bool
-	}{
-		{503, unavailable, unavailable, true},
-		{503, unavailable, rejected, true},
-		{503, rejected, unavailable, true},
-		{503, rejected, rejected, false},
-		{503, unavailable, `{"id":"%d","outcome":"retry"}`, false},
-		{503, unavailable, `{"id":"%d","outcome":"done"}`, false},
-		{503, unavailable, `{"id":"%d0","outcome":"done"}`, false},
-		{503, unavailable, `?`, false},
-		{429, unavailable, unavailable, false},
-		{500, unavailable, unavailable, false},
-	} {
-		body := fmt.Sprintf(`{"results":[`+tt.first+`,`+tt.second+`]}`, 1, 2)
-		buf := &buffers{events: []batch.Event{{ID: "1"}, {ID: "2"}}}
-		buf.answer.WriteString(body)
-		a := answer{status: tt.status}
-		new(invoker).read(&a, &Function{BatchSize: 2}, http.Header{}, buf)
-		if a.verdict == batch.Answered || (a.results != nil) != tt.want || tt.want && a.reason != "shard 2" {
-			t.Errorf("%d %s: %+v", tt.status, body, a)
-		}
-	}
-}

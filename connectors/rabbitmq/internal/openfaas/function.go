@@ -1,4 +1,4 @@
-package rabbitmq
+package openfaas
 
 import (
 	"errors"
@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"parkstream/shared/batch"
 )
 
 // The annotations of a function that the connector reads. All but the topic are
@@ -49,24 +51,35 @@ type Function struct {
 	SlowAfter time.Duration
 }
 
-func (f *Function) batched() bool { return f.BatchSize > 0 }
+// Batched reports whether the function speaks the batch contract.
+func (f *Function) Batched() bool { return f.BatchSize > 0 }
 
-// perCall is the number of events in one call at most.
-func (f *Function) perCall() int { return max(1, f.BatchSize) }
+// PerCall returns the number of events in one call at most.
+func (f *Function) PerCall() int { return max(1, f.BatchSize) }
 
-// equal says whether both are called in the same way.
-func (f *Function) equal(o *Function) bool {
+// Equal reports whether both are called in the same way.
+func (f *Function) Equal(o *Function) bool {
 	a, b := *f, *o
 	a.Queues, b.Queues = nil, nil
 	return reflect.DeepEqual(a, b)
 }
 
-// Bounds of the annotations.
+// Bounds of what settings and annotations may ask for.
 const (
-	maxBatchSize   = 10_000
-	maxInFlight    = 1000
-	maxMaxAttempts = 1000
+	InFlightLimit = 1000 // of calls at the same time
+	AttemptsLimit = 1000 // of attempts with an event
 )
+
+// Defaults are the settings that a function can override with an annotation.
+type Defaults struct {
+	Timeout           time.Duration `env:"UPSTREAM_TIMEOUT" envDefault:"60s"`
+	ConsumerTimeout   time.Duration `env:"CONSUMER_TIMEOUT" envDefault:"30m"`
+	MaxAttempts       int           `env:"MAX_ATTEMPTS" envDefault:"8"`
+	Linger            time.Duration `env:"LINGER" envDefault:"2ms"`
+	BatchBytes        int           `env:"BATCH_BYTES" envDefault:"4194304"`
+	MaxInFlight       int           `env:"MAX_IN_FLIGHT" envDefault:"4"`
+	MaxInFlightSingle int           `env:"MAX_IN_FLIGHT_SINGLE" envDefault:"32"`
+}
 
 // newFunction reads the annotations of a function that listens to queues. The error
 // lists every mistake; the function has its name and queues all the same.
@@ -76,16 +89,16 @@ func newFunction(name string, queues []string, annotations map[string]string, d 
 	for _, queue := range f.Queues {
 		r.errs = append(r.errs, checkQueueName(queue)...)
 	}
-	f.BatchSize = r.integer(annotationBatchSize, 0, 0, maxBatchSize)
+	f.BatchSize = r.integer(annotationBatchSize, 0, 0, batch.MaxEvents)
 	f.BatchBytes = r.integer(annotationBatchBytes, d.BatchBytes, 1, 1<<30)
 	f.Linger = r.duration(annotationLinger, d.Linger, 0, time.Minute)
 	inFlight := d.MaxInFlight
-	if !f.batched() {
+	if !f.Batched() {
 		inFlight = d.MaxInFlightSingle
 	}
-	f.MaxInFlight = r.integer(annotationMaxInFlight, inFlight, 1, maxInFlight)
-	f.MinInFlight = r.integer(annotationMinInFlight, min(2, f.MaxInFlight), 1, maxInFlight)
-	f.MaxAttempts = r.integer(annotationMaxAttempts, d.MaxAttempts, 1, maxMaxAttempts)
+	f.MaxInFlight = r.integer(annotationMaxInFlight, inFlight, 1, InFlightLimit)
+	f.MinInFlight = r.integer(annotationMinInFlight, min(2, f.MaxInFlight), 1, InFlightLimit)
+	f.MaxAttempts = r.integer(annotationMaxAttempts, d.MaxAttempts, 1, AttemptsLimit)
 	f.Timeout = r.duration(annotationTimeout, d.Timeout, time.Millisecond, time.Hour)
 	f.SlowAfter = r.duration(annotationSlow, f.Timeout/2, time.Millisecond, time.Hour)
 	if f.MinInFlight > f.MaxInFlight {
@@ -110,7 +123,7 @@ func checkQueueName(queue string) (errs []error) {
 	if len(queue) > maxQueueName {
 		errs = append(errs, fmt.Errorf("the queue name %s has %d bytes; at most %d are possible", queue, len(queue), maxQueueName))
 	}
-	if !validHeader(queue) {
+	if !validField(queue) {
 		errs = append(errs, fmt.Errorf("the queue name %q has a control character; annotation %s separates queues by commas", queue, annotationTopic))
 	}
 	return errs

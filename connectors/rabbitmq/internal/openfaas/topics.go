@@ -1,4 +1,4 @@
-package rabbitmq
+package openfaas
 
 import (
 	"path"
@@ -6,22 +6,24 @@ import (
 	"strings"
 )
 
-// topics decides which topics are queues of this connector. Connectors for Kafka,
+// Topics decides which topics are queues of this connector. Connectors for Kafka,
 // SQS, cron and others read the same annotation, so a topic may be meant for one of
 // them. The elements are names or patterns, in which * stands for any characters and ?
 // for one.
-type topics struct {
-	served  []string // empty: every topic that is not ignored
-	ignored []string
+type Topics struct {
+	Served  []string // empty: every topic that is not ignored
+	Ignored []string
 }
 
 // split returns the topics of an annotation: those that are queues here, sorted, and
 // the others. A topic counts once.
-func (t topics) split(annotation string) (queues, foreign []string) {
-	for _, topic := range trimmed(strings.Split(annotation, ",")) {
+func (t Topics) split(annotation string) (queues, foreign []string) {
+	for topic := range strings.SplitSeq(annotation, ",") {
+		topic = strings.TrimSpace(topic)
 		switch {
+		case topic == "":
 		case slices.Contains(queues, topic) || slices.Contains(foreign, topic):
-		case matches(t.ignored, topic) || len(t.served) > 0 && !matches(t.served, topic):
+		case matches(t.Ignored, topic) || len(t.Served) > 0 && !matches(t.Served, topic):
 			foreign = append(foreign, topic)
 		default:
 			queues = append(queues, topic)

@@ -1,0 +1,89 @@
+package openfaas
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"parkstream/shared/batch"
+)
+
+// Response is what a call came to.
+type Response struct {
+	// Verdict tells whose fault it is that the call did not succeed.
+	Verdict batch.Verdict
+	// Results has one for each event, in their order, if the function has Answered, or
+	// tells an Outage by event: each result is unavailable or a rejection then. A
+	// function that takes raw messages has one result, without an id.
+	Results []batch.Result
+	// Status is the HTTP status, 0 if there was none.
+	Status int
+	// Reason says why the function has not Answered, with the first bytes of what came
+	// instead. They need not be UTF-8.
+	Reason string
+	// RetryAfter is how long the function, or the gateway, asks to be left alone: at
+	// most ten minutes, 0 if it does not.
+	RetryAfter time.Duration
+	// Took is the duration of the call.
+	Took time.Duration
+	// Cancelled reports whether the caller gave up the call. Nothing else is set then.
+	Cancelled bool
+}
+
+const (
+	// maxRetryAfter bounds what a function may ask for.
+	maxRetryAfter = 10 * time.Minute
+	// maxText bounds what is told of a response that is no answer.
+	maxText = 1000
+)
+
+// read sets the verdict on a response that arrived, and what belongs to it.
+func (r *Response) read(h http.Header, body []byte, f *Function, events []batch.Event) {
+	r.Verdict = batch.Classify(r.Status)
+	switch {
+	case r.Verdict != batch.Answered:
+		r.Reason = fmt.Sprintf("%d %s", r.Status, http.StatusText(r.Status))
+		if text := strings.TrimSpace(string(body[:min(len(body), maxText)])); text != "" {
+			r.Reason += ": " + text
+		}
+		r.RetryAfter = retryAfter(h.Get("Retry-After"), time.Now())
+		if r.Status == http.StatusServiceUnavailable && f.Batched() {
+			r.readOutage(body, events)
+		}
+	case !f.Batched():
+		r.Results = []batch.Result{{Outcome: batch.Done}}
+	default:
+		results, err := batch.ParseResponse(body, events)
+		if err != nil {
+			// What the function did is unknown: as if it had not survived the call.
+			r.Verdict, r.Reason = batch.Crash, err.Error()
+			return
+		}
+		r.Results = results
+	}
+}
+
+// readOutage takes the results of an outage that the function tells by event: each is
+// unavailable, or rejected.
+func (r *Response) readOutage(body []byte, events []batch.Event) {
+	results, err := batch.ParseResponse(body, events)
+	told := slices.IndexFunc(results, func(r batch.Result) bool { return r.Unavailable })
+	if err != nil || told < 0 || slices.ContainsFunc(results, func(r batch.Result) bool { return !r.Unavailable && r.Outcome != batch.Reject }) {
+		return
+	}
+	r.Results, r.Reason = results, results[told].Reason
+}
+
+// retryAfter reads the header, which has seconds or a date.
+func retryAfter(h string, now time.Time) time.Duration {
+	var d time.Duration
+	if s, err := strconv.Atoi(h); err == nil {
+		d = time.Duration(min(s, int(maxRetryAfter/time.Second))) * time.Second
+	} else if t, err := http.ParseTime(h); err == nil {
+		d = t.Sub(now)
+	}
+	return max(0, min(d, maxRetryAfter))
+}
