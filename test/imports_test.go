@@ -33,7 +33,8 @@ var mayImport = []struct {
 	{"shared/pipeline", []string{"shared/parking", "shared/batch", "shared/failure", "shared/latency", "shared/tracing"}},
 	{"shared/redis", []string{"shared/tracing"}},
 	{"shared/timeline", []string{"shared/failure", "shared/parking", "shared/redis"}},
-	{"shared/summary", []string{"shared/failure", "shared/latency", "shared/parking", "shared/redirect", "shared/redis", "shared/timeline", "shared/tracing"}},
+	{"shared/stay", []string{"shared/parking", "shared/redis"}},
+	{"shared/summary", []string{"shared/failure", "shared/latency", "shared/parking", "shared/redirect", "shared/redis", "shared/stay", "shared/timeline", "shared/tracing"}},
 	{"shared/processor", []string{"shared/faas", "shared/parking", "shared/pipeline", "shared/redis", "shared/summary", "shared/timeline"}},
 	{"shared/generator", []string{"shared/broker", "shared/faas", "shared/failure", "shared/parking", "shared/redis", "shared/tracing"}},
 	{"functions/", []string{"shared/"}},
@@ -54,6 +55,7 @@ var testsMayImport = map[string][]string{
 	"shared/generator": {"shared/faas/faastest"},
 	"shared/pipeline":  {"shared/redis", "shared/summary", "shared/timeline"},
 	"shared/processor": {"shared/faas/faastest"},
+	"shared/stay":      {"shared/timeline"},
 }
 
 // thirdParty is what the domain may import from outside the standard library;

@@ -27,7 +27,7 @@ import (
 	"parkstream/shared/instance"
 	"parkstream/shared/parking"
 	"parkstream/shared/redis"
-	"parkstream/shared/summary"
+	"parkstream/shared/stay"
 	"parkstream/shared/timeline"
 )
 
@@ -159,7 +159,7 @@ func seed(t *testing.T, url string) {
 	defer client.Close()
 	const retention = 90 * 24 * time.Hour
 	now := time.Now().UTC()
-	events, stays := timeline.New(client, retention), summary.NewStore(client, retention)
+	events, stays := timeline.New(client, retention), stay.New(client, retention)
 	events.MaxSites = 2 * seededSites
 	exits := make([]parking.Event, seededSites-1)
 	ends := make([]parking.Stay, seededSites-1, seededSites+seededStays)

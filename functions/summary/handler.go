@@ -12,6 +12,7 @@ import (
 
 	"parkstream/shared/faas"
 	"parkstream/shared/redis"
+	"parkstream/shared/stay"
 	"parkstream/shared/summary"
 	"parkstream/shared/timeline"
 )
@@ -48,7 +49,7 @@ func Wire(rt *faas.Runtime) error {
 		return err
 	}
 	client.Register(rt, rt.Registerer)
-	stays := summary.NewStore(client, s.Retention)
+	stays := stay.New(client, s.Retention)
 	client.RegisterReplicas(rt)
 	sites := timeline.New(client, s.Retention)
 	sites.MaxSites = s.MaxSites
@@ -56,6 +57,7 @@ func Wire(rt *faas.Runtime) error {
 	endpoint := summary.NewHandler(summary.Config{
 		Stays:   stays,
 		Sites:   sites,
+		Redis:   client,
 		System:  summary.NewSystem(summary.NewGateway(s.GatewayURL), s.ConnectorURL, client.Writable, rt.Log),
 		Token:   rt.Secret("summary-token").Value,
 		Metrics: summary.NewMetrics(rt.Registerer),

@@ -106,7 +106,7 @@ func (e invalid) Unwrap() error { return ErrInvalid }
 // default site and turns its time to UTC. Its errors are ErrInvalid and name
 // the field as it is called on the wire.
 func NewEvent(e Event) (Event, error) {
-	if err := checkID(e.ID); err != nil {
+	if err := CheckID(e.ID); err != nil {
 		return Event{}, err
 	}
 	if e.Site == "" {
@@ -148,7 +148,9 @@ func NewEvent(e Event) (Event, error) {
 	return e, nil
 }
 
-func checkID(id string) error {
+// CheckID reports whether an id can be that of an event: 1 to [MaxIDBytes] bytes that
+// print.
+func CheckID(id string) error {
 	switch {
 	case id == "":
 		return Invalid("id is missing")

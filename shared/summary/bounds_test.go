@@ -23,6 +23,7 @@ import (
 	"pgregory.net/rapid"
 
 	"parkstream/shared/parking"
+	"parkstream/shared/stay"
 	"parkstream/shared/timeline"
 )
 
@@ -111,7 +112,7 @@ func TestThousandsOfSites(t *testing.T) {
 	const sites, busy = 1000, 150
 	e := newEndpoint(t)
 	e.events.MaxSites = 2 * sites
-	e.stays.now = func() time.Time { return today.Add(time.Hour) }
+	e.stays.Now = func() time.Time { return today.Add(time.Hour) }
 	var stays []parking.Stay
 	for i := range sites {
 		stays = append(stays, unmatched(fmt.Sprint("x", i), fmt.Sprintf("s%04d", i), "P", today.Add(-time.Duration(i%7)*time.Minute)))
@@ -133,11 +134,13 @@ func TestThousandsOfSites(t *testing.T) {
 		}
 	}
 	slices.SortFunc(stays, func(a, b parking.Stay) int {
-		p, q := Kept{Stay: a}, Kept{Stay: b}
-		if p.place().before(q.place()) {
-			return -1
+		if c := b.ExitTime.Compare(a.ExitTime); c != 0 {
+			return c
 		}
-		return 1
+		if c := strings.Compare(b.ID, a.ID); c != 0 {
+			return c
+		}
+		return strings.Compare(a.Site+"}", b.Site+"}") // as their keys
 	})
 	var want, unmatchedOnly, completedOnly []string
 	for _, s := range stays {
@@ -150,14 +153,14 @@ func TestThousandsOfSites(t *testing.T) {
 		}
 	}
 	for name, tt := range map[string]struct {
-		q    Query
+		q    stay.Query
 		want []string
 	}{
-		"all":               {Query{Limit: 1000}, want},
-		"in small pages":    {Query{Limit: 250}, want},
-		"by plate":          {Query{Limit: 1000, Plate: "P"}, want},
-		"by status":         {Query{Limit: 1000, Status: parking.UnmatchedExit}, unmatchedOnly},
-		"by plate & status": {Query{Limit: 100, Plate: "P", Status: parking.Completed}, completedOnly},
+		"all":               {stay.Query{Limit: 1000}, want},
+		"in small pages":    {stay.Query{Limit: 250}, want},
+		"by plate":          {stay.Query{Limit: 1000, Plate: "P"}, want},
+		"by status":         {stay.Query{Limit: 1000, Status: parking.UnmatchedExit}, unmatchedOnly},
+		"by plate & status": {stay.Query{Limit: 100, Plate: "P", Status: parking.Completed}, completedOnly},
 	} {
 		if diff := cmp.Diff(tt.want, list(t, e.stays, tt.q)); diff != "" {
 			t.Errorf("%s (-want +got):\n%.1000s", name, diff)
@@ -170,12 +173,12 @@ func TestThousandsOfSites(t *testing.T) {
 		var exported []string
 		head, rest := tt.q, tt.q
 		head.Last, rest.Cursor = cursor, cursor
-		parts := []Query{head, rest}
+		parts := []stay.Query{head, rest}
 		if cursor == "" {
 			parts = parts[:1]
 		}
 		for _, q := range parts {
-			if err := e.stays.Export(t.Context(), q, func(part []Kept) error {
+			if err := e.stays.Export(t.Context(), q, func(part []stay.Kept) error {
 				for _, k := range part {
 					exported = append(exported, k.Site+"/"+k.ID)
 				}
@@ -190,7 +193,7 @@ func TestThousandsOfSites(t *testing.T) {
 	}
 
 	counted := new(commands)
-	e.stays.redis.Current().AddHook(counted)
+	e.client.Current().AddHook(counted)
 	week := "from=" + url.QueryEscape(today.AddDate(0, 0, -6).Format(time.RFC3339))
 	for path, tt := range map[string]struct {
 		code     int
@@ -225,7 +228,7 @@ func TestThousandsOfSites(t *testing.T) {
 			t.Errorf("GET %s: %s", path, w.Body)
 		}
 	}
-	var stats Stats
+	var stats stay.Stats
 	if err := json.Unmarshal(e.call("GET", "/stats?"+week, "").Body.Bytes(), &stats); err != nil || stats.Completed != busy || stats.UnmatchedExits != sites+busy {
 		t.Errorf("sums of all sites: %+v, %v", stats.Counts, err)
 	}
@@ -264,7 +267,7 @@ func register(t *testing.T, e *endpoint, n int) {
 		for i := range members {
 			members[i] = redis.Z{Score: float64(time.Now().Add(time.Hour).UnixMilli()), Member: fmt.Sprint("s", i)}
 		}
-		if err := e.stays.redis.Current().ZAdd(t.Context(), key, members...).Err(); err != nil {
+		if err := e.client.Current().ZAdd(t.Context(), key, members...).Err(); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -273,7 +276,7 @@ func register(t *testing.T, e *endpoint, n int) {
 // More sites than can be looked at together are refused, with what to ask instead.
 func TestTooManySites(t *testing.T) {
 	e := newEndpoint(t)
-	register(t, e, maxSites+1)
+	register(t, e, stay.MaxSites+1)
 	for _, path := range []string{"/", "/?plate=P", "/?format=csv", "/?format=csv&limit=1", "/stays/x", "/stats", "/minutes", "/overview", "/inside", "/sites"} {
 		if w := e.call("GET", path, ""); w.Code != 400 || !strings.Contains(w.Body.String(), "ask for one site") {
 			t.Errorf("GET %s: %d %.200s", path, w.Code, w.Body)
@@ -290,9 +293,9 @@ func TestTooManySites(t *testing.T) {
 // What is asked without a span covers as much as there is room for, and tells what.
 func TestMostSites(t *testing.T) {
 	e := newEndpoint(t)
-	e.stays.now = func() time.Time { return today.Add(time.Hour) }
+	e.stays.Now = func() time.Time { return today.Add(time.Hour) }
 	put(t, e.stays, unmatched("new", "s0", "P", today), unmatched("edge", "s0", "P", today.AddDate(0, 0, -19)), unmatched("old", "s0", "P", today.AddDate(0, 0, -20)))
-	register(t, e, maxSites)
+	register(t, e, stay.MaxSites)
 	ago := func(days int) string { return url.QueryEscape(today.AddDate(0, 0, -days).Format(time.RFC3339)) }
 	for path, want := range map[string]string{
 		"/stats":                      fmt.Sprintf(`{"from":%q,"to":%q,"completed":0,"unmatched_exits":2,`, today.AddDate(0, 0, -19).Truncate(day).Format(time.RFC3339), today.AddDate(0, 0, 1).Truncate(day).Format(time.RFC3339)),
@@ -323,9 +326,9 @@ func TestMostSites(t *testing.T) {
 	}
 	put(t, e.stays, stays...)
 	counted := new(commands)
-	e.stays.redis.Current().AddHook(counted)
+	e.client.Current().AddHook(counted)
 	w := e.call("GET", "/?format=csv", "")
-	if n, most := counted.all.Load(), int64(3*maxSites+100); w.Code != 200 || strings.Count(w.Body.String(), "\n") != busy+3+1 || n > most {
+	if n, most := counted.all.Load(), int64(3*stay.MaxSites+100); w.Code != 200 || strings.Count(w.Body.String(), "\n") != busy+3+1 || n > most {
 		t.Errorf("a download with a busy site: %d, %d lines, %d commands, want at most %d", w.Code, strings.Count(w.Body.String(), "\n"), n, most)
 	}
 }
@@ -333,11 +336,10 @@ func TestMostSites(t *testing.T) {
 // Stays that are kept for longer than is summed up leave the question without a span
 // answered as well.
 func TestStatsOfLongRetention(t *testing.T) {
-	e := newEndpoint(t)
-	e.stays.retention = 2 * MaxStatsDays * day
-	var stats Stats
+	e := newEndpointKeeping(t, 2*stay.MaxStatsDays*day)
+	var stats stay.Stats
 	w := e.call("GET", "/stats?site=a", "")
-	if err := json.Unmarshal(w.Body.Bytes(), &stats); err != nil || w.Code != 200 || stats.To.Sub(stats.From) != MaxStatsDays*day {
+	if err := json.Unmarshal(w.Body.Bytes(), &stats); err != nil || w.Code != 200 || stats.To.Sub(stats.From) != stay.MaxStatsDays*day {
 		t.Errorf("%d %.300s", w.Code, w.Body)
 	}
 }
@@ -367,7 +369,7 @@ func TestSlowQueries(t *testing.T) {
 	if w := e.authorized("DELETE", "/plates/P1?after=a", ""); w.Code != 200 || !strings.Contains(w.Body.String(), `"stays":1`) {
 		t.Errorf("erasure after a: %d %s", w.Code, w.Body)
 	}
-	if got := strings.Join(list(t, e.stays, Query{Limit: 10}), " "); got != "a/xP1" {
+	if got := strings.Join(list(t, e.stays, stay.Query{Limit: 10}), " "); got != "a/xP1" {
 		t.Errorf("left: %s", got)
 	}
 	// Those that wait for their turn are given up, too; those of one site do not wait.

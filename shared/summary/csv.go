@@ -11,6 +11,7 @@ import (
 	"golang.org/x/text/unicode/norm"
 
 	"parkstream/shared/parking"
+	"parkstream/shared/stay"
 )
 
 // csvColumns are the fields of a stay, in the order of csvRecord.
@@ -24,7 +25,7 @@ const byteOrderMark = "\ufeff"
 
 // csv answers with all stays up to some number, or one page where a limit is
 // given. The header X-Next-Cursor says where a longer list continues.
-func (h handler) csv(w http.ResponseWriter, r *http.Request, q Query, bom bool) {
+func (h handler) csv(w http.ResponseWriter, r *http.Request, q stay.Query, bom bool) {
 	head := strings.Join(csvColumns, ",") + "\r\n"
 	if bom {
 		head = byteOrderMark + head
@@ -53,7 +54,7 @@ func (h handler) csv(w http.ResponseWriter, r *http.Request, q Query, bom bool) 
 	h.download(w, r, q, head)
 }
 
-func (h handler) csvPage(w http.ResponseWriter, r *http.Request, q Query, head string) {
+func (h handler) csvPage(w http.ResponseWriter, r *http.Request, q stay.Query, head string) {
 	page, err := h.Stays.List(r.Context(), q)
 	if err != nil {
 		h.fail(w, r, err)
@@ -77,7 +78,7 @@ func setCSVHeader(h http.Header, next string) {
 
 // download streams a list as CSV after a head: the header is sent, and an error can
 // be told by a status, as long as nothing was.
-func (h handler) download(w http.ResponseWriter, r *http.Request, q Query, head string) {
+func (h handler) download(w http.ResponseWriter, r *http.Request, q stay.Query, head string) {
 	text, sent := []byte(head), false
 	send := func() error {
 		if !sent {
@@ -97,7 +98,7 @@ func (h handler) download(w http.ResponseWriter, r *http.Request, q Query, head 
 		setCSVHeader(w.Header(), q.Last)
 		return
 	}
-	err := h.Stays.Export(r.Context(), q, func(stays []Kept) error {
+	err := h.Stays.Export(r.Context(), q, func(stays []stay.Kept) error {
 		for _, k := range stays {
 			text = appendCSV(text, csvRecord(k))
 		}
@@ -145,7 +146,7 @@ func appendCSV(line []byte, record []string) []byte {
 	return append(line, '\r', '\n')
 }
 
-func csvRecord(k Kept) []string {
+func csvRecord(k stay.Kept) []string {
 	entry, seconds, duration := "", "", ""
 	if d, ok := k.Duration(); ok {
 		entry = csvTime(k.EntryTime)

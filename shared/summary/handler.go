@@ -21,6 +21,8 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"parkstream/shared/parking"
+	"parkstream/shared/redis"
+	"parkstream/shared/stay"
 	"parkstream/shared/timeline"
 )
 
@@ -39,8 +41,10 @@ type SiteStore interface {
 
 // Config is what the summary endpoint is made of.
 type Config struct {
-	Stays *Store
+	Stays *stay.Store
 	Sites SiteStore
+	// Redis has both, and files with what was erased of them.
+	Redis *redis.Client
 	// System knows how the other parts are.
 	System *System
 	// Token returns the secret that writers show.
@@ -111,11 +115,11 @@ func bearer(h http.Header) (token string, ok bool) {
 // fail answers for an error: those that are the caller's are told, all others
 // are ours, logged, and worth another try.
 func (h handler) fail(w http.ResponseWriter, r *http.Request, err error) {
-	ambiguous, isAmbiguous := errors.AsType[AmbiguousError](err)
+	ambiguous, isAmbiguous := errors.AsType[stay.AmbiguousError](err)
 	switch {
-	case errors.Is(err, parking.ErrInvalid), errors.Is(err, ErrCursor):
+	case errors.Is(err, parking.ErrInvalid), errors.Is(err, stay.ErrCursor):
 		answerError(w, http.StatusBadRequest, err.Error())
-	case errors.Is(err, ErrNotFound):
+	case errors.Is(err, stay.ErrNotFound):
 		answerError(w, http.StatusNotFound, err.Error())
 	case isAmbiguous:
 		answer(w, http.StatusConflict, map[string]any{"error": ambiguous.Error(), "sites": ambiguous.Sites})
@@ -204,14 +208,14 @@ func parseStays(text []byte) ([]parking.Stay, error) {
 		if err := json.UnmarshalDecode(d, &public); err != nil {
 			return nil, wrong(err)
 		}
-		stay, err := public.Stay()
+		posted, err := public.Stay()
 		if err != nil {
 			return nil, wrong(err)
 		}
-		if err := checkStay(&stay); err != nil {
+		if err := checkStay(&posted); err != nil {
 			return nil, fmt.Errorf("stay %d: %w", len(stays), err)
 		}
-		stays = append(stays, stay)
+		stays = append(stays, posted)
 	}
 	if _, err := d.ReadToken(); err != nil {
 		return nil, wrong(err)
@@ -248,9 +252,9 @@ func checkStay(s *parking.Stay) error {
 	return err
 }
 
-func parseQuery(values url.Values) (Query, error) {
+func parseQuery(values url.Values) (stay.Query, error) {
 	var errs [5]error
-	q := Query{Cursor: values.Get("cursor")}
+	q := stay.Query{Cursor: values.Get("cursor")}
 	if raw := values.Get("plate"); raw != "" {
 		q.Plate, errs[0] = plateOf(raw)
 	}
@@ -339,7 +343,7 @@ func (h handler) list(w http.ResponseWriter, r *http.Request) {
 	h.query(func(w http.ResponseWriter, r *http.Request) { h.listPage(w, r, q) })(w, r)
 }
 
-func (h handler) listPage(w http.ResponseWriter, r *http.Request, q Query) {
+func (h handler) listPage(w http.ResponseWriter, r *http.Request, q stay.Query) {
 	page, err := h.Stays.List(r.Context(), q)
 	if err != nil {
 		h.fail(w, r, err)
@@ -353,7 +357,7 @@ func (h handler) one(w http.ResponseWriter, r *http.Request) {
 	values := r.URL.Query()
 	site, err := siteOf(values)
 	id := cmp.Or(r.PathValue("id"), values.Get("id"))
-	if err := errors.Join(err, checkID(id)); err != nil {
+	if err := errors.Join(err, parking.CheckID(id)); err != nil {
 		h.fail(w, r, err)
 		return
 	}
@@ -393,7 +397,7 @@ func (h handler) sites(w http.ResponseWriter, r *http.Request) {
 // siteAnswer is the state of a site with the stays of today.
 type siteAnswer struct {
 	timeline.Site `json:",inline"`
-	StaysToday    Counts `json:"stays_today"`
+	StaysToday    stay.Counts `json:"stays_today"`
 }
 
 func (h handler) site(w http.ResponseWriter, r *http.Request) {
@@ -407,7 +411,7 @@ func (h handler) site(w http.ResponseWriter, r *http.Request) {
 		h.fail(w, r, err)
 		return
 	}
-	today := h.Stays.now().UTC()
+	today := h.Stays.Now().UTC()
 	stats, err := h.Stays.Stats(r.Context(), site, today, time.Time{})
 	if err != nil {
 		h.fail(w, r, err)
@@ -505,7 +509,7 @@ func (h handler) erase(w http.ResponseWriter, r *http.Request) {
 	defer cancel()
 	total, done, err := h.eraseAt(ctx, sites, after, plate)
 	// Also what was erased before an error is to be in no file.
-	err = errors.Join(err, h.Stays.redis.Erased(r.Context()))
+	err = errors.Join(err, h.Redis.Erased(r.Context()))
 	switch {
 	case context.Cause(ctx) == errSlow: //nolint:errorlint // it is never wrapped
 		h.Log.WarnContext(r.Context(), "plate erased at some sites only", "plate", parking.MaskPlate(plate), "events", total.Events, "stays", total.Stays)

@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"parkstream/shared/stay"
 )
 
 // oddIDs are ids of events that a URL has to encode, or that cleaning a path
@@ -57,7 +59,7 @@ func TestErasesNoOtherPlate(t *testing.T) {
 	e.record(t, "a", "VICTIM1+", "XVICTIM1+", "AB2FCD+", "ABCD+", "AB+", "CD+")
 	const all = "a/xAB a/xAB2FCD a/xABCD a/xCD a/xVICTIM1 a/xXVICTIM1"
 	left := func() string {
-		found := list(t, e.stays, Query{Limit: 10})
+		found := list(t, e.stays, stay.Query{Limit: 10})
 		slices.Sort(found)
 		return strings.Join(found, " ")
 	}

@@ -8,6 +8,7 @@ import (
 
 	"parkstream/shared/parking"
 	"parkstream/shared/redis"
+	"parkstream/shared/stay"
 )
 
 // A Redis that refuses the login is no empty Redis: nothing answers as if there were
@@ -19,7 +20,7 @@ func TestARefusedLoginIsNoAnswer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	client := e.stays.redis.Current()
+	client := e.client.Current()
 	client.ConfigSet(t.Context(), "requirepass", "another")
 	client.Do(t.Context(), "CLIENT", "KILL", "TYPE", "NORMAL", "SKIPME", "NO")
 	today := today.Format("2006-01-02T15:04:05Z")
@@ -46,7 +47,7 @@ func TestARefusedLoginIsNoAnswer(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer again.Close()
-	s := NewStore(again, retention)
+	s := stay.New(again, retention)
 	for _, lose := range [][]any{{"PING"}, {"FLUSHALL"}, {"DEL", "stay:registry"}} {
 		if err := again.Current().Do(t.Context(), lose...).Err(); err != nil {
 			t.Fatal(err)

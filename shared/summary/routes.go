@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -295,12 +294,6 @@ func plateOf(text string) (string, error) {
 		return "", parking.Invalid("plate has %d letters and digits, at most %d are possible", n, parking.MaxPlateRunes)
 	}
 	return plate, nil
-}
-
-// checkID reports whether an id can be that of a stay.
-func checkID(id string) error {
-	_, err := parking.NewEvent(parking.Event{ID: id, Kind: parking.Exit, RawPlate: "1", Time: time.Unix(1, 0)})
-	return err
 }
 
 // certainPlate refuses a plate in a path that something between the caller and

@@ -1,6 +1,7 @@
 package summary
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"parkstream/shared/parking"
+	"parkstream/shared/stay"
 )
 
 // edge is a value of a parameter and whether a route takes it.
@@ -66,11 +68,14 @@ func edgesOf(p parameter) []edge {
 		add(true, "KA01AB1234", "ka-01 ab 1234", "Ä/ß 1", "京都 500", "A.B", "../A", "A;B", "A?B#C", "A&B", "A+B", strings.Repeat("P", parking.MaxPlateRunes))
 		add(false, "--", "/", "..", strings.Repeat("P", parking.MaxPlateRunes+1))
 	case cursorText:
-		at := func(position, prefix string) string { return place{position, prefix}.cursor() }
-		add(true, at(position(today, "x1"), sitePrefix("a")), at(hexTime(lastInstant)+"x", sitePrefix("a")), at(position(firstInstant, "a/b"), sitePrefix("..")))
-		add(false, "MTY", "==", "x", at("", ""), at(position(today, ""), sitePrefix("a")), at("0123456789abcdeg"+"x", sitePrefix("a")), at(position(today, "x"), "stay:{a}:s"),
-			at(position(today, "x"), sitePrefix("a}b")), at(position(today, "x"), sitePrefix("")), at(position(today, "x"), "a"), at(position(today, "x\x00"), sitePrefix("a")),
-			at(position(today, strings.Repeat("x", 129)), sitePrefix("a")))
+		at := func(position, prefix string) string {
+			return base64.RawURLEncoding.EncodeToString([]byte(position + "\n" + prefix))
+		}
+		position := func(t time.Time, id string) string { return fmt.Sprintf("%016x%s", t.UnixNano(), id) }
+		add(true, at(position(today, "x1"), "stay:{a}:"), at(position(lastInstant, "x"), "stay:{a}:"), at(position(firstInstant, "a/b"), "stay:{..}:"))
+		add(false, "MTY", "==", "x", at("", ""), at(position(today, ""), "stay:{a}:"), at("0123456789abcdeg"+"x", "stay:{a}:"), at(position(today, "x"), "stay:{a}:s"),
+			at(position(today, "x"), "stay:{a}b}:"), at(position(today, "x"), "stay:{}:"), at(position(today, "x"), "a"), at(position(today, "x\x00"), "stay:{a}:"),
+			at(position(today, strings.Repeat("x", 129)), "stay:{a}:"))
 	}
 	return edges
 }
@@ -141,7 +146,7 @@ var bodies = map[string]string{"/": "[]", "/sites/{site}/occupancy": `{"counted"
 // ignored what was asked.
 func TestEveryParameterOfEveryRoute(t *testing.T) {
 	e := newEndpoint(t)
-	e.stays.now = func() time.Time { return today }
+	e.stays.Now = func() time.Time { return today }
 	put(t, e.stays, unmatched("b", "a", "KA01AB1234", today))
 	for i := range e.Handler.(*Endpoint).routes {
 		one := &e.Handler.(*Endpoint).routes[i]
@@ -246,7 +251,7 @@ func checkAnswer(t *testing.T, what string, code int, h http.Header, body []byte
 // selects what lies between them.
 func TestEverySpan(t *testing.T) {
 	e := newEndpoint(t)
-	e.stays.now = func() time.Time { return today }
+	e.stays.Now = func() time.Time { return today }
 	put(t, e.stays, unmatched("x1", "a", "P1", today), unmatched("x2", "a", "P2", today.Add(-day)))
 	e.observe(t, today.Add(-day), "e a P1 0")
 	at := func(text string) time.Time {
@@ -282,7 +287,7 @@ func TestEverySpan(t *testing.T) {
 			if wrong {
 				continue
 			}
-			if got := answered[Page](t, e, "/?"+values.Encode()); len(got.Stays) != want {
+			if got := answered[stay.Page](t, e, "/?"+values.Encode()); len(got.Stays) != want {
 				t.Errorf("from %q to %q: %d stays, want %d", from, to, len(got.Stays), want)
 			}
 		}

@@ -243,7 +243,7 @@ func TestSystemEndpoint(t *testing.T) {
 	redis := newEndpoint(t)
 	h := NewHandler(Config{
 		Stays: redis.stays, Sites: redis.events, Log: slog.New(slog.DiscardHandler),
-		System: NewSystem(NewGateway(u.URL), u.URL, redis.stays.redis.Writable, slog.New(slog.DiscardHandler)),
+		System: NewSystem(NewGateway(u.URL), u.URL, redis.client.Writable, slog.New(slog.DiscardHandler)),
 	})
 	e := &endpoint{Handler: h}
 	if got := states(new(answered[Snapshot](t, e, "/system"))); got["redis"] != "up" {

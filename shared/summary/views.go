@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"parkstream/shared/parking"
+	"parkstream/shared/stay"
 	"parkstream/shared/timeline"
 )
 
@@ -36,7 +37,7 @@ func (h handler) overview(w http.ResponseWriter, r *http.Request) {
 		h.fail(w, r, err)
 		return
 	}
-	answer(w, http.StatusOK, overview{h.Stays.now().UTC(), states})
+	answer(w, http.StatusOK, overview{h.Stays.Now().UTC(), states})
 }
 
 // minutesQuery is what GET /minutes asks for.
@@ -56,7 +57,7 @@ func (h handler) minutesQuery(values url.Values) (q minutesQuery, err error) {
 	}
 	q.step = time.Duration(step) * time.Minute
 	if q.to.IsZero() {
-		q.to = h.Stays.now()
+		q.to = h.Stays.Now()
 	}
 	if q.from.IsZero() {
 		q.from = q.to.Add(-time.Hour)
@@ -87,8 +88,8 @@ func (h handler) minutes(w http.ResponseWriter, r *http.Request) {
 		h.fail(w, r, err)
 		return
 	}
-	days := int((q.to.Sub(q.from) + day - 1) / day)
-	if err := checkSiteDays(len(sites), days); err != nil {
+	days := int((q.to.Sub(q.from) + 24*time.Hour - 1) / (24 * time.Hour))
+	if err := stay.CheckSiteDays(len(sites), days); err != nil {
 		h.fail(w, r, err)
 		return
 	}
@@ -106,7 +107,7 @@ func (h handler) siteOrAll(ctx context.Context, site string) ([]string, error) {
 		return []string{site}, nil
 	}
 	sites, err := h.Sites.Sites(ctx)
-	return sites, errors.Join(err, checkSites(len(sites)))
+	return sites, errors.Join(err, stay.CheckSites(len(sites)))
 }
 
 func (h handler) insideAnywhere(w http.ResponseWriter, r *http.Request) {

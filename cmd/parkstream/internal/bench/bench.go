@@ -15,7 +15,7 @@ import (
 	"parkstream/cmd/parkstream/internal/system"
 	"parkstream/shared/broker"
 	"parkstream/shared/redis"
-	"parkstream/shared/summary"
+	"parkstream/shared/stay"
 	"parkstream/shared/timeline"
 )
 
@@ -93,7 +93,7 @@ type bench struct {
 	system    *system.System
 	redis     *redis.Client
 	events    *timeline.Store
-	stays     *summary.Store
+	stays     *stay.Store
 	publisher *broker.Publisher
 	conn      *broker.Conn // looks at queues
 	fleets    int          // made so far
@@ -167,7 +167,7 @@ func (b *bench) connect(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(err, client.Close())
 	}
-	b.redis, b.events, b.stays = client, timeline.New(client, retention), summary.NewStore(client, retention)
+	b.redis, b.events, b.stays = client, timeline.New(client, retention), stay.New(client, retention)
 	b.conn, b.publisher = conn, broker.NewPublisher(urls)
 	for _, queue := range queues {
 		if _, err := b.publisher.DeclareQueue(ctx, queue); err != nil {

@@ -1,4 +1,4 @@
-package summary
+package stay
 
 import (
 	"cmp"
@@ -91,7 +91,7 @@ const MaxStatsDays = 3660
 // summed up together; a zero to stands for today.
 func (s *Store) Stats(ctx context.Context, site string, from, to time.Time) (Stats, error) {
 	if to.IsZero() {
-		to = s.now()
+		to = s.Now()
 	}
 	to = to.UTC().Add(-1).Truncate(day).Add(day)
 	sites := []string{site}
@@ -102,7 +102,7 @@ func (s *Store) Stats(ctx context.Context, site string, from, to time.Time) (Sta
 		}
 	}
 	if from.IsZero() {
-		from = s.now().Add(-s.retention)
+		from = s.Now().Add(-s.retention)
 		if bound := to.Add(-day * time.Duration(mostDays(len(sites)))); bound.After(from) {
 			from = bound
 		}
@@ -111,7 +111,7 @@ func (s *Store) Stats(ctx context.Context, site string, from, to time.Time) (Sta
 	if n := int(to.Sub(from) / day); n > MaxStatsDays {
 		return Stats{}, parking.Invalid("%d days are asked for, at most %d are allowed", n, MaxStatsDays)
 	}
-	if err := checkSiteDays(len(sites), int(to.Sub(from)/day)); err != nil {
+	if err := CheckSiteDays(len(sites), int(to.Sub(from)/day)); err != nil {
 		return Stats{}, err
 	}
 	stats := Stats{From: from, To: to, Days: []Day{}}

@@ -1,4 +1,4 @@
-package summary
+package stay
 
 import (
 	"cmp"
@@ -45,7 +45,7 @@ func newClient(t testing.TB) *redis.Client {
 
 func newStore(t testing.TB) *Store {
 	t.Helper()
-	return NewStore(newClient(t), retention)
+	return New(newClient(t), retention)
 }
 
 // completed makes a stay of so many seconds; unmatched one without an entry.
@@ -446,7 +446,7 @@ func TestRetention(t *testing.T) {
 			t.Errorf("%s expires in %s", key, ttl)
 		}
 	}
-	s.now = func() time.Time { return today.Add(retention + time.Minute) }
+	s.Now = func() time.Time { return today.Add(retention + time.Minute) }
 	if got := list(t, s, Query{Limit: 10}); len(got) != 0 {
 		t.Errorf("listed after the retention: %v", got)
 	}
@@ -455,7 +455,7 @@ func TestRetention(t *testing.T) {
 			t.Errorf("after the retention: %+v, %v", k, err)
 		}
 	}
-	put(t, s, completed("x2", "a", "P2", s.now(), 60))
+	put(t, s, completed("x2", "a", "P2", s.Now(), 60))
 	checkKept(t, s, "x2 of P2")
 }
 
@@ -490,7 +490,7 @@ func TestRetentionToTheNanosecond(t *testing.T) {
 	s := newStore(t)
 	put(t, s, completed("x1", "a", "P1", today, 60), unmatched("x2", "b", "P1", today.Add(1)))
 	for after, want := range map[time.Duration]string{0: "b/x2 a/x1", 1: "b/x2", 2: ""} {
-		s.now = func() time.Time { return today.Add(retention + after) }
+		s.Now = func() time.Time { return today.Add(retention + after) }
 		for _, q := range []Query{{}, {Plate: "P1"}, {From: daysAgo(1)}} {
 			q.Limit = 1
 			if got := strings.Join(list(t, s, q), " "); got != want {
@@ -504,7 +504,7 @@ func TestRetentionToTheNanosecond(t *testing.T) {
 // counted again each time it is put.
 func TestPutIgnoresWhatIsExpired(t *testing.T) {
 	s := newStore(t)
-	stay := completed("old", "a", "P1", s.now().Add(-retention-time.Second), 60)
+	stay := completed("old", "a", "P1", s.Now().Add(-retention-time.Second), 60)
 	for range 2 {
 		if n := put(t, s, stay, unmatched("new", "a", "P1", today)); n > 1 {
 			t.Errorf("%d stored, want at most the new one", n)
@@ -523,9 +523,9 @@ func TestAnIDIsUsedAgain(t *testing.T) {
 	old, same := completed("x1", "a", "P1", today, 60), completed("x2", "a", "P2", today, 60)
 	old.Revision = 3
 	put(t, s, old, same)
-	s.now = func() time.Time { return today.Add(retention + time.Hour) }
+	s.Now = func() time.Time { return today.Add(retention + time.Hour) }
 	// Another plate and status, and neither.
-	again, too := unmatched("x1", "a", "P3", s.now()), completed("x2", "a", "P2", s.now(), 120)
+	again, too := unmatched("x1", "a", "P3", s.Now()), completed("x2", "a", "P2", s.Now(), 120)
 	for _, want := range []int{2, 0} {
 		if n := put(t, s, again, too); n != want {
 			t.Errorf("%d stored, want %d", n, want)
@@ -537,7 +537,7 @@ func TestAnIDIsUsedAgain(t *testing.T) {
 			t.Errorf("listed with status %q: %q, want %q", status, got, want)
 		}
 	}
-	for day, want := range map[time.Time]Counts{today: {Completed: 2}, s.now(): {Completed: 1, UnmatchedExits: 1}} {
+	for day, want := range map[time.Time]Counts{today: {Completed: 2}, s.Now(): {Completed: 1, UnmatchedExits: 1}} {
 		stats, err := s.Stats(t.Context(), "a", day, day.Add(time.Nanosecond))
 		if err != nil || stats.Completed != want.Completed || stats.UnmatchedExits != want.UnmatchedExits {
 			t.Errorf("sums of %s: %+v, %v; want %+v", day, stats.Counts, err, want)
@@ -556,10 +556,10 @@ func TestAnIDIsUsedAgainInAnyLocale(t *testing.T) {
 	for id, ends := range map[string][2]int64{"x": {0xaa0000, 0xab0000}, "y": {0, 1}, "z": {1, 0x100000001}} {
 		old := completed(id, "a", "P1", at(ends[0]), 60)
 		old.Revision = 3
-		s.now = func() time.Time { return today }
+		s.Now = func() time.Time { return today }
 		put(t, s, old)
-		s.now = func() time.Time { return at(ends[1]).Add(retention) }
-		again := completed(id, "a", "P2", s.now(), 60)
+		s.Now = func() time.Time { return at(ends[1]).Add(retention) }
+		again := completed(id, "a", "P2", s.Now(), 60)
 		if n := put(t, s, old, again); n != 1 {
 			t.Errorf("%s: %d stored, want the new one: the old one is expired", id, n)
 		}
@@ -573,7 +573,7 @@ func TestABusySiteIsTrimmed(t *testing.T) {
 	s := newStore(t)
 	for i := range 4 {
 		now := today.Add(time.Duration(i) * (retention/2 + time.Hour))
-		s.now = func() time.Time { return now }
+		s.Now = func() time.Time { return now }
 		if stay := unmatched(fmt.Sprint("x", i), "a", fmt.Sprint("P", i%2), now); i == 1 {
 			put(t, s, completed(stay.ID, stay.Site, stay.Plate, now, 60))
 		} else {
@@ -590,7 +590,7 @@ func TestCluster(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer client.Close()
-	s := NewStore(client, retention)
+	s := New(client, retention)
 	for _, site := range []string{"a", "b", "c"} {
 		put(t, s, completed("x1", site, "P1", today, 60), unmatched("x2", site, "P2", today.Add(1)))
 	}
@@ -633,8 +633,8 @@ func TestMuchIsTrimmedAtOnce(t *testing.T) {
 		old = append(old, unmatched(fmt.Sprint("old", i), "a", "P1", today))
 	}
 	put(t, s, old...)
-	s.now = func() time.Time { return today.Add(retention + time.Hour) }
-	put(t, s, unmatched("new", "a", "P2", s.now()))
+	s.Now = func() time.Time { return today.Add(retention + time.Hour) }
+	put(t, s, unmatched("new", "a", "P2", s.Now()))
 	checkKept(t, s, "new of P2")
 }
 
@@ -645,7 +645,7 @@ func TestStoreSites(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer client.Close()
-	s := NewStore(client, retention)
+	s := New(client, retention)
 	for _, want := range [][]string{{}, {"a", "b"}} {
 		if sites, err := s.Sites(t.Context()); err != nil || !slices.Equal(sites, want) {
 			t.Errorf("sites %v, %v; want %v", sites, err, want)

@@ -1,7 +1,5 @@
-// Package summary is both ends of the summary endpoint: the store of stays in
-// Redis, the HTTP API in front of it, and the client that the processors post
-// with.
-package summary
+// Package stay keeps stays in Redis: it stores, lists, counts and erases them.
+package stay
 
 import (
 	"context"
@@ -37,16 +35,17 @@ var putScript = redis.NewScript(putSource)
 type Store struct {
 	redis     *redis.Client
 	retention time.Duration
-	now       func() time.Time
+	// Now is the clock, [time.Now] unless a test sets another one before the first call.
+	Now func() time.Time
 	// sites are those that have stays. It has no bound: stays are posted by those
 	// who know the token, of events whose sites were admitted.
 	sites redis.Registry
 }
 
-// NewStore returns a store on a client, which the caller closes. A stay is
+// New returns a store on a client, which the caller closes. A stay is
 // forgotten when its exit is older than retention.
-func NewStore(client *redis.Client, retention time.Duration) *Store {
-	return &Store{redis: client, retention: retention, now: time.Now, sites: redis.NewRegistry(client, "stay:registry")}
+func New(client *redis.Client, retention time.Duration) *Store {
+	return &Store{redis: client, retention: retention, Now: time.Now, sites: redis.NewRegistry(client, "stay:registry")}
 }
 
 // Put stores stays and returns how many were new or newer than what was known:
@@ -55,7 +54,7 @@ func NewStore(client *redis.Client, retention time.Duration) *Store {
 // nothing would keep them from being counted again. On an error some may be stored;
 // putting all of them again is right.
 func (s *Store) Put(ctx context.Context, stays []parking.Stay) (int, error) {
-	now := s.now()
+	now := s.Now()
 	oldest := now.Add(-s.retention)
 	bySite := make(map[string][]any)
 	kept := slices.DeleteFunc(slices.Clone(stays), func(s parking.Stay) bool { return s.ExitTime.Before(oldest) })
@@ -130,17 +129,17 @@ type Query struct {
 }
 
 const (
-	// maxSites bounds the sites of one query.
-	maxSites = 10_000
+	// MaxSites bounds the sites of one query.
+	MaxSites = 10_000
 	// maxSiteDays bounds the days of sites that one query sums up: those of 2,000
 	// sites for three months.
 	maxSiteDays = 200_000
 )
 
 // checkSites refuses a query over too many sites.
-func checkSites(n int) error {
-	if n > maxSites {
-		return parking.Invalid("there are %d sites, at most %d are looked at together: ask for one site", n, maxSites)
+func CheckSites(n int) error {
+	if n > MaxSites {
+		return parking.Invalid("there are %d sites, at most %d are looked at together: ask for one site", n, MaxSites)
 	}
 	return nil
 }
@@ -149,12 +148,12 @@ func checkSites(n int) error {
 func mostDays(sites int) int { return min(MaxStatsDays, maxSiteDays/max(1, sites)) }
 
 // checkSiteDays refuses a query over too many days of too many sites.
-func checkSiteDays(sites, days int) error {
+func CheckSiteDays(sites, days int) error {
 	if most := mostDays(sites); days > most {
 		return parking.Invalid("%d days of %d sites are asked for, at most %d days of so many sites are summed up together: ask for one site, or for less time",
 			days, sites, most)
 	}
-	return checkSites(sites)
+	return CheckSites(sites)
 }
 
 // ErrCursor says that a cursor was not made by [Store.List].
@@ -196,7 +195,7 @@ func parseCursor(cursor string) (*place, error) {
 		return nil, ErrCursor
 	}
 	position, prefix, ok := strings.Cut(string(text), "\n")
-	if !ok || len(position) <= hexTimeLen || checkID(position[hexTimeLen:]) != nil {
+	if !ok || len(position) <= hexTimeLen || parking.CheckID(position[hexTimeLen:]) != nil {
 		return nil, ErrCursor
 	}
 	if _, err := hex.DecodeString(position[:hexTimeLen]); err != nil {
@@ -225,7 +224,7 @@ func (s *Store) read(ctx context.Context, places []place) ([]Kept, error) {
 		cmd  *goredis.SliceCmd
 		next int // of the values
 	}
-	oldest := s.now().Add(-s.retention)
+	oldest := s.Now().Add(-s.retention)
 	sites := make(map[string]*site)
 	for _, pl := range places {
 		if sites[pl.prefix] == nil {
@@ -280,7 +279,7 @@ func (s *Store) Get(ctx context.Context, site, id string) (Kept, error) {
 			return Kept{}, err
 		}
 	}
-	if err := checkSites(len(sites)); err != nil {
+	if err := CheckSites(len(sites)); err != nil {
 		return Kept{}, err
 	}
 	var found []Kept

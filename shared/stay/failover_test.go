@@ -1,4 +1,4 @@
-package summary
+package stay
 
 import (
 	"context"
@@ -141,7 +141,7 @@ func TestFailoversLoseAndDoubleNothing(t *testing.T) {
 		}
 		f := &failovers{
 			timelines: &shard{client: current, prefix: "park:"}, stays: &shard{client: current, prefix: "stay:"},
-			data: timeline.New(client, 24*time.Hour), summary: NewStore(client, 24*time.Hour), pending: make(map[int]bool),
+			data: timeline.New(client, 24*time.Hour), summary: New(client, 24*time.Hour), pending: make(map[int]bool),
 		}
 		start := time.Now().UTC().Add(-time.Hour).Truncate(time.Second)
 		n := rapid.IntRange(2, 8).Draw(t, "events")
@@ -256,7 +256,7 @@ func TestPutWaitsForReplicas(t *testing.T) {
 		}
 		defer client.Close()
 		exit := time.Now().UTC().Add(-time.Hour)
-		_, err = NewStore(client, 24*time.Hour).Put(t.Context(), []parking.Stay{{ID: "x", ExitID: "x", Site: site, Plate: "A", ExitTime: exit, Revision: 1}})
+		_, err = New(client, 24*time.Hour).Put(t.Context(), []parking.Stay{{ID: "x", ExitID: "x", Site: site, Plate: "A", ExitTime: exit, Revision: 1}})
 		return err
 	}
 	if err := replica.Pause(); err != nil {

@@ -1,4 +1,4 @@
-package summary
+package stay
 
 import (
 	"encoding/binary"

@@ -1,4 +1,4 @@
-package summary
+package stay
 
 import (
 	"container/heap"
@@ -39,7 +39,7 @@ func (s *Store) indexes(ctx context.Context, q Query) ([]index, error) {
 		if sites, err = s.Sites(ctx); err != nil {
 			return nil, err
 		}
-		if err := checkSites(len(sites)); err != nil {
+		if err := CheckSites(len(sites)); err != nil {
 			return nil, err
 		}
 	}
@@ -128,7 +128,7 @@ func (s *Store) walk(ctx context.Context, q Query, want int) (*walk, error) {
 // bounds returns the positions between which a query's places are: before the
 // first, and not before the second.
 func (s *Store) bounds(q Query, after, last *place) (before, oldest string) {
-	oldest = hexTime(s.now().Add(-s.retention))
+	oldest = hexTime(s.Now().Add(-s.retention))
 	if !q.From.IsZero() {
 		oldest = max(oldest, hexTime(q.From))
 	}

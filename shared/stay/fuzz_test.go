@@ -1,0 +1,54 @@
+package stay
+
+import (
+	"testing"
+	"time"
+
+	"parkstream/shared/parking"
+)
+
+// FuzzCursor wants that a cursor which is read names a stay that can exist, and is
+// written as it was read.
+func FuzzCursor(f *testing.F) {
+	for _, seed := range []string{
+		"", "MTY", "==",
+		place{position(time.Unix(1795763908, 5), "x/1"), sitePrefix("a")}.cursor(),
+		place{position(time.Unix(0, 0), "x"), sitePrefix("a}b")}.cursor(),
+		place{hexTime(time.Unix(1, 0)), sitePrefix("a")}.cursor(),
+	} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, cursor string) {
+		after, err := parseCursor(cursor)
+		if err != nil || after == nil {
+			return
+		}
+		again, err := parseCursor(after.cursor())
+		if err != nil || *again != *after || parking.CheckSite(after.site()) != nil || parking.CheckID(after.id()) != nil {
+			t.Fatalf("cursor %q is of %+v", cursor, after)
+		}
+	})
+}
+
+// FuzzValue wants that the value of every possible stay is read as it was written.
+func FuzzValue(f *testing.F) {
+	f.Add("x1", "KA01AB1234", "e1", int64(1795763908e9), int64(5400e9), int64(1))
+	f.Add("a/../b", "Ä1", "", int64(0), int64(0), int64(1<<62))
+	f.Add("x", "K", "e\\n", int64(9214646399999999999), int64(9214646399999999999), int64(7))
+	now := time.Unix(1795763908, 0).UTC()
+	f.Fuzz(func(t *testing.T, id, plate, entryID string, exit, lasted, revision int64) {
+		if exit < 0 || lasted < 0 || lasted > exit || revision < 1 || parking.CheckID(id) != nil || plate == "" || plate != parking.NormalizePlate(plate) {
+			return
+		}
+		k := Kept{parking.Stay{ID: id, ExitID: id, Site: "a", Plate: plate, ExitTime: time.Unix(0, exit).UTC(), Revision: revision}, now}
+		if parking.CheckID(entryID) == nil {
+			k.EntryID, k.EntryTime = entryID, time.Unix(0, exit-lasted).UTC()
+		}
+		args := appendPut(nil, k)
+		value, _ := args[len(args)-1].([]byte)
+		got, err := parseKept("a", id, string(value))
+		if err != nil || got != k {
+			t.Fatalf("%+v is kept as %q and read as %+v, %v", k, value, got, err)
+		}
+	})
+}
