@@ -29,6 +29,7 @@ import (
 	kubernetes "sigs.k8s.io/yaml"
 
 	"parkstream/connectors/rabbitmq"
+	"parkstream/shared/eventually"
 	"parkstream/shared/parking"
 )
 
@@ -60,7 +61,7 @@ func TestConnectorDeployments(t *testing.T) {
 	for _, d := range []deployment{onKubernetes(t), onFaasd(t), bySystemd(t)} {
 		t.Run(d.name, func(t *testing.T) {
 			c := d.start(t, s, image)
-			eventually(t, time.Minute, func() error { return c.probe(d.ready, http.StatusOK) })
+			eventually.Succeeds(t, "the connector is ready", func() error { return c.probe(d.ready, http.StatusOK) })
 			if err := errors.Join(c.probe(d.live, http.StatusOK), c.probe("/metrics", http.StatusOK)); err != nil {
 				t.Error(err)
 			}
@@ -68,7 +69,7 @@ func TestConnectorDeployments(t *testing.T) {
 			ch := s.dial(t)
 			publish(t, ch, "vehicle_entries", fmt.Appendf(nil, `{"id":"e-%s","vehicle_plate":%q,"entry_date_time":%q}`, d.name, plate, now.Add(-time.Hour).Format(time.RFC3339)))
 			publish(t, ch, "vehicle_exits", fmt.Appendf(nil, `{"id":"x-%s","vehicle_plate":%q,"exit_date_time":%q}`, d.name, plate, now.Format(time.RFC3339)))
-			eventually(t, time.Minute, func() error {
+			eventually.Succeeds(t, "the stay is completed", func() error {
 				stays := s.stays(t, url.Values{"plate": {plate}})
 				if len(stays) != 1 || stays[0].Status() != parking.Completed {
 					return fmt.Errorf("stays of %s: %v", plate, stays)

@@ -17,6 +17,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"parkstream/shared/eventually"
 	"parkstream/shared/parking"
 	"parkstream/shared/redis"
 )
@@ -53,7 +54,7 @@ func TestEndToEnd(t *testing.T) {
 
 	t.Run("cron fires the generators", func(t *testing.T) {
 		before := len(s.stays(t, url.Values{"limit": {"1000"}}))
-		eventually(t, 3*time.Minute, func() error {
+		eventually.SucceedsWithin(t, 3*time.Minute, "cron makes stays", func() error {
 			if after := len(s.stays(t, url.Values{"limit": {"1000"}})); after <= before {
 				return fmt.Errorf("there are %d stays, as many as before", after)
 			}
@@ -70,14 +71,14 @@ func TestEndToEnd(t *testing.T) {
 			t.Fatalf("%d %s", status, body)
 		}
 		ch := s.dial(t)
-		eventually(t, time.Minute, func() error {
+		eventually.Succeeds(t, "all vehicles are inside", func() error {
 			s.get(t, "/function/summary/sites/big", &after)
 			if got := after.VehiclesInside - before.VehiclesInside; got != 10_000 {
 				return fmt.Errorf("%d vehicles are inside", got)
 			}
 			return nil
 		})
-		eventually(t, 10*time.Second, func() error {
+		eventually.Succeeds(t, "the queue is empty", func() error {
 			if n := depth(t, ch, "vehicle_entries"); n != 0 {
 				return fmt.Errorf("%d messages wait in the queue", n)
 			}
@@ -112,7 +113,7 @@ func TestEndToEnd(t *testing.T) {
 				t.Fatalf("kill %s: %v", name, err)
 			}
 		}
-		eventually(t, time.Minute, func() error {
+		eventually.Succeeds(t, "the exit is recorded", func() error {
 			status, body := s.call(t, "POST", "/function/exit-processor", eventJSON("killed-x", "KILLED1", "exit", arrival.Add(time.Minute)))
 			if status != 200 {
 				return fmt.Errorf("%d %s", status, body)
@@ -120,20 +121,20 @@ func TestEndToEnd(t *testing.T) {
 			return nil
 		})
 		// The entry may have waited at RabbitMQ, which takes longer to come back.
-		eventually(t, time.Minute, func() error {
+		eventually.Succeeds(t, "the stay is completed", func() error {
 			if stays := s.stays(t, url.Values{"plate": {"KILLED1"}}); len(stays) != 1 || stays[0].EntryID != "killed-e" {
 				return fmt.Errorf("the summary has %+v", stays)
 			}
 			return nil
 		})
-		eventually(t, time.Minute, func() error {
+		eventually.Succeeds(t, "the generator publishes", func() error {
 			status, body := s.call(t, "POST", "/function/entry-generator?count=10&site=again", "")
 			if status != 200 {
 				return fmt.Errorf("%d %s", status, body)
 			}
 			return nil
 		})
-		eventually(t, time.Minute, func() error {
+		eventually.Succeeds(t, "the vehicles are inside", func() error {
 			var site struct {
 				VehiclesInside int `json:"vehicles_inside"`
 			}
@@ -185,7 +186,7 @@ func (s *system) sendFile(t *testing.T, arrival time.Time) {
 	if err == nil || !strings.Contains(out, `line 2: "yesterday" is no RFC 3339 time`) || !strings.Contains(out, "of 2 records 1 are confirmed and 1 are refused") {
 		t.Errorf("%v: %s", err, out)
 	}
-	eventually(t, 30*time.Second, func() error {
+	eventually.Succeeds(t, "the stays of the file are completed", func() error {
 		var site struct {
 			Totals struct {
 				Completed int64 `json:"completed_stays"`
@@ -196,7 +197,7 @@ func (s *system) sendFile(t *testing.T, arrival time.Time) {
 		}
 		return nil
 	})
-	eventually(t, 10*time.Second, func() error {
+	eventually.Succeeds(t, "the list has the last stay", func() error {
 		if stays := s.stays(t, url.Values{"plate": {"FILE0"}}); len(stays) != 2 || stays[0].ID != "file-last" || stays[1].ID != "file-xFILE0" {
 			return fmt.Errorf("the summary has %+v", stays)
 		}
@@ -211,7 +212,7 @@ func (s *system) replays(t *testing.T, dead int) {
 	replay := func(want string, args ...string) {
 		t.Helper()
 		args = append([]string{"replay"}, append(args, "--queue", "vehicle_exits", "--rabbitmq-url-file", filepath.Join(s.dir, "secrets", "rabbitmq-url"))...)
-		eventually(t, 20*time.Second, func() error {
+		eventually.Succeeds(t, "replay prints what it should", func() error {
 			if out, err := s.run(args...); err != nil || !strings.Contains(out, want) {
 				return errors.Join(err, fmt.Errorf("%q prints\n%s\nwant %s", args, out, want))
 			}
@@ -263,7 +264,7 @@ func eventJSON(id, plate, kind string, at time.Time) string {
 
 func (s *system) wantStay(t *testing.T, plate, entryID, exitID string, seconds int) {
 	t.Helper()
-	eventually(t, 10*time.Second, func() error {
+	eventually.Succeeds(t, "the list has the stay", func() error {
 		stays := s.stays(t, url.Values{"plate": {plate}})
 		if len(stays) != 1 || stays[0].EntryID != entryID || stays[0].ExitID != exitID || stays[0].Plate != plate {
 			return fmt.Errorf("the summary has %+v", stays)
@@ -310,7 +311,7 @@ func (s *system) badInput(t *testing.T, arrival time.Time) {
 		publish(t, ch, "vehicle_exits", []byte(c.body))
 	}
 	publish(t, ch, "vehicle_exits", []byte(eventJSON("good", "GOOD1", "exit", arrival)))
-	eventually(t, 10*time.Second, func() error {
+	eventually.Succeeds(t, "the good exit is in the list", func() error {
 		if stays := s.stays(t, url.Values{"plate": {"GOOD1"}}); len(stays) != 1 || stays[0].Status() != parking.UnmatchedExit {
 			return fmt.Errorf("the good exit among the bad ones: %+v", stays)
 		}
@@ -318,7 +319,7 @@ func (s *system) badInput(t *testing.T, arrival time.Time) {
 	})
 	s.replays(t, len(cases))
 	reasons := make(map[string]string)
-	eventually(t, 20*time.Second, func() error {
+	eventually.Succeeds(t, "every bad event is a dead letter", func() error {
 		for {
 			d, ok, err := ch.Get("vehicle_exits.dead", true)
 			if err != nil {

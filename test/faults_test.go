@@ -25,6 +25,7 @@ import (
 
 	"parkstream/shared/broker"
 	"parkstream/shared/broker/brokertest"
+	"parkstream/shared/eventually"
 	"parkstream/shared/instance"
 )
 
@@ -36,6 +37,8 @@ const (
 	// perSecond is the pace of publishing, so that a fault finds events on their
 	// way.
 	perSecond = 5000
+	// recovery is how long a fault may delay events.
+	recovery = 2 * time.Minute
 )
 
 // Whatever dies while events flow, each is done exactly once or is a dead letter
@@ -98,7 +101,7 @@ func TestFaults(t *testing.T) {
 				return true
 			})
 			r.gateway.answer.Store(&silent)
-			waitUntil(r.t, "calls are on their way", func() error {
+			eventually.SucceedsWithin(r.t, recovery, "calls are on their way", func() error {
 				if n := calls.Load(); n < 2 {
 					return fmt.Errorf("%d calls got no answer", n)
 				}
@@ -110,7 +113,7 @@ func TestFaults(t *testing.T) {
 				r.t.Fatal(err)
 			}
 			r.gateway.answer.Store(nil)
-			waitUntil(r.t, "entries are done again", func() error {
+			eventually.SucceedsWithin(r.t, recovery, "entries are done again", func() error {
 				now, err := r.totals()
 				if err == nil && now.Entries < min(before.Entries+1000, vehicles) {
 					err = fmt.Errorf("%d entries are done", now.Entries)
@@ -142,7 +145,7 @@ func TestFaults(t *testing.T) {
 		}},
 		{"two connectors, one is killed", func(r *faultRun) {
 			r.connectors = append(r.connectors, r.startConnector())
-			waitUntil(r.t, "the second one works", func() error {
+			eventually.SucceedsWithin(r.t, recovery, "the second one works", func() error {
 				if n := r.connectors[1].counters(r.t)["received"]; n == 0 {
 					return errors.New("it has received nothing")
 				}
@@ -337,7 +340,7 @@ func (r *faultRun) taken() int {
 func (r *faultRun) progress(n int) {
 	r.t.Helper()
 	before := r.taken()
-	waitUntil(r.t, "events are done", func() error {
+	eventually.SucceedsWithin(r.t, recovery, "events are done", func() error {
 		if now := r.taken(); now < before+n && now < 2*vehicles {
 			return fmt.Errorf("%d events are done, %d were before", now, before)
 		}
@@ -403,7 +406,7 @@ func (r *faultRun) reconcile(name string, recovered time.Duration) string {
 	var ch *amqp.Channel
 	found := make(map[string]int)
 	queues := []string{"vehicle_entries", "vehicle_exits"}
-	waitUntil(t, "every event has ended", func() (err error) {
+	eventually.SucceedsWithin(t, recovery, "every event has ended", func() (err error) {
 		if ch == nil || ch.IsClosed() { // a queue may still be looking for a leader
 			if ch, err = r.s.tryDial(t); err != nil {
 				return err
@@ -477,17 +480,6 @@ func (r *faultRun) reconcile(name string, recovered time.Duration) string {
 	line := fmt.Sprintf("| %-42s | %d | %d | %d | %.1f |\n", name, 2*vehicles+len(r.dead), lost, doubled, recovered.Seconds())
 	t.Log(line)
 	return line
-}
-
-// waitUntil polls for what a fault may delay.
-func waitUntil(t *testing.T, what string, cond func() error) {
-	t.Helper()
-	eventually(t, 2*time.Minute, func() error {
-		if err := cond(); err != nil {
-			return fmt.Errorf("%s: %w", what, err)
-		}
-		return nil
-	})
 }
 
 // answerer answers a call in place of the gateway when it returns true.

@@ -30,6 +30,7 @@ var mayImport = []struct {
 	{"shared/faas", []string{"shared/latency", "shared/tracing"}},
 	{"shared/faas/faastest", []string{"shared/faas"}},
 	{"shared/instance", nil},
+	{"shared/eventually", nil},
 	{"shared/pipeline", []string{"shared/parking", "shared/batch", "shared/failure", "shared/latency", "shared/tracing"}},
 	{"shared/redis", []string{"shared/tracing"}},
 	{"shared/timeline", []string{"shared/failure", "shared/parking", "shared/redis"}},
@@ -51,7 +52,7 @@ var mayImport = []struct {
 // testsMayImport is what the tests of a place may import besides: the real
 // services, and what they are tried together with.
 var testsMayImport = map[string][]string{
-	"":                 {"shared/instance", "shared/broker/brokertest", "shared/tracing/tracingtest"},
+	"":                 {"shared/eventually", "shared/instance", "shared/broker/brokertest", "shared/tracing/tracingtest"},
 	"shared/generator": {"shared/faas/faastest"},
 	"shared/pipeline":  {"shared/redis", "shared/summary", "shared/timeline"},
 	"shared/processor": {"shared/faas/faastest"},

@@ -24,6 +24,7 @@ import (
 	"github.com/openfaas/go-sdk/stack"
 
 	"parkstream/shared/batch"
+	"parkstream/shared/eventually"
 	"parkstream/shared/instance"
 	"parkstream/shared/parking"
 	"parkstream/shared/redis"
@@ -263,18 +264,15 @@ func startBounded(t *testing.T, program, name string, environ ...string) *bounde
 			t.Logf("%s: %s, it printed:\n%s", name, b.cmd.ProcessState, tail([]byte(b.output.String()), 3000))
 		}
 	})
-	for deadline := time.Now().Add(time.Minute); ; {
-		if err := b.health(t.Context()); err == nil {
-			return b
-		} else if time.Now().After(deadline) {
-			t.Fatalf("%s does not answer: %v", name, err)
-		}
+	eventually.Succeeds(t, name+" answers", func() error {
 		select {
 		case <-b.ended:
 			t.Fatalf("%s ended at once: %s\n%s", name, b.cmd.ProcessState, b.output)
-		case <-time.After(50 * time.Millisecond):
+		default:
 		}
-	}
+		return b.health(t.Context())
+	})
+	return b
 }
 
 // memoryCgroup makes a cgroup of memoryLimit without swap, of either version, and

@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"parkstream/shared/eventually"
 	"parkstream/shared/parking"
 )
 
@@ -79,7 +80,7 @@ func TestStaysEqualTheOracle(t *testing.T) {
 			Missed         int `json:"missed_exits"`
 		}
 	}
-	eventually(t, 2*time.Minute, func() error {
+	eventually.SucceedsWithin(t, 2*time.Minute, "every event is done", func() error {
 		s.get(t, "/function/summary/sites/oracle", &site)
 		waiting := depth(t, ch, "vehicle_entries") + depth(t, ch, "vehicle_exits")
 		if n := site.Totals.Entries + site.Totals.Exits; n != events || waiting != 0 {
@@ -103,7 +104,7 @@ func TestStaysEqualTheOracle(t *testing.T) {
 		}
 		return cmp.Diff(want, got)
 	}
-	eventually(t, 30*time.Second, func() error {
+	eventually.Succeeds(t, "the summary agrees with the oracle", func() error {
 		if diff := differs(); diff != "" {
 			return fmt.Errorf("-oracle +summary:\n%.3000s", diff)
 		}

@@ -17,6 +17,7 @@ import (
 
 	"parkstream/connectors/rabbitmq"
 	"parkstream/shared/broker"
+	"parkstream/shared/eventually"
 	"parkstream/shared/instance"
 	"parkstream/shared/parking"
 	"parkstream/shared/pipeline"
@@ -135,9 +136,9 @@ func (r *exitRun) sum(name, value string) (sum int) {
 
 func (r *exitRun) wait(what string, cond func() bool) {
 	r.t.Helper()
-	eventually(r.t, time.Minute, func() error {
+	eventually.Succeeds(r.t, what, func() error {
 		if !cond() {
-			return fmt.Errorf("%s: not yet; /readyz: %s", what, r.ready())
+			return fmt.Errorf("not yet; /readyz: %s", r.ready())
 		}
 		return nil
 	})

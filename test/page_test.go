@@ -23,6 +23,7 @@ import (
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 
+	"parkstream/shared/eventually"
 	"parkstream/shared/parking"
 )
 
@@ -90,7 +91,7 @@ func TestPage(t *testing.T) {
 			t.Fatal(err)
 		}
 		b.do(chromedp.Click(chromedp.CSS("#csv")))
-		eventually(t, 10*time.Second, func() error {
+		eventually.Succeeds(t, "the file is complete", func() error {
 			text, err := os.ReadFile(filepath.Join(dir, "stays.csv"))
 			if lines := strings.Split(strings.TrimSpace(string(text)), "\n"); err == nil && (len(lines) != 2 || !strings.HasPrefix(lines[1], `"x1","default","KA01AB1234",`)) {
 				err = fmt.Errorf("the file has %q", text)
@@ -421,7 +422,7 @@ func (b tab) number(expression string) float64 {
 // wants waits until an expression in the page has a value.
 func (b tab) wants(expression, want string) {
 	b.Helper()
-	eventually(b.T, 40*time.Second, func() error {
+	eventually.Succeeds(b.T, "the page shows the value", func() error {
 		got, err := value[string](b, expression)
 		if err == nil && got != want {
 			err = fmt.Errorf("%s is %q, want %q", expression, got, want)

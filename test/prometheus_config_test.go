@@ -13,8 +13,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
+	"parkstream/shared/eventually"
 	"parkstream/shared/instance"
 )
 
@@ -136,7 +136,7 @@ func tryConfiguration(t *testing.T, s *system, connector, file string, want []st
 			t.Logf("Prometheus printed:\n%s", log.String())
 		}
 	}()
-	eventually(t, time.Minute, func() error {
+	eventually.Succeeds(t, "every rule is healthy", func() error {
 		var got struct {
 			Data struct {
 				Groups []struct {
@@ -160,7 +160,7 @@ func tryConfiguration(t *testing.T, s *system, connector, file string, want []st
 		}
 		return nil
 	})
-	eventually(t, time.Minute, func() error {
+	eventually.Succeeds(t, "every target is up", func() error {
 		var got struct {
 			Data struct {
 				ActiveTargets []struct {

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"parkstream/shared/eventually"
 	"parkstream/shared/tracing/tracingtest"
 )
 
@@ -53,7 +54,7 @@ func TestPrometheus(t *testing.T) {
 		}
 	}
 	// five functions, connector, gateway, Prometheus itself
-	eventually(t, time.Minute, targets(8))
+	eventually.Succeeds(t, "eight targets are up", targets(8))
 	tryShippedConfigurations(t, s, connector)
 	s.call(t, http.MethodPost, "/function/entry-generator?count=10", "")
 	query := func(expr string) (float64, error) {
@@ -78,7 +79,7 @@ func TestPrometheus(t *testing.T) {
 		`function_stage:parkstream_stage_duration_seconds:avg5m{function="entry-processor",stage="stored"}`,
 		`sum(parkstream_site_occupancy)`,
 	} {
-		eventually(t, time.Minute, func() error {
+		eventually.Succeeds(t, "the expression is positive", func() error {
 			// Rates need growth between two scrapes.
 			s.call(t, http.MethodPost, "/function/entry-generator?count=10", "")
 			v, err := query(expr)
@@ -95,7 +96,7 @@ func TestPrometheus(t *testing.T) {
 		`event_processing_latency_seconds_bucket{function="entry-processor"}`,
 		`parkstream_stage_duration_seconds_bucket{function="entry-processor",stage="stored"}`,
 	} {
-		eventually(t, time.Minute, func() error {
+		eventually.Succeeds(t, "an exemplar is of a trace", func() error {
 			var got struct {
 				Data []struct {
 					Exemplars []struct{ Labels map[string]string }
@@ -131,7 +132,7 @@ func TestPrometheus(t *testing.T) {
 	if _ = resp.Body.Close(); resp.StatusCode != http.StatusAccepted {
 		t.Fatalf("scaling is answered with %s", resp.Status)
 	}
-	eventually(t, time.Minute, targets(9))
+	eventually.Succeeds(t, "nine targets are up", targets(9))
 
 	s.stop(t)
 	if err := ask("/-/ready", new(any)); err == nil {

@@ -25,6 +25,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"parkstream/shared/eventually"
 	"parkstream/shared/parking"
 )
 
@@ -201,7 +202,7 @@ func (s *system) tryGet(t *testing.T, path string, v any) error {
 // functionPID waits for the process that serves a function.
 func (s *system) functionPID(t *testing.T, name string) (pid int) {
 	t.Helper()
-	eventually(t, 10*time.Second, func() (err error) {
+	eventually.Succeeds(t, "the function runs", func() (err error) {
 		pid, err = s.findFunction(name)
 		return err
 	})
@@ -327,27 +328,6 @@ func depth(t *testing.T, ch *amqp.Channel, queue string) int {
 func tryDepth(ch *amqp.Channel, queue string) (int, error) {
 	q, err := ch.QueueDeclarePassive(queue, true, false, false, false, nil)
 	return q.Messages, err
-}
-
-// eventually polls until what holds, or fails the test with what it last said.
-func eventually(t *testing.T, within time.Duration, what func() error) {
-	t.Helper()
-	deadline := time.After(within)
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		err := what()
-		if err == nil {
-			return
-		}
-		select {
-		case <-deadline:
-			t.Fatalf("after %s: %v", within, err)
-		case <-t.Context().Done():
-			t.Fatal(errors.Join(err, t.Context().Err()))
-		case <-tick.C:
-		}
-	}
 }
 
 func freePort(t *testing.T) int {

@@ -14,6 +14,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 	wire "go.opentelemetry.io/proto/otlp/trace/v1"
 
+	"parkstream/shared/eventually"
 	"parkstream/shared/tracing/tracingtest"
 )
 
@@ -39,7 +40,7 @@ func TestTracing(t *testing.T) {
 	t.Run("from a publisher", func(t *testing.T) {
 		const traceID, publisher = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 		publish(t, ch, "vehicle_entries", []byte(eventJSON("traced-e", "TRACED1", "entry", arrival)))
-		eventually(t, 10*time.Second, func() error {
+		eventually.Succeeds(t, "the entry is recorded", func() error {
 			var site struct {
 				VehiclesInside int `json:"vehicles_inside"`
 			}
@@ -119,7 +120,7 @@ func TestTracing(t *testing.T) {
 // awaitSpan waits for a span of a trace and returns it.
 func awaitSpan(t *testing.T, c *tracingtest.Collector, traceID, service, name, parent string) (found tracingtest.Span) {
 	t.Helper()
-	eventually(t, 20*time.Second, func() error {
+	eventually.Succeeds(t, "the span arrives", func() error {
 		spans := c.Spans()
 		for _, found = range spans {
 			if found.Trace == traceID && found.Service == service && found.Name == name && found.Parent == parent {
@@ -135,7 +136,7 @@ func awaitSpan(t *testing.T, c *tracingtest.Collector, traceID, service, name, p
 // logLines waits for lines of a part's log that have a text in them.
 func (s *system) logLines(t *testing.T, part, text string) (lines []string) {
 	t.Helper()
-	eventually(t, 10*time.Second, func() error {
+	eventually.Succeeds(t, "the line is in the log", func() error {
 		log, err := os.ReadFile(filepath.Join(s.dir, "logs", part+".log"))
 		if err != nil {
 			return err

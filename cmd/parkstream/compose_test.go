@@ -16,6 +16,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"gopkg.in/yaml.v3"
 
+	"parkstream/shared/eventually"
 	"parkstream/shared/instance"
 )
 
@@ -150,7 +151,7 @@ func redisFor(t *testing.T, command []string, mounted, dir, u string) {
 	}
 	client := redis.NewClient(options)
 	defer client.Close()
-	eventually(t, func() error { return client.Ping(t.Context()).Err() })
+	eventually.Succeeds(t, "Redis answers", func() error { return client.Ping(t.Context()).Err() })
 	for name, want := range map[string]string{
 		"appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noeviction", "save": "", "dir": data,
 	} {

@@ -10,10 +10,10 @@ import (
 	"sync"
 	"syscall"
 	"testing"
-	"time"
 
 	"parkstream/cmd/parkstream/internal/eventfile"
 	"parkstream/shared/broker"
+	"parkstream/shared/eventually"
 	"parkstream/shared/instance"
 )
 
@@ -90,14 +90,13 @@ func TestHangup(t *testing.T) {
 			arrives := func(id string) {
 				t.Helper()
 				fmt.Fprintf(in, "{\"id\":%q,\"vehicle_plate\":\"P\",\"entry_date_time\":\"2026-11-23T08:15:00Z\"}\n", id)
-				for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
-					if d, found, err := ch.Get(eventfile.Entries, true); err != nil {
+				eventually.True(t, id+" arrives", func() bool {
+					d, found, err := ch.Get(eventfile.Entries, true)
+					if err != nil {
 						t.Fatal(err)
-					} else if found && d.MessageId == id {
-						return
 					}
-				}
-				t.Fatalf("%s has not arrived", id)
+					return found && d.MessageId == id
+				})
 			}
 			arrives("1")
 			if err := cmd.Process.Signal(syscall.SIGHUP); err != nil {

@@ -12,13 +12,13 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"parkstream/cmd/parkstream/internal/gateway"
 	"parkstream/connectors/rabbitmq"
+	"parkstream/shared/eventually"
 	"parkstream/shared/faas"
 )
 
@@ -173,7 +173,7 @@ func registries(t *testing.T) map[string]*prometheus.Registry {
 		t.Fatal(err)
 	}
 	background(t, func(ctx context.Context) { c.Run(ctx) })
-	eventually(t, func() error { // its connections are made when it runs
+	eventually.Succeeds(t, "the connector runs", func() error { // its connections are made when it runs
 		if _, found := described(t, all["connector"])["parkstream_amqp_connected"]; !found {
 			return fmt.Errorf("the connector does not run yet")
 		}
@@ -203,7 +203,7 @@ func functionRegistry(t *testing.T, name, secrets string) *prometheus.Registry {
 			t.Errorf("%s: %v", name, err)
 		}
 	})
-	eventually(t, func() error {
+	eventually.Succeeds(t, "the gateway answers", func() error {
 		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+l.Addr().String()+"/_/health", http.NoBody)
 		if err != nil {
 			return err
@@ -241,23 +241,5 @@ func writer(t *testing.T, dir string) func(name, text string) string {
 			t.Fatal(err)
 		}
 		return path
-	}
-}
-
-// eventually polls until what holds.
-func eventually(t *testing.T, what func() error) {
-	t.Helper()
-	deadline, tick := time.After(30*time.Second), time.NewTicker(10*time.Millisecond)
-	defer tick.Stop()
-	for {
-		err := what()
-		if err == nil {
-			return
-		}
-		select {
-		case <-deadline:
-			t.Fatal(err)
-		case <-tick.C:
-		}
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"parkstream/cmd/parkstream/internal/eventfile"
 	"parkstream/shared/broker"
 	"parkstream/shared/broker/brokertest"
+	"parkstream/shared/eventually"
 )
 
 // TestSendWithoutRabbitMQ wants an answer at once, not a wait without end, and no
@@ -76,12 +77,12 @@ func captureStderr(t *testing.T) (said func() string) {
 // awaitSaid waits until what is said contains a text.
 func awaitSaid(t *testing.T, said func() string, want string) {
 	t.Helper()
-	for deadline := time.Now().Add(time.Minute); !strings.Contains(said(), want); {
-		if time.Now().After(deadline) {
-			t.Fatalf("said %q, not %q", said(), want)
+	eventually.Succeeds(t, "it says "+want, func() error {
+		if text := said(); !strings.Contains(text, want) {
+			return fmt.Errorf("said %q", text)
 		}
-		time.Sleep(10 * time.Millisecond)
-	}
+		return nil
+	})
 }
 
 // events returns a CSV with rows from a number on, whose ids are their lines.

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"math"
 	"net/http"
 	"net/http/httptest"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"parkstream/shared/eventually"
 	"parkstream/shared/summary"
 )
 
@@ -198,12 +200,12 @@ func TestTopUntilInterrupted(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- command.run(ctx) }()
-	for deadline := time.Now().Add(10 * time.Second); !strings.Contains(out.String(), "500.0"); {
-		if time.Now().After(deadline) {
-			t.Fatal(out.String())
+	eventually.Succeeds(t, "it prints the second snapshot", func() error {
+		if text := out.String(); !strings.Contains(text, "500.0") {
+			return fmt.Errorf("printed %q", text)
 		}
-		time.Sleep(time.Millisecond)
-	}
+		return nil
+	})
 	cancel()
 	if err := <-ended; err != nil {
 		t.Error(err)

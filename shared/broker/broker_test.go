@@ -95,16 +95,6 @@ func drain(t testing.TB, queue string, n int) []amqp.Delivery {
 	return got
 }
 
-func waitFor(t testing.TB, what string, cond func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !cond(); {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain: %s", what)
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
-}
-
 func TestSplitURLs(t *testing.T) {
 	got, err := SplitURLs("amqp://a:x,y@h1/\namqps://b@h2 amqp://c@h3,amqp://d@h4\n")
 	if want := "[amqp://a:x,y@h1/ amqps://b@h2 amqp://c@h3 amqp://d@h4]"; err != nil || fmt.Sprint(got) != want {

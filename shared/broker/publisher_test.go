@@ -16,6 +16,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"parkstream/shared/broker/brokertest"
+	"parkstream/shared/eventually"
 	"parkstream/shared/instance"
 )
 
@@ -170,7 +171,7 @@ func TestPublishAfterTheLeaderWasKilled(t *testing.T) {
 		t.Fatal(err)
 	}
 	refused := 0
-	waitFor(t, "a message is confirmed", func() bool {
+	eventually.True(t, "a message is confirmed", func() bool {
 		err := p.Publish(t.Context(), messages(queue, 1))
 		if errors.Is(err, ErrNacked) {
 			refused++
@@ -190,7 +191,7 @@ func TestPublishIsNacked(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := testPublisher(t, testConfig())
-	waitFor(t, "a full queue refuses", func() bool {
+	eventually.True(t, "a full queue refuses", func() bool {
 		err := p.Publish(t.Context(), messages(queue, 1))
 		return errors.Is(err, ErrNacked)
 	})
@@ -309,7 +310,7 @@ func TestPublishEndsWithItsContext(t *testing.T) {
 	proxy.SetDown(true)
 	proxy.Resume()
 	proxy.Cut()
-	waitFor(t, "the loss is noticed", func() bool {
+	eventually.True(t, "the loss is noticed", func() bool {
 		failed = failures(t, p.Publish(timeout(), messages(queue, 10)))
 		return errors.Is(failed[0], context.DeadlineExceeded)
 	})

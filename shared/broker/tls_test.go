@@ -21,6 +21,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"parkstream/shared/eventually"
 	"parkstream/shared/instance"
 )
 
@@ -101,7 +102,7 @@ func TestMutualTLS(t *testing.T) {
 		t.Fatal(err)
 	}
 	u.Scheme, u.Host = "amqps", address
-	waitFor(t, "the port for TLS is open", func() bool { // RabbitMQ 4 opens it after the other
+	eventually.True(t, "the port for TLS is open", func() bool { // RabbitMQ 4 opens it after the other
 		conn, err := net.Dial("tcp", address)
 		if err != nil {
 			return false
@@ -165,7 +166,7 @@ func inspectedMessages(t *testing.T, conn *Conn) {
 			t.Errorf("%s: message %q with headers %v", how, id, headers)
 		}
 	}
-	waitFor(t, "the message is in the queue", func() bool {
+	eventually.True(t, "the message is in the queue", func() bool {
 		d, found, err := ch.Get(q.Name, true)
 		if err != nil {
 			t.Fatal(err)
@@ -233,7 +234,7 @@ func TestPublishWaitsForTheEndOfAnAlarm(t *testing.T) {
 		}
 		told <- nil
 	}()
-	waitFor(t, "the broker tells of its alarm", blocked)
+	eventually.True(t, "the broker tells of its alarm", blocked)
 
 	short, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()

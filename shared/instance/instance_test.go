@@ -3,6 +3,7 @@ package instance
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -10,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"parkstream/shared/eventually"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 	"github.com/redis/go-redis/v9"
@@ -148,13 +151,12 @@ func TestNothingIsLeft(t *testing.T) {
 	if err := r.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	deadline := time.Now().Add(10 * time.Second)
-	for left := mentioning(t, dir); len(left) > 0; left = mentioning(t, dir) {
-		if time.Now().After(deadline) {
-			t.Fatalf("still running: %q", left)
+	eventually.Succeeds(t, "every process ends", func() error {
+		if left := mentioning(t, dir); len(left) > 0 {
+			return fmt.Errorf("still running: %q", left)
 		}
-		time.Sleep(pollInterval)
-	}
+		return nil
+	})
 }
 
 func mentioning(t *testing.T, dir string) []string {
@@ -239,17 +241,13 @@ func TestRabbitMQCluster(t *testing.T) {
 		if r == leader {
 			continue
 		}
-		deadline := time.Now().Add(30 * time.Second)
-		for {
+		eventually.Succeeds(t, "another node has the message", func() error {
 			q, err := declare(r, true)
-			if err == nil && q.Messages == 1 {
-				break
+			if err == nil && q.Messages != 1 {
+				err = fmt.Errorf("the queue has %d messages", q.Messages)
 			}
-			if time.Now().After(deadline) {
-				t.Fatalf("the queue has %d messages, %v", q.Messages, err)
-			}
-			time.Sleep(50 * time.Millisecond)
-		}
+			return err
+		})
 	}
 	if now, err := c.Leader(t.Context(), "q"); err != nil || now == leader {
 		t.Errorf("the leader is still %v, %v", now, err)

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"parkstream/shared/eventually"
+
 	sdk "github.com/openfaas/go-sdk"
 )
 
@@ -145,7 +147,7 @@ func TestRecordedClients(t *testing.T) {
 			}
 		}
 		if x.method == http.MethodPut || x.method == http.MethodPost {
-			waitFor(t, "what was deployed serves", func() bool { return len(l.Unready(t.Context())) == 0 })
+			eventually.True(t, "what was deployed serves", func() bool { return len(l.Unready(t.Context())) == 0 })
 		}
 	}
 }
@@ -194,7 +196,7 @@ func TestSDK(t *testing.T) {
 	check("Deploy", err, status == http.StatusAccepted)
 	status, err = c.Update(ctx, deployment("one", map[string]string{"topic": "q"}))
 	check("Update", err, status == http.StatusAccepted)
-	waitFor(t, "it serves", func() bool { return len(l.Unready(ctx)) == 0 })
+	eventually.True(t, "it serves", func() bool { return len(l.Unready(ctx)) == 0 })
 	info, err := c.GetInfo(ctx)
 	check("GetInfo", err, info.Provider.Provider == "parkstream" && info.Version.Release != "")
 	names, err := c.GetNamespaces(ctx)

@@ -30,6 +30,7 @@ import (
 	"go.uber.org/goleak"
 
 	"parkstream/cmd/parkstream/internal/services"
+	"parkstream/shared/eventually"
 )
 
 // TestMain is also the function that the tests deploy.
@@ -151,17 +152,7 @@ func (l *local) deploy(t *testing.T, spec types.FunctionDeployment) {
 	if err := l.Deploy(spec); err != nil {
 		t.Fatal(err)
 	}
-	waitFor(t, "it is ready", func() bool { return len(l.Unready(t.Context())) == 0 })
-}
-
-func waitFor(t *testing.T, what string, cond func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !cond(); {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain: %s", what)
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
+	eventually.True(t, "it is ready", func() bool { return len(l.Unready(t.Context())) == 0 })
 }
 
 // call sends a request as the administrator.
@@ -387,7 +378,7 @@ func TestBrokenAnswerIsCounted(t *testing.T) {
 		t.Error("the answer looks complete")
 	}
 	_ = resp.Body.Close()
-	waitFor(t, "the call is counted", func() bool {
+	eventually.True(t, "the call is counted", func() bool {
 		r, err := http.Get(l.server.URL + "/metrics")
 		if err != nil {
 			t.Fatal(err)
@@ -407,7 +398,7 @@ func TestDeadFunctionIsStartedAgain(t *testing.T) {
 	if code, _ := l.call(t, "POST", "/function/one/die", ""); code < 500 {
 		t.Errorf("the call that it died of: %d", code)
 	}
-	waitFor(t, "it answers again", func() bool {
+	eventually.True(t, "it answers again", func() bool {
 		code, text := l.call(t, "POST", "/function/one", "")
 		if code == 200 {
 			return !strings.Contains(text, fmt.Sprintf(`"PID":%d`, first))
@@ -434,7 +425,7 @@ func TestScale(t *testing.T) {
 		}
 	}
 	scale(3, 202)
-	waitFor(t, "three replicas answer", func() bool {
+	eventually.True(t, "three replicas answer", func() bool {
 		pids := make(map[int]bool)
 		for range 6 {
 			pids[l.invoke(t, "").PID] = true
@@ -458,7 +449,7 @@ func TestScale(t *testing.T) {
 	}
 	scale(maxReplicas+1, 400)
 	scale(1, 202)
-	waitFor(t, "it is back", func() bool { code, _ := l.call(t, "POST", "/function/one", ""); return code == 200 })
+	eventually.True(t, "it is back", func() bool { code, _ := l.call(t, "POST", "/function/one", ""); return code == 200 })
 	if code, _ := l.call(t, "POST", "/system/scale-function/two", `{"replicas":1}`); code != 404 {
 		t.Errorf("unknown: %d", code)
 	}
@@ -492,12 +483,12 @@ func TestDeployAndDelete(t *testing.T) {
 			t.Fatalf("%d %s", code, text)
 		}
 	}
-	waitFor(t, "they are ready", func() bool { return len(l.Unready(t.Context())) == 0 })
+	eventually.True(t, "they are ready", func() bool { return len(l.Unready(t.Context())) == 0 })
 	before := l.invoke(t, "").PID
 	if code, text := post("PUT", deployment("one", nil)); code != 202 {
 		t.Fatalf("update: %d %s", code, text)
 	}
-	waitFor(t, "the new one answers", func() bool { code, _ := l.call(t, "POST", "/function/one", ""); return code == 200 })
+	eventually.True(t, "the new one answers", func() bool { code, _ := l.call(t, "POST", "/function/one", ""); return code == 200 })
 	if after := l.invoke(t, "").PID; after == before || syscall.Kill(before, 0) == nil {
 		t.Errorf("process %d was %d and still runs", after, before)
 	}
@@ -556,10 +547,10 @@ func TestChangesAtOnce(t *testing.T) {
 			all.Go(func() { l.call(t, "POST", "/system/scale-function/one", `{"replicas":2}`) })
 		}
 		all.Wait()
-		waitFor(t, "all replicas are ready", func() bool {
+		eventually.True(t, "all replicas are ready", func() bool {
 			return l.status(t, "one").AvailableReplicas == 2 && len(l.Unready(t.Context())) == 0
 		})
-		waitFor(t, "two processes run, as the gateway says", func() bool { return started() == 2 })
+		eventually.True(t, "two processes run, as the gateway says", func() bool { return started() == 2 })
 	}
 }
 
@@ -570,7 +561,7 @@ func TestUnready(t *testing.T) {
 	if err := l.Deploy(spec); err != nil {
 		t.Fatal(err)
 	}
-	waitFor(t, "it says why", func() bool {
+	eventually.True(t, "it says why", func() bool {
 		u := l.Unready(t.Context())
 		return len(u) == 1 && strings.Contains(u[0], "function one is not ready") && strings.Contains(u[0], "Redis is away")
 	})
@@ -582,7 +573,7 @@ func TestLogs(t *testing.T) {
 	for i := range 5 {
 		l.invoke(t, fmt.Sprint("event ", i))
 	}
-	waitFor(t, "the output arrives", func() bool {
+	eventually.True(t, "the output arrives", func() bool {
 		text, _ := os.ReadFile(filepath.Join(l.dir, "one.log"))
 		return bytes.Contains(text, []byte("called event 4"))
 	})
@@ -650,7 +641,7 @@ func TestCron(t *testing.T) {
 	l.deploy(t, deployment("one", map[string]string{"topic": "cron-function", "schedule": "@every 1s"}))
 	l.deploy(t, deployment("two", map[string]string{"topic": "other", "schedule": "@every 1s"}))
 	l.StartCron()
-	waitFor(t, "it is fired twice", func() bool { return l.status(t, "one").InvocationCount >= 2 })
+	eventually.True(t, "it is fired twice", func() bool { return l.status(t, "one").InvocationCount >= 2 })
 	if n := l.status(t, "two").InvocationCount; n != 0 {
 		t.Errorf("a function of another topic was fired %g times", n)
 	}
@@ -672,7 +663,7 @@ func TestCron(t *testing.T) {
 	if err := l.scale(l.find("one"), 0); err != nil {
 		t.Fatal(err)
 	}
-	waitFor(t, "the failure is told", func() bool {
+	eventually.True(t, "the failure is told", func() bool {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		return slices.ContainsFunc(l.said, func(s string) bool { return strings.Contains(s, "cron: one failed: no replica runs") })

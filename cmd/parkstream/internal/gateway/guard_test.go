@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"parkstream/shared/eventually"
 	"parkstream/shared/faas"
 )
 
@@ -165,7 +166,7 @@ func TestPasswordIsRotated(t *testing.T) {
 		}
 		old = next
 		seen := calls.Load()
-		waitFor(t, "calls go on", func() bool { return calls.Load() > seen })
+		eventually.True(t, "calls go on", func() bool { return calls.Load() > seen })
 	}
 	ended.Store(true)
 	load.Wait()

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"parkstream/shared/eventually"
+
 	"go.uber.org/goleak"
 )
 
@@ -94,25 +96,15 @@ func run(t *testing.T, behaviour string) *running {
 	return r
 }
 
-func waitFor(t *testing.T, what string, cond func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !cond(); {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain: %s", what)
-		}
-		time.Sleep(2 * time.Millisecond)
-	}
-}
-
 func TestKilledChildIsStartedAgain(t *testing.T) {
 	r := run(t, "obeys")
 	for n := 1; n <= 3; n++ {
-		waitFor(t, "it is started", func() bool { return r.starts() == n && r.Running() })
+		eventually.True(t, "it is started", func() bool { return r.starts() == n && r.Running() })
 		if err := syscall.Kill(r.Pid(), syscall.SIGKILL); err != nil {
 			t.Fatal(err)
 		}
 	}
-	waitFor(t, "it is started again", func() bool { return r.starts() == 4 })
+	eventually.True(t, "it is started again", func() bool { return r.starts() == 4 })
 	if !strings.Contains(r.said(), "the child ended (signal: killed) and is started again in") {
 		t.Errorf("notices: %s", r.said())
 	}
@@ -128,7 +120,7 @@ func TestKilledChildIsStartedAgain(t *testing.T) {
 
 func TestDelaysGrow(t *testing.T) {
 	r := run(t, "ends")
-	waitFor(t, "it ended four times", func() bool { return r.starts() == 4 })
+	eventually.True(t, "it ended four times", func() bool { return r.starts() == 4 })
 	r.stop()
 	var delays []time.Duration
 	for line := range strings.SplitSeq(r.said(), "\n") {
@@ -155,7 +147,7 @@ func TestDelaysGrow(t *testing.T) {
 func TestStubbornChildIsKilled(t *testing.T) {
 	r := run(t, "ignores")
 	r.Grace = 100 * time.Millisecond
-	waitFor(t, "it is started", func() bool { return r.starts() == 1 })
+	eventually.True(t, "it is started", func() bool { return r.starts() == 1 })
 	pid := r.Pid()
 	r.stop()
 	if syscall.Kill(pid, 0) == nil {
