@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"parkstream/shared/instance"
+	"parkstream/shared/instance/instancetest"
 )
 
 // waitForOne has every script wait for one replica, for less time than a call of the
@@ -18,9 +19,9 @@ var patience = []string{"MAX_ATTEMPTS=30"}
 // The replica lags when the primary dies: what it has not got yet was acknowledged
 // by nothing, and is delivered again.
 func TestFaultsOfASentinel(t *testing.T) {
-	primary := instance.RedisForTest(t)
-	replica := instance.RedisReplicaForTest(t, primary)
-	sentinel := instance.SentinelForTest(t, primary)
+	primary := instancetest.Redis(t)
+	replica := instancetest.RedisReplica(t, primary)
+	sentinel := instancetest.Sentinel(t, primary)
 	s := startSystemWith(t, waitForOne, t.TempDir(), "--no-cron", "--no-connector", "--redis-url", sentinel.URL())
 	s.connectorEnv = patience
 	runFault(t, s, "a Redis replica lags, its primary is killed", func(r *faultRun) {
@@ -33,7 +34,7 @@ func TestFaultsOfASentinel(t *testing.T) {
 
 // The shard that has the site loses its master while its replica lags.
 func TestFaultsOfARedisCluster(t *testing.T) {
-	cluster := instance.RedisOfThreeForTest(t)
+	cluster := instancetest.RedisCluster(t)
 	s := startSystemWith(t, waitForOne, t.TempDir(), "--no-cron", "--no-connector", "--redis-url", cluster.URL())
 	s.connectorEnv = patience
 	runFault(t, s, "of three Redis shards a master is killed", func(r *faultRun) {

@@ -30,6 +30,7 @@ var mayImport = []struct {
 	{"shared/faas", []string{"shared/latency", "shared/tracing"}},
 	{"shared/faas/faastest", []string{"shared/faas"}},
 	{"shared/instance", nil},
+	{"shared/instance/instancetest", []string{"shared/instance"}},
 	{"shared/eventually", nil},
 	{"shared/pipeline", []string{"shared/parking", "shared/batch", "shared/failure", "shared/latency", "shared/tracing"}},
 	{"shared/redis", []string{"shared/tracing"}},
@@ -52,7 +53,7 @@ var mayImport = []struct {
 // testsMayImport is what the tests of a place may import besides: the real
 // services, and what they are tried together with.
 var testsMayImport = map[string][]string{
-	"":                 {"shared/eventually", "shared/instance", "shared/broker/brokertest", "shared/tracing/tracingtest"},
+	"":                 {"shared/eventually", "shared/instance", "shared/instance/instancetest", "shared/broker/brokertest", "shared/tracing/tracingtest"},
 	"shared/generator": {"shared/faas/faastest"},
 	"shared/pipeline":  {"shared/redis", "shared/summary", "shared/timeline"},
 	"shared/processor": {"shared/faas/faastest"},

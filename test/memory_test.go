@@ -25,7 +25,7 @@ import (
 
 	"parkstream/shared/batch"
 	"parkstream/shared/eventually"
-	"parkstream/shared/instance"
+	"parkstream/shared/instance/instancetest"
 	"parkstream/shared/parking"
 	"parkstream/shared/redis"
 	"parkstream/shared/stay"
@@ -45,7 +45,7 @@ func TestMemory(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	redis := instance.RedisForTest(t)
+	redis := instancetest.Redis(t)
 	secrets := t.TempDir()
 	for name, text := range map[string]string{"redis-url": redis.URL(), "summary-token": "the-token"} {
 		if err := os.WriteFile(filepath.Join(secrets, name), []byte(text), 0o600); err != nil {

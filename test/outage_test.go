@@ -19,6 +19,7 @@ import (
 	"parkstream/shared/broker"
 	"parkstream/shared/eventually"
 	"parkstream/shared/instance"
+	"parkstream/shared/instance/instancetest"
 	"parkstream/shared/parking"
 	"parkstream/shared/pipeline"
 	"parkstream/shared/redis"
@@ -42,7 +43,7 @@ const exitQueue = "vehicle_exits"
 
 func runExits(t *testing.T, redisURL string) *exitRun {
 	t.Helper()
-	nodeMQ := instance.RabbitMQForTest(t)
+	nodeMQ := instancetest.RabbitMQ(t)
 	r := &exitRun{t: t, registry: prometheus.NewRegistry()}
 	var err error
 	if r.client, err = redis.Open(redis.URL(redisURL)); err != nil {
@@ -174,7 +175,7 @@ func (r *exitRun) checkAllDone(what string, n int) {
 // afterwards.
 func TestOutagesOfWhatTheProcessorsNeedCostNoAttempt(t *testing.T) {
 	const n = 50
-	r := runExits(t, instance.RedisForTest(t).URL())
+	r := runExits(t, instancetest.Redis(t).URL())
 	maxmemory := func(bytes string) {
 		t.Helper()
 		if err := r.client.Current().Do(t.Context(), "CONFIG", "SET", "maxmemory", bytes).Err(); err != nil {
@@ -214,7 +215,7 @@ func TestALostShardCostsNoAttempt(t *testing.T) {
 func lostShard(t *testing.T, lose func(*instance.Redis) error, bringBack func(*instance.Redis, context.Context) error) {
 	t.Helper()
 	const n, attempts = 20, 3
-	cluster := instance.RedisOfThreeForTest(t)
+	cluster := instancetest.RedisCluster(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	step := func(err error) {

@@ -15,13 +15,14 @@ import (
 	"parkstream/shared/broker"
 	"parkstream/shared/eventually"
 	"parkstream/shared/instance"
+	"parkstream/shared/instance/instancetest"
 )
 
 var stopShared = func() {}
 
 // startShared starts a RabbitMQ for all tests that want one.
 var startShared = sync.OnceValues(func() (*instance.RabbitMQ, error) {
-	node, stop, err := instance.SharedRabbitMQ()
+	node, stop, err := instancetest.SharedRabbitMQ()
 	if err == nil {
 		stopShared = stop
 	}

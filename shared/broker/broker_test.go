@@ -12,6 +12,7 @@ import (
 	"go.uber.org/goleak"
 
 	"parkstream/shared/instance"
+	"parkstream/shared/instance/instancetest"
 )
 
 var node *instance.RabbitMQ
@@ -21,7 +22,7 @@ func TestMain(m *testing.M) {
 		stop func()
 		err  error
 	)
-	node, stop, err = instance.SharedRabbitMQ()
+	node, stop, err = instancetest.SharedRabbitMQ()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)

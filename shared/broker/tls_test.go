@@ -23,6 +23,7 @@ import (
 
 	"parkstream/shared/eventually"
 	"parkstream/shared/instance"
+	"parkstream/shared/instance/instancetest"
 )
 
 // authority signs certificates of a test.
@@ -206,7 +207,7 @@ func TestResetInTheHandshake(t *testing.T) {
 // While a memory alarm is on the broker takes nothing: publishing waits for its
 // end, or for that of its context.
 func TestPublishWaitsForTheEndOfAnAlarm(t *testing.T) {
-	private := instance.RabbitMQForTest(t)
+	private := instancetest.RabbitMQ(t)
 	p := testPublisher(t, Config{URLs: urls(private.URL()), Name: "alarm"})
 	if _, err := p.DeclareQueue(t.Context(), "q"); err != nil {
 		t.Fatal(err)

@@ -24,6 +24,7 @@ import (
 	"parkstream/shared/broker"
 	"parkstream/shared/generator"
 	"parkstream/shared/instance"
+	"parkstream/shared/instance/instancetest"
 	"parkstream/shared/parking"
 	"parkstream/shared/redis"
 )
@@ -32,7 +33,7 @@ import (
 var rabbit *instance.RabbitMQ
 
 func TestMain(m *testing.M) {
-	node, stop, err := instance.SharedRabbitMQ()
+	node, stop, err := instancetest.SharedRabbitMQ()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
@@ -61,7 +62,7 @@ type park struct {
 
 func newPark(t *testing.T) *park {
 	t.Helper()
-	node := instance.RedisForTest(t)
+	node := instancetest.Redis(t)
 	client, err := redis.Open(redis.URL(node.URL()))
 	if err != nil {
 		t.Fatal(err)

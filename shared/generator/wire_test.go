@@ -17,7 +17,7 @@ import (
 	"parkstream/shared/faas"
 	"parkstream/shared/faas/faastest"
 	"parkstream/shared/generator"
-	"parkstream/shared/instance"
+	"parkstream/shared/instance/instancetest"
 )
 
 func TestWireReportsEveryMistake(t *testing.T) {
@@ -49,7 +49,7 @@ func TestWireReportsEveryMistake(t *testing.T) {
 // Behind the server of a function the parameters in a body arrive, up to its bound.
 func TestBodyOfACall(t *testing.T) {
 	dir := t.TempDir()
-	for name, value := range map[string]string{"redis-url": instance.RedisForTest(t).URL(), "rabbitmq-url": rabbit.URL()} {
+	for name, value := range map[string]string{"redis-url": instancetest.Redis(t).URL(), "rabbitmq-url": rabbit.URL()} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(value), 0o600); err != nil {
 			t.Fatal(err)
 		}

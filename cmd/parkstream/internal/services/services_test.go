@@ -15,7 +15,7 @@ import (
 	"go.uber.org/goleak"
 
 	"parkstream/deploy"
-	"parkstream/shared/instance"
+	"parkstream/shared/instance/instancetest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -41,7 +41,7 @@ func TestGivenNodesThatDoNotAnswer(t *testing.T) {
 
 // Given nodes are used as they are, and go on when we stop.
 func TestGivenNodes(t *testing.T) {
-	redis, rabbitMQ := instance.RedisForTest(t), instance.RabbitMQForTest(t)
+	redis, rabbitMQ := instancetest.Redis(t), instancetest.RabbitMQ(t)
 	dir := t.TempDir()
 	nodes, err := Start(t.Context(), Options{RabbitMQURL: rabbitMQ.URL(), RedisURL: redis.URL(), Dir: dir, Say: quiet})
 	if err != nil {
@@ -67,7 +67,7 @@ func TestGivenNodes(t *testing.T) {
 
 // A node that is killed is started again at its port with its data.
 func TestKeep(t *testing.T) {
-	redis := instance.RedisForTest(t)
+	redis := instancetest.Redis(t)
 	nodes := Nodes{children: []child{{"Redis", redis}}}
 	ctx, cancel := context.WithCancel(t.Context())
 	var (

@@ -5,14 +5,14 @@ import (
 	"strings"
 	"testing"
 
-	"parkstream/shared/instance"
+	"parkstream/shared/instance/instancetest"
 	"parkstream/shared/redis"
 )
 
 // A given Redis that may lose events is used, and its user told; one that takes no
 // writes is not.
 func TestAGivenRedisIsLookedAt(t *testing.T) {
-	r := instance.RedisForTest(t)
+	r := instancetest.Redis(t)
 	client, err := redis.Open(redis.URL(r.URL()))
 	if err != nil {
 		t.Fatal(err)
