@@ -46,6 +46,7 @@ var mayImport = []struct {
 	{"connectors/", []string{"connectors/", "shared/batch", "shared/broker", "shared/faas", "shared/latency", "shared/tracing", "shared/version"}},
 	{"template/", []string{"shared/faas", "template/"}},
 	{"deploy", nil},
+	{"cmd/internal/", []string{"cmd/internal/", "deploy", "shared/"}},
 	{"cmd/", []string{"cmd/", "connectors/", "deploy", "functions/", "shared/"}},
 	{"test", []string{"cmd/", "connectors/", "functions/", "shared/"}},
 }

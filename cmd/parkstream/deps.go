@@ -9,7 +9,7 @@ import (
 	"slices"
 	"strings"
 
-	"parkstream/cmd/parkstream/internal/services"
+	"parkstream/cmd/internal/services"
 	"parkstream/shared/instance"
 )
 

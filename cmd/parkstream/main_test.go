@@ -11,7 +11,7 @@ import (
 	"syscall"
 	"testing"
 
-	"parkstream/cmd/parkstream/internal/eventfile"
+	"parkstream/cmd/internal/eventfile"
 	"parkstream/shared/broker"
 	"parkstream/shared/eventually"
 	"parkstream/shared/instance"

@@ -16,7 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 
-	"parkstream/cmd/parkstream/internal/gateway"
+	"parkstream/cmd/internal/gateway"
 	"parkstream/connectors/rabbitmq"
 	"parkstream/shared/eventually"
 	"parkstream/shared/faas"

@@ -14,7 +14,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
-	"parkstream/cmd/parkstream/internal/services"
+	"parkstream/cmd/internal/services"
 	"parkstream/shared/broker"
 	"parkstream/shared/redis"
 )

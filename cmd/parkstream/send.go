@@ -11,7 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"parkstream/cmd/parkstream/internal/eventfile"
+	"parkstream/cmd/internal/eventfile"
 	"parkstream/shared/broker"
 )
 

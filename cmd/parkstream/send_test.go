@@ -15,7 +15,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
-	"parkstream/cmd/parkstream/internal/eventfile"
+	"parkstream/cmd/internal/eventfile"
 	"parkstream/shared/broker"
 	"parkstream/shared/broker/brokertest"
 	"parkstream/shared/eventually"

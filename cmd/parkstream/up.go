@@ -10,8 +10,8 @@ import (
 	"strings"
 	"time"
 
-	"parkstream/cmd/parkstream/internal/gateway"
-	"parkstream/cmd/parkstream/internal/system"
+	"parkstream/cmd/internal/gateway"
+	"parkstream/cmd/internal/system"
 )
 
 type upCommand struct {

@@ -10,9 +10,9 @@ import (
 	"slices"
 	"time"
 
-	"parkstream/cmd/parkstream/internal/eventfile"
-	"parkstream/cmd/parkstream/internal/gateway"
-	"parkstream/cmd/parkstream/internal/system"
+	"parkstream/cmd/internal/eventfile"
+	"parkstream/cmd/internal/gateway"
+	"parkstream/cmd/internal/system"
 	"parkstream/shared/broker"
 	"parkstream/shared/redis"
 	"parkstream/shared/stay"

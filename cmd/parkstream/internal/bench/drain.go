@@ -18,8 +18,8 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
-	"parkstream/cmd/parkstream/internal/eventfile"
-	"parkstream/cmd/parkstream/internal/system"
+	"parkstream/cmd/internal/eventfile"
+	"parkstream/cmd/internal/system"
 	"parkstream/shared/instance"
 	"parkstream/shared/parking"
 )

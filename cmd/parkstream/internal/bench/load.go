@@ -10,7 +10,7 @@ import (
 	"sync"
 	"time"
 
-	"parkstream/cmd/parkstream/internal/eventfile"
+	"parkstream/cmd/internal/eventfile"
 	"parkstream/shared/broker"
 	"parkstream/shared/parking"
 )

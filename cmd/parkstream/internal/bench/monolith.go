@@ -14,7 +14,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 	goredis "github.com/redis/go-redis/v9"
 
-	"parkstream/cmd/parkstream/internal/eventfile"
+	"parkstream/cmd/internal/eventfile"
 	"parkstream/shared/broker"
 	"parkstream/shared/parking"
 	"parkstream/shared/redis"

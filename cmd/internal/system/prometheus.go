@@ -14,9 +14,9 @@ import (
 	"text/template"
 	"time"
 
-	"parkstream/cmd/parkstream/internal/gateway"
-	"parkstream/cmd/parkstream/internal/services"
-	"parkstream/cmd/parkstream/internal/supervise"
+	"parkstream/cmd/internal/gateway"
+	"parkstream/cmd/internal/services"
+	"parkstream/cmd/internal/supervise"
 	"parkstream/deploy"
 	"parkstream/shared/instance"
 )

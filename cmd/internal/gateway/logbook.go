@@ -12,7 +12,7 @@ import (
 
 	"github.com/openfaas/faas-provider/logs"
 
-	"parkstream/cmd/parkstream/internal/logfile"
+	"parkstream/cmd/internal/logfile"
 )
 
 // linesKept is how many lines of a function faas-cli can ask for.

@@ -29,7 +29,7 @@ import (
 	"github.com/robfig/cron/v3"
 	"go.uber.org/goleak"
 
-	"parkstream/cmd/parkstream/internal/services"
+	"parkstream/cmd/internal/services"
 	"parkstream/shared/eventually"
 )
 

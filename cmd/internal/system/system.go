@@ -22,10 +22,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
-	"parkstream/cmd/parkstream/internal/gateway"
-	"parkstream/cmd/parkstream/internal/logfile"
-	"parkstream/cmd/parkstream/internal/services"
-	"parkstream/cmd/parkstream/internal/supervise"
+	"parkstream/cmd/internal/gateway"
+	"parkstream/cmd/internal/logfile"
+	"parkstream/cmd/internal/services"
+	"parkstream/cmd/internal/supervise"
 )
 
 const (

@@ -12,7 +12,7 @@ import (
 	"sync"
 	"time"
 
-	"parkstream/cmd/parkstream/internal/supervise"
+	"parkstream/cmd/internal/supervise"
 	"parkstream/shared/broker"
 	"parkstream/shared/instance"
 	"parkstream/shared/redis"

@@ -14,7 +14,7 @@ import (
 
 	"github.com/openfaas/faas-provider/types"
 
-	"parkstream/cmd/parkstream/internal/supervise"
+	"parkstream/cmd/internal/supervise"
 )
 
 // grace is how long a function may take to finish its calls when it is stopped.

@@ -16,8 +16,8 @@ import (
 	"github.com/openfaas/faas-provider/types"
 	sdk "github.com/openfaas/go-sdk"
 
-	"parkstream/cmd/parkstream/internal/jsonerror"
-	"parkstream/cmd/parkstream/internal/services"
+	"parkstream/cmd/internal/jsonerror"
+	"parkstream/cmd/internal/services"
 	"parkstream/shared/version"
 )
 
