@@ -30,8 +30,8 @@ down: build ## stop what `make up` started
 	@bin/parkstream down $(ARGS)
 
 .PHONY: build
-build: ## compile bin/parkstream
-	@$(GO) build -o bin/parkstream ./cmd/parkstream
+build: ## compile bin/parkstream and bin/parkstream-bench
+	@$(GO) build -o bin/ ./cmd/parkstream ./cmd/parkstream-bench
 
 .PHONY: image-connector
 image-connector: ## build the connector's image with docker, buildah or podman (REGISTRY, IMAGE, TAG; BUILDER; ARGS go to it)
@@ -57,11 +57,11 @@ test-versions: ## connector, stores, system and faults with the RabbitMQ and Red
 
 .PHONY: bench
 bench: deps build ## measure everything on this machine and write it into docs/benchmarks.md
-	bin/parkstream bench --markdown docs/benchmarks.md $(ARGS)
+	bin/parkstream-bench --markdown docs/benchmarks.md $(ARGS)
 
 .PHONY: bench-small
 bench-small: deps build ## see that the benchmark works and that batches are worth it
-	bin/parkstream bench --small
+	bin/parkstream-bench --small
 
 .PHONY: lint
 lint: ## gofumpt, go vet, golangci-lint, govulncheck

@@ -47,7 +47,9 @@ var mayImport = []struct {
 	{"template/", []string{"shared/faas", "template/"}},
 	{"deploy", nil},
 	{"cmd/internal/", []string{"cmd/internal/", "deploy", "shared/"}},
-	{"cmd/", []string{"cmd/", "connectors/", "deploy", "functions/", "shared/"}},
+	{"cmd/parkstream-bench", []string{"cmd/internal/", "cmd/parkstream-bench/", "shared/"}},
+	{"cmd/parkstream-bench/internal/", []string{"cmd/internal/", "shared/"}},
+	{"cmd/parkstream", []string{"cmd/internal/", "connectors/", "deploy", "functions/", "shared/"}},
 	{"test", []string{"cmd/", "connectors/", "functions/", "shared/"}},
 }
 

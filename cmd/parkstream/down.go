@@ -6,6 +6,8 @@ import (
 	"os"
 	"syscall"
 	"time"
+
+	"parkstream/cmd/internal/system"
 )
 
 type downCommand struct {
@@ -15,7 +17,7 @@ type downCommand struct {
 
 // Run ends the `parkstream up` of the folder and waits until it has ended.
 func (c downCommand) Run(ctx context.Context) error {
-	pid, err := running(c.Dir)
+	pid, err := system.Locked(c.Dir)
 	if err != nil {
 		return err
 	}
@@ -32,7 +34,7 @@ func (c downCommand) Run(ctx context.Context) error {
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		if now, err := running(c.Dir); err != nil || now != pid {
+		if now, err := system.Locked(c.Dir); err != nil || now != pid {
 			return err
 		}
 		select {

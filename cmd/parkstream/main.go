@@ -18,18 +18,17 @@ import (
 )
 
 type program struct {
-	Up        upCommand            `cmd:"" help:"Run everything on this machine until Ctrl-C."`
-	Down      downCommand          `cmd:"" help:"Stop what 'up' started."`
-	Send      sendCommand          `cmd:"" help:"Publish events from a JSONL or CSV file."`
-	Replay    replayCommand        `cmd:"" help:"Look at dead letters, put them back or delete them."`
-	Bench     benchCommand         `cmd:"" help:"Measure Parkstream against other designs on this machine."`
-	Secrets   secretsCommand       `cmd:"" help:"Write the secrets of a deployment to OpenFaaS."`
-	Top       topCommand           `cmd:"" help:"Show throughput, latency, queues and outcomes, each second."`
-	Deps      depsCommand          `cmd:"" help:"Install what the tests need and is missing: ${dependencies}."`
-	Function  functionCommand      `cmd:"" help:"Serve one function; 'up' does this for each."`
-	Connector connectorCommand     `cmd:"" help:"Run the RabbitMQ connector; 'up' does this."`
-	Monolith  benchMonolithCommand `cmd:"" name:"bench-monolith" hidden:"" help:"Run the design that 'bench' compares with."`
-	Version   versionCommand       `cmd:"" help:"Print the version."`
+	Up        upCommand        `cmd:"" help:"Run everything on this machine until Ctrl-C."`
+	Down      downCommand      `cmd:"" help:"Stop what 'up' started."`
+	Send      sendCommand      `cmd:"" help:"Publish events from a JSONL or CSV file."`
+	Replay    replayCommand    `cmd:"" help:"Look at dead letters, put them back or delete them."`
+	Bench     benchCommand     `cmd:"" hidden:"" passthrough:"all" help:"Names the program that measures."`
+	Secrets   secretsCommand   `cmd:"" help:"Write the secrets of a deployment to OpenFaaS."`
+	Top       topCommand       `cmd:"" help:"Show throughput, latency, queues and outcomes, each second."`
+	Deps      depsCommand      `cmd:"" help:"Install what the tests need and is missing: ${dependencies}."`
+	Function  functionCommand  `cmd:"" help:"Serve one function; 'up' does this for each."`
+	Connector connectorCommand `cmd:"" help:"Run the RabbitMQ connector; 'up' does this."`
+	Version   versionCommand   `cmd:"" help:"Print the version."`
 }
 
 func main() { os.Exit(run()) }
@@ -40,7 +39,7 @@ func run() int {
 		kong.Name("parkstream"),
 		kong.Description("Turns what cameras see at the gates of car parks into correct, countable stays."),
 		kong.UsageOnError(),
-		kong.Vars{"least": strconv.Itoa(leastRatio), "dependencies": dependencyNames(), "connector_port": strconv.Itoa(rabbitmq.DefaultPort)},
+		kong.Vars{"dependencies": dependencyNames(), "connector_port": strconv.Itoa(rabbitmq.DefaultPort)},
 	)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -81,6 +80,16 @@ type connectorCommand struct{}
 
 // Run runs the connector with settings from the environment.
 func (connectorCommand) Run() error { return exit(rabbitmq.Main()) }
+
+// benchCommand is where the benchmark was.
+type benchCommand struct {
+	Args []string `arg:"" optional:""`
+}
+
+// Run returns an error that names the program.
+func (benchCommand) Run() error {
+	return errors.New("the benchmark is a program of its own: run `make bench`, or `make build` and bin/parkstream-bench")
+}
 
 type versionCommand struct{}
 

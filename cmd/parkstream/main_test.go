@@ -116,3 +116,13 @@ func TestHangup(t *testing.T) {
 		})
 	}
 }
+
+// The former subcommand names the benchmark's program, whatever its flags are.
+func TestBenchNamesItsProgram(t *testing.T) {
+	cmd := exec.Command(os.Args[0], "bench", "--small", "--only", "drain")
+	cmd.Env = append(os.Environ(), "PARKSTREAM_TEST_CHILD=1")
+	out, err := cmd.CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "bin/parkstream-bench") {
+		t.Errorf("%v: %s", err, out)
+	}
+}

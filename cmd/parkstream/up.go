@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -57,7 +56,7 @@ func (c upCommand) Run(ctx context.Context) (err error) {
 	if err := errors.Join(err1, err2); err != nil {
 		return err
 	}
-	held, err := lockFolder(c.Dir)
+	held, err := system.Lock(c.Dir)
 	if err != nil {
 		return err
 	}
@@ -122,18 +121,6 @@ func givenURL(name, value, file string) (string, error) {
 		return "", fmt.Errorf("--%s-file: %s is empty", name, file)
 	}
 	return value, nil
-}
-
-// lockFolder makes the folder where it is missing and takes it for ourselves.
-func lockFolder(dir string) (*os.File, error) {
-	dir, err := filepath.Abs(dir)
-	if err != nil {
-		return nil, err
-	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("make the folder: %w", err)
-	}
-	return lock(dir)
 }
 
 // say tells the user on the terminal, a line in one write, so that lines of

@@ -42,6 +42,9 @@ const connectorStep = "the connector, which finishes what it holds"
 
 // Config says what to run.
 type Config struct {
+	// Program is the parkstream that serves the functions and the connector; this
+	// process's own when empty.
+	Program string
 	// Dir holds the data, the secrets and the logs.
 	Dir string
 	// Port of the gateway and ConnectorPort of the connector's health and metrics
@@ -80,7 +83,6 @@ type System struct {
 	Nodes services.Nodes
 
 	listener  net.Listener
-	self      string // our own program, which serves functions and connector, too
 	failed    chan error
 	closers   []step
 	connector *connector // nil while it is stopped
@@ -109,8 +111,10 @@ func New(c Config) (*System, error) {
 			return nil, fmt.Errorf("make the folder: %w", err)
 		}
 	}
-	if s.self, err = os.Executable(); err != nil {
-		return nil, fmt.Errorf("find our own program: %w", err)
+	if s.Program == "" {
+		if s.Program, err = os.Executable(); err != nil {
+			return nil, fmt.Errorf("find our own program: %w", err)
+		}
 	}
 	if s.listener, err = gateway.Listen(c.Port); err != nil {
 		return nil, err
@@ -236,7 +240,7 @@ func (s *System) startGateway() error {
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), collectors.NewBuildInfoCollector())
 	s.Gateway = gateway.New(gateway.Config{
 		Known:   s.Known,
-		Command: func(name string) *exec.Cmd { return exec.Command(s.self, "function", name) },
+		Command: func(name string) *exec.Cmd { return exec.Command(s.Program, "function", name) },
 		Environ: append(telemetryEnv(os.Environ()),
 			"SECRETS_DIR="+s.Secrets(), "GATEWAY_URL="+s.URL(), "CONNECTOR_URL="+s.ConnectorURL(), "LOG_FORMAT=text",
 			"healthcheck_interval=0s", // nobody has to notice that a replica goes
@@ -368,7 +372,7 @@ func (s *System) StartConnector() error {
 }
 
 func (s *System) connectorCommand() *exec.Cmd {
-	cmd := exec.Command(s.self, "connector")
+	cmd := exec.Command(s.Program, "connector")
 	cmd.Env = append(telemetryEnv(os.Environ()),
 		"PATH="+os.Getenv("PATH"), "HOME="+os.Getenv("HOME"),
 		"SECRETS_DIR="+s.Secrets(), "GATEWAY_URL="+s.URL(), "LISTEN="+s.connectorAddr(), "TOPICS="+s.topics(), "PPROF_LISTEN="+s.profiles[Connector],

@@ -68,7 +68,7 @@ func (b *bench) metricsURL(name string) string {
 		return b.system.ConnectorURL()
 	case name == "gateway":
 		return b.system.URL()
-	case slices.Contains(b.Known, name):
+	case slices.Contains(b.system.Known, name):
 		return b.functionURL(name)
 	default:
 		return ""

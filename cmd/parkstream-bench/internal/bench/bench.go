@@ -55,8 +55,8 @@ type Config struct {
 	Dir string
 	// Stack is the stack.yml to deploy.
 	Stack string
-	// Known are the names that `parkstream function NAME` can serve.
-	Known []string
+	// Program is the parkstream to measure.
+	Program string
 	// Say tells the user what happens.
 	Say func(format string, args ...any)
 }
@@ -119,8 +119,12 @@ func Run(ctx context.Context, c Config) (result *Result, err error) {
 	if err != nil {
 		return nil, err
 	}
+	known := make([]string, len(functions))
+	for i, f := range functions {
+		known[i] = f.Service
+	}
 	s, err := system.New(system.Config{
-		Dir: c.Dir, Functions: functions, Known: c.Known, Timeout: callTimeout, Pprof: c.PprofDir != "", Say: c.Say,
+		Program: c.Program, Dir: c.Dir, Functions: functions, Known: known, Timeout: callTimeout, Pprof: c.PprofDir != "", Say: c.Say,
 	})
 	if err != nil {
 		return nil, err

@@ -1,3 +1,4 @@
+// Parkstream-bench measures Parkstream against other designs on this machine.
 package main
 
 import (
@@ -6,12 +7,53 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"time"
 
-	"parkstream/cmd/parkstream/internal/bench"
+	"github.com/alecthomas/kong"
+
+	"parkstream/cmd/internal/system"
+	"parkstream/cmd/parkstream-bench/internal/bench"
+	"parkstream/shared/faas"
 )
+
+func main() { os.Exit(run(os.Args[1:])) }
+
+// command is the benchmark, or the design that it runs as a child.
+type command interface {
+	Run(ctx context.Context) error
+}
+
+func run(args []string) int {
+	var c command = new(benchCommand)
+	if len(args) > 0 && args[0] == bench.MonolithArg {
+		c, args = new(monolithCommand), args[1:]
+	}
+	parser, err := kong.New(c,
+		kong.Name("parkstream-bench"),
+		kong.Description("Measures Parkstream against other designs on this machine."),
+		kong.UsageOnError(),
+		kong.Vars{"least": strconv.Itoa(leastRatio)},
+	)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 2
+	}
+	if _, err := parser.Parse(args); err != nil {
+		parser.Errorf("%s", err)
+		return 2
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), faas.StopSignals()...)
+	defer stop()
+	if err := c.Run(ctx); err != nil {
+		fmt.Fprintf(os.Stderr, "parkstream-bench: %v\n", err)
+		return 1
+	}
+	return 0
+}
 
 type benchCommand struct {
 	Events         int      `default:"200000" help:"Events that wait in a drain; slow contestants get fewer."`
@@ -21,12 +63,13 @@ type benchCommand struct {
 	Backlog        int      `default:"1000000" help:"Messages that wait for a stopped function."`
 	BacklogSeconds int      `default:"30" help:"How long it is stopped."`
 	Only           []string `enum:"drain,latency,cost,growth,backlog" help:"Parts to run, of drain, latency, cost, growth, backlog; all by default."`
-	Small          bool     `help:"Few of everything, to see that it works; fails where our path is not ${least} times as fast as one event a call."`
+	Small          bool     `help:"Few of everything, to see that it works; fails if our path is not ${least} times as fast as one event a call."`
 	JSON           string   `name:"json" placeholder:"FILE" help:"Write the figures for machines."`
 	Markdown       string   `placeholder:"FILE" help:"Replace the generated part of this page."`
 	Pprof          string   `placeholder:"DIR" help:"Save CPU profiles of our processes during a further drain."`
 	Dir            string   `placeholder:"DIR" help:"Folder of data, secrets and logs, which is kept; a temporary one by default."`
 	Stack          string   `default:"stack.yml" type:"existingfile" help:"The functions to run."`
+	Program        string   `placeholder:"FILE" type:"existingfile" help:"The parkstream to measure; by default the one in the folder of this program."`
 }
 
 // leastRatio is how many times faster than one event a call our path has to be
@@ -41,13 +84,18 @@ func (c benchCommand) Run(ctx context.Context) (err error) {
 		}
 		defer func() { err = errors.Join(err, os.RemoveAll(c.Dir)) }()
 	}
-	held, err := lockFolder(c.Dir)
+	held, err := system.Lock(c.Dir)
 	if err != nil {
 		return err
 	}
 	defer held.Close()
 	if err := claim(c.Dir); err != nil {
 		return err
+	}
+	if c.Program == "" {
+		if c.Program, err = sibling("parkstream"); err != nil {
+			return err
+		}
 	}
 	result, err := bench.Run(ctx, c.config())
 	if ctx.Err() != nil {
@@ -57,6 +105,19 @@ func (c benchCommand) Run(ctx context.Context) (err error) {
 		return err
 	}
 	return errors.Join(err, c.write(result), c.check(result))
+}
+
+// sibling returns the path of a program in the folder of this one.
+func sibling(name string) (string, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return "", fmt.Errorf("find our own program: %w", err)
+	}
+	path := filepath.Join(filepath.Dir(self), name)
+	if _, err := os.Stat(path); err != nil {
+		return "", fmt.Errorf("find the program to measure: %w; `make build` makes it, or name another one with --program", err)
+	}
+	return path, nil
 }
 
 // claim makes a folder one of benchmarks, which empty their Redis and their queues.
@@ -82,7 +143,7 @@ func (c benchCommand) config() bench.Config {
 		Parts: c.Only, Events: c.Events, Runs: c.Runs, Singles: []int{8, 16, 32, 64},
 		Rates: []int{10, 100, 1000, 5000}, LatencyTime: time.Duration(c.LatencySeconds) * time.Second,
 		Growth: c.Growth, Backlog: c.Backlog, BacklogTime: time.Duration(c.BacklogSeconds) * time.Second,
-		PprofDir: c.Pprof, Dir: c.Dir, Stack: c.Stack, Known: functionNames(), Say: say,
+		PprofDir: c.Pprof, Dir: c.Dir, Stack: c.Stack, Program: c.Program, Say: say,
 	}
 	if len(config.Parts) == 0 {
 		config.Parts = bench.Parts
@@ -93,6 +154,10 @@ func (c benchCommand) config() bench.Config {
 		config.Growth, config.Backlog, config.BacklogTime = 10_000, 20_000, 3*time.Second
 	}
 	return config
+}
+
+func say(format string, args ...any) {
+	fmt.Fprintf(os.Stderr, "parkstream-bench: "+format+"\n", args...)
 }
 
 func (c benchCommand) write(result *bench.Result) error {
@@ -127,7 +192,7 @@ func (c benchCommand) check(result *bench.Result) error {
 	return nil
 }
 
-type benchMonolithCommand struct {
+type monolithCommand struct {
 	Entries    int    `help:"Entries to work off."`
 	Exits      int    `help:"Exits to work off."`
 	Secrets    string `required:"" help:"Folder of the secrets."`
@@ -135,7 +200,7 @@ type benchMonolithCommand struct {
 }
 
 // Run works events off as the classic design does and prints how long it took.
-func (c benchMonolithCommand) Run(ctx context.Context) error {
+func (c monolithCommand) Run(ctx context.Context) error {
 	result, err := bench.Monolith{Entries: c.Entries, Exits: c.Exits, Secrets: c.Secrets, SummaryURL: c.SummaryURL}.Run(ctx)
 	if err != nil {
 		return err

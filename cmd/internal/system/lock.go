@@ -1,4 +1,4 @@
-package main
+package system
 
 import (
 	"errors"
@@ -10,9 +10,16 @@ import (
 	"syscall"
 )
 
-// lock makes the folder ours until the process ends, in whatever way: the kernel
-// gives the lock back. The file names the process that holds it.
-func lock(dir string) (*os.File, error) {
+// Lock makes a folder if it is missing, and locks it. The lock is held until the
+// file is closed or the process ends. Its file contains the id of the process.
+func Lock(dir string) (*os.File, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make the folder: %w", err)
+	}
 	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("lock %s: %w", dir, err)
@@ -36,9 +43,9 @@ func writeAt(f *os.File, text string) error {
 	return err
 }
 
-// running returns the process that holds the lock of a folder, 0 where there is
-// none.
-func running(dir string) (int, error) {
+// Locked returns the id of the process that holds the lock of a folder, 0 if none
+// does.
+func Locked(dir string) (int, error) {
 	f, err := os.Open(filepath.Join(dir, "lock"))
 	if errors.Is(err, os.ErrNotExist) {
 		return 0, nil

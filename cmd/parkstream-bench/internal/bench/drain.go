@@ -248,7 +248,7 @@ func (b *bench) drainMonolith(ctx context.Context, l load) (time.Duration, error
 	if err != nil {
 		return 0, fmt.Errorf("find our own program: %w", err)
 	}
-	cmd := exec.CommandContext(ctx, self, "bench-monolith",
+	cmd := exec.CommandContext(ctx, self, MonolithArg,
 		"--entries", strconv.Itoa(l.entries), "--exits", strconv.Itoa(l.exits),
 		"--secrets", b.system.Secrets(), "--summary-url", b.system.URL()+"/function/summary")
 	cmd.Stderr, cmd.SysProcAttr = os.Stderr, instance.ChildAttributes()

@@ -21,6 +21,9 @@ import (
 	"parkstream/shared/summary"
 )
 
+// MonolithArg is the first argument with which our own program runs [Monolith].
+const MonolithArg = "monolith"
+
 // Monolith is the classic design, written for the comparison: one process with a
 // goroutine for each queue that consumes with automatic acknowledgement, so that
 // it loses what it holds when it dies; one HSET for each event; one POST of the

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"parkstream/cmd/parkstream/internal/bench"
+	"parkstream/cmd/parkstream-bench/internal/bench"
 )
 
 // The small benchmark fails where batches are not worth it, or were not measured.
@@ -54,5 +54,14 @@ func TestBenchmarkDeletesNoData(t *testing.T) {
 	err := benchCommand{Dir: theirs, Stack: "no-such.yml"}.Run(t.Context())
 	if err == nil || !strings.Contains(err.Error(), "would delete") || !strings.Contains(err.Error(), "--dir") {
 		t.Errorf("a folder with data: %v", err)
+	}
+}
+
+// The benchmark measures the parkstream beside it, and names the remedy if there is
+// none.
+func TestNothingToMeasure(t *testing.T) {
+	err := benchCommand{Dir: t.TempDir()}.Run(t.Context())
+	if err == nil || !strings.Contains(err.Error(), "make build") || !strings.Contains(err.Error(), "--program") {
+		t.Errorf("error %v", err)
 	}
 }
