@@ -110,7 +110,7 @@ func TestComposeFull(t *testing.T) {
 // The Redis of compose.yaml is started with the same configuration.
 func TestComposeRedis(t *testing.T) {
 	dir := t.TempDir()
-	if _, _, err := secretsInit(secretsInitCommand{Dir: dir, Nodes: true}, ""); err != nil {
+	if _, _, err := secretsInit(t, secretsInitCommand{Dir: dir, Nodes: true}, ""); err != nil {
 		t.Fatal(err)
 	}
 	u, err := givenURL("redis-url", "", filepath.Join(dir, "redis-url"))
