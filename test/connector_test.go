@@ -319,7 +319,8 @@ func mounted(t *testing.T, pod corev1.PodSpec, dir string) (names []string) {
 		t.Fatalf("%s is not what is mounted: %v", dir, mounts)
 	}
 	volume := pod.Volumes[0].Projected
-	if *volume.DefaultMode&0o007 != 0 || *volume.DefaultMode&0o040 == 0 || *pod.SecurityContext.FSGroup != connectorUser {
+	// The connector, whose group this is, reads; others do not.
+	if *volume.DefaultMode&0o277 != 0o040 || *pod.SecurityContext.FSGroup != connectorUser {
 		t.Errorf("the secrets have mode %o and group %d", *volume.DefaultMode, *pod.SecurityContext.FSGroup)
 	}
 	for _, source := range volume.Sources {

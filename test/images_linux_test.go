@@ -16,6 +16,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -66,7 +67,7 @@ func connectorImage(t *testing.T) builtImage {
 		!slices.Contains(c.Env, "LISTEN=:8083") || c.ExposedPorts["8083/tcp"] == nil {
 		t.Errorf("the image's settings are %+v", c)
 	}
-	if label("version") != version || len(label("revision")) < 7 || label("licenses") != "MIT" || label("title") == "" || label("description") == "" {
+	if label("version") != version || strings.TrimSuffix(label("revision"), "-dirty") != commit(t) || label("licenses") != "MIT" || label("title") == "" || label("description") == "" {
 		t.Errorf("the image's labels are %v", c.Labels)
 	}
 	var files []string
@@ -81,10 +82,23 @@ func connectorImage(t *testing.T) builtImage {
 	if want := []string{"/THIRD-PARTY-NOTICES", "/etc/ssl/certs/ca-certificates.crt", "/rabbitmq-connector"}; !slices.Equal(files, want) {
 		t.Fatalf("the image has the files %v, want %v", files, want)
 	}
+	unwritable(t, root)
 	program := filepath.Join(root, "rabbitmq-connector")
 	static(t, program)
 	notices(t, program, filepath.Join(root, "THIRD-PARTY-NOTICES"))
 	return builtImage{root: root, program: c.Entrypoint[0], version: version, revision: label("revision")}
+}
+
+// commit returns the hash of the checkout's commit.
+func commit(t *testing.T) string {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "git", "rev-parse", "HEAD")
+	cmd.Dir = repository
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("git rev-parse HEAD: %v: images are labelled with the commit, so run this in a clone whose files git takes for yours", err)
+	}
+	return strings.TrimSpace(string(out))
 }
 
 // TestFunctionImages builds the images of two functions: for the second one the
@@ -153,11 +167,12 @@ func newBuildah(t *testing.T) *buildah {
 		t.Fatal(err)
 	}
 	const image = "localhost/go"
-	container := strings.TrimSpace(b.run(t, b.dir, "buildah", "from", "scratch"))
-	b.run(t, b.dir, "buildah", "copy", "--quiet", container, base, "/")
-	b.run(t, b.dir, "buildah", "config", "--env", "PATH=/go/root/bin:/usr/bin:/bin", "--env", "GOTOOLCHAIN=local", "--env", "GOFLAGS=",
+	container := strings.TrimSpace(b.prepare(t, "from", "scratch"))
+	b.prepare(t, "copy", "--quiet", container, base, "/")
+	b.prepare(t, "config", "--env", "PATH=/go/root/bin:/usr/bin:/bin", "--env", "GOTOOLCHAIN=local", "--env", "GOFLAGS=",
 		"--env", "GOROOT=/go/root", "--env", "GOMODCACHE=/go/modules", "--env", "GOCACHE=/go/cache", container)
-	b.run(t, b.dir, "buildah", "commit", "--quiet", "--rm", container, image)
+	b.prepare(t, "run", "--volume", "/usr:/usr:ro", container, "/usr/bin/true")
+	b.prepare(t, "commit", "--quiet", "--rm", container, image)
 	b.options = []string{
 		"--build-arg", "GO_IMAGE=" + image, "--volume", "/usr:/usr:ro", "--volume", tool.GOROOT + ":/go/root:ro",
 		"--volume", tool.GOMODCACHE + ":/go/modules", "--volume", tool.GOCACHE + ":/go/cache",
@@ -165,17 +180,35 @@ func newBuildah(t *testing.T) *buildah {
 	return b
 }
 
+// prepare runs buildah. That it fails is the machine's fault, not that of an image.
+func (b *buildah) prepare(t *testing.T, args ...string) string {
+	t.Helper()
+	out, err := b.try(t, b.dir, "buildah", args...)
+	if err != nil {
+		t.Fatalf("no image can be built here: buildah needs the capability CAP_SYS_ADMIN, or user namespaces; CONTRIBUTING.md says how to do without: %v", err)
+	}
+	return out
+}
+
 // run runs a program with the storage and returns what it prints.
 func (b *buildah) run(t *testing.T, dir, program string, args ...string) string {
 	t.Helper()
+	out, err := b.try(t, dir, program, args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func (b *buildah) try(t *testing.T, dir, program string, args ...string) (string, error) {
 	cmd := exec.CommandContext(t.Context(), program, args...)
 	cmd.Dir, cmd.Env = dir, b.environ
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	if err := cmd.Run(); err != nil {
-		t.Fatalf("%s %s: %v\n%s%s", program, strings.Join(args, " "), err, &out, &errs)
+		return "", fmt.Errorf("%s %s: %w\n%s%s", program, strings.Join(args, " "), err, &out, &errs)
 	}
-	return out.String()
+	return out.String(), nil
 }
 
 func readJSON(t *testing.T, file string, v any) {
@@ -189,7 +222,8 @@ func readJSON(t *testing.T, file string, v any) {
 	}
 }
 
-// unpack writes the files of a layer into a folder, with their modes.
+// unpack writes the files of a layer into a folder, with their modes and, as root,
+// their owners.
 func unpack(t *testing.T, layer, dir string) {
 	t.Helper()
 	file, err := os.Open(layer)
@@ -214,11 +248,38 @@ func unpack(t *testing.T, layer, dir string) {
 		} else {
 			var text []byte
 			text, err = io.ReadAll(files)
-			err = errors.Join(err, os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, text, fs.FileMode(h.Mode)))
+			err = errors.Join(err, os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, text, 0o600))
+		}
+		if err = errors.Join(err, os.Chmod(path, h.FileInfo().Mode())); err == nil && os.Geteuid() == 0 {
+			err = os.Chown(path, h.Uid, h.Gid)
 		}
 		if err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// unwritable tries to write to each file and into each folder below dir as the user
+// that the connector runs as. Only root can become another user.
+func unwritable(t *testing.T, dir string) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		return
+	}
+	for parent := filepath.Dir(dir); parent != os.TempDir() && parent != "/"; parent = filepath.Dir(parent) {
+		if err := os.Chmod(parent, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const tries = `for file; do
+		[ ! -d "$file" ] || file=$file/new
+		(: >>"$file") 2>/dev/null && echo "$file"
+	done
+	true`
+	cmd := exec.CommandContext(t.Context(), "find", dir, "-exec", "sh", "-c", tries, "sh", "{}", "+")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: connectorUser, Gid: connectorUser}}
+	if out, err := cmd.CombinedOutput(); err != nil || len(out) > 0 {
+		t.Errorf("user %d writes to %q, error %v", connectorUser, out, err)
 	}
 }
 
