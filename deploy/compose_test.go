@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"gopkg.in/yaml.v3"
 )
 
@@ -33,6 +34,7 @@ type composeService struct {
 	User            string            `yaml:"user"`
 	Hostname        string            `yaml:"hostname"`
 	Init            bool              `yaml:"init"`
+	Entrypoint      []string          `yaml:"entrypoint"`
 	Command         []string          `yaml:"command"`
 	Environment     map[string]string `yaml:"environment"`
 	Restart         string            `yaml:"restart"`
@@ -184,7 +186,7 @@ func checkVolume(t *testing.T, where string, file composeFile, v composeVolume) 
 // network listen on loopback.
 func TestComposeFullIsRestricted(t *testing.T) {
 	file := readCompose(t, "compose.full.yaml")
-	if got, want := slices.Sorted(maps.Keys(file.Services)), []string{"grafana", "parkstream", "prometheus", "rabbitmq", "redis", "secrets"}; !slices.Equal(got, want) {
+	if got, want := slices.Sorted(maps.Keys(file.Services)), []string{"configs", "grafana", "parkstream", "prometheus", "rabbitmq", "redis", "secrets"}; !slices.Equal(got, want) {
 		t.Errorf("services %q, want %q", got, want)
 	}
 	for name, s := range file.Services {
@@ -208,8 +210,28 @@ func TestComposeFullIsRestricted(t *testing.T) {
 	}
 	for _, name := range []string{"rabbitmq", "redis"} {
 		if s := file.Services[name]; s.NetworkMode != "" || s.User != "999:999" {
-			t.Errorf("%s has the network %q and the user %q, who has to read the secrets", name, s.NetworkMode, s.User)
+			t.Errorf("%s has the network %q and the user %q, who has to read its configuration", name, s.NetworkMode, s.User)
 		}
+	}
+	// Each sees only its own secrets, and those that do not write them cannot.
+	want := map[string]map[string]string{
+		"secrets":         {"secrets": "rw", "configs": "ro", "parkstream": "rw"},
+		"rabbitmq-config": {"configs": "rw", "rabbitmq": "ro"},
+		"redis-config":    {"configs": "rw", "redis": "ro"},
+	}
+	got := make(map[string]map[string]string)
+	for name, s := range file.Services {
+		for _, v := range s.Volumes {
+			if _, secret := want[v.Source]; secret {
+				if got[v.Source] == nil {
+					got[v.Source] = make(map[string]string)
+				}
+				got[v.Source][name] = map[bool]string{false: "rw", true: "ro"}[v.ReadOnly]
+			}
+		}
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("who sees which secrets (-want +got):\n%s", diff)
 	}
 }
 
@@ -220,8 +242,13 @@ func TestComposeFullImage(t *testing.T) {
 	if tag := ":" + strings.TrimSpace(read(t, "../VERSION")) + "}"; !strings.Contains(read(t, "compose.full.yaml"), "/parkstream"+tag) {
 		t.Errorf("the image's tag is not %s, as VERSION has it", tag)
 	}
-	for _, name := range []string{"secrets", "parkstream"} {
+	for _, name := range []string{"secrets", "configs", "parkstream"} {
 		s := readCompose(t, "compose.full.yaml").Services[name]
+		for _, v := range s.Volumes { // a new volume is its user's
+			if dockerfile := read(t, filepath.Join(s.Build.Context, s.Build.Dockerfile)); v.Target != "/data" && !strings.Contains(dockerfile, " "+v.Target+" ") {
+				t.Errorf("the image has no folder %s", v.Target)
+			}
+		}
 		dockerfile := read(t, filepath.Join(s.Build.Context, s.Build.Dockerfile))
 		if !strings.Contains(dockerfile, "\nUSER 999:999\n") || !strings.Contains(dockerfile, "chown -R 999:999 /data\n") {
 			t.Errorf("%s does not run as user 999 with a folder of its own", name)

@@ -104,7 +104,25 @@ func TestComposeFull(t *testing.T) {
 		t.Errorf("the URL has the address %s, want that which compose.full.yaml publishes", u.Host)
 	}
 
-	redisFor(t, commands["redis"], "/secrets", dir, redisURL)
+	// The nodes get copies of their configurations.
+	script, nodes := strings.Join(commands["configs"], " "), t.TempDir()
+	script = strings.NewReplacer("$$", "$", "/data/secrets", dir, "/data/", nodes+"/").Replace(script)
+	for _, node := range []string{"rabbitmq", "redis"} {
+		if err := os.Mkdir(filepath.Join(nodes, node), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if out, err := exec.CommandContext(t.Context(), "sh", "-ec", script).CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v\n%s", script, err, out)
+	}
+	if found := files(t, filepath.Join(nodes, "rabbitmq")); len(found) != 1 || found["rabbitmq.conf"] != string(config) {
+		t.Errorf("RabbitMQ sees %q", found)
+	}
+	if found := files(t, filepath.Join(nodes, "redis")); len(found) != 1 {
+		t.Errorf("Redis sees %q", found)
+	}
+
+	redisFor(t, commands["redis"], "/config", filepath.Join(nodes, "redis"), redisURL)
 }
 
 // The Redis of compose.yaml is started with the same configuration.
