@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 )
 
@@ -24,27 +25,57 @@ var packages = map[string]struct{ debian, brew string }{
 }
 
 // Install installs programs by the machine's package manager: apt-get as root on
-// Debian and its kin, or Homebrew.
+// Debian and its kin, or Homebrew. What cannot be installed that way is in the error,
+// with what to do.
 func Install(ctx context.Context, programs []string, say func(string, ...any)) error {
-	names := strings.Join(programs, " and ")
 	switch {
 	case os.Geteuid() == 0 && isProgram("apt-get"):
-		say("installing %s with apt-get", names)
+		say("installing %s with apt-get", strings.Join(programs, " and "))
 		return aptGet(ctx, programs)
 	case isProgram("brew"):
-		say("installing %s with Homebrew", names)
-		args := []string{"install"}
+		var brewed, names, others []string
 		for _, p := range programs {
-			args = append(args, strings.Fields(packages[p].brew)...)
+			if packages[p].brew == "" {
+				others = append(others, p)
+				continue
+			}
+			brewed, names = append(brewed, p), append(names, packages[p].brew)
 		}
-		return run(ctx, nil, "brew", args...)
-	case os.Geteuid() != 0 && isProgram("apt-get"):
-		return fmt.Errorf("%s is not installed and only root can install it: run `sudo apt-get install %s`, or set RABBITMQ_URL and REDIS_URL: %w",
-			names, strings.Join(debianPackages(programs), " "), errNoInstaller)
+		var err error
+		if len(brewed) > 0 {
+			say("installing %s with Homebrew", strings.Join(brewed, " and "))
+			err = run(ctx, nil, "brew", append([]string{"install"}, names...)...)
+		}
+		if len(others) > 0 {
+			err = errors.Join(err, advise(others))
+		}
+		return err
 	default:
-		return fmt.Errorf("%s is not installed: install it with your package manager, or Docker with its compose plugin, or set RABBITMQ_URL and REDIS_URL: %w",
-			names, errNoInstaller)
+		return advise(programs)
 	}
+}
+
+// advise returns an error that says how programs are installed, or what stands in for
+// them.
+func advise(programs []string) error {
+	advice := []string{"install it with your package manager"}
+	switch {
+	case isProgram("apt-get"):
+		advice[0] = "only root can install it: run `sudo apt-get install " + strings.Join(debianPackages(programs), " ") + "`"
+	case slices.Contains(programs, "a C compiler") && isProgram("xcode-select"):
+		advice[0] = "run `xcode-select --install`"
+	}
+	if slices.Contains(programs, "RabbitMQ") || slices.Contains(programs, "Redis") {
+		advice = append(advice, "install Docker with its compose plugin", "set RABBITMQ_URL and REDIS_URL")
+	}
+	if slices.Equal(programs, []string{"buildah"}) {
+		advice = append(advice, "leave out the tests of images, which alone need it: CONTRIBUTING.md says how")
+	}
+	verb := "is"
+	if len(programs) > 1 {
+		verb = "are"
+	}
+	return fmt.Errorf("%s %s not installed: %s: %w", strings.Join(programs, " and "), verb, strings.Join(advice, ", or "), errNoInstaller)
 }
 
 func debianPackages(programs []string) []string {

@@ -104,12 +104,56 @@ func TestKeep(t *testing.T) {
 	}
 }
 
-// Where nothing is installed and nobody may install, one sentence says what to do.
-func TestNothingIsThere(t *testing.T) {
-	t.Setenv("PATH", t.TempDir())
-	err := Install(t.Context(), []string{"Redis"}, quiet)
-	if err == nil || !strings.Contains(err.Error(), "Redis is not installed: install it with your package manager") || !strings.Contains(err.Error(), "REDIS_URL") {
-		t.Errorf("%v", err)
+// What the package managers cannot install is in one sentence with what to do.
+func TestInstall(t *testing.T) {
+	const (
+		byHand = "install it with your package manager"
+		urls   = "install Docker with its compose plugin, or set RABBITMQ_URL and REDIS_URL"
+		images = "leave out the tests of images"
+	)
+	for _, tt := range []struct {
+		name    string
+		path    []string // programs that are there
+		missing []string
+		brewed  string   // how brew is called
+		says    []string // parts of the error; none: no error
+		doesNot []string
+	}{
+		{"no package manager", nil, []string{"Redis"}, "", []string{"Redis is not installed: " + byHand, urls}, []string{images}},
+		{"no package manager, only images suffer", nil, []string{"buildah"}, "", []string{"buildah is not installed: " + byHand, images}, []string{urls}},
+		{"no package manager, several", nil, []string{"RabbitMQ", "buildah"}, "", []string{"RabbitMQ and buildah are not installed", urls}, []string{images}},
+		{"brew has all", []string{"brew"}, []string{"Redis", "RabbitMQ"}, "install redis rabbitmq\n", nil, nil},
+		{"brew has some", []string{"brew"}, []string{"npm", "buildah"}, "install node\n", []string{"buildah is not installed: " + byHand, images}, []string{"npm", urls}},
+		{"brew has none", []string{"brew"}, []string{"buildah", "the source of locales"}, "", []string{"buildah and the source of locales are not installed: " + byHand}, []string{urls, images}},
+		{"a Mac", []string{"brew", "xcode-select"}, []string{"a C compiler"}, "", []string{"run `xcode-select --install`"}, []string{byHand, urls}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			dir := t.TempDir()
+			called := filepath.Join(dir, "called")
+			for _, program := range tt.path {
+				if err := os.WriteFile(filepath.Join(dir, program), []byte("#!/bin/sh\necho \"$@\" >>"+called+"\n"), 0o700); err != nil {
+					t.Fatal(err)
+				}
+			}
+			t.Setenv("PATH", dir)
+			err := Install(t.Context(), tt.missing, quiet)
+			if (err != nil) != (len(tt.says) > 0) {
+				t.Fatalf("error %v", err)
+			}
+			for _, part := range tt.says {
+				if !strings.Contains(err.Error(), part) {
+					t.Errorf("%v does not say %q", err, part)
+				}
+			}
+			for _, part := range tt.doesNot {
+				if strings.Contains(err.Error(), part) {
+					t.Errorf("%v says %q", err, part)
+				}
+			}
+			if args, _ := os.ReadFile(called); string(args) != tt.brewed {
+				t.Errorf("brew was called with %q, want %q", args, tt.brewed)
+			}
+		})
 	}
 }
 
