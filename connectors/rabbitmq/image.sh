@@ -23,7 +23,7 @@ set -- --file connectors/rabbitmq/Dockerfile --tag "$image" \
 	--build-arg VERSION="$(cat VERSION)" --build-arg REVISION="$revision" "$@"
 case $builder in
 *docker) ;;
-# Those of Debian 12 do not tell a Dockerfile their platform.
+# buildah and Podman of Debian 12 do not set BUILDPLATFORM.
 *) set -- --build-arg BUILDPLATFORM="linux/$(uname -m | sed 's/x86_64/amd64/; s/aarch64/arm64/')" "$@" ;;
 esac
 "$builder" build "$@" .
