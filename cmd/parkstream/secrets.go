@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -35,17 +36,30 @@ type secretsInitCommand struct {
 // nodeUser is the user that --nodes makes in RabbitMQ.
 const nodeUser = "parkstream"
 
+// hostName matches names and addresses of hosts that need no quoting in a URL.
+var hostName = regexp.MustCompile(`^[A-Za-z0-9._:-]+$`)
+
 // Validate reports flags that do not go together.
 func (c secretsInitCommand) Validate() error {
 	if c.RabbitMQURLFile == "-" && c.RedisURLFile == "-" {
 		return errors.New("standard input has one of the two URLs: name a file for the other")
 	}
 	for _, address := range []string{c.RabbitMQ, c.Redis} {
-		if host, port, err := net.SplitHostPort(address); err != nil || host == "" || port == "" {
+		host, port, err := net.SplitHostPort(address)
+		if n, portErr := strconv.ParseUint(port, 10, 16); err != nil || portErr != nil || n == 0 || !hostName.MatchString(host) {
 			return fmt.Errorf("%q is no HOST:PORT", address)
 		}
 	}
 	return nil
+}
+
+// nodeSecret is the URL of a node.
+type nodeSecret struct {
+	name, file string
+	node       string // the URL that --nodes makes
+	config     string // the file that --nodes writes
+	check      func(string) error
+	configure  func(user, password string) string
 }
 
 // Run writes what is missing. Nothing that is there is overwritten.
@@ -55,26 +69,25 @@ func (c secretsInitCommand) run(in io.Reader, out, notes io.Writer) error {
 	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
 		return fmt.Errorf("make the folder of the secrets: %w", err)
 	}
+	if info, err := os.Stat(c.Dir); err == nil && info.Mode().Perm()&0o022 != 0 {
+		fmt.Fprintf(notes, "warning: others can replace what is in it: chmod 700 %s\n", shellQuoted(c.Dir))
+	}
 	rabbitMQ := url.URL{Scheme: "amqp", User: url.UserPassword(nodeUser, rand.Text()), Host: c.RabbitMQ, Path: "/"}
 	redisNode := url.URL{Scheme: "redis", User: url.UserPassword("", rand.Text()), Host: c.Redis, Path: "/0"}
-	for _, s := range []struct {
-		name, file string
-		node       string // the URL that --nodes makes; empty: a random value is what is wanted
-		config     string // the file that --nodes writes
-		check      func(string) error
-		configure  func(user, password string) string
-	}{
+	nodes := []nodeSecret{
 		{"rabbitmq-url", c.RabbitMQURLFile, rabbitMQ.String(), "rabbitmq.conf", checkRabbitMQURL, services.RabbitMQConfig},
 		{"redis-url", c.RedisURLFile, redisNode.String(), "redis.conf", checkRedisURL, func(_, password string) string { return services.RedisConfig(password) }},
-	} {
-		value, err := c.secret(in, notes, s.name, s.file, s.node, s.check)
-		if err != nil {
+	}
+	values, errs := make([]string, len(nodes)), make([]error, len(nodes))
+	for i, s := range nodes {
+		values[i], errs[i] = c.wanted(in, s)
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	for i, s := range nodes {
+		if err := c.writeNode(notes, s, values[i]); err != nil {
 			return err
-		}
-		if c.Nodes && s.file == "" {
-			if err := c.writeConfig(notes, s.config, s.name, value, s.configure); err != nil {
-				return err
-			}
 		}
 	}
 	if _, err := c.write(notes, "summary-token", rand.Text()); err != nil {
@@ -86,32 +99,53 @@ func (c secretsInitCommand) run(in io.Reader, out, notes io.Writer) error {
 	return nil
 }
 
-// secret returns a URL that is there, that a file has, or that is made for a node.
-func (c secretsInitCommand) secret(in io.Reader, notes io.Writer, name, file, node string, check func(string) error) (string, error) {
-	given, err := readURL(in, file)
-	if err == nil && given != "" {
-		err = check(given)
-	}
-	if err != nil {
-		return "", fmt.Errorf("--%s-file: %w", name, err)
-	}
-	value := given
-	if value == "" && c.Nodes {
-		value = node
-	}
-	found, err := c.write(notes, name, value)
+// has reports whether a file of the folder may have anything in it.
+func (c secretsInitCommand) has(name string) bool {
+	info, err := os.Stat(filepath.Join(c.Dir, name))
+	return err == nil && info.Size() > 0 || err != nil && !errors.Is(err, os.ErrNotExist)
+}
+
+// wanted returns the URL that a file has, or that is made for a node; "" if the secret
+// that is there is the only one. It writes nothing.
+func (c secretsInitCommand) wanted(in io.Reader, s nodeSecret) (string, error) {
 	switch {
-	case err != nil && value == "":
-		return "", fmt.Errorf("%w: give its URL with --%s-file, or --nodes for a node that is still to be started", err, name)
-	case err != nil:
-		return "", err
-	case given != "" && found != given:
-		return "", fmt.Errorf("%s is there with another value than --%s-file and was left as it is: remove it to replace it", filepath.Join(c.Dir, name), name)
+	case s.file != "":
+		given, err := readURL(in, s.file)
+		if err == nil {
+			err = s.check(given)
+		}
+		if err != nil {
+			return "", fmt.Errorf("--%s-file: %w", s.name, err)
+		}
+		return given, nil
+	case c.Nodes && c.has(s.config) && !c.has(s.name):
+		return "", fmt.Errorf("%s is there without %s: write the URL with its password into %[2]s, or remove %[1]s to have both made", filepath.Join(c.Dir, s.config), s.name)
+	case c.Nodes:
+		return s.node, nil
+	case !c.has(s.name):
+		return "", fmt.Errorf("the secret %s is missing or empty in %s: give its URL with --%[1]s-file, or --nodes for a node that is still to be started", s.name, c.Dir)
+	default:
+		return "", nil
 	}
-	if err := check(found); err != nil {
-		return "", fmt.Errorf("%s: %w", filepath.Join(c.Dir, name), err)
+}
+
+// writeNode writes the URL of a node if none is there, and with --nodes the node's
+// configuration.
+func (c secretsInitCommand) writeNode(notes io.Writer, s nodeSecret, value string) error {
+	found, err := c.write(notes, s.name, value)
+	if err != nil {
+		return err
 	}
-	return found, nil
+	if s.file != "" && found != value {
+		return fmt.Errorf("%s is there with another value than --%s-file and was left as it is: remove it to replace it", filepath.Join(c.Dir, s.name), s.name)
+	}
+	if err := s.check(found); err != nil {
+		return fmt.Errorf("%s: %w", filepath.Join(c.Dir, s.name), err)
+	}
+	if c.Nodes && s.file == "" {
+		return c.writeConfig(notes, s.config, s.name, found, s.configure)
+	}
+	return nil
 }
 
 // write returns the secret that is there, or else writes the value, which is none if
@@ -128,6 +162,9 @@ func (c secretsInitCommand) write(notes io.Writer, name, value string) (string, 
 	found, err := services.Secret(c.Dir, name, missing)
 	if err != nil {
 		return "", err
+	}
+	if found != value { // another process was first
+		done = "kept"
 	}
 	fmt.Fprintln(notes, done, path)
 	if info, err := os.Stat(path); err == nil && info.Mode().Perm()&0o077 != 0 {
@@ -188,8 +225,8 @@ func checkRabbitMQURL(value string) error {
 		return err
 	}
 	for _, u := range urls {
-		if _, err := amqp.ParseURI(u); err != nil {
-			return errors.New("it has no URL of a RabbitMQ, which looks like amqp://user:password@host:5672/vhost") // the error may have the password in it
+		if parsed, err := amqp.ParseURI(u); err != nil || parsed.Port < 1 || parsed.Port > 65535 { // the error may have the password in it
+			return errors.New("it has no URL of a RabbitMQ, which looks like amqp://user:password@host:5672/vhost with special characters of the password percent-encoded")
 		}
 	}
 	return nil

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -213,6 +214,9 @@ func TestSecretsInitRefuses(t *testing.T) {
 		"no URL of RabbitMQ":  {secretsInitCommand{RabbitMQURLFile: "-"}, "hidden", "no URL of a RabbitMQ"},
 		"no URL of Redis":     {secretsInitCommand{RabbitMQURLFile: good, RedisURLFile: "-"}, "://hidden", "--redis-url-file: "},
 		"broken percent sign": {secretsInitCommand{RabbitMQURLFile: "-"}, "amqp://u:hidden%zz@host/", "no URL of a RabbitMQ"},
+		"a bare slash":        {secretsInitCommand{RabbitMQURLFile: "-"}, "amqp://u:hid/den@host/", "special characters of the password percent-encoded"},
+		"no port":             {secretsInitCommand{RabbitMQURLFile: "-"}, "amqp://u:hidden@host:99999/", "no URL of a RabbitMQ"},
+		"both at once":        {secretsInitCommand{RabbitMQURLFile: empty, RedisURLFile: "-"}, "://hidden", "it is empty\n--redis-url-file: "},
 	} {
 		t.Run(name, func(t *testing.T) {
 			tt.c.Dir = t.TempDir()
@@ -220,15 +224,89 @@ func TestSecretsInitRefuses(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "hidden") {
 				t.Errorf("error %v, want one with %q", err, tt.want)
 			}
+			if left := files(t, tt.c.Dir); len(left) > 0 {
+				t.Errorf("it writes %q", left)
+			}
 		})
 	}
 	for _, c := range []secretsInitCommand{
 		{RabbitMQURLFile: "-", RedisURLFile: "-", RabbitMQ: "a:1", Redis: "b:2"},
 		{RabbitMQ: "rabbitmq", Redis: "b:2"},
 		{RabbitMQ: "a:1", Redis: ":6379"},
+		{RabbitMQ: "a:amqp", Redis: "b:2"},
+		{RabbitMQ: "a:65536", Redis: "b:2"},
+		{RabbitMQ: "a:0", Redis: "b:2"},
+		{RabbitMQ: "u@a:1", Redis: "b:2"},
+		{RabbitMQ: "a:1", Redis: "b/c:2"},
+		{RabbitMQ: "a:1", Redis: "b c:2"},
 	} {
 		if c.Validate() == nil {
 			t.Errorf("%+v is valid", c)
+		}
+	}
+}
+
+// A configuration whose URL is lost has a password that a node may run with: none is
+// made in its place.
+func TestSecretsInitWithoutTheURLOfAConfiguration(t *testing.T) {
+	for secret, config := range map[string]string{"rabbitmq-url": "rabbitmq.conf", "redis-url": "redis.conf"} {
+		dir := t.TempDir()
+		if _, _, err := secretsInit(secretsInitCommand{Dir: dir, Nodes: true}, ""); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Remove(filepath.Join(dir, secret)); err != nil {
+			t.Fatal(err)
+		}
+		before := files(t, dir)
+		_, _, err := secretsInit(secretsInitCommand{Dir: dir, Nodes: true}, "")
+		if err == nil || !strings.Contains(err.Error(), config+" is there without "+secret) {
+			t.Errorf("%s without %s: %v", config, secret, err)
+		}
+		if diff := cmp.Diff(before, files(t, dir)); diff != "" {
+			t.Errorf("%s without %s (-before +after):\n%s", config, secret, diff)
+		}
+	}
+}
+
+// Two runs at the same time give the same secrets to all, and the nodes their passwords.
+func TestSecretsInitTwiceAtOnce(t *testing.T) {
+	for range 20 {
+		dir := t.TempDir()
+		var runs sync.WaitGroup
+		for range 4 {
+			runs.Go(func() {
+				if _, _, err := secretsInit(secretsInitCommand{Dir: dir, Nodes: true}, ""); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		runs.Wait()
+		made := files(t, dir)
+		for config, secret := range map[string]string{"rabbitmq.conf": "rabbitmq-url", "redis.conf": "redis-url"} {
+			u, err := url.Parse(made[secret])
+			if err != nil {
+				t.Fatal(err)
+			}
+			if password, _ := u.User.Password(); !strings.Contains(made[config], " "+password+"\n") {
+				t.Fatalf("%s has another password than %s", config, secret)
+			}
+		}
+		if len(made) != 5 {
+			t.Fatalf("%d files", len(made))
+		}
+	}
+}
+
+// In a folder that others can write to, a secret may be replaced by theirs.
+func TestSecretsInitInAnOpenFolder(t *testing.T) {
+	dir := t.TempDir()
+	for mode, want := range map[os.FileMode]bool{0o777: true, 0o770: true, 0o755: false, 0o700: false} {
+		if err := os.Chmod(dir, mode); err != nil {
+			t.Fatal(err)
+		}
+		_, notes, err := secretsInit(secretsInitCommand{Dir: dir, Nodes: true}, "")
+		if err != nil || strings.Contains(notes, "chmod 700 "+dir) != want {
+			t.Errorf("mode %o: %q, %v", mode, notes, err)
 		}
 	}
 }

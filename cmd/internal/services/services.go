@@ -187,28 +187,48 @@ func within[N, O any](ctx context.Context, start func(context.Context, O) (N, er
 	return start(ctx, o)
 }
 
-// Secret reads a secret of the folder, or makes it with value where there is
-// none; it is an error when value is nil. Only its owner can read it. An empty file, as a crash or a full disk
-// leaves it, is none, and the line end that an editor adds is no part of it.
+// Secret returns a secret of the folder, or makes it with value if it is missing; then it
+// is an error when value is nil. Only its owner can read it. An empty file, as a crash or
+// a full disk leaves it, is no secret, and the line end that an editor adds is no part of
+// it. Of several processes that make the same secret all get the value of the first.
 func Secret(dir, name string, value func() string) (string, error) {
-	path := filepath.Join(dir, name)
-	text, err := os.ReadFile(path)
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return "", fmt.Errorf("read the secret %s: %w", name, err)
-	}
-	if secret := strings.TrimRight(string(text), "\r\n"); secret != "" {
-		return secret, nil
+	secret, err := readSecret(dir, name)
+	if err != nil || secret != "" {
+		return secret, err
 	}
 	if value == nil {
 		return "", fmt.Errorf("the secret %s is missing or empty in %s", name, dir)
 	}
 	v := value()
+	switch err := placeSecret(dir, name, []byte(v), os.Link); { // which replaces nothing
+	case err == nil:
+		return v, nil
+	case errors.Is(err, os.ErrExist):
+		if secret, err := readSecret(dir, name); err != nil || secret != "" {
+			return secret, err
+		}
+	}
+	// The file is empty, or the file system has no links.
 	return v, WriteSecret(dir, name, []byte(v))
+}
+
+// readSecret returns a secret of the folder, "" if it is missing or empty.
+func readSecret(dir, name string) (string, error) {
+	text, err := os.ReadFile(filepath.Join(dir, name))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return "", fmt.Errorf("read the secret %s: %w", name, err)
+	}
+	return strings.TrimRight(string(text), "\r\n"), nil
 }
 
 // WriteSecret writes a secret for its owner alone. Who reads it meanwhile gets the
 // old one or the new one, and a crash leaves one of them.
-func WriteSecret(dir, name string, value []byte) (err error) {
+func WriteSecret(dir, name string, value []byte) error {
+	return placeSecret(dir, name, value, os.Rename)
+}
+
+// placeSecret writes a secret to a file of its own and has place bring it to its name.
+func placeSecret(dir, name string, value []byte, place func(file, path string) error) (err error) {
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("write the secret %s: %w", name, err)
@@ -220,12 +240,12 @@ func WriteSecret(dir, name string, value []byte) (err error) {
 	}
 	_, err = f.Write(value)
 	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
-		err = os.Rename(f.Name(), filepath.Join(dir, name))
+		err = place(f.Name(), filepath.Join(dir, name))
 	}
-	if err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
+	if removeErr := os.Remove(f.Name()); !errors.Is(removeErr, os.ErrNotExist) {
+		err = errors.Join(err, removeErr)
 	}
-	return nil
+	return err
 }
 
 // temporary begins the names of files that become secrets; no secret's name has
