@@ -41,6 +41,21 @@ func TestEndToEnd(t *testing.T) {
 		s.wantStay(t, "KA01AB1234", "http-e", "http-x", 5410)
 	})
 
+	t.Run("README's pair, again and again", func(t *testing.T) {
+		script := commands(read(t, "README.md"), "By hand over HTTP")
+		script = strings.NewReplacer("http://127.0.0.1:8080", s.gateway, "KA01AB1234", "README1").Replace(script)
+		for range 3 {
+			s.completesAStay(t, script)
+		}
+	})
+
+	t.Run("the pair that the start prints, again and again", func(t *testing.T) {
+		script := commands(s.output.String(), "Try it:")
+		for range 2 {
+			s.completesAStay(t, script)
+		}
+	})
+
 	t.Run("by a plain AMQP client", func(t *testing.T) {
 		ch := s.dial(t)
 		publish(t, ch, "vehicle_exits", []byte(eventJSON("amqp-x", "MH12DE1433", "exit", arrival.Add(90*time.Second))))
@@ -153,7 +168,40 @@ func TestEndToEnd(t *testing.T) {
 		again := startSystem(t, dir)
 		again.wantStay(t, "KA01AB1234", "http-e", "http-x", 5410)
 		again.wantStay(t, "MH12DE1433", "amqp-e", "amqp-x", 90)
+		again.completesAStay(t, commands(again.output.String(), "Try it:"))
 	})
+}
+
+// commands returns the indented lines that follow a line of a text with a heading in it.
+func commands(text, heading string) string {
+	_, after, _ := strings.Cut(text, heading)
+	var lines []string
+	for line := range strings.Lines(after) {
+		switch {
+		case strings.HasPrefix(line, "  "):
+			lines = append(lines, strings.TrimSpace(line))
+		case len(lines) > 0 && strings.TrimSpace(line) != "":
+			return strings.Join(lines, "\n")
+		}
+	}
+	return strings.Join(lines, "\n")
+}
+
+// completesAStay has a shell send an entry and an exit and ask for the stay.
+func (s *system) completesAStay(t *testing.T, script string) {
+	t.Helper()
+	if strings.Count(script, "curl ") != 3 {
+		t.Fatalf("the commands are %q", script)
+	}
+	shell := exec.CommandContext(t.Context(), "sh", "-c", strings.ReplaceAll(script, "curl ", "curl -s "))
+	out, err := shell.Output()
+	if err != nil || strings.Count(string(out), `"outcome":"done"`) != 2 {
+		t.Fatalf("the events: %v: %s", err, out)
+	}
+	_, listed, _ := strings.Cut(string(out), `{"stays":`)
+	if strings.Contains(listed, `"status":"unmatched_exit"`) || strings.Contains(listed, `"duration_seconds":0`) || !strings.Contains(listed, `"status":"completed"`) {
+		t.Errorf("the stays: %s", out)
+	}
 }
 
 // run runs another command of the program.

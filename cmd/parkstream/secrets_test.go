@@ -251,14 +251,14 @@ func TestSecretsInitRefuses(t *testing.T) {
 func TestSecretsInitWithoutTheURLOfAConfiguration(t *testing.T) {
 	for secret, config := range map[string]string{"rabbitmq-url": "rabbitmq.conf", "redis-url": "redis.conf"} {
 		dir := t.TempDir()
-		if _, _, err := secretsInit(secretsInitCommand{Dir: dir, Nodes: true}, ""); err != nil {
+		if _, _, err := secretsInit(t, secretsInitCommand{Dir: dir, Nodes: true}, ""); err != nil {
 			t.Fatal(err)
 		}
 		if err := os.Remove(filepath.Join(dir, secret)); err != nil {
 			t.Fatal(err)
 		}
 		before := files(t, dir)
-		_, _, err := secretsInit(secretsInitCommand{Dir: dir, Nodes: true}, "")
+		_, _, err := secretsInit(t, secretsInitCommand{Dir: dir, Nodes: true}, "")
 		if err == nil || !strings.Contains(err.Error(), config+" is there without "+secret) {
 			t.Errorf("%s without %s: %v", config, secret, err)
 		}
@@ -275,7 +275,7 @@ func TestSecretsInitTwiceAtOnce(t *testing.T) {
 		var runs sync.WaitGroup
 		for range 4 {
 			runs.Go(func() {
-				if _, _, err := secretsInit(secretsInitCommand{Dir: dir, Nodes: true}, ""); err != nil {
+				if _, _, err := secretsInit(t, secretsInitCommand{Dir: dir, Nodes: true}, ""); err != nil {
 					t.Error(err)
 				}
 			})
@@ -304,7 +304,7 @@ func TestSecretsInitInAnOpenFolder(t *testing.T) {
 		if err := os.Chmod(dir, mode); err != nil {
 			t.Fatal(err)
 		}
-		_, notes, err := secretsInit(secretsInitCommand{Dir: dir, Nodes: true}, "")
+		_, notes, err := secretsInit(t, secretsInitCommand{Dir: dir, Nodes: true}, "")
 		if err != nil || strings.Contains(notes, "chmod 700 "+dir) != want {
 			t.Errorf("mode %o: %q, %v", mode, notes, err)
 		}

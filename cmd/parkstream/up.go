@@ -129,7 +129,10 @@ func say(format string, args ...any) {
 	fmt.Fprintf(os.Stderr, "parkstream: "+format+"\n", args...)
 }
 
+// welcome prints where everything is. The events that it proposes are those of a vehicle
+// of this start: the next start finds the data of this one.
 func welcome(s *system.System, took time.Duration) {
+	now := time.Now().UTC()
 	fmt.Printf(`
 Parkstream runs (started in %[1]s; Ctrl-C or "parkstream down" stops it).
 
@@ -143,12 +146,12 @@ Parkstream runs (started in %[1]s; Ctrl-C or "parkstream down" stops it).
 
 Try it:
 
-  curl -d '{"id":"e1","vehicle_plate":"KA01AB1234","entry_date_time":"%[6]s"}' %[2]s/function/entry-processor
-  curl -d '{"id":"x1","vehicle_plate":"KA01AB1234","exit_date_time":"%[7]s"}' %[2]s/function/exit-processor
-  curl '%[2]s/function/summary?plate=KA01AB1234'
+  curl -d '{"id":"up-e%[9]d","vehicle_plate":"KA%[9]d","entry_date_time":"%[6]s"}' %[2]s/function/entry-processor
+  curl -d '{"id":"up-x%[9]d","vehicle_plate":"KA%[9]d","exit_date_time":"%[7]s"}' %[2]s/function/exit-processor
+  curl '%[2]s/function/summary?plate=KA%[9]d'
 
 ready
 `, took.Round(100*time.Millisecond), s.URL(), s.Secrets(), s.ConnectorURL(), s.Logs(),
-		time.Now().UTC().Add(-90*time.Minute).Format(time.RFC3339), time.Now().UTC().Format(time.RFC3339),
-		cmp.Or(s.PrometheusURL(), "does not run: switched off, or not installed (`make deps` does that)"))
+		now.Add(-90*time.Minute).Format(time.RFC3339), now.Format(time.RFC3339),
+		cmp.Or(s.PrometheusURL(), "does not run: switched off, or not installed (`make deps` does that)"), now.Unix())
 }
