@@ -41,6 +41,8 @@ var mayImport = []struct {
 	{"shared/generator", []string{"shared/broker", "shared/faas", "shared/failure", "shared/parking", "shared/redis", "shared/tracing"}},
 	{"functions/", []string{"shared/"}},
 	{"connectors/rabbitmq/internal/breaker", nil},
+	{"connectors/rabbitmq/internal/message", []string{"connectors/rabbitmq/internal/openfaas", "shared/batch", "shared/broker", "shared/tracing"}},
+	{"connectors/rabbitmq/internal/message/messagetest", nil},
 	{"connectors/rabbitmq/internal/unacked", nil},
 	{"connectors/rabbitmq/internal/openfaas", []string{"shared/batch", "shared/redirect", "shared/tracing"}},
 	{"connectors/", []string{"connectors/", "shared/batch", "shared/broker", "shared/faas", "shared/latency", "shared/tracing", "shared/version"}},
@@ -61,6 +63,8 @@ var testsMayImport = map[string][]string{
 	"shared/pipeline":  {"shared/redis", "shared/summary", "shared/timeline"},
 	"shared/processor": {"shared/faas/faastest"},
 	"shared/stay":      {"shared/timeline"},
+
+	"connectors/rabbitmq/internal/message": {"connectors/rabbitmq/internal/message/messagetest"},
 }
 
 // thirdParty is what the domain may import from outside the standard library;

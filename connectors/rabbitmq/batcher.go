@@ -22,7 +22,7 @@ type batcher struct {
 // add takes one more item and says whether a caller should have a look: there
 // was nothing before, or a batch is full now.
 func (b *batcher) add(it item, now time.Time) (news bool) {
-	if it.solo {
+	if it.history.Isolated() {
 		b.solo = append(b.solo, it)
 		return true
 	}
@@ -39,7 +39,7 @@ func (b *batcher) add(it item, now time.Time) (news bool) {
 func (b *batcher) putBack(items []item, now time.Time) {
 	kept := make([]item, 0, len(items)+len(b.items))
 	for _, it := range items {
-		if it.solo {
+		if it.history.Isolated() {
 			b.solo = append(b.solo, it)
 			continue
 		}
@@ -75,8 +75,8 @@ func (b *batcher) take(now time.Time) []item {
 	n, bytes, most := 0, 0, b.maxCount
 	for n < len(b.items) && n < most {
 		it := &b.items[n]
-		if it.most > 0 {
-			most = min(most, it.most)
+		if n := it.history.MaxBatch; n > 0 {
+			most = min(most, n)
 		}
 		if n > 0 && (n >= most || bytes+it.size() > b.maxBytes) {
 			break

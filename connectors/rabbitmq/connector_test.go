@@ -16,6 +16,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"parkstream/connectors/rabbitmq/internal/breaker"
+	"parkstream/connectors/rabbitmq/internal/message"
 	"parkstream/shared/batch"
 	"parkstream/shared/broker"
 	"parkstream/shared/faas"
@@ -80,10 +81,11 @@ func TestOutcomes(t *testing.T) {
 		{"e-3", "the function's answer does not name this event", 8},
 	} {
 		h := dead[want.id].Headers
-		if h[headerReason] != want.reason || h[headerAttempts] != want.attempts || h[headerFunction] != "fn" || h[headerStatus] != int32(200) || h[headerQueue] != queue {
+		if h[message.HeaderReason] != want.reason || h[message.HeaderAttempts] != want.attempts || h[message.HeaderFunction] != "fn" || h[message.HeaderStatus] != int32(200) || h[message.HeaderQueue] != queue {
 			t.Errorf("dead letter %s: %v", want.id, h)
 		}
-		first, last := headerInstant(h, headerFirstTime), headerText(h, headerLastTime)
+		first, _ := time.Parse(time.RFC3339Nano, headerText(h, message.HeaderFirstTime))
+		last := headerText(h, message.HeaderLastTime)
 		if at, err := time.Parse(time.RFC3339Nano, last); err != nil || first.IsZero() || at.Before(first) || (want.attempts > 1) != at.After(first) {
 			t.Errorf("dead letter %s failed from %s to %s", want.id, first, last)
 		}
@@ -127,7 +129,7 @@ func TestDeadLettersKeepTheOriginal(t *testing.T) {
 		d.ReplyTo != "reply" || d.MessageId != "the id" || !d.Timestamp.Equal(sent.Timestamp) || d.Type != "type" || d.AppId != "app" || string(d.Body) != string(sent.Body) {
 		t.Errorf("properties: %+v", d)
 	}
-	if d.Expiration != "" || d.Headers[headerExpiration] != "600000" || d.Headers[headerUser] != sent.UserId {
+	if d.Expiration != "" || d.Headers[message.HeaderExpiration] != "600000" || d.Headers[message.HeaderUser] != sent.UserId {
 		t.Errorf("expiration %q, headers %v", d.Expiration, d.Headers)
 	}
 	for k, v := range sent.Headers {
@@ -136,11 +138,11 @@ func TestDeadLettersKeepTheOriginal(t *testing.T) {
 		}
 	}
 	for k := range d.Headers {
-		if _, theirs := sent.Headers[k]; !theirs && !strings.HasPrefix(k, headerPrefix) && k != "x-delivery-count" {
+		if _, theirs := sent.Headers[k]; !theirs && !strings.HasPrefix(k, message.Prefix) && k != "x-delivery-count" {
 			t.Errorf("header %s was added", k)
 		}
 	}
-	if reason := headerText(d.Headers, headerReason); len(reason) > maxReason+3 || !strings.HasSuffix(reason, "é…") {
+	if reason := headerText(d.Headers, message.HeaderReason); len(reason) > message.MaxReason+3 || !strings.HasSuffix(reason, "é…") {
 		t.Errorf("reason %q", reason)
 	}
 }
@@ -176,7 +178,7 @@ func TestRawMessages(t *testing.T) {
 		t.Errorf("counters: %v", counters)
 	}
 	dead := takeDead(t, queue)
-	if len(dead) != 1 || dead[0].Headers[headerReason] != "422 Unprocessable Entity: not like this" || dead[0].Headers[headerStatus] != int32(422) {
+	if len(dead) != 1 || dead[0].Headers[message.HeaderReason] != "422 Unprocessable Entity: not like this" || dead[0].Headers[message.HeaderStatus] != int32(422) {
 		t.Errorf("dead letters: %v", dead)
 	}
 	f.mu.Lock()
@@ -224,7 +226,7 @@ func TestRoutingKey(t *testing.T) {
 	}
 	c := startConnector(t, g, nil)
 	c.settled(t, queue, 1)
-	if dead := takeDead(t, queue); len(dead) != 1 || dead[0].Headers[headerRoutingKey] != "gate.north" {
+	if dead := takeDead(t, queue); len(dead) != 1 || dead[0].Headers[message.HeaderRoutingKey] != "gate.north" {
 		t.Errorf("dead letters: %v", dead)
 	}
 	f.mu.Lock()
@@ -270,7 +272,7 @@ func TestMessagesOfAllSizes(t *testing.T) {
 	if counters := c.settled(t, queue, 8); counters["acked"] != 7 || counters["dead_lettered"] != 1 {
 		t.Errorf("counters: %v", counters)
 	}
-	if dead := takeDead(t, queue); len(dead) != 1 || len(dead[0].Body) != 1_000_001 || !strings.Contains(headerText(dead[0].Headers, headerReason), "1000001 bytes") {
+	if dead := takeDead(t, queue); len(dead) != 1 || len(dead[0].Body) != 1_000_001 || !strings.Contains(headerText(dead[0].Headers, message.HeaderReason), "1000001 bytes") {
 		t.Errorf("dead letters: %d", len(dead))
 	}
 	if once, _ := f.done(); once != 7 {
@@ -322,7 +324,7 @@ func TestSeveralFunctionsOnOneQueue(t *testing.T) {
 		t.Errorf("two has done %d once, %d more often", once, twice)
 	}
 	dead := takeDead(t, queue)
-	if len(dead) != 1 || dead[0].Headers[headerFunction] != "two" || dead[0].Headers[headerOwed] != "two" || dead[0].MessageId != "e-7" {
+	if len(dead) != 1 || dead[0].Headers[message.HeaderFunction] != "two" || dead[0].Headers[message.HeaderOnlyFunction] != "two" || dead[0].MessageId != "e-7" {
 		t.Errorf("dead letters: %v", dead)
 	}
 	waitFor(t, "nothing is in hand", func() bool { return c.counters(t, queue)["in_hand"] == 0 })
@@ -335,10 +337,10 @@ func TestOwedToAFunctionThatIsGone(t *testing.T) {
 	g := newGateway(t)
 	f := g.add("fn", queue, batched)
 	declareQueue(t, queue)
-	publish(t, broker.Message{Queue: queue, ID: "1", Body: []byte("{}"), Headers: amqp.Table{headerOwed: "gone"}})
+	publish(t, broker.Message{Queue: queue, ID: "1", Body: []byte("{}"), Headers: amqp.Table{message.HeaderOnlyFunction: "gone"}})
 	c := startConnector(t, g, nil)
 	c.settled(t, queue, 1)
-	if dead := takeDead(t, queue); len(dead) != 1 || !strings.Contains(headerText(dead[0].Headers, headerReason), "gone") || f.callCount() != 0 {
+	if dead := takeDead(t, queue); len(dead) != 1 || !strings.Contains(headerText(dead[0].Headers, message.HeaderReason), "gone") || f.callCount() != 0 {
 		t.Errorf("%d calls, dead letters: %v", f.callCount(), dead)
 	}
 }
@@ -353,7 +355,7 @@ func TestOwedStaysOwed(t *testing.T) {
 	}
 	declareQueue(t, queue)
 	for _, body := range []string{"{}", strings.Repeat("x", 1001)} { // one retried, one too large to be given to a function
-		publish(t, broker.Message{Queue: queue, ID: fmt.Sprint(len(body)), Body: []byte(body), Headers: amqp.Table{headerOwed: "fn"}})
+		publish(t, broker.Message{Queue: queue, ID: fmt.Sprint(len(body)), Body: []byte(body), Headers: amqp.Table{message.HeaderOnlyFunction: "fn"}})
 	}
 	c := startConnector(t, g, func(cfg *Config) { cfg.MaxMessageBytes = 1000 })
 	c.settled(t, queue, 2)
@@ -362,8 +364,8 @@ func TestOwedStaysOwed(t *testing.T) {
 		t.Fatalf("%d dead letters", len(dead))
 	}
 	for _, d := range dead {
-		if d.Headers[headerOwed] != "fn" {
-			t.Errorf("message %s is owed to %v", d.MessageId, d.Headers[headerOwed])
+		if d.Headers[message.HeaderOnlyFunction] != "fn" {
+			t.Errorf("message %s is owed to %v", d.MessageId, d.Headers[message.HeaderOnlyFunction])
 		}
 	}
 }
@@ -556,7 +558,7 @@ func TestHeadersOfBatches(t *testing.T) {
 	if n := ready(t, dialNode(t), queue+"-copy"); n != 1 {
 		t.Errorf("%d copies", n)
 	}
-	if dead := takeDead(t, queue); len(dead) != 1 || fmt.Sprint(dead[0].Headers[headerCC]) != fmt.Sprint(headers["CC"]) {
+	if dead := takeDead(t, queue); len(dead) != 1 || fmt.Sprint(dead[0].Headers[message.HeaderCC]) != fmt.Sprint(headers["CC"]) {
 		t.Errorf("dead letters %v", dead)
 	}
 	want := `"tracestate":"a=b","amqpxtenant":"south","amqpn":"7","data":{}`

@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"parkstream/connectors/rabbitmq/internal/message"
 	"parkstream/connectors/rabbitmq/internal/openfaas"
 	"parkstream/connectors/rabbitmq/internal/unacked"
 	"parkstream/shared/broker"
@@ -29,7 +30,7 @@ var (
 // the functions that listen to it.
 type consumer struct {
 	queue   string
-	epoch   string
+	source  message.Source
 	conn    *broker.Conn
 	feeds   []*feed
 	tracker *unacked.Tracker
@@ -65,7 +66,7 @@ func (c *Connector) consume(ctx context.Context, conn *broker.Conn, epoch, queue
 	life, end := context.WithCancel(c.callCtx)
 	defer end()
 	k := &consumer{
-		queue: queue, epoch: epoch, conn: conn, Connector: c,
+		queue: queue, source: message.Source{Queue: queue, Connection: epoch, FrameMax: conn.FrameMax()}, conn: conn, Connector: c,
 		tracker: unacked.New(ch, c.metrics.queue(queue)),
 		life:    life,
 	}
@@ -114,7 +115,7 @@ func (k *consumer) giveBackUntouched(deliveries <-chan amqp.Delivery) error {
 		}
 		f.mu.Lock()
 		for _, it := range f.batcher.takeAll() {
-			tags = append(tags, it.DeliveryTag)
+			tags = append(tags, it.Tag())
 		}
 		f.mu.Unlock()
 	}
@@ -197,20 +198,20 @@ func (k *consumer) ended(closed <-chan *amqp.Error) error {
 // take hands a delivery to every function that still has to get it.
 func (k *consumer) take(d amqp.Delivery) {
 	now := time.Now()
-	at := published(&d)
+	m := k.source.Read(&d, now)
+	at := m.Published()
 	for _, o := range k.inQueue {
 		latency.ObserveSince(k.life, o, at, now)
 	}
-	m := newDelivery(d, k, now)
-	owed := m.history.onlyFunction
-	switch reason := unreadable(d.Headers); {
+	only := m.OnlyFunction()
+	switch reason := m.Unreadable(); {
 	case reason != "":
 		k.tracker.Add(now, 1)
 		k.rule(m, recipient{}, ruling{reject, reason, 0, nil})
-	case len(d.Body) > k.MaxMessageBytes:
+	case m.Size() > k.MaxMessageBytes:
 		k.tracker.Add(now, 1)
-		k.rule(m, recipient{}, ruling{reject, fmt.Sprintf("the message has %d bytes; at most %d are possible", len(d.Body), k.MaxMessageBytes), 0, nil})
-	case owed == "":
+		k.rule(m, recipient{}, ruling{reject, fmt.Sprintf("the message has %d bytes; at most %d are possible", m.Size(), k.MaxMessageBytes), 0, nil})
+	case only == "":
 		k.tracker.Add(now, len(k.feeds))
 		for _, f := range k.feeds {
 			f.add(newItem(m), now)
@@ -218,17 +219,17 @@ func (k *consumer) take(d amqp.Delivery) {
 	default:
 		k.tracker.Add(now, 1)
 		for _, f := range k.feeds {
-			if f.target.Name == owed {
+			if f.target.Name == only {
 				f.add(newItem(m), now)
 				return
 			}
 		}
-		k.rule(m, recipient{name: owed, maxAttempts: k.MaxAttempts, shared: true, unknown: true},
-			ruling{retry, "the function " + owed + ", which still has to get the event, does not listen to the queue", 0, nil})
+		k.rule(m, recipient{name: only, maxAttempts: k.MaxAttempts, shared: true, unknown: true},
+			ruling{retry, "the function " + only + ", which still has to get the event, does not listen to the queue", 0, nil})
 	}
 }
 
 // rule settles a message that no function is called with: a retry or a reject.
-func (k *consumer) rule(m *delivery, r recipient, v ruling) {
-	k.calls.Go(func() { k.settle(r, []item{{delivery: m}}, []ruling{v}, nil) })
+func (k *consumer) rule(m *message.Delivery, r recipient, v ruling) {
+	k.calls.Go(func() { k.settle(r, []item{newItem(m)}, []ruling{v}, nil) })
 }

@@ -9,6 +9,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"parkstream/connectors/rabbitmq/internal/message"
 	"parkstream/shared/batch"
 	"parkstream/shared/broker"
 )
@@ -63,9 +64,9 @@ func TestForeignDeaths(t *testing.T) {
 		}
 		name := "x-death"
 		if i < len(foreign) {
-			name = headerDeaths
+			name = message.HeaderDeaths
 		}
-		if got, want := fmt.Sprint(d.Headers[name]), fmt.Sprint(msgs[i].Headers["x-death"]); got != want || d.Headers["small"] != "kept" || d.Headers[headerAttempts] != int32(2) {
+		if got, want := fmt.Sprint(d.Headers[name]), fmt.Sprint(msgs[i].Headers["x-death"]); got != want || d.Headers["small"] != "kept" || d.Headers[message.HeaderAttempts] != int32(2) {
 			t.Errorf("message %d has %s %.200s, want %.200s", i, name, got, want)
 		}
 	}

@@ -18,6 +18,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"parkstream/connectors/rabbitmq/internal/message"
 	"parkstream/shared/batch"
 	"parkstream/shared/broker"
 	"parkstream/shared/broker/brokertest"
@@ -190,7 +191,7 @@ func TestHalvingIsolatesThePoison(t *testing.T) {
 			}
 			dead := takeDead(t, queue)
 			for _, d := range dead {
-				if !slices.Contains(poison, d.MessageId) || d.Headers[headerAttempts] != int32(4) || d.Headers[headerStatus] != int32(500) || d.Headers[headerReason] != "500 Internal Server Error: signal: killed" {
+				if !slices.Contains(poison, d.MessageId) || d.Headers[message.HeaderAttempts] != int32(4) || d.Headers[message.HeaderStatus] != int32(500) || d.Headers[message.HeaderReason] != "500 Internal Server Error: signal: killed" {
 					t.Errorf("dead letter %s: %v", d.MessageId, d.Headers)
 				}
 			}
@@ -312,7 +313,7 @@ func TestALoneEventInAnOutage(t *testing.T) {
 	})
 	publish(t, events(queue, "e", 1)...)
 	c := startConnector(t, g, nil)
-	waitFor(t, "it has failed often", func() bool { return f.callCount() > 4*maxLonely })
+	waitFor(t, "it has failed often", func() bool { return f.callCount() > 4*message.MaxFailedAlone })
 	failing.Store(false)
 	if counters := c.settled(t, queue, 1); counters["acked"] != 1 || c.outcomes(t, queue, "retry") != 0 {
 		t.Errorf("counters: %v", counters)
@@ -370,8 +371,8 @@ func TestWaitingIsNoFailure(t *testing.T) {
 	mu.Lock()
 	defer mu.Unlock()
 	for _, d := range takeDead(t, queue) {
-		if n := failures[string(d.Body)]; n <= 1 && d.Headers[headerAttempts] != int32(1) {
-			t.Errorf("%s failed %d times in outages and has paid %v attempts", d.MessageId, n, d.Headers[headerAttempts])
+		if n := failures[string(d.Body)]; n <= 1 && d.Headers[message.HeaderAttempts] != int32(1) {
+			t.Errorf("%s failed %d times in outages and has paid %v attempts", d.MessageId, n, d.Headers[message.HeaderAttempts])
 		}
 	}
 }
@@ -422,7 +423,7 @@ func TestOneEventStopsNobody(t *testing.T) {
 			waitFor(t, "the one is a dead letter", func() bool { return c.counters(t, queue)["dead_lettered"] == 1 })
 			stop()
 			traffic.Wait()
-			if dead := takeDead(t, queue); len(dead) != 1 || dead[0].MessageId != "e-0" || dead[0].Headers[headerStatus] != int32(tt.status) {
+			if dead := takeDead(t, queue); len(dead) != 1 || dead[0].MessageId != "e-0" || dead[0].Headers[message.HeaderStatus] != int32(tt.status) {
 				t.Errorf("dead letters: %v", dead)
 			}
 		})
@@ -444,7 +445,7 @@ func TestRefusedBatch(t *testing.T) {
 	if counters := c.settled(t, queue, 200); counters["acked"] != 199 || counters["dead_lettered"] != 1 {
 		t.Errorf("counters: %v", counters)
 	}
-	if dead := takeDead(t, queue); len(dead) != 1 || dead[0].MessageId != "e-13" || dead[0].Headers[headerAttempts] != int32(1) {
+	if dead := takeDead(t, queue); len(dead) != 1 || dead[0].MessageId != "e-13" || dead[0].Headers[message.HeaderAttempts] != int32(1) {
 		t.Errorf("dead letters: %v", dead)
 	}
 }
@@ -511,7 +512,7 @@ func TestOneRetryOpensNoBreaker(t *testing.T) {
 // What waits at the broker for the end of an outage waits the longer the longer
 // the outage has lasted, so that a long one is not a storm of messages.
 func TestWaitsGrowWithTheOutage(t *testing.T) {
-	k := &consumer{queue: "q", Connector: &Connector{delays: []time.Duration{time.Second, 2 * time.Second, 4 * time.Second, 8 * time.Second}}}
+	k := &consumer{queue: "q", source: message.Source{Queue: "q"}, Connector: &Connector{delays: []time.Duration{time.Second, 2 * time.Second, 4 * time.Second, 8 * time.Second}}}
 	for _, tt := range []struct {
 		attempts   int
 		away, want time.Duration
@@ -527,8 +528,8 @@ func TestWaitsGrowWithTheOutage(t *testing.T) {
 		{3, time.Minute, 8 * time.Second},
 		{100, 0, 8 * time.Second},
 	} {
-		d := &delivery{Delivery: amqp.Delivery{MessageId: "e"}, from: k}
-		out := k.retry(item{delivery: d}, failure{attempts: tt.attempts, at: time.Now()}, tt.away)
+		it := newItem(k.source.Read(&amqp.Delivery{MessageId: "e"}, time.Now()))
+		out := k.retry(it, message.History{Attempts: tt.attempts, Last: time.Now()}, message.Failure{}, tt.away)
 		if want := broker.RetryQueue("q", tt.want); out.message.Queue != want || out.message.TTL > tt.want || out.message.TTL < tt.want/2 {
 			t.Errorf("after %d attempts and an outage of %s: %s for %s, want %s", tt.attempts, tt.away, out.message.Queue, out.message.TTL, want)
 		}
@@ -1025,9 +1026,9 @@ func TestHugeHeaders(t *testing.T) {
 	}
 	for _, d := range dead {
 		_, kept := d.Headers["huge"]
-		if want := d.MessageId == "0" || d.MessageId == "1"; kept != want || (headerText(d.Headers, headerOmitted) == "huge") == want ||
-			d.Headers["small"] != "kept" || d.Headers[headerAttempts] != int32(2) {
-			t.Errorf("message %s: kept %t, omitted %q", d.MessageId, kept, headerText(d.Headers, headerOmitted))
+		if want := d.MessageId == "0" || d.MessageId == "1"; kept != want || (headerText(d.Headers, message.HeaderOmitted) == "huge") == want ||
+			d.Headers["small"] != "kept" || d.Headers[message.HeaderAttempts] != int32(2) {
+			t.Errorf("message %s: kept %t, omitted %q", d.MessageId, kept, headerText(d.Headers, message.HeaderOmitted))
 		}
 	}
 	if text := c.scrape(t); !strings.Contains(text, `parkstream_amqp_connects_total{connection="parkstream-rabbitmq-publish"} 1`) {

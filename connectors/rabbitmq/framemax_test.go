@@ -7,10 +7,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"parkstream/connectors/rabbitmq/internal/message"
 	"parkstream/shared/batch"
 	"parkstream/shared/broker"
 )
@@ -68,7 +68,7 @@ func TestFrameMax(t *testing.T) {
 			for i := range frameMax / 40 {
 				many = append(many, fmt.Sprint("a queue that is not there ", i))
 			}
-			want := map[string]string{"large": "huge", "several": "c", "copied": headerCC, "full": "huge", "sent before": "", "plain": ""}
+			want := map[string]string{"large": "huge", "several": "c", "copied": message.HeaderCC, "full": "huge", "sent before": "", "plain": ""}
 			for _, m := range []amqp.Publishing{
 				{MessageId: "large", Headers: amqp.Table{"small": "kept", "huge": text(frameMax - 150)}},
 				{MessageId: "several", Headers: amqp.Table{"small": "kept", "a": text(frameMax / 8), "b": text(frameMax / 4), "c": text(frameMax / 2)}},
@@ -99,7 +99,7 @@ func TestFrameMax(t *testing.T) {
 						t.Errorf("%s: headers %v", d.ID, d.Headers)
 					}
 					if d.ID == "sent before" {
-						if !strings.HasPrefix(d.Reason, unreadablePrefix) || !strings.Contains(d.Reason, `"huge"`) {
+						if !strings.HasPrefix(d.Reason, unreadable) || !strings.Contains(d.Reason, `"huge"`) {
 							t.Errorf("reason %q", d.Reason)
 						}
 						return nil
@@ -122,14 +122,14 @@ func TestFrameMax(t *testing.T) {
 			c.settled(t, queue, 2*len(want))
 			check()
 			for _, d := range takeDead(t, queue) {
-				omitted := headerText(d.Headers, headerOmitted)
+				omitted := headerText(d.Headers, message.HeaderOmitted)
 				if d.MessageId == "several" { // how many of them depends on frame_max
 					omitted, _, _ = strings.Cut(omitted, ",")
 				}
 				if omitted != want[d.MessageId] {
 					t.Errorf("%s: omitted %q, want %q", d.MessageId, omitted, want[d.MessageId])
 				}
-				if d.MessageId == "full" && (d.ContentType != full || d.AppId != full || d.Headers[headerUser] != user || d.Headers[headerExpiration] != "86400000") {
+				if d.MessageId == "full" && (d.ContentType != full || d.AppId != full || d.Headers[message.HeaderUser] != user || d.Headers[message.HeaderExpiration] != "86400000") {
 					t.Errorf("full: %v", d)
 				}
 			}
@@ -215,7 +215,7 @@ func TestFrameMaxShrinks(t *testing.T) {
 			if i < 0 {
 				t.Fatalf("dead letters: %v", dead)
 			}
-			if h := dead[i].Headers; h["small"] != "kept" || h[headerAttempts] != int32(2) || h[headerReason] != "why" || h[headerOmitted] != "huge" {
+			if h := dead[i].Headers; h["small"] != "kept" || h[message.HeaderAttempts] != int32(2) || h[message.HeaderReason] != "why" || h[message.HeaderOmitted] != "huge" {
 				t.Errorf("headers: %v", h)
 			}
 		})
@@ -238,65 +238,8 @@ func TestFrameMaxShrinks(t *testing.T) {
 			t.Fatal(err)
 		}
 		d, _, err := ch.Get(queue, true)
-		if err != nil || d.MessageId != huge.ID || d.Headers["small"] != "kept" || d.Headers[headerOmitted] != "huge" {
+		if err != nil || d.MessageId != huge.ID || d.Headers["small"] != "kept" || d.Headers[message.HeaderOmitted] != "huge" {
 			t.Errorf("%s: headers %v, %v", d.MessageId, d.Headers, err)
 		}
 	})
-}
-
-// Headers fit for every frame_max, whatever the publisher sent: what is missing is
-// named, the largest first, and the connector's own are there.
-func TestFit(t *testing.T) {
-	text := func(n int) string { return strings.Repeat("x", n) }
-	for _, frameMax := range []int{4096, 4097, 5000, 8192, 65536, 131072} {
-		for _, queue := range []string{"q", text(240)} {
-			for _, property := range []string{"", text(255)} {
-				for _, sizes := range [][]int{nil, {10}, {frameMax - 300}, {frameMax / 4, frameMax / 3, frameMax / 2}, slices.Repeat([]int{1}, 9000)} {
-					if len(sizes) > 100 && len(queue)+len(property) > 1 {
-						continue // takes its time
-					}
-					d := &delivery{from: &consumer{queue: queue, Connector: &Connector{}}, Delivery: amqp.Delivery{
-						Headers: amqp.Table{"CC": []any{text(frameMax / 8)}}, RoutingKey: text(255), UserId: property, Expiration: property, MessageId: property,
-						ContentType: property, ContentEncoding: property, CorrelationId: property, ReplyTo: property, Type: property, AppId: property,
-					}}
-					for i, n := range sizes {
-						d.Headers[fmt.Sprint("h", i)] = text(n)
-					}
-					m := d.again(broker.RetryQueue(queue, time.Minute), time.Minute, failure{
-						function: text(63) + "." + text(63), owed: true, reason: strings.Repeat("é", 5000), status: 500, attempts: 3, most: 250, lonely: 2, at: time.Now(),
-					})
-					full := m.Headers
-					m.Fit(&m, frameMax)
-					name := fmt.Sprintf("frame_max %d, queue of %d, properties of %d, %d headers of up to %d", frameMax, len(queue), len(property), len(sizes), slices.Max(append(sizes, 0)))
-					if n, room := broker.HeadersSize(m.Headers), headerRoom(&m, frameMax); n > room || len(m.Headers) > broker.MaxHeaders {
-						t.Errorf("%s: %d headers with %d bytes, room for %d", name, len(m.Headers), n, room)
-					}
-					for _, ours := range []string{headerReason, headerFunction, headerStatus, headerAttempts, headerFirstTime, headerLastTime, headerOwed, headerMost, headerLonely} {
-						if _, there := m.Headers[ours]; !there {
-							t.Errorf("%s: %s is missing", name, ours)
-						}
-					}
-					if !strings.HasPrefix(headerText(m.Headers, headerReason), "éé") {
-						t.Errorf("%s: reason %q", name, m.Headers[headerReason])
-					}
-					// named in the order of size: none that is missing is larger than one before it
-					last := frameMax
-					named := strings.Split(headerText(m.Headers, headerOmitted), ",")
-					if strings.HasSuffix(named[len(named)-1], ellipsis) {
-						named = named[:len(named)-1]
-					}
-					for _, omitted := range named {
-						v, was := full[omitted].(string)
-						if strings.HasPrefix(omitted, headerPrefix) || !was {
-							break
-						}
-						if _, there := m.Headers[omitted]; there || len(v) > last {
-							t.Errorf("%s: omitted %q", name, omitted)
-						}
-						last = len(v)
-					}
-				}
-			}
-		}
-	}
 }

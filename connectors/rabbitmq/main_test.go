@@ -395,6 +395,15 @@ func takeDead(t testing.TB, queue string) []amqp.Delivery {
 	}
 }
 
+// unreadable is what the reason of a dead letter begins with if its headers cannot be read.
+const unreadable = "the headers of the message cannot be read: "
+
+// headerText returns a header that is text, or "".
+func headerText(h amqp.Table, name string) string {
+	text, _ := h[name].(string)
+	return text
+}
+
 // counters returns the metrics of a queue by their short names.
 func (r *running) counters(t testing.TB, queue string) map[string]int {
 	t.Helper()

@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"parkstream/connectors/rabbitmq/internal/breaker"
+	"parkstream/connectors/rabbitmq/internal/message"
 	"parkstream/connectors/rabbitmq/internal/unacked"
 	"parkstream/shared/batch"
 	"parkstream/shared/latency"
@@ -56,12 +57,12 @@ var verdictNames = map[batch.Verdict]string{
 }
 
 // call counts a call with items that began at start.
-func (m *metrics) call(ctx context.Context, function string, items []item, start time.Time, a *answer) {
-	m.batchSize.WithLabelValues(function).Observe(float64(len(items)))
+func (m *metrics) call(ctx context.Context, function string, ds []*message.Delivery, start time.Time, a *answer) {
+	m.batchSize.WithLabelValues(function).Observe(float64(len(ds)))
 	latency.Observe(ctx, m.latency.WithLabelValues(function, verdictNames[a.Verdict]), a.Took)
 	invoked := m.stages.WithLabelValues(function, latency.Invoked)
-	for _, it := range items {
-		latency.Observe(ctx, invoked, start.Sub(it.received))
+	for _, d := range ds {
+		latency.Observe(ctx, invoked, start.Sub(d.Received))
 		ctx = context.Background() // one exemplar a call is enough
 	}
 }

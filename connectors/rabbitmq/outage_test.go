@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"parkstream/connectors/rabbitmq/internal/breaker"
+	"parkstream/connectors/rabbitmq/internal/message"
 	"parkstream/connectors/rabbitmq/internal/openfaas"
 	"parkstream/shared/batch"
 	"parkstream/shared/broker"
@@ -161,7 +162,7 @@ func TestUnavailableForOneEvent(t *testing.T) {
 				b := breaker.New(breaker.Config{Min: 1, Max: 2, ProbeDelay: delay, ProbeMaxDelay: time.Second})
 				it := item{}
 				if tt.failed != never {
-					it.failed = began.Add(tt.failed)
+					it.history.Last = began.Add(tt.failed)
 				}
 				r := &round{
 					target: &target{Function: &openfaas.Function{BatchSize: 1}, breaker: b}, permit: &breaker.Permit{}, probe: tt.probe,
@@ -229,7 +230,7 @@ func TestLogLinesAreBounded(t *testing.T) {
 	c := startConnector(t, g, func(cfg *Config) { cfg.Log = faas.NewLogger(log, "text", slog.LevelDebug) })
 	c.settled(t, queue, 1)
 	for line := range strings.Lines(log.String()) {
-		if len(line) > maxReason+1000 || strings.Contains(line, strings.Repeat("i", maxLoggedID+1)) {
+		if len(line) > message.MaxReason+1000 || strings.Contains(line, strings.Repeat("i", maxLoggedID+1)) {
 			t.Errorf("a line of %d bytes: %.300s", len(line), line)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"parkstream/connectors/rabbitmq/internal/message"
 	"parkstream/shared/broker"
 )
 
@@ -56,7 +57,7 @@ func poisons(version string) map[string]struct {
 		"table":   {amqp.Table{"small": "kept", "many": manyHeaders(8193)}, many},
 		"headers": {manyHeaders(8193), many},
 		"huge":    {huge, "a frame has room for 131064"},
-		"forged":  {amqp.Table{"small": "kept", headerUnreadable: "sent by a stranger", headerOriginal: []byte("as well")}, "sent by a stranger"},
+		"forged":  {amqp.Table{"small": "kept", message.HeaderUnreadable: "sent by a stranger", message.HeaderOriginal: []byte("as well")}, "sent by a stranger"},
 	}
 	if !strings.HasPrefix(version, "3.") { // drops a foreign x-death when it dead-letters a message
 		delete(all, "x-death")
@@ -97,7 +98,7 @@ func TestPoisonousHeaders(t *testing.T) {
 		all, err := EachDeadLetter(t.Context(), conn, queue, Filter{}, func(d DeadLetter) error {
 			want, known := left[d.ID]
 			delete(left, d.ID)
-			if !known || !strings.HasPrefix(d.Reason, prefix) || !strings.Contains(d.Reason, unreadablePrefix) || !strings.Contains(d.Reason, want.reason) || string(d.Body) != `{"id":"`+d.ID+`"}` {
+			if !known || !strings.HasPrefix(d.Reason, prefix) || !strings.Contains(d.Reason, unreadable) || !strings.Contains(d.Reason, want.reason) || string(d.Body) != `{"id":"`+d.ID+`"}` {
 				t.Errorf("%s: reason %q, body %q", d.ID, d.Reason, d.Body)
 			}
 			if d.ID != "headers" && d.Headers["small"] != "kept" || (d.Original == nil) != (d.ID == "huge") {
@@ -128,11 +129,11 @@ func TestPoisonousHeaders(t *testing.T) {
 	publish(t, append(events(queue, "e", 20), events(other, "e", 20)...)...)
 	c.settled(t, queue, n+20)
 	c.settled(t, other, 20)
-	list(unreadablePrefix)
+	list(unreadable)
 	for range 2 { // they come back
 		replay()
 		waitFor(t, "they are dead letters again", func() bool { return ready(t, conn, dead) == n })
-		list(unreadablePrefix)
+		list(unreadable)
 	}
 	send("")
 	counters := c.settled(t, queue, 20+4*n)
@@ -150,7 +151,7 @@ func TestPoisonousHeaders(t *testing.T) {
 			t.Errorf("the connection %s was lost", connection)
 		}
 	}
-	if got := takeDead(t, queue); len(got) != 2*n || slices.ContainsFunc(got, func(d amqp.Delivery) bool { return d.Headers[headerUnreadable] == nil }) {
+	if got := takeDead(t, queue); len(got) != 2*n || slices.ContainsFunc(got, func(d amqp.Delivery) bool { return d.Headers[message.HeaderUnreadable] == nil }) {
 		t.Errorf("%d dead letters at the end", len(got))
 	}
 }

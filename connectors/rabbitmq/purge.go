@@ -3,7 +3,6 @@ package rabbitmq
 import (
 	"context"
 	"errors"
-	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
@@ -37,29 +36,4 @@ func Purge(ctx context.Context, conn *broker.Conn, queue string, f Filter) (purg
 		}
 	}
 	return purged, nil
-}
-
-// since returns when a message became a dead letter: at its last attempt, or as
-// the broker says when it made it one, or else no earlier than it was published.
-// A time after now tells nothing. It is zero when nothing tells.
-func since(d *amqp.Delivery, now time.Time) time.Time {
-	if last := notAfter(now, headerInstant(d.Headers, headerLastTime)); !last.IsZero() {
-		return last
-	}
-	if deaths, ok := d.Headers["x-death"].([]any); ok && len(deaths) > 0 {
-		if death, ok := deaths[0].(amqp.Table); ok {
-			if at, _ := death["time"].(time.Time); !notAfter(now, at).IsZero() {
-				return at
-			}
-		}
-	}
-	return notAfter(now, published(d))
-}
-
-// notAfter returns an instant, zero if it is after now.
-func notAfter(now, t time.Time) time.Time {
-	if t.After(now) {
-		return time.Time{}
-	}
-	return t
 }

@@ -12,7 +12,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
-	"parkstream/connectors/rabbitmq/internal/openfaas"
+	"parkstream/connectors/rabbitmq/internal/message"
 	"parkstream/shared/broker"
 )
 
@@ -133,8 +133,7 @@ func Replay(ctx context.Context, conn *broker.Conn, p *broker.Publisher, queue s
 func putBack(ctx context.Context, p *broker.Publisher, queue string, batch []*amqp.Delivery, conn *broker.Conn) (confirmed []*amqp.Delivery, err error) {
 	msgs := make([]broker.Message, len(batch))
 	for i, d := range batch {
-		msgs[i] = forward(d, queue, replayHeaders(d.Headers, queue))
-		msgs[i].Fit = fitTo(headerText(d.Headers, headerOmitted), conn)
+		msgs[i] = message.Replay(d, queue, conn.FrameMax())
 	}
 	err = p.Publish(ctx, msgs)
 	var failed map[int]error
@@ -245,40 +244,15 @@ func (r *deadReader) close() error {
 }
 
 func newDeadLetter(queue string, d *amqp.Delivery) DeadLetter {
-	now := time.Now()
+	dead := message.ReadDead(d, time.Now())
 	letter := DeadLetter{
-		ID: d.MessageId, Queue: queue, Reason: clip(headerText(d.Headers, headerReason)), Function: functionName(headerText(d.Headers, headerFunction)),
-		Status: headerNumber(d.Headers, headerStatus, 999), Attempts: headerNumber(d.Headers, headerAttempts, openfaas.AttemptsLimit),
-		First: notAfter(now, headerInstant(d.Headers, headerFirstTime)), Last: notAfter(now, headerInstant(d.Headers, headerLastTime)),
-		Since:       since(d, now),
-		ContentType: d.ContentType, Headers: original(d.Headers, queue), Body: d.Body,
+		ID: d.MessageId, Queue: queue, Reason: dead.Reason, Function: dead.Function, Status: dead.Status, Attempts: dead.Attempts,
+		First: dead.First, Last: dead.Last, Since: dead.Since, Original: dead.Original,
+		ContentType: d.ContentType, Headers: message.Original(d.Headers, queue), Body: d.Body,
 	}
 	if letter.ID == "" {
 		sum := sha256.Sum256(d.Body)
 		letter.ID = "sha256:" + hex.EncodeToString(sum[:6])
 	}
-	if letter.Reason == "" {
-		letter.Reason = "dead-lettered by the broker"
-		if reason := headerText(d.Headers, "x-first-death-reason"); reason != "" {
-			letter.Reason += ": " + reason
-		}
-	}
-	if reason := unreadable(d.Headers); reason != "" {
-		letter.Original, _ = d.Headers[headerOriginal].([]byte)
-		if !strings.HasPrefix(letter.Reason, unreadablePrefix) {
-			letter.Reason += "; " + reason
-		}
-	}
 	return letter
-}
-
-// replayHeaders are those of the publisher, and which function the message is
-// for where it is not for all.
-func replayHeaders(h amqp.Table, queue string) amqp.Table {
-	headers := original(h, queue)
-	past := readHistory(&amqp.Delivery{Headers: h, RoutingKey: queue}, queue, time.Now())
-	past.attempts, past.failedAlone, past.waits, past.maxBatch, past.last = 0, 0, 0, 0, time.Time{}
-	past.write(headers, queue)
-	keepUnreadable(headers, h)
-	return headers
 }

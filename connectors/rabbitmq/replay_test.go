@@ -11,6 +11,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"parkstream/connectors/rabbitmq/internal/message"
 	"parkstream/shared/batch"
 	"parkstream/shared/broker"
 )
@@ -47,7 +48,7 @@ func TestReplay(t *testing.T) {
 				t.Errorf("%+v", d)
 			}
 			for name := range d.Headers {
-				if strings.HasPrefix(name, headerPrefix) || strings.HasPrefix(name, "x-d") {
+				if strings.HasPrefix(name, message.Prefix) || strings.HasPrefix(name, "x-d") {
 					t.Errorf("header %s is not the publisher's", name)
 				}
 			}
@@ -139,7 +140,7 @@ func TestReplayLeavesWhatComesTwice(t *testing.T) {
 	dead := broker.DeadQueue(queue)
 	long := time.Now().Add(-time.Hour).UTC().Format(time.RFC3339Nano)
 	letter := func(id, function string) broker.Message {
-		return broker.Message{Queue: dead, ID: id, Body: []byte("{}"), Headers: amqp.Table{headerFunction: function, headerLastTime: long}}
+		return broker.Message{Queue: dead, ID: id, Body: []byte("{}"), Headers: amqp.Table{message.HeaderFunction: function, message.HeaderLastTime: long}}
 	}
 	publish(t, letter("a", "one"), letter("a", "two"), letter("b", "one"), letter("a", "one"))
 	conn := dialNode(t)
@@ -164,11 +165,11 @@ func TestDeadLettersOfTheFuture(t *testing.T) {
 	future, old := now.Add(1000*time.Hour), now.Add(-48*time.Hour).Truncate(time.Second)
 	death := func(at time.Time) []any { return []any{amqp.Table{"time": at}} }
 	msgs := []broker.Message{
-		{Queue: dead, ID: "last", Timestamp: old, Headers: amqp.Table{headerFirstTime: text(future), headerLastTime: text(future)}},
-		{Queue: dead, ID: "death", Timestamp: future, Headers: amqp.Table{headerLastTime: text(future), "x-death": death(old)}},
-		{Queue: dead, ID: "both", Timestamp: old, Headers: amqp.Table{headerLastTime: text(future), "x-death": death(future)}},
-		{Queue: dead, ID: "all", Timestamp: future, Headers: amqp.Table{headerLastTime: text(future), "x-death": death(future)}},
-		{Queue: dead, ID: "none", Forwarded: true, Headers: amqp.Table{headerLastTime: text(old)}},
+		{Queue: dead, ID: "last", Timestamp: old, Headers: amqp.Table{message.HeaderFirstTime: text(future), message.HeaderLastTime: text(future)}},
+		{Queue: dead, ID: "death", Timestamp: future, Headers: amqp.Table{message.HeaderLastTime: text(future), "x-death": death(old)}},
+		{Queue: dead, ID: "both", Timestamp: old, Headers: amqp.Table{message.HeaderLastTime: text(future), "x-death": death(future)}},
+		{Queue: dead, ID: "all", Timestamp: future, Headers: amqp.Table{message.HeaderLastTime: text(future), "x-death": death(future)}},
+		{Queue: dead, ID: "none", Forwarded: true, Headers: amqp.Table{message.HeaderLastTime: text(old)}},
 	}
 	publish(t, msgs...)
 	conn := dialNode(t)
@@ -223,8 +224,8 @@ func TestPurge(t *testing.T) {
 	old := time.Now().Add(-48 * time.Hour)
 	text := old.UTC().Format(time.RFC3339Nano)
 	publish(t,
-		broker.Message{Queue: dead, ID: "failed", Headers: amqp.Table{headerLastTime: text}},
-		broker.Message{Queue: dead, ID: "failed-now", Timestamp: old, Headers: amqp.Table{headerLastTime: time.Now().Add(-time.Minute).UTC().Format(time.RFC3339Nano)}},
+		broker.Message{Queue: dead, ID: "failed", Headers: amqp.Table{message.HeaderLastTime: text}},
+		broker.Message{Queue: dead, ID: "failed-now", Timestamp: old, Headers: amqp.Table{message.HeaderLastTime: time.Now().Add(-time.Minute).UTC().Format(time.RFC3339Nano)}},
 		broker.Message{Queue: dead, ID: "expired", Headers: amqp.Table{"x-death": []any{amqp.Table{"time": old}}}},
 		broker.Message{Queue: dead, ID: "expired-now", Timestamp: old, Headers: amqp.Table{"x-death": []any{amqp.Table{"time": time.Now()}}}},
 		broker.Message{Queue: dead, ID: "published", Timestamp: old},

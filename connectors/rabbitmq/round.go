@@ -10,6 +10,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"parkstream/connectors/rabbitmq/internal/breaker"
+	"parkstream/connectors/rabbitmq/internal/message"
 	"parkstream/connectors/rabbitmq/internal/openfaas"
 	"parkstream/shared/batch"
 	"parkstream/shared/faas"
@@ -51,10 +52,6 @@ const (
 	// function that did not survive a batch is alive. Halving a batch of 500 down
 	// to its last event would need a thousand calls to learn the same.
 	maxSamples = 3
-	// maxLonely is how often an event may fail alone in a row before more is done to
-	// find out whether it is to blame. Without it an event that kills the function
-	// would be held for ever where no other events come.
-	maxLonely = 5
 )
 
 // round is the delivery of one batch with what it takes to find out whose fault
@@ -100,7 +97,7 @@ func (r *round) run(part []int) {
 		r.over = true
 		return
 	}
-	if len(part) == 1 && r.items[part[0]].lonely >= maxLonely && r.target.Batched() && !r.aliveWithout() {
+	if len(part) == 1 && r.items[part[0]].history.FailedAlone >= message.MaxFailedAlone && r.target.Batched() && !r.aliveWithout() {
 		return
 	}
 	// A crash is the event's fault if the function answers others. That it rejects
@@ -143,7 +140,7 @@ func (r *round) run(part []int) {
 // divide has the next calls with these items carry half as many.
 func (r *round) divide(part []int) {
 	for _, i := range part {
-		r.items[i].most = len(part) / 2
+		r.items[i].history.Halve(len(part))
 	}
 }
 
@@ -154,9 +151,7 @@ func (r *round) divide(part []int) {
 func (r *round) suspicious(part []int, lastSuccess, start time.Time) bool {
 	found := false
 	for _, i := range part {
-		it := &r.items[i]
-		found = found || !it.failed.IsZero() && lastSuccess.After(it.failed)
-		it.failed = start
+		found = r.items[i].history.CallFailed(start, lastSuccess) || found
 	}
 	return found && !r.probe
 }
@@ -168,17 +163,17 @@ type answer struct {
 }
 
 func (r *round) call(part []int) answer {
-	items := make([]item, len(part))
+	items := make([]*message.Delivery, len(part))
 	for j, i := range part {
-		items[j] = r.items[i]
+		items[j] = r.items[i].Delivery
 	}
 	callID := uuid.NewString()
 	ctx, span := r.target.span(faas.ContextWithCallID(r.ctx, callID), r.queue, callID, items)
 	start := time.Now()
 	r.target.breaker.Begin(r.permit)
-	buf := requestBuffers.Get().(*requestBuffer)
-	a := answer{r.target.gateway.Invoke(ctx, r.target.Function, buf.request(r.target.Function, r.queue, callID, items)), ctx}
-	buf.giveBack()
+	buf := message.NewRequestBuffer()
+	a := answer{r.target.gateway.Invoke(ctx, r.target.Function, buf.Request(r.target.Function, r.queue, callID, items)), ctx}
+	buf.Release()
 	a.Reason = clip(a.Reason)
 	endSpan(span, &a)
 	if a.Cancelled {
@@ -257,7 +252,9 @@ func (r *round) accept(part []int, a *answer) {
 		v := ruling{fates[res.Outcome], clip(res.Reason), a.Status, a.ctx}
 		if res.Unavailable {
 			v.fate = unavailable
-			partial = r.items[i].noteWait(lastDone) || partial
+			others := lastDone.After(r.items[i].Received)
+			r.items[i].history.Wait(others)
+			partial = others || partial
 		}
 		r.decide(i, v)
 	}
@@ -268,18 +265,6 @@ func (r *round) accept(part []int, a *answer) {
 		// What the function needs is unavailable. No more events are fed to it for now.
 		r.stop("every event has to wait: "+clip(waitReason), a.RetryAfter)
 	}
-}
-
-// noteWait notes that what the function needs for the item is unavailable, and reports
-// whether that is an outage of a part: others were done while the item was in hand. Only
-// then does it wait longer than before: what waits in an outage of all is back soon after
-// its end.
-func (it *item) noteWait(lastDone time.Time) (partial bool) {
-	partial = lastDone.After(it.received)
-	if it.waits == 0 || partial {
-		it.waits = min(it.waits+1, maxWaits)
-	}
-	return partial
 }
 
 // stop ends the round with an outage; what is undecided is held.
@@ -293,10 +278,8 @@ func (r *round) stop(reason string, after time.Duration) {
 // suspicious. Where a function takes single raw messages and cannot be asked
 // without one, it also does when it has failed alone often enough.
 func (r *round) crashed(i int, a *answer, lastSuccess, start time.Time) {
-	it := &r.items[i]
-	it.solo = true
-	it.lonely++
-	guilty := r.suspicious([]int{i}, lastSuccess, start) || it.lonely >= maxLonely && !r.target.Batched()
+	tooOften := r.items[i].history.FailedOnItsOwn()
+	guilty := r.suspicious([]int{i}, lastSuccess, start) || tooOften && !r.target.Batched()
 	v := ruling{hold, a.Reason, a.Status, a.ctx}
 	if guilty {
 		v.fate = retry
@@ -330,14 +313,12 @@ func (r *round) aliveWithout() bool {
 // say 404 or 503 to just this event: a suspicious one waits at the broker, so that
 // it is in nobody's way, and pays each time that has happened often enough.
 func (r *round) outageAlone(i int, a *answer, lastDone, start time.Time) {
-	it := &r.items[i]
 	v := ruling{hold, a.Reason, a.Status, a.ctx}
 	after := a.RetryAfter
 	if r.suspicious([]int{i}, lastDone, start) {
-		it.solo = true
 		after = a.throttled()
 		v.fate = postpone
-		if it.lonely++; it.lonely >= maxLonely {
+		if r.items[i].history.FailedOnItsOwn() {
 			v.fate = retry
 		}
 	}
@@ -363,12 +344,12 @@ func (r *round) alive(part []int) bool {
 		if r.decided[i] { // a short part has fewer events to try
 			continue
 		}
-		failed := r.items[i].lonely
+		failed := r.items[i].history.FailedAlone
 		r.run([]int{i})
 		switch {
 		case r.over:
 			return false
-		case r.items[i].lonely == failed:
+		case r.items[i].history.FailedAlone == failed:
 			return true
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"parkstream/connectors/rabbitmq/internal/message"
 	"parkstream/connectors/rabbitmq/internal/unacked"
 	"parkstream/shared/broker"
 )
@@ -39,34 +40,28 @@ func (k *consumer) settle(r recipient, items []item, rulings []ruling, keep func
 	for i, it := range items {
 		v := rulings[i]
 		if v.fate == done {
-			finished = append(finished, it.DeliveryTag)
+			finished = append(finished, it.Tag())
 			continue
 		}
-		f := failure{function: r.name, owed: r.shared, reason: v.reason, status: v.status, attempts: it.history.attempts + 1, most: it.most, at: now}
+		f := message.Failure{Function: r.name, Only: r.shared, Reason: v.reason, Status: v.status}
+		spent := it.history.Spend(now)
 		switch {
 		case v.fate == hold && !r.shared:
 			held = append(held, it)
 		case v.fate == hold || v.fate == postpone:
 			tally["deferred"]++
-			f.attempts-- // an outage is not the event's fault
-			f.lonely, f.waits = it.lonely, it.waits
-			f.at = it.failed // it need not have been called at all
-			offered = append(offered, k.retry(it, f, r.away))
+			offered = append(offered, k.retry(it, it.history, f, r.away))
 		case v.fate == unavailable:
 			tally["unavailable"]++
-			f.attempts--
-			f.waits = it.waits
-			f.at = it.failed // an answer is no failed call
-			offered = append(offered, k.retry(it, f, 0))
-		case v.fate == retry && f.attempts < r.maxAttempts:
+			offered = append(offered, k.retry(it, it.history.Answered(), f, 0))
+		case v.fate == retry && spent.Attempts < r.maxAttempts:
 			tally["retry"]++
-			out = append(out, k.retry(it, f, 0))
+			out = append(out, k.retry(it, spent, f, 0))
 		default:
 			tally["reject"]++
-			f.most = 0
-			dead := broker.DeadQueue(k.queue)
-			out = append(out, outgoing{it.again(dead, 0, f), it, unacked.DeadLettered})
-			k.log.WarnContext(v.context(k.life), "dead letter", "queue", k.queue, "function", r.name, "id", clipTo(it.MessageId, maxLoggedID), "attempts", f.attempts, "status", f.status, "reason", clip(f.reason))
+			spent.MaxBatch = 0
+			out = append(out, outgoing{it.Republish(broker.DeadQueue(k.queue), 0, spent, f), it, unacked.DeadLettered})
+			k.log.WarnContext(v.context(k.life), "dead letter", "queue", k.queue, "function", r.name, "id", message.Clip(it.ID(), maxLoggedID), "attempts", spent.Attempts, "status", f.Status, "reason", clip(f.Reason))
 		}
 	}
 	if len(finished) > 0 {
@@ -89,16 +84,16 @@ func (k *consumer) settle(r recipient, items []item, rulings []ruling, keep func
 	k.send(out)
 }
 
-// retry makes an item wait for as long as its attempts and what happened between them ask
-// for, and the longer the longer its function has been away.
-func (k *consumer) retry(it item, f failure, away time.Duration) outgoing {
-	i := min(max(f.attempts+f.lonely+f.waits-1, 0), len(k.delays)-1)
+// retry makes an item wait for as long as its history asks for, and the longer the longer
+// its function has been away.
+func (k *consumer) retry(it item, h message.History, f message.Failure, away time.Duration) outgoing {
+	i := min(max(h.Failures()-1, 0), len(k.delays)-1)
 	for i+1 < len(k.delays) && k.delays[i+1] <= away {
 		i++
 	}
 	delay := k.delays[i]
 	queue := broker.RetryQueue(k.queue, delay)
-	return outgoing{it.again(queue, jitter(delay), f), it, unacked.Retried}
+	return outgoing{it.Republish(queue, jitter(delay), h, f), it, unacked.Retried}
 }
 
 // finish notes that one function is through with messages.
@@ -201,7 +196,7 @@ func (k *consumer) confirmed(out []outgoing, err error) (left []outgoing) {
 			left = append(left, o)
 			continue
 		}
-		tags[o.settlement] = append(tags[o.settlement], o.of.DeliveryTag)
+		tags[o.settlement] = append(tags[o.settlement], o.of.Tag())
 	}
 	for s, tags := range tags {
 		k.finish(tags, s)

@@ -7,6 +7,7 @@ import (
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 	"go.opentelemetry.io/otel/trace"
 
+	"parkstream/connectors/rabbitmq/internal/message"
 	"parkstream/shared/batch"
 	"parkstream/shared/tracing"
 )
@@ -15,11 +16,11 @@ import (
 // the span in which each of its messages was published. Where that is one and
 // the same it is the parent, too, so that the whole way is one trace; a batch of
 // several origins can have only one parent and begins a trace of its own.
-func (t *target) span(ctx context.Context, queue, callID string, items []item) (context.Context, trace.Span) {
+func (t *target) span(ctx context.Context, queue, callID string, ds []*message.Delivery) (context.Context, trace.Span) {
 	if t.tracer == nil {
 		return ctx, nil
 	}
-	origins, mixed := origins(items)
+	origins, mixed := origins(ds)
 	if len(origins) == 1 && !mixed {
 		ctx = trace.ContextWithRemoteSpanContext(ctx, origins[0])
 	}
@@ -34,9 +35,9 @@ func (t *target) span(ctx context.Context, queue, callID string, items []item) (
 		span.SetAttributes(semconv.MessagingSystemRabbitMQ, semconv.MessagingOperationName("process"), semconv.MessagingOperationTypeProcess,
 			semconv.MessagingDestinationName(queue), semconv.FaaSInvokedName(t.Name), semconv.FaaSInvocationID(callID))
 		if t.Batched() {
-			span.SetAttributes(semconv.MessagingBatchMessageCount(len(items)))
+			span.SetAttributes(semconv.MessagingBatchMessageCount(len(ds)))
 		} else {
-			span.SetAttributes(semconv.MessagingMessageID(items[0].MessageId))
+			span.SetAttributes(semconv.MessagingMessageID(ds[0].ID()))
 		}
 	}
 	return ctx, span
@@ -44,15 +45,15 @@ func (t *target) span(ctx context.Context, queue, callID string, items []item) (
 
 // origins returns each span that messages were published in once, in the order
 // of the messages; mixed says that some were published in none.
-func origins(items []item) (origins []trace.SpanContext, mixed bool) {
+func origins(ds []*message.Delivery) (origins []trace.SpanContext, mixed bool) {
 	seen := make(map[string]struct{}, 1)
-	for _, it := range items {
-		parent := headerText(it.Headers, tracing.FieldParent)
+	for _, d := range ds {
+		parent, state := d.Trace()
 		if _, known := seen[parent]; known {
 			continue
 		}
 		seen[parent] = struct{}{}
-		if o := tracing.Parse(parent, headerText(it.Headers, tracing.FieldState)); o.IsValid() {
+		if o := tracing.Parse(parent, state); o.IsValid() {
 			origins = append(origins, o)
 		} else {
 			mixed = true

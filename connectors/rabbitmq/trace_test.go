@@ -8,11 +8,13 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 	sdk "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 
+	"parkstream/connectors/rabbitmq/internal/message"
 	"parkstream/connectors/rabbitmq/internal/openfaas"
 	"parkstream/shared/batch"
 	"parkstream/shared/faas"
@@ -21,12 +23,12 @@ import (
 
 const traceID = "0af7651916cd43dd8448eb211c80319c"
 
-func tracedItem(parent string) item {
-	d := &delivery{}
+func traced(parent string) *message.Delivery {
+	d := &amqp.Delivery{}
 	if parent != "" {
 		d.Headers = amqp.Table{"traceparent": parent}
 	}
-	return item{delivery: d}
+	return new(message.Source).Read(d, time.Time{})
 }
 
 // A batch links to every sampled origin once, and has the only one as its parent.
@@ -52,11 +54,11 @@ func TestBatchSpan(t *testing.T) {
 			spans := tracetest.NewSpanRecorder()
 			provider := sdk.NewTracerProvider(sdk.WithSpanProcessor(spans))
 			target := &target{Function: &openfaas.Function{Name: "fn", BatchSize: 10}, tracer: provider.Tracer(tracing.Scope)}
-			var items []item
+			var ds []*message.Delivery
 			for _, parent := range tt.parents {
-				items = append(items, tracedItem(parent))
+				ds = append(ds, traced(parent))
 			}
-			_, span := target.span(t.Context(), "q", "call-1", items)
+			_, span := target.span(t.Context(), "q", "call-1", ds)
 			endSpan(span, &answer{Response: openfaas.Response{Verdict: batch.Crash, Status: 502, Reason: "it crashed"}})
 			if !tt.sampled {
 				if n := len(spans.Ended()); n != 0 {
@@ -132,11 +134,11 @@ func TestCallsAreLogged(t *testing.T) {
 // Without tracing a call costs no span, and its context no headers.
 func TestNoTracingCostsNothing(t *testing.T) {
 	target := &target{Function: &openfaas.Function{Name: "fn", BatchSize: 10}}
-	items := []item{tracedItem("00-" + traceID + "-0000000000000001-01")}
+	ds := []*message.Delivery{traced("00-" + traceID + "-0000000000000001-01")}
 	header := http.Header{}
 	a := &answer{}
 	if n := testing.AllocsPerRun(100, func() {
-		ctx, span := target.span(t.Context(), "q", "call-1", items)
+		ctx, span := target.span(t.Context(), "q", "call-1", ds)
 		tracing.Inject(ctx, header)
 		endSpan(span, a)
 	}); n != 0 || len(header) != 0 {

@@ -11,6 +11,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"parkstream/connectors/rabbitmq/internal/message"
 	"parkstream/shared/instance"
 )
 
@@ -159,7 +160,11 @@ func TestTurnsAreBounded(t *testing.T) {
 // A turn takes no more bytes than a batch may have, but one item at least.
 func TestTurnsAreBoundedInBytes(t *testing.T) {
 	of := func(size int, solo bool) item {
-		return item{delivery: &delivery{Delivery: amqp.Delivery{Body: make([]byte, size-envelope)}}, solo: solo}
+		it := newItem(new(message.Source).Read(&amqp.Delivery{Body: make([]byte, size-envelope)}, time.Time{}))
+		if solo {
+			it.history.FailedAlone = 1
+		}
+		return it
 	}
 	for _, tt := range []struct {
 		n     int

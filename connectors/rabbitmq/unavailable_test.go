@@ -226,25 +226,3 @@ func TestAllUnavailable(t *testing.T) {
 		})
 	}
 }
-
-// An event waits longer only if others were done while it was in hand.
-func TestWaitsGrowWithProgress(t *testing.T) {
-	received := time.Unix(1_800_000_000, 0)
-	for _, tt := range []struct {
-		waits    int
-		lastDone time.Time
-		want     int
-	}{
-		{0, time.Time{}, 1},
-		{0, received.Add(1), 1},
-		{1, received.Add(-1), 1},
-		{1, received.Add(1), 2},
-		{4, received, 4},
-		{maxWaits, received.Add(1), maxWaits},
-	} {
-		it := item{delivery: &delivery{received: received}, waits: tt.waits}
-		if partial := it.noteWait(tt.lastDone); it.waits != tt.want || partial != tt.lastDone.After(received) {
-			t.Errorf("%d waits, others last done at %s: %d, want %d; of a part %t", tt.waits, tt.lastDone, it.waits, tt.want, partial)
-		}
-	}
-}

@@ -1,4 +1,4 @@
-package rabbitmq
+package message
 
 import (
 	"fmt"
@@ -20,88 +20,94 @@ import (
 // source is the CloudEvents source of a queue's events, which is a URI reference.
 func source(queue string) string { return (&url.URL{Path: "/rabbitmq/" + queue}).EscapedPath() }
 
-// requestBuffer is what the events of a call are made in, and reused from call to call.
-type requestBuffer struct {
+// RequestBuffer holds the events of one request. It is reused from call to call.
+type RequestBuffer struct {
 	events []batch.Event
 	ids    map[string]struct{}
 }
 
-var requestBuffers = sync.Pool{New: func() any { return new(requestBuffer) }}
+var buffers = sync.Pool{New: func() any { return &RequestBuffer{ids: make(map[string]struct{})} }}
 
-func (b *requestBuffer) giveBack() {
+// NewRequestBuffer returns a buffer that has to be released.
+func NewRequestBuffer() *RequestBuffer { return buffers.Get().(*RequestBuffer) }
+
+// Release gives the buffer back after the call.
+func (b *RequestBuffer) Release() {
 	clear(b.events)
 	b.events = b.events[:0]
 	clear(b.ids)
-	requestBuffers.Put(b)
+	buffers.Put(b)
 }
 
-// request makes the request that brings items of a queue into a function.
-func (b *requestBuffer) request(f *openfaas.Function, queue, callID string, items []item) openfaas.Request {
+// Request returns the request that brings messages of a queue into a function. It is
+// valid until Release. A function that takes raw messages gets one.
+func (b *RequestBuffer) Request(f *openfaas.Function, queue, callID string, ds []*Delivery) openfaas.Request {
 	r := openfaas.Request{CallID: callID, Topic: queue}
-	if f.Batched() {
-		b.addEvents(queue, items)
-		r.Source, r.Events = source(queue), b.events
-	} else {
-		r.Body, r.Header = items[0].Body, rawFields(items[0])
+	if !f.Batched() {
+		r.Body, r.Header = ds[0].amqp.Body, ds[0].fields()
+		return r
 	}
+	for _, d := range ds {
+		b.events = append(b.events, d.event(b.id(d)))
+	}
+	r.Source, r.Events = source(queue), b.events
 	return r
 }
 
-// addEvents gives every item an id that is unique within the batch: the message
-// id where that is possible.
-func (b *requestBuffer) addEvents(queue string, items []item) {
-	if b.ids == nil {
-		b.ids = make(map[string]struct{}, len(items))
+// id returns an id that is unique within the request: the message id if that is possible.
+func (b *RequestBuffer) id(d *Delivery) string {
+	id := d.amqp.MessageId
+	_, twice := b.ids[id]
+	if twice || id == "" || !batch.IsText(id) {
+		id = d.source.Queue + "/" + d.source.Connection + "/" + strconv.FormatUint(d.amqp.DeliveryTag, 10)
 	}
-	for _, it := range items {
-		id := it.MessageId
-		_, twice := b.ids[id]
-		if twice || id == "" || !batch.IsText(id) {
-			id = queue + "/" + it.from.epoch + "/" + strconv.FormatUint(it.DeliveryTag, 10)
-		}
-		b.ids[id] = struct{}{}
-		b.events = append(b.events, batch.Event{
-			ID: id, Time: published(&it.Delivery), TraceParent: traceField(it.Headers, tracing.FieldParent), TraceState: traceField(it.Headers, tracing.FieldState),
-			Attributes: attributes(it.delivery, queue), ContentType: it.ContentType, Data: it.Body,
-		})
+	b.ids[id] = struct{}{}
+	return id
+}
+
+func (d *Delivery) event(id string) batch.Event {
+	h := d.amqp.Headers
+	return batch.Event{
+		ID: id, Time: d.Published(), TraceParent: traceField(h, tracing.FieldParent), TraceState: traceField(h, tracing.FieldState),
+		Attributes: d.attributes(), ContentType: d.amqp.ContentType, Data: d.amqp.Body,
 	}
 }
 
-// rawFields returns the headers of a raw message, those that connectors for OpenFaaS
-// use.
-func rawFields(it item) []openfaas.Field {
+// fields are the headers of a raw message, those that connectors for OpenFaaS use.
+func (d *Delivery) fields() []openfaas.Field {
+	h := d.amqp.Headers
 	var fields []openfaas.Field
-	for _, h := range simple(it.Headers, "") {
-		if validName(h.name) {
-			fields = append(fields, openfaas.Field{Name: "X-Rabbitmq-Header-" + h.name, Value: h.value})
+	for _, s := range simple(h, "") {
+		if isName(s.name) {
+			fields = append(fields, openfaas.Field{Name: "X-Rabbitmq-Header-" + s.name, Value: s.value})
 		}
 	}
 	return append(fields,
-		openfaas.Field{Name: "Content-Type", Value: it.ContentType},
-		openfaas.Field{Name: "Content-Encoding", Value: it.ContentEncoding},
-		openfaas.Field{Name: "Traceparent", Value: traceField(it.Headers, tracing.FieldParent)},
-		openfaas.Field{Name: "Tracestate", Value: traceField(it.Headers, tracing.FieldState)},
-		openfaas.Field{Name: "X-Rabbitmq-Msg-Id", Value: it.MessageId},
-		openfaas.Field{Name: "X-Rabbitmq-Routing-Key", Value: it.history.routingKey},
+		openfaas.Field{Name: "Content-Type", Value: d.amqp.ContentType},
+		openfaas.Field{Name: "Content-Encoding", Value: d.amqp.ContentEncoding},
+		openfaas.Field{Name: "Traceparent", Value: traceField(h, tracing.FieldParent)},
+		openfaas.Field{Name: "Tracestate", Value: traceField(h, tracing.FieldState)},
+		openfaas.Field{Name: "X-Rabbitmq-Msg-Id", Value: d.amqp.MessageId},
+		openfaas.Field{Name: "X-Rabbitmq-Routing-Key", Value: d.headers.routingKey},
 	)
 }
 
 // traceField returns a field of the publisher's trace context; W3C allows it 512
 // bytes.
 func traceField(h amqp.Table, name string) string {
-	if text := headerText(h, name); len(text) <= maxHeader {
+	if text := text(h, name); len(text) <= maxHeader {
 		return text
 	}
 	return ""
 }
 
-// ofPublisher says whether a header is the publisher's own.
+// ofPublisher reports whether a header is the publisher's own.
 func ofPublisher(name string) bool {
 	switch name {
-	case tracing.FieldParent, tracing.FieldState, cc, "x-delivery-count", "x-acquired-count":
+	case tracing.FieldParent, tracing.FieldState, headerCopies, "x-delivery-count", "x-acquired-count":
 		return false
 	}
-	for _, prefix := range []string{headerPrefix, "x-first-death-", "x-last-death-"} {
+	for _, prefix := range []string{Prefix, "x-first-death-", "x-last-death-"} {
 		if strings.HasPrefix(name, prefix) {
 			return false
 		}
@@ -149,7 +155,7 @@ func simple(h amqp.Table, without string) []header {
 // CloudEvents extension attributes: the header x-tenant becomes amqpxtenant. Of names
 // that come to the same the first one counts; properties come before headers, which
 // are in the order of the alphabet.
-func attributes(d *delivery, queue string) []batch.Attribute {
+func (d *Delivery) attributes() []batch.Attribute {
 	var as []batch.Attribute
 	taken := make(map[string]struct{})
 	add := func(name, value string) {
@@ -158,13 +164,13 @@ func attributes(d *delivery, queue string) []batch.Attribute {
 			as = append(as, batch.Attribute{Name: name, Value: value})
 		}
 	}
-	if d.ContentEncoding != "" {
-		add("amqpcontentencoding", d.ContentEncoding)
+	if d.amqp.ContentEncoding != "" {
+		add("amqpcontentencoding", d.amqp.ContentEncoding)
 	}
-	if key := d.history.routingKey; key != queue && key != "" {
+	if key := d.headers.routingKey; key != d.source.Queue && key != "" {
 		add("amqproutingkey", key)
 	}
-	for _, h := range simple(d.Headers, broker.HeaderTime) {
+	for _, h := range simple(d.amqp.Headers, broker.HeaderTime) {
 		add("amqp"+strings.Map(func(r rune) rune {
 			if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' {
 				return r
@@ -193,15 +199,4 @@ func scalar(v any) (string, bool) {
 		text = fmt.Sprint(v)
 	}
 	return text, len(text) <= maxHeader
-}
-
-// validName reports whether a header of AMQP may be a part of a header's name in HTTP.
-func validName(n string) bool {
-	for i := range len(n) {
-		c := n[i]
-		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '-' && c != '_' {
-			return false
-		}
-	}
-	return n != ""
 }
