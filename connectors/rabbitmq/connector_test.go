@@ -733,29 +733,6 @@ func TestGatewayPasswordIsRotatedUnderLoad(t *testing.T) {
 	}
 }
 
-// TestNoRedirectIsFollowed: the list of functions is asked with the password of the
-// gateway's administrator.
-func TestNoRedirectIsFollowed(t *testing.T) {
-	other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		t.Errorf("%s %s followed, Authorization %q", r.Method, r.URL, r.Header.Get("Authorization"))
-		fmt.Fprint(w, "[]")
-	}))
-	defer other.Close()
-	dir := t.TempDir()
-	writeSecret(t, dir, "basic-auth-user", "admin")
-	writeSecret(t, dir, "basic-auth-password", "hush")
-	for _, code := range []int{301, 302, 303, 307, 308} {
-		g := newGateway(t)
-		g.server.Config.Handler = http.RedirectHandler(other.URL+"/login?from=hush", code)
-		c := startConnector(t, g, func(cfg *Config) { cfg.SecretsDir = dir })
-		waitFor(t, "it is told where the list was moved to", func() bool {
-			status, text := readyz(c)
-			return status == http.StatusServiceUnavailable && strings.Contains(text, other.URL+",") && !strings.Contains(text, "hush")
-		})
-		c.stop()
-	}
-}
-
 func TestNamespaces(t *testing.T) {
 	queue := queueName(t)
 	g := newGateway(t)

@@ -31,6 +31,7 @@ type Gateway struct {
 	credential func() (user, password string, err error)
 	client     *http.Client
 	buffers    sync.Pool
+	limit      int // of the bytes of a response
 }
 
 // GatewayConfig is what a [Gateway] is made of.
@@ -58,6 +59,7 @@ func NewGateway(c GatewayConfig) (*Gateway, error) {
 		url: strings.TrimRight(c.URL, "/"), connector: c.Connector, credential: c.Credential,
 		client:  &http.Client{Transport: transport, CheckRedirect: redirect.Refuse},
 		buffers: sync.Pool{New: func() any { return new(buffers) }},
+		limit:   maxResponse,
 	}, nil
 }
 

@@ -98,7 +98,7 @@ func (g *Gateway) Invoke(ctx context.Context, f *Function, r Request) Response {
 	resp, err := g.client.Do(req)
 	if err == nil {
 		a.Status = resp.StatusCode
-		_, err = buf.response.ReadFrom(io.LimitReader(resp.Body, maxResponse+1))
+		_, err = buf.response.ReadFrom(io.LimitReader(resp.Body, int64(g.limit)+1))
 		_ = resp.Body.Close()
 	}
 	a.Took = time.Since(start)
@@ -111,8 +111,8 @@ func (g *Gateway) Invoke(ctx context.Context, f *Function, r Request) Response {
 		a.Verdict, a.Reason, a.Status = batch.Crash, fmt.Sprintf("no answer within %s", f.Timeout), 0
 	case err != nil:
 		a.Verdict, a.Reason = batch.Crash, "the call was cut short: "+err.Error()
-	case buf.response.Len() > maxResponse:
-		a.Verdict, a.Reason = batch.Crash, fmt.Sprintf("the answer is larger than %d bytes", maxResponse)
+	case buf.response.Len() > g.limit:
+		a.Verdict, a.Reason = batch.Crash, fmt.Sprintf("the answer is larger than %d bytes", g.limit)
 	default:
 		a.read(resp.Header, buf.response.Bytes(), f, r.Events)
 	}
