@@ -172,17 +172,31 @@ func TestRequests(t *testing.T) {
 		header    map[string]string // "" for none
 	}{
 		{
-			10, Request{Source: "/rabbitmq/q", Events: []batch.Event{{ID: "1", Data: []byte("{}")}}, Header: []Field{{"X-Other", "x"}}},
+			10,
+			Request{Source: "/rabbitmq/q", Events: []batch.Event{{ID: "1", Data: []byte("{}")}}, Header: []Field{{"X-Other", "x"}}},
 			`[{"specversion":"1.0","id":"1","source":"/rabbitmq/q","type":"io.parkstream.delivery","data":{}}]`,
 			map[string]string{"Content-Type": batch.ContentType, "X-Other": ""},
 		},
 		{10, Request{}, "[]", map[string]string{"Content-Type": batch.ContentType}},
 		{
-			0, Request{Body: []byte("hello"), Header: []Field{
-				{"Content-Type", "text/plain"}, {"x-one", "first"}, {"X-One", "second"}, {"X-Empty", ""}, {"X-Line", "a\nb"}, {"X-Delete", "a\x7f"}, {"X-Tab", "a\tb"}, {"X-Text", "ü"}, {"X-Long", long}, {"X-Longer", long + "x"},
-				{"X-Topic", "another"}, {"X-Call-Id", "another"}, {"X-Connector", "another"},
+			0,
+			Request{Body: []byte("hello"), Header: []Field{
+				{"Content-Type", "text/plain"},
+				{"x-one", "first"},
+				{"X-One", "second"},
+				{"X-Empty", ""},
+				{"X-Line", "a\nb"},
+				{"X-Delete", "a\x7f"},
+				{"X-Tab", "a\tb"},
+				{"X-Text", "ü"},
+				{"X-Long", long},
+				{"X-Longer", long + "x"},
+				{"X-Topic", "another"},
+				{"X-Call-Id", "another"},
+				{"X-Connector", "another"},
 			}},
-			"hello", map[string]string{"Content-Type": "text/plain", "X-One": "first", "X-Empty": "", "X-Line": "", "X-Delete": "", "X-Tab": "a\tb", "X-Text": "ü", "X-Long": long, "X-Longer": ""},
+			"hello",
+			map[string]string{"Content-Type": "text/plain", "X-One": "first", "X-Empty": "", "X-Line": "", "X-Delete": "", "X-Tab": "a\tb", "X-Text": "ü", "X-Long": long, "X-Longer": ""},
 		},
 		{0, Request{}, "", map[string]string{"Content-Type": ""}},
 	} {
