@@ -36,8 +36,11 @@ var mayImport = []struct {
 	{"shared/redis", []string{"shared/tracing"}},
 	{"shared/timeline", []string{"shared/failure", "shared/parking", "shared/redis"}},
 	{"shared/stay", []string{"shared/parking", "shared/redis"}},
-	{"shared/summary", []string{"shared/failure", "shared/latency", "shared/parking", "shared/redirect", "shared/redis", "shared/stay", "shared/timeline", "shared/tracing"}},
-	{"shared/processor", []string{"shared/faas", "shared/parking", "shared/pipeline", "shared/redis", "shared/summary", "shared/timeline"}},
+	{"shared/gateway", []string{"shared/failure", "shared/redirect"}},
+	{"shared/monitor", []string{"shared/redirect"}},
+	{"shared/summary", []string{"shared/latency", "shared/monitor", "shared/parking", "shared/redis", "shared/stay", "shared/timeline"}},
+	{"shared/summary/summaryclient", []string{"shared/failure", "shared/parking", "shared/redirect", "shared/tracing"}},
+	{"shared/processor", []string{"shared/faas", "shared/gateway", "shared/parking", "shared/pipeline", "shared/redis", "shared/summary/summaryclient", "shared/timeline"}},
 	{"shared/generator", []string{"shared/broker", "shared/faas", "shared/failure", "shared/parking", "shared/redis", "shared/tracing"}},
 	{"functions/", []string{"shared/"}},
 	{"connectors/rabbitmq/internal/breaker", nil},
@@ -60,11 +63,12 @@ var mayImport = []struct {
 var testsMayImport = map[string][]string{
 	"":                 {"shared/eventually", "shared/instance", "shared/instance/instancetest", "shared/broker/brokertest", "shared/tracing/tracingtest"},
 	"shared/generator": {"shared/faas/faastest"},
-	"shared/pipeline":  {"shared/redis", "shared/summary", "shared/timeline"},
+	"shared/pipeline":  {"shared/redis", "shared/summary/summaryclient", "shared/timeline"},
 	"shared/processor": {"shared/faas/faastest"},
 	"shared/stay":      {"shared/timeline"},
 
 	"connectors/rabbitmq/internal/message": {"connectors/rabbitmq/internal/message/messagetest"},
+	"shared/summary":   {"shared/summary/summaryclient"},
 }
 
 // thirdParty is what the domain may import from outside the standard library;

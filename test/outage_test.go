@@ -23,7 +23,7 @@ import (
 	"parkstream/shared/parking"
 	"parkstream/shared/pipeline"
 	"parkstream/shared/redis"
-	"parkstream/shared/summary"
+	"parkstream/shared/summary/summaryclient"
 	"parkstream/shared/timeline"
 )
 
@@ -60,7 +60,7 @@ func runExits(t *testing.T, redisURL string) *exitRun {
 	t.Cleanup(posted.Close)
 	exits := pipeline.NewHTTPHandler(pipeline.NewExitEventProcessor(pipeline.Config{
 		Store:     timeline.New(r.client, 24*time.Hour),
-		Summaries: summary.NewClient(posted.URL, func() (string, error) { return "token", nil }),
+		Summaries: summaryclient.New(posted.URL, func() (string, error) { return "token", nil }),
 		Limits:    parking.Limits{MaxFuture: time.Minute, Retention: 24 * time.Hour},
 		Metrics:   pipeline.NewMetrics(prometheus.NewRegistry(), "exit-processor"),
 		Log:       slog.New(slog.DiscardHandler),

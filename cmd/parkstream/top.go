@@ -14,8 +14,8 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"parkstream/shared/monitor"
 	"parkstream/shared/redirect"
-	"parkstream/shared/summary"
 )
 
 // topInterval is how often the figures are shown anew; the summary looks at the
@@ -43,7 +43,7 @@ type top struct {
 	out       io.Writer
 	terminal  bool // out understands ANSI
 	interval  time.Duration
-	before    *summary.Snapshot
+	before    *monitor.Snapshot
 }
 
 // once prints the figures of one interval.
@@ -127,7 +127,7 @@ func unlessDone(err error) error {
 	return err
 }
 
-func (t *top) look(ctx context.Context) (*summary.Snapshot, error) {
+func (t *top) look(ctx context.Context) (*monitor.Snapshot, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, t.url, nil)
@@ -143,7 +143,7 @@ func (t *top) look(ctx context.Context) (*summary.Snapshot, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the answer of %s: %w", t.url, err)
 	}
-	var s summary.Snapshot
+	var s monitor.Snapshot
 	if resp.StatusCode != http.StatusOK {
 		return nil, fmt.Errorf("%s answers %s: %s", t.url, resp.Status, bytes.TrimSpace(text))
 	}
@@ -156,7 +156,7 @@ func (t *top) look(ctx context.Context) (*summary.Snapshot, error) {
 // figures are what is shown: the snapshot now, and what happened since the one
 // before.
 type figures struct {
-	now   *summary.Snapshot
+	now   *monitor.Snapshot
 	flows []flow // by event type
 	acked map[string]float64
 }
@@ -170,7 +170,7 @@ type flow struct {
 }
 
 // figuresOf compares two snapshots. Without an earlier one there are no rates.
-func figuresOf(before, now *summary.Snapshot) figures {
+func figuresOf(before, now *monitor.Snapshot) figures {
 	f := figures{now: now, acked: make(map[string]float64)}
 	if before == nil {
 		before = now
@@ -183,8 +183,8 @@ func figuresOf(before, now *summary.Snapshot) figures {
 		return n / seconds
 	}
 	for _, l := range now.Latency {
-		i := slices.IndexFunc(before.Latency, func(b summary.Latency) bool { return b.EventType == l.EventType })
-		var earlier summary.Latency
+		i := slices.IndexFunc(before.Latency, func(b monitor.Latency) bool { return b.EventType == l.EventType })
+		var earlier monitor.Latency
 		if i >= 0 {
 			earlier = before.Latency[i]
 		}
@@ -202,7 +202,7 @@ func figuresOf(before, now *summary.Snapshot) figures {
 		for _, q := range now.Connector.Queues {
 			earlier := 0.0
 			if before.Connector != nil {
-				i := slices.IndexFunc(before.Connector.Queues, func(b summary.Queue) bool { return b.Queue == q.Queue })
+				i := slices.IndexFunc(before.Connector.Queues, func(b monitor.Queue) bool { return b.Queue == q.Queue })
 				if i >= 0 && before.Connector.Queues[i].Acked <= q.Acked {
 					earlier = before.Connector.Queues[i].Acked
 				}
@@ -215,7 +215,7 @@ func figuresOf(before, now *summary.Snapshot) figures {
 
 // since counts what a histogram took in after an earlier one, in all and by
 // bucket (cumulatively). A process that has started anew counts from zero.
-func since(earlier, now summary.Latency) (uint64, []summary.Bucket) {
+func since(earlier, now monitor.Latency) (uint64, []monitor.Bucket) {
 	buckets := slices.Clone(now.Buckets)
 	if earlier.Count > now.Count || len(earlier.Buckets) != len(now.Buckets) {
 		return now.Count, buckets
@@ -228,7 +228,7 @@ func since(earlier, now summary.Latency) (uint64, []summary.Bucket) {
 
 // quantile interpolates within a bucket of a cumulative histogram, as Prometheus
 // does; beyond the last bound it is that bound. It is nil of no events.
-func quantile(buckets []summary.Bucket, q float64) *float64 {
+func quantile(buckets []monitor.Bucket, q float64) *float64 {
 	if len(buckets) == 0 || buckets[len(buckets)-1].Count == 0 {
 		return nil
 	}

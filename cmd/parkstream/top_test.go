@@ -15,15 +15,15 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"parkstream/shared/eventually"
-	"parkstream/shared/summary"
+	"parkstream/shared/monitor"
 )
 
 // buckets are cumulative, with bounds of 1 ms, 10 ms, 100 ms and none.
-func buckets(counts ...uint64) []summary.Bucket {
+func buckets(counts ...uint64) []monitor.Bucket {
 	bounds := []*float64{new(0.001), new(0.01), new(0.1), nil}
-	list := make([]summary.Bucket, len(counts))
+	list := make([]monitor.Bucket, len(counts))
 	for i, n := range counts {
-		list[i] = summary.Bucket{UpToSeconds: bounds[i], Count: n}
+		list[i] = monitor.Bucket{UpToSeconds: bounds[i], Count: n}
 	}
 	return list
 }
@@ -31,7 +31,7 @@ func buckets(counts ...uint64) []summary.Bucket {
 func TestQuantile(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
-		buckets []summary.Bucket
+		buckets []monitor.Bucket
 		q, want float64 // NaN: none
 	}{
 		{"nothing", nil, 0.5, math.NaN()},
@@ -51,37 +51,37 @@ func TestQuantile(t *testing.T) {
 }
 
 // snapshots are of two moments two seconds apart.
-func snapshots() (before, now *summary.Snapshot) {
+func snapshots() (before, now *monitor.Snapshot) {
 	at := time.Date(2026, 11, 25, 10, 0, 0, 0, time.UTC)
-	part := func(state, detail string) []summary.Part {
-		return []summary.Part{{Name: "entry-processor", Kind: "function", State: "up"}, {Name: "redis", Kind: "store", State: state, Detail: detail}}
+	part := func(state, detail string) []monitor.Part {
+		return []monitor.Part{{Name: "entry-processor", Kind: "function", State: "up"}, {Name: "redis", Kind: "store", State: state, Detail: detail}}
 	}
-	before = &summary.Snapshot{
+	before = &monitor.Snapshot{
 		At: at, Parts: part("up", ""),
-		Latency: []summary.Latency{
+		Latency: []monitor.Latency{
 			{EventType: "entry", Count: 100, Buckets: buckets(100, 100, 100, 100)},
 			{EventType: "exit", Count: 500, Buckets: buckets(500, 500, 500, 500)},
 		},
-		Connector: &summary.Connector{Queues: []summary.Queue{{Queue: "vehicle_entries", Acked: 100}}},
+		Connector: &monitor.Connector{Queues: []monitor.Queue{{Queue: "vehicle_entries", Acked: 100}}},
 	}
-	now = &summary.Snapshot{
+	now = &monitor.Snapshot{
 		At: at.Add(2 * time.Second), Parts: part("unreachable", "cannot be reached"),
-		Latency: []summary.Latency{
+		Latency: []monitor.Latency{
 			{EventType: "entry", Count: 1100, Buckets: buckets(100, 1100, 1100, 1100)},
 			{EventType: "exit", Count: 20, Buckets: buckets(0, 0, 20, 20)}, // started anew
 		},
-		Outcomes: []summary.Outcome{
+		Outcomes: []monitor.Outcome{
 			{EventType: "entry", Outcome: "done", Events: 1090},
 			{EventType: "entry", Outcome: "reject", Events: 10},
 			{EventType: "exit", Outcome: "done", Events: 15},
 			{EventType: "exit", Outcome: "unmatched_exit", Events: 5},
 		},
-		Connector: &summary.Connector{
-			Queues: []summary.Queue{
+		Connector: &monitor.Connector{
+			Queues: []monitor.Queue{
 				{Queue: "vehicle_entries", Acked: 1100, InHand: 12, OldestUnackedSeconds: 0.25, Ready: new(1234567.0), Waiting: new(0.0), Dead: new(10.0), DeadLettered: 10},
 				{Queue: "vehicle_exits", Acked: 20},
 			},
-			Breakers: []summary.Breaker{{Function: "entry-processor", State: "closed", CallsInFlight: 1, CallsLimit: 4}, {Function: "exit-processor", State: "open"}},
+			Breakers: []monitor.Breaker{{Function: "entry-processor", State: "closed", CallsInFlight: 1, CallsLimit: 4}, {Function: "exit-processor", State: "open"}},
 		},
 	}
 	return before, now
@@ -141,7 +141,7 @@ Not up:
 }
 
 // server answers with the snapshots in turn, and then with the last.
-func server(t *testing.T, answers ...*summary.Snapshot) *httptest.Server {
+func server(t *testing.T, answers ...*monitor.Snapshot) *httptest.Server {
 	t.Helper()
 	var mu sync.Mutex
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

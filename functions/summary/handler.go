@@ -11,6 +11,8 @@ import (
 	handler "github.com/openfaas/templates-sdk/go-http"
 
 	"parkstream/shared/faas"
+	"parkstream/shared/gateway"
+	"parkstream/shared/monitor"
 	"parkstream/shared/redis"
 	"parkstream/shared/stay"
 	"parkstream/shared/summary"
@@ -58,7 +60,7 @@ func Wire(rt *faas.Runtime) error {
 		Stays:   stays,
 		Sites:   sites,
 		Redis:   client,
-		System:  summary.NewSystem(summary.NewGateway(s.GatewayURL), s.ConnectorURL, client.Writable, rt.Log),
+		System:  monitor.New(gateway.New(s.GatewayURL).URL, s.ConnectorURL, client.Writable, rt.Log),
 		Token:   rt.Secret("summary-token").Value,
 		Metrics: summary.NewMetrics(rt.Registerer),
 		Log:     rt.Log,

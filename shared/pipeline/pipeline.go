@@ -30,7 +30,7 @@ type DataStore interface {
 // SummaryPoster hands stays on to the summary endpoint. A nil error means that
 // every one of them is durable there; it is idempotent and a stay's highest
 // revision wins. An error that is a [Refusal] is about the stays; any other error
-// says that the endpoint is unavailable. shared/summary has the one over HTTP.
+// says that the endpoint is unavailable. shared/summary/summaryclient has the one over HTTP.
 type SummaryPoster interface {
 	Post(ctx context.Context, stays []parking.Stay) error
 }

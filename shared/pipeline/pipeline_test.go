@@ -26,7 +26,7 @@ import (
 	"parkstream/shared/parking"
 	"parkstream/shared/pipeline"
 	"parkstream/shared/redis"
-	"parkstream/shared/summary"
+	"parkstream/shared/summary/summaryclient"
 	"parkstream/shared/timeline"
 )
 
@@ -200,8 +200,8 @@ func TestStrangersAreToldNoAddress(t *testing.T) {
 	for url, want := range map[string]string{
 		hush.URL: "the summary answers 503", gone.URL: "the summary refuses connections",
 	} {
-		client := summary.NewClient(url, func() (string, error) { return "hush", nil })
-		h := pipeline.NewHTTPHandler(pipeline.NewExitEventProcessor(config(newStore(t), client)))
+		poster := summaryclient.New(url, func() (string, error) { return "hush", nil })
+		h := pipeline.NewHTTPHandler(pipeline.NewExitEventProcessor(config(newStore(t), poster)))
 		one := exit("x", "A", 9).Data
 		for contentType, body := range map[string][]byte{"": one, batch.ContentType: batch.AppendRequest(nil, "/test", []batch.Event{{ID: "1", Data: one}})} {
 			r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", bytes.NewReader(body))
@@ -212,7 +212,7 @@ func TestStrangersAreToldNoAddress(t *testing.T) {
 				t.Errorf("%s %q: %d %s, want %q", url, contentType, w.Code, text, want)
 			}
 		}
-		client.Close()
+		poster.Close()
 	}
 }
 

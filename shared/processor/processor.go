@@ -9,10 +9,11 @@ import (
 	"time"
 
 	"parkstream/shared/faas"
+	"parkstream/shared/gateway"
 	"parkstream/shared/parking"
 	"parkstream/shared/pipeline"
 	"parkstream/shared/redis"
-	"parkstream/shared/summary"
+	"parkstream/shared/summary/summaryclient"
 	"parkstream/shared/timeline"
 )
 
@@ -42,11 +43,11 @@ func (s Settings) Validate() error {
 	return errors.Join(errs...)
 }
 
-func (s Settings) summaries(token func() (string, error)) *summary.Client {
+func (s Settings) summaries(token func() (string, error)) *summaryclient.Client {
 	if s.SummaryURL != "" {
-		return summary.NewClient(s.SummaryURL, token)
+		return summaryclient.New(s.SummaryURL, token)
 	}
-	return summary.NewClientFor(summary.NewGateway(s.GatewayURL).SummaryURL, token)
+	return summaryclient.NewFunc(gateway.New(s.GatewayURL).SummaryURL, token)
 }
 
 // Wire builds what a processor is made of. It connects to nothing yet.

@@ -12,7 +12,7 @@ import (
 	"parkstream/shared/faas"
 	"parkstream/shared/faas/faastest"
 	"parkstream/shared/processor"
-	"parkstream/shared/summary"
+	"parkstream/shared/summary/summaryclient"
 )
 
 func TestWireReportsEveryMistake(t *testing.T) {
@@ -64,7 +64,7 @@ func TestPostsOutlastTheWaitsForReplicas(t *testing.T) {
 		faastest.Mistakes(t, func(rt *faas.Runtime) error {
 			config, err := processor.Wire(rt)
 			if err == nil {
-				got = config.Summaries.(*summary.Client).Timeout
+				got = config.Summaries.(*summaryclient.Client).Timeout
 			}
 			return errors.Join(err, errors.New("the test has seen enough"))
 		}, dir, tt.environ...)

@@ -20,6 +20,7 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
+	"parkstream/shared/monitor"
 	"parkstream/shared/parking"
 	"parkstream/shared/redis"
 	"parkstream/shared/stay"
@@ -46,7 +47,7 @@ type Config struct {
 	// Redis has both, and files with what was erased of them.
 	Redis *redis.Client
 	// System knows how the other parts are.
-	System *System
+	System *monitor.Monitor
 	// Token returns the secret that writers show.
 	Token   func() (string, error)
 	Metrics *Metrics

@@ -18,7 +18,7 @@ import (
 	"parkstream/shared/broker"
 	"parkstream/shared/parking"
 	"parkstream/shared/redis"
-	"parkstream/shared/summary"
+	"parkstream/shared/summary/summaryclient"
 )
 
 // MonolithArg is the first argument with which our own program runs [Monolith].
@@ -61,7 +61,7 @@ func (m Monolith) Run(ctx context.Context) (MonolithResult, error) {
 		return MonolithResult{}, err
 	}
 	defer conn.Close()
-	post := summary.NewClient(m.SummaryURL, func() (string, error) { return secret("summary-token") })
+	post := summaryclient.New(m.SummaryURL, func() (string, error) { return secret("summary-token") })
 	defer post.Close()
 
 	var once sync.Once
@@ -121,7 +121,7 @@ func classicEntry(ctx context.Context, db goredis.UniversalClient, body []byte) 
 
 // classicExit reads the entry, writes the exit into the same hash and posts the
 // stay.
-func classicExit(ctx context.Context, db goredis.UniversalClient, post *summary.Client, body []byte) error {
+func classicExit(ctx context.Context, db goredis.UniversalClient, post *summaryclient.Client, body []byte) error {
 	var e parking.ExitEvent
 	if err := json.Unmarshal(body, &e); err != nil {
 		return fmt.Errorf("read an exit: %w", err)

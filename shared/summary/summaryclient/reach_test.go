@@ -1,4 +1,4 @@
-package summary
+package summaryclient
 
 import (
 	"context"
@@ -37,7 +37,7 @@ func (a *answers) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 func reachClient(a *answers) *Client {
-	c := NewClient("http://gateway:8080/function/summary", func() (string, error) { return token, nil })
+	c := New("http://gateway:8080/function/summary", func() (string, error) { return token, nil })
 	c.http.Transport = a
 	return c
 }
@@ -51,10 +51,10 @@ func TestUnreachable(t *testing.T) {
 		want   string
 	}{
 		{"refused", func(*testing.T) *Client {
-			return NewClient("http://127.0.0.1:1", func() (string, error) { return token, nil })
+			return New("http://127.0.0.1:1", func() (string, error) { return token, nil })
 		}, "the summary refuses connections"},
 		{"no such host", func(*testing.T) *Client {
-			return NewClient("http://gateway.invalid:8080", func() (string, error) { return token, nil })
+			return New("http://gateway.invalid:8080", func() (string, error) { return token, nil })
 		}, "the summary cannot be found by its name"},
 		{"not deployed", answering(http.StatusNotFound), "the summary answers 404: is it deployed, and does GATEWAY_URL or SUMMARY_URL lead there?"},
 		{"another token", answering(http.StatusUnauthorized), "the summary answers 401: its secret summary-token is another one than this function's"},
@@ -62,14 +62,11 @@ func TestUnreachable(t *testing.T) {
 		{"another page", answering(http.StatusOK), "the summary answers 200"},
 		{"redirect", answering(http.StatusFound), "the summary answers 302"},
 		{"no token", func(*testing.T) *Client {
-			return NewClient("http://127.0.0.1:1", func() (string, error) { return "", noToken })
+			return New("http://127.0.0.1:1", func() (string, error) { return "", noToken })
 		}, "the secret summary-token cannot be read"},
-		{"no gateway", func(t *testing.T) *Client {
-			other := httptest.NewServer(http.NotFoundHandler())
-			t.Cleanup(other.Close)
-			g := findGateway([]string{other.URL, "http://127.0.0.1:1"})
-			return NewClientFor(g.SummaryURL, func() (string, error) { return token, nil })
-		}, "answers 404, http://127.0.0.1:1 refuses connections: is the summary deployed? If the gateway has another name, set GATEWAY_URL"},
+		{"no gateway", func(*testing.T) *Client {
+			return NewFunc(func(context.Context) (string, error) { return "", notLocated{} }, func() (string, error) { return token, nil })
+		}, "is the gateway there?"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			c := tt.client(t)
@@ -83,29 +80,17 @@ func TestUnreachable(t *testing.T) {
 	}
 }
 
+// notLocated tells callers what a client is to tell.
+type notLocated struct{}
+
+func (notLocated) Error() string  { return "http://10.1.2.3 answers 404" }
+func (notLocated) Detail() string { return "is the gateway there?" }
+
 func answering(status int) func(*testing.T) *Client {
 	return func(*testing.T) *Client {
 		a := new(answers)
 		a.status.Store(int64(status))
 		return reachClient(a)
-	}
-}
-
-// The empty post of a probe reaches the summary with the secret, stores nothing and
-// is counted nowhere.
-func TestReachable(t *testing.T) {
-	e := newEndpoint(t)
-	server := httptest.NewServer(e)
-	defer server.Close()
-	c := NewClient(server.URL, func() (string, error) { return token, nil })
-	defer c.Close()
-	if err := c.Reachable(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	c = NewClient(server.URL, func() (string, error) { return "another", nil })
-	defer c.Close()
-	if err := c.Reachable(t.Context()); err == nil {
-		t.Error("with another secret it is reachable")
 	}
 }
 
@@ -154,7 +139,7 @@ func TestProbesAreFew(t *testing.T) {
 			t.Errorf("%d calls in 4 s, want two of each of 8 probes", n)
 		}
 		a.status.Store(http.StatusCreated)
-		if err := c.Post(t.Context(), []parking.Stay{completed("x1", "a", "P1", today, 60)}); err != nil {
+		if err := c.Post(t.Context(), []parking.Stay{aStay}); err != nil {
 			t.Fatal(err)
 		}
 		a.calls.Store(0)
@@ -174,7 +159,7 @@ func TestReachableEndsWithItsContext(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-hang }))
 	defer server.Close()
 	defer close(hang)
-	c := NewClient(server.URL, func() (string, error) { return token, nil })
+	c := New(server.URL, func() (string, error) { return token, nil })
 	defer c.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()

@@ -1,4 +1,5 @@
-package summary
+// Package monitor reports how the parts of Parkstream are, as a caller sees them.
+package monitor
 
 import (
 	"context"
@@ -37,9 +38,9 @@ var (
 	eventProcessors  = watchedFunctions[:2]
 )
 
-// System looks at all parts of Parkstream from outside, as a caller sees them.
-type System struct {
-	gateway   *Gateway
+// Monitor looks at all parts of Parkstream from outside, as a caller sees them.
+type Monitor struct {
+	gateway   func(context.Context) (string, error)
 	connector string
 	redis     func(context.Context) error
 	log       *slog.Logger
@@ -50,11 +51,11 @@ type System struct {
 	last *Snapshot
 }
 
-// NewSystem returns a view of the functions behind a gateway, of the connector
+// New returns a view of the functions behind a gateway, of the connector
 // whose health and metrics are at connectorURL (none where it is empty), and of
 // Redis, which ping tries.
-func NewSystem(gateway *Gateway, connectorURL string, ping func(context.Context) error, log *slog.Logger) *System {
-	s := &System{
+func New(gateway func(context.Context) (string, error), connectorURL string, ping func(context.Context) error, log *slog.Logger) *Monitor {
+	s := &Monitor{
 		gateway: gateway, connector: strings.TrimSuffix(connectorURL, "/"),
 		redis: ping, log: log, client: &http.Client{CheckRedirect: redirect.Refuse}, now: time.Now, turn: make(chan struct{}, 1),
 	}
@@ -148,7 +149,7 @@ type Breaker struct {
 // Look returns the system as it is now or was less than a second ago, however
 // many ask. What cannot be reached is told in the snapshot; the only error is
 // that of ctx.
-func (s *System) Look(ctx context.Context) (*Snapshot, error) {
+func (s *Monitor) Look(ctx context.Context) (*Snapshot, error) {
 	select {
 	case <-s.turn:
 	case <-ctx.Done():
@@ -164,14 +165,14 @@ func (s *System) Look(ctx context.Context) (*Snapshot, error) {
 	return s.last, nil
 }
 
-func (s *System) look(ctx context.Context) *Snapshot {
+func (s *Monitor) look(ctx context.Context) *Snapshot {
 	snapshot := &Snapshot{At: s.now().UTC(), Latency: []Latency{}, Outcomes: []Outcome{}}
 	parts := make([]Part, len(watchedFunctions), len(watchedFunctions)+3)
 	figures := make([]families, len(eventProcessors))
 	redis := Part{Name: "redis", Kind: "store", State: stateUp}
 	connector := Part{Name: "connector", Kind: "connector"}
 	var connectorFigures families
-	gateway, err := s.gateway.URL(ctx)
+	gateway, err := s.gateway(ctx)
 	if err != nil { // then no function can be reached, which their parts tell
 		s.log.DebugContext(ctx, "the gateway is not found", "error", err)
 	}
@@ -218,7 +219,7 @@ func (s *System) look(ctx context.Context) *Snapshot {
 }
 
 // part asks whether a part is ready.
-func (s *System) part(ctx context.Context, name, kind, url string) Part {
+func (s *Monitor) part(ctx context.Context, name, kind, url string) Part {
 	p := Part{Name: name, Kind: kind}
 	status, text, err := s.get(ctx, url)
 	switch {
@@ -254,7 +255,7 @@ func reason(err error) string {
 	return "cannot be reached"
 }
 
-func (s *System) get(ctx context.Context, url string) (status int, text []byte, err error) {
+func (s *Monitor) get(ctx context.Context, url string) (status int, text []byte, err error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return 0, nil, err
@@ -272,7 +273,7 @@ func (s *System) get(ctx context.Context, url string) (status int, text []byte, 
 // families are the metrics of a process by name; nil where it has not told them.
 type families map[string]*dto.MetricFamily
 
-func (s *System) scrape(ctx context.Context, url string) families {
+func (s *Monitor) scrape(ctx context.Context, url string) families {
 	status, text, err := s.get(ctx, url)
 	if err == nil && status != http.StatusOK {
 		err = fmt.Errorf("GET %s: status %d", url, status)

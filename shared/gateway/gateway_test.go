@@ -1,4 +1,4 @@
-package summary
+package gateway
 
 import (
 	"context"
@@ -62,7 +62,7 @@ func TestGatewayIsFound(t *testing.T) {
 				}
 				candidates = append(candidates, g.URL)
 			}
-			got, err := findGateway(candidates).URL(t.Context())
+			got, err := find(candidates).URL(t.Context())
 			want := ""
 			if tt.want >= 0 {
 				want = candidates[tt.want]
@@ -74,11 +74,24 @@ func TestGatewayIsFound(t *testing.T) {
 	}
 }
 
+// A gateway that is not found is told with what to do.
+func TestNoGateway(t *testing.T) {
+	other := newFakeGateway(t, http.StatusNotFound)
+	_, err := find([]string{other.URL, "http://127.0.0.1:1"}).SummaryURL(t.Context())
+	want := other.URL + " answers 404, http://127.0.0.1:1 refuses connections: is the summary deployed? If the gateway has another name, set GATEWAY_URL"
+	if told, ok := errors.AsType[interface {
+		error
+		Detail() string
+	}](err); !ok || told.Detail() != want {
+		t.Errorf("%v tells %v, want %s", err, told, want)
+	}
+}
+
 // A look that failed is repeated with a later call, one look for all who ask; what
 // was found is not looked for again.
 func TestGatewayIsLookedForAgain(t *testing.T) {
 	fake := newFakeGateway(t, http.StatusServiceUnavailable)
-	g := findGateway([]string{fake.URL})
+	g := find([]string{fake.URL})
 	ask := func() (failures int64) {
 		var failed atomic.Int64
 		var all sync.WaitGroup
@@ -112,7 +125,7 @@ func TestGatewayLookEndsWithItsContext(t *testing.T) {
 	hang := make(chan struct{})
 	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-hang }))
 	defer server.Close()
-	g := findGateway([]string{server.URL})
+	g := find([]string{server.URL})
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
 	var all sync.WaitGroup
@@ -132,11 +145,11 @@ func TestGatewayLookEndsWithItsContext(t *testing.T) {
 
 // A gateway that is told is not asked.
 func TestGatewayThatIsTold(t *testing.T) {
-	got, err := NewGateway("http://gw.example:8080/").SummaryURL(t.Context())
+	got, err := New("http://gw.example:8080/").SummaryURL(t.Context())
 	if got != "http://gw.example:8080/function/summary" || err != nil {
 		t.Errorf("%q, %v", got, err)
 	}
-	if diff := cmp.Diff([]string{"http://gateway:8080", "http://gateway.openfaas:8080"}, NewGateway("").candidates); diff != "" {
+	if diff := cmp.Diff([]string{"http://gateway:8080", "http://gateway.openfaas:8080"}, New("").candidates); diff != "" {
 		t.Error(diff)
 	}
 }

@@ -1,4 +1,5 @@
-package summary
+// Package summaryclient posts stays to the summary.
+package summaryclient
 
 import (
 	"bytes"
@@ -39,17 +40,16 @@ const postTimeout = 4 * time.Second
 // is for the caller's own answer.
 const tryPercent = 45
 
-// NewClient returns a client of the endpoint at a URL, such as
+// New returns a client of the endpoint at a URL, such as
 // http://gateway:8080/function/summary. token is asked before each call, so that
 // a rotated secret is picked up.
-func NewClient(url string, token func() (string, error)) *Client {
+func New(url string, token func() (string, error)) *Client {
 	url = strings.TrimSuffix(url, "/")
-	return NewClientFor(func(context.Context) (string, error) { return url, nil }, token)
+	return NewFunc(func(context.Context) (string, error) { return url, nil }, token)
 }
 
-// NewClientFor is [NewClient] for an endpoint whose URL is asked for before each
-// call.
-func NewClientFor(locate func(context.Context) (string, error), token func() (string, error)) *Client {
+// NewFunc is [New] for an endpoint whose URL is asked for before each call.
+func NewFunc(locate func(context.Context) (string, error), token func() (string, error)) *Client {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	// As many as there are calls in flight, so that none dials anew.
 	transport.MaxIdleConns, transport.MaxIdleConnsPerHost = 0, 64

@@ -1,4 +1,4 @@
-package summary
+package summaryclient
 
 import (
 	"context"
@@ -11,6 +11,8 @@ import (
 )
 
 const (
+	// probeEvery bounds how often a failed probe is repeated, however many ask.
+	probeEvery = 500 * time.Millisecond
 	// reachedFor is how long a post that succeeded stands for the next ones.
 	reachedFor = 10 * time.Second
 	// reachGrace is how long the summary may be unreachable after it was reached, as
@@ -78,8 +80,11 @@ func (e unreachableError) Unwrap() error { return e.error }
 
 // Detail tells what callers may know, and what to do about it.
 func (e unreachableError) Detail() string {
-	if where, ok := errors.AsType[gatewayError](e.error); ok {
-		return where.Detail()
+	if known, ok := errors.AsType[interface {
+		error
+		Detail() string
+	}](e.error); ok {
+		return known.Detail()
 	}
 	told := failure.Told(e.error)
 	if status, ok := errors.AsType[*StatusError](e.error); ok {

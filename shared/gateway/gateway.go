@@ -1,4 +1,5 @@
-package summary
+// Package gateway finds the OpenFaaS gateway that a function is behind.
+package gateway
 
 import (
 	"context"
@@ -16,16 +17,16 @@ import (
 // summaryPath is where a gateway has the summary.
 const summaryPath = "/function/summary"
 
-// gatewayURLs are the names that functions have for the gateway, in the order in
+// defaultURLs are the names that functions have for the gateway, in the order in
 // which they are tried: that of faasd and of compose files, and that of Kubernetes.
-var gatewayURLs = []string{"http://gateway:8080", "http://gateway.openfaas:8080"}
+var defaultURLs = []string{"http://gateway:8080", "http://gateway.openfaas:8080"}
 
 const (
-	// gatewayTimeout bounds the look at one gateway: both fit into the two seconds
+	// probeTimeout bounds the look at one gateway: both fit into the two seconds
 	// that a readiness check gets.
-	gatewayTimeout = 900 * time.Millisecond
-	// probeEvery bounds how often a failed look at the gateways or at the summary
-	// is repeated, however many ask.
+	probeTimeout = 900 * time.Millisecond
+	// probeEvery bounds how often a failed look at the gateways is repeated, however
+	// many ask.
 	probeEvery = 500 * time.Millisecond
 )
 
@@ -41,25 +42,25 @@ type Gateway struct {
 	failedAt time.Time
 }
 
-// NewGateway returns the gateway at a URL. With an empty one it is found out: it is
+// New returns the gateway at a URL. With an empty one it is found out: it is
 // the first of http://gateway:8080 and http://gateway.openfaas:8080 behind which the
 // summary answers.
-func NewGateway(url string) *Gateway {
+func New(url string) *Gateway {
 	if url != "" {
 		g := new(Gateway)
 		g.found.Store(new(strings.TrimSuffix(url, "/")))
 		return g
 	}
-	return findGateway(gatewayURLs)
+	return find(defaultURLs)
 }
 
-func findGateway(candidates []string) *Gateway {
+func find(candidates []string) *Gateway {
 	g := &Gateway{
 		candidates: candidates, turn: make(chan struct{}, 1),
 		http: &http.Client{
 			// The one request of a look is not worth a connection that stays.
 			Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, DisableKeepAlives: true},
-			Timeout:   gatewayTimeout, CheckRedirect: redirect.Refuse,
+			Timeout:   probeTimeout, CheckRedirect: redirect.Refuse,
 		},
 	}
 	g.turn <- struct{}{}
@@ -93,7 +94,7 @@ func (g *Gateway) URL(ctx context.Context) (string, error) {
 		}
 		errs = append(errs, err)
 	}
-	err := gatewayError{errors.Join(errs...), g.candidates}
+	err := notFoundError{errors.Join(errs...), g.candidates}
 	if ctx.Err() == nil { // otherwise the errors may only tell that the caller has gone
 		g.failed, g.failedAt = err, time.Now()
 	}
@@ -123,17 +124,17 @@ func (g *Gateway) look(ctx context.Context, candidate string) error {
 	return nil
 }
 
-// gatewayError tells of each candidate what is wrong. Their names are no secret: they
+// notFoundError tells of each candidate what is wrong. Their names are no secret: they
 // stand in our source.
-type gatewayError struct {
+type notFoundError struct {
 	error
 	candidates []string
 }
 
-func (e gatewayError) Unwrap() error { return e.error }
+func (e notFoundError) Unwrap() error { return e.error }
 
 // Detail tells what callers may know, and what to do.
-func (e gatewayError) Detail() string {
+func (e notFoundError) Detail() string {
 	var told []string
 	for _, err := range e.error.(interface{ Unwrap() []error }).Unwrap() {
 		told = append(told, failure.Told(err))

@@ -1,0 +1,240 @@
+package monitor
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"go.uber.org/goleak"
+)
+
+const processorMetrics = `# TYPE event_processing_latency_seconds histogram
+event_processing_latency_seconds_bucket{event_type="KIND",le="0.001"} 4
+event_processing_latency_seconds_bucket{event_type="KIND",le="0.01"} 9
+event_processing_latency_seconds_bucket{event_type="KIND",le="+Inf"} 10
+event_processing_latency_seconds_sum{event_type="KIND"} 0.5
+event_processing_latency_seconds_count{event_type="KIND"} 10
+# TYPE parkstream_events_total counter
+parkstream_events_total{event_type="KIND",outcome="done"} 8
+parkstream_events_total{event_type="KIND",outcome="reject"} 2
+`
+
+const connectorMetrics = `# TYPE parkstream_connector_messages_received_total counter
+parkstream_connector_messages_received_total{queue="vehicle_exits"} 10
+parkstream_connector_messages_received_total{queue="vehicle_entries"} 20
+# TYPE parkstream_connector_messages_acked_total counter
+parkstream_connector_messages_acked_total{queue="vehicle_entries"} 15
+# TYPE parkstream_connector_messages_dead_lettered_total counter
+parkstream_connector_messages_dead_lettered_total{queue="vehicle_entries"} 2
+# TYPE parkstream_connector_messages_in_hand gauge
+parkstream_connector_messages_in_hand{queue="vehicle_entries"} 3
+# TYPE parkstream_connector_oldest_unacked_age_seconds gauge
+parkstream_connector_oldest_unacked_age_seconds{queue="vehicle_entries"} 0.25
+# TYPE parkstream_connector_breaker_state gauge
+parkstream_connector_breaker_state{function="entry-processor"} 0
+parkstream_connector_breaker_state{function="exit-processor"} 2
+# TYPE parkstream_connector_calls_limit gauge
+parkstream_connector_calls_limit{function="entry-processor"} 4
+`
+
+const queueMetrics = `# TYPE parkstream_connector_queue_messages gauge
+parkstream_connector_queue_messages{queue="vehicle_entries",state="ready"} 7
+parkstream_connector_queue_messages{queue="vehicle_entries",state="waiting"} 0
+parkstream_connector_queue_messages{queue="vehicle_entries",state="dead"} 2
+`
+
+// upstream plays the gateway and the connector: it answers what it was told for a
+// path, and nothing but 404 for others.
+type upstream struct {
+	*httptest.Server
+	calls atomic.Int64
+
+	mu      sync.Mutex
+	answers map[string]http.HandlerFunc
+}
+
+func newUpstream(t *testing.T) *upstream {
+	t.Helper()
+	u := &upstream{answers: make(map[string]http.HandlerFunc)}
+	u.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		u.calls.Add(1)
+		u.mu.Lock()
+		answer := u.answers[r.URL.Path]
+		u.mu.Unlock()
+		if answer == nil {
+			answer = http.NotFound
+		}
+		answer(w, r)
+	}))
+	t.Cleanup(u.Close)
+	for _, name := range watchedFunctions {
+		u.says("/function/"+name+"/_/ready", 200, `{"ready":true}`)
+	}
+	u.says("/function/entry-processor/metrics", 200, strings.ReplaceAll(processorMetrics, "KIND", "entry"))
+	u.says("/function/exit-processor/metrics", 200, strings.ReplaceAll(processorMetrics, "KIND", "exit"))
+	u.says("/readyz", 200, "ready\n")
+	u.says("/metrics", 200, connectorMetrics)
+	return u
+}
+
+func (u *upstream) does(path string, answer http.HandlerFunc) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.answers[path] = answer
+}
+
+func (u *upstream) says(path string, status int, body string) {
+	u.does(path, func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(status)
+		_, _ = io.WriteString(w, body)
+	})
+}
+
+func (u *upstream) locate(context.Context) (string, error) { return u.URL, nil }
+
+func (u *upstream) monitor(t *testing.T, connector string) *Monitor {
+	t.Helper()
+	s := New(u.locate, connector, func(context.Context) error { return nil }, slog.New(slog.DiscardHandler))
+	t.Cleanup(s.client.CloseIdleConnections)
+	return s
+}
+
+func look(t *testing.T, s *Monitor) *Snapshot {
+	t.Helper()
+	snapshot, err := s.Look(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return snapshot
+}
+
+func states(s *Snapshot) map[string]string {
+	parts := make(map[string]string)
+	for _, p := range s.Parts {
+		parts[p.Name] = strings.TrimSpace(p.State + " " + p.Detail)
+	}
+	return parts
+}
+
+func TestMonitor(t *testing.T) {
+	u := newUpstream(t)
+	got := look(t, u.monitor(t, u.URL))
+	if d := cmp.Diff(map[string]string{
+		"entry-processor": "up", "exit-processor": "up", "entry-generator": "up", "exit-generator": "up",
+		"summary": "up", "redis": "up", "connector": "up",
+	}, states(got)); d != "" {
+		t.Error(d)
+	}
+	latency := func(kind string) Latency {
+		return Latency{EventType: kind, Count: 10, SumSeconds: 0.5, Buckets: []Bucket{{new(0.001), 4}, {new(0.01), 9}, {nil, 10}}}
+	}
+	if d := cmp.Diff([]Latency{latency("entry"), latency("exit")}, got.Latency); d != "" {
+		t.Error(d)
+	}
+	if d := cmp.Diff([]Outcome{{"entry", "done", 8}, {"entry", "reject", 2}, {"exit", "done", 8}, {"exit", "reject", 2}}, got.Outcomes); d != "" {
+		t.Error(d)
+	}
+	want := &Connector{
+		Queues: []Queue{
+			{Queue: "vehicle_entries", Received: 20, Acked: 15, DeadLettered: 2, InHand: 3, OldestUnackedSeconds: 0.25},
+			{Queue: "vehicle_exits", Received: 10},
+		},
+		Breakers: []Breaker{{Function: "entry-processor", State: "closed", CallsLimit: 4}, {Function: "exit-processor", State: "probing"}},
+	}
+	if d := cmp.Diff(want, got.Connector); d != "" {
+		t.Error(d)
+	}
+
+	u.says("/metrics", 200, connectorMetrics+queueMetrics)
+	q := &want.Queues[0]
+	q.Ready, q.Waiting, q.Dead = new(7.0), new(0.0), new(2.0)
+	if d := cmp.Diff(want, look(t, u.monitor(t, u.URL)).Connector); d != "" {
+		t.Error(d)
+	}
+	if without := look(t, u.monitor(t, "")); without.Connector != nil || states(without)["connector"] != "" {
+		t.Errorf("without a connector: %+v", without)
+	}
+}
+
+// Whatever is wrong with the parts, there is an answer, and it gives no address
+// away.
+func TestMonitorInTrouble(t *testing.T) {
+	u := newUpstream(t)
+	ctx, release := context.WithCancel(t.Context())
+	defer release()
+	hang := func(_ http.ResponseWriter, r *http.Request) {
+		select {
+		case <-ctx.Done():
+		case <-r.Context().Done():
+		}
+	}
+	u.says("/function/entry-processor/_/ready", 503, `{"ready":false,"failing":["redis","rabbitmq"]}`)
+	u.says("/function/exit-processor/_/ready", 404, "not found")
+	u.does("/function/entry-generator/_/ready", hang)
+	u.says("/function/exit-generator/_/ready", 502, "dial tcp 10.1.2.3")
+	u.says("/function/entry-processor/metrics", 200, "no metrics at all {")
+	u.does("/function/exit-processor/metrics", hang)
+	s := New(u.locate, "http://127.0.0.1:1", func(context.Context) error { return errors.New("dial tcp 10.1.2.3:6379") }, slog.New(slog.DiscardHandler))
+	got := look(t, s)
+	if d := cmp.Diff(map[string]string{
+		"entry-processor": "not_ready waits for redis, rabbitmq", "exit-processor": "unreachable not deployed",
+		"entry-generator": "unreachable does not answer in time", "exit-generator": "not_ready answers 502; its log says why",
+		"summary": "up", "redis": "unreachable cannot be reached", "connector": "unreachable cannot be reached",
+	}, states(got)); d != "" {
+		t.Error(d)
+	}
+	if len(got.Latency) != 0 || len(got.Outcomes) != 0 || got.Connector != nil {
+		t.Errorf("%+v", got)
+	}
+	if text, _ := json.Marshal(got); strings.Contains(string(text), "10.1.2.3") || strings.Contains(string(text), "127.0.0.1") {
+		t.Errorf("%s", text)
+	}
+}
+
+// Many who ask at the same time cost one look, and one who leaves takes nothing
+// from the others.
+func TestManyWhoAskCostOneLook(t *testing.T) {
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+	u := newUpstream(t)
+	defer u.Close()
+	s := u.monitor(t, u.URL)
+	defer s.client.CloseIdleConnections()
+	now := time.Now()
+	s.now = func() time.Time { return now }
+	var wg sync.WaitGroup
+	for range 50 {
+		wg.Go(func() { _, _ = s.Look(t.Context()) })
+	}
+	wg.Wait()
+	const aLook = 8 // four functions are asked, two scraped, the connector both
+	if n := u.calls.Load(); n != aLook {
+		t.Errorf("50 looks made %d calls, want %d", n, aLook)
+	}
+	now = now.Add(lookKept)
+	gone, cancel := context.WithCancel(t.Context())
+	u.does("/readyz", func(w http.ResponseWriter, _ *http.Request) {
+		cancel()
+		_, _ = io.WriteString(w, "ready\n")
+	})
+	if got, err := s.Look(gone); err != nil || states(got)["connector"] != "up" {
+		t.Errorf("%v %v", err, got)
+	}
+	if n := u.calls.Load(); n != 2*aLook {
+		t.Errorf("%d calls, want %d", n, 2*aLook)
+	}
+	<-s.turn // somebody looks
+	if _, err := s.Look(gone); !errors.Is(err, context.Canceled) {
+		t.Errorf("%v", err)
+	}
+	s.turn <- struct{}{}
+}
