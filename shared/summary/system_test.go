@@ -6,8 +6,8 @@ import (
 	"net/http"
 	"slices"
 	"testing"
-	"time"
 
+	"parkstream/shared/eventually"
 	"parkstream/shared/monitor"
 )
 
@@ -33,11 +33,5 @@ func TestSystemEndpoint(t *testing.T) {
 	if err := redis.redis.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	eventually := time.Now().Add(10 * time.Second)
-	for state() != "unreachable" {
-		if time.Now().After(eventually) {
-			t.Fatal(state())
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
+	eventually.True(t, "Redis to be unreachable", func() bool { return state() == "unreachable" })
 }
