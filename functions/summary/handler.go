@@ -60,7 +60,7 @@ func Wire(rt *faas.Runtime) error {
 		Stays:   stays,
 		Sites:   sites,
 		Redis:   client,
-		System:  monitor.New(gateway.New(s.GatewayURL).URL, s.ConnectorURL, client.Writable, rt.Log),
+		Monitor: monitor.New(gateway.New(s.GatewayURL).URL, s.ConnectorURL, client.Writable, rt.Log),
 		Token:   rt.Secret("summary-token").Value,
 		Metrics: summary.NewMetrics(rt.Registerer),
 		Log:     rt.Log,

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"parkstream/shared/failure"
+	"parkstream/shared/probe"
 	"parkstream/shared/redirect"
 )
 
@@ -22,11 +23,10 @@ const summaryPath = "/function/summary"
 var defaultURLs = []string{"http://gateway:8080", "http://gateway.openfaas:8080"}
 
 const (
-	// probeTimeout bounds the look at one gateway: both fit into the two seconds
-	// that a readiness check gets.
+	// probeTimeout bounds the try of one gateway: both fit into the two seconds that a
+	// readiness check gets.
 	probeTimeout = 900 * time.Millisecond
-	// probeEvery bounds how often a failed look at the gateways is repeated, however
-	// many ask.
+	// probeEvery is the least time between two searches, however many ask.
 	probeEvery = 500 * time.Millisecond
 )
 
@@ -36,10 +36,7 @@ type Gateway struct {
 	candidates []string
 	http       *http.Client
 	found      atomic.Pointer[string]
-
-	turn     chan struct{} // holds one value when no look is under way
-	failed   error
-	failedAt time.Time
+	search     *probe.Shared[string]
 }
 
 // New returns the gateway at a URL. With an empty one it is found out: it is
@@ -56,49 +53,42 @@ func New(url string) *Gateway {
 
 func find(candidates []string) *Gateway {
 	g := &Gateway{
-		candidates: candidates, turn: make(chan struct{}, 1),
+		candidates: candidates,
 		http: &http.Client{
-			// The one request of a look is not worth a connection that stays.
+			// The one request of a try is not worth a connection that stays.
 			Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, DisableKeepAlives: true},
 			Timeout:   probeTimeout, CheckRedirect: redirect.Refuse,
 		},
 	}
-	g.turn <- struct{}{}
+	g.search = probe.New(probeEvery, g.tryAll)
 	return g
 }
 
-// URL returns the gateway's URL, without a slash at its end. What was found stays;
-// a failed look is repeated with a later call.
+// URL returns the gateway's URL, without a slash at its end. What was found stays; a
+// failed search is repeated by a later call, at most twice a second.
 func (g *Gateway) URL(ctx context.Context) (string, error) {
 	if found := g.found.Load(); found != nil {
 		return *found, nil
 	}
-	select {
-	case <-g.turn:
-	case <-ctx.Done():
-		return "", fmt.Errorf("find the gateway: %w", ctx.Err())
+	url, err := g.search.Result(ctx)
+	if err != nil {
+		return "", fmt.Errorf("find the gateway: %w", err)
 	}
-	defer func() { g.turn <- struct{}{} }()
-	if found := g.found.Load(); found != nil {
-		return *found, nil
-	}
-	if g.failed != nil && time.Since(g.failedAt) < probeEvery {
-		return "", g.failed
-	}
+	return url, nil
+}
+
+// tryAll returns the first candidate that is the gateway.
+func (g *Gateway) tryAll(ctx context.Context) (string, error) {
 	var errs []error
 	for _, candidate := range g.candidates {
-		err := g.look(ctx, candidate)
+		err := g.try(ctx, candidate)
 		if err == nil {
 			g.found.Store(&candidate)
 			return candidate, nil
 		}
 		errs = append(errs, err)
 	}
-	err := notFoundError{errors.Join(errs...), g.candidates}
-	if ctx.Err() == nil { // otherwise the errors may only tell that the caller has gone
-		g.failed, g.failedAt = err, time.Now()
-	}
-	return "", err
+	return "", notFoundError{errs}
 }
 
 // SummaryURL returns the URL of the summary.
@@ -107,8 +97,8 @@ func (g *Gateway) SummaryURL(ctx context.Context) (string, error) {
 	return url + summaryPath, err
 }
 
-// look reports why a gateway is not there, or has no summary behind it.
-func (g *Gateway) look(ctx context.Context, candidate string) error {
+// try returns why a gateway is not there, or has no summary behind it.
+func (g *Gateway) try(ctx context.Context, candidate string) error {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, candidate+summaryPath+"/_/health", http.NoBody)
 	if err != nil {
 		return fmt.Errorf("make the request to %s: %w", candidate, err)
@@ -126,18 +116,16 @@ func (g *Gateway) look(ctx context.Context, candidate string) error {
 
 // notFoundError tells of each candidate what is wrong. Their names are no secret: they
 // stand in our source.
-type notFoundError struct {
-	error
-	candidates []string
-}
+type notFoundError struct{ tried []error }
 
-func (e notFoundError) Unwrap() error { return e.error }
+func (e notFoundError) Error() string   { return errors.Join(e.tried...).Error() }
+func (e notFoundError) Unwrap() []error { return e.tried }
 
-// Detail tells what callers may know, and what to do.
+// Detail returns what callers may know, and what to do.
 func (e notFoundError) Detail() string {
-	var told []string
-	for _, err := range e.error.(interface{ Unwrap() []error }).Unwrap() {
-		told = append(told, failure.Told(err))
+	told := make([]string, len(e.tried))
+	for i, err := range e.tried {
+		told[i] = failure.Told(err)
 	}
 	return strings.Join(told, ", ") + ": is the summary deployed? If the gateway has another name, set GATEWAY_URL"
 }

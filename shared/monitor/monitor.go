@@ -19,15 +19,16 @@ import (
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 
+	"parkstream/shared/probe"
 	"parkstream/shared/redirect"
 )
 
 const (
-	// lookTimeout bounds one look at all parts. It is longer than the two seconds
-	// that a function gives its own checks, so that it can say what it lacks.
-	lookTimeout = 2500 * time.Millisecond
-	// lookKept is how long a look serves everybody who asks.
-	lookKept = 900 * time.Millisecond
+	// askTimeout bounds the time in which all parts answer. It is longer than the two
+	// seconds that a function gives its own checks, so that it can say what it lacks.
+	askTimeout = 2500 * time.Millisecond
+	// snapshotInterval is how long a snapshot serves everyone who asks.
+	snapshotInterval = 900 * time.Millisecond
 	// maxScrapeBytes bounds what is read of one answer.
 	maxScrapeBytes = 4 << 20
 )
@@ -38,29 +39,26 @@ var (
 	eventProcessors  = watchedFunctions[:2]
 )
 
-// Monitor looks at all parts of Parkstream from outside, as a caller sees them.
+// Monitor asks all parts of Parkstream how they are, from outside, as a caller does.
 type Monitor struct {
 	gateway   func(context.Context) (string, error)
 	connector string
 	redis     func(context.Context) error
 	log       *slog.Logger
 	client    *http.Client
-	now       func() time.Time
-
-	turn chan struct{} // holds one value while nobody looks
-	last *Snapshot
+	shared    *probe.Shared[*Snapshot]
 }
 
-// New returns a view of the functions behind a gateway, of the connector
+// New returns a monitor of the functions behind a gateway, of the connector
 // whose health and metrics are at connectorURL (none where it is empty), and of
 // Redis, which ping tries.
 func New(gateway func(context.Context) (string, error), connectorURL string, ping func(context.Context) error, log *slog.Logger) *Monitor {
-	s := &Monitor{
+	m := &Monitor{
 		gateway: gateway, connector: strings.TrimSuffix(connectorURL, "/"),
-		redis: ping, log: log, client: &http.Client{CheckRedirect: redirect.Refuse}, now: time.Now, turn: make(chan struct{}, 1),
+		redis: ping, log: log, client: &http.Client{CheckRedirect: redirect.Refuse},
 	}
-	s.turn <- struct{}{}
-	return s
+	m.shared = probe.New(snapshotInterval, m.ask)
+	return m
 }
 
 // Snapshot is the system at a moment. Counts grow from the start of the process
@@ -146,48 +144,43 @@ type Breaker struct {
 	CallsLimit    float64 `json:"calls_limit"`
 }
 
-// Look returns the system as it is now or was less than a second ago, however
-// many ask. What cannot be reached is told in the snapshot; the only error is
-// that of ctx.
-func (s *Monitor) Look(ctx context.Context) (*Snapshot, error) {
-	select {
-	case <-s.turn:
-	case <-ctx.Done():
-		return nil, fmt.Errorf("wait for a look at the system: %w", ctx.Err())
+// Snapshot returns the system as it is now or was less than a second ago, however
+// many ask. What cannot be reached is part of the snapshot; the only error is that of
+// ctx.
+func (m *Monitor) Snapshot(ctx context.Context) (*Snapshot, error) {
+	snapshot, err := m.shared.Result(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("wait for the state of the system: %w", err)
 	}
-	defer func() { s.turn <- struct{}{} }()
-	if s.last == nil || s.now().Sub(s.last.At) >= lookKept {
-		// It is for those who wait, too, when this caller goes.
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookTimeout)
-		defer cancel()
-		s.last = s.look(ctx)
-	}
-	return s.last, nil
+	return snapshot, nil
 }
 
-func (s *Monitor) look(ctx context.Context) *Snapshot {
-	snapshot := &Snapshot{At: s.now().UTC(), Latency: []Latency{}, Outcomes: []Outcome{}}
+// ask asks all parts. It goes on when its caller goes: others may wait for it.
+func (m *Monitor) ask(ctx context.Context) (*Snapshot, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), askTimeout)
+	defer cancel()
+	snapshot := &Snapshot{At: time.Now().UTC(), Latency: []Latency{}, Outcomes: []Outcome{}}
 	parts := make([]Part, len(watchedFunctions), len(watchedFunctions)+3)
 	figures := make([]families, len(eventProcessors))
 	redis := Part{Name: "redis", Kind: "store", State: stateUp}
 	connector := Part{Name: "connector", Kind: "connector"}
 	var connectorFigures families
-	gateway, err := s.gateway(ctx)
+	gateway, err := m.gateway(ctx)
 	if err != nil { // then no function can be reached, which their parts tell
-		s.log.DebugContext(ctx, "the gateway is not found", "error", err)
+		m.log.DebugContext(ctx, "the gateway is not found", "error", err)
 	}
 	function := func(name string) string { return gateway + "/function/" + name }
 
 	var wg sync.WaitGroup
 	for i, name := range watchedFunctions {
-		wg.Go(func() { parts[i] = s.part(ctx, name, "function", function(name)+"/_/ready") })
+		wg.Go(func() { parts[i] = m.part(ctx, name, "function", function(name)+"/_/ready") })
 	}
 	for i, name := range eventProcessors {
-		wg.Go(func() { figures[i] = s.scrape(ctx, function(name)+"/metrics") })
+		wg.Go(func() { figures[i] = m.scrape(ctx, function(name)+"/metrics") })
 	}
 	wg.Go(func() {
-		if err := s.redis(ctx); err != nil {
-			s.log.DebugContext(ctx, "a part cannot be reached", "part", redis.Name, "error", err)
+		if err := m.redis(ctx); err != nil {
+			m.log.DebugContext(ctx, "a part cannot be reached", "part", redis.Name, "error", err)
 			redis.State, redis.Detail = stateUnreachable, reason(err)
 			if told, ok := errors.AsType[interface {
 				error
@@ -197,14 +190,14 @@ func (s *Monitor) look(ctx context.Context) *Snapshot {
 			}
 		}
 	})
-	if s.connector != "" {
-		wg.Go(func() { connector = s.part(ctx, connector.Name, connector.Kind, s.connector+"/readyz") })
-		wg.Go(func() { connectorFigures = s.scrape(ctx, s.connector+"/metrics") })
+	if m.connector != "" {
+		wg.Go(func() { connector = m.part(ctx, connector.Name, connector.Kind, m.connector+"/readyz") })
+		wg.Go(func() { connectorFigures = m.scrape(ctx, m.connector+"/metrics") })
 	}
 	wg.Wait()
 
 	parts = append(parts, Part{Name: "summary", Kind: "function", State: stateUp}, redis)
-	if s.connector != "" {
+	if m.connector != "" {
 		parts = append(parts, connector)
 	}
 	snapshot.Parts = parts
@@ -215,16 +208,16 @@ func (s *Monitor) look(ctx context.Context) *Snapshot {
 	if connectorFigures != nil {
 		snapshot.Connector = connectorFigures.connector()
 	}
-	return snapshot
+	return snapshot, nil
 }
 
 // part asks whether a part is ready.
-func (s *Monitor) part(ctx context.Context, name, kind, url string) Part {
+func (m *Monitor) part(ctx context.Context, name, kind, url string) Part {
 	p := Part{Name: name, Kind: kind}
-	status, text, err := s.get(ctx, url)
+	status, text, err := m.get(ctx, url)
 	switch {
 	case err != nil:
-		s.log.DebugContext(ctx, "a part cannot be reached", "part", name, "error", err)
+		m.log.DebugContext(ctx, "a part cannot be reached", "part", name, "error", err)
 		p.State, p.Detail = stateUnreachable, reason(err)
 	case status == http.StatusOK:
 		p.State = stateUp
@@ -255,13 +248,13 @@ func reason(err error) string {
 	return "cannot be reached"
 }
 
-func (s *Monitor) get(ctx context.Context, url string) (status int, text []byte, err error) {
+func (m *Monitor) get(ctx context.Context, url string) (status int, text []byte, err error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return 0, nil, err
 	}
 	r.Header.Set("Accept", string(expfmt.NewFormat(expfmt.TypeTextPlain)))
-	resp, err := s.client.Do(r)
+	resp, err := m.client.Do(r)
 	if err != nil {
 		return 0, nil, err
 	}
@@ -273,8 +266,8 @@ func (s *Monitor) get(ctx context.Context, url string) (status int, text []byte,
 // families are the metrics of a process by name; nil where it has not told them.
 type families map[string]*dto.MetricFamily
 
-func (s *Monitor) scrape(ctx context.Context, url string) families {
-	status, text, err := s.get(ctx, url)
+func (m *Monitor) scrape(ctx context.Context, url string) families {
+	status, text, err := m.get(ctx, url)
 	if err == nil && status != http.StatusOK {
 		err = fmt.Errorf("GET %s: status %d", url, status)
 	}
@@ -285,7 +278,7 @@ func (s *Monitor) scrape(ctx context.Context, url string) families {
 			return found
 		}
 	}
-	s.log.DebugContext(ctx, "metrics cannot be read", "error", err)
+	m.log.DebugContext(ctx, "metrics cannot be read", "error", err)
 	return nil
 }
 

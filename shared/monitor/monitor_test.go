@@ -12,7 +12,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
@@ -109,13 +108,13 @@ func (u *upstream) monitor(t *testing.T, connector string) *Monitor {
 	return s
 }
 
-func look(t *testing.T, s *Monitor) *Snapshot {
+func snapshot(t *testing.T, m *Monitor) *Snapshot {
 	t.Helper()
-	snapshot, err := s.Look(t.Context())
+	got, err := m.Snapshot(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	return snapshot
+	return got
 }
 
 func states(s *Snapshot) map[string]string {
@@ -128,7 +127,7 @@ func states(s *Snapshot) map[string]string {
 
 func TestMonitor(t *testing.T) {
 	u := newUpstream(t)
-	got := look(t, u.monitor(t, u.URL))
+	got := snapshot(t, u.monitor(t, u.URL))
 	if d := cmp.Diff(map[string]string{
 		"entry-processor": "up", "exit-processor": "up", "entry-generator": "up", "exit-generator": "up",
 		"summary": "up", "redis": "up", "connector": "up",
@@ -158,10 +157,10 @@ func TestMonitor(t *testing.T) {
 	u.says("/metrics", 200, connectorMetrics+queueMetrics)
 	q := &want.Queues[0]
 	q.Ready, q.Waiting, q.Dead = new(7.0), new(0.0), new(2.0)
-	if d := cmp.Diff(want, look(t, u.monitor(t, u.URL)).Connector); d != "" {
+	if d := cmp.Diff(want, snapshot(t, u.monitor(t, u.URL)).Connector); d != "" {
 		t.Error(d)
 	}
-	if without := look(t, u.monitor(t, "")); without.Connector != nil || states(without)["connector"] != "" {
+	if without := snapshot(t, u.monitor(t, "")); without.Connector != nil || states(without)["connector"] != "" {
 		t.Errorf("without a connector: %+v", without)
 	}
 }
@@ -185,7 +184,7 @@ func TestMonitorInTrouble(t *testing.T) {
 	u.says("/function/entry-processor/metrics", 200, "no metrics at all {")
 	u.does("/function/exit-processor/metrics", hang)
 	s := New(u.locate, "http://127.0.0.1:1", func(context.Context) error { return errors.New("dial tcp 10.1.2.3:6379") }, slog.New(slog.DiscardHandler))
-	got := look(t, s)
+	got := snapshot(t, s)
 	if d := cmp.Diff(map[string]string{
 		"entry-processor": "not_ready waits for redis, rabbitmq", "exit-processor": "unreachable not deployed",
 		"entry-generator": "unreachable does not answer in time", "exit-generator": "not_ready answers 502; its log says why",
@@ -201,40 +200,40 @@ func TestMonitorInTrouble(t *testing.T) {
 	}
 }
 
-// Many who ask at the same time cost one look, and one who leaves takes nothing
-// from the others.
-func TestManyWhoAskCostOneLook(t *testing.T) {
+// Many who ask at the same time cost one round of calls, and one who leaves takes
+// nothing from the others.
+func TestOneSnapshotForAll(t *testing.T) {
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	u := newUpstream(t)
 	defer u.Close()
-	s := u.monitor(t, u.URL)
-	defer s.client.CloseIdleConnections()
-	now := time.Now()
-	s.now = func() time.Time { return now }
+	m := u.monitor(t, u.URL)
+	defer m.client.CloseIdleConnections()
 	var wg sync.WaitGroup
 	for range 50 {
-		wg.Go(func() { _, _ = s.Look(t.Context()) })
+		wg.Go(func() { _, _ = m.Snapshot(t.Context()) })
 	}
 	wg.Wait()
-	const aLook = 8 // four functions are asked, two scraped, the connector both
-	if n := u.calls.Load(); n != aLook {
-		t.Errorf("50 looks made %d calls, want %d", n, aLook)
+	const calls = 8 // four functions are asked, two scraped, the connector both
+	if n := u.calls.Load(); n != calls {
+		t.Errorf("50 snapshots made %d calls, want %d", n, calls)
 	}
-	now = now.Add(lookKept)
+	m = u.monitor(t, u.URL)
+	defer m.client.CloseIdleConnections()
 	gone, cancel := context.WithCancel(t.Context())
 	u.does("/readyz", func(w http.ResponseWriter, _ *http.Request) {
 		cancel()
 		_, _ = io.WriteString(w, "ready\n")
 	})
-	if got, err := s.Look(gone); err != nil || states(got)["connector"] != "up" {
-		t.Errorf("%v %v", err, got)
+	if got, err := m.Snapshot(gone); err != nil || states(got)["connector"] != "up" {
+		t.Errorf("the one who leaves gets %v, %v", got, err)
 	}
-	if n := u.calls.Load(); n != 2*aLook {
-		t.Errorf("%d calls, want %d", n, 2*aLook)
+	if n := u.calls.Load(); n != 2*calls {
+		t.Errorf("%d calls, want %d", n, 2*calls)
 	}
-	<-s.turn // somebody looks
-	if _, err := s.Look(gone); !errors.Is(err, context.Canceled) {
-		t.Errorf("%v", err)
+	if got := snapshot(t, m); states(got)["connector"] != "up" || u.calls.Load() != 2*calls {
+		t.Errorf("the next one gets %v, after %d calls", got, u.calls.Load())
 	}
-	s.turn <- struct{}{}
+	if _, err := m.Snapshot(gone); !errors.Is(err, context.Canceled) {
+		t.Errorf("who has left gets %v", err)
+	}
 }

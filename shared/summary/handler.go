@@ -46,8 +46,8 @@ type Config struct {
 	Sites SiteStore
 	// Redis has both, and files with what was erased of them.
 	Redis *redis.Client
-	// System knows how the other parts are.
-	System *monitor.Monitor
+	// Monitor knows how the other parts are.
+	Monitor *monitor.Monitor
 	// Token returns the secret that writers show.
 	Token   func() (string, error)
 	Metrics *Metrics

@@ -16,7 +16,7 @@ func TestSystemEndpoint(t *testing.T) {
 	nowhere := func(context.Context) (string, error) { return "http://127.0.0.1:1", nil }
 	h := NewHandler(Config{
 		Stays: redis.stays, Sites: redis.events, Log: slog.New(slog.DiscardHandler),
-		System: monitor.New(nowhere, "", redis.client.Writable, slog.New(slog.DiscardHandler)),
+		Monitor: monitor.New(nowhere, "", redis.client.Writable, slog.New(slog.DiscardHandler)),
 	})
 	e := &endpoint{Handler: h}
 	state := func() string {

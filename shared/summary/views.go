@@ -141,7 +141,7 @@ func insidePage(values url.Values, from parameter) (offset int64, limit int, err
 }
 
 func (h handler) system(w http.ResponseWriter, r *http.Request) {
-	snapshot, err := h.System.Look(r.Context())
+	snapshot, err := h.Monitor.Snapshot(r.Context())
 	if err != nil {
 		h.fail(w, r, err)
 		return

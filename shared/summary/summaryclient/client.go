@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -16,6 +17,7 @@ import (
 
 	"parkstream/shared/failure"
 	"parkstream/shared/parking"
+	"parkstream/shared/probe"
 	"parkstream/shared/redirect"
 	"parkstream/shared/tracing"
 )
@@ -25,7 +27,10 @@ type Client struct {
 	locate func(context.Context) (string, error)
 	token  func() (string, error)
 	http   *http.Client
-	reach  *reach
+
+	reachedAt atomic.Int64 // UnixNano of the last post that succeeded; 0: none yet
+	reach     *probe.Shared[struct{}]
+
 	// Timeout bounds one try of a POST. It has to be longer than the endpoint waits
 	// for replicas of Redis. A caller with less time gives each try its share of that.
 	// Set it before the first call.
@@ -57,10 +62,12 @@ func NewFunc(locate func(context.Context) (string, error), token func() (string,
 	// it: a repeated call would take the same one again.
 	transport.Protocols = new(http.Protocols)
 	transport.Protocols.SetHTTP1(true)
-	return &Client{
-		locate: locate, token: token, reach: newReach(), Timeout: postTimeout,
+	c := &Client{
+		locate: locate, token: token, Timeout: postTimeout,
 		http: &http.Client{Transport: transport, CheckRedirect: redirect.Refuse},
 	}
+	c.reach = probe.New(probeEvery, c.tryEmpty)
+	return c
 }
 
 // Close closes idle connections.
@@ -130,7 +137,7 @@ func (c *Client) Post(ctx context.Context, stays []parking.Stay) (err error) {
 		return failure.New("the summary", answers,
 			&StatusError{URL: url, Status: resp.Status, Code: resp.StatusCode, Answer: string(bytes.TrimSpace(answer))})
 	}
-	c.reach.reached()
+	c.reachedAt.Store(time.Now().UnixNano())
 	return nil
 }
 

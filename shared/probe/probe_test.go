@@ -1,0 +1,97 @@
+package probe_test
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"parkstream/shared/probe"
+)
+
+const interval = 500 * time.Millisecond
+
+var errFailed = errors.New("failed")
+
+// check takes a second and returns how often it was run, with the present error.
+type check struct {
+	runs int
+	err  error
+}
+
+func (c *check) run(ctx context.Context) (int, error) {
+	c.runs++
+	select {
+	case <-time.After(time.Second):
+		return c.runs, c.err
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	}
+}
+
+// Many who ask at the same time cost one check, however long it takes, and so do those
+// who ask within the interval after its end, whether it failed or not.
+func TestOneCheckForAll(t *testing.T) {
+	for _, want := range []error{nil, errFailed} {
+		synctest.Test(t, func(t *testing.T) {
+			c := check{err: want}
+			shared := probe.New(interval, c.run)
+			ask := func(run int) {
+				t.Helper()
+				var all sync.WaitGroup
+				for range 50 {
+					all.Go(func() {
+						if got, err := shared.Result(t.Context()); got != run || !errors.Is(err, want) {
+							t.Errorf("result %d, %v, want %d, %v", got, err, run, want)
+						}
+					})
+				}
+				all.Wait()
+			}
+			ask(1)
+			time.Sleep(interval - 1)
+			ask(1)
+			time.Sleep(1)
+			ask(2)
+			if c.runs != 2 {
+				t.Errorf("%d checks, want 2", c.runs)
+			}
+		})
+	}
+}
+
+// A caller waits no longer than its context allows. The failure of one who goes serves
+// no other; a result that is complete although its caller has gone does.
+func TestACallerGoes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := check{}
+		shared := probe.New(interval, c.run)
+		ctx, cancel := context.WithTimeout(t.Context(), interval)
+		defer cancel()
+		var all sync.WaitGroup
+		for range 3 {
+			all.Go(func() {
+				if _, err := shared.Result(ctx); !errors.Is(err, context.DeadlineExceeded) {
+					t.Errorf("a caller with half a second gets %v", err)
+				}
+			})
+		}
+		all.Wait()
+		if got, err := shared.Result(t.Context()); got != 2 || err != nil {
+			t.Errorf("the next caller gets %d, %v, want a check of its own", got, err)
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		c := check{}
+		shared := probe.New(interval, func(ctx context.Context) (int, error) { return c.run(context.WithoutCancel(ctx)) })
+		ctx, cancel := context.WithTimeout(t.Context(), interval)
+		defer cancel()
+		for _, ctx := range []context.Context{ctx, t.Context()} {
+			if got, err := shared.Result(ctx); got != 1 || err != nil {
+				t.Errorf("result %d, %v, want that of the one check", got, err)
+			}
+		}
+	})
+}
