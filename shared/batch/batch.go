@@ -1,9 +1,9 @@
 // Package batch is the contract between a connector and a function: a request
-// carries several events, the answer says for each of them what became of it.
+// carries several events, and the response has one result for each of them.
 //
 // The request is the CloudEvents JSON batch format (CloudEvents 1.0.2, JSON
 // Event Format, section 4), so that a function in any language can serve it.
-// The answer is a JSON object with one result per event id:
+// The response is a JSON object with one result per event id:
 //
 //	POST /function/<name>
 //	Content-Type: application/cloudevents-batch+json
@@ -13,13 +13,13 @@
 //	{"results":[{"id":"17","outcome":"done"},{"id":"18","outcome":"reject","reason":"vehicle_plate is missing"}]}
 //
 // An event without a result counts as [Retry]: silence is never success. A result
-// "retry" with "unavailable":true costs the event no attempt: what the function needs
-// for it is unavailable.
+// "retry" with "unavailable":true costs the event no attempt: a dependency of the
+// function is unavailable.
 //
-// A request is valid whatever is in its events: an optional attribute that
-// CloudEvents cannot express is left out. In the same spirit [ParseRequest] drops
-// an optional attribute that it cannot read; only what is needed to answer for an
-// event, its id and sound JSON, refuses a request.
+// The content of an event never makes a request invalid: [AppendRequest] omits an
+// optional attribute that CloudEvents cannot express, and [ParseRequest] ignores one
+// that it cannot read. ParseRequest refuses a request only if it is not valid JSON or
+// if an event has no id of its own, since it could not be answered.
 package batch
 
 import (
@@ -33,67 +33,68 @@ const ContentType = "application/cloudevents-batch+json"
 // MaxEvents is how many events a request may have.
 const MaxEvents = 10_000
 
-// ErrTooMany says that a request has more than [MaxEvents] events.
+// ErrTooMany is the error for a request with more than [MaxEvents] events.
 var ErrTooMany = fmt.Errorf("a batch has at most %d events", MaxEvents)
 
 // EventType is the CloudEvents type of every event that a connector delivers.
 const EventType = "io.parkstream.delivery"
 
-// Outcome says what became of one event.
+// Outcome is what became of one event.
 type Outcome string
 
 const (
 	// Done: the effect is durable. The connector acknowledges the message.
 	Done Outcome = "done"
-	// Retry: it could not be done now. The connector tries again later, within
-	// the message's budget. It costs nothing of the budget if the result is
-	// Unavailable, or if a function that can do nothing answers 503.
+	// Retry: the event could not be processed now. The connector tries again later.
+	// That counts as an attempt unless the result is Unavailable or the whole call
+	// was answered with 503.
 	Retry Outcome = "retry"
-	// Reject: it can never succeed. The connector dead-letters the message with
-	// the reason.
+	// Reject: the event can never succeed. The connector dead-letters the message
+	// with the reason.
 	Reject Outcome = "reject"
 )
 
 // Event is one message on its way into a function.
 type Event struct {
 	// ID identifies the event within its batch and is repeated in its Result.
-	// It is the message id of the broker where that is set and unique in the
-	// batch, so that a function may use it to recognise a redelivery.
+	// It is the message id of the broker if that is set and unique in the batch: a
+	// function may use it to recognise a redelivery.
 	ID string
-	// Time is when the message was published; zero where that is not known. One
-	// that RFC 3339 cannot express is not written.
+	// Time is when the message was published; zero if unknown. A time that RFC 3339
+	// cannot express is not written.
 	Time time.Time
 	// TraceParent and TraceState are the W3C trace context of the publisher, or
 	// empty.
 	TraceParent, TraceState string
-	// Attributes are CloudEvents extension attributes: what else the publisher said
-	// of the message. Their names have lower case letters and digits only, none
-	// stands twice, and they begin with "amqp", so that they are no other's. Those
-	// whose value is not [IsText] are not written. They are for functions;
+	// Attributes are CloudEvents extension attributes with the other properties of
+	// the message. Their names are unique, consist of lower case letters and digits,
+	// and begin with "amqp", which keeps them apart from attributes of CloudEvents.
+	// Values that are not [IsText] are not written. They are meant for functions;
 	// [ParseRequest] does not read them.
 	Attributes []Attribute
-	// ContentType is the message's, or empty. It is not written where it adds
-	// nothing or contradicts how the data travels. ParseRequest does not read it.
+	// ContentType is that of the message, or empty. It is not written if it adds
+	// nothing to how the data is encoded or contradicts it. ParseRequest does not
+	// read it.
 	ContentType string
 	// Data is the message's body, byte for byte.
 	Data []byte
-	// DataErr says why ParseRequest could not read the data. Such an event can only
-	// be rejected; the others of its batch are sound.
+	// DataErr is why ParseRequest could not read the data. Such an event can only be
+	// rejected; it does not affect the others of its batch.
 	DataErr error
 }
 
 // Attribute is a CloudEvents extension attribute.
 type Attribute struct{ Name, Value string }
 
-// Result is a function's word on one event.
+// Result is the outcome of one event as the function reports it.
 type Result struct {
 	ID      string
 	Outcome Outcome
-	// Reason says why an event was not done, in words for the person who finds
-	// it among the dead letters.
+	// Reason is why an event was not done, in words for the operator who finds it
+	// among the dead letters.
 	Reason string
-	// Unavailable reports, of a Retry, that what the function needs for this event is
-	// unavailable, such as a shard of its store: the event waits for the end of the
-	// outage and spends no attempt.
+	// Unavailable reports, of a Retry, that a dependency of the function is
+	// unavailable for this event, such as a shard of its store. The event waits for
+	// the end of the outage, which does not count as an attempt.
 	Unavailable bool
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
+// appendString appends s as a JSON string. Invalid UTF-8 becomes U+FFFD.
 func appendString(dst []byte, s string) []byte {
 	for i := range len(s) {
 		if c := s[i]; c < ' ' || c == '"' || c == '\\' || c >= utf8.RuneSelf {
@@ -23,8 +24,8 @@ func appendString(dst []byte, s string) []byte {
 	return append(dst, '"')
 }
 
-// members reads a JSON object. read reads the value of one member, whose name is
-// its own until it does.
+// members reads a JSON object and calls read for the value of each member. name is
+// valid until read reads from d.
 func members(d *jsontext.Decoder, read func(name []byte) error) error {
 	if err := begin(d, '{'); err != nil {
 		return err
@@ -34,7 +35,7 @@ func members(d *jsontext.Decoder, read func(name []byte) error) error {
 		if err != nil {
 			return err
 		}
-		name, _ := unquote(value) // one that is not valid UTF-8 is none that is looked for
+		name, _ := unquote(value) // an invalid name matches none of ours
 		if err := read(name); err != nil {
 			return err
 		}
@@ -43,7 +44,7 @@ func members(d *jsontext.Decoder, read func(name []byte) error) error {
 	return err
 }
 
-// elements reads a JSON array.
+// elements reads a JSON array and calls read for each element.
 func elements(d *jsontext.Decoder, read func() error) error {
 	if err := begin(d, '['); err != nil {
 		return err
@@ -65,7 +66,7 @@ func begin(d *jsontext.Decoder, kind jsontext.Kind) error {
 	return err
 }
 
-// atEnd is an error where something follows.
+// atEnd returns an error if d has more input.
 func atEnd(d *jsontext.Decoder) error {
 	switch t, err := d.ReadToken(); {
 	case errors.Is(err, io.EOF):
@@ -82,7 +83,8 @@ func readText(d *jsontext.Decoder) (string, error) {
 	return string(text), err
 }
 
-// readBytes reads a string, which is valid until d reads on, or null as nil.
+// readBytes reads a string, or null as nil. The result is valid until the next read
+// from d.
 func readBytes(d *jsontext.Decoder) ([]byte, error) {
 	value, err := d.ReadValue()
 	if err != nil || value.Kind() == 'n' {
@@ -91,7 +93,7 @@ func readBytes(d *jsontext.Decoder) ([]byte, error) {
 	return unquote(value)
 }
 
-// unquote returns the text of a JSON string, which is valid as long as value is.
+// unquote returns the text of a JSON string. It may share memory with value.
 func unquote(value jsontext.Value) ([]byte, error) {
 	if value.Kind() != '"' {
 		return nil, fmt.Errorf("want a JSON string, not a %s", value.Kind())

@@ -15,8 +15,8 @@ import (
 
 // AppendRequest appends the request body for events to dst. source is the
 // CloudEvents source of all of them, for example "/rabbitmq/vehicle_entries".
-// Data that is JSON in valid UTF-8 and not nested deeply travels as it is, anything
-// else as base64.
+// Data that is JSON in valid UTF-8 and not nested deeply is embedded unchanged, other
+// data as base64.
 func AppendRequest(dst []byte, source string, events []Event) []byte {
 	dst = append(dst, '[')
 	for i := range events {
@@ -60,7 +60,7 @@ func appendEvent(dst []byte, source string, e *Event) []byte {
 }
 
 // appendAttribute appends an optional attribute, unless it is empty or CloudEvents
-// has no such value.
+// cannot express it.
 func appendAttribute(dst []byte, name, value string) []byte {
 	if value == "" || !IsText(value) {
 		return dst
@@ -71,7 +71,7 @@ func appendAttribute(dst []byte, name, value string) []byte {
 	return appendString(dst, value)
 }
 
-// IsText reports whether an attribute may have the value s: CloudEvents excludes
+// IsText reports whether s is a valid value of an attribute: CloudEvents excludes
 // invalid UTF-8, control characters and Unicode's noncharacters.
 func IsText(s string) bool {
 	for i := range len(s) {
@@ -94,15 +94,14 @@ func isText(s string) bool {
 	return true
 }
 
-// expressible reports whether RFC 3339 has the time: its years have four digits.
+// expressible reports whether RFC 3339 can express t: its years have four digits.
 func expressible(t time.Time) bool {
 	year := t.UTC().Year()
 	return year >= 0 && year <= 9999
 }
 
-// describes reports whether a content type says more of data than the way in which
-// it travels, and nothing else: data that is written as JSON is JSON by the rules of
-// CloudEvents.
+// describes reports whether a content type adds to how data is encoded and does not
+// contradict it. By the rules of CloudEvents, data that is embedded is JSON.
 func describes(contentType string, asJSON bool) bool {
 	if contentType == "" || asJSON && contentType == "application/json" {
 		return false
@@ -114,11 +113,11 @@ func describes(contentType string, asJSON bool) bool {
 	return !asJSON || strings.HasSuffix(kind, "/json") || strings.HasSuffix(kind, "+json")
 }
 
-// maxDepth is how deeply data may be nested that travels as JSON: the parsers of
-// some languages end at 64 levels and would refuse the whole batch.
+// maxDepth is how deeply embedded data may be nested: the parsers of some languages
+// have a limit of 64 levels and would refuse the whole batch.
 const maxDepth = 60
 
-// shallow reports whether JSON is nested no more than maxDepth deep.
+// shallow reports whether JSON is nested at most maxDepth deep.
 func shallow(data []byte) bool {
 	if bytes.Count(data, []byte("["))+bytes.Count(data, []byte("{")) <= maxDepth {
 		return true
@@ -142,15 +141,14 @@ func shallow(data []byte) bool {
 	return true
 }
 
-// ParseRequest reads a request body. Its errors concern the whole request: the
-// sender does not speak the contract. An optional attribute that cannot be read is
-// dropped, and data that cannot be read is the event's DataErr. The events' data are
-// parts of body, which must not change as long as they are used.
+// ParseRequest parses a request body. An error means that the sender does not follow
+// the contract; it concerns the whole request. An optional attribute that cannot be
+// read is ignored, and data that cannot be read is reported as the event's DataErr.
+// The events' data are slices of body, which must not change while they are used.
 func ParseRequest(body []byte) ([]Event, error) {
 	var events []Event
-	// Of a name that stands twice the last one counts; in the data of an event it is
-	// for the function to say what it makes of that.
-	// Nor does invalid UTF-8 in one event concern the others.
+	// Of duplicate names the last one counts; in the data of an event they are up to
+	// the function. Invalid UTF-8 in one event does not concern the others.
 	d := jsontext.NewDecoder(bytes.NewBuffer(body), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 	attribute := func(name []byte) error { return events[len(events)-1].read(d, name, body) }
 	err := elements(d, func() error {
@@ -180,7 +178,7 @@ func ParseRequest(body []byte) ([]Event, error) {
 	return events, nil
 }
 
-// read takes one member of an event in.
+// read reads one member of an event.
 func (e *Event) read(d *jsontext.Decoder, name, body []byte) (err error) {
 	switch string(name) {
 	case "id":
@@ -227,8 +225,8 @@ func (e *Event) readBase64(d *jsontext.Decoder) error {
 	return nil
 }
 
-// readAttribute reads an optional attribute; one that is not a text is as if it
-// were not there.
+// readAttribute reads an optional attribute. It returns "" for one that is not a
+// text.
 func readAttribute(d *jsontext.Decoder) (string, error) {
 	value, err := d.ReadValue()
 	if err != nil {

@@ -32,94 +32,95 @@ func AppendResponse(dst []byte, results []Result) []byte {
 	return append(dst, `]}`...)
 }
 
-// ErrNoContract says that a function answered 200 with something other than
-// results: it does not speak the batch contract.
+// ErrNoContract is the error for a response with status 200 and without results: the
+// function does not follow the batch contract.
 var ErrNoContract = errors.New("the answer has no results: the function does not speak the batch contract")
 
-// ParseResponse reads an answer and returns one result per event, in the
-// order of events. An event that the answer does not name, or names with an
-// unknown outcome or with several, is a [Retry] that says so. An event is
-// Unavailable if all of its results are a Retry with the JSON value true for it.
+// ParseResponse parses a response body and returns one result per event, in the order
+// of events. An event that the response does not name, or that has an unknown outcome
+// or several different ones, gets a [Retry] with that as its reason. An event is
+// Unavailable if each of its results is a Retry with "unavailable":true.
 func ParseResponse(body []byte, events []Event) ([]Result, error) {
-	a := answer{Decoder: jsontext.NewDecoder(bytes.NewBuffer(body), jsontext.AllowInvalidUTF8(true)), events: events, results: make([]Result, len(events))}
-	err := members(a.Decoder, func(name []byte) error {
-		if string(name) != "results" || a.PeekKind() == 'n' {
-			return a.SkipValue()
+	d := responseDecoder{Decoder: jsontext.NewDecoder(bytes.NewBuffer(body), jsontext.AllowInvalidUTF8(true)), events: events, results: make([]Result, len(events))}
+	err := members(d.Decoder, func(name []byte) error {
+		if string(name) != "results" || d.PeekKind() == 'n' {
+			return d.SkipValue()
 		}
-		a.found = true
-		return elements(a.Decoder, a.result)
+		d.found = true
+		return elements(d.Decoder, d.result)
 	})
 	if err == nil {
-		err = atEnd(a.Decoder)
+		err = atEnd(d.Decoder)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrNoContract, err)
 	}
-	if !a.found && len(events) > 0 {
+	if !d.found && len(events) > 0 {
 		return nil, ErrNoContract
 	}
-	for i := range a.results {
-		switch r := &a.results[i]; {
+	for i := range d.results {
+		switch r := &d.results[i]; {
 		case r.ID == "":
 			*r = Result{ID: events[i].ID, Outcome: Retry, Reason: "the function's answer does not name this event"}
 		case r.Outcome != Done && r.Outcome != Retry && r.Outcome != Reject:
 			*r = Result{ID: r.ID, Outcome: Retry, Reason: "unknown outcome " + strconv.Quote(string(r.Outcome))}
 		}
 	}
-	return a.results, nil
+	return d.results, nil
 }
 
-// answer is one that is being read.
-type answer struct {
+// responseDecoder decodes one response.
+type responseDecoder struct {
 	*jsontext.Decoder
 	events  []Event
-	results []Result // of the events; those that were not named yet have no id
-	found   bool     // there are results
-	next    int      // mostly the event of the next result
-	places  map[string]int
+	results []Result       // of the events; without an id until the response names the event
+	found   bool           // the response has results
+	next    int            // the expected index of the next result's event
+	indexes map[string]int // of the events by id; nil until needed
 	current Result
-	place   int // of the current result's event; none where it is negative
+	index   int // of the current result's event; negative if unknown
 }
 
-// result reads one element of the results. One that is for no event is ignored.
-func (a *answer) result() error {
-	if a.PeekKind() == 'n' {
-		return a.SkipValue()
+// result decodes one element of the results. It ignores one of an unknown event.
+func (d *responseDecoder) result() error {
+	if d.PeekKind() == 'n' {
+		return d.SkipValue()
 	}
-	a.current, a.place = Result{}, -1
-	if err := members(a.Decoder, a.member); err != nil || a.place < 0 {
+	d.current, d.index = Result{}, -1
+	if err := members(d.Decoder, d.member); err != nil || d.index < 0 {
 		return err
 	}
-	r := &a.results[a.place]
-	a.current.Unavailable = a.current.Unavailable && a.current.Outcome == Retry && (r.ID == "" || r.Unavailable)
-	if r.ID != "" && r.Outcome != a.current.Outcome {
-		a.current.Outcome, a.current.Reason = Retry, "the function's answer has different outcomes for this event"
+	r := &d.results[d.index]
+	d.current.Unavailable = d.current.Unavailable && d.current.Outcome == Retry && (r.ID == "" || r.Unavailable)
+	if r.ID != "" && r.Outcome != d.current.Outcome {
+		d.current.Outcome, d.current.Reason = Retry, "the function's answer has different outcomes for this event"
 	}
-	*r = a.current
-	r.ID = a.events[a.place].ID
+	*r = d.current
+	r.ID = d.events[d.index].ID
 	return nil
 }
 
-func (a *answer) member(name []byte) (err error) {
+// member decodes one member of a result.
+func (d *responseDecoder) member(name []byte) (err error) {
 	switch string(name) {
 	case "id":
 		var id []byte
-		if id, err = readBytes(a.Decoder); err == nil {
-			a.place = a.find(id)
+		if id, err = readBytes(d.Decoder); err == nil {
+			d.index = d.indexOf(id)
 		}
 	case "outcome":
 		var outcome []byte
-		if outcome, err = readBytes(a.Decoder); err == nil {
-			a.current.Outcome = outcomeOf(outcome)
+		if outcome, err = readBytes(d.Decoder); err == nil {
+			d.current.Outcome = outcomeOf(outcome)
 		}
 	case "reason":
-		a.current.Reason, err = readReason(a.Decoder)
+		d.current.Reason, err = readReason(d.Decoder)
 	case "unavailable":
 		var value jsontext.Value
-		value, err = a.ReadValue()
-		a.current.Unavailable = value.Kind() == 't'
+		value, err = d.ReadValue()
+		d.current.Unavailable = value.Kind() == 't'
 	default:
-		return a.SkipValue()
+		return d.SkipValue()
 	}
 	if err != nil {
 		return fmt.Errorf("%s of a result: %w", name, err)
@@ -127,8 +128,7 @@ func (a *answer) member(name []byte) (err error) {
 	return nil
 }
 
-// readReason reads a reason as well as can be: what the outcome is does not depend
-// on it.
+// readReason reads a reason as far as possible: the outcome does not depend on it.
 func readReason(d *jsontext.Decoder) (string, error) {
 	value, err := d.ReadValue()
 	if err != nil || value.Kind() == 'n' {
@@ -140,27 +140,27 @@ func readReason(d *jsontext.Decoder) (string, error) {
 	return string(value), nil
 }
 
-// find returns the place of an event. Most functions answer in the order in which
-// they were asked, so that nothing has to be searched.
-func (a *answer) find(id []byte) int {
-	place := a.next
-	if place >= len(a.events) || a.events[place].ID != string(id) {
-		if a.places == nil {
-			a.places = make(map[string]int, len(a.events))
-			for i := range a.events {
-				a.places[a.events[i].ID] = i
+// indexOf returns the index of an event, -1 if it is unknown. Most functions answer
+// in the order of the request, which needs no search.
+func (d *responseDecoder) indexOf(id []byte) int {
+	index := d.next
+	if index >= len(d.events) || d.events[index].ID != string(id) {
+		if d.indexes == nil {
+			d.indexes = make(map[string]int, len(d.events))
+			for i := range d.events {
+				d.indexes[d.events[i].ID] = i
 			}
 		}
 		var known bool
-		if place, known = a.places[string(id)]; !known {
+		if index, known = d.indexes[string(id)]; !known {
 			return -1
 		}
 	}
-	a.next = place + 1
-	return place
+	d.next = index + 1
+	return index
 }
 
-// outcomeOf spares the usual outcomes their copies.
+// outcomeOf returns the outcome that text names. The known ones need no copy.
 func outcomeOf(text []byte) Outcome {
 	switch Outcome(text) {
 	case Done:
