@@ -1,51 +1,13 @@
 package broker
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"sync"
-	"time"
 
 	"github.com/cenkalti/backoff/v5"
-	amqp "github.com/rabbitmq/amqp091-go"
 )
-
-// HeaderTime is the header with the time of publishing as whole milliseconds
-// since 1970, because the timestamp of AMQP counts whole seconds.
-const HeaderTime = "timestamp_in_ms"
-
-// maxOutstanding bounds the unconfirmed messages of one call of Publish.
-const maxOutstanding = 1024
-
-// maxShort is the length in bytes that AMQP allows a short string.
-const maxShort = 255
-
-// Message is a message to publish. It is persistent.
-type Message struct {
-	// Queue is where it goes, through the default exchange.
-	Queue string
-	// ID is its message id; at most 255 bytes.
-	ID          string
-	Body        []byte
-	ContentType string
-	Headers     amqp.Table
-	// Timestamp is when it was first published. Where it is zero, the message
-	// gets the present time and the header [HeaderTime] with its milliseconds,
-	// unless Forwarded is set: then it goes without, as it came.
-	Timestamp time.Time
-	Forwarded bool
-	// TTL is how long it may wait in its queue, in milliseconds; 0 is for ever.
-	TTL time.Duration
-	// The other properties of AMQP, for messages that are passed on.
-	ContentEncoding, CorrelationID, ReplyTo, Type, AppID string
-	Priority                                             uint8
-	// Fit, if set, is called with a copy of the message each time it is published, and
-	// with the frame size of the connection it is published on: it replaces headers
-	// that have no room there.
-	Fit func(m *Message, frameMax int)
-}
 
 // PublishError says which messages of a call of Publish are not known to be with
 // the broker. One whose confirm did not arrive may be there all the same.
@@ -109,14 +71,6 @@ func NewPublisher(cfg Config) *Publisher {
 	}
 }
 
-// lane is an AMQP channel in confirm mode, used by one call at a time.
-type lane struct {
-	conn     *Conn
-	ch       *amqp.Channel
-	returns  chan amqp.Return // holds as many as can be outstanding: the client drops what it cannot deliver
-	returned []amqp.Return    // read from returns, not yet matched
-}
-
 // Publish publishes msgs and waits until the broker has confirmed every one of
 // them. While there is no connection it tries to make one; ctx bounds that. nil
 // means that all are confirmed; otherwise the error is a *[PublishError] and
@@ -141,220 +95,6 @@ func (p *Publisher) Publish(ctx context.Context, msgs []Message) error {
 		return &PublishError{Failed: failed}
 	}
 	return nil
-}
-
-type outstanding struct {
-	index   int
-	confirm *amqp.DeferredConfirmation
-}
-
-// publish fills failed and says whether the lane can be used again. One on which a
-// message was refused cannot: a channel whose first message to a quorum queue meets
-// a dead leader asks that leader for ever and refuses everything (seen with
-// RabbitMQ 3.10), while a new channel asks the new one.
-func (l *lane) publish(ctx context.Context, msgs []Message, failed map[int]error) (clean bool) {
-	var (
-		waiting = make([]outstanding, 0, min(len(msgs), maxOutstanding))
-		now     = time.Now()
-		stamp   = amqp.Table{HeaderTime: now.UnixMilli()}
-		broken  error
-		refused bool
-	)
-	settle := func(o outstanding) {
-		if err := l.settle(ctx, o.confirm, &msgs[o.index]); err != nil {
-			failed[o.index] = err
-			refused = refused || errors.Is(err, ErrNacked)
-		}
-	}
-	for i := range msgs {
-		if len(waiting) == maxOutstanding {
-			settle(waiting[0])
-			waiting = waiting[1:]
-		}
-		m := msgs[i]
-		if m.Fit != nil {
-			m.Fit(&m, l.conn.FrameMax())
-		}
-		if err := m.validate(l.conn.FrameMax()); err != nil {
-			failed[i] = err
-			continue
-		}
-		if broken == nil {
-			broken = l.conn.waitUnblocked(ctx)
-		}
-		if broken == nil {
-			broken = ctx.Err()
-		}
-		if broken != nil {
-			failed[i] = broken
-			continue
-		}
-		confirm, err := l.ch.PublishWithDeferredConfirm("", m.Queue, true, false, m.publishing(now, stamp))
-		if err != nil {
-			broken = l.lost(err)
-			failed[i] = broken
-			continue
-		}
-		waiting = append(waiting, outstanding{i, confirm})
-	}
-	for _, o := range waiting {
-		settle(o)
-	}
-	return broken == nil && !refused && ctx.Err() == nil
-}
-
-// settle waits for the confirm of m. Calls are in the order of publishing.
-func (l *lane) settle(ctx context.Context, confirm *amqp.DeferredConfirmation, m *Message) error {
-	select {
-	case <-confirm.Done():
-	case <-ctx.Done():
-		return fmt.Errorf("the broker has not confirmed the message: %w", ctx.Err())
-	}
-	switch {
-	case l.unroutable(m):
-		return fmt.Errorf("publish to %q: %w", m.Queue, ErrUnroutable)
-	case confirm.Acked():
-		return nil
-	case l.ch.IsClosed():
-		return l.lost(errors.New("the broker has not confirmed the message"))
-	default:
-		return fmt.Errorf("publish to %q: %w", m.Queue, ErrNacked)
-	}
-}
-
-// unroutable says whether the broker sent m back. It does so before it confirms,
-// and in the order of publishing, so that m can only be the first one returned.
-func (l *lane) unroutable(m *Message) bool {
-	for more := true; more; {
-		select {
-		case r, open := <-l.returns:
-			if more = open; open {
-				l.returned = append(l.returned, r)
-			}
-		default:
-			more = false
-		}
-	}
-	if len(l.returned) == 0 {
-		return false
-	}
-	r := &l.returned[0]
-	if r.RoutingKey != m.Queue || r.MessageId != m.ID || !bytes.Equal(r.Body, m.Body) {
-		return false
-	}
-	l.returned = l.returned[1:]
-	return true
-}
-
-func (l *lane) lost(err error) error {
-	if cause := l.conn.Err(); cause != nil {
-		return cause
-	}
-	return fmt.Errorf("%w: %w", ErrLost, err)
-}
-
-// validate finds what would make the client or the broker close the connection.
-func (m *Message) validate(frameMax int) error {
-	for _, f := range m.texts() {
-		if len(f.value) > maxShort {
-			return fmt.Errorf("the %s of the message is %d bytes long; at most %d are possible", f.name, len(f.value), maxShort)
-		}
-	}
-	if m.Queue == "" {
-		return errors.New("the message names no queue")
-	}
-	if n, room := HeadersSize(m.Headers), m.HeaderRoom(frameMax); n > room {
-		return fmt.Errorf("the headers of the message have %d bytes; at most %d are possible: it has to fit into a frame of %d with its other properties", n, room, frameMax)
-	}
-	return m.Headers.Validate()
-}
-
-type text struct{ name, value string }
-
-// texts are the queue and the properties that are short strings.
-func (m *Message) texts() *[8]text {
-	return &[...]text{
-		{"queue", m.Queue},
-		{"message id", m.ID},
-		{"content type", m.ContentType},
-		{"content encoding", m.ContentEncoding},
-		{"correlation id", m.CorrelationID},
-		{"reply-to", m.ReplyTo},
-		{"type", m.Type},
-		{"app id", m.AppID},
-	}
-}
-
-// HeaderRoom returns how many bytes of headers, as [HeadersSize] counts them, fit
-// into a frame with the other properties of the message. RabbitMQ closes the
-// connection of one that does not fit.
-func (m *Message) HeaderRoom(frameMax int) int {
-	const (
-		fixed      = 1 + 1 + 8 // delivery mode, priority and timestamp
-		expiration = 1 + 20
-		stamp      = 1 + len(HeaderTime) + 1 + 8
-	)
-	room := frameMax - frameOverhead - contentHead - fixed - expiration - stamp
-	for _, f := range m.texts()[1:] { // the queue is in another frame
-		room -= 1 + len(f.value)
-	}
-	return room
-}
-
-// HeadersSize returns how many bytes headers take in a frame.
-func HeadersSize(h amqp.Table) int { return fieldSize(h) - 1 }
-
-// fieldSize is what a value takes with its type.
-func fieldSize(v any) int {
-	switch v := v.(type) {
-	case nil:
-		return 1
-	case bool, byte, int8:
-		return 2
-	case int16, uint16:
-		return 3
-	case int, int32, uint32, float32:
-		return 5
-	case amqp.Decimal:
-		return 6
-	case string:
-		return 5 + len(v)
-	case []byte:
-		return 5 + len(v)
-	case []any:
-		n := 5
-		for _, e := range v {
-			n += fieldSize(e)
-		}
-		return n
-	case amqp.Table:
-		n := 5
-		for k, e := range v {
-			n += 1 + len(k) + fieldSize(e)
-		}
-		return n
-	}
-	return 9 // the others have 8 bytes
-}
-
-func (m *Message) publishing(now time.Time, stamp amqp.Table) amqp.Publishing {
-	p := amqp.Publishing{
-		Headers: m.Headers, ContentType: m.ContentType, ContentEncoding: m.ContentEncoding, DeliveryMode: amqp.Persistent,
-		Priority: m.Priority, CorrelationId: m.CorrelationID, ReplyTo: m.ReplyTo, MessageId: m.ID, Timestamp: m.Timestamp,
-		Type: m.Type, AppId: m.AppID, Body: m.Body,
-	}
-	if m.TTL > 0 {
-		p.Expiration = fmt.Sprint(m.TTL.Milliseconds())
-	}
-	if m.Timestamp.IsZero() && !m.Forwarded {
-		p.Timestamp = now
-		if len(m.Headers) == 0 {
-			p.Headers = stamp
-		} else {
-			p.Headers = withHeader(m.Headers, HeaderTime, stamp[HeaderTime])
-		}
-	}
-	return p
 }
 
 // lane returns an idle lane or opens one.
@@ -422,18 +162,6 @@ func (p *Publisher) inBackground(f func()) bool {
 	}
 	p.calls.Go(f)
 	return true
-}
-
-func openLane(conn *Conn) (*lane, error) {
-	ch, err := conn.Channel()
-	if err != nil {
-		return nil, err
-	}
-	returns := ch.NotifyReturn(make(chan amqp.Return, maxOutstanding))
-	if err := ch.Confirm(false); err != nil {
-		return nil, err
-	}
-	return &lane{conn: conn, ch: ch, returns: returns}, nil
 }
 
 func (p *Publisher) idle(conn *Conn) *lane {
