@@ -1,11 +1,11 @@
-// Package broker speaks to RabbitMQ for the rest of Parkstream: connections that
-// are replaced when they are lost, the topology of a queue, and a publisher that
-// tells for every message whether the broker has it.
+// Package broker is the only user of the AMQP client for what concerns all parts of
+// Parkstream: connections that are replaced when they are lost, the topology of a
+// queue, and a publisher that reports for every message whether the broker has
+// confirmed it.
 //
-// It does not use the client's automatic recovery: a recovered channel accepts
-// the delivery tags of its predecessor, so that a late acknowledgement would
-// settle a message it does not belong to. Here a connection is an epoch: when it
-// is gone, everything that hung on it is gone too.
+// It does not use the client's automatic recovery: a recovered channel accepts the
+// delivery tags of its predecessor, and a late acknowledgement would settle another
+// message. Here a connection is an epoch: its channels and delivery tags end with it.
 package broker
 
 import (
@@ -21,31 +21,31 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Config says how to reach RabbitMQ.
+// Config is how to reach RabbitMQ.
 type Config struct {
 	// URLs returns the amqp:// or amqps:// URLs of the nodes of one cluster. It is
-	// called for every attempt to connect, so that a rotated password is picked
-	// up. Required; see [URLFile].
+	// called for every attempt to connect, which picks up a rotated password.
+	// Required; see [URLFile].
 	URLs func() ([]string, error)
 	// TLS is used with amqps:// URLs; its files are read for every attempt.
 	TLS TLS
 	// Name is shown in RabbitMQ's list of connections and is the label
 	// "connection" of the metrics.
 	Name string
-	// Heartbeat is the interval of heartbeats; a silent peer is given up after
-	// one and a half of it. Whole seconds; 10 s where it is zero.
+	// Heartbeat is the interval of heartbeats; the connection to a silent peer is
+	// closed after one and a half of it. Whole seconds; 10 s by default.
 	Heartbeat time.Duration
-	// Log gets connects and losses; nothing is logged where it is nil.
+	// Log gets connects and losses; nothing is logged if it is nil.
 	Log *slog.Logger
-	// Registerer gets the metrics, which are not kept where it is nil. Connections
-	// of one name share theirs; two publishers need different names.
+	// Registerer gets the metrics, if it is not nil. Connections of one name share
+	// theirs; two publishers need different names.
 	Registerer prometheus.Registerer
 }
 
 // TLS names the files of a TLS connection. All are optional.
 type TLS struct {
 	CAFile     string // trusts these PEM certificates instead of the system's
-	CertFile   string // our own certificate, where the broker asks for one
+	CertFile   string // our own certificate, if the broker asks for one
 	KeyFile    string // the key of CertFile
 	ServerName string // overrides the host name that the broker's certificate must have
 }

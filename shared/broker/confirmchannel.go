@@ -13,15 +13,15 @@ import (
 // maxOutstanding bounds the unconfirmed messages of one call of Publish.
 const maxOutstanding = 1024
 
-// lane is an AMQP channel in confirm mode, used by one call at a time.
-type lane struct {
+// confirmChannel is an AMQP channel in confirm mode. One call uses it at a time.
+type confirmChannel struct {
 	conn     *Conn
 	ch       *amqp.Channel
-	returns  chan amqp.Return // holds as many as can be outstanding: the client drops what it cannot deliver
+	returns  chan amqp.Return // has room for maxOutstanding: the client drops what it cannot deliver
 	returned []amqp.Return    // read from returns, not yet matched
 }
 
-func openLane(conn *Conn) (*lane, error) {
+func openConfirmChannel(conn *Conn) (*confirmChannel, error) {
 	ch, err := conn.Channel()
 	if err != nil {
 		return nil, err
@@ -30,19 +30,21 @@ func openLane(conn *Conn) (*lane, error) {
 	if err := ch.Confirm(false); err != nil {
 		return nil, err
 	}
-	return &lane{conn: conn, ch: ch, returns: returns}, nil
+	return &confirmChannel{conn: conn, ch: ch, returns: returns}, nil
 }
 
+// outstanding is a published message without a confirm yet.
 type outstanding struct {
 	index   int
 	confirm *amqp.DeferredConfirmation
 }
 
-// publish fills failed and says whether the lane can be used again. One on which a
-// message was refused cannot: a channel whose first message to a quorum queue meets
-// a dead leader asks that leader for ever and refuses everything (seen with
-// RabbitMQ 3.10), while a new channel asks the new one.
-func (l *lane) publish(ctx context.Context, msgs []Message, failed map[int]error) (clean bool) {
+// publish publishes msgs, adds the reasons of those that failed by index, and reports
+// whether the channel may be used again. A channel on which a message was refused may
+// not: if its first message to a quorum queue meets a dead leader, it keeps asking
+// that leader and refuses everything (seen with RabbitMQ 3.10), while a new channel
+// asks the new leader.
+func (c *confirmChannel) publish(ctx context.Context, msgs []Message, failed map[int]error) (clean bool) {
 	var (
 		waiting = make([]outstanding, 0, min(len(msgs), maxOutstanding))
 		now     = time.Now()
@@ -50,27 +52,27 @@ func (l *lane) publish(ctx context.Context, msgs []Message, failed map[int]error
 		broken  error
 		refused bool
 	)
-	settle := func(o outstanding) {
-		if err := l.settle(ctx, o.confirm, &msgs[o.index]); err != nil {
+	await := func(o outstanding) {
+		if err := c.awaitConfirm(ctx, o.confirm, &msgs[o.index]); err != nil {
 			failed[o.index] = err
 			refused = refused || errors.Is(err, ErrNacked)
 		}
 	}
 	for i := range msgs {
 		if len(waiting) == maxOutstanding {
-			settle(waiting[0])
+			await(waiting[0])
 			waiting = waiting[1:]
 		}
 		m := msgs[i]
 		if m.Fit != nil {
-			m.Fit(&m, l.conn.FrameMax())
+			m.Fit(&m, c.conn.FrameMax())
 		}
-		if err := m.validate(l.conn.FrameMax()); err != nil {
+		if err := m.validate(c.conn.FrameMax()); err != nil {
 			failed[i] = err
 			continue
 		}
 		if broken == nil {
-			broken = l.conn.waitUnblocked(ctx)
+			broken = c.conn.waitUnblocked(ctx)
 		}
 		if broken == nil {
 			broken = ctx.Err()
@@ -79,65 +81,67 @@ func (l *lane) publish(ctx context.Context, msgs []Message, failed map[int]error
 			failed[i] = broken
 			continue
 		}
-		confirm, err := l.ch.PublishWithDeferredConfirm("", m.Queue, true, false, m.publishing(now, stamp))
+		confirm, err := c.ch.PublishWithDeferredConfirm("", m.Queue, true, false, m.publishing(now, stamp))
 		if err != nil {
-			broken = l.lost(err)
+			broken = c.lost(err)
 			failed[i] = broken
 			continue
 		}
 		waiting = append(waiting, outstanding{i, confirm})
 	}
 	for _, o := range waiting {
-		settle(o)
+		await(o)
 	}
 	return broken == nil && !refused && ctx.Err() == nil
 }
 
-// settle waits for the confirm of m. Calls are in the order of publishing.
-func (l *lane) settle(ctx context.Context, confirm *amqp.DeferredConfirmation, m *Message) error {
+// awaitConfirm waits for the confirm of m. It has to be called in the order of
+// publishing.
+func (c *confirmChannel) awaitConfirm(ctx context.Context, confirm *amqp.DeferredConfirmation, m *Message) error {
 	select {
 	case <-confirm.Done():
 	case <-ctx.Done():
 		return fmt.Errorf("the broker has not confirmed the message: %w", ctx.Err())
 	}
 	switch {
-	case l.unroutable(m):
+	case c.unroutable(m):
 		return fmt.Errorf("publish to %q: %w", m.Queue, ErrUnroutable)
 	case confirm.Acked():
 		return nil
-	case l.ch.IsClosed():
-		return l.lost(errors.New("the broker has not confirmed the message"))
+	case c.ch.IsClosed():
+		return c.lost(errors.New("the broker has not confirmed the message"))
 	default:
 		return fmt.Errorf("publish to %q: %w", m.Queue, ErrNacked)
 	}
 }
 
-// unroutable says whether the broker sent m back. It does so before it confirms,
-// and in the order of publishing, so that m can only be the first one returned.
-func (l *lane) unroutable(m *Message) bool {
+// unroutable reports whether the broker returned m. It returns a message before it
+// confirms it, in the order of publishing: m can only be the first one returned.
+func (c *confirmChannel) unroutable(m *Message) bool {
 	for more := true; more; {
 		select {
-		case r, open := <-l.returns:
+		case r, open := <-c.returns:
 			if more = open; open {
-				l.returned = append(l.returned, r)
+				c.returned = append(c.returned, r)
 			}
 		default:
 			more = false
 		}
 	}
-	if len(l.returned) == 0 {
+	if len(c.returned) == 0 {
 		return false
 	}
-	r := &l.returned[0]
+	r := &c.returned[0]
 	if r.RoutingKey != m.Queue || r.MessageId != m.ID || !bytes.Equal(r.Body, m.Body) {
 		return false
 	}
-	l.returned = l.returned[1:]
+	c.returned = c.returned[1:]
 	return true
 }
 
-func (l *lane) lost(err error) error {
-	if cause := l.conn.Err(); cause != nil {
+// lost returns why the connection ended, or else wraps err in [ErrLost].
+func (c *confirmChannel) lost(err error) error {
+	if cause := c.conn.Err(); cause != nil {
 		return cause
 	}
 	return fmt.Errorf("%w: %w", ErrLost, err)

@@ -19,16 +19,16 @@ import (
 const (
 	dialTimeout = 10 * time.Second
 	// writeTimeout ends a connection whose peer has stopped reading. Without it a
-	// blocked write holds the client's locks, and not even the missing heartbeat
-	// could close the connection.
+	// blocked write holds the client's locks, and even the missing heartbeat cannot
+	// close the connection.
 	writeTimeout = 30 * time.Second
 	closeTimeout = 3 * time.Second
 )
 
-// ErrLost is the cause of what failed because its connection ended.
+// ErrLost is wrapped by the error of an operation whose connection ended.
 var ErrLost = errors.New("the connection to the broker was lost")
 
-// Conn is one connection from its beginning to its end.
+// Conn is one connection; it is never reconnected.
 type Conn struct {
 	*amqp.Connection
 	// Addr is the host and port of the node.
@@ -42,12 +42,12 @@ type Conn struct {
 	metrics *connMetrics
 
 	mu        sync.Mutex
-	blocked   string        // the reason while the broker takes no messages
+	blocked   string        // the alarm while the broker takes no messages
 	unblocked chan struct{} // open while blocked
 }
 
-// Dial connects to one of the URLs, each tried once in random order. Errors
-// never contain a password.
+// Dial connects to one of the URLs; it tries each once, in random order. Its errors
+// contain no password.
 func Dial(ctx context.Context, cfg Config) (*Conn, error) {
 	cfg = cfg.withDefaults()
 	return dial(ctx, cfg, newConnMetrics(nil, cfg.Name))
@@ -73,7 +73,7 @@ func dial(ctx context.Context, cfg Config, m *connMetrics) (*Conn, error) {
 		addr := net.JoinHostPort(uri.Host, strconv.Itoa(uri.Port))
 		conn := &Conn{Addr: addr, done: make(chan struct{}), metrics: m}
 		plain, secure := urls[i], (*tls.Config)(nil)
-		if uri.Scheme == "amqps" { // TLS is below the inspector, so that it is ours to add
+		if uri.Scheme == "amqps" { // TLS is below the inspector, which the client cannot do
 			plain, secure = "amqp"+plain[len(uri.Scheme):], tlsConfig.Clone()
 			secure.ServerName = cmp.Or(secure.ServerName, uri.Host)
 		}
@@ -90,7 +90,7 @@ func dial(ctx context.Context, cfg Config, m *connMetrics) (*Conn, error) {
 		if err != nil {
 			conn.Abort()
 			if ctx.Err() == nil && endedEarly(err) {
-				err = fmt.Errorf("the broker ended the connection during the handshake, as it does when it does not accept our TLS certificate; its log says why: %w", err)
+				err = fmt.Errorf("the broker ended the connection during the handshake, as it does if it does not accept our TLS certificate; its log says why: %w", err)
 			}
 			errs = append(errs, fmt.Errorf("connect to RabbitMQ at %s: %w", addr, err))
 			continue
@@ -105,10 +105,9 @@ func dial(ctx context.Context, cfg Config, m *connMetrics) (*Conn, error) {
 	return nil, errors.Join(errs...)
 }
 
-// endedEarly tells whether the peer closed the connection in the handshake. Under
-// TLS 1.3 our side of it is over before the broker looks at our certificate, so
-// that its refusal can meet any later read or write, and also the client's own
-// closing after it.
+// endedEarly reports whether the peer closed the connection during the handshake.
+// Under TLS 1.3 our side of it is over before the broker checks our certificate: its
+// refusal can be the error of any later read or write, or of the client's own close.
 func endedEarly(err error) bool {
 	// the client keeps only the text of an error of its reader
 	if lost, ok := errors.AsType[*amqp.Error](err); ok {
@@ -117,7 +116,7 @@ func endedEarly(err error) bool {
 	return errors.Is(err, net.ErrClosed) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
-// open connects to the node, with TLS where secure is not nil.
+// open connects to the node, with TLS if secure is not nil.
 func (c *Conn) open(ctx context.Context, network string, secure *tls.Config, silence time.Duration) (net.Conn, error) {
 	d := net.Dialer{Timeout: dialTimeout}
 	raw, err := d.DialContext(ctx, network, c.Addr)
@@ -146,6 +145,7 @@ func (c *Conn) open(ctx context.Context, network string, secure *tls.Config, sil
 	return timed, nil
 }
 
+// watch follows alarms and the end of the connection.
 func (c *Conn) watch() {
 	closed := c.NotifyClose(make(chan *amqp.Error, 1))
 	blocks := c.NotifyBlocked(make(chan amqp.Blocking, 16))
@@ -183,16 +183,16 @@ func (c *Conn) setBlocked(b amqp.Blocking) {
 	}
 }
 
-// Blocked returns why the broker takes no messages at present (an alarm of
-// memory or disk), or "".
-func (c *Conn) Blocked() string {
+// alarm returns the alarm (of memory or disk) due to which the broker takes no
+// messages at present, "" if there is none.
+func (c *Conn) alarm() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.blocked
 }
 
-// waitUnblocked returns when messages may be published, the connection is gone
-// or ctx has ended.
+// waitUnblocked returns when messages may be published or the connection has ended; with
+// an error when ctx has.
 func (c *Conn) waitUnblocked(ctx context.Context) error {
 	c.mu.Lock()
 	unblocked, reason := c.unblocked, c.blocked
@@ -211,7 +211,7 @@ func (c *Conn) waitUnblocked(ctx context.Context) error {
 // Done is closed when the connection is lost or closed.
 func (c *Conn) Done() <-chan struct{} { return c.done }
 
-// Err says why the connection ended; nil while it has not.
+// Err returns why the connection ended, nil while it has not.
 func (c *Conn) Err() error {
 	select {
 	case <-c.done:
@@ -221,19 +221,18 @@ func (c *Conn) Err() error {
 	}
 }
 
-// ServerVersion is the broker's version as it says it, for example "3.10.8".
+// ServerVersion returns the broker's version, for example "3.10.8".
 func (c *Conn) ServerVersion() string {
 	v, _ := c.Properties["version"].(string)
 	return v
 }
 
-// FrameMax is the size of the largest frame that was negotiated.
+// FrameMax returns the negotiated size of the largest frame, 0 for no limit.
 func (c *Conn) FrameMax() int { return c.Config.FrameSize }
 
-// Close ends the connection; the broker returns what was not acknowledged to its
-// queues.
+// Close closes the connection. The broker requeues unacknowledged messages.
 func (c *Conn) Close() error {
-	// ends a write of another goroutine that the broker no longer reads
+	// ends a blocked write of another goroutine
 	stop := time.AfterFunc(closeTimeout, c.Abort)
 	defer stop.Stop()
 	err := c.CloseDeadline(time.Now().Add(closeTimeout))
@@ -244,7 +243,7 @@ func (c *Conn) Close() error {
 	return err
 }
 
-// Abort ends the connection without a word to the broker.
+// Abort closes the socket without closing the AMQP connection first.
 func (c *Conn) Abort() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

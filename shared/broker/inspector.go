@@ -14,24 +14,24 @@ import (
 
 // The headers of a message whose own headers the client library would refuse.
 const (
-	// HeaderUnreadable says what is wrong with the headers as they were published.
+	// HeaderUnreadable is what is wrong with the headers as they were published.
 	HeaderUnreadable = "x-parkstream-unreadable"
-	// HeaderOriginal is the table of headers as it was published, where it fits.
+	// HeaderOriginal is the table of headers as it was published, if it fits.
 	HeaderOriginal = "x-parkstream-original-headers"
 )
 
-// What the client library reads; RabbitMQ has no such limits. FuzzInspector compares
-// them with the library's.
+// The limits of the client library; RabbitMQ has none. FuzzInspector compares them
+// with the library's behaviour.
 const (
 	maxNesting  = 32   // levels of tables and arrays in the table of headers
 	maxElements = 8192 // of one table or array
 )
 
-// MaxHeaders is how many headers a message may have to be read when the broker has
+// MaxHeaders is how many headers a message may have to be readable after the broker has
 // added its own.
 const MaxHeaders = maxElements - 64
 
-// Why the client library would refuse a content header.
+// Reasons for which the client library would refuse a content header.
 var (
 	errNested   = fmt.Errorf("tables and arrays are nested deeper than %d levels", maxNesting)
 	errElements = fmt.Errorf("a table or array has more than %d elements", maxElements)
@@ -48,22 +48,22 @@ const (
 	frameEnd      = 0xce
 )
 
-// maxUnnegotiated bounds a content header where the broker has no frame_max.
+// maxUnnegotiated bounds a content header if the broker has no frame_max.
 const maxUnnegotiated = 1 << 20
 
-// inspector passes on what a broker sends, and replaces each content header that
-// the client library would answer by closing the connection: that is how the bytes
-// of a publisher reach the library's parser.
+// inspector forwards the stream of a broker to the client library. It replaces each
+// content header for which the library would close the connection, since its bytes are
+// those of any publisher.
 type inspector struct {
 	in       *bufio.Reader
 	frameMax atomic.Int64 // as it was negotiated; 0 is no limit
 
-	own  []byte // to be passed on first
-	left int64  // bytes of in to be passed on without a look
+	own  []byte // to be forwarded first
+	left int64  // bytes of in to be forwarded unchanged
 }
 
-// Read waits for its first byte, and for the rest of a content header that it
-// begins with.
+// Read blocks until there is a byte to return. If that belongs to a content header, it
+// blocks for the whole of it.
 func (r *inspector) Read(p []byte) (n int, err error) {
 	for n < len(p) {
 		switch {
@@ -89,7 +89,7 @@ func (r *inspector) Read(p []byte) (n int, err error) {
 	return n, nil
 }
 
-// next decides about the frames that are there, at least about one.
+// next decides about the frames that are buffered, at least about one.
 func (r *inspector) next() error {
 	if _, err := r.in.Peek(frameHead); err != nil {
 		if r.left = int64(r.in.Buffered()); r.left > 0 {
@@ -108,8 +108,8 @@ func (r *inspector) next() error {
 	return r.contentHeader(limit)
 }
 
-// sound returns how many bytes of the stream that begins with b are to be passed on
-// as they are: frames up to a content header that is refused, or not in b as a whole.
+// sound returns how many bytes of the stream that begins with b are to be forwarded
+// unchanged: the frames before a content header that is refused or not complete in b.
 func sound(b []byte, limit int64) (n int64) {
 	for n+frameHead <= int64(len(b)) {
 		frame := b[n:]
@@ -153,9 +153,10 @@ func (r *inspector) contentHeader(limit int64) error {
 	return nil
 }
 
-// payload reads the payload of a content header. Of one that is larger than limit
-// it keeps the beginning of the table of headers, with what the broker has added to
-// one that was published with as much as fitted, and of what follows it.
+// payload reads the payload of a content header. If it is larger than limit, payload
+// keeps the beginning of the table of headers and the beginning of what follows the
+// table. The kept part of the table includes what the broker has prepended to a table
+// that was published at the limit.
 func (r *inspector) payload(size, limit int64) ([]byte, error) {
 	var b bytes.Buffer
 	if size <= limit {
@@ -193,28 +194,28 @@ const (
 	// of headers, byte, time.
 	properties = "ssHbbssssTssss"
 	headers    = 2 // the index of the table in properties
-	// usualTable is more than any table of headers that was published with RabbitMQ's
-	// own frame_max of 128 KiB: with a lower one since, all of it is read still.
+	// usualTable is larger than any table of headers that was published with RabbitMQ's
+	// default frame_max of 128 KiB: it is read whole even if frame_max was lowered since.
 	usualTable = 256 << 10
-	// maxLead bounds what there is up to the table of headers and its length.
+	// maxLead bounds what precedes the table of headers, with the length of the table.
 	maxLead = contentHead + headers*(1+maxShort) + 4
 )
 
 func propertyFlag(i int) uint16 { return 1 << (15 - i) }
 
-// content is the payload of a content header, cut up.
+// content is the payload of a content header in its parts.
 type content struct {
-	fixed  []byte // what there is before the flags
+	fixed  []byte // before the flags
 	flags  uint16 // of the properties that could be read
 	before []byte // the properties before the table of headers
 	table  []byte // of headers, without its length
 	after  []byte // the properties after it
-	// where the table begins in the payload, and its length as it is said to be; 0
-	// where there is none
+	// the offset of the table in the payload and its declared length; 0 if there is none
 	tableAt, tableSize int
 }
 
-// parseContent cuts up a payload. With an error it returns what it could read.
+// parseContent splits a payload into its parts. With an error it returns those that it
+// could read.
 func parseContent(p []byte) (c content, err error) {
 	if len(p) < contentHead {
 		c.fixed = make([]byte, contentFlags)
@@ -251,8 +252,8 @@ func parseContent(p []byte) (c content, err error) {
 	return c, err
 }
 
-// propertySize returns the size of the property that p begins with, at least 1 more
-// than p where its length is not there.
+// propertySize returns the size of the property that p begins with; more than that of p
+// if its length is cut off.
 func propertySize(kind byte, p []byte) int {
 	switch {
 	case kind == 'b':
@@ -267,9 +268,9 @@ func propertySize(kind byte, p []byte) int {
 	return len(p) + 1
 }
 
-// refusal returns why the client library would refuse the payload of a content
-// header, nil if it would not. It is stricter than the library with malformed
-// values, which RabbitMQ does not send, and with thousands of headers of one name.
+// refusal returns why the client library would refuse the payload of a content header,
+// nil if it would not. It is stricter than the library on malformed values, which
+// RabbitMQ does not send, and on thousands of headers of one name.
 func refusal(payload []byte) error {
 	c, err := parseContent(payload)
 	if err != nil {
@@ -349,10 +350,9 @@ func valueSize(b []byte) (int, error) {
 // maxUnreadable bounds [HeaderUnreadable] in bytes.
 const maxUnreadable = 500
 
-// replacement makes a payload of at most limit bytes of one that is refused, with
-// the properties that can be read. Its headers are [HeaderUnreadable], the table as
-// it was, if it fits, and the headers of the table that can be read, the small ones
-// first, as many as fit.
+// replacement returns a payload of at most limit bytes for one that is refused. It has
+// the readable properties. Its headers are [HeaderUnreadable], [HeaderOriginal] if it
+// fits, and as many readable headers as fit, the smallest first.
 func replacement(payload []byte, refused error, limit int) []byte {
 	c, _ := parseContent(payload)
 	room := limit - contentHead - len(c.before) - 4 - len(c.after) - headerSize(HeaderUnreadable, maxUnreadable)
@@ -365,7 +365,7 @@ func replacement(payload []byte, refused error, limit int) []byte {
 	slices.SortStableFunc(readable, func(a, b header) int { return cmp.Compare(len(a.bytes), len(b.bytes)) })
 	for i, h := range readable {
 		switch {
-		case h.name == HeaderUnreadable || h.name == HeaderOriginal: // ours is the one that counts
+		case h.name == HeaderUnreadable || h.name == HeaderOriginal: // not ours
 		case len(h.bytes) > room || i >= MaxHeaders:
 			left = append(left, h.name)
 		default:
@@ -391,9 +391,8 @@ type header struct {
 	bytes []byte // with its name
 }
 
-// splitTable returns the headers of a table that the client library reads, and the
-// names of the others. What comes after a value of which not even the size is known
-// has no name.
+// splitTable returns the headers of a table that the client library can read, and the
+// names of the others. It ends at a value of unknown size.
 func splitTable(table []byte) (readable []header, others []string) {
 	for len(table) > 0 {
 		k := 1 + int(table[0])

@@ -158,7 +158,7 @@ func TestInspector(t *testing.T) {
 	}
 }
 
-// inspect returns what an inspector passes on, read in parts of one byte, where that
+// inspect returns what an inspector forwards, read in parts of one byte, where that
 // is not too slow, up to all.
 func inspect(t *testing.T, frameMax int, frames ...[]byte) []byte {
 	t.Helper()

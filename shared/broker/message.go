@@ -25,23 +25,24 @@ type Message struct {
 	Body        []byte
 	ContentType string
 	Headers     amqp.Table
-	// Timestamp is when it was first published. Where it is zero, the message
-	// gets the present time and the header [HeaderTime] with its milliseconds,
-	// unless Forwarded is set: then it goes without, as it came.
+	// Timestamp is when it was first published. If it is zero, the message gets the
+	// current time and the header [HeaderTime] with its milliseconds, unless Forwarded
+	// is set.
 	Timestamp time.Time
 	Forwarded bool
-	// TTL is how long it may wait in its queue, in milliseconds; 0 is for ever.
+	// TTL is how long it may wait in its queue, in whole milliseconds; 0 is no limit.
 	TTL time.Duration
-	// The other properties of AMQP, for messages that are passed on.
+	// The other properties of AMQP, for messages that are forwarded.
 	ContentEncoding, CorrelationID, ReplyTo, Type, AppID string
 	Priority                                             uint8
-	// Fit, if set, is called with a copy of the message each time it is published, and
-	// with the frame size of the connection it is published on: it replaces headers
-	// that have no room there.
+	// Fit, if set, is called with a copy of the message before each attempt to publish
+	// it, and with the frame size of that connection. It replaces headers that do not
+	// fit.
 	Fit func(m *Message, frameMax int)
 }
 
-// validate finds what would make the client or the broker close the connection.
+// validate returns an error for a message that would make the client or the broker
+// close the connection.
 func (m *Message) validate(frameMax int) error {
 	for _, f := range m.texts() {
 		if len(f.value) > maxShort {
@@ -73,9 +74,9 @@ func (m *Message) texts() *[8]text {
 	}
 }
 
-// HeaderRoom returns how many bytes of headers, as [HeadersSize] counts them, fit
-// into a frame with the other properties of the message. RabbitMQ closes the
-// connection of one that does not fit.
+// HeaderRoom returns how many bytes of headers, as [HeadersSize] counts them, fit into a
+// frame beside the other properties of the message. RabbitMQ closes a connection with
+// larger headers.
 func (m *Message) HeaderRoom(frameMax int) int {
 	const (
 		fixed      = 1 + 1 + 8 // delivery mode, priority and timestamp
@@ -92,7 +93,7 @@ func (m *Message) HeaderRoom(frameMax int) int {
 // HeadersSize returns how many bytes headers take in a frame.
 func HeadersSize(h amqp.Table) int { return fieldSize(h) - 1 }
 
-// fieldSize is what a value takes with its type.
+// fieldSize returns the encoded size of a value with its type.
 func fieldSize(v any) int {
 	switch v := v.(type) {
 	case nil:
@@ -122,9 +123,10 @@ func fieldSize(v any) int {
 		}
 		return n
 	}
-	return 9 // the others have 8 bytes
+	return 9 // all others have 8 bytes
 }
 
+// publishing returns m as the client publishes it. stamp has the header of now.
 func (m *Message) publishing(now time.Time, stamp amqp.Table) amqp.Publishing {
 	p := amqp.Publishing{
 		Headers: m.Headers, ContentType: m.ContentType, ContentEncoding: m.ContentEncoding, DeliveryMode: amqp.Persistent,

@@ -8,7 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 )
 
-// connMetrics are those of all connections of one name.
+// connMetrics are the metrics of all connections of one name.
 type connMetrics struct {
 	up       prometheus.Gauge
 	blocked  prometheus.Gauge
@@ -45,7 +45,7 @@ func newConnMetrics(r prometheus.Registerer, name string) *connMetrics {
 		}
 	}
 	if err != nil {
-		panic(err) // as with all metrics: two of one name are a mistake of the program
+		panic(err) // as for all metrics: two of one name are a bug
 	}
 	return m
 }
@@ -68,13 +68,13 @@ func (m *connMetrics) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-// want notes that n more connections should be there.
+// want records that n more connections should exist.
 func (m *connMetrics) want(n int) { m.note(&m.wanted, n) }
 
-// have notes that n more connections are there.
+// have records that n more connections exist.
 func (m *connMetrics) have(n int) { m.note(&m.there, n) }
 
-// block notes that n more connections are blocked.
+// block records that n more connections are blocked.
 func (m *connMetrics) block(n int) { m.note(&m.blocking, n) }
 
 func (m *connMetrics) note(what *int, n int) {
@@ -92,8 +92,8 @@ func boolean(b bool) float64 {
 	return 0
 }
 
-// connectionLabel is added to every metric, so that one process can have several
-// connections.
+// connectionLabel returns the label of the metrics of one connection of several in a
+// process.
 func connectionLabel(name string) prometheus.Labels { return prometheus.Labels{"connection": name} }
 
 type publishMetrics struct {

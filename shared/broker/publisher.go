@@ -9,10 +9,10 @@ import (
 	"github.com/cenkalti/backoff/v5"
 )
 
-// PublishError says which messages of a call of Publish are not known to be with
-// the broker. One whose confirm did not arrive may be there all the same.
+// PublishError has the messages of a call of Publish that the broker has not
+// confirmed. One whose confirm did not arrive may be in its queue all the same.
 type PublishError struct {
-	// Failed has the reason by the index of the message.
+	// Failed has the reasons by the index of the message.
 	Failed map[int]error
 }
 
@@ -32,30 +32,30 @@ func (e *PublishError) Unwrap() []error {
 	return errs
 }
 
-// Reasons for which a message is not published. What else there is are errors
-// that wrap [ErrLost] or the context's.
+// Reasons for which a message is not published. Other errors wrap [ErrLost] or the
+// error of the context.
 var (
 	ErrUnroutable = errors.New("the queue does not exist")
-	ErrNacked     = errors.New("the broker refused the message: the queue is full or its leader is away")
+	ErrNacked     = errors.New("the broker refused the message: the queue is full or its leader is unavailable")
 	ErrClosed     = errors.New("the publisher is closed")
 )
 
-// Publisher publishes to RabbitMQ. It connects when it is first used and again
-// when the connection was lost; it is safe for concurrent use.
+// Publisher publishes to RabbitMQ. It connects on first use and reconnects when the
+// connection was lost. It is safe for concurrent use.
 type Publisher struct {
 	cfg     Config
 	metrics *publishMetrics
 	conns   *connMetrics
 	life    context.Context
 	end     context.CancelFunc
-	calls   sync.WaitGroup // of the client, that their callers did not wait for
+	calls   sync.WaitGroup // of the AMQP client, which may outlive the calls of the publisher
 
-	mu      sync.Mutex
-	conn    *Conn
-	lanes   []*lane       // idle ones, of conn
-	dialing chan struct{} // open while one caller connects
-	failure error         // of the last attempt to connect
-	wait    *backoff.ExponentialBackOff
+	mu       sync.Mutex
+	conn     *Conn
+	channels []*confirmChannel // idle ones, of conn
+	dialing  chan struct{}     // open while one caller connects
+	failure  error             // of the last attempt to connect
+	wait     *backoff.ExponentialBackOff
 }
 
 // NewPublisher returns a Publisher. It uses a connection of its own, because
@@ -72,22 +72,21 @@ func NewPublisher(cfg Config) *Publisher {
 }
 
 // Publish publishes msgs and waits until the broker has confirmed every one of
-// them. While there is no connection it tries to make one; ctx bounds that. nil
-// means that all are confirmed; otherwise the error is a *[PublishError] and
-// what it does not list is confirmed.
+// them. Without a connection it tries to connect until ctx ends. It returns nil if all
+// are confirmed, else a *[PublishError] with those that are not.
 func (p *Publisher) Publish(ctx context.Context, msgs []Message) error {
 	if len(msgs) == 0 {
 		return nil
 	}
 	failed := make(map[int]error)
-	l, err := p.lane(ctx)
+	ch, err := p.channel(ctx)
 	if err != nil {
 		for i := range msgs {
 			failed[i] = err
 		}
 	} else {
-		clean := l.publish(ctx, msgs, failed)
-		p.release(l, clean)
+		clean := ch.publish(ctx, msgs, failed)
+		p.release(ch, clean)
 	}
 	p.metrics.failed.Add(float64(len(failed)))
 	p.metrics.confirmed.Add(float64(len(msgs) - len(failed)))
@@ -97,32 +96,32 @@ func (p *Publisher) Publish(ctx context.Context, msgs []Message) error {
 	return nil
 }
 
-// lane returns an idle lane or opens one.
-func (p *Publisher) lane(ctx context.Context) (*lane, error) {
+// channel returns an idle channel or opens one.
+func (p *Publisher) channel(ctx context.Context) (*confirmChannel, error) {
 	for {
 		conn, err := p.connection(ctx)
 		if err != nil {
 			return nil, err
 		}
-		if l := p.idle(conn); l != nil {
-			return l, nil
+		if ch := p.idle(conn); ch != nil {
+			return ch, nil
 		}
 		if err := conn.waitUnblocked(ctx); err != nil {
 			return nil, err
 		}
-		l, err := await(ctx, p, func() (*lane, error) { return openLane(conn) }, func(l *lane) { p.release(l, true) })
+		ch, err := await(ctx, p, func() (*confirmChannel, error) { return openConfirmChannel(conn) }, func(late *confirmChannel) { p.release(late, true) })
 		switch {
 		case err == nil:
-			return l, nil
-		case !conn.IsClosed(): // the connection is fine: the broker does not want this channel, or not now
+			return ch, nil
+		case !conn.IsClosed(): // the connection is sound: the broker refuses this channel
 			return nil, fmt.Errorf("open a channel to publish on: %w", err)
 		}
 	}
 }
 
-// await makes a call that the client does not end with a context: a broker with
-// an alarm leaves it without an answer. Where ctx ends first, late gets what the
-// call brings after all; Close waits for it.
+// await makes a call of the AMQP client that takes no context: a broker with an alarm
+// does not answer it. If ctx ends first, await returns; late gets a result that arrives
+// later. Close waits for the call.
 func await[T any](ctx context.Context, p *Publisher, call func() (T, error), late func(T)) (T, error) {
 	type outcome struct {
 		value T
@@ -152,8 +151,8 @@ func await[T any](ctx context.Context, p *Publisher, call func() (T, error), lat
 	}
 }
 
-// inBackground runs f in a goroutine that Close waits for; it does not when the
-// publisher is closed.
+// inBackground runs f in a goroutine that Close waits for. It returns false without
+// running f if the publisher is closed.
 func (p *Publisher) inBackground(f func()) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -164,39 +163,41 @@ func (p *Publisher) inBackground(f func()) bool {
 	return true
 }
 
-func (p *Publisher) idle(conn *Conn) *lane {
+// idle returns an idle channel of conn, nil if there is none.
+func (p *Publisher) idle(conn *Conn) *confirmChannel {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for len(p.lanes) > 0 {
-		l := p.lanes[len(p.lanes)-1]
-		p.lanes = p.lanes[:len(p.lanes)-1]
-		if l.conn == conn && !l.ch.IsClosed() {
-			return l
+	for len(p.channels) > 0 {
+		c := p.channels[len(p.channels)-1]
+		p.channels = p.channels[:len(p.channels)-1]
+		if c.conn == conn && !c.ch.IsClosed() {
+			return c
 		}
 	}
 	return nil
 }
 
-// release takes a lane back. One that is not clean is not used again: see publish;
-// and confirms of earlier messages would be taken for those of later ones.
-func (p *Publisher) release(l *lane, clean bool) {
-	if clean && p.keep(l) || l.ch.IsClosed() {
+// release keeps a channel for the next call. It closes one that is not clean: see
+// [confirmChannel.publish]; and confirms of earlier messages would be taken for those
+// of later ones.
+func (p *Publisher) release(c *confirmChannel, clean bool) {
+	if clean && p.keep(c) || c.ch.IsClosed() {
 		return
 	}
-	p.inBackground(func() { _ = l.ch.Close() }) // Close closes the connection with it
+	p.inBackground(func() { _ = c.ch.Close() }) // Close closes the connection with it
 }
 
-func (p *Publisher) keep(l *lane) bool {
+func (p *Publisher) keep(c *confirmChannel) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if l.ch.IsClosed() || l.conn != p.conn || p.life.Err() != nil {
+	if c.ch.IsClosed() || c.conn != p.conn || p.life.Err() != nil {
 		return false
 	}
-	p.lanes = append(p.lanes, l)
+	p.channels = append(p.channels, c)
 	return true
 }
 
-// connection returns the present connection, or makes one.
+// connection returns the current connection, or makes one.
 func (p *Publisher) connection(ctx context.Context) (*Conn, error) {
 	for {
 		p.mu.Lock()
@@ -225,8 +226,8 @@ func (p *Publisher) connection(ctx context.Context) (*Conn, error) {
 	}
 }
 
-// connect is called by whoever has set p.dialing. It returns nil also when
-// another attempt is needed.
+// connect makes one attempt to connect, for the caller that has set p.dialing. It also
+// returns nil if another attempt is needed.
 func (p *Publisher) connect(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -239,7 +240,7 @@ func (p *Publisher) connect(ctx context.Context) error {
 	p.failure = err
 	if err == nil && !closed {
 		p.wait.Reset()
-		p.conn, p.lanes = conn, nil
+		p.conn, p.channels = conn, nil
 	}
 	p.mu.Unlock()
 	if err == nil && closed { // Close does not see it
@@ -265,8 +266,8 @@ func (p *Publisher) connect(ctx context.Context) error {
 	return nil
 }
 
-// Waiting returns what keeps messages from being published at present: that there
-// is no connection, or an alarm of the broker. It is nil when nothing is known to.
+// Waiting returns why messages cannot be published at present: there is no connection,
+// or the broker has an alarm. It returns nil if there is no such reason.
 func (p *Publisher) Waiting() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -276,9 +277,9 @@ func (p *Publisher) Waiting() error {
 	return p.blocked()
 }
 
-// Blocked returns the alarm for which the broker takes no messages at present, nil if
-// none is known. Unlike [Publisher.Waiting] it reports no missing connection, which
-// Publish makes.
+// Blocked returns the alarm due to which the broker takes no messages at present, nil if
+// there is none. Unlike [Publisher.Waiting] it does not report a missing connection,
+// since Publish makes one.
 func (p *Publisher) Blocked() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -288,15 +289,15 @@ func (p *Publisher) Blocked() error {
 	return p.blocked()
 }
 
+// blocked is [Publisher.Blocked] with p.mu held and p.conn not nil.
 func (p *Publisher) blocked() error {
-	if reason := p.conn.Blocked(); reason != "" && !p.conn.IsClosed() {
+	if reason := p.conn.alarm(); reason != "" && !p.conn.IsClosed() {
 		return fmt.Errorf("RabbitMQ has an alarm and takes no messages: %s", reason)
 	}
 	return nil
 }
 
-// DeclareQueue makes sure that queue and its dead-letter queue exist; see
-// [DeclareQueue].
+// DeclareQueue is [DeclareQueue] on the publisher's connection.
 func (p *Publisher) DeclareQueue(ctx context.Context, queue string) (Queue, error) {
 	conn, err := p.connection(ctx)
 	if err != nil {
@@ -305,7 +306,7 @@ func (p *Publisher) DeclareQueue(ctx context.Context, queue string) (Queue, erro
 	return await(ctx, p, func() (Queue, error) { return DeclareQueue(conn, queue) }, nil)
 }
 
-// Close ends the connection; calls under way fail. It is safe to call twice.
+// Close closes the connection; calls under way fail. It is safe to call twice.
 func (p *Publisher) Close() error {
 	p.end()
 	p.mu.Lock()

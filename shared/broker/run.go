@@ -10,8 +10,8 @@ import (
 const (
 	backoffMin = 100 * time.Millisecond
 	backoffMax = 5 * time.Second
-	// settled is how long an epoch must last to be forgotten by the backoff.
-	settled = 10 * time.Second
+	// stable is how long a connection must last to reset the backoff.
+	stable = 10 * time.Second
 )
 
 func newBackoff() *backoff.ExponentialBackOff {
@@ -20,12 +20,12 @@ func newBackoff() *backoff.ExponentialBackOff {
 	}
 }
 
-// Run calls epoch with a connection, and again with a fresh one when it returns,
-// until ctx ends. It then waits for epoch to return and closes the connection,
-// so that epoch can finish what it has begun: an epoch watches both ctx and
-// [Conn.Done]. Attempts to connect go on for ever, with backoff and jitter.
-// onDown is told why there is no connection each time.
-func Run(ctx context.Context, cfg Config, epoch func(context.Context, *Conn) error, onDown func(error)) {
+// Run calls serveConnection with a connection, and with a new one each time it returns,
+// until ctx ends. serveConnection has to return when ctx or the connection ends (see
+// [Conn.Done]); the connection stays open until it has returned, which lets it finish
+// its work. Attempts to connect are repeated without a limit, with backoff and jitter.
+// Run calls onDown with the cause whenever there is no connection.
+func Run(ctx context.Context, cfg Config, serveConnection func(context.Context, *Conn) error, onDown func(error)) {
 	cfg = cfg.withDefaults()
 	metrics := newConnMetrics(cfg.Registerer, cfg.Name)
 	metrics.want(1)
@@ -33,12 +33,12 @@ func Run(ctx context.Context, cfg Config, epoch func(context.Context, *Conn) err
 	wait := newBackoff()
 	wait.Reset()
 	for {
-		var start time.Time // of the epoch
+		var start time.Time // of the connection
 		conn, err := dial(ctx, cfg, metrics)
 		if err == nil {
 			start = time.Now()
 			cfg.Log.Info("connected to RabbitMQ", "node", conn.Addr, "version", conn.ServerVersion(), "connection", cfg.Name)
-			err = epoch(ctx, conn)
+			err = serveConnection(ctx, conn)
 			if lost := conn.Err(); lost != nil {
 				err = lost
 			}
@@ -50,7 +50,7 @@ func Run(ctx context.Context, cfg Config, epoch func(context.Context, *Conn) err
 			return
 		}
 		onDown(err)
-		if !start.IsZero() && time.Since(start) > settled {
+		if !start.IsZero() && time.Since(start) > stable {
 			wait.Reset()
 		}
 		delay := wait.NextBackOff()
@@ -61,7 +61,7 @@ func Run(ctx context.Context, cfg Config, epoch func(context.Context, *Conn) err
 	}
 }
 
-// sleep waits for d and says whether ctx is still alive.
+// sleep waits for d and reports whether it has passed before ctx ended.
 func sleep(ctx context.Context, d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()

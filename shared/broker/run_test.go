@@ -55,7 +55,7 @@ func TestRunReplacesLostConnections(t *testing.T) {
 	}
 }
 
-// A broker that is silent is given up; waiting for its words would be for ever.
+// The connection to a broker that has fallen silent ends.
 func TestRunGivesUpASilentBroker(t *testing.T) {
 	proxy := brokertest.NewProxy(t, node.URL())
 	ctx, cancel := context.WithCancel(t.Context())

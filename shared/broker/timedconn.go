@@ -7,13 +7,13 @@ import (
 	"time"
 )
 
-// timedConn gives every write a deadline, and from the end of the handshake on
-// every read. The client sets deadlines for reading only after it has read
-// something, so that it would never notice a peer that falls silent at once. It
-// also reads at most 4 KiB at a time, which the buffer here makes good.
+// timedConn gives every write a deadline, and every read after the handshake. The
+// client sets a read deadline only after it has read something, and would never notice
+// a peer that is silent from the start. The client also reads at most 4 KiB at a time,
+// for which the buffer here makes up.
 type timedConn struct {
 	net.Conn
-	silence time.Duration // the longest one before the peer is given up
+	silence time.Duration // the longest before the peer counts as lost
 	open    atomic.Bool
 	frames  *inspector
 }

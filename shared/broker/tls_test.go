@@ -40,7 +40,7 @@ func newAuthority(t *testing.T, dir, name string) *authority {
 	return a
 }
 
-// issue writes name.pem and name.key; where there is no authority yet it signs
+// issue writes name.pem and name.key; if there is no authority yet it signs
 // itself.
 func (a *authority) issue(t *testing.T, name string, c *x509.Certificate) (*x509.Certificate, *ecdsa.PrivateKey) {
 	t.Helper()
@@ -218,11 +218,7 @@ func TestPublishWaitsForTheEndOfAnAlarm(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	blocked := func() bool {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		return p.conn != nil && p.conn.Blocked() != ""
-	}
+	blocked := func() bool { return p.Blocked() != nil }
 	watermark("0.00001")
 	// the broker tells of its alarm those that publish
 	told := make(chan error, 1)

@@ -11,14 +11,13 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// DeliveryLimit is how often a broker delivers one message before it moves it to
-// the dead letters by itself. It only catches messages that kill their consumer:
-// a failed message is published anew and counted in its headers. It is set
-// because RabbitMQ 4 has a limit of 20, which a few hours of handing messages
-// back during an outage would reach.
+// DeliveryLimit is how often a broker delivers a message before it dead-letters it by
+// itself. It only catches messages that crash their consumer: a failed message is
+// republished with its attempts in a header. It is set because the default of RabbitMQ
+// 4 is 20, which messages that are returned during an outage of a few hours exceed.
 const DeliveryLimit = 1000
 
-// deadDeliveryLimit lets dead letters be looked at any number of times.
+// deadDeliveryLimit allows to read dead letters any number of times.
 const deadDeliveryLimit = 1<<31 - 1
 
 // DeadQueue returns the name of the queue of dead letters of queue.
@@ -35,22 +34,20 @@ type Queue struct {
 	Name string
 	// Messages is how many are ready.
 	Messages int
-	// Foreign lists in what the queue differs from how it would be declared here;
-	// empty for a queue of our own making.
+	// Foreign lists the differences of the queue to our declaration; empty for a queue
+	// that we have declared.
 	Foreign []string
 }
 
-// ErrWrongQueue says that a queue exists and cannot be used as it is.
+// ErrWrongQueue is wrapped by the error for a queue that exists and cannot be used.
 var ErrWrongQueue = errors.New("unusable queue")
 
 // DeclareQueue makes sure that queue and its dead-letter queue exist: durable
-// quorum queues, a message that is delivered too often going from the one to the
-// other. It may be called any number of times. A quorum queue that was declared
-// by somebody else with other arguments is accepted where it loses nothing, and so
-// is an existing queue that the user of the connection may not configure.
+// quorum queues, of which the first dead-letters to the second. It is idempotent. A
+// quorum queue with other arguments is accepted if it cannot lose messages, and so is
+// an existing queue that the user of the connection may not configure.
 //
-// An error that wraps [ErrWrongQueue] tells a person what to do about a queue that
-// cannot be used.
+// An error that wraps [ErrWrongQueue] names the remedy for a queue that cannot be used.
 func DeclareQueue(conn *Conn, queue string) (Queue, error) {
 	dead, err := declare(conn, DeadQueue(queue), amqp.Table{"x-delivery-limit": int64(deadDeliveryLimit)}, loses)
 	if err != nil {
@@ -63,9 +60,9 @@ func DeclareQueue(conn *Conn, queue string) (Queue, error) {
 	return q, err
 }
 
-// DeclareRetryQueue makes sure that the queue exists in which messages wait for
-// delay before they come back to queue. One of that name that would not hand them
-// on in just this way is an [ErrWrongQueue].
+// DeclareRetryQueue makes sure that the queue exists in which messages wait for delay
+// before they return to queue. A queue of that name with other arguments is an
+// [ErrWrongQueue].
 func DeclareRetryQueue(conn *Conn, queue string, delay time.Duration) error {
 	args := deadLetterTo(queue, amqp.Table{"x-message-ttl": delay.Milliseconds()})
 	_, err := declare(conn, RetryQueue(queue, delay), args, func(has amqp.Table) string {
@@ -79,8 +76,7 @@ func DeclareRetryQueue(conn *Conn, queue string, delay time.Duration) error {
 	return err
 }
 
-// loses says how a queue with these arguments loses messages; "" where it does
-// not.
+// loses returns how a queue with these arguments loses messages, "" if it does not.
 func loses(args amqp.Table) string {
 	_, deadLetters := args["x-dead-letter-exchange"]
 	_, ttl := args["x-message-ttl"]
@@ -95,8 +91,8 @@ func loses(args amqp.Table) string {
 	return ""
 }
 
-// deadLetterTo adds what makes a queue hand messages on to target and lose none
-// on the way.
+// deadLetterTo adds the arguments with which a queue dead-letters to target without
+// losing messages.
 func deadLetterTo(target string, args amqp.Table) amqp.Table {
 	args["x-dead-letter-exchange"] = ""
 	args["x-dead-letter-routing-key"] = target
@@ -107,13 +103,13 @@ func deadLetterTo(target string, args amqp.Table) amqp.Table {
 
 const argType = "x-queue-type"
 
-// maxArguments bounds the rounds of declare; RabbitMQ knows fewer arguments.
+// maxArguments bounds the attempts of declare; RabbitMQ has fewer arguments.
 const maxArguments = 30
 
-// declare declares a quorum queue with args. Where one exists with other
-// arguments, the broker's refusals name them one by one; each is adopted, until
-// the declaration matches or the difference is one that matters: unusable says why
-// the arguments that a queue has are none to work with.
+// declare declares a quorum queue with args. If it exists with other arguments, each
+// refusal of the broker names one of them; declare adopts it and tries again, until the
+// declaration matches. unusable returns why a queue with the arguments found cannot be
+// used, "" if it can.
 func declare(conn *Conn, queue string, args amqp.Table, unusable func(amqp.Table) string) (Queue, error) {
 	args = maps.Clone(args)
 	args[argType] = amqp.QueueTypeQuorum
@@ -122,7 +118,7 @@ func declare(conn *Conn, queue string, args amqp.Table, unusable func(amqp.Table
 		found, err := queueDeclare(conn, queue, args, false)
 		if err == nil {
 			if why := unusable(args); why != "" {
-				return Queue{}, fmt.Errorf("%w: %s was declared by somebody else, and %s. "+
+				return Queue{}, fmt.Errorf("%w: %s was declared with other arguments, and %s. "+
 					"Once it is empty, delete it (rabbitmqctl delete_queue %s) and start again", ErrWrongQueue, queue, why, queue)
 			}
 			q.Messages = found.Messages
@@ -151,7 +147,7 @@ func declare(conn *Conn, queue string, args amqp.Table, unusable func(amqp.Table
 	return Queue{}, fmt.Errorf("declare queue %s: %w: its arguments could not be found out", queue, ErrWrongQueue)
 }
 
-// passive accepts a queue that exists; cause is why it could not be declared.
+// passive returns a queue that exists; cause is why it could not be declared.
 func passive(conn *Conn, q Queue, difference string, cause error) (Queue, error) {
 	found, err := queueDeclare(conn, q.Name, nil, true)
 	if err != nil {
@@ -175,8 +171,8 @@ func queueDeclare(conn *Conn, queue string, args amqp.Table, passive bool) (amqp
 	return ch.QueueDeclare(queue, true, false, false, false, args)
 }
 
-// difference is what a broker says of an existing queue that is declared again
-// with other arguments.
+// difference is one argument in which an existing queue differs from a declaration, as
+// the broker reports it.
 type difference struct {
 	arg     string
 	none    bool   // the queue does not have the argument
@@ -200,7 +196,8 @@ func (d difference) String() string {
 	return d.arg + "=" + d.current
 }
 
-// adopt changes args to what the queue has, or says why it is of no use.
+// adopt changes args to those of the queue. It returns an error if the queue cannot be
+// used with them.
 func (d difference) adopt(queue string, args amqp.Table) error {
 	switch d.arg {
 	case argType:

@@ -1,6 +1,5 @@
-// Package brokertest has a TCP proxy that tests put between a program and its
-// broker, in order to cut, to freeze and to restore the network, and to see and
-// change the frames that pass.
+// Package brokertest has a TCP proxy between a program and its broker, with which a
+// test cuts, freezes and restores the network, and sees and changes frames.
 package brokertest
 
 import (
@@ -119,8 +118,7 @@ func (p *Proxy) Through(rawURL string) string {
 	return u.String()
 }
 
-// Cut resets all connections. New ones are let through unless SetDown says
-// otherwise.
+// Cut resets all connections. New ones are forwarded, unless SetDown(true) was called.
 func (p *Proxy) Cut() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -132,14 +130,14 @@ func (p *Proxy) Cut() {
 	}
 }
 
-// SetDown says whether new connections are refused.
+// SetDown has new connections refused, or forwarded again.
 func (p *Proxy) SetDown(down bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.down = down
 }
 
-// Pause forwards nothing until Resume, with all connections kept open.
+// Pause stops forwarding until Resume. All connections stay open.
 func (p *Proxy) Pause() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -148,7 +146,7 @@ func (p *Proxy) Pause() {
 	}
 }
 
-// Resume forwards again, nothing lost.
+// Resume forwards again. Nothing is lost.
 func (p *Proxy) Resume() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -158,7 +156,7 @@ func (p *Proxy) Resume() {
 	}
 }
 
-// Filter has a filter made for each connection that is made from now on.
+// Filter has filter called for a filter of each later connection.
 func (p *Proxy) Filter(filter func() Filter) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -192,7 +190,7 @@ func (p *Proxy) accept() {
 	}
 }
 
-// protocolHeader is what a client says before its first frame.
+// protocolHeader is what a client sends before its first frame.
 const protocolHeader = "AMQP\x00\x00\x09\x01"
 
 func (p *Proxy) forward(from, to net.Conn, fromClient bool, filter Filter) {
