@@ -51,6 +51,10 @@ test: deps ## install what is missing, then run every test and a small benchmark
 test-faults: deps ## kill, stop and cut everything under load and count the events
 	$(GO) test -timeout 20m -v -run TestFaults ./test
 
+.PHONY: fuzz
+fuzz: ## fuzz every parser for FUZZTIME (20s) each
+	FUZZTIME=$(or $(FUZZTIME),20s) GO=$(GO) test/fuzz.sh
+
 .PHONY: test-versions
 test-versions: ## connector, stores, system and faults with the RabbitMQ and Redis of newer Debian releases (as root)
 	test/versions.sh $(ARGS)

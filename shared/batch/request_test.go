@@ -191,9 +191,20 @@ func FuzzParseRequest(f *testing.F) {
 			t.Fatal("the body was changed")
 		}
 		if err != nil {
+			if events != nil {
+				t.Fatalf("%q is read as %+v, with the error %v", body, events, err)
+			}
 			return
 		}
+		if len(events) > MaxEvents {
+			t.Fatalf("%d events", len(events))
+		}
+		ids := make(map[string]bool)
 		for _, e := range events {
+			if e.ID == "" || ids[e.ID] {
+				t.Fatalf("%q is read with the id %q, which is empty or there twice", body, e.ID)
+			}
+			ids[e.ID] = true
 			if !utf8.ValidString(e.ID) || e.DataErr != nil && e.Data != nil {
 				t.Fatalf("%q was read as %+v", body, e)
 			}

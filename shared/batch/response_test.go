@@ -33,6 +33,9 @@ func FuzzParseResponse(f *testing.F) {
 	f.Fuzz(func(t *testing.T, body []byte) {
 		results, err := ParseResponse(body, events)
 		if err != nil {
+			if results != nil || !errors.Is(err, ErrNoContract) {
+				t.Fatalf("%q is read as %+v, with the error %v", body, results, err)
+			}
 			return
 		}
 		if len(results) != len(events) {

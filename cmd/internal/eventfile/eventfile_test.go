@@ -1,7 +1,6 @@
 package eventfile
 
 import (
-	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -298,34 +297,4 @@ func TestReadingFails(t *testing.T) {
 			t.Errorf("%q: %q, want %q", tt.text, got, tt.want)
 		}
 	}
-}
-
-// Whatever the bytes are, reading ends, and lines are named in order.
-func FuzzReader(f *testing.F) {
-	for _, seed := range []string{
-		"id,vehicle_plate,entry_date_time\ne1,\"P\n1\",2026-11-23T08:15:00Z\r\"", "[{\"id\":\n\"a\"},[{", "sep=|\nid|vehicle_plate|exit_date_time\n", "\xff\xfei\x00",
-	} {
-		f.Add([]byte(seed))
-	}
-	f.Fuzz(func(t *testing.T, text []byte) {
-		r, err := New(bytes.NewReader(text), Auto)
-		if err != nil {
-			return
-		}
-		last := 0
-		for range len(text) + 2 {
-			e, err := r.Next()
-			line := e.Line
-			if mistake, ok := errors.AsType[*LineError](err); ok {
-				line = mistake.Line
-			} else if err != nil {
-				return
-			}
-			if line < last && !strings.Contains(fmt.Sprint(err), "no end") {
-				t.Fatalf("line %d after line %d: %v", line, last, err)
-			}
-			last = line
-		}
-		t.Fatal("it does not end")
-	})
 }
