@@ -266,6 +266,18 @@ func (p *Publisher) connect(ctx context.Context) error {
 	return nil
 }
 
+// Connect returns nil if there is a connection, which it makes if there is none; ctx bounds
+// that. Otherwise the error tells why there is none.
+func (p *Publisher) Connect(ctx context.Context) error {
+	_, err := p.connection(ctx)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err != nil && p.failure != nil {
+		return p.failure // more telling than that ctx has ended
+	}
+	return err
+}
+
 // Waiting returns why messages cannot be published at present: there is no connection,
 // or the broker has an alarm. It returns nil if there is no such reason.
 func (p *Publisher) Waiting() error {

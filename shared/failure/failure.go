@@ -112,12 +112,12 @@ func kindOf(err error) string {
 	switch {
 	case errors.Is(err, context.Canceled):
 		return "was not waited for"
+	case errors.Is(err, syscall.ECONNREFUSED): // also if that was tried again until there was no time left
+		return "refuses connections"
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
 		return "does not answer in time"
 	case is[*net.DNSError](err):
 		return "cannot be found by its name"
-	case errors.Is(err, syscall.ECONNREFUSED):
-		return "refuses connections"
 	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed):
 		return "ended the connection"
 	case is[*tls.CertificateVerificationError](err), is[tls.RecordHeaderError](err), is[tls.AlertError](err):

@@ -58,6 +58,7 @@ func TestTold(t *testing.T) {
 		{get(closing.URL + "/hush"), "ended the connection"},
 		{get(secure.URL), "cannot be reached with TLS"},
 		{dial(syscall.ECONNREFUSED), "refuses connections"},
+		{fmt.Errorf("no connection: %w: %w", context.DeadlineExceeded, dial(syscall.ECONNREFUSED)), "refuses connections"},
 		{dial(syscall.ECONNRESET), "ended the connection"},
 		{dial(syscall.EPIPE), "ended the connection"},
 		{dial(syscall.EHOSTUNREACH), "cannot be reached"},

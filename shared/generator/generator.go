@@ -19,6 +19,7 @@ import (
 	"fmt"
 	"log/slog"
 	mathrand "math/rand/v2"
+	"os"
 	"strconv"
 	"time"
 
@@ -139,9 +140,24 @@ func (g *generator) declare(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, declareTimeout)
 	defer cancel()
 	if _, err := g.Publisher.DeclareQueue(ctx, g.queue); err != nil {
-		return failure.In("RabbitMQ", fmt.Errorf("make sure that the queue %s exists: %w", g.queue, err))
+		return brokerError(fmt.Errorf("make sure that the queue %s exists: %w", g.queue, err))
 	}
 	return nil
+}
+
+// brokerError marks an error of a connection as RabbitMQ's, or as one of rabbitmq-url.
+func brokerError(err error) error {
+	refused, _ := errors.AsType[*amqp.Error](err)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return failure.New("the secret rabbitmq-url", "cannot be read", err)
+	case errors.Is(err, amqp.ErrCredentials):
+		return failure.New("RabbitMQ", "refuses the login of rabbitmq-url", err)
+	case errors.Is(err, amqp.ErrVhost), refused != nil && refused.Code == amqp.NotAllowed:
+		return failure.New("RabbitMQ", "has no virtual host as in rabbitmq-url, or none for its user", err)
+	default:
+		return failure.In("RabbitMQ", err)
+	}
 }
 
 // pace divides a run into chunks that come at its rate.

@@ -8,6 +8,7 @@ import (
 
 	"parkstream/shared/broker"
 	"parkstream/shared/faas"
+	"parkstream/shared/failure"
 	"parkstream/shared/redis"
 )
 
@@ -35,6 +36,14 @@ func (s settings) Validate() error {
 	return errors.Join(errs...)
 }
 
+// unready is the reason why nothing can be published.
+type unready struct{ error }
+
+func (e unready) Unwrap() error { return e.error }
+
+// Detail tells what callers may know.
+func (e unready) Detail() string { return failure.Told(e.error) }
+
 // Wire builds what a generator is made of from the settings and secrets of its
 // process. It connects to nothing yet.
 func Wire(rt *faas.Runtime) (Config, error) {
@@ -58,6 +67,12 @@ func Wire(rt *faas.Runtime) (Config, error) {
 			return broker.SplitURLs(text)
 		},
 		Name: rt.Name, Log: rt.Log, Registerer: rt.Registerer,
+	})
+	rt.OnReady("rabbitmq", func(ctx context.Context) error {
+		if err := publisher.Connect(ctx); err != nil {
+			return unready{brokerError(err)}
+		}
+		return nil
 	})
 	rt.OnClose("RabbitMQ publisher", func(context.Context) error { return publisher.Close() })
 	return Config{

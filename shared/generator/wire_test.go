@@ -1,15 +1,19 @@
 package generator_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	handler "github.com/openfaas/templates-sdk/go-http"
@@ -125,4 +129,67 @@ func callWith(t *testing.T, method, url string, body io.Reader) (status int, a a
 		t.Fatal(err)
 	}
 	return resp.StatusCode, a
+}
+
+// A generator that cannot publish is not ready, and says why, as does the answer of a
+// call. It is ready as soon as the secret is right.
+func TestReadyIfRabbitMQIs(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, value string) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(value), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("redis-url", instancetest.Redis(t).URL())
+	good, err := url.Parse(rabbit.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	with := func(change func(*url.URL)) string {
+		u := *good
+		change(&u)
+		return u.String()
+	}
+	base := serve(t, generator.NewEntryHandler, "SECRETS_DIR="+dir, "DEFAULT_COUNT=1", "ENTRY_QUEUE="+t.Name())
+	ready := func() string {
+		resp, err := http.Get(base + "_/ready")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		text, err := io.ReadAll(resp.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return fmt.Sprint(resp.StatusCode, " ", string(bytes.TrimSpace(text)))
+	}
+	becomes := func(want string) {
+		t.Helper()
+		got := ready()
+		for deadline := time.Now().Add(20 * time.Second); got != want && time.Now().Before(deadline); {
+			got = ready() // which waits for a connection while there is none
+		}
+		if got != want {
+			t.Errorf("%s\nwant %s", got, want)
+		}
+	}
+	unready := func(why string) string {
+		return `503 {"ready":false,"failing":["rabbitmq"],"details":{"rabbitmq":"` + why + `"}}`
+	}
+	becomes(unready("the secret rabbitmq-url cannot be read"))
+	for _, tt := range []struct{ url, want string }{
+		{with(func(u *url.URL) { u.User = url.UserPassword("parkstream", "wrong") }), "RabbitMQ refuses the login of rabbitmq-url"},
+		{with(func(u *url.URL) { u.Path = "/none" }), "RabbitMQ has no virtual host as in rabbitmq-url, or none for its user"},
+		{with(func(u *url.URL) { u.Host = "127.0.0.1:1" }), "RabbitMQ refuses connections"},
+		{"hidden", "RabbitMQ cannot be used now"},
+	} {
+		write("rabbitmq-url", tt.url)
+		becomes(unready(tt.want))
+	}
+	write("rabbitmq-url", rabbit.URL())
+	becomes(`200 {"ready":true}`)
+	if status, a := callWith(t, "POST", base, strings.NewReader("")); status != http.StatusOK || a.Published != 1 {
+		t.Errorf("a call is answered with %d %+v", status, a)
+	}
 }

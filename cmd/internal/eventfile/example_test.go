@@ -6,7 +6,7 @@ import (
 	"io"
 	"strings"
 
-	"parkstream/cmd/parkstream/internal/eventfile"
+	"parkstream/cmd/internal/eventfile"
 )
 
 // A record that is no event is named, and the others are read.
