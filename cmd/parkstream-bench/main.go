@@ -17,7 +17,7 @@ import (
 
 	"parkstream/cmd/internal/system"
 	"parkstream/cmd/parkstream-bench/internal/bench"
-	"parkstream/shared/faas"
+	"parkstream/shared/process"
 )
 
 func main() { os.Exit(run(os.Args[1:])) }
@@ -46,7 +46,7 @@ func run(args []string) int {
 		parser.Errorf("%s", err)
 		return 2
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), faas.StopSignals()...)
+	ctx, stop := signal.NotifyContext(context.Background(), process.StopSignals()...)
 	defer stop()
 	if err := c.Run(ctx); err != nil {
 		fmt.Fprintf(os.Stderr, "parkstream-bench: %v\n", err)

@@ -13,7 +13,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"parkstream/connectors/rabbitmq"
-	"parkstream/shared/faas"
+	"parkstream/shared/process"
 	"parkstream/shared/version"
 )
 
@@ -50,7 +50,7 @@ func run() int {
 		parser.Errorf("%s", err)
 		return 2
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), faas.StopSignals()...)
+	ctx, stop := signal.NotifyContext(context.Background(), process.StopSignals()...)
 	defer stop()
 	cli.BindTo(ctx, (*context.Context)(nil))
 	err = cli.Run()

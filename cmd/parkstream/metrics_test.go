@@ -20,6 +20,7 @@ import (
 	"parkstream/connectors/rabbitmq"
 	"parkstream/shared/eventually"
 	"parkstream/shared/faas"
+	"parkstream/shared/process"
 )
 
 // family is a metric as the documentation describes it.
@@ -194,7 +195,7 @@ func functionRegistry(t *testing.T, name, secrets string) *prometheus.Registry {
 	}
 	wired := make(chan *prometheus.Registry, 1)
 	background(t, func(ctx context.Context) {
-		o := faas.Options{Name: name, Environ: []string{"SECRETS_DIR=" + secrets}, Listener: l}
+		o := process.Options{Name: name, Environ: []string{"SECRETS_DIR=" + secrets}, Listener: l}
 		err := faas.Run(ctx, o, func(rt *faas.Runtime) error {
 			wired <- rt.Registerer.(*prometheus.Registry)
 			return functions[name].wire(rt)

@@ -4,18 +4,16 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/url"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
-	"github.com/caarlos0/env/v11"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/trace"
 
 	"parkstream/connectors/rabbitmq/internal/openfaas"
 	"parkstream/shared/broker"
+	"parkstream/shared/process"
 )
 
 // Config is what a connector is made of.
@@ -26,15 +24,14 @@ type Config struct {
 	Broker func() ([]string, error)
 	// Registerer gets the metrics, which are not kept where it is nil.
 	Registerer prometheus.Registerer
-	// Log may be nil. One of faas.NewLogger adds the id of the call and of its
+	// Log may be nil. One of process.NewLogger adds the id of the call and of its
 	// trace to the lines about a call.
 	Log *slog.Logger
 	// Traces makes the spans of calls; there are none where it is nil.
 	Traces trace.TracerProvider
 }
 
-// Settings come from the environment. Their names may be written in lower case,
-// as OpenFaaS does. Durations are written 1m30s.
+// Settings come from the environment; see [process.Parse].
 type Settings struct {
 	GatewayURL      string        `env:"GATEWAY_URL" envDefault:"http://gateway:8080"`
 	GatewayCAFile   string        `env:"GATEWAY_CA_FILE"`
@@ -70,13 +67,8 @@ const maxRetryQueues = 10
 
 // Validate reports every mistake.
 func (s Settings) Validate() error {
-	var errs []error
+	errs := []error{process.CheckURL("GATEWAY_URL", s.GatewayURL, "basic-auth-user", "basic-auth-password")}
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
-	if u, err := url.Parse(s.GatewayURL); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-		bad("GATEWAY_URL is not an http:// or https:// URL with a host")
-	} else if u.User != nil {
-		bad("GATEWAY_URL has a password: put it into the secrets basic-auth-user and basic-auth-password")
-	}
 	if (s.RabbitMQCertFile == "") != (s.RabbitMQKeyFile == "") {
 		bad("RABBITMQ_CERT_FILE and RABBITMQ_KEY_FILE need each other")
 	}
@@ -96,9 +88,7 @@ func (s Settings) Validate() error {
 		{"PROBE_MAX_DELAY", s.ProbeMaxDelay, s.ProbeDelay, time.Hour},
 		{"DRAIN_TIMEOUT", s.DrainTimeout, 0, time.Hour},
 	} {
-		if d.value < d.least || d.value > d.most {
-			bad("%s is %s; it takes a duration from %s to %s", d.name, d.value, d.least, d.most)
-		}
+		errs = append(errs, process.CheckRange(d.name, d.value, d.least, d.most))
 	}
 	for _, n := range []struct {
 		name               string
@@ -111,9 +101,7 @@ func (s Settings) Validate() error {
 		{"MAX_MESSAGE_BYTES", s.MaxMessageBytes, 1, 1 << 30},
 		{"MAX_PREFETCH", s.MaxPrefetch, 1, 65535},
 	} {
-		if n.value < n.least || n.value > n.most {
-			bad("%s is %d; it takes a number from %d to %d", n.name, n.value, n.least, n.most)
-		}
+		errs = append(errs, process.CheckRange(n.name, n.value, n.least, n.most))
 	}
 	if s.Timeout > s.ConsumerTimeout/2 {
 		bad("UPSTREAM_TIMEOUT is %s; the broker's CONSUMER_TIMEOUT of %s asks for at most half of it", s.Timeout, s.ConsumerTimeout)
@@ -134,66 +122,20 @@ func (s Settings) retryDelays() []time.Duration {
 	return ds
 }
 
-// SettingsFrom reads the settings from an environment of the form of
-// os.Environ. The error lists every mistake, one a line.
+// SettingsFrom reads the settings from an environment; see [process.Parse].
 func SettingsFrom(environ []string) (Settings, error) {
 	var s Settings
-	if err := env.ParseWithOptions(&s, env.Options{Environment: upperCase(environ)}); err != nil {
-		if all, ok := errors.AsType[env.AggregateError](err); ok {
-			return s, errors.Join(all.Errors...)
-		}
-		return s, err
-	}
-	for _, list := range []*[]string{&s.Namespaces, &s.Topics, &s.IgnoredTopics} {
-		*list = trimmed(*list)
-	}
-	return s, s.Validate()
+	err := process.Parse(&s, environ)
+	return s, err
 }
 
-// trimmed returns the elements of a list without the space around them, and without
-// those that are empty.
-func trimmed(list []string) []string {
-	var kept []string
-	for _, element := range list {
-		if element = strings.TrimSpace(element); element != "" {
-			kept = append(kept, element)
-		}
-	}
-	return kept
-}
+func (s Settings) secret(name string) *process.Secret { return process.NewSecret(s.SecretsDir, name) }
 
-// upperCase makes a map of an environment in which a setting may be written in
-// lower case; the upper case one counts where there are both.
-func upperCase(environ []string) map[string]string {
-	known := make(map[string]string, len(environ))
-	for _, kv := range environ {
-		name, value, _ := strings.Cut(kv, "=")
-		if upper := strings.ToUpper(name); upper != name {
-			if _, given := known[upper]; !given {
-				known[upper] = value
-			}
-			continue
-		}
-		known[name] = value
-	}
-	return known
-}
-
-// secret reads a secret file without the line end after it.
-func (s Settings) secret(name string) (string, error) {
-	path := filepath.Join(s.SecretsDir, name)
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return "", fmt.Errorf("secret %s: %w (SECRETS_DIR names the folder of the secrets)", name, err)
-	}
-	return strings.TrimRight(string(text), "\r\n"), nil
-}
-
-// credential returns the user and password for the gateway, or nothing where
+// credential returns the user and password for the gateway, or nothing if
 // neither is there.
 func (s Settings) credential() (user, password string, err error) {
-	user, userErr := s.secret("basic-auth-user")
-	password, passwordErr := s.secret("basic-auth-password")
+	user, userErr := s.secret("basic-auth-user").Value()
+	password, passwordErr := s.secret("basic-auth-password").Value()
 	if errors.Is(userErr, os.ErrNotExist) && errors.Is(passwordErr, os.ErrNotExist) {
 		return "", "", nil
 	}

@@ -13,6 +13,7 @@ import (
 	"parkstream/shared/faas"
 	"parkstream/shared/gateway"
 	"parkstream/shared/monitor"
+	"parkstream/shared/process"
 	"parkstream/shared/redis"
 	"parkstream/shared/stay"
 	"parkstream/shared/summary"
@@ -32,7 +33,7 @@ type settings struct {
 
 // Validate reports every mistake.
 func (s settings) Validate() error {
-	errs := []error{faas.CheckURL("GATEWAY_URL", s.GatewayURL), faas.CheckURL("CONNECTOR_URL", s.ConnectorURL), s.Redis.Validate()}
+	errs := []error{process.CheckURL("GATEWAY_URL", s.GatewayURL), process.CheckURL("CONNECTOR_URL", s.ConnectorURL), s.Redis.Validate()}
 	if s.Retention < time.Hour { // with none, every stay would be too old to be kept
 		errs = append(errs, fmt.Errorf("RETENTION is %s, want at least 1h", s.Retention))
 	}

@@ -13,7 +13,6 @@ import (
 // call is what handler.Request has no field for.
 type call struct {
 	url *url.URL
-	id  string // X-Call-Id, may be empty
 	// stream is where an answer goes that is sent in parts; nil behind another
 	// server than ours.
 	stream *stream

@@ -37,8 +37,8 @@ const (
 	bodiesShare = 4
 	// firstRead is how much memory a body takes before its first byte. It doubles as
 	// the bytes arrive, so that an announced length costs nothing. It is not counted,
-	// so that small calls are served while large ones are refused: maxConnections
-	// bounds it.
+	// so that small calls are served while large ones are refused: the connections of a
+	// process bound it.
 	firstRead = 16 << 10
 	// growth is how many times its limit a body takes at most: while it grows there
 	// are two of it.

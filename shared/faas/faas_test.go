@@ -11,9 +11,9 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -23,6 +23,7 @@ import (
 	"go.uber.org/goleak"
 
 	"parkstream/shared/faas"
+	"parkstream/shared/process"
 )
 
 // asChild makes this test binary run Main, as a function's program does.
@@ -63,7 +64,7 @@ func start(t *testing.T, environ []string, wire func(*faas.Runtime) error, handl
 	log := &buffer{}
 	done := make(chan error, 1)
 	go func() {
-		done <- faas.Run(ctx, faas.Options{Name: "test", Environ: environ, Listener: listener, Log: log}, wire, handle)
+		done <- faas.Run(ctx, process.Options{Name: "test", Environ: environ, Listener: listener, Log: log}, wire, handle)
 	}()
 	stop := sync.OnceValue(func() error {
 		cancel()
@@ -244,89 +245,6 @@ func TestExecTimeoutEndsTheContext(t *testing.T) {
 	}
 }
 
-func TestReady(t *testing.T) {
-	var mu sync.Mutex
-	var broken error
-	wire := func(rt *faas.Runtime) error {
-		rt.OnReady("fine", func(context.Context) error { return nil })
-		rt.OnReady("redis", func(context.Context) error { mu.Lock(); defer mu.Unlock(); return broken })
-		return nil
-	}
-	p := start(t, nil, wire, nil)
-	check := func(path string, status int, want string) {
-		t.Helper()
-		if resp, text := do(t, "GET", p.url+path, nil); resp.StatusCode != status || text != want {
-			t.Errorf("%s: %d %s", path, resp.StatusCode, text)
-		}
-	}
-	check("/_/ready", 200, `{"ready":true}`+"\n")
-	mu.Lock()
-	broken = errors.New("at redis://:password@host")
-	mu.Unlock()
-	check("/_/ready", 503, `{"ready":false,"failing":["redis"]}`+"\n")
-	check("/readyz", 503, `{"ready":false,"failing":["redis"]}`+"\n")
-	check("/healthz", 200, "ok\n")
-	if n := strings.Count(p.log.String(), "not ready"); n != 1 {
-		t.Errorf("logged %d times, want once:\n%s", n, p.log)
-	}
-	if resp, _ := do(t, "GET", p.url+"/anything", nil); resp.StatusCode != 404 {
-		t.Errorf("another path of a process without Handle: %d", resp.StatusCode)
-	}
-}
-
-// detailed is an error that has something to show to everyone.
-type detailed struct{ error }
-
-func (detailed) Detail() string { return "one replica is missing" }
-
-// A warning is shown and logged, at the start without being asked for, and the
-// process is ready all the same.
-func TestWarning(t *testing.T) {
-	var mu sync.Mutex
-	warning := fmt.Errorf("redis: %w", detailed{errors.New("at redis://:password@host")})
-	set := func(err error) { mu.Lock(); defer mu.Unlock(); warning = err }
-	get := func(context.Context) error { mu.Lock(); defer mu.Unlock(); return warning }
-	p := start(t, nil, func(rt *faas.Runtime) error {
-		rt.OnWarning("redis replicas", get)
-		rt.OnWarning("fine", func(context.Context) error { return nil })
-		return nil
-	}, nil)
-	logged := func(what string) {
-		t.Helper()
-		for deadline := time.Now().Add(10 * time.Second); !strings.Contains(p.log.String(), what); time.Sleep(time.Millisecond) {
-			if time.Now().After(deadline) {
-				t.Fatalf("the log has no line with %s:\n%s", what, p.log)
-			}
-		}
-	}
-	logged(`"msg":"warning","process":"test","check":"redis replicas"`)
-	for _, want := range []string{
-		`{"ready":true,"warnings":["redis replicas"],"details":{"redis replicas":"one replica is missing"}}`,
-		`{"ready":true}`,
-	} {
-		if resp, text := do(t, "GET", p.url+"/_/ready", nil); resp.StatusCode != 200 || text != want+"\n" {
-			t.Errorf("%d %s, want 200 %s", resp.StatusCode, text, want)
-		}
-		set(nil)
-	}
-	logged(`"msg":"warning is over"`)
-	if n := strings.Count(p.log.String(), `"msg":"warning"`); n != 1 {
-		t.Errorf("logged %d times, want once:\n%s", n, p.log)
-	}
-}
-
-// What is not ready shows its detail, too, and nothing else of its error.
-func TestReadyShowsDetails(t *testing.T) {
-	p := start(t, nil, func(rt *faas.Runtime) error {
-		rt.OnReady("redis", func(context.Context) error { return detailed{errors.New("at redis://:password@host")} })
-		return nil
-	}, nil)
-	want := `{"ready":false,"failing":["redis"],"details":{"redis":"one replica is missing"}}` + "\n"
-	if resp, text := do(t, "GET", p.url+"/_/ready", nil); resp.StatusCode != 503 || text != want {
-		t.Errorf("%d %s, want 503 %s", resp.StatusCode, text, want)
-	}
-}
-
 func TestCallIDIsLogged(t *testing.T) {
 	var log func(context.Context)
 	wire := func(rt *faas.Runtime) error {
@@ -360,7 +278,7 @@ func TestEveryMistakeAtOnce(t *testing.T) {
 		return rt.Settings(&s)
 	}
 	closed := false
-	err := faas.Run(t.Context(), faas.Options{Name: "test", Environ: []string{
+	err := faas.Run(t.Context(), process.Options{Name: "test", Environ: []string{
 		"exec_timeout=soon", "max_inflight=-1", "LOG_FORMAT=xml", "LOG_LEVEL=loud", "read_timeout=10", "RETENTION=long", "LISTEN_FD=2", "MAX_BODY_BYTES=",
 		"write_timeout=10000000000", "PPROF_LISTEN=:6060", "OTEL_SDK_DISABLED=perhaps", "MAX_BODY_BYTES_IN_FLIGHT=10000000",
 	}}, func(rt *faas.Runtime) error {
@@ -372,16 +290,16 @@ func TestEveryMistakeAtOnce(t *testing.T) {
 	}
 	want := []string{
 		`cannot start:`,
-		`write_timeout is "10000000000": want a duration such as 1m30s or a whole number of seconds`,
-		`exec_timeout is "soon": want a duration such as 1m30s or a whole number of seconds`,
 		`OTEL_SDK_DISABLED is "perhaps": want true or false`,
 		`LISTEN_FD is 2, want the number of an inherited socket, at least 3`,
-		`read_timeout is 10s, want at least exec_timeout, which is 55s`,
-		`max_inflight is -1, want 0 (no bound) or more`,
-		`MAX_BODY_BYTES_IN_FLIGHT is 10000000, want 0 (a quarter of the memory) or at least 2 times MAX_BODY_BYTES, which is 8388608`,
 		`LOG_FORMAT is "xml", want json or text`,
 		`LOG_LEVEL is "loud", want debug, info, warn or error`,
 		`PPROF_LISTEN is ":6060", want a loopback address with a port such as 127.0.0.1:6060: profiles are for this machine alone`,
+		`write_timeout is "10000000000": want a duration such as 1m30s or a whole number of seconds`,
+		`exec_timeout is "soon": want a duration such as 1m30s or a whole number of seconds`,
+		`read_timeout is 10s, want at least exec_timeout, which is 55s`,
+		`max_inflight is -1, want 0 (no bound) or more`,
+		`MAX_BODY_BYTES_IN_FLIGHT is 10000000, want 0 (a quarter of the memory) or at least 2 times MAX_BODY_BYTES, which is 8388608`,
 		`RETENTION is "long": want a duration such as 1m30s or a whole number of seconds`,
 		`required environment variable "SIZE" is not set`,
 	}
@@ -398,7 +316,7 @@ func TestLimitsOfBodies(t *testing.T) {
 	for value, ok := range map[string]bool{
 		"1": true, "1073741824": true, "1073741825": false, "4611686018427387904": false, "9223372036854775807": false, "0": false, "-1": false,
 	} {
-		err := faas.Run(canceled(t), faas.Options{Name: "test", Environ: []string{"MAX_BODY_BYTES=" + value}, Listener: localListener(t)},
+		err := faas.Run(canceled(t), process.Options{Name: "test", Environ: []string{"MAX_BODY_BYTES=" + value}, Listener: localListener(t)},
 			func(*faas.Runtime) error { return nil }, echo)
 		if (err == nil) != ok || err != nil && !strings.Contains(err.Error(), "MAX_BODY_BYTES is "+value+", want 1 to 1073741824") {
 			t.Errorf("MAX_BODY_BYTES=%s: %v", value, err)
@@ -408,14 +326,13 @@ func TestLimitsOfBodies(t *testing.T) {
 
 func TestStop(t *testing.T) {
 	var steps []string
-	var runtimeContext context.Context
+	var finished atomic.Int64
 	entered, leave := make(chan struct{}), make(chan struct{})
 	wire := func(rt *faas.Runtime) error {
-		runtimeContext = rt.Context()
 		for _, name := range []string{"first", "second"} {
 			rt.OnClose(name, func(ctx context.Context) error {
-				if rt.Context().Err() == nil || ctx.Err() != nil {
-					t.Error("OnClose runs before the runtime's context ended, or with an ended one")
+				if served := finished.Load(); served != 2 || ctx.Err() != nil {
+					t.Errorf("OnClose runs when %d of 2 calls are finished, or with an ended context: %v", served, ctx.Err())
 				}
 				steps = append(steps, name)
 				return errors.New("stuck")
@@ -426,9 +343,7 @@ func TestStop(t *testing.T) {
 	p := start(t, []string{"healthcheck_interval=200ms"}, wire, func(handler.Request) (handler.Response, error) {
 		entered <- struct{}{}
 		<-leave
-		if runtimeContext.Err() != nil {
-			t.Error("the runtime's context ended during a call")
-		}
+		finished.Add(1)
 		return handler.Response{}, nil
 	})
 	answered := make(chan *http.Response, 1)
@@ -497,53 +412,6 @@ func TestACallThatDoesNotEndIsCutOff(t *testing.T) {
 	wg.Wait()
 	if !strings.Contains(p.log.String(), "cut off") {
 		t.Errorf("the log does not say that a call was cut off:\n%s", p.log)
-	}
-}
-
-func TestSecret(t *testing.T) {
-	dir := t.TempDir()
-	path := filepath.Join(dir, "token")
-	var secret *faas.Secret
-	err := faas.Run(canceled(t), faas.Options{Name: "test", Environ: []string{"SECRETS_DIR=" + dir}, Listener: localListener(t)},
-		func(rt *faas.Runtime) error {
-			secret = rt.Secret("token")
-			return nil
-		}, echo)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := secret.Value(); !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), path) {
-		t.Errorf("a missing secret: %v", err)
-	}
-	write := func(path, text string) {
-		t.Helper()
-		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want := func(want string) {
-		t.Helper()
-		if got, err := secret.Value(); got != want || err != nil {
-			t.Errorf("Value() = %q, %v, want %q", got, err, want)
-		}
-	}
-	write(path, " hush \r\n\n")
-	want(" hush ")
-	want(" hush ")
-	write(path, "changed")
-	want("changed")
-	write(path+".new", "renamed")
-	if err := os.Rename(path+".new", path); err != nil {
-		t.Fatal(err)
-	}
-	want("renamed")
-	shown := fmt.Sprintf("%v %+v %#v %s %q %d %x", secret, secret, secret, secret, secret, secret, secret)
-	if strings.Contains(shown, "renamed") || strings.Contains(shown, fmt.Sprintf("%x", "renamed")) {
-		t.Errorf("it prints itself: %s", shown)
-	}
-	write(path, "\n")
-	if _, err := secret.Value(); err == nil || !strings.Contains(err.Error(), "empty") {
-		t.Errorf("an empty secret: %v", err)
 	}
 }
 

@@ -3,94 +3,58 @@ package faas
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"maps"
 	"net/http"
 	"runtime/debug"
-	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	handler "github.com/openfaas/templates-sdk/go-http"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"go.opentelemetry.io/otel/trace"
+
+	"parkstream/shared/process"
+	"parkstream/shared/tracing"
 )
 
-const (
-	// checkTimeout bounds a readiness check.
-	checkTimeout = 2 * time.Second
-	// checkInterval is how often the checks run without being asked for.
-	checkInterval = time.Minute
-	// idleTimeout is longer than callers keep their idle connections, so that it
-	// is the caller who ends one and no call meets a connection being closed.
-	idleTimeout = 5 * time.Minute
-	// maxHeaderBytes bounds the memory of a request before its body. The connector's
-	// own headers have less than 2 KiB.
-	maxHeaderBytes = 16 << 10
-	// maxScrapes bounds the answers of /metrics being made. Prometheus and an operator
-	// need two.
-	maxScrapes = 4
-)
-
-// server is the HTTP front of a process.
+// server is the HTTP front of a function.
 type server struct {
 	rt       *Runtime
 	settings settings
 	handle   Handler
 	own      map[string]http.HandlerFunc // paths that are not the function's
+	tracer   trace.Tracer                // nil if tracing is off
 	metrics  *metrics
 	bodies   bodies
-	checking sharedCheck
 	inflight atomic.Int64
-	draining atomic.Bool
 }
 
 func newServer(rt *Runtime, handle Handler) *server {
 	s := &server{rt: rt, settings: rt.settings, handle: handle}
 	s.bodies.limit, s.bodies.stall = rt.settings.bodiesInFlight(), stallTimeout
 	s.metrics = newMetrics(rt.Registerer, func() float64 { return float64(s.inflight.Load()) })
-	metrics := promhttp.HandlerFor(rt.registry, promhttp.HandlerOpts{
-		Registry: rt.registry, EnableOpenMetrics: true,
-		MaxRequestsInFlight: maxScrapes, CoalesceGather: true,
-		ErrorLog: slog.NewLogLogger(rt.Log.Handler(), slog.LevelWarn),
-	})
 	s.own = map[string]http.HandlerFunc{
-		"/_/health": health,
-		"/_/ready":  s.ready,
-		"/metrics":  metrics.ServeHTTP,
+		"/_/health": process.Healthy,
+		"/_/ready":  rt.Ready,
+		"/metrics":  rt.Metrics().ServeHTTP,
 	}
-	if handle == nil {
-		s.own["/healthz"] = health
-		s.own["/readyz"] = s.ready
-		s.handle = notFound
+	if rt.Traces != nil {
+		s.tracer = rt.Traces.Tracer(tracing.Scope)
 	}
 	return s
 }
 
-func (s *server) httpServer() *http.Server {
-	return &http.Server{
-		Handler:           s,
-		ReadHeaderTimeout: s.settings.ReadTimeout,
-		ReadTimeout:       s.settings.ReadTimeout,
-		WriteTimeout:      s.settings.WriteTimeout,
-		IdleTimeout:       idleTimeout,
-		MaxHeaderBytes:    maxHeaderBytes,
-		ErrorLog:          slog.NewLogLogger(s.rt.Log.Handler(), slog.LevelWarn),
+func (s *server) service() process.Service {
+	return process.Service{
+		Handler: s, ReadTimeout: s.settings.ReadTimeout, WriteTimeout: s.settings.WriteTimeout,
+		DrainDelay: s.settings.DrainDelay, Grace: s.settings.WriteTimeout,
 	}
 }
 
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if s.draining.Load() {
-		// Callers go elsewhere with their next call, before the connection is
-		// closed under them.
-		closeAfter(w)
-	}
 	if own, ok := s.own[r.URL.Path]; ok {
 		own(w, r)
 		return
@@ -105,12 +69,13 @@ func closeAfter(w http.ResponseWriter) { w.Header().Set("Connection", "close") }
 // call serves one call of the function.
 func (s *server) call(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
-	c := &call{url: r.URL, id: boundedID(r.Header.Get("X-Call-Id")), stream: &stream{w: w}}
+	c := &call{url: r.URL, stream: &stream{w: w}}
 	if r.ContentLength != 0 {
 		closeAfter(w) // unless the body is read
 	}
 	ctx, cancel := context.WithTimeout(context.WithValue(r.Context(), callKey{}, c), s.settings.ExecTimeout)
 	defer cancel()
+	ctx = process.ContextWithCallID(ctx, boundedID(r.Header.Get("X-Call-Id")))
 	ctx, span := s.span(ctx, r)
 
 	defer func() {
@@ -196,7 +161,7 @@ func (s *server) answer(ctx context.Context, c *call, r *http.Request) (answer h
 		}
 		return answer
 	}
-	if limit > 0 && !s.draining.Load() {
+	if limit > 0 && !s.rt.Draining() {
 		c.stream.w.Header().Del("Connection")
 	}
 	running := s.inflight.Add(1)
@@ -248,140 +213,5 @@ func failure(status int, message string) handler.Response {
 		StatusCode: status,
 		Header:     http.Header{"Content-Type": {"application/json"}, "Cache-Control": {"no-store"}},
 		Body:       append(body, '\n'),
-	}
-}
-
-func notFound(handler.Request) (handler.Response, error) {
-	return failure(http.StatusNotFound, "nothing here but /healthz, /readyz and /metrics"), nil
-}
-
-func health(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") }
-
-// readiness is the answer to whether a process is ready. The path is open to
-// everyone: it names the checks and shows of an error what its method
-// Detail() string returns, if it has one. The causes are in the log.
-type readiness struct {
-	Ready    bool              `json:"ready"`
-	Failing  []string          `json:"failing,omitempty"`
-	Warnings []string          `json:"warnings,omitempty"`
-	Details  map[string]string `json:"details,omitempty"`
-}
-
-func (s *server) ready(w http.ResponseWriter, r *http.Request) {
-	// The run goes on when its caller goes: others may wait for it.
-	answer := s.checking.do(func() readiness { return s.check(context.WithoutCancel(r.Context())) })
-	if s.draining.Load() {
-		answer.Failing = append(slices.Clip(answer.Failing), "draining")
-	}
-	answer.Ready = len(answer.Failing) == 0
-	status := http.StatusOK
-	if !answer.Ready {
-		status = http.StatusServiceUnavailable
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(answer)
-}
-
-// sharedCheck gives callers at the same time one run of the checks: the path is open
-// to everyone, and outside of max_inflight.
-type sharedCheck struct {
-	mu      sync.Mutex
-	current *checkRun // nil: none is under way
-}
-
-type checkRun struct {
-	done   chan struct{}
-	answer readiness // after done
-}
-
-// do calls check, or waits for the call that is under way. That one ends within
-// checkTimeout.
-func (c *sharedCheck) do(check func() readiness) readiness {
-	c.mu.Lock()
-	if run := c.current; run != nil {
-		c.mu.Unlock()
-		<-run.done
-		return run.answer
-	}
-	run := &checkRun{done: make(chan struct{})}
-	c.current = run
-	c.mu.Unlock()
-	defer func() {
-		c.mu.Lock()
-		c.current = nil
-		c.mu.Unlock()
-		close(run.done)
-	}()
-	run.answer = check()
-	return run.answer
-}
-
-// checkEvery runs all checks now and then until ctx ends.
-func (s *server) checkEvery(ctx context.Context, interval time.Duration) {
-	tick := time.NewTicker(interval)
-	defer tick.Stop()
-	for {
-		s.check(ctx)
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-	}
-}
-
-// check runs all checks and logs what has changed since the last time.
-func (s *server) check(ctx context.Context) readiness {
-	timed, cancel := context.WithTimeout(ctx, checkTimeout)
-	defer cancel()
-	errs := make([]error, len(s.rt.checks))
-	var wg sync.WaitGroup
-	for i, c := range s.rt.checks {
-		wg.Go(func() { errs[i] = c.run(timed) })
-	}
-	wg.Wait()
-	var answer readiness
-	if ctx.Err() != nil { // the caller has gone, and the errors may only say so
-		return answer
-	}
-	for i, c := range s.rt.checks {
-		err := errs[i]
-		was := c.failing.Swap(err != nil)
-		c.log(s.rt.Log, was, err)
-		if err == nil {
-			continue
-		}
-		if c.warning {
-			answer.Warnings = append(answer.Warnings, c.name)
-		} else {
-			answer.Failing = append(answer.Failing, c.name)
-		}
-		if detailed, ok := errors.AsType[interface {
-			error
-			Detail() string
-		}](err); ok {
-			if answer.Details == nil {
-				answer.Details = make(map[string]string)
-			}
-			answer.Details[c.name] = detailed.Detail()
-		}
-	}
-	return answer
-}
-
-// log logs a check that begins or ceases to fail.
-func (c *check) log(log *slog.Logger, was bool, err error) {
-	failing := err != nil
-	switch {
-	case was == failing:
-	case c.warning && failing:
-		log.Warn("warning", "check", c.name, "error", err)
-	case c.warning:
-		log.Info("warning is over", "check", c.name)
-	case failing:
-		log.Warn("not ready", "check", c.name, "error", err)
-	default:
-		log.Info("ready again", "check", c.name)
 	}
 }

@@ -9,21 +9,22 @@ import (
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 	"go.opentelemetry.io/otel/trace"
 
+	"parkstream/shared/process"
 	"parkstream/shared/tracing"
 )
 
 // span begins the span of a call as the child of its caller's; it is nil where
 // tracing is off. It has neither path nor query: they may have a plate in them.
 func (s *server) span(ctx context.Context, r *http.Request) (context.Context, trace.Span) {
-	if s.rt.tracer == nil {
+	if s.tracer == nil {
 		return ctx, nil
 	}
 	method := knownMethod(r.Method)
-	ctx, span := s.rt.tracer.Start(tracing.Extract(ctx, r.Header), method+" "+s.rt.Name,
+	ctx, span := s.tracer.Start(tracing.Extract(ctx, r.Header), method+" "+s.rt.Name,
 		trace.WithSpanKind(trace.SpanKindServer),
 		trace.WithAttributes(semconv.FaaSTriggerHTTP, semconv.HTTPRequestMethodKey.String(method)))
-	if c := callOf(ctx); c != nil && c.id != "" {
-		span.SetAttributes(semconv.FaaSInvocationID(c.id))
+	if id := process.CallID(ctx); id != "" {
+		span.SetAttributes(semconv.FaaSInvocationID(id))
 	}
 	return ctx, span
 }

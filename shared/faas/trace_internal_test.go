@@ -2,8 +2,6 @@ package faas
 
 import (
 	"context"
-	"io"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -15,14 +13,8 @@ import (
 
 func tracedServer(tb testing.TB, provider trace.TracerProvider) *server {
 	tb.Helper()
-	rt, cancel, err := newRuntime(Options{Name: "test", Log: io.Discard})
-	if err != nil {
-		tb.Fatal(err)
-	}
-	tb.Cleanup(cancel)
-	if provider != nil {
-		rt.tracer = provider.Tracer("test")
-	}
+	rt := testRuntime(tb)
+	rt.Traces = provider
 	return newServer(rt, func(handler.Request) (handler.Response, error) { return handler.Response{}, nil })
 }
 
@@ -55,18 +47,5 @@ func BenchmarkCall(b *testing.B) {
 				s.ServeHTTP(httptest.NewRecorder(), r)
 			}
 		})
-	}
-}
-
-// BenchmarkLogLine is what the line of a batch costs.
-func BenchmarkLogLine(b *testing.B) {
-	ctx := ContextWithCallID(b.Context(), "6f1c6a0e-7d1f-4be9-9f0a-6a1f7b7b2d11")
-	ctx, span := sdk.NewTracerProvider().Tracer("test").Start(ctx, "call")
-	defer span.End()
-	log := NewLogger(io.Discard, "json", slog.LevelInfo).With("process", "test")
-	b.ReportAllocs()
-	for b.Loop() {
-		log.InfoContext(ctx, "called", "function", "entry-processor", "queue", "vehicle_entries", "events", 500,
-			"verdict", "answered", "took", "1ms", "outcomes", map[string]int{"done": 499, "reject": 1})
 	}
 }

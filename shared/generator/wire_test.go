@@ -22,6 +22,7 @@ import (
 	"parkstream/shared/faas/faastest"
 	"parkstream/shared/generator"
 	"parkstream/shared/instance/instancetest"
+	"parkstream/shared/process"
 )
 
 func TestWireReportsEveryMistake(t *testing.T) {
@@ -102,7 +103,7 @@ func serve(t *testing.T, newHandler func(generator.Config) http.Handler, environ
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() {
-		ended <- faas.Run(ctx, faas.Options{Name: "test", Environ: environ, Listener: listener}, wire, handle)
+		ended <- faas.Run(ctx, process.Options{Name: "test", Environ: environ, Listener: listener}, wire, handle)
 	}()
 	t.Cleanup(func() {
 		stop()

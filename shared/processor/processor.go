@@ -12,6 +12,7 @@ import (
 	"parkstream/shared/gateway"
 	"parkstream/shared/parking"
 	"parkstream/shared/pipeline"
+	"parkstream/shared/process"
 	"parkstream/shared/redis"
 	"parkstream/shared/summary/summaryclient"
 	"parkstream/shared/timeline"
@@ -30,7 +31,7 @@ type Settings struct {
 
 // Validate reports every mistake.
 func (s Settings) Validate() error {
-	errs := []error{faas.CheckURL("GATEWAY_URL", s.GatewayURL), faas.CheckURL("SUMMARY_URL", s.SummaryURL), s.Redis.Validate()}
+	errs := []error{process.CheckURL("GATEWAY_URL", s.GatewayURL), process.CheckURL("SUMMARY_URL", s.SummaryURL), s.Redis.Validate()}
 	if s.Retention < time.Hour {
 		errs = append(errs, fmt.Errorf("RETENTION is %s, want at least 1h", s.Retention))
 	}

@@ -19,65 +19,17 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// Settings say whether and where spans go. The names are OpenTelemetry's, whose
-// other variables (OTEL_TRACES_SAMPLER, OTEL_BSP_SCHEDULE_DELAY and so on) the
-// SDK reads from the environment of the process itself.
-type Settings struct {
-	Endpoint       string `env:"OTEL_EXPORTER_OTLP_ENDPOINT"`
-	TracesEndpoint string `env:"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"`
-	Protocol       string `env:"OTEL_EXPORTER_OTLP_PROTOCOL" envDefault:"http/protobuf"`
-	Exporter       string `env:"OTEL_TRACES_EXPORTER" envDefault:"otlp"`
-	Disabled       bool   `env:"OTEL_SDK_DISABLED" envDefault:"false"`
-}
-
-// Validate reports every mistake.
-func (s Settings) Validate() error {
-	if !s.On() {
-		return nil
-	}
-	var errs []error
-	for _, e := range []struct{ name, value string }{
-		{"OTEL_EXPORTER_OTLP_ENDPOINT", s.Endpoint},
-		{"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", s.TracesEndpoint},
-	} {
-		u, err := url.Parse(e.value)
-		switch {
-		case e.value == "":
-		case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
-			errs = append(errs, fmt.Errorf("%s is not an http:// or https:// URL with a host, such as http://127.0.0.1:4318", e.name))
-		case u.User != nil:
-			errs = append(errs, fmt.Errorf("%s has a password: put it into the secret %s", e.name, HeadersSecret))
-		}
-	}
-	if s.Protocol != "http/protobuf" && s.Protocol != "http/json" {
-		errs = append(errs, fmt.Errorf("OTEL_EXPORTER_OTLP_PROTOCOL is %q, want http/protobuf or http/json; collectors take both on port 4318", s.Protocol))
-	}
-	if s.Exporter != "otlp" && s.Exporter != "none" {
-		errs = append(errs, fmt.Errorf("OTEL_TRACES_EXPORTER is %q, want otlp or none", s.Exporter))
-	}
-	return errors.Join(errs...)
-}
-
-// On says whether there are spans.
-func (s Settings) On() bool {
-	return (s.Endpoint != "" || s.TracesEndpoint != "") && s.Exporter != "none" && !s.Disabled
-}
-
-func (s Settings) url() string {
-	if s.TracesEndpoint != "" {
-		return s.TracesEndpoint
-	}
-	return strings.TrimSuffix(s.Endpoint, "/") + "/v1/traces"
-}
-
 // HeadersSecret is the secret with the headers that the collector asks for, as
 // in OTEL_EXPORTER_OTLP_HEADERS: name=value, several with commas. It is optional
 // and read at the start.
 const HeadersSecret = "otlp-headers"
 
-// Config says whose spans they are.
+// Config describes whose spans they are, and where they go.
 type Config struct {
-	Settings
+	// URL of the collector takes OTLP over HTTP. OTEL_EXPORTER_OTLP_PROTOCOL,
+	// OTEL_TRACES_SAMPLER, OTEL_BSP_SCHEDULE_DELAY and so on are read by the SDK from the
+	// environment of the process itself.
+	URL string
 	// Service is the name of the process, which OTEL_SERVICE_NAME overrides.
 	Service string
 	// Headers returns the secret [HeadersSecret], or an error that wraps
@@ -97,13 +49,9 @@ const (
 )
 
 // New returns what makes spans, and what sends the last ones and ends it, within
-// three seconds. Where tracing is off the provider is nil and the SDK stays
-// untouched.
+// three seconds.
 func New(c Config) (provider trace.TracerProvider, stop func(context.Context) error, err error) {
-	if !c.On() {
-		return nil, func(context.Context) error { return nil }, nil
-	}
-	options := []otlptracehttp.Option{otlptracehttp.WithEndpointURL(c.url()), otlptracehttp.WithProxy(proxyUnlessRedirected)}
+	options := []otlptracehttp.Option{otlptracehttp.WithEndpointURL(c.URL), otlptracehttp.WithProxy(proxyUnlessRedirected)}
 	headers, err := c.headers()
 	if err != nil {
 		return nil, nil, err

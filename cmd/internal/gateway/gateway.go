@@ -31,8 +31,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"gopkg.in/yaml.v3"
 
-	"parkstream/shared/faas"
 	"parkstream/shared/latency"
+	"parkstream/shared/process"
 	"parkstream/shared/redirect"
 )
 
@@ -80,7 +80,7 @@ type Gateway struct {
 	// transport carries calls to the replicas.
 	transport *http.Transport
 
-	user, password *faas.Secret // of the administrator
+	user, password *process.Secret // of the administrator
 
 	// changing is held while functions are deployed, scaled or removed: two
 	// changes of one function at a time would leave replicas that nobody ends.
@@ -95,7 +95,7 @@ func New(c Config) *Gateway {
 	ctx, cancel := context.WithCancel(context.Background())
 	g := &Gateway{
 		config: c, ctx: ctx, cancel: cancel, functions: make(map[string]*function),
-		user: faas.NewSecret(c.SecretsDir, userSecret), password: faas.NewSecret(c.SecretsDir, passwordSecret),
+		user: process.NewSecret(c.SecretsDir, userSecret), password: process.NewSecret(c.SecretsDir, passwordSecret),
 		calls: latency.New(c.Registry, "parkstream_gateway_call_duration_seconds",
 			"Seconds that the local gateway took for calls of functions.", "function", "code"),
 		transport: &http.Transport{

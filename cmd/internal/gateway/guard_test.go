@@ -13,7 +13,7 @@ import (
 	"testing"
 
 	"parkstream/shared/eventually"
-	"parkstream/shared/faas"
+	"parkstream/shared/process"
 )
 
 // TestHosts: a name that was made to point to loopback is not served.
@@ -130,7 +130,7 @@ func TestPasswordIsRotated(t *testing.T) {
 		ended.Store(true)
 		load.Wait()
 	}()
-	file := faas.NewSecret(filepath.Join(l.dir, "secrets"), passwordSecret)
+	file := process.NewSecret(filepath.Join(l.dir, "secrets"), passwordSecret)
 	for range 4 {
 		load.Go(func() {
 			for !ended.Load() {

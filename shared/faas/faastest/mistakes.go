@@ -9,6 +9,7 @@ import (
 	handler "github.com/openfaas/templates-sdk/go-http"
 
 	"parkstream/shared/faas"
+	"parkstream/shared/process"
 )
 
 // Mistakes runs a function with these settings and the secrets in a folder, and
@@ -18,7 +19,7 @@ func Mistakes(t *testing.T, wire func(*faas.Runtime) error, secrets string, envi
 	handle := func(handler.Request) (handler.Response, error) {
 		return handler.Response{StatusCode: http.StatusNoContent}, nil
 	}
-	err := faas.Run(t.Context(), faas.Options{Name: "test", Environ: append(environ, "SECRETS_DIR="+secrets)}, wire, handle)
+	err := faas.Run(t.Context(), process.Options{Name: "test", Environ: append(environ, "SECRETS_DIR="+secrets)}, wire, handle)
 	if err == nil {
 		t.Fatal("the function does not refuse to start")
 	}

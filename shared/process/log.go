@@ -1,10 +1,9 @@
-package faas
+package process
 
 import (
 	"context"
 	"io"
 	"log/slog"
-	"net/url"
 
 	"go.opentelemetry.io/otel/trace"
 )
@@ -15,7 +14,7 @@ func parseLevel(text string) (slog.Level, error) {
 	return level, err
 }
 
-func (s *settings) logger(w io.Writer) *slog.Logger {
+func (s *Settings) logger(w io.Writer) *slog.Logger {
 	level, _ := parseLevel(s.LogLevel) // info when it is invalid, which Validate reports
 	return NewLogger(w, s.LogFormat, level)
 }
@@ -31,10 +30,18 @@ func NewLogger(w io.Writer, format string, level slog.Level) *slog.Logger {
 	return slog.New(callHandler{slog.NewJSONHandler(w, options)})
 }
 
-// ContextWithCallID returns the context of a call that this process makes of
-// another, for its log lines. The server sets that of the calls it serves.
+type callIDKey struct{}
+
+// ContextWithCallID returns the context of a call with an id, for its log lines: of one
+// that this process serves or makes of another.
 func ContextWithCallID(ctx context.Context, id string) context.Context {
-	return context.WithValue(ctx, callKey{}, &call{url: new(url.URL), id: id})
+	return context.WithValue(ctx, callIDKey{}, id)
+}
+
+// CallID returns the id of the call that a context is of; empty if there is none.
+func CallID(ctx context.Context) string {
+	id, _ := ctx.Value(callIDKey{}).(string)
+	return id
 }
 
 // callHandler adds what identifies a call to every line logged with the call's
@@ -42,8 +49,8 @@ func ContextWithCallID(ctx context.Context, id string) context.Context {
 type callHandler struct{ slog.Handler }
 
 func (h callHandler) Handle(ctx context.Context, record slog.Record) error {
-	if c := callOf(ctx); c != nil && c.id != "" {
-		record.AddAttrs(slog.String("call_id", c.id))
+	if id := CallID(ctx); id != "" {
+		record.AddAttrs(slog.String("call_id", id))
 	}
 	if span := trace.SpanContextFromContext(ctx); span.HasTraceID() {
 		record.AddAttrs(slog.String("trace_id", span.TraceID().String()))

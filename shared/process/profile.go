@@ -1,9 +1,8 @@
-package faas
+package process
 
 import (
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"net/http"
 	"net/http/pprof"
@@ -11,9 +10,9 @@ import (
 	"time"
 )
 
-// CheckProfileAddress returns an error if a setting that holds the address for
-// [ServeProfiles] has one that other machines can reach. Empty, it is right.
-func CheckProfileAddress(name, value string) error {
+// checkProfileAddress returns an error if a setting that holds the address of
+// profiles has one that other machines can reach. Empty, it is right.
+func checkProfileAddress(name, value string) error {
 	if value == "" {
 		return nil
 	}
@@ -24,10 +23,11 @@ func CheckProfileAddress(name, value string) error {
 	return nil
 }
 
-// ServeProfiles serves the profiles of net/http/pprof at /debug/pprof/ of an address
+// serveProfiles serves the profiles of net/http/pprof at /debug/pprof/ of an address
 // of their own, until stop is called. An address that is taken is logged and no error:
 // replicas of one function on one machine have the same settings.
-func ServeProfiles(address string, log *slog.Logger) (stop func()) {
+func (p *Process) serveProfiles() (stop func()) {
+	address, log := p.settings.PprofListen, p.Log
 	if address == "" {
 		return func() {}
 	}

@@ -1,24 +1,34 @@
-package faas_test
+package process_test
 
 import (
 	"fmt"
 	"io"
 	"net"
+	"strings"
 	"testing"
 	"time"
 )
 
-// A function holds 1,000 connections; the next one is answered when one is closed.
+// A process holds 1,000 connections; the next one is answered when one is closed.
 func TestConnectionsAreBounded(t *testing.T) {
-	f := start(t, nil, nil, echo)
+	f := start(t, nil, nothing)
+	dial := func() net.Conn {
+		t.Helper()
+		conn, err := net.Dial("tcp", strings.TrimPrefix(f.url, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		return conn
+	}
 	idle := make([]net.Conn, 1000)
 	for i := range idle {
-		idle[i] = dial(t, f.url)
+		idle[i] = dial()
 	}
 	// The last of them was accepted if it is answered.
 	last := idle[len(idle)-1]
 	request := func(conn net.Conn) {
-		if _, err := io.WriteString(conn, "GET /_/health HTTP/1.1\r\nHost: function\r\n\r\n"); err != nil {
+		if _, err := io.WriteString(conn, "GET /_/ready HTTP/1.1\r\nHost: process\r\n\r\n"); err != nil {
 			t.Error(err)
 		}
 	}
@@ -38,7 +48,7 @@ func TestConnectionsAreBounded(t *testing.T) {
 	if err := answer(last, time.Minute); err != nil {
 		t.Fatalf("the last connection of the bound: %v", err)
 	}
-	next := dial(t, f.url)
+	next := dial()
 	request(next)
 	if answer(next, 100*time.Millisecond) == nil {
 		t.Fatal("a connection beyond the bound is answered")

@@ -1,0 +1,202 @@
+package process_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"go.uber.org/goleak"
+
+	"parkstream/shared/process"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// running is a process inside the test.
+type running struct {
+	url  string
+	log  *buffer
+	stop func() error // ends it and returns what Run returned
+}
+
+// start runs a process with the paths /_/ready and /metrics; all others are answered
+// "the handler".
+func start(t *testing.T, environ []string, wire func(*process.Process) error) running {
+	t.Helper()
+	return startService(t, environ, func(p *process.Process) (process.Service, error) {
+		mux := http.NewServeMux()
+		mux.HandleFunc("/_/ready", p.Ready)
+		mux.Handle("/metrics", p.Metrics())
+		mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "the handler") })
+		return process.Service{Handler: mux, Grace: time.Minute}, wire(p)
+	})
+}
+
+func startService(t *testing.T, environ []string, wire func(*process.Process) (process.Service, error)) running {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	log := &buffer{}
+	done := make(chan error, 1)
+	go func() {
+		done <- process.Run(ctx, process.Options{Name: "test", Environ: environ, Listener: listener, Log: log}, wire)
+	}()
+	stop := sync.OnceValue(func() error {
+		cancel()
+		return <-done
+	})
+	t.Cleanup(func() {
+		if err := stop(); err != nil {
+			t.Errorf("Run: %v", err)
+		}
+		http.DefaultClient.CloseIdleConnections()
+	})
+	return running{url: "http://" + listener.Addr().String(), log: log, stop: stop}
+}
+
+// buffer may be written and read at once.
+type buffer struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (b *buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+func (b *buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
+}
+
+func get(t *testing.T, url string) (*http.Response, string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp, string(text)
+}
+
+func nothing(*process.Process) error { return nil }
+
+// A stop is not ready at once, lets the work and then the requests finish, and closes
+// what was registered last first.
+func TestStop(t *testing.T) {
+	var mu sync.Mutex
+	var steps []string
+	step := func(name string) { mu.Lock(); defer mu.Unlock(); steps = append(steps, name) }
+	entered, leave, stopping, finish := make(chan struct{}), make(chan struct{}), make(chan struct{}), make(chan struct{})
+	p := startService(t, nil, func(p *process.Process) (process.Service, error) {
+		for _, name := range []string{"first", "second"} {
+			p.OnClose(name, func(ctx context.Context) error {
+				step("close " + name)
+				return errors.Join(ctx.Err(), errors.New("stuck"))
+			})
+		}
+		mux := http.NewServeMux()
+		mux.HandleFunc("/_/ready", p.Ready)
+		mux.HandleFunc("/", func(http.ResponseWriter, *http.Request) {
+			close(entered)
+			<-leave
+			step("request")
+		})
+		return process.Service{Handler: mux, Grace: time.Minute, Work: func(ctx context.Context) {
+			<-ctx.Done()
+			close(stopping)
+			<-finish
+			step("work")
+		}}, nil
+	})
+	answered := make(chan error, 1)
+	go func() {
+		resp, err := http.Get(p.url)
+		if err == nil {
+			resp.Body.Close()
+		}
+		answered <- err
+	}()
+	<-entered
+	stopped := make(chan error, 1)
+	go func() { stopped <- p.stop() }()
+	<-stopping
+	// While the work ends it serves, and tells that it is not ready.
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		resp, text := get(t, p.url+"/_/ready")
+		if resp.StatusCode == 503 && text == `{"ready":false,"failing":["draining"]}`+"\n" && resp.Close {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("it answers %d %s", resp.StatusCode, text)
+		}
+	}
+	close(finish)
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(p.url, "http://"))
+		if err != nil {
+			break
+		}
+		conn.Close()
+		if time.Now().After(deadline) {
+			t.Fatal("connections are taken after the work has ended")
+		}
+	}
+	close(leave)
+	if err := errors.Join(<-answered, <-stopped); err != nil {
+		t.Error(err)
+	}
+	if diff := cmp.Diff([]string{"work", "request", "close second", "close first"}, steps); diff != "" {
+		t.Errorf("steps (-want +got):\n%s", diff)
+	}
+	if !strings.Contains(p.log.String(), `"what":"second","error":"stuck"`) {
+		t.Errorf("the log does not name the step that failed:\n%s", p.log)
+	}
+}
+
+// A server that breaks ends the work, too, and what was registered is closed.
+func TestABrokenServerEndsTheProcess(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	worked, closed := false, false
+	started := make(chan struct{})
+	go func() {
+		<-started
+		listener.Close()
+	}()
+	err = process.Run(t.Context(), process.Options{Listener: listener}, func(p *process.Process) (process.Service, error) {
+		p.OnClose("something", func(context.Context) error { closed = true; return nil })
+		return process.Service{Handler: http.NotFoundHandler(), DrainDelay: time.Hour, Work: func(ctx context.Context) {
+			close(started)
+			<-ctx.Done()
+			worked = true
+		}}, nil
+	})
+	if err == nil || !strings.Contains(err.Error(), "serve HTTP on "+listener.Addr().String()) || !worked || !closed {
+		t.Errorf("error %v, work ended %t, closed %t", err, worked, closed)
+	}
+}
