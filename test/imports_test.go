@@ -70,7 +70,7 @@ var testsMayImport = map[string][]string{
 	"shared/stay":      {"shared/timeline"},
 
 	"connectors/rabbitmq/internal/message": {"connectors/rabbitmq/internal/message/messagetest"},
-	"shared/summary":   {"shared/summary/summaryclient"},
+	"shared/summary":                       {"shared/summary/summaryclient"},
 }
 
 // thirdParty is what the domain may import from outside the standard library;

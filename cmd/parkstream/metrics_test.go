@@ -181,8 +181,12 @@ func registries(t *testing.T) map[string]*prometheus.Registry {
 		return nil
 	})
 
-	all["gateway"] = prometheus.NewRegistry()
-	g := gateway.New(gateway.Config{Registry: all["gateway"], Notify: func(string) {}})
+	p, err := process.New(process.Options{Name: "gateway"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	all["gateway"] = p.Registerer.(*prometheus.Registry)
+	g := gateway.New(gateway.Config{Process: p, Notify: func(string) {}})
 	t.Cleanup(func() { _ = g.Close() })
 	return all
 }

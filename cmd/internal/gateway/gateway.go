@@ -28,7 +28,6 @@ import (
 	"github.com/openfaas/faas-provider/types"
 	"github.com/openfaas/go-sdk/stack"
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"gopkg.in/yaml.v3"
 
 	"parkstream/shared/latency"
@@ -66,8 +65,8 @@ type Config struct {
 	Timeout time.Duration
 	// Notify gets sentences for the operator.
 	Notify func(string)
-	// Registry has the metrics that /metrics shows.
-	Registry *prometheus.Registry
+	// Process is the one that serves the gateway. /metrics shows its metrics.
+	Process *process.Process
 }
 
 // Gateway runs functions. Its zero value is not usable; see [New].
@@ -96,7 +95,7 @@ func New(c Config) *Gateway {
 	g := &Gateway{
 		config: c, ctx: ctx, cancel: cancel, functions: make(map[string]*function),
 		user: process.NewSecret(c.SecretsDir, userSecret), password: process.NewSecret(c.SecretsDir, passwordSecret),
-		calls: latency.New(c.Registry, "parkstream_gateway_call_duration_seconds",
+		calls: latency.New(c.Process.Registerer, "parkstream_gateway_call_duration_seconds",
 			"Seconds that the local gateway took for calls of functions.", "function", "code"),
 		transport: &http.Transport{
 			DialContext: (&net.Dialer{Timeout: c.Timeout}).DialContext, MaxIdleConnsPerHost: 1024, IdleConnTimeout: 5 * time.Second,
@@ -324,7 +323,7 @@ func (g *Gateway) Handler() http.Handler {
 	// Who opens the URL that is printed at the start wants to see something.
 	r.Handle("/", http.RedirectHandler("/function/summary/", http.StatusFound)).Methods(http.MethodGet)
 	r.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "OK") })
-	r.Handle("/metrics", promhttp.HandlerFor(g.config.Registry, promhttp.HandlerOpts{Registry: g.config.Registry, EnableOpenMetrics: true}))
+	r.Handle("/metrics", g.config.Process.Metrics())
 	return g.guard(r)
 }
 

@@ -25,12 +25,12 @@ import (
 
 	"github.com/openfaas/faas-provider/logs"
 	"github.com/openfaas/faas-provider/types"
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/robfig/cron/v3"
 	"go.uber.org/goleak"
 
 	"parkstream/cmd/internal/services"
 	"parkstream/shared/eventually"
+	"parkstream/shared/process"
 )
 
 // TestMain is also the function that the tests deploy.
@@ -119,10 +119,14 @@ func newGateway(t *testing.T) *local {
 			t.Fatal(err)
 		}
 	}
+	p, err := process.New(process.Options{Name: "gateway"})
+	if err != nil {
+		t.Fatal(err)
+	}
 	l.Gateway = New(Config{
 		Known: []string{"one", "two"}, SecretsDir: secrets, AllowedHosts: []string{"parking.example", "2001:db8::1"}, LogsDir: l.dir, Timeout: 2 * time.Second,
 		Command: func(string) *exec.Cmd { return exec.Command(os.Args[0]) },
-		Environ: []string{"SETTING=ours", "GORACE=atexit_sleep_ms=0"}, Registry: prometheus.NewRegistry(),
+		Environ: []string{"SETTING=ours", "GORACE=atexit_sleep_ms=0"}, Process: p,
 		Notify: func(text string) {
 			l.mu.Lock()
 			defer l.mu.Unlock()

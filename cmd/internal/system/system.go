@@ -10,7 +10,6 @@ import (
 	"log"
 	"maps"
 	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,13 +18,12 @@ import (
 	"time"
 
 	"github.com/openfaas/faas-provider/types"
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"parkstream/cmd/internal/gateway"
 	"parkstream/cmd/internal/logfile"
 	"parkstream/cmd/internal/services"
 	"parkstream/cmd/internal/supervise"
+	"parkstream/shared/process"
 )
 
 const (
@@ -33,6 +31,8 @@ const (
 	readyTimeout = time.Minute
 	// connectorGrace is longer than the connector's own deadline for draining.
 	connectorGrace = 30 * time.Second
+	// gatewayGrace bounds the wait for calls that the gateway still answers.
+	gatewayGrace = 10 * time.Second
 	// nodesGrace bounds the clean stop of RabbitMQ and Redis.
 	nodesGrace = 30 * time.Second
 )
@@ -236,8 +236,12 @@ func (s *System) startGateway() error {
 	}
 	s.onStop("the gateway's log", file.Close)
 	log.SetOutput(file) // the provider SDK writes to the standard logger
-	registry := prometheus.NewRegistry()
-	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), collectors.NewBuildInfoCollector())
+	p, err := process.New(process.Options{
+		Name: "gateway", Environ: []string{"SECRETS_DIR=" + s.Secrets(), "LOG_FORMAT=text"}, Listener: s.listener, Log: file,
+	})
+	if err != nil {
+		return err
+	}
 	s.Gateway = gateway.New(gateway.Config{
 		Known:   s.Known,
 		Command: func(name string) *exec.Cmd { return exec.Command(s.Program, "function", name) },
@@ -246,26 +250,23 @@ func (s *System) startGateway() error {
 			"healthcheck_interval=0s", // nobody has to notice that a replica goes
 		),
 		SecretsDir: s.Secrets(), AllowedHosts: s.AllowedHosts, LogsDir: s.Logs(),
-		Timeout: s.Timeout, Notify: s.notify, Registry: registry,
+		Timeout: s.Timeout, Notify: s.notify, Process: p,
 	})
-	server := &http.Server{
-		Handler: s.Gateway.Handler(), ReadHeaderTimeout: 10 * time.Second,
-		ReadTimeout: s.Timeout, WriteTimeout: s.Timeout + 10*time.Second, IdleTimeout: 5 * time.Minute,
-		ErrorLog: log.New(file, "http: ", log.LstdFlags),
-	}
+	ctx, stop := context.WithCancel(context.Background())
 	served := make(chan struct{})
 	go func() {
 		defer close(served)
-		if err := server.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
-			s.failed <- fmt.Errorf("serve the gateway: %w", err)
+		err := p.Serve(ctx, process.Service{
+			Handler: s.Gateway.Handler(), ReadTimeout: s.Timeout, WriteTimeout: s.Timeout + 10*time.Second, Grace: gatewayGrace,
+		})
+		if err != nil {
+			s.failed <- fmt.Errorf("the gateway: %w", err)
 		}
 	}()
 	s.onStop("the gateway", func() error {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-		defer cancel()
-		err := server.Shutdown(ctx)
+		stop()
 		<-served
-		return err
+		return nil
 	})
 	s.onStop("the functions", s.Gateway.Close)
 	return nil
