@@ -7,11 +7,11 @@ import (
 )
 
 func TestSettings(t *testing.T) {
-	s, err := SettingsFrom([]string{"gateway_url=https://gw:8443", "RABBITMQ_HEARTBEAT=5s", "max_attempts=3", "OTHER=x", "NAMESPACES=a,b"})
+	s, err := SettingsFrom([]string{"gateway_url=https://gw:8443", "RABBITMQ_HEARTBEAT=5s", "max_attempts=3", "OTHER=x", "NAMESPACES=a,b", "DRAIN_TIMEOUT=40", "retry_max_delay="})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s.GatewayURL != "https://gw:8443" || s.Heartbeat != 5*time.Second || s.MaxAttempts != 3 || len(s.Namespaces) != 2 || s.RetryDelay != time.Second {
+	if s.GatewayURL != "https://gw:8443" || s.Heartbeat != 5*time.Second || s.MaxAttempts != 3 || len(s.Namespaces) != 2 || s.RetryDelay != time.Second || s.DrainTimeout != 40*time.Second {
 		t.Errorf("%+v", s)
 	}
 	if got := s.retryDelays(); len(got) != 5 || got[0] != time.Second || got[4] != 256*time.Second {
@@ -27,7 +27,7 @@ func TestBadSettings(t *testing.T) {
 	}{
 		{[]string{"GATEWAY_URL=gw", "MAX_ATTEMPTS=0", "LINGER=1h", "RABBITMQ_CERT_FILE=x"}, []string{"GATEWAY_URL", "MAX_ATTEMPTS is 0", "LINGER is 1h0m0s", "RABBITMQ_KEY_FILE"}},
 		{[]string{"GATEWAY_URL=http://user:hidden@gw"}, []string{"basic-auth-user"}},
-		{[]string{"MAX_IN_FLIGHT=many", "RETRY_DELAY=soon"}, []string{"many", "soon"}},
+		{[]string{"MAX_IN_FLIGHT=many", "retry_delay=soon"}, []string{`MAX_IN_FLIGHT is "many"`, `retry_delay is "soon"`}},
 		{[]string{"UPSTREAM_TIMEOUT=20m"}, []string{"at most half of it"}},
 		{[]string{"RETRY_DELAY=1ms", "RETRY_MAX_DELAY=24h"}, []string{"so far apart"}},
 		{[]string{"RETRY_DELAY=1m", "RETRY_MAX_DELAY=1s"}, []string{"RETRY_MAX_DELAY"}},
