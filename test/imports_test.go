@@ -45,6 +45,7 @@ var mayImport = []struct {
 	{"shared/processor", []string{"shared/faas", "shared/gateway", "shared/parking", "shared/pipeline", "shared/process", "shared/redis", "shared/summary/summaryclient", "shared/timeline"}},
 	{"shared/generator", []string{"shared/broker", "shared/faas", "shared/failure", "shared/parking", "shared/redis", "shared/tracing"}},
 	{"functions/", []string{"shared/"}},
+	{"connectors/rabbitmq/internal/attempt", []string{"connectors/rabbitmq/internal/breaker", "connectors/rabbitmq/internal/message", "connectors/rabbitmq/internal/openfaas", "shared/batch"}},
 	{"connectors/rabbitmq/internal/breaker", nil},
 	{"connectors/rabbitmq/internal/message", []string{"connectors/rabbitmq/internal/openfaas", "shared/batch", "shared/broker", "shared/tracing"}},
 	{"connectors/rabbitmq/internal/message/messagetest", nil},

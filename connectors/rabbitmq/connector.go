@@ -44,9 +44,9 @@ type Connector struct {
 	endCalls   context.CancelFunc
 	background sync.WaitGroup // what outlives its consumer
 
-	mu      sync.Mutex
-	targets map[string]*target
-	warned  map[string]string // what was said about a queue
+	mu        sync.Mutex
+	endpoints map[string]*endpoint
+	warned    map[string]string // what was said about a queue
 }
 
 // New returns a connector that has not connected to anything yet. The error
@@ -72,7 +72,7 @@ func New(cfg Config) (*Connector, error) {
 	c := &Connector{
 		Config: cfg, name: connectorName + "@" + host, delays: cfg.retryDelays(), log: log,
 		metrics: newMetrics(cfg.Registerer), health: newHealth(), gateway: gateway,
-		targets: make(map[string]*target), warned: make(map[string]string),
+		endpoints: make(map[string]*endpoint), warned: make(map[string]string),
 	}
 	c.discovery = openfaas.NewDiscovery(openfaas.DiscoveryConfig{
 		Gateway: gateway, Namespaces: cfg.Namespaces, Topics: openfaas.Topics{Served: cfg.Topics, Ignored: cfg.IgnoredTopics},
@@ -233,32 +233,29 @@ func (c *Connector) forget(p openfaas.Routes) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for name := range c.targets {
+	for name := range c.endpoints {
 		if !listening[name] {
-			delete(c.targets, name)
+			delete(c.endpoints, name)
 			c.metrics.forget(name)
 			c.health.unwatch(name)
 		}
 	}
 }
 
-// target returns the function as it is called from all queues.
-func (c *Connector) target(f *openfaas.Function) *target {
+// endpoint returns the function as it is called from all queues.
+func (c *Connector) endpoint(f *openfaas.Function) *endpoint {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	t := c.targets[f.Name]
-	if t == nil || !t.Equal(f) {
-		t = &target{
-			Function: f, gateway: c.gateway, metrics: c.metrics, log: c.log, tracer: c.tracer,
-			breaker: breaker.New(breaker.Config{
-				Min: f.MinInFlight, Max: f.MaxInFlight, ProbeDelay: c.ProbeDelay, ProbeMaxDelay: c.ProbeMaxDelay, SlowAfter: f.SlowAfter,
-			}),
-		}
-		c.targets[f.Name] = t
-		c.metrics.breaker(f.Name, t.breaker)
-		c.health.watch(f.Name, t.breaker)
+	e := c.endpoints[f.Name]
+	if e == nil || !e.function.Equal(f) {
+		e = &endpoint{function: f, breaker: breaker.New(breaker.Config{
+			Min: f.MinInFlight, Max: f.MaxInFlight, ProbeDelay: c.ProbeDelay, ProbeMaxDelay: c.ProbeMaxDelay, SlowAfter: f.SlowAfter,
+		})}
+		c.endpoints[f.Name] = e
+		c.metrics.breaker(f.Name, e.breaker)
+		c.health.watch(f.Name, e.breaker)
 	}
-	return t
+	return e
 }
 
 // declare makes the queues that a queue needs, and says once what is odd about

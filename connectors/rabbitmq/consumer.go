@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"parkstream/connectors/rabbitmq/internal/attempt"
 	"parkstream/connectors/rabbitmq/internal/message"
 	"parkstream/connectors/rabbitmq/internal/openfaas"
 	"parkstream/connectors/rabbitmq/internal/unacked"
@@ -72,7 +73,7 @@ func (c *Connector) consume(ctx context.Context, conn *broker.Conn, epoch, queue
 	}
 	defer k.tracker.Close()
 	for _, f := range functions {
-		k.feeds = append(k.feeds, newFeed(c.target(f), k, len(functions) > 1))
+		k.feeds = append(k.feeds, newFeed(c.endpoint(f), k, len(functions) > 1))
 		k.inQueue = append(k.inQueue, c.metrics.stages.WithLabelValues(f.Name, latency.Consumed))
 	}
 	taking, stopTaking := context.WithCancel(ctx)
@@ -114,8 +115,8 @@ func (k *consumer) giveBackUntouched(deliveries <-chan amqp.Delivery) error {
 			continue // another function may be called with it
 		}
 		f.mu.Lock()
-		for _, it := range f.batcher.takeAll() {
-			tags = append(tags, it.Tag())
+		for _, e := range f.batcher.TakeAll() {
+			tags = append(tags, e.Message.Tag())
 		}
 		f.mu.Unlock()
 	}
@@ -207,29 +208,31 @@ func (k *consumer) take(d amqp.Delivery) {
 	switch reason := m.Unreadable(); {
 	case reason != "":
 		k.tracker.Add(now, 1)
-		k.rule(m, recipient{}, ruling{reject, reason, 0, nil})
+		k.rule(m, recipient{}, attempt.Decision{Disposition: attempt.Reject, Reason: reason})
 	case m.Size() > k.MaxMessageBytes:
 		k.tracker.Add(now, 1)
-		k.rule(m, recipient{}, ruling{reject, fmt.Sprintf("the message has %d bytes; at most %d are possible", m.Size(), k.MaxMessageBytes), 0, nil})
+		k.rule(m, recipient{}, attempt.Decision{
+			Disposition: attempt.Reject, Reason: fmt.Sprintf("the message has %d bytes; at most %d are possible", m.Size(), k.MaxMessageBytes),
+		})
 	case only == "":
 		k.tracker.Add(now, len(k.feeds))
 		for _, f := range k.feeds {
-			f.add(newItem(m), now)
+			f.add(attempt.NewEvent(m), now)
 		}
 	default:
 		k.tracker.Add(now, 1)
 		for _, f := range k.feeds {
-			if f.target.Name == only {
-				f.add(newItem(m), now)
+			if f.endpoint.function.Name == only {
+				f.add(attempt.NewEvent(m), now)
 				return
 			}
 		}
 		k.rule(m, recipient{name: only, maxAttempts: k.MaxAttempts, shared: true, unknown: true},
-			ruling{retry, "the function " + only + ", which still has to get the event, does not listen to the queue", 0, nil})
+			attempt.Decision{Disposition: attempt.Retry, Reason: "the function " + only + ", which still has to get the event, does not listen to the queue"})
 	}
 }
 
 // rule settles a message that no function is called with: a retry or a reject.
-func (k *consumer) rule(m *message.Delivery, r recipient, v ruling) {
-	k.calls.Go(func() { k.settle(r, []item{newItem(m)}, []ruling{v}, nil) })
+func (k *consumer) rule(m *message.Delivery, r recipient, d attempt.Decision) {
+	k.calls.Go(func() { k.settle(r, []attempt.Event{attempt.NewEvent(m)}, []attempt.Decision{d}, nil) })
 }

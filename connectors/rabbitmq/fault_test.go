@@ -18,6 +18,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"parkstream/connectors/rabbitmq/internal/attempt"
 	"parkstream/connectors/rabbitmq/internal/message"
 	"parkstream/shared/batch"
 	"parkstream/shared/broker"
@@ -91,9 +92,9 @@ func TestOutagesCostNothing(t *testing.T) {
 				return time.Since(start) > 500*time.Millisecond && (f.callCount() >= before+3 || tt.name == "429")
 			})
 			// The delays of testSettings allow six probes and then one in 100 ms; a
-			// probe costs at most 1+maxSamples calls, as does what was under way.
+			// probe costs at most four calls, as does what was under way.
 			calls, rounds := f.callCount()-before, 10+time.Since(start).Milliseconds()/100
-			if int64(calls) > rounds*(1+maxSamples) {
+			if int64(calls) > 4*rounds {
 				t.Errorf("%d calls in %s of an outage", calls, time.Since(start))
 			}
 			failing.Store(false)
@@ -528,8 +529,8 @@ func TestWaitsGrowWithTheOutage(t *testing.T) {
 		{3, time.Minute, 8 * time.Second},
 		{100, 0, 8 * time.Second},
 	} {
-		it := newItem(k.source.Read(&amqp.Delivery{MessageId: "e"}, time.Now()))
-		out := k.retry(it, message.History{Attempts: tt.attempts, Last: time.Now()}, message.Failure{}, tt.away)
+		e := attempt.NewEvent(k.source.Read(&amqp.Delivery{MessageId: "e"}, time.Now()))
+		out := k.retry(e, message.History{Attempts: tt.attempts, Last: time.Now()}, message.Failure{}, tt.away)
 		if want := broker.RetryQueue("q", tt.want); out.message.Queue != want || out.message.TTL > tt.want || out.message.TTL < tt.want/2 {
 			t.Errorf("after %d attempts and an outage of %s: %s for %s, want %s", tt.attempts, tt.away, out.message.Queue, out.message.TTL, want)
 		}

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"parkstream/connectors/rabbitmq/internal/attempt"
 	"parkstream/connectors/rabbitmq/internal/breaker"
 )
 
@@ -14,14 +15,15 @@ import (
 // for messages, then for the breaker, and only then cuts a batch, so that a batch
 // has everything that came in while the function was busy.
 type feed struct {
-	target   *target
+	endpoint *endpoint
+	invoker  *invoker
 	consumer *consumer
 	// shared says that other functions listen to the queue as well: this one must
 	// not keep messages in hand during an outage, or the others would starve.
 	shared bool
 
 	mu      sync.Mutex
-	batcher batcher
+	batcher attempt.Batcher
 	// byEvent reports whether the last call told its events apart: some of them were
 	// unavailable. Then a probe may be a whole batch.
 	byEvent bool
@@ -32,16 +34,18 @@ type feed struct {
 	wake chan struct{}
 }
 
-func newFeed(t *target, c *consumer, shared bool) *feed {
+func newFeed(e *endpoint, c *consumer, shared bool) *feed {
+	fn := e.function
 	return &feed{
-		target: t, consumer: c, shared: shared, wake: make(chan struct{}, 1),
-		batcher: batcher{maxCount: t.PerCall(), maxBytes: t.BatchBytes, linger: t.Linger},
+		endpoint: e, consumer: c, shared: shared, wake: make(chan struct{}, 1),
+		invoker: &invoker{function: fn, queue: c.queue, gateway: c.gateway, metrics: c.metrics, log: c.log, tracer: c.tracer},
+		batcher: attempt.Batcher{MaxEvents: fn.PerCall(), MaxBytes: fn.BatchBytes, Linger: fn.Linger},
 	}
 }
 
-func (f *feed) add(it item, now time.Time) {
+func (f *feed) add(e attempt.Event, now time.Time) {
 	f.mu.Lock()
-	news := f.batcher.add(it, now)
+	news := f.batcher.Add(e, now)
 	f.mu.Unlock()
 	if news {
 		f.signal()
@@ -58,7 +62,7 @@ func (f *feed) signal() {
 // run dispatches until ctx ends. What is left then goes back to the queue.
 func (f *feed) run(ctx context.Context) {
 	for f.await(ctx) {
-		p, err := f.target.breaker.Acquire(ctx, !f.shared)
+		p, err := f.endpoint.breaker.Acquire(ctx, !f.shared)
 		if errors.Is(err, breaker.ErrOpen) {
 			f.deferAll()
 			continue
@@ -66,16 +70,16 @@ func (f *feed) run(ctx context.Context) {
 		if err != nil {
 			return
 		}
-		items := f.collect(ctx, p)
-		if len(items) == 0 {
-			f.target.breaker.Release(p)
+		events := f.collect(ctx, p)
+		if len(events) == 0 {
+			f.endpoint.breaker.Release(p)
 			continue
 		}
 		if p.Fresh {
 			// A connection kept from before the outage may lead to what is gone.
 			f.consumer.gateway.CloseIdleConnections()
 		}
-		f.consumer.calls.Go(func() { f.serve(p, items) })
+		f.consumer.calls.Go(func() { f.serve(p, events) })
 	}
 }
 
@@ -83,7 +87,7 @@ func (f *feed) run(ctx context.Context) {
 func (f *feed) await(ctx context.Context) bool {
 	for ctx.Err() == nil {
 		f.mu.Lock()
-		empty := f.batcher.empty()
+		empty := f.batcher.Len() == 0
 		f.mu.Unlock()
 		if !empty {
 			return true
@@ -97,21 +101,21 @@ func (f *feed) await(ctx context.Context) bool {
 }
 
 // collect cuts a batch; where it pays, it lingers for more.
-func (f *feed) collect(ctx context.Context, p *breaker.Permit) []item {
+func (f *feed) collect(ctx context.Context, p *breaker.Permit) []attempt.Event {
 	for {
 		f.mu.Lock()
 		now := time.Now()
 		if p.Fresh {
 			defer f.mu.Unlock()
 			if f.byEvent {
-				return f.batcher.take(now)
+				return f.batcher.Take(now)
 			}
-			return f.batcher.takeProbe(now)
+			return f.batcher.TakeProbe(now)
 		}
-		wait := f.batcher.wait(now, p.Busy)
+		wait := f.batcher.Wait(now, p.Busy)
 		if wait == 0 {
 			defer f.mu.Unlock()
-			return f.batcher.take(now)
+			return f.batcher.Take(now)
 		}
 		f.mu.Unlock()
 		timer := time.NewTimer(wait)
@@ -128,25 +132,26 @@ func (f *feed) collect(ctx context.Context, p *breaker.Permit) []item {
 }
 
 // serve delivers one batch and settles it.
-func (f *feed) serve(p *breaker.Permit, items []item) {
+func (f *feed) serve(p *breaker.Permit, events []attempt.Event) {
 	ctx, cancel := context.WithCancel(f.consumer.callCtx)
 	defer cancel()
-	f.target.breaker.OnSilence(p, cancel)
-	rulings := f.target.deliver(ctx, f.consumer.life, f.consumer.queue, p, items)
+	f.endpoint.breaker.OnSilence(p, cancel)
+	function := attempt.Function{Invoker: f.invoker, Breaker: f.endpoint.breaker, Batched: f.endpoint.function.Batched()}
+	decisions := attempt.Run(ctx, f.consumer.life.Done(), &function, p, events)
 	f.mu.Lock()
-	f.byEvent = slices.ContainsFunc(rulings, func(v ruling) bool { return v.fate == unavailable })
+	f.byEvent = slices.ContainsFunc(decisions, func(d attempt.Decision) bool { return d.Disposition == attempt.Unavailable })
 	f.mu.Unlock()
-	f.target.breaker.Release(p)
-	f.consumer.settle(f.recipient(), items, rulings, f.keep)
+	f.endpoint.breaker.Release(p)
+	f.consumer.settle(f.recipient(), events, decisions, f.keep)
 	if p.Probe {
 		f.turnOver()
 	}
 }
 
-// keep takes back items that stay in hand.
-func (f *feed) keep(items []item) {
+// keep takes back events that stay unacknowledged.
+func (f *feed) keep(events []attempt.Event) {
 	f.mu.Lock()
-	f.batcher.putBack(items, time.Now())
+	f.batcher.PutBack(events, time.Now())
 	f.mu.Unlock()
 	f.signal()
 }
@@ -160,18 +165,18 @@ const patientProbes = 5
 // a retry queue to the end of the queue: one at first, and twice as many after each
 // further probe, up to the events that one round of calls takes and the bytes of a batch.
 func (f *feed) turnOver() {
-	reason, since := f.target.breaker.Outage()
-	most := max(f.target.PerCall(), f.target.MaxInFlight)
+	reason, since := f.endpoint.breaker.Outage()
+	most := max(f.endpoint.function.PerCall(), f.endpoint.function.MaxInFlight)
 	f.mu.Lock()
 	if since.IsZero() {
 		f.failedProbes, f.turn = 0, 0
 	} else {
 		f.failedProbes++
 	}
-	var some []item
+	var some []attempt.Event
 	if f.failedProbes > patientProbes && !f.shared {
 		f.turn = min(max(1, 2*f.turn), most)
-		some = f.batcher.takeSome(f.turn)
+		some = f.batcher.TakeSome(f.turn)
 	}
 	f.mu.Unlock()
 	r := f.recipient()
@@ -182,22 +187,22 @@ func (f *feed) turnOver() {
 // deferAll has everything wait at the broker for the end of an outage.
 func (f *feed) deferAll() {
 	f.mu.Lock()
-	items := f.batcher.takeAll()
+	events := f.batcher.TakeAll()
 	f.mu.Unlock()
-	reason, _ := f.target.breaker.Outage()
-	f.consumer.calls.Go(func() { f.postpone(f.recipient(), items, reason) })
+	reason, _ := f.endpoint.breaker.Outage()
+	f.consumer.calls.Go(func() { f.postpone(f.recipient(), events, reason) })
 }
 
-// postpone has items wait at the broker, which costs them nothing.
-func (f *feed) postpone(r recipient, items []item, reason string) {
-	if len(items) == 0 {
+// postpone has events wait at the broker, which costs them nothing.
+func (f *feed) postpone(r recipient, events []attempt.Event, reason string) {
+	if len(events) == 0 {
 		return
 	}
-	rulings := make([]ruling, len(items))
-	for i := range rulings {
-		rulings[i] = ruling{fate: postpone, reason: reason}
+	decisions := make([]attempt.Decision, len(events))
+	for i := range decisions {
+		decisions[i] = attempt.Decision{Disposition: attempt.Defer, Reason: reason}
 	}
-	f.consumer.settle(r, items, rulings, f.keep)
+	f.consumer.settle(r, events, decisions, f.keep)
 }
 
 // recipient is a function in its role of having to get messages of one queue.
@@ -213,8 +218,8 @@ type recipient struct {
 const unknownFunction = "(unknown)"
 
 func (f *feed) recipient() recipient {
-	r := recipient{name: f.target.Name, maxAttempts: f.target.MaxAttempts, shared: f.shared}
-	if _, since := f.target.breaker.Outage(); !since.IsZero() {
+	r := recipient{name: f.endpoint.function.Name, maxAttempts: f.endpoint.function.MaxAttempts, shared: f.shared}
+	if _, since := f.endpoint.breaker.Outage(); !since.IsZero() {
 		r.away = time.Since(since)
 	}
 	return r

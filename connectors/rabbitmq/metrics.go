@@ -10,6 +10,7 @@ import (
 
 	"parkstream/connectors/rabbitmq/internal/breaker"
 	"parkstream/connectors/rabbitmq/internal/message"
+	"parkstream/connectors/rabbitmq/internal/openfaas"
 	"parkstream/connectors/rabbitmq/internal/unacked"
 	"parkstream/shared/batch"
 	"parkstream/shared/latency"
@@ -57,9 +58,9 @@ var verdictNames = map[batch.Verdict]string{
 }
 
 // call counts a call with items that began at start.
-func (m *metrics) call(ctx context.Context, function string, ds []*message.Delivery, start time.Time, a *answer) {
+func (m *metrics) call(ctx context.Context, function string, ds []*message.Delivery, start time.Time, r *openfaas.Response) {
 	m.batchSize.WithLabelValues(function).Observe(float64(len(ds)))
-	latency.Observe(ctx, m.latency.WithLabelValues(function, verdictNames[a.Verdict]), a.Took)
+	latency.Observe(ctx, m.latency.WithLabelValues(function, verdictNames[r.Verdict]), r.Took)
 	invoked := m.stages.WithLabelValues(function, latency.Invoked)
 	for _, d := range ds {
 		latency.Observe(ctx, invoked, start.Sub(d.Received))

@@ -11,12 +11,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
-	"time"
 
-	"parkstream/connectors/rabbitmq/internal/breaker"
 	"parkstream/connectors/rabbitmq/internal/message"
-	"parkstream/connectors/rabbitmq/internal/openfaas"
 	"parkstream/shared/batch"
 	"parkstream/shared/broker"
 	"parkstream/shared/faas"
@@ -132,60 +128,6 @@ func TestOneEventAsksToWait(t *testing.T) {
 	waitFor(t, "the one is a dead letter", func() bool { return c.counters(t, queue)["dead_lettered"] == 1 })
 	if dead := takeDead(t, queue); len(dead) != 1 || dead[0].MessageId != "e-0" {
 		t.Errorf("dead letters: %v", dead)
-	}
-}
-
-// What an answer of 503 to a single event does to the event and to the breaker.
-func TestUnavailableForOneEvent(t *testing.T) {
-	const delay, longer = 100 * time.Millisecond, 5 * time.Second
-	const never, failed, start = -time.Hour, time.Minute, 2 * time.Minute
-	for _, tt := range []struct {
-		name       string
-		status     int
-		failed     time.Duration // when the event failed before
-		done       time.Duration // when another event was done
-		probe      bool
-		fate       fate
-		wait, most time.Duration // before the next call
-	}{
-		{"an outage begins", 503, never, failed, false, hold, longer, longer},
-		{"an outage goes on", 503, failed, failed - 1, false, hold, longer, longer},
-		{"only this event", 503, failed, failed + 1, false, postpone, delay / 2, delay},
-		{"only this event, others are done meanwhile", 503, failed, start + 1, false, postpone, 0, 0},
-		{"others were done, and it is a probe", 503, failed, failed + 1, true, hold, longer, longer},
-		{"throttled", 429, failed, failed + 1, false, postpone, longer, longer},
-		{"throttled, others are done meanwhile", 429, failed, start + 1, false, postpone, longer, longer},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				began := time.Now()
-				b := breaker.New(breaker.Config{Min: 1, Max: 2, ProbeDelay: delay, ProbeMaxDelay: time.Second})
-				it := item{}
-				if tt.failed != never {
-					it.history.Last = began.Add(tt.failed)
-				}
-				r := &round{
-					target: &target{Function: &openfaas.Function{BatchSize: 1}, breaker: b}, permit: &breaker.Permit{}, probe: tt.probe,
-					items: []item{it}, rulings: make([]ruling, 1), decided: make([]bool, 1),
-				}
-				time.Sleep(tt.done)
-				b.Succeeded(&breaker.Permit{}, 0, true)
-				lastDone := time.Now()
-				if tt.done > start { // what it was before the call
-					lastDone = began.Add(failed + 1)
-				} else {
-					time.Sleep(start - tt.done)
-				}
-				r.outageAlone(0, &answer{Response: openfaas.Response{Verdict: batch.Outage, Status: tt.status, RetryAfter: longer}}, lastDone, began.Add(start))
-				ended := time.Now()
-				if _, err := b.Acquire(t.Context(), true); err != nil {
-					t.Fatal(err)
-				}
-				if wait := time.Since(ended); r.rulings[0].fate != tt.fate || wait < tt.wait || wait > tt.most {
-					t.Errorf("fate %d, the next call after %s; want %d, %s to %s", r.rulings[0].fate, wait, tt.fate, tt.wait, tt.most)
-				}
-			})
-		})
 	}
 }
 

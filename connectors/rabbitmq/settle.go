@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"parkstream/connectors/rabbitmq/internal/attempt"
 	"parkstream/connectors/rabbitmq/internal/message"
 	"parkstream/connectors/rabbitmq/internal/unacked"
 	"parkstream/shared/broker"
@@ -13,7 +14,7 @@ import (
 const (
 	publishTimeout = 30 * time.Second
 	publishPause   = time.Second
-	// offerTimeout is shorter: an item is not called while it is offered.
+	// offerTimeout is shorter: an event is not called while it is offered.
 	offerTimeout = 5 * time.Second
 )
 
@@ -21,47 +22,47 @@ const (
 // from is acknowledged.
 type outgoing struct {
 	message    broker.Message
-	of         item
+	of         attempt.Event
 	settlement unacked.Settlement
 }
 
-// settle acts on rulings: the one place that turns them into acknowledgements,
-// retries and dead letters. It passes the items that stay in hand to keep, as soon as
-// they are known.
-func (k *consumer) settle(r recipient, items []item, rulings []ruling, keep func([]item)) {
+// settle acts on decisions: the one place that turns them into acknowledgements,
+// retries and dead letters. It passes the events that stay unacknowledged to
+// keep, as soon as they are known.
+func (k *consumer) settle(r recipient, events []attempt.Event, decisions []attempt.Decision, keep func([]attempt.Event)) {
 	var (
 		now      = time.Now()
-		finished = make([]uint64, 0, len(items)) // delivery tags
-		held     []item
+		finished = make([]uint64, 0, len(events)) // delivery tags
+		kept     []attempt.Event
 		offered  []outgoing // at no cost
 		out      []outgoing
 		tally    = make(map[string]int, 4)
 	)
-	for i, it := range items {
-		v := rulings[i]
-		if v.fate == done {
-			finished = append(finished, it.Tag())
+	for i, e := range events {
+		d := decisions[i]
+		if d.Disposition == attempt.Done {
+			finished = append(finished, e.Message.Tag())
 			continue
 		}
-		f := message.Failure{Function: r.name, Only: r.shared, Reason: v.reason, Status: v.status}
-		spent := it.history.Spend(now)
+		f := message.Failure{Function: r.name, Only: r.shared, Reason: d.Reason, Status: d.Status}
+		spent := e.History.Spend(now)
 		switch {
-		case v.fate == hold && !r.shared:
-			held = append(held, it)
-		case v.fate == hold || v.fate == postpone:
+		case d.Disposition == attempt.Keep && !r.shared:
+			kept = append(kept, e)
+		case d.Disposition == attempt.Keep || d.Disposition == attempt.Defer:
 			tally["deferred"]++
-			offered = append(offered, k.retry(it, it.history, f, r.away))
-		case v.fate == unavailable:
+			offered = append(offered, k.retry(e, e.History, f, r.away))
+		case d.Disposition == attempt.Unavailable:
 			tally["unavailable"]++
-			offered = append(offered, k.retry(it, it.history.Answered(), f, 0))
-		case v.fate == retry && spent.Attempts < r.maxAttempts:
+			offered = append(offered, k.retry(e, e.History.Answered(), f, 0))
+		case d.Disposition == attempt.Retry && spent.Attempts < r.maxAttempts:
 			tally["retry"]++
-			out = append(out, k.retry(it, spent, f, 0))
+			out = append(out, k.retry(e, spent, f, 0))
 		default:
 			tally["reject"]++
 			spent.MaxBatch = 0
-			out = append(out, outgoing{it.Republish(broker.DeadQueue(k.queue), 0, spent, f), it, unacked.DeadLettered})
-			k.log.WarnContext(v.context(k.life), "dead letter", "queue", k.queue, "function", r.name, "id", message.Clip(it.ID(), maxLoggedID), "attempts", spent.Attempts, "status", f.Status, "reason", clip(f.Reason))
+			out = append(out, outgoing{e.Message.Republish(broker.DeadQueue(k.queue), 0, spent, f), e, unacked.DeadLettered})
+			k.log.WarnContext(callContext(k.life, d.Call), "dead letter", "queue", k.queue, "function", r.name, "id", message.Clip(e.Message.ID(), maxLoggedID), "attempts", spent.Attempts, "status", f.Status, "reason", clip(f.Reason))
 		}
 	}
 	if len(finished) > 0 {
@@ -75,8 +76,8 @@ func (k *consumer) settle(r recipient, items []item, rulings []ruling, keep func
 		k.metrics.outcomes.WithLabelValues(k.queue, function, outcome).Add(float64(n))
 	}
 	k.finish(finished, unacked.Acked)
-	if len(held) > 0 {
-		keep(held)
+	if len(kept) > 0 {
+		keep(kept)
 	}
 	if kept := k.offer(r, offered); len(kept) > 0 {
 		keep(kept)
@@ -84,16 +85,16 @@ func (k *consumer) settle(r recipient, items []item, rulings []ruling, keep func
 	k.send(out)
 }
 
-// retry makes an item wait for as long as its history asks for, and the longer the longer
+// retry makes an event wait for as long as its history asks for, and the longer the longer
 // its function has been away.
-func (k *consumer) retry(it item, h message.History, f message.Failure, away time.Duration) outgoing {
+func (k *consumer) retry(e attempt.Event, h message.History, f message.Failure, away time.Duration) outgoing {
 	i := min(max(h.Failures()-1, 0), len(k.delays)-1)
 	for i+1 < len(k.delays) && k.delays[i+1] <= away {
 		i++
 	}
 	delay := k.delays[i]
 	queue := broker.RetryQueue(k.queue, delay)
-	return outgoing{it.Republish(queue, jitter(delay), h, f), it, unacked.Retried}
+	return outgoing{e.Message.Republish(queue, jitter(delay), h, f), e, unacked.Retried}
 }
 
 // finish notes that one function is through with messages.
@@ -107,11 +108,11 @@ func (k *consumer) finish(tags []uint64, s unacked.Settlement) {
 	}
 }
 
-// offer publishes what may as well stay in hand. It tries once, or not at all during an
-// alarm, and returns the items whose messages the broker has not confirmed: they would be
+// offer publishes what may as well stay unacknowledged. It tries once, or not at all during an
+// alarm, and returns the events whose messages the broker has not confirmed: they would be
 // with no function when theirs is back. It returns after a pause, unless the breaker
 // holds them up anyway.
-func (k *consumer) offer(r recipient, out []outgoing) (kept []item) {
+func (k *consumer) offer(r recipient, out []outgoing) (kept []attempt.Event) {
 	if len(out) == 0 {
 		return nil
 	}
@@ -196,7 +197,7 @@ func (k *consumer) confirmed(out []outgoing, err error) (left []outgoing) {
 			left = append(left, o)
 			continue
 		}
-		tags[o.settlement] = append(tags[o.settlement], o.of.Tag())
+		tags[o.settlement] = append(tags[o.settlement], o.of.Message.Tag())
 	}
 	for s, tags := range tags {
 		k.finish(tags, s)

@@ -8,6 +8,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"parkstream/connectors/rabbitmq/internal/message"
+	"parkstream/connectors/rabbitmq/internal/openfaas"
 	"parkstream/shared/batch"
 	"parkstream/shared/tracing"
 )
@@ -16,8 +17,8 @@ import (
 // the span in which each of its messages was published. Where that is one and
 // the same it is the parent, too, so that the whole way is one trace; a batch of
 // several origins can have only one parent and begins a trace of its own.
-func (t *target) span(ctx context.Context, queue, callID string, ds []*message.Delivery) (context.Context, trace.Span) {
-	if t.tracer == nil {
+func (i *invoker) span(ctx context.Context, callID string, ds []*message.Delivery) (context.Context, trace.Span) {
+	if i.tracer == nil {
 		return ctx, nil
 	}
 	origins, mixed := origins(ds)
@@ -30,11 +31,11 @@ func (t *target) span(ctx context.Context, queue, callID string, ds []*message.D
 			links = append(links, trace.Link{SpanContext: o})
 		}
 	}
-	ctx, span := t.tracer.Start(ctx, "process "+queue, trace.WithSpanKind(trace.SpanKindConsumer), trace.WithLinks(links...))
+	ctx, span := i.tracer.Start(ctx, "process "+i.queue, trace.WithSpanKind(trace.SpanKindConsumer), trace.WithLinks(links...))
 	if span.IsRecording() {
 		span.SetAttributes(semconv.MessagingSystemRabbitMQ, semconv.MessagingOperationName("process"), semconv.MessagingOperationTypeProcess,
-			semconv.MessagingDestinationName(queue), semconv.FaaSInvokedName(t.Name), semconv.FaaSInvocationID(callID))
-		if t.Batched() {
+			semconv.MessagingDestinationName(i.queue), semconv.FaaSInvokedName(i.function.Name), semconv.FaaSInvocationID(callID))
+		if i.function.Batched() {
 			span.SetAttributes(semconv.MessagingBatchMessageCount(len(ds)))
 		} else {
 			span.SetAttributes(semconv.MessagingMessageID(ds[0].ID()))
@@ -62,26 +63,18 @@ func origins(ds []*message.Delivery) (origins []trace.SpanContext, mixed bool) {
 	return origins, mixed
 }
 
-func endSpan(span trace.Span, a *answer) {
+func endSpan(span trace.Span, r *openfaas.Response) {
 	if span == nil {
 		return
 	}
-	if a.Status != 0 {
-		span.SetAttributes(semconv.HTTPResponseStatusCode(a.Status))
+	if r.Status != 0 {
+		span.SetAttributes(semconv.HTTPResponseStatusCode(r.Status))
 	}
 	switch {
-	case a.Cancelled:
+	case r.Cancelled:
 		span.SetStatus(codes.Error, "the connector stopped before the answer")
-	case a.Verdict != batch.Answered:
-		span.SetStatus(codes.Error, a.Reason)
+	case r.Verdict != batch.Answered:
+		span.SetStatus(codes.Error, r.Reason)
 	}
 	span.End()
-}
-
-// context returns the one to log with: that of the call, if there was one.
-func (v *ruling) context(otherwise context.Context) context.Context {
-	if v.call != nil {
-		return v.call
-	}
-	return otherwise
 }

@@ -53,13 +53,13 @@ func TestBatchSpan(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			spans := tracetest.NewSpanRecorder()
 			provider := sdk.NewTracerProvider(sdk.WithSpanProcessor(spans))
-			target := &target{Function: &openfaas.Function{Name: "fn", BatchSize: 10}, tracer: provider.Tracer(tracing.Scope)}
+			i := &invoker{function: &openfaas.Function{Name: "fn", BatchSize: 10}, queue: "q", tracer: provider.Tracer(tracing.Scope)}
 			var ds []*message.Delivery
 			for _, parent := range tt.parents {
 				ds = append(ds, traced(parent))
 			}
-			_, span := target.span(t.Context(), "q", "call-1", ds)
-			endSpan(span, &answer{Response: openfaas.Response{Verdict: batch.Crash, Status: 502, Reason: "it crashed"}})
+			_, span := i.span(t.Context(), "call-1", ds)
+			endSpan(span, &openfaas.Response{Verdict: batch.Crash, Status: 502, Reason: "it crashed"})
 			if !tt.sampled {
 				if n := len(spans.Ended()); n != 0 {
 					t.Errorf("%d spans, though the origin is not sampled", n)
@@ -133,14 +133,14 @@ func TestCallsAreLogged(t *testing.T) {
 
 // Without tracing a call costs no span, and its context no headers.
 func TestNoTracingCostsNothing(t *testing.T) {
-	target := &target{Function: &openfaas.Function{Name: "fn", BatchSize: 10}}
+	i := &invoker{function: &openfaas.Function{Name: "fn", BatchSize: 10}, queue: "q"}
 	ds := []*message.Delivery{traced("00-" + traceID + "-0000000000000001-01")}
 	header := http.Header{}
-	a := &answer{}
+	r := &openfaas.Response{}
 	if n := testing.AllocsPerRun(100, func() {
-		ctx, span := target.span(t.Context(), "q", "call-1", ds)
+		ctx, span := i.span(t.Context(), "call-1", ds)
 		tracing.Inject(ctx, header)
-		endSpan(span, a)
+		endSpan(span, r)
 	}); n != 0 || len(header) != 0 {
 		t.Errorf("%v allocations, headers %v", n, header)
 	}

@@ -9,9 +9,6 @@ import (
 	"testing"
 	"time"
 
-	amqp "github.com/rabbitmq/amqp091-go"
-
-	"parkstream/connectors/rabbitmq/internal/message"
 	"parkstream/shared/instance"
 )
 
@@ -153,43 +150,6 @@ func TestTurnsAreBounded(t *testing.T) {
 		waitFor(t, "it is probed", func() bool { return f.callCount() > 40 })
 		if moved, calls := c.outcomes(t, queue, "deferred"), f.callCount(); moved == 0 || moved > tt.most*calls {
 			t.Errorf("%d events were moved in %d calls, each at most %d", moved, calls, tt.most)
-		}
-	}
-}
-
-// A turn takes no more bytes than a batch may have, but one item at least.
-func TestTurnsAreBoundedInBytes(t *testing.T) {
-	of := func(size int, solo bool) item {
-		it := newItem(new(message.Source).Read(&amqp.Delivery{Body: make([]byte, size-envelope)}, time.Time{}))
-		if solo {
-			it.history.FailedAlone = 1
-		}
-		return it
-	}
-	for _, tt := range []struct {
-		n     int
-		items []item
-		want  int
-	}{
-		{1, nil, 0},
-		{1, []item{of(5000, false)}, 1},
-		{4, []item{of(5000, false), of(300, false)}, 1},
-		{4, []item{of(500, false), of(500, false), of(300, false)}, 2},
-		{4, []item{of(500, false), of(300, true), of(300, true)}, 2},
-		{4, []item{of(5000, true), of(300, true)}, 1},
-		{2, []item{of(300, true), of(300, false), of(300, false)}, 2},
-	} {
-		b := batcher{maxCount: 10, maxBytes: 1000}
-		for _, it := range tt.items {
-			b.add(it, time.Time{})
-		}
-		some := b.takeSome(tt.n)
-		bytes := 0
-		for _, it := range b.items {
-			bytes += it.size()
-		}
-		if len(some) != tt.want || len(b.items)+len(b.solo)+len(some) != len(tt.items) || b.bytes != bytes {
-			t.Errorf("%d of %d items: %d, %d bytes left, want %d and %d", tt.n, len(tt.items), len(some), b.bytes, tt.want, bytes)
 		}
 	}
 }
