@@ -52,6 +52,8 @@ var mayImport = []struct {
 	{"connectors/rabbitmq/internal/unacked", nil},
 	{"connectors/rabbitmq/internal/openfaas", []string{"shared/batch", "shared/redirect", "shared/tracing"}},
 	{"connectors/", []string{"connectors/", "shared/batch", "shared/broker", "shared/faas", "shared/latency", "shared/process", "shared/tracing", "shared/version"}},
+	{"connectors/rabbitmq/deadletter", []string{"connectors/rabbitmq/internal/message", "shared/broker"}},
+	{"connectors/", []string{"connectors/", "shared/batch", "shared/broker", "shared/faas", "shared/latency", "shared/tracing", "shared/version"}},
 	{"template/", []string{"shared/faas", "template/"}},
 	{"deploy", nil},
 	{"cmd/internal/", []string{"cmd/internal/", "deploy", "shared/"}},

@@ -19,7 +19,7 @@ import (
 	"github.com/alecthomas/kong"
 	amqp "github.com/rabbitmq/amqp091-go"
 
-	"parkstream/connectors/rabbitmq"
+	"parkstream/connectors/rabbitmq/deadletter"
 	"parkstream/shared/broker"
 	"parkstream/shared/parking"
 )
@@ -98,20 +98,20 @@ func (c deadLetters) broker() broker.Config {
 	return broker.Config{URLs: broker.URLFile(c.RabbitMQURLFile), Name: "parkstream-replay"}
 }
 
-func (c deadLetters) filter() rabbitmq.Filter {
-	f := rabbitmq.Filter{IDs: c.ID, Reason: string(c.Reason), Function: string(c.Function)}
+func (c deadLetters) filter() deadletter.Filter {
+	f := deadletter.Filter{IDs: c.ID, Reason: string(c.Reason), Function: string(c.Function)}
 	if c.OlderThan != nil {
 		f.Before = time.Now().Add(-*c.OlderThan)
 	}
 	if plate := parking.NormalizePlate(string(c.Plate)); plate != "" {
-		f.Match = func(d *rabbitmq.DeadLetter) bool { return hasPlate(d.Body, plate) }
+		f.Match = func(d *deadletter.Letter) bool { return hasPlate(d.Body, plate) }
 	}
 	return f
 }
 
 // count returns how many dead letters are selected, and how many there are.
 func (c deadLetters) count(ctx context.Context) (selected, all int, err error) {
-	all, err = c.each(ctx, func(rabbitmq.DeadLetter) error {
+	all, err = c.each(ctx, func(deadletter.Letter) error {
 		selected++
 		return nil
 	})
@@ -119,14 +119,14 @@ func (c deadLetters) count(ctx context.Context) (selected, all int, err error) {
 }
 
 // each visits what is selected and returns how many dead letters there are.
-func (c deadLetters) each(ctx context.Context, visit func(rabbitmq.DeadLetter) error) (all int, err error) {
+func (c deadLetters) each(ctx context.Context, visit func(deadletter.Letter) error) (all int, err error) {
 	conn, err := broker.Dial(ctx, c.broker())
 	if err != nil {
 		return 0, err
 	}
 	defer conn.Close()
 	for _, queue := range c.Queue {
-		n, err := rabbitmq.EachDeadLetter(ctx, conn, queue, c.filter(), visit)
+		n, err := deadletter.List(ctx, conn, queue, c.filter(), visit)
 		if all += n; err != nil {
 			return all, err
 		}
@@ -149,7 +149,7 @@ func (c replayListCommand) Run(ctx context.Context) error {
 	sums := make(map[sum]int)
 	selected := 0
 	table := tabwriter.NewWriter(os.Stdout, 0, 8, 2, ' ', 0)
-	all, err := c.each(ctx, func(d rabbitmq.DeadLetter) error {
+	all, err := c.each(ctx, func(d deadletter.Letter) error {
 		selected++
 		sums[sum{d.Queue, d.Function, d.Reason}]++
 		switch {
@@ -187,7 +187,7 @@ type replayShowCommand struct {
 // Run shows dead letters in full.
 func (c replayShowCommand) Run(ctx context.Context) error {
 	shown := 0
-	_, err := c.each(ctx, func(d rabbitmq.DeadLetter) error {
+	_, err := c.each(ctx, func(d deadletter.Letter) error {
 		if shown++; c.Limit > 0 && shown > c.Limit {
 			return nil
 		}
@@ -231,7 +231,7 @@ func (c replayRunCommand) Run(ctx context.Context) error {
 	p := broker.NewPublisher(c.broker())
 	defer p.Close()
 	for _, queue := range c.Queue {
-		n, err := rabbitmq.Replay(ctx, conn, p, queue, c.filter())
+		n, err := deadletter.Replay(ctx, conn, p, queue, c.filter())
 		fmt.Printf("%d dead letters are back in %s\n", n, queue)
 		if err != nil {
 			return fmt.Errorf("the others stay where they are: %w", err)
@@ -277,7 +277,7 @@ func (c replayPurgeCommand) Run(ctx context.Context) error {
 	}
 	defer conn.Close()
 	for _, queue := range c.Queue {
-		n, err := rabbitmq.Purge(ctx, conn, queue, c.filter())
+		n, err := deadletter.Purge(ctx, conn, queue, c.filter())
 		fmt.Printf("%d dead letters of %s are deleted\n", n, queue)
 		if err != nil {
 			return fmt.Errorf("the others stay where they are: %w", err)
@@ -347,7 +347,7 @@ func valueHasPlate(d *json.Decoder, plate string) bool {
 
 // printJSON writes a dead letter for machines: its body as text where it is one,
 // else in base64.
-func printJSON(d rabbitmq.DeadLetter) error {
+func printJSON(d deadletter.Letter) error {
 	out := map[string]any{
 		"id": d.ID, "queue": d.Queue, "reason": d.Reason, "function": d.Function, "status": d.Status, "attempts": d.Attempts,
 		"first": d.First, "last": d.Last, "content_type": d.ContentType, "headers": jsonValue(d.Headers),

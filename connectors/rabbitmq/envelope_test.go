@@ -10,6 +10,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"parkstream/connectors/rabbitmq/deadletter"
 	"parkstream/connectors/rabbitmq/internal/message"
 	"parkstream/shared/broker"
 )
@@ -47,7 +48,7 @@ func TestTimestampsInOddUnits(t *testing.T) {
 	defer p.Close()
 	conn := dialNode(t)
 	waitFor(t, "the dead letters are there", func() bool { return ready(t, conn, broker.DeadQueue(queue)) == len(counts) })
-	if replayed, err := Replay(t.Context(), conn, p, queue, Filter{}); err != nil || replayed != len(counts) {
+	if replayed, err := deadletter.Replay(t.Context(), conn, p, queue, deadletter.Filter{}); err != nil || replayed != len(counts) {
 		t.Errorf("%d replayed, %v", replayed, err)
 	}
 	counters := c.settled(t, queue, n)

@@ -10,6 +10,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"parkstream/connectors/rabbitmq/deadletter"
 	"parkstream/connectors/rabbitmq/internal/message"
 	"parkstream/shared/batch"
 	"parkstream/shared/broker"
@@ -93,7 +94,7 @@ func TestFrameMax(t *testing.T) {
 				t.Helper()
 				conn := dialNode(t)
 				seen := 0
-				if _, err := EachDeadLetter(t.Context(), conn, queue, Filter{}, func(d DeadLetter) error {
+				if _, err := deadletter.List(t.Context(), conn, queue, deadletter.Filter{}, func(d deadletter.Letter) error {
 					seen++
 					if d.Headers["small"] != "kept" {
 						t.Errorf("%s: headers %v", d.ID, d.Headers)
@@ -116,7 +117,7 @@ func TestFrameMax(t *testing.T) {
 			conn := dialNode(t)
 			p := broker.NewPublisher(broker.Config{URLs: func() ([]string, error) { return []string{node.URL()}, nil }})
 			defer p.Close()
-			if n, err := Replay(t.Context(), conn, p, queue, Filter{}); n != len(want) || err != nil {
+			if n, err := deadletter.Replay(t.Context(), conn, p, queue, deadletter.Filter{}); n != len(want) || err != nil {
 				t.Errorf("%d replayed, %v", n, err)
 			}
 			c.settled(t, queue, 2*len(want))
@@ -230,7 +231,7 @@ func TestFrameMaxShrinks(t *testing.T) {
 		setFrameMax(t, frameMax)
 		p := broker.NewPublisher(broker.Config{URLs: func() ([]string, error) { return []string{node.URL()}, nil }})
 		defer p.Close()
-		if n, err := Replay(t.Context(), conn, p, queue, Filter{}); n != 1 || err != nil {
+		if n, err := deadletter.Replay(t.Context(), conn, p, queue, deadletter.Filter{}); n != 1 || err != nil {
 			t.Fatalf("%d replayed, %v", n, err)
 		}
 		ch, err := dialNode(t).Channel()

@@ -8,6 +8,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"parkstream/connectors/rabbitmq/deadletter"
 	"parkstream/connectors/rabbitmq/internal/message"
 	"parkstream/shared/broker"
 )
@@ -95,7 +96,7 @@ func TestPoisonousHeaders(t *testing.T) {
 	list := func(prefix string) {
 		t.Helper()
 		left := poisons(version)
-		all, err := EachDeadLetter(t.Context(), conn, queue, Filter{}, func(d DeadLetter) error {
+		all, err := deadletter.List(t.Context(), conn, queue, deadletter.Filter{}, func(d deadletter.Letter) error {
 			want, known := left[d.ID]
 			delete(left, d.ID)
 			if !known || !strings.HasPrefix(d.Reason, prefix) || !strings.Contains(d.Reason, unreadable) || !strings.Contains(d.Reason, want.reason) || string(d.Body) != `{"id":"`+d.ID+`"}` {
@@ -114,7 +115,7 @@ func TestPoisonousHeaders(t *testing.T) {
 	defer p.Close()
 	replay := func() {
 		t.Helper()
-		if got, err := Replay(t.Context(), conn, p, queue, Filter{}); got != n || err != nil {
+		if got, err := deadletter.Replay(t.Context(), conn, p, queue, deadletter.Filter{}); got != n || err != nil {
 			t.Errorf("%d replayed, %v; want %d", got, err, n)
 		}
 	}

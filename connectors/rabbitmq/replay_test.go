@@ -11,6 +11,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"parkstream/connectors/rabbitmq/deadletter"
 	"parkstream/connectors/rabbitmq/internal/message"
 	"parkstream/shared/batch"
 	"parkstream/shared/broker"
@@ -39,9 +40,9 @@ func TestReplay(t *testing.T) {
 	conn := dialNode(t)
 	waitFor(t, "the dead letters are there", func() bool { return ready(t, conn, broker.DeadQueue(queue)) == 700 })
 	there := 700
-	list := func(f Filter) (ids []string) {
+	list := func(f deadletter.Filter) (ids []string) {
 		t.Helper()
-		all, err := EachDeadLetter(t.Context(), conn, queue, f, func(d DeadLetter) error {
+		all, err := deadletter.List(t.Context(), conn, queue, f, func(d deadletter.Letter) error {
 			ids = append(ids, d.ID)
 			if d.Queue != queue || d.Function != "two" || d.Status != 200 || d.Attempts != 1 || d.First.IsZero() || d.Last.Before(d.First) ||
 				string(d.Body) != fmt.Sprintf(`{"id":%q}`, d.ID) || d.ContentType != "application/json" {
@@ -60,15 +61,15 @@ func TestReplay(t *testing.T) {
 		return ids
 	}
 	for _, tt := range []struct {
-		f    Filter
+		f    deadletter.Filter
 		want int
 	}{
-		{Filter{}, 700},
-		{Filter{Reason: "reason 3"}, 100},
-		{Filter{Function: "two"}, 700},
-		{Filter{Function: "one"}, 0},
-		{Filter{IDs: []string{"e-1", "e-2", "e-999"}}, 2},
-		{Filter{IDs: []string{"e-1"}, Reason: "reason 3"}, 0},
+		{deadletter.Filter{}, 700},
+		{deadletter.Filter{Reason: "reason 3"}, 100},
+		{deadletter.Filter{Function: "two"}, 700},
+		{deadletter.Filter{Function: "one"}, 0},
+		{deadletter.Filter{IDs: []string{"e-1", "e-2", "e-999"}}, 2},
+		{deadletter.Filter{IDs: []string{"e-1"}, Reason: "reason 3"}, 0},
 	} {
 		if ids := list(tt.f); len(ids) != tt.want {
 			t.Errorf("%+v selects %d, want %d", tt.f, len(ids), tt.want)
@@ -77,24 +78,24 @@ func TestReplay(t *testing.T) {
 
 	p := broker.NewPublisher(broker.Config{URLs: func() ([]string, error) { return []string{node.URL()}, nil }})
 	defer p.Close()
-	replay := func(f Filter, want, left int) {
+	replay := func(f deadletter.Filter, want, left int) {
 		t.Helper()
-		n, err := Replay(t.Context(), conn, p, queue, f)
+		n, err := deadletter.Replay(t.Context(), conn, p, queue, f)
 		if err != nil || n != want {
 			t.Errorf("%d replayed, %v; want %d", n, err, want)
 		}
 		if there -= want; there != left {
 			t.Fatalf("%d are left by count, want %d", there, left)
 		}
-		list(Filter{})
+		list(deadletter.Filter{})
 	}
-	replay(Filter{IDs: []string{"e-5"}}, 1, 699)
-	replay(Filter{Reason: "reason 5"}, 99, 600)
-	if ids := list(Filter{}); slices.ContainsFunc(ids, func(id string) bool { return id == "e-5" || id == "e-12" }) {
+	replay(deadletter.Filter{IDs: []string{"e-5"}}, 1, 699)
+	replay(deadletter.Filter{Reason: "reason 5"}, 99, 600)
+	if ids := list(deadletter.Filter{}); slices.ContainsFunc(ids, func(id string) bool { return id == "e-5" || id == "e-12" }) {
 		t.Error("what was replayed is a dead letter still")
 	}
-	replay(Filter{}, 600, 0)
-	replay(Filter{}, 0, 0)
+	replay(deadletter.Filter{}, 600, 0)
+	replay(deadletter.Filter{}, 0, 0)
 	c.settled(t, queue, 1700)
 	for name, f := range map[string]*function{"one": one, "two": two} {
 		if once, twice := f.done(); once != 1000 || twice != 0 {
@@ -115,19 +116,19 @@ func TestReplayKeepsWhatCannotBePublished(t *testing.T) {
 	}
 	p := broker.NewPublisher(broker.Config{URLs: func() ([]string, error) { return []string{node.URL()}, nil }})
 	defer p.Close()
-	if n, err := Replay(t.Context(), conn, p, queue, Filter{}); n != 0 || !errors.Is(err, broker.ErrUnroutable) {
+	if n, err := deadletter.Replay(t.Context(), conn, p, queue, deadletter.Filter{}); n != 0 || !errors.Is(err, broker.ErrUnroutable) {
 		t.Errorf("%d, %v", n, err)
 	}
 	waitFor(t, "both are in their place", func() bool { return ready(t, conn, broker.DeadQueue(queue)) == 2 })
 	var ids []string
-	if _, err := EachDeadLetter(t.Context(), conn, queue, Filter{}, func(d DeadLetter) error { ids = append(ids, d.ID); return nil }); err != nil {
+	if _, err := deadletter.List(t.Context(), conn, queue, deadletter.Filter{}, func(d deadletter.Letter) error { ids = append(ids, d.ID); return nil }); err != nil {
 		t.Error(err)
 	}
 	slices.Sort(ids)
 	if len(ids) != 2 || ids[0] != "b" || !strings.HasPrefix(ids[1], "sha256:") {
 		t.Errorf("ids %q", ids)
 	}
-	if _, err := EachDeadLetter(t.Context(), conn, "no-such-queue", Filter{}, nil); err == nil || !strings.Contains(err.Error(), "no-such-queue.dead") {
+	if _, err := deadletter.List(t.Context(), conn, "no-such-queue", deadletter.Filter{}, nil); err == nil || !strings.Contains(err.Error(), "no-such-queue.dead") {
 		t.Errorf("no queue: %v", err)
 	}
 }
@@ -148,7 +149,7 @@ func TestReplayLeavesWhatComesTwice(t *testing.T) {
 	p := broker.NewPublisher(broker.Config{URLs: func() ([]string, error) { return []string{node.URL()}, nil }})
 	defer p.Close()
 	for _, want := range []int{3, 1, 0} {
-		if n, err := Replay(t.Context(), conn, p, queue, Filter{}); n != want || err != nil {
+		if n, err := deadletter.Replay(t.Context(), conn, p, queue, deadletter.Filter{}); n != want || err != nil {
 			t.Errorf("%d replayed, %v; want %d", n, err, want)
 		}
 	}
@@ -176,7 +177,7 @@ func TestDeadLettersOfTheFuture(t *testing.T) {
 	waitFor(t, "they are there", func() bool { return ready(t, conn, dead) == len(msgs) })
 	left := func(visit func()) (ids []string) {
 		t.Helper()
-		all, err := EachDeadLetter(t.Context(), conn, queue, Filter{}, func(d DeadLetter) error {
+		all, err := deadletter.List(t.Context(), conn, queue, deadletter.Filter{}, func(d deadletter.Letter) error {
 			want := old
 			if d.ID == "all" || strings.HasPrefix(d.ID, "later") {
 				want = time.Time{}
@@ -202,7 +203,7 @@ func TestDeadLettersOfTheFuture(t *testing.T) {
 	}), " "); got != "last death both all none" {
 		t.Errorf("there are %q", got)
 	}
-	if n, err := Purge(t.Context(), conn, queue, Filter{Before: now.Add(-time.Hour)}); n != 4 || err != nil {
+	if n, err := deadletter.Purge(t.Context(), conn, queue, deadletter.Filter{Before: now.Add(-time.Hour)}); n != 4 || err != nil {
 		t.Errorf("%d purged, %v", n, err)
 	}
 	if got := strings.Join(left(func() {}), " "); got != "all later-1 later-2 later-3 later-4 later-5" {
@@ -210,7 +211,7 @@ func TestDeadLettersOfTheFuture(t *testing.T) {
 	}
 	p := broker.NewPublisher(broker.Config{URLs: func() ([]string, error) { return []string{node.URL()}, nil }})
 	defer p.Close()
-	if n, err := Replay(t.Context(), conn, p, queue, Filter{}); n != 6 || err != nil {
+	if n, err := deadletter.Replay(t.Context(), conn, p, queue, deadletter.Filter{}); n != 6 || err != nil {
 		t.Errorf("%d replayed, %v", n, err)
 	}
 }
@@ -236,7 +237,7 @@ func TestPurge(t *testing.T) {
 	waitFor(t, "they are there", func() bool { return ready(t, conn, dead) == 7 })
 	left := func() (ids []string) {
 		t.Helper()
-		if _, err := EachDeadLetter(t.Context(), conn, queue, Filter{}, func(d DeadLetter) error {
+		if _, err := deadletter.List(t.Context(), conn, queue, deadletter.Filter{}, func(d deadletter.Letter) error {
 			ids = append(ids, d.ID)
 			return nil
 		}); err != nil {
@@ -245,23 +246,23 @@ func TestPurge(t *testing.T) {
 		return ids
 	}
 	for _, tt := range []struct {
-		f    Filter
+		f    deadletter.Filter
 		left string
 	}{
-		{Filter{Before: time.Now().Add(-72 * time.Hour)}, "failed failed-now expired expired-now published published-now unknown"},
-		{Filter{Before: time.Now().Add(-24 * time.Hour)}, "failed-now expired-now published-now unknown"},
-		{Filter{Match: func(d *DeadLetter) bool { return d.ID == "expired-now" }}, "failed-now published-now unknown"},
-		{Filter{IDs: []string{"unknown"}, Before: time.Now().Add(time.Hour)}, "failed-now published-now unknown"},
-		{Filter{}, ""},
+		{deadletter.Filter{Before: time.Now().Add(-72 * time.Hour)}, "failed failed-now expired expired-now published published-now unknown"},
+		{deadletter.Filter{Before: time.Now().Add(-24 * time.Hour)}, "failed-now expired-now published-now unknown"},
+		{deadletter.Filter{Match: func(d *deadletter.Letter) bool { return d.ID == "expired-now" }}, "failed-now published-now unknown"},
+		{deadletter.Filter{IDs: []string{"unknown"}, Before: time.Now().Add(time.Hour)}, "failed-now published-now unknown"},
+		{deadletter.Filter{}, ""},
 	} {
 		there := len(left())
-		n, err := Purge(t.Context(), conn, queue, tt.f)
+		n, err := deadletter.Purge(t.Context(), conn, queue, tt.f)
 		ids := left()
 		if got := strings.Join(ids, " "); err != nil || got != tt.left || n != there-len(ids) {
 			t.Errorf("%+v: %d purged, %v; left %q, want %q", tt.f, n, err, got, tt.left)
 		}
 	}
-	if _, err := Purge(t.Context(), conn, "no-such-queue", Filter{}); err == nil || !strings.Contains(err.Error(), "no-such-queue.dead") {
+	if _, err := deadletter.Purge(t.Context(), conn, "no-such-queue", deadletter.Filter{}); err == nil || !strings.Contains(err.Error(), "no-such-queue.dead") {
 		t.Errorf("no queue: %v", err)
 	}
 }

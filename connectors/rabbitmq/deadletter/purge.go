@@ -1,4 +1,4 @@
-package rabbitmq
+package deadletter
 
 import (
 	"context"
@@ -12,7 +12,7 @@ import (
 // Purge deletes the dead letters of a queue that a filter selects and returns how
 // many. Dead letters that come while it works are left.
 func Purge(ctx context.Context, conn *broker.Conn, queue string, f Filter) (purged int, err error) {
-	r, err := openDead(conn, queue)
+	r, err := open(conn, queue)
 	if err != nil {
 		return 0, err
 	}
@@ -25,7 +25,7 @@ func Purge(ctx context.Context, conn *broker.Conn, queue string, f Filter) (purg
 				return purged, err
 			}
 			if more = d != nil; more {
-				if letter := newDeadLetter(queue, d); f.selects(&letter) {
+				if letter := newLetter(queue, d); f.selects(&letter) {
 					batch = append(batch, d)
 				}
 			}

@@ -1,4 +1,6 @@
-package rabbitmq
+// Package deadletter is an operator's library: it lists the messages that no function
+// could handle, puts them back into their queue and deletes them.
+package deadletter
 
 import (
 	"context"
@@ -16,8 +18,8 @@ import (
 	"parkstream/shared/broker"
 )
 
-// DeadLetter is a message that no function could handle.
-type DeadLetter struct {
+// Letter is a message that no function could handle.
+type Letter struct {
 	// ID is the message id; where the publisher gave none it is made of the body.
 	ID string
 	// Queue is the queue that the message came from.
@@ -49,22 +51,22 @@ type Filter struct {
 	// Before selects those that have been dead letters since before it; one whose
 	// age nothing tells is not selected.
 	Before time.Time
-	Match  func(*DeadLetter) bool // nil: all
+	Match  func(*Letter) bool // nil: all
 }
 
-func (f Filter) selects(d *DeadLetter) bool {
+func (f Filter) selects(d *Letter) bool {
 	if !f.Before.IsZero() && (d.Since.IsZero() || !d.Since.Before(f.Before)) || f.Match != nil && !f.Match(d) {
 		return false
 	}
 	return (len(f.IDs) == 0 || slices.Contains(f.IDs, d.ID)) && strings.Contains(d.Reason, f.Reason) && (f.Function == "" || f.Function == d.Function)
 }
 
-// EachDeadLetter calls visit with the dead letters of a queue that a filter
+// List calls visit with the dead letters of a queue that a filter
 // selects, oldest first, and leaves them where they are. It returns how many dead
 // letters there are in all. It is an error where the queue has no dead letters'
 // queue.
-func EachDeadLetter(ctx context.Context, conn *broker.Conn, queue string, f Filter, visit func(DeadLetter) error) (all int, err error) {
-	r, err := openDead(conn, queue)
+func List(ctx context.Context, conn *broker.Conn, queue string, f Filter, visit func(Letter) error) (all int, err error) {
+	r, err := open(conn, queue)
 	if err != nil {
 		return 0, err
 	}
@@ -75,7 +77,7 @@ func EachDeadLetter(ctx context.Context, conn *broker.Conn, queue string, f Filt
 			return all, err
 		}
 		all++
-		if letter := newDeadLetter(queue, d); f.selects(&letter) {
+		if letter := newLetter(queue, d); f.selects(&letter) {
 			if err := visit(letter); err != nil {
 				return all, err
 			}
@@ -94,7 +96,7 @@ const replayBatch = 500
 // letters that come while Replay works are left for the next time. One whose
 // headers cannot be read goes back with those that can, and is dead-lettered again.
 func Replay(ctx context.Context, conn *broker.Conn, p *broker.Publisher, queue string, f Filter) (replayed int, err error) {
-	r, err := openDead(conn, queue)
+	r, err := open(conn, queue)
 	if err != nil {
 		return 0, err
 	}
@@ -111,7 +113,7 @@ func Replay(ctx context.Context, conn *broker.Conn, p *broker.Publisher, queue s
 				return replayed, err
 			}
 			if more = d != nil; more {
-				letter := newDeadLetter(queue, d)
+				letter := newLetter(queue, d)
 				this := identity{letter.ID, letter.Function}
 				if _, again := seen[this]; !again && f.selects(&letter) {
 					seen[this] = struct{}{}
@@ -148,9 +150,9 @@ func putBack(ctx context.Context, p *broker.Publisher, queue string, batch []*am
 	return confirmed, err
 }
 
-// deadReader gets the dead letters of a queue, without those that came after the
+// reader gets the dead letters of a queue, without those that came after the
 // first was got. What is not acknowledged goes back to its place.
-type deadReader struct {
+type reader struct {
 	ch      *amqp.Channel
 	queue   string
 	got     bool
@@ -159,12 +161,12 @@ type deadReader struct {
 	waiting []*amqp.Delivery // got, not yet returned by next
 }
 
-func openDead(conn *broker.Conn, queue string) (*deadReader, error) {
+func open(conn *broker.Conn, queue string) (*reader, error) {
 	ch, err := conn.Channel()
 	if err != nil {
 		return nil, fmt.Errorf("open a channel: %w", err)
 	}
-	r := &deadReader{ch: ch, queue: broker.DeadQueue(queue)}
+	r := &reader{ch: ch, queue: broker.DeadQueue(queue)}
 	if _, err := ch.QueueDeclarePassive(r.queue, true, false, false, false, nil); err != nil {
 		return nil, fmt.Errorf("look into the queue %s: %w", r.queue, err)
 	}
@@ -172,7 +174,7 @@ func openDead(conn *broker.Conn, queue string) (*deadReader, error) {
 }
 
 // next returns the next dead letter, nil after the last.
-func (r *deadReader) next(ctx context.Context) (*amqp.Delivery, error) {
+func (r *reader) next(ctx context.Context) (*amqp.Delivery, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -189,7 +191,7 @@ func (r *deadReader) next(ctx context.Context) (*amqp.Delivery, error) {
 	return d, nil
 }
 
-func (r *deadReader) get() error {
+func (r *reader) get() error {
 	d, found, err := r.ch.Get(r.queue, false)
 	if err != nil {
 		return fmt.Errorf("get from the queue %s: %w", r.queue, err)
@@ -214,7 +216,7 @@ func (r *deadReader) get() error {
 const acksInFlight = 16
 
 // acknowledge takes dead letters out of the queue for good and returns how many.
-func (r *deadReader) acknowledge(ds []*amqp.Delivery) (n int, err error) {
+func (r *reader) acknowledge(ds []*amqp.Delivery) (n int, err error) {
 	for group := range slices.Chunk(ds, acksInFlight) {
 		for _, d := range group {
 			if err := d.Ack(false); err != nil {
@@ -230,7 +232,7 @@ func (r *deadReader) acknowledge(ds []*amqp.Delivery) (n int, err error) {
 	return n, nil
 }
 
-func (r *deadReader) close() error {
+func (r *reader) close() error {
 	if r.ch.IsClosed() {
 		return nil
 	}
@@ -243,9 +245,9 @@ func (r *deadReader) close() error {
 	return errors.Join(err, r.ch.Close())
 }
 
-func newDeadLetter(queue string, d *amqp.Delivery) DeadLetter {
+func newLetter(queue string, d *amqp.Delivery) Letter {
 	dead := message.ReadDead(d, time.Now())
-	letter := DeadLetter{
+	letter := Letter{
 		ID: d.MessageId, Queue: queue, Reason: dead.Reason, Function: dead.Function, Status: dead.Status, Attempts: dead.Attempts,
 		First: dead.First, Last: dead.Last, Since: dead.Since, Original: dead.Original,
 		ContentType: d.ContentType, Headers: message.Original(d.Headers, queue), Body: d.Body,
