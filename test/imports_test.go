@@ -35,6 +35,7 @@ var mayImport = []struct {
 	{"shared/eventually", nil},
 	{"shared/pipeline", []string{"shared/parking", "shared/batch", "shared/failure", "shared/latency", "shared/tracing"}},
 	{"shared/redis", []string{"shared/tracing"}},
+	{"shared/redis/redistest", nil},
 	{"shared/timeline", []string{"shared/failure", "shared/parking", "shared/redis"}},
 	{"shared/stay", []string{"shared/parking", "shared/redis"}},
 	{"shared/probe", nil},
@@ -68,6 +69,8 @@ var mayImport = []struct {
 var testsMayImport = map[string][]string{
 	"":                 {"shared/eventually", "shared/instance", "shared/instance/instancetest", "shared/broker/brokertest", "shared/tracing/tracingtest"},
 	"shared/generator": {"shared/faas/faastest", "shared/process"},
+	"":                 {"shared/instance", "shared/broker/brokertest", "shared/redis/redistest", "shared/tracing/tracingtest"},
+	"shared/generator": {"shared/faas/faastest"},
 	"shared/pipeline":  {"shared/redis", "shared/summary/summaryclient", "shared/timeline"},
 	"shared/processor": {"shared/faas/faastest"},
 	"shared/stay":      {"shared/timeline"},

@@ -45,10 +45,6 @@ type publicError string
 func (e publicError) Error() string  { return string(e) }
 func (e publicError) Detail() string { return string(e) }
 
-// writableKey is what the keys begin with that are written to find out whether that is
-// possible. They expire.
-const writableKey = "park:writable"
-
 // writableProbes is to how many slots is written. They are enough to meet every master of
 // a cluster, or nearly so: of ten masters each is missed once in a thousand times. To a
 // single node they tell whether it is one of a cluster, which has some of the slots.

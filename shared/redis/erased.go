@@ -44,8 +44,6 @@ if redis.call('HGET', KEYS[1], 'pending') == ARGV[1] then
 end
 return 0`)
 
-const erasedKey = "park:erased"
-
 // Erased has Redis forget what was erased also where it is no data: in the
 // append-only files, which keep each write until they are rewritten, and in the
 // SLOWLOG, which keeps the arguments of slow commands. It is called after an erasure
