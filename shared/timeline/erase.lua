@@ -1,41 +1,47 @@
--- Removes every trace of a plate at a site; record.lua says what the keys are.
+-- Removes every trace of a plate at a site.
 --
--- KEYS[1]  "park:{<site>}:", the prefix of every key of the site
+-- KEYS[1]  prefix of the site's keys: layout.lua says what they are
 -- ARGV[1]  the normalised plate
 --
--- Returns JSON: how many events and how many keys were removed. The id of an
--- event, the revision of a stay, each of the two places of a timeline and the place
--- among the vehicles inside count as keys.
+-- Returns JSON: how many events and how many keys were removed. The id of an event, the
+-- revision of a stay, each of the two places of a timeline and the place among the
+-- vehicles inside count as keys.
 --
--- An error in the middle of a script keeps what was done before it. So what can fail
--- comes first, and what names the rest goes last: a repeated erasure finds it.
+-- An error in the middle keeps what was done before it. So what can fail comes first, and
+-- what names the rest goes last: a repeated erasure finds it.
 
-local call, sub = redis.call, string.sub
-local prefix, plate = KEYS[1], ARGV[1]
-local ids, revisions, inside, timelines = prefix .. 'e', prefix .. 'r', prefix .. 'in', prefix .. 't'
-local tail = prefix .. 'o:' .. plate
+local plate = ARGV[1]
+local older = key.older .. plate
 
-for _, write in ipairs({ { 'HDEL', ids, 'x' }, { 'HDEL', revisions, 'x' }, { 'ZREM', inside, plate }, { 'HDEL', timelines, plate }, { 'UNLINK', tail } }) do
-  if not redis.acl_check_cmd(unpack(write)) then
-    return redis.error_reply('NOPERM the user may not run ' .. write[1] .. ' on the keys of events')
-  end
+-- May it write, and is each key of its type?
+local refused = refusal({
+  { 'HDEL', key.events, 'x' },
+  { 'HDEL', key.revisions, 'x' },
+  { 'ZREM', key.inside, plate },
+  { 'HDEL', key.timelines, plate },
+  { 'UNLINK', older },
+}, 'events')
+if refused then
+  return refused
 end
--- Of a wrong type, a key fails here.
-call('HEXISTS', ids, 'x')
-call('HEXISTS', revisions, 'x')
-call('ZSCORE', inside, plate)
-local members = call('ZRANGE', tail, 0, -1)
-for member in string.gmatch(call('HGET', timelines, plate) or '', '[^+\n][^\n]*') do
+call('HEXISTS', key.events, 'x')
+call('HEXISTS', key.revisions, 'x')
+call('ZSCORE', key.inside, plate)
+
+-- Read.
+local members = call('ZRANGE', older, 0, -1)
+for member in string.gmatch(call('HGET', key.timelines, plate) or '', eachMember) do
   members[#members + 1] = member
 end
 
-local keys = 0
+-- Write.
+local removed = 0
 for _, member in ipairs(members) do
-  local id = sub(member, 15)
+  local id = idOf(member)
   -- Not if it is the id of a later event by now: see record.lua.
-  if sub(call('HGET', ids, id) or '', 1, 4) == sub(member, 1, 4) then
-    keys = keys + call('HDEL', revisions, id) + call('HDEL', ids, id)
+  if slotOf(call('HGET', key.events, id) or '') == slotOf(member) then
+    removed = removed + call('HDEL', key.revisions, id) + call('HDEL', key.events, id)
   end
 end
-keys = keys + call('ZREM', inside, plate) + call('UNLINK', tail) + call('HDEL', timelines, plate)
-return '{"events":' .. #members .. ',"keys":' .. keys .. '}'
+removed = removed + call('ZREM', key.inside, plate) + call('UNLINK', older) + call('HDEL', key.timelines, plate)
+return '{"events":' .. #members .. ',"keys":' .. removed .. '}'

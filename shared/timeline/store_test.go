@@ -241,7 +241,7 @@ func TestEverythingOfAVehicleExpires(t *testing.T) {
 		}
 	}
 	// What names the ids to forget may not go before them.
-	ids, older := client.PTTL(t.Context(), eventsKey).Val(), client.PTTL(t.Context(), "park:{default}:o:KA03").Val()
+	ids, older := client.PTTL(t.Context(), defaultKeys.events()).Val(), client.PTTL(t.Context(), "park:{default}:o:KA03").Val()
 	if older < ids+retention/2 {
 		t.Errorf("the ids expire in %s, older events of a plate in %s", ids, older)
 	}
@@ -379,8 +379,11 @@ func TestABusyPlateIsTrimmed(t *testing.T) {
 	}
 }
 
-// eventsKey has the ids of the default site in it.
-const eventsKey = "park:{default}:e"
+// defaultKeys are the keys of the site of most tests.
+var defaultKeys = keysOf("default")
+
+// instantLen is how many bytes of a member are its instant.
+var instantLen = redis.Base32.Len()
 
 // A plate that is read all the time, such as what a camera makes of a dirty one,
 // has more events than one call forgets.
@@ -410,7 +413,7 @@ func TestAVeryBusyPlateIsTrimmed(t *testing.T) {
 			t.Errorf("timeline %q, want %q", got, want)
 		}
 	}
-	if n := client.HLen(t.Context(), eventsKey).Val(); n != calls*2 {
+	if n := client.HLen(t.Context(), defaultKeys.events()).Val(); n != calls*2 {
 		t.Errorf("%d ids are kept, want %d", n, calls*2)
 	}
 }
@@ -438,15 +441,15 @@ func TestMuchIsForgottenInManyCalls(t *testing.T) {
 			events[j] = entry(fmt.Sprint("new", i, "-", j), 0)
 			events[j].Plate, events[j].Time = fmt.Sprint("KB", j), at
 		}
-		before := client.HLen(t.Context(), eventsKey).Val()
+		before := client.HLen(t.Context(), defaultKeys.events()).Val()
 		s.Record(t.Context(), events)
 		kept += int64(len(events))
 		// Those that are kept in one text go with the last of the others.
-		if n := before + int64(len(events)) - client.HLen(t.Context(), eventsKey).Val(); n > 1000+plates*16 {
+		if n := before + int64(len(events)) - client.HLen(t.Context(), defaultKeys.events()).Val(); n > 1000+plates*16 {
 			t.Errorf("call %d forgot %d events", i, n)
 		}
 	}
-	if n := client.HLen(t.Context(), eventsKey).Val(); n != kept {
+	if n := client.HLen(t.Context(), defaultKeys.events()).Val(); n != kept {
 		t.Errorf("%d ids are kept, want %d", n, kept)
 	}
 }
@@ -466,7 +469,7 @@ func TestTheSearchSurvivesAWrongClock(t *testing.T) {
 	for i := range 20 {
 		at(start.Add(retention+time.Minute+time.Duration(i)*retention/80), fmt.Sprint("new", i), "KA02")
 	}
-	if client.HExists(t.Context(), eventsKey, "old").Val() {
+	if client.HExists(t.Context(), defaultKeys.events(), "old").Val() {
 		t.Error("what expired is still known")
 	}
 }
@@ -573,7 +576,7 @@ func TestIDsAreForgotten(t *testing.T) {
 	if _, err := s.ErasePlate(t.Context(), "default", erased.Plate); err != nil {
 		t.Error(err)
 	}
-	if !client.HExists(t.Context(), eventsKey, again.ID).Val() {
+	if !client.HExists(t.Context(), defaultKeys.events(), again.ID).Val() {
 		t.Error("erasing a plate removed the id of another plate's event")
 	}
 }
@@ -747,7 +750,7 @@ func TestAVeryBusyPlateThatDoesNotComeAgain(t *testing.T) {
 	if got := timeline(t, client, "KA-MANY"); len(got) != 0 {
 		t.Errorf("%d events are left", len(got))
 	}
-	if n := client.HLen(t.Context(), eventsKey).Val(); n != 12 {
+	if n := client.HLen(t.Context(), defaultKeys.events()).Val(); n != 12 {
 		t.Errorf("%d ids are left, want 12", n)
 	}
 }
@@ -758,7 +761,7 @@ func TestRawPlateAndGateAreKept(t *testing.T) {
 	e := entry("id", 0)
 	e.RawPlate, e.Gate = "ka 01", "north"
 	s.Record(t.Context(), []parking.Event{e})
-	if got := client.HGet(t.Context(), eventsKey, "id").Val(); !strings.HasSuffix(got, "\nka 01\nnorth") {
+	if got := client.HGet(t.Context(), defaultKeys.events(), "id").Val(); !strings.HasSuffix(got, "\nka 01\nnorth") {
 		t.Errorf("kept %q", got)
 	}
 }
@@ -960,7 +963,7 @@ func takeOut(b *testing.B, client goredis.UniversalClient, events []parking.Even
 		p := client.Pipeline()
 		p.HSet(b.Context(), timelines, e.Plate, text)
 		p.ZRem(b.Context(), "park:{default}:o:"+e.Plate, member(e))
-		p.HDel(b.Context(), eventsKey, e.ID)
+		p.HDel(b.Context(), defaultKeys.events(), e.ID)
 		if _, err := p.Exec(b.Context()); err != nil {
 			b.Fatal(err)
 		}

@@ -250,7 +250,7 @@ func (o *timelineOracle) settle(t *testing.T) {
 	}
 	o.deliver(t, last)
 	for key, want := range map[string]int{"e": len(o.events), "r": 0} {
-		fields := o.client.HKeys(t.Context(), sitePrefix(o.site)+key).Val()
+		fields := o.client.HKeys(t.Context(), string(keysOf(o.site))+key).Val()
 		found := len(fields)
 		fields = slices.DeleteFunc(fields, func(id string) bool { _, known := o.events[id]; return known })
 		if len(fields) > 0 || found < want {
@@ -263,7 +263,7 @@ func (o *timelineOracle) settle(t *testing.T) {
 // events that expired until their plate comes again.
 func (o *timelineOracle) compare(t *testing.T) {
 	t.Helper()
-	prefix, oldest := sitePrefix(o.site), instant(o.now.Add(-o.s.retention))
+	prefix, oldest := string(keysOf(o.site)), instant(o.now.Add(-o.s.retention))
 	inside := make(map[string]time.Time)
 	for _, plate := range append(o.plates, elsewhere) {
 		line := o.lines[plate]

@@ -1,0 +1,42 @@
+package timeline
+
+import (
+	"context"
+	_ "embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"parkstream/shared/redis"
+)
+
+//go:embed erase.lua
+var eraseSource string
+
+var eraseScript = newScript(eraseSource)
+
+// Erased counts what an erasure removed.
+type Erased struct {
+	Events int64 `json:"events"`
+	Keys   int64 `json:"keys"`
+}
+
+// ErasePlate removes every trace of a normalised plate at a site: its timeline,
+// its events and its place among the vehicles inside. The totals, which tell
+// nothing of a vehicle, stay.
+func (s *Store) ErasePlate(ctx context.Context, site, plate string) (Erased, error) {
+	if plate == "" {
+		return Erased{}, errors.New("erase a plate: it is empty")
+	}
+	call := redis.Call{Script: eraseScript, Keys: []string{string(keysOf(site))}, Args: []any{plate}}
+	s.redis.Run(ctx, &call)
+	text, err := call.Text()
+	if err != nil {
+		return Erased{}, fmt.Errorf("erase a plate at site %s from Redis: %w", site, err)
+	}
+	var e Erased
+	if err := json.Unmarshal([]byte(text), &e); err != nil {
+		return Erased{}, fmt.Errorf("erase a plate at site %s: unexpected answer %q: %w", site, text, err)
+	}
+	return e, nil
+}

@@ -1,0 +1,148 @@
+package timeline
+
+import (
+	_ "embed"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"parkstream/shared/parking"
+	"parkstream/shared/redis"
+	"parkstream/shared/redis/redistest"
+)
+
+// layout.go and layout.lua name the same keys and cut members alike.
+func TestScriptsKnowTheLayout(t *testing.T) {
+	s, _ := newStore(t)
+	script := newScript(`
+		local m = ARGV[1]
+		return table.concat({
+			key.events, key.timelines, key.revisions, key.inside, key.totals, key.corrections,
+			key.older .. 'KA01', key.day .. '20780', idOf(m), slotOf(m), tostring(kindOf(m) == exit), tostring(instant(m)),
+		}, ' ')`)
+	e := exit("the-id", 0)
+	e.Time = time.Unix(0, 1<<60).UTC() // exact as a number of Lua
+	call := redis.Call{Script: script, Keys: []string{string(defaultKeys)}, Args: []any{member(&e)}}
+	s.redis.Run(t.Context(), &call)
+	k := defaultKeys
+	want := strings.Join([]string{
+		k.events(), k.timelines(), k.revisions(), k.inside(), k.totals(), k.corrections(),
+		k.older("KA01"), k.day(time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)), e.ID, member(&e)[:4], "true", "1.1529215046068e+18",
+	}, " ")
+	if got, err := call.Text(); got != want || err != nil {
+		t.Errorf("script %q, error %v; Go %q", got, err, want)
+	}
+}
+
+// This is the example at the top of record.lua.
+func TestTheExampleOfTheScript(t *testing.T) {
+	s, client := newStore(t)
+	day := time.Date(2100, 11, 23, 0, 0, 0, 0, time.UTC)
+	s.now = func() time.Time { return day.Add(10 * time.Hour) }
+	x1, e1 := exit("x1", 0), entry("e1", 0)
+	x1.Time, e1.Time = day.Add(9*time.Hour+45*time.Minute), day.Add(8*time.Hour+15*time.Minute)
+	stay := stayOf(&e1, x1, 2)
+	for i, want := range []parking.Recorded{{Stays: []parking.Stay{stayOf(nil, x1, 1)}}, {Stays: []parking.Stay{stay}}, {Stays: []parking.Stay{stay}, Duplicate: true}} {
+		if diff := cmp.Diff(want, s.Record(t.Context(), []parking.Event{[]parking.Event{x1, e1, e1}[i]})[0]); diff != "" {
+			t.Errorf("event %d, -want +got:\n%s", i, diff)
+		}
+	}
+	text := recordSource[:strings.Index(recordSource, "local ")]
+	for _, m := range []string{member(&x1), member(&e1)} {
+		if !strings.Contains(text, m) {
+			t.Errorf("the example has no member %s", m)
+		}
+	}
+	for key, want := range map[string]map[string]string{
+		defaultKeys.events():    {"e1": member(&e1)[:4], "x1": member(&x1)[:4]},
+		defaultKeys.timelines(): {"KA01": member(&e1) + "\n" + member(&x1)},
+		defaultKeys.revisions(): {"x1": "1"},
+		defaultKeys.day(day):    {"entries": "1", "exits": "1", "e495": "1", "x585": "1"},
+	} {
+		if diff := cmp.Diff(want, client.HGetAll(t.Context(), key).Val()); diff != "" {
+			t.Errorf("%s, -want +got:\n%s", key, diff)
+		}
+	}
+	if site, err := s.Site(t.Context(), "default"); err != nil || site.Totals != (Totals{Entries: 1, Exits: 1, CompletedStays: 1}) {
+		t.Errorf("totals %+v, error %v", site.Totals, err)
+	}
+}
+
+// before has the commands that make what version 0.1.0 stored of eventsBefore.
+//
+//go:embed testdata/v0.1.0.txt
+var before string
+
+var noonBefore = time.Date(2100, 11, 23, 12, 0, 0, 0, time.UTC)
+
+// eventsBefore are a long timeline, a late entry with all that may be kept of an event, a
+// vehicle inside and an exit without an entry.
+func eventsBefore() []parking.Event {
+	at := func(kind parking.Kind, plate, id string, minute int) parking.Event {
+		return parking.Event{
+			ID: id, Kind: kind, Site: "north", Plate: plate, RawPlate: plate,
+			Time: noonBefore.Add(time.Duration(minute)*time.Minute - time.Nanosecond),
+		}
+	}
+	var events []parking.Event
+	for i := range 21 {
+		events = append(events, at([]parking.Kind{parking.Entry, parking.Exit}[i%2], "KA01", fmt.Sprint("many", i), i-100))
+	}
+	late := at(parking.Entry, "KA02", "late", -50)
+	late.RawPlate, late.Gate = "ka-02", "west"
+	return append(events, at(parking.Exit, "KA02", "x", -40), late, at(parking.Entry, "KA03", "inside", -30), at(parking.Exit, "KA04", "alone", -20))
+}
+
+// What the version before stored is stored alike, and goes on: a deployment is upgraded in
+// place, and while it is, both versions write.
+func TestDataOfTheVersionBefore(t *testing.T) {
+	s, client := newStore(t)
+	s.now = func() time.Time { return noonBefore }
+	events := eventsBefore()
+	for _, e := range events {
+		if r := s.Record(t.Context(), []parking.Event{e})[0]; r.Err != nil {
+			t.Fatal(r.Err)
+		}
+	}
+	if _, err := s.CorrectOccupancy(t.Context(), "north", 7, "counted"); err != nil {
+		t.Fatal(err)
+	}
+	want := redistest.Contents(t, client)
+	client.FlushAll(t.Context())
+	redistest.Load(t, client, before)
+	if diff := cmp.Diff(redistest.Contents(t, client), want); diff != "" {
+		t.Fatalf("stored, -before +now:\n%s", diff)
+	}
+
+	for i, r := range s.Record(t.Context(), events) {
+		if r.Err != nil || !r.Duplicate {
+			t.Errorf("%s again: %+v", events[i].ID, r)
+		}
+	}
+	site, err := s.Site(t.Context(), "north")
+	wantSite := Site{
+		Site: "north", Occupancy: 7, VehiclesInside: 2, Correction: 5, EntriesToday: 13, ExitsToday: 12,
+		Totals: Totals{Entries: 13, Exits: 12, CompletedStays: 11, UnmatchedExits: 1},
+	}
+	if diff := cmp.Diff(wantSite, site); diff != "" || err != nil {
+		t.Errorf("error %v, site, -want +got:\n%s", err, diff)
+	}
+	// A late entry among the older events takes the exit of the one before it, and the
+	// late entry of KA02 is moved: its stay was changed once already.
+	older := events[2]
+	older.ID, older.Time = "older", older.Time.Add(time.Second)
+	moved := events[22]
+	moved.ID, moved.Time = "moved", moved.Time.Add(time.Second)
+	got := s.Record(t.Context(), []parking.Event{older, moved})
+	if diff := cmp.Diff([]parking.Recorded{
+		{Stays: []parking.Stay{stayOf(&older, events[3], 2)}}, {Stays: []parking.Stay{stayOf(&moved, events[21], 3)}},
+	}, got); diff != "" {
+		t.Errorf("late, -want +got:\n%s", diff)
+	}
+	if got, err := s.ErasePlate(t.Context(), "north", "KA01"); err != nil || got != (Erased{Events: 22, Keys: 22 + 1 + 3}) {
+		t.Errorf("erased %+v, error %v", got, err)
+	}
+}

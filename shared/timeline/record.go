@@ -1,0 +1,144 @@
+package timeline
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"parkstream/shared/failure"
+	"parkstream/shared/parking"
+	"parkstream/shared/redis"
+)
+
+// eventsPerScript bounds how long one script keeps Redis from others: 250 events
+// of vehicles that were not known take some 2 ms.
+const eventsPerScript = 250
+
+//go:embed record.lua
+var recordSource string
+
+var recordScript = newScript(recordSource)
+
+// Record takes events into their timelines in one round trip (one a shard; and one
+// more when a site was not seen in the last minute) and says of each, in the order
+// of events, what it means. An event is durable as far as Redis is configured to
+// make it so (appendfsync always). Recording an event again changes nothing and
+// returns the present state, so a caller that does not know whether it succeeded
+// calls again. The events of a site beyond MaxSites are [parking.ErrInvalid].
+func (s *Store) Record(ctx context.Context, events []parking.Event) []parking.Recorded {
+	recorded := make([]parking.Recorded, len(events))
+	sites, refused := s.admit(ctx, events)
+	chunks := s.chunks(events, refused)
+	keep := s.sites.Keep(sites, s.forgottenAt())
+	calls := make([]*redis.Call, 0, len(chunks)+len(keep))
+	for _, c := range chunks {
+		calls = append(calls, &c.Call)
+	}
+	s.redis.Run(ctx, append(calls, keep...)...)
+	kept := redis.FirstError(keep)
+	for _, c := range chunks {
+		err := kept
+		if err == nil {
+			err = c.parse(events, recorded)
+		}
+		if err != nil {
+			for _, i := range c.index {
+				recorded[i] = parking.Recorded{Err: fmt.Errorf("record %d events of site %s in Redis: %w", len(c.index), c.site, err)}
+			}
+		}
+	}
+	if len(refused) > 0 {
+		for i := range events {
+			if err := refused[events[i].Site]; err != nil {
+				recorded[i] = parking.Recorded{Err: err}
+			}
+		}
+	}
+	return recorded
+}
+
+// chunk is one call of the script.
+type chunk struct {
+	redis.Call
+	site  string
+	index []int // of the events
+}
+
+// chunks leaves out the events of sites that are refused.
+func (s *Store) chunks(events []parking.Event, refused map[string]error) []*chunk {
+	oldest := s.now().Add(-s.retention)
+	open := make(map[string]*chunk, 1)
+	var chunks []*chunk
+	for i := range events {
+		e := &events[i]
+		if refused[e.Site] != nil {
+			continue
+		}
+		c := open[e.Site]
+		if c == nil || len(c.index) == eventsPerScript {
+			size := min(eventsPerScript, len(events)-i)
+			if c == nil && len(chunks) > 0 {
+				size = min(size, 8) // one of many sites
+			}
+			c = &chunk{site: e.Site, index: make([]int, 0, size)}
+			c.Script, c.Keys = recordScript, []string{string(keysOf(e.Site))}
+			c.Args = append(make([]any, 0, 3+4*size), s.retention.Milliseconds(), instant(oldest), oldest.UnixMilli())
+			open[e.Site] = c
+			chunks = append(chunks, c)
+		}
+		c.index = append(c.index, i)
+		c.Args = append(c.Args, member(e), e.Time.UnixMilli(), e.Plate, extra(e))
+	}
+	return chunks
+}
+
+func (c *chunk) parse(events []parking.Event, recorded []parking.Recorded) error {
+	text, err := c.Text()
+	if err != nil {
+		return err
+	}
+	for _, i := range c.index {
+		var line string
+		line, text, _ = strings.Cut(text, "\n")
+		if recorded[i], err = parseLine(line, &events[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func parseLine(line string, e *parking.Event) (parking.Recorded, error) {
+	verdict, rest, more := strings.Cut(line, "\t")
+	var r parking.Recorded
+	switch verdict {
+	case "N":
+	case "D":
+		r.Duplicate = true
+	case "C":
+		return parking.Recorded{Err: parking.ErrConflict}, nil
+	default:
+		return r, failure.Odd("Redis", fmt.Errorf("unexpected answer %q of the record script", line))
+	}
+	for more {
+		var exit, entry, revision string
+		exit, rest, _ = strings.Cut(rest, "\t")
+		entry, rest, _ = strings.Cut(rest, "\t")
+		revision, rest, more = strings.Cut(rest, "\t")
+		stay := parking.Stay{Site: e.Site, Plate: e.Plate}
+		var err1, err2, err3 error
+		stay.ExitID, stay.ExitTime, err1 = parseMember(exit)
+		stay.ID = stay.ExitID
+		if entry != "" {
+			stay.EntryID, stay.EntryTime, err2 = parseMember(entry)
+		}
+		stay.Revision, err3 = strconv.ParseInt(revision, 10, 64)
+		if err := errors.Join(err1, err2, err3); err != nil {
+			return r, failure.Odd("Redis", fmt.Errorf("unexpected answer %q of the record script: %w", line, err))
+		}
+		r.Stays = append(r.Stays, stay)
+	}
+	return r, nil
+}
