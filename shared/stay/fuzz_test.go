@@ -12,9 +12,9 @@ import (
 func FuzzCursor(f *testing.F) {
 	for _, seed := range []string{
 		"", "MTY", "==",
-		place{position(time.Unix(1795763908, 5), "x/1"), sitePrefix("a")}.cursor(),
-		place{position(time.Unix(0, 0), "x"), sitePrefix("a}b")}.cursor(),
-		place{hexTime(time.Unix(1, 0)), sitePrefix("a")}.cursor(),
+		place{position(time.Unix(1795763908, 5), "x/1"), string(keysOf("a"))}.cursor(),
+		place{position(time.Unix(0, 0), "x"), string(keysOf("a}b"))}.cursor(),
+		place{instant(time.Unix(1, 0)), string(keysOf("a"))}.cursor(),
 	} {
 		f.Add(seed)
 	}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -79,9 +78,6 @@ type Counts struct {
 
 const day = 24 * time.Hour
 
-// dayOf counts the UTC days since 1970.
-func dayOf(t time.Time) int64 { return t.Unix() / int64(day/time.Second) }
-
 // MaxStatsDays bounds how many days one call of Stats reads.
 const MaxStatsDays = 3660
 
@@ -149,7 +145,7 @@ func (s *Store) tallies(ctx context.Context, sites []string, from time.Time, n i
 		cmds := make([]*redis.MapStringStringCmd, 0, n*len(some))
 		for i := range n {
 			for _, site := range some {
-				cmds = append(cmds, p.HGetAll(ctx, sitePrefix(site)+"d:"+strconv.FormatInt(dayOf(from)+int64(i), 10)))
+				cmds = append(cmds, p.HGetAll(ctx, keysOf(site).day(from.AddDate(0, 0, i))))
 			}
 		}
 		if _, err := p.Exec(ctx); err != nil {

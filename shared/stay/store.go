@@ -5,12 +5,10 @@ import (
 	"context"
 	_ "embed"
 	"encoding/base64"
-	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"maps"
-	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -28,7 +26,7 @@ const staysPerScript = 250
 //go:embed put.lua
 var putSource string
 
-var putScript = redis.NewScript(putSource)
+var putScript = newScript(putSource)
 
 // Store keeps stays in Redis 7.0 or newer, in a key space of its own. It is safe
 // for concurrent use, by any number of processes.
@@ -45,7 +43,7 @@ type Store struct {
 // New returns a store on a client, which the caller closes. A stay is
 // forgotten when its exit is older than retention.
 func New(client *redis.Client, retention time.Duration) *Store {
-	return &Store{redis: client, retention: retention, Now: time.Now, sites: redis.NewRegistry(client, "stay:registry")}
+	return &Store{redis: client, retention: retention, Now: time.Now, sites: redis.NewRegistry(client, redis.Stays.Registry())}
 }
 
 // Put stores stays and returns how many were new or newer than what was known:
@@ -62,11 +60,11 @@ func (s *Store) Put(ctx context.Context, stays []parking.Stay) (int, error) {
 		bySite[stay.Site] = appendPut(bySite[stay.Site], Kept{stay, now})
 	}
 	until := now.Add(s.retention + indexSlack)
-	head := []any{hexTime(oldest), until.UnixMilli()}
+	head := []any{instant(oldest), until.UnixMilli()}
 	var puts []*redis.Call
 	for site, args := range bySite {
 		for chunk := range slices.Chunk(args, staysPerScript*argsPerStay) {
-			puts = append(puts, &redis.Call{Script: putScript, Keys: []string{sitePrefix(site)}, Args: slices.Concat(head, chunk)})
+			puts = append(puts, &redis.Call{Script: putScript, Keys: []string{string(keysOf(site))}, Args: slices.Concat(head, chunk)})
 		}
 	}
 	keep := s.sites.Keep(slices.Sorted(maps.Keys(bySite)), until)
@@ -99,7 +97,7 @@ func appendPut(args []any, k Kept) []any {
 	if completed {
 		status, seconds = "c", int64(d/time.Second)
 	}
-	tally := strconv.AppendInt(nil, dayOf(k.ExitTime), 10)
+	tally := strconv.AppendInt(nil, redis.Day(k.ExitTime), 10)
 	tally = append(append(tally, ' '), status...)
 	if completed {
 		tally = strconv.AppendInt(append(tally, ' '), int64(bucketOf(seconds)), 10)
@@ -169,10 +167,11 @@ type Page struct {
 // place is where a stay stands in a list: by position, then by site.
 type place struct{ position, prefix string }
 
-func (p place) id() string { return p.position[hexTimeLen:] }
+func (p place) id() string { return p.position[instantLen:] }
 
 func (p place) site() string {
-	return strings.TrimSuffix(strings.TrimPrefix(p.prefix, prefixStart), prefixEnd)
+	site, _ := redis.Stays.CutSite(p.prefix)
+	return site
 }
 
 func (p place) before(q place) bool {
@@ -195,17 +194,16 @@ func parseCursor(cursor string) (*place, error) {
 		return nil, ErrCursor
 	}
 	position, prefix, ok := strings.Cut(string(text), "\n")
-	if !ok || len(position) <= hexTimeLen || parking.CheckID(position[hexTimeLen:]) != nil {
+	if !ok || len(position) <= instantLen || parking.CheckID(position[instantLen:]) != nil {
 		return nil, ErrCursor
 	}
-	if _, err := hex.DecodeString(position[:hexTimeLen]); err != nil {
+	if _, err := hex.DecodeString(position[:instantLen]); err != nil {
 		return nil, ErrCursor
 	}
-	after := &place{position, prefix}
-	if sitePrefix(after.site()) != prefix || parking.CheckSite(after.site()) != nil {
+	if site, found := redis.Stays.CutSite(prefix); !found || parking.CheckSite(site) != nil {
 		return nil, ErrCursor
 	}
-	return after, nil
+	return &place{position, prefix}, nil
 }
 
 const (
@@ -234,7 +232,7 @@ func (s *Store) read(ctx context.Context, places []place) ([]Kept, error) {
 	}
 	p := s.redis.Current().Pipeline()
 	for prefix, of := range sites {
-		of.cmd = p.HMGet(ctx, prefix+"s", of.ids...)
+		of.cmd = p.HMGet(ctx, siteKeys(prefix).stays(), of.ids...)
 	}
 	if _, err := p.Exec(ctx); err != nil {
 		return nil, fmt.Errorf("read stays from Redis: %w", err)
@@ -286,7 +284,7 @@ func (s *Store) Get(ctx context.Context, site, id string) (Kept, error) {
 	for some := range slices.Chunk(sites, indexesPerTrip) {
 		places := make([]place, len(some))
 		for i, site := range some {
-			places[i] = place{position: position(time.Unix(0, 0), id), prefix: sitePrefix(site)}
+			places[i] = place{position: position(time.Unix(0, 0), id), prefix: string(keysOf(site))}
 		}
 		stays, err := s.read(ctx, places)
 		if err != nil {
@@ -310,12 +308,12 @@ func (s *Store) Get(ctx context.Context, site, id string) (Kept, error) {
 //go:embed erase.lua
 var eraseSource string
 
-var eraseScript = redis.NewScript(eraseSource)
+var eraseScript = newScript(eraseSource)
 
 // ErasePlate removes every stay of a normalised plate at a site and returns how
 // many there were.
 func (s *Store) ErasePlate(ctx context.Context, site, plate string) (int64, error) {
-	call := redis.Call{Script: eraseScript, Keys: []string{sitePrefix(site)}, Args: []any{plate}}
+	call := redis.Call{Script: eraseScript, Keys: []string{string(keysOf(site))}, Args: []any{plate}}
 	s.redis.Run(ctx, &call)
 	n, err := call.Int64()
 	if err != nil {
@@ -326,36 +324,6 @@ func (s *Store) ErasePlate(ctx context.Context, site, plate string) (int64, erro
 
 // Sites lists the sites that have stays.
 func (s *Store) Sites(ctx context.Context) ([]string, error) { return s.sites.Names(ctx) }
-
-// prefixStart and prefixEnd enclose the site in what every key of it begins
-// with; the braces keep its keys on one shard.
-const (
-	prefixStart = "stay:{"
-	prefixEnd   = "}:"
-)
-
-func sitePrefix(site string) string { return prefixStart + site + prefixEnd }
-
-const hexTimeLen = 16
-
-// hexTime writes an instant so that byte order is time order. One outside of what
-// UnixNano can tell, such as the year 9999 for "no end", is as the nearest inside.
-func hexTime(t time.Time) string {
-	n := max(0, t.UnixNano())
-	switch {
-	case t.Unix() < 0:
-		n = 0
-	case t.Unix() >= math.MaxInt64/int64(time.Second):
-		n = math.MaxInt64
-	}
-	var nanos [8]byte
-	binary.BigEndian.PutUint64(nanos[:], uint64(n))
-	var text [hexTimeLen]byte
-	hex.Encode(text[:], nanos[:])
-	return string(text[:])
-}
-
-func position(exit time.Time, id string) string { return hexTime(exit) + id }
 
 func number(text string) int64 {
 	n, _ := strconv.ParseInt(text, 10, 64)

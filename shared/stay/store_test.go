@@ -472,7 +472,7 @@ func checkKept(t *testing.T, s *Store, want ...string) {
 	}
 	for _, member := range s.redis.Current().ZRange(t.Context(), "stay:{a}:p", 0, -1).Val() {
 		plate, position, _ := strings.Cut(member, "\n")
-		plates = append(plates, position[hexTimeLen:]+" of "+plate)
+		plates = append(plates, position[instantLen:]+" of "+plate)
 	}
 	slices.Sort(stays)
 	slices.Sort(plates)

@@ -3,6 +3,7 @@ package stay
 import (
 	"container/heap"
 	"context"
+	_ "embed"
 	"fmt"
 	"slices"
 	"strings"
@@ -45,35 +46,28 @@ func (s *Store) indexes(ctx context.Context, q Query) ([]index, error) {
 	}
 	indexes := make([]index, 0, len(sites))
 	for _, site := range sites {
-		prefix := sitePrefix(site)
-		x := index{prefix: prefix}
+		key := keysOf(site)
+		x := index{prefix: string(key)}
 		switch {
 		case q.Plate != "":
-			x.keys, x.head = []string{prefix + "p"}, q.Plate+"\n"
+			x.keys, x.head = []string{key.plates()}, q.Plate+"\n"
 		case q.Status == parking.Completed:
-			x.keys = []string{prefix + "x:c"}
+			x.keys = []string{key.completed()}
 		case q.Status == parking.UnmatchedExit:
-			x.keys = []string{prefix + "x:u"}
+			x.keys = []string{key.unmatched()}
 		default:
-			x.keys = []string{prefix + "x:c", prefix + "x:u"}
+			x.keys = []string{key.completed(), key.unmatched()}
 		}
 		indexes = append(indexes, x)
 	}
 	return indexes, nil
 }
 
-// newestScript returns the members of sorted sets that are before ARGV[1] and not
-// before ARGV[2], at most ARGV[3] of each, the last ones. It reads the sets of a
-// site at one moment, so that a stay that changes its status is in one of them;
-// a transaction for all sites is nothing that a Redis Cluster takes.
-const newestScript = `
-local found = {}
-for _, key in ipairs(KEYS) do
-  for _, member in ipairs(redis.call('ZREVRANGEBYLEX', key, ARGV[1], ARGV[2], 'LIMIT', 0, ARGV[3])) do
-    found[#found + 1] = member
-  end
-end
-return found`
+// newestSource is run by its text, as a read that has all its keys: a cluster then sends
+// it after a slot that is being moved, which [redis.Client.Run] does not do.
+//
+//go:embed newest.lua
+var newestSource string
 
 // walk goes through the places of a query's indexes together, newest first. It
 // holds a few places of each index and reads more of one when they are used up.
@@ -128,16 +122,16 @@ func (s *Store) walk(ctx context.Context, q Query, want int) (*walk, error) {
 // bounds returns the positions between which a query's places are: before the
 // first, and not before the second.
 func (s *Store) bounds(q Query, after, last *place) (before, oldest string) {
-	oldest = hexTime(s.Now().Add(-s.retention))
+	oldest = instant(s.Now().Add(-s.retention))
 	if !q.From.IsZero() {
-		oldest = max(oldest, hexTime(q.From))
+		oldest = max(oldest, instant(q.From))
 	}
 	if last != nil {
 		oldest = max(oldest, last.position)
 	}
 	before = afterAll
 	if !q.To.IsZero() {
-		before = hexTime(q.To)
+		before = instant(q.To)
 	}
 	if after != nil {
 		before = min(before, after.position+afterPosition)
@@ -152,7 +146,7 @@ func (w *walk) fill(ctx context.Context, some []*run, n int) error {
 		p := w.redis.Current().Pipeline()
 		cmds := make([]*goredis.Cmd, len(some))
 		for i, r := range some {
-			cmds[i] = p.Eval(ctx, newestScript, r.keys, "("+r.head+r.before, "["+r.head+w.oldest, n)
+			cmds[i] = p.Eval(ctx, newestSource, r.keys, "("+r.head+r.before, "["+r.head+w.oldest, n)
 		}
 		if _, err := p.Exec(ctx); err != nil {
 			return fmt.Errorf("list stays from Redis: %w", err)
@@ -381,5 +375,5 @@ func (q *Query) atOnce(n int) int {
 
 // place of the stay in a list.
 func (k *Kept) place() place {
-	return place{position(k.ExitTime, k.ID), sitePrefix(k.Site)}
+	return place{position(k.ExitTime, k.ID), string(keysOf(k.Site))}
 }

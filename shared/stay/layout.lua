@@ -1,0 +1,44 @@
+-- How the stays of a site are stored; every script of this package begins with it, after
+-- the prelude. layout.go is the same for Go.
+--
+-- KEYS[1] of each script is the prefix of the site's keys, "stay:{<site>}:". Its hash tag
+-- puts all of them in the slot of KEYS[1].
+--
+-- A position is a stay in the order of time: 16 digits of base 16 of the exit's
+-- nanoseconds since 1970, then the stay's id. A place is its plate, a line feed and its
+-- position: the order of places has the stays of a plate together.
+--
+-- The value of a stay is
+--   a line    "<revision> <seconds> <tally>": how long it was, 0 if it has no entry, and
+--             where it is counted: "<day> c <bucket>" if it is completed, "<day> u" if not
+--   a line    the plate
+--   8 bytes   the exit in nanoseconds since 1970, big endian
+--   8 bytes   when this revision was stored, in milliseconds
+-- and of a completed stay
+--   8 bytes   the entry in nanoseconds
+--   the rest  the id of the entry
+-- Stays are fields of one hash and not keys that expire one by one: that takes a third of
+-- the memory. The scripts forget the oldest.
+
+local prefix = KEYS[1]
+local key = {
+  -- hash: stay id -> value
+  stays = prefix .. 's',
+  -- zset of places, all with score 0
+  plates = prefix .. 'p',
+  -- zset, with 'c' for completed or 'u' for unmatched exits behind the name: positions, all
+  -- with score 0
+  status = prefix .. 'x:',
+  -- hash, with the day since 1970 behind the name: its exits "c" and "u", the "seconds" of
+  -- the completed stays together and, for each bucket of durations, "b<bucket>"
+  day = prefix .. 'd:',
+}
+
+local function idOf(position)
+  return sub(position, 17)
+end
+
+local function placeOf(plate, position)
+  return plate .. '\n' .. position
+end
+
