@@ -52,9 +52,8 @@ var mayImport = []struct {
 	{"connectors/rabbitmq/internal/message/messagetest", nil},
 	{"connectors/rabbitmq/internal/unacked", nil},
 	{"connectors/rabbitmq/internal/openfaas", []string{"shared/batch", "shared/redirect", "shared/tracing"}},
-	{"connectors/", []string{"connectors/", "shared/batch", "shared/broker", "shared/faas", "shared/latency", "shared/process", "shared/tracing", "shared/version"}},
 	{"connectors/rabbitmq/deadletter", []string{"connectors/rabbitmq/internal/message", "shared/broker"}},
-	{"connectors/", []string{"connectors/", "shared/batch", "shared/broker", "shared/faas", "shared/latency", "shared/tracing", "shared/version"}},
+	{"connectors/", []string{"connectors/", "shared/batch", "shared/broker", "shared/faas", "shared/latency", "shared/process", "shared/tracing", "shared/version"}},
 	{"template/", []string{"shared/faas", "template/"}},
 	{"deploy", nil},
 	{"cmd/internal/", []string{"cmd/internal/", "deploy", "shared/"}},
@@ -67,10 +66,8 @@ var mayImport = []struct {
 // testsMayImport is what the tests of a place may import besides: the real
 // services, and what they are tried together with.
 var testsMayImport = map[string][]string{
-	"":                 {"shared/eventually", "shared/instance", "shared/instance/instancetest", "shared/broker/brokertest", "shared/tracing/tracingtest"},
+	"":                 {"shared/eventually", "shared/instance", "shared/instance/instancetest", "shared/broker/brokertest", "shared/redis/redistest", "shared/tracing/tracingtest"},
 	"shared/generator": {"shared/faas/faastest", "shared/process"},
-	"":                 {"shared/instance", "shared/broker/brokertest", "shared/redis/redistest", "shared/tracing/tracingtest"},
-	"shared/generator": {"shared/faas/faastest"},
 	"shared/pipeline":  {"shared/redis", "shared/summary/summaryclient", "shared/timeline"},
 	"shared/processor": {"shared/faas/faastest"},
 	"shared/stay":      {"shared/timeline"},
