@@ -19,6 +19,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"parkstream/shared/failure"
+	"parkstream/shared/httpjson"
 	"parkstream/shared/parking"
 )
 
@@ -27,8 +28,8 @@ const maxRate = 100_000
 // answerMargin is what a run must leave of the call's time.
 const answerMargin = time.Second
 
-// answer is what a run is answered with.
-type answer struct {
+// response is what a run is answered with.
+type response struct {
 	Published int    `json:"published"`
 	Matched   *int   `json:"matched,omitempty"`
 	Error     string `json:"error,omitempty"`
@@ -72,9 +73,10 @@ type endpoint struct {
 }
 
 func (e *endpoint) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+	w.Header().Set("Cache-Control", "no-store")
 	if req.Method != http.MethodPost {
 		w.Header().Set("Allow", http.MethodPost)
-		reply(w, http.StatusMethodNotAllowed, problem{"use POST, this publishes events"})
+		httpjson.Error(w, http.StatusMethodNotAllowed, "use POST, this publishes events")
 		return
 	}
 	ctx := req.Context()
@@ -83,12 +85,12 @@ func (e *endpoint) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		err = r.checkTime(ctx)
 	}
 	if err != nil {
-		reply(w, http.StatusBadRequest, problem{err.Error()})
+		httpjson.Error(w, http.StatusBadRequest, err.Error())
 		return
 	}
 	start := time.Now()
 	t, err := e.generateInTime(ctx, r)
-	a := answer{Published: t.published}
+	a := response{Published: t.published}
 	if e.kind == parking.Exit {
 		a.Matched = &t.matched
 	}
@@ -97,11 +99,11 @@ func (e *endpoint) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	if err != nil {
 		log.ErrorContext(ctx, "generating stopped early", "error", err)
 		a.Error = failure.Told(err)
-		reply(w, http.StatusServiceUnavailable, a)
+		httpjson.Write(w, http.StatusServiceUnavailable, a)
 		return
 	}
 	log.InfoContext(ctx, "generated")
-	reply(w, http.StatusOK, a)
+	httpjson.Write(w, http.StatusOK, a)
 }
 
 // generateInTime leaves time to answer.
@@ -237,15 +239,4 @@ func (r run) checkTime(ctx context.Context) error {
 			math.Ceil(needed), math.Floor(available.Seconds()))
 	}
 	return nil
-}
-
-type problem struct {
-	Error string `json:"error"`
-}
-
-func reply(w http.ResponseWriter, status int, body any) {
-	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Cache-Control", "no-store")
-	w.WriteHeader(status)
-	_ = json.MarshalWrite(w, body) // fails when the caller has gone
 }

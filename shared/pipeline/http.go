@@ -7,16 +7,14 @@ import (
 	"mime"
 	"net/http"
 	"slices"
-	"strings"
-
-	"github.com/go-json-experiment/json"
 
 	"parkstream/shared/batch"
+	"parkstream/shared/httpjson"
 	"parkstream/shared/parking"
 )
 
-// answer is what a person gets who POSTs one event.
-type answer struct {
+// response is what a person gets who POSTs one event.
+type response struct {
 	ID      string         `json:"id"`
 	Outcome batch.Outcome  `json:"outcome"`
 	Reason  string         `json:"reason,omitzero"`
@@ -44,12 +42,12 @@ func NewHTTPHandler(h Handler) http.Handler {
 		w.Header().Set("Cache-Control", "no-store") // plates belong in no cache
 		if r.Method != http.MethodPost {
 			w.Header().Set("Allow", http.MethodPost)
-			refuse(w, http.StatusMethodNotAllowed, "use POST with one event as JSON, or a batch as "+batch.ContentType)
+			httpjson.Error(w, http.StatusMethodNotAllowed, "use POST with one event as JSON, or a batch as "+batch.ContentType)
 			return
 		}
 		body, err := readBody(r)
 		if err != nil {
-			refuse(w, http.StatusRequestTimeout, "the request's body did not arrive whole")
+			httpjson.Error(w, http.StatusRequestTimeout, "the request's body did not arrive whole")
 			return
 		}
 		if !isBatch(r) {
@@ -62,7 +60,7 @@ func NewHTTPHandler(h Handler) http.Handler {
 				defer func() { <-turns }()
 			case <-r.Context().Done():
 				w.Header().Set("Retry-After", retryAfterSeconds)
-				refuse(w, http.StatusServiceUnavailable, "other large batches are being processed: try again")
+				httpjson.Error(w, http.StatusServiceUnavailable, "other large batches are being processed: try again")
 				return
 			}
 		}
@@ -116,10 +114,10 @@ func serveBatch(w http.ResponseWriter, r *http.Request, h Handler, body []byte) 
 	events, err := batch.ParseRequest(body)
 	switch {
 	case errors.Is(err, batch.ErrTooMany):
-		refuse(w, http.StatusRequestEntityTooLarge, err.Error())
+		httpjson.Error(w, http.StatusRequestEntityTooLarge, err.Error())
 		return
 	case err != nil:
-		refuse(w, http.StatusBadRequest, err.Error())
+		httpjson.Error(w, http.StatusBadRequest, err.Error())
 		return
 	}
 	var done, unavailable bool
@@ -135,7 +133,7 @@ func serveBatch(w http.ResponseWriter, r *http.Request, h Handler, body []byte) 
 		}
 		for _, processed := range h.ProcessMessages(r.Context(), part) {
 			if processed.Unexplained {
-				refuse(w, http.StatusInternalServerError, processed.Reason)
+				httpjson.Error(w, http.StatusInternalServerError, processed.Reason)
 				return
 			}
 			done = done || processed.Outcome == batch.Done
@@ -158,7 +156,7 @@ const retryAfterSeconds = "1"
 
 func serveOne(w http.ResponseWriter, r *http.Request, h Handler, body []byte) {
 	result := h.ProcessMessages(r.Context(), []batch.Event{{ID: "1", Data: body}})[0]
-	a := answer{ID: result.EventID, Outcome: result.Outcome, Reason: result.Reason}
+	a := response{ID: result.EventID, Outcome: result.Outcome, Reason: result.Reason}
 	status := http.StatusOK
 	switch {
 	case result.Outcome == batch.Done:
@@ -174,19 +172,5 @@ func serveOne(w http.ResponseWriter, r *http.Request, h Handler, body []byte) {
 		status = http.StatusServiceUnavailable
 		w.Header().Set("Retry-After", retryAfterSeconds)
 	}
-	reply(w, status, a)
-}
-
-func refuse(w http.ResponseWriter, status int, reason string) {
-	reply(w, status, map[string]string{"error": strings.ToValidUTF8(reason, "\uFFFD")})
-}
-
-func reply(w http.ResponseWriter, status int, v any) {
-	text, err := json.Marshal(v)
-	if err != nil {
-		status, text = http.StatusInternalServerError, []byte(`{"error":"the answer cannot be written as JSON"}`)
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
-	_, _ = w.Write(append(text, '\n'))
+	httpjson.Write(w, status, a)
 }

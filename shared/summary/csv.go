@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/text/unicode/norm"
 
+	"parkstream/shared/httpjson"
 	"parkstream/shared/parking"
 	"parkstream/shared/stay"
 )
@@ -43,7 +44,7 @@ func (h handler) csv(w http.ResponseWriter, r *http.Request, q stay.Query, bom b
 		defer func() { <-downloads }()
 	default:
 		w.Header().Set("Retry-After", "5")
-		answerError(w, http.StatusTooManyRequests, strconv.Itoa(cap(downloads))+" "+which+" are under way, and no more are served at the same time: try again")
+		httpjson.Error(w, http.StatusTooManyRequests, strconv.Itoa(cap(downloads))+" "+which+" are under way, and no more are served at the same time: try again")
 		return
 	}
 	var err error

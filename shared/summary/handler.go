@@ -20,6 +20,7 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
+	"parkstream/shared/httpjson"
 	"parkstream/shared/monitor"
 	"parkstream/shared/parking"
 	"parkstream/shared/redis"
@@ -91,7 +92,7 @@ func (h handler) authorize(w http.ResponseWriter, r *http.Request) bool {
 		if r.Method == http.MethodPost { // what faas-cli invoke sends
 			reason += "; without it use GET, which reads (faas-cli invoke summary --method GET)"
 		}
-		answerError(w, http.StatusUnauthorized, reason)
+		httpjson.Error(w, http.StatusUnauthorized, reason)
 		return false
 	}
 	return true
@@ -119,54 +120,40 @@ func (h handler) fail(w http.ResponseWriter, r *http.Request, err error) {
 	ambiguous, isAmbiguous := errors.AsType[stay.AmbiguousError](err)
 	switch {
 	case errors.Is(err, parking.ErrInvalid), errors.Is(err, stay.ErrCursor):
-		answerError(w, http.StatusBadRequest, err.Error())
+		httpjson.Error(w, http.StatusBadRequest, err.Error())
 	case errors.Is(err, stay.ErrNotFound):
-		answerError(w, http.StatusNotFound, err.Error())
+		httpjson.Error(w, http.StatusNotFound, err.Error())
 	case isAmbiguous:
-		answer(w, http.StatusConflict, map[string]any{"error": ambiguous.Error(), "sites": ambiguous.Sites})
+		httpjson.Write(w, http.StatusConflict, map[string]any{"error": ambiguous.Error(), "sites": ambiguous.Sites})
 	case context.Cause(r.Context()) == errSlow: //nolint:errorlint // it is never wrapped
 		h.Log.WarnContext(r.Context(), "query given up", "route", r.Pattern, "after", queryTimeout.String())
 		w.Header().Set("Retry-After", "5")
-		answerError(w, http.StatusServiceUnavailable, errSlow.Error())
+		httpjson.Error(w, http.StatusServiceUnavailable, errSlow.Error())
 	default:
 		h.Log.ErrorContext(r.Context(), "summary failed", "route", r.Pattern, "error", err) // not the path, which may have a plate in it
 		w.Header().Set("Retry-After", "5")
-		answerError(w, http.StatusServiceUnavailable, "the store of stays cannot be reached now, try again")
+		httpjson.Error(w, http.StatusServiceUnavailable, "the store of stays cannot be reached now, try again")
 	}
-}
-
-func answerError(w http.ResponseWriter, status int, reason string) {
-	answer(w, status, map[string]string{"error": strings.ToValidUTF8(reason, "\uFFFD")})
-}
-
-func answer(w http.ResponseWriter, status int, v any) {
-	text, err := json.Marshal(v)
-	if err != nil {
-		status, text = http.StatusInternalServerError, []byte(`{"error":"the answer cannot be written as JSON"}`)
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
-	_, _ = w.Write(append(text, '\n'))
 }
 
 func (h handler) put(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
 	body, err := readBody(r)
 	if err != nil {
-		answerError(w, http.StatusBadRequest, "read the request: "+err.Error())
+		httpjson.Error(w, http.StatusBadRequest, "read the request: "+err.Error())
 		return
 	}
 	stays, err := parseStays(body)
 	switch {
 	case errors.Is(err, errTooMany):
-		answerError(w, http.StatusRequestEntityTooLarge, err.Error())
+		httpjson.Error(w, http.StatusRequestEntityTooLarge, err.Error())
 		return
 	case err != nil:
-		answerError(w, http.StatusBadRequest, err.Error())
+		httpjson.Error(w, http.StatusBadRequest, err.Error())
 		return
 	}
 	if len(stays) == 0 { // a processor asks whether it could post
-		answer(w, http.StatusCreated, map[string]int{"stored": 0, "ignored": 0})
+		httpjson.Write(w, http.StatusCreated, map[string]int{"stored": 0, "ignored": 0})
 		return
 	}
 	n, err := h.Stays.Put(r.Context(), stays)
@@ -176,7 +163,7 @@ func (h handler) put(w http.ResponseWriter, r *http.Request) {
 	}
 	h.Metrics.put(r.Context(), n, len(stays)-n, time.Since(start))
 	h.Log.InfoContext(r.Context(), "stays posted", "stored", n, "ignored", len(stays)-n, "took", time.Since(start))
-	answer(w, http.StatusCreated, map[string]int{"stored": n, "ignored": len(stays) - n})
+	httpjson.Write(w, http.StatusCreated, map[string]int{"stored": n, "ignored": len(stays) - n})
 }
 
 // readBody does not copy a body that is in memory already.
@@ -350,7 +337,7 @@ func (h handler) listPage(w http.ResponseWriter, r *http.Request, q stay.Query) 
 		h.fail(w, r, err)
 		return
 	}
-	answer(w, http.StatusOK, page)
+	httpjson.Write(w, http.StatusOK, page)
 }
 
 // one answers with a stay by its id, from the path or the query.
@@ -367,7 +354,7 @@ func (h handler) one(w http.ResponseWriter, r *http.Request) {
 		h.fail(w, r, err)
 		return
 	}
-	answer(w, http.StatusOK, k)
+	httpjson.Write(w, http.StatusOK, k)
 }
 
 func (h handler) stats(w http.ResponseWriter, r *http.Request) {
@@ -383,7 +370,7 @@ func (h handler) stats(w http.ResponseWriter, r *http.Request) {
 		h.fail(w, r, err)
 		return
 	}
-	answer(w, http.StatusOK, stats)
+	httpjson.Write(w, http.StatusOK, stats)
 }
 
 func (h handler) sites(w http.ResponseWriter, r *http.Request) {
@@ -392,7 +379,7 @@ func (h handler) sites(w http.ResponseWriter, r *http.Request) {
 		h.fail(w, r, err)
 		return
 	}
-	answer(w, http.StatusOK, map[string][]string{"sites": append([]string{}, sites...)})
+	httpjson.Write(w, http.StatusOK, map[string][]string{"sites": append([]string{}, sites...)})
 }
 
 // siteAnswer is the state of a site with the stays of today.
@@ -418,7 +405,7 @@ func (h handler) site(w http.ResponseWriter, r *http.Request) {
 		h.fail(w, r, err)
 		return
 	}
-	answer(w, http.StatusOK, siteAnswer{state, stats.Counts})
+	httpjson.Write(w, http.StatusOK, siteAnswer{state, stats.Counts})
 }
 
 func (h handler) inside(w http.ResponseWriter, r *http.Request) {
@@ -433,7 +420,7 @@ func (h handler) inside(w http.ResponseWriter, r *http.Request) {
 		h.fail(w, r, err)
 		return
 	}
-	answer(w, http.StatusOK, map[string][]timeline.Inside{"vehicles": vehicles})
+	httpjson.Write(w, http.StatusOK, map[string][]timeline.Inside{"vehicles": vehicles})
 }
 
 func (h handler) corrections(w http.ResponseWriter, r *http.Request) {
@@ -447,7 +434,7 @@ func (h handler) corrections(w http.ResponseWriter, r *http.Request) {
 		h.fail(w, r, err)
 		return
 	}
-	answer(w, http.StatusOK, map[string][]timeline.Correction{"corrections": list})
+	httpjson.Write(w, http.StatusOK, map[string][]timeline.Correction{"corrections": list})
 }
 
 func (h handler) correct(w http.ResponseWriter, r *http.Request) {
@@ -475,7 +462,7 @@ func (h handler) correct(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	h.Log.InfoContext(r.Context(), "occupancy corrected", "site", site, "was", c.Was, "counted", c.Counted, "reason", c.Reason)
-	answer(w, http.StatusCreated, c)
+	httpjson.Write(w, http.StatusCreated, c)
 }
 
 // erasure says what was removed of a plate.
@@ -515,12 +502,12 @@ func (h handler) erase(w http.ResponseWriter, r *http.Request) {
 	case context.Cause(ctx) == errSlow: //nolint:errorlint // it is never wrapped
 		h.Log.WarnContext(r.Context(), "plate erased at some sites only", "plate", parking.MaskPlate(plate), "events", total.Events, "stays", total.Stays)
 		w.Header().Set("Retry-After", "5")
-		answerError(w, http.StatusServiceUnavailable, goOn(done))
+		httpjson.Error(w, http.StatusServiceUnavailable, goOn(done))
 	case err != nil:
 		h.fail(w, r, err)
 	default:
 		h.Log.InfoContext(r.Context(), "plate erased", "plate", parking.MaskPlate(plate), "events", total.Events, "stays", total.Stays)
-		answer(w, http.StatusOK, total)
+		httpjson.Write(w, http.StatusOK, total)
 	}
 }
 

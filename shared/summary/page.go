@@ -14,6 +14,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"parkstream/shared/httpjson"
 )
 
 // pageFiles are the page as the browser gets it. page/uplot/ is the npm package
@@ -154,7 +156,7 @@ func prefersHTML(accept []string) bool {
 func (p *page) asset(w http.ResponseWriter, r *http.Request) {
 	a, ok := p.assets[r.PathValue("file")]
 	if !ok {
-		answerError(w, http.StatusNotFound, "the page has no such file")
+		httpjson.Error(w, http.StatusNotFound, "the page has no such file")
 		return
 	}
 	keep := "no-cache"

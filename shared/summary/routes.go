@@ -11,6 +11,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"parkstream/shared/httpjson"
 	"parkstream/shared/parking"
 )
 
@@ -138,18 +139,18 @@ func (e *Endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	// one at all sites.
 	query, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
-		answerError(w, http.StatusBadRequest, "read the query: "+err.Error())
+		httpjson.Error(w, http.StatusBadRequest, "read the query: "+err.Error())
 		return
 	}
 	found, allowed := e.find(r)
 	switch {
 	case found != nil:
 	case len(allowed) == 0:
-		answerError(w, http.StatusNotFound, "the API has no such path; docs/summary-api.md lists all")
+		httpjson.Error(w, http.StatusNotFound, "the API has no such path; docs/summary-api.md lists all")
 		return
 	default:
 		w.Header().Set("Allow", strings.Join(allowed, ", "))
-		answerError(w, http.StatusMethodNotAllowed, "this path takes "+strings.Join(allowed, ", "))
+		httpjson.Error(w, http.StatusMethodNotAllowed, "this path takes "+strings.Join(allowed, ", "))
 		return
 	}
 	r.Pattern = found.method + " " + found.path

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"time"
 
+	"parkstream/shared/httpjson"
 	"parkstream/shared/parking"
 	"parkstream/shared/stay"
 	"parkstream/shared/timeline"
@@ -37,7 +38,7 @@ func (h handler) overview(w http.ResponseWriter, r *http.Request) {
 		h.fail(w, r, err)
 		return
 	}
-	answer(w, http.StatusOK, overview{h.Stays.Now().UTC(), states})
+	httpjson.Write(w, http.StatusOK, overview{h.Stays.Now().UTC(), states})
 }
 
 // minutesQuery is what GET /minutes asks for.
@@ -98,7 +99,7 @@ func (h handler) minutes(w http.ResponseWriter, r *http.Request) {
 		h.fail(w, r, err)
 		return
 	}
-	answer(w, http.StatusOK, minutesAnswer{int64(q.step / time.Second), steps})
+	httpjson.Write(w, http.StatusOK, minutesAnswer{int64(q.step / time.Second), steps})
 }
 
 // siteOrAll returns one site, or all where it is empty and they are not too many.
@@ -130,7 +131,7 @@ func (h handler) insideAnywhere(w http.ResponseWriter, r *http.Request) {
 		h.fail(w, r, err)
 		return
 	}
-	answer(w, http.StatusOK, map[string][]timeline.InsideSite{"vehicles": vehicles[min(int(offset), len(vehicles)):]})
+	httpjson.Write(w, http.StatusOK, map[string][]timeline.InsideSite{"vehicles": vehicles[min(int(offset), len(vehicles)):]})
 }
 
 // insidePage reads which part of a list of vehicles inside is wanted.
@@ -146,5 +147,5 @@ func (h handler) system(w http.ResponseWriter, r *http.Request) {
 		h.fail(w, r, err)
 		return
 	}
-	answer(w, http.StatusOK, snapshot)
+	httpjson.Write(w, http.StatusOK, snapshot)
 }

@@ -1,0 +1,25 @@
+// Package httpjson writes the JSON responses of the functions.
+package httpjson
+
+import (
+	"net/http"
+	"strings"
+
+	"github.com/go-json-experiment/json"
+)
+
+// Write responds with v as one line of JSON. The caller sets other headers before.
+func Write(w http.ResponseWriter, status int, v any) {
+	text, err := json.Marshal(v)
+	if err != nil {
+		status, text = http.StatusInternalServerError, []byte(`{"error":"the answer cannot be written as JSON"}`)
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_, _ = w.Write(append(text, '\n'))
+}
+
+// Error responds with {"error":reason}. What is not UTF-8 in the reason is replaced.
+func Error(w http.ResponseWriter, status int, reason string) {
+	Write(w, status, map[string]string{"error": strings.ToValidUTF8(reason, "\uFFFD")})
+}
