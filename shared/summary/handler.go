@@ -25,6 +25,7 @@ import (
 	"parkstream/shared/parking"
 	"parkstream/shared/redis"
 	"parkstream/shared/stay"
+	"parkstream/shared/summary/page"
 	"parkstream/shared/timeline"
 )
 
@@ -69,8 +70,8 @@ const (
 // NewHandler serves the summary endpoint; docs/summary-api.md describes it.
 func NewHandler(c Config) *Endpoint {
 	c.bounds = newBounds()
-	h, page := handler{c}, newPage()
-	return &Endpoint{handler: h, page: page, routes: h.routes(page)}
+	h, p := handler{c}, page.New()
+	return &Endpoint{handler: h, page: p, routes: h.routes(p)}
 }
 
 type handler struct{ Config }

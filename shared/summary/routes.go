@@ -13,6 +13,7 @@ import (
 
 	"parkstream/shared/httpjson"
 	"parkstream/shared/parking"
+	"parkstream/shared/summary/page"
 )
 
 // route is one method of the API at one path. The answers to unknown paths, to
@@ -86,11 +87,11 @@ func (p parameter) must() parameter {
 }
 
 // routes lists the whole API.
-func (h handler) routes(p *page) []route {
+func (h handler) routes(p *page.Page) []route {
 	return []route{
 		{method: "GET", path: "/", query: listParams, orPage: true, handle: h.list},
 		{method: "POST", path: "/", token: true, body: math.MaxInt64, handle: h.put},
-		{method: "GET", path: "/page/{file...}", query: []parameter{versionParam}, handle: p.asset},
+		{method: "GET", path: "/page/{file...}", query: []parameter{versionParam}, handle: p.Asset},
 		{method: "GET", path: "/stats", query: []parameter{siteParam, fromParam, toParam}, handle: h.query(h.stats)},
 		{method: "GET", path: "/stays", query: []parameter{idParam.must(), siteParam}, handle: h.query(h.one)},
 		{method: "GET", path: "/stays/{id...}", query: []parameter{siteParam}, handle: h.query(h.one)},
@@ -113,7 +114,7 @@ func (h handler) routes(p *page) []route {
 // plate's.
 type Endpoint struct {
 	handler
-	page   *page
+	page   *page.Page
 	routes []route
 }
 
@@ -165,7 +166,7 @@ func (e *Endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		found.handle(w, r)
 	}
 	if found.orPage {
-		serve = e.page.orElse(serve)
+		serve = e.page.OrElse(serve)
 	}
 	serve(w, r)
 }

@@ -1,4 +1,5 @@
-package summary
+// Package page is the live page that operators see, and decides who gets it.
+package page
 
 import (
 	"bytes"
@@ -18,19 +19,18 @@ import (
 	"parkstream/shared/httpjson"
 )
 
-// pageFiles are the page as the browser gets it. page/uplot/ is the npm package
-// uplot 1.6.32, unchanged, with its licence.
+// files are the page as the browser gets it. uplot/ is the npm package uplot 1.6.32,
+// unchanged, with its licence.
 //
-//go:embed page
-var pageFiles embed.FS
+//go:embed index.html icon.svg page.css page.js uplot
+var files embed.FS
 
-// page is what operators see: one HTML file, and its style, script and plots
-// below page/.
-type page struct {
+// Page is one HTML file, and its style, script and plots.
+type Page struct {
 	html   []byte
 	policy string
-	// version changes with any of the files, so that a browser may keep an asset
-	// for ever under its address.
+	// version changes with any of the files, so a browser may keep an asset
+	// under its address without asking again.
 	version string
 	assets  map[string]asset
 }
@@ -43,20 +43,21 @@ type asset struct {
 // versionMark stands in index.html for the version.
 const versionMark = "VERSION"
 
-func newPage() *page {
-	p := &page{assets: make(map[string]asset)}
+// New returns the page.
+func New() *Page {
+	p := &Page{assets: make(map[string]asset)}
 	sum := sha256.New()
 	// The files are part of the program, and its tests ask for each of them.
-	_ = fs.WalkDir(pageFiles, "page", func(name string, d fs.DirEntry, err error) error {
+	_ = fs.WalkDir(files, ".", func(name string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
 		}
-		text, err := pageFiles.ReadFile(name)
+		text, err := files.ReadFile(name)
 		_, _ = sum.Write(text) // a hash takes everything
-		if name == "page/index.html" {
+		if name == "index.html" {
 			p.html = text
 		} else {
-			p.assets[strings.TrimPrefix(name, "page/")] = asset{contentType(name), text}
+			p.assets[name] = asset{contentType(name), text}
 		}
 		return err
 	})
@@ -84,10 +85,10 @@ func contentType(name string) string {
 	}
 }
 
-// orElse answers with the page where it is wanted. The list of stays and the page
-// have one path, since OpenFaaS tells a function nothing of a slash at the end of
-// its own.
-func (p *page) orElse(list http.HandlerFunc) http.HandlerFunc {
+// OrElse serves the page if a person asks, and list otherwise. The list of stays and
+// the page have one path, since OpenFaaS tells a function nothing of a slash at the end
+// of its own.
+func (p *Page) OrElse(list http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Vary", "Accept")
 		if !p.wanted(r) {
@@ -109,9 +110,9 @@ func (p *page) orElse(list http.HandlerFunc) http.HandlerFunc {
 	}
 }
 
-// wanted says whether a person asks: with a browser, or, where the gateway tells
-// the original path as ours does, with a slash at its end and nothing else.
-func (p *page) wanted(r *http.Request) bool {
+// wanted reports whether a person asks: with a browser, or, if the gateway tells the
+// original path as ours does, with a slash at its end and nothing else.
+func (p *Page) wanted(r *http.Request) bool {
 	if r.URL.Query().Has("format") {
 		return false
 	}
@@ -119,9 +120,9 @@ func (p *page) wanted(r *http.Request) bool {
 		r.URL.RawQuery == "" && strings.HasSuffix(r.Header.Get("X-Forwarded-Uri"), "/")
 }
 
-// withSlash returns where the page is when it was asked for without the slash
-// that its relative addresses need. Where the gateway does not tell, the page's
-// own script goes there.
+// withSlash returns the address of the page if it was asked for without the slash
+// that its relative addresses need. If the gateway does not tell, the page's own
+// script goes there.
 func withSlash(r *http.Request) (location string, ok bool) {
 	original, err := url.Parse(r.Header.Get("X-Forwarded-Uri"))
 	if err != nil || original.Path == "" || strings.HasSuffix(original.Path, "/") {
@@ -131,7 +132,7 @@ func withSlash(r *http.Request) (location string, ok bool) {
 	return to.String(), true
 }
 
-// prefersHTML says whether HTML is named, and not after JSON.
+// prefersHTML reports whether HTML is named, and not after JSON.
 func prefersHTML(accept []string) bool {
 	var html, plain float64
 	for part := range strings.SplitSeq(strings.Join(accept, ","), ",") {
@@ -153,7 +154,8 @@ func prefersHTML(accept []string) bool {
 	return html > 0 && html >= plain
 }
 
-func (p *page) asset(w http.ResponseWriter, r *http.Request) {
+// Asset serves the file that the path value "file" names.
+func (p *Page) Asset(w http.ResponseWriter, r *http.Request) {
 	a, ok := p.assets[r.PathValue("file")]
 	if !ok {
 		httpjson.Error(w, http.StatusNotFound, "the page has no such file")
