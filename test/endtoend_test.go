@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -19,7 +18,6 @@ import (
 
 	"parkstream/shared/eventually"
 	"parkstream/shared/parking"
-	"parkstream/shared/redis"
 )
 
 // The way of a newcomer: start everything, send events by hand, by a plain AMQP
@@ -273,37 +271,6 @@ func (s *system) replays(t *testing.T, dead int) {
 	replay(fmt.Sprintf("would put 2 of %d dead letters back", dead), "run", "--reason", "zero time")
 	replay("2 dead letters are back in vehicle_exits", "run", "--reason", "zero time", "--yes")
 	replay(fmt.Sprintf("%d of %d dead letters", dead, dead), "list")
-}
-
-func (s *system) rabbitMQPID(t *testing.T) int {
-	t.Helper()
-	text, err := os.ReadFile(filepath.Join(s.dir, "rabbitmq", "pid"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return pid
-}
-
-func (s *system) redisPID(t *testing.T) int {
-	t.Helper()
-	client, err := redis.Open(redis.URL(s.secret(t, "redis-url")))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer client.Close()
-	info, err := client.Current().InfoMap(t.Context(), "server").Result()
-	if err != nil {
-		t.Fatal(err)
-	}
-	pid, err := strconv.Atoi(info["Server"]["process_id"])
-	if err != nil {
-		t.Fatal(err)
-	}
-	return pid
 }
 
 func eventJSON(id, plate, kind string, at time.Time) string {

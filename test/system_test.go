@@ -7,7 +7,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -16,16 +15,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
 
-	amqp "github.com/rabbitmq/amqp091-go"
-
-	"parkstream/shared/eventually"
 	"parkstream/shared/parking"
 )
 
@@ -199,65 +194,6 @@ func (s *system) tryGet(t *testing.T, path string, v any) error {
 	return nil
 }
 
-// functionPID waits for the process that serves a function.
-func (s *system) functionPID(t *testing.T, name string) (pid int) {
-	t.Helper()
-	eventually.Succeeds(t, "the function runs", func() (err error) {
-		pid, err = s.findFunction(name)
-		return err
-	})
-	return pid
-}
-
-// findFunction finds the process that serves a function now.
-func (s *system) findFunction(name string) (pid int, err error) {
-	processes, err := listProcesses()
-	if err != nil {
-		return 0, fmt.Errorf("list the processes: %w", err)
-	}
-	for _, p := range processes {
-		if len(p.args) == 3 && p.parent == s.cmd.Process.Pid && p.args[1] == "function" && p.args[2] == name {
-			return p.pid, nil
-		}
-	}
-	return 0, fmt.Errorf("no process serves %s", name)
-}
-
-type processInfo struct {
-	pid, parent int
-	args        []string
-}
-
-// listProcesses reads /proc, since a bare Debian has no ps, or else asks ps.
-func listProcesses() (list []processInfo, err error) {
-	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
-	for _, stat := range stats {
-		text, err1 := os.ReadFile(stat)
-		args, err2 := os.ReadFile(filepath.Join(filepath.Dir(stat), "cmdline"))
-		// pid (name) state parent ...; the name may have blanks
-		_, rest, found := strings.Cut(string(text), ") ")
-		f := strings.Fields(rest)
-		if errors.Join(err1, err2) != nil || !found || len(f) < 2 {
-			continue // it has ended
-		}
-		pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(stat)))
-		parent, _ := strconv.Atoi(f[1])
-		list = append(list, processInfo{pid, parent, strings.Split(strings.TrimSuffix(string(args), "\x00"), "\x00")})
-	}
-	if len(stats) > 0 {
-		return list, nil
-	}
-	out, err := exec.Command("ps", "-A", "-o", "pid=,ppid=,args=").Output()
-	for line := range strings.Lines(string(out)) {
-		if f := strings.Fields(line); len(f) > 2 {
-			pid, _ := strconv.Atoi(f[0])
-			parent, _ := strconv.Atoi(f[1])
-			list = append(list, processInfo{pid, parent, f[2:]})
-		}
-	}
-	return list, err
-}
-
 // stays lists all stays that a query finds, page by page.
 func (s *system) stays(t *testing.T, query url.Values) []parking.Stay {
 	t.Helper()
@@ -274,60 +210,6 @@ func (s *system) stays(t *testing.T, query url.Values) []parking.Stay {
 		}
 		query.Set("cursor", page.Next)
 	}
-}
-
-// dial opens a channel with a plain AMQP client, as any camera might.
-func (s *system) dial(t *testing.T) *amqp.Channel {
-	t.Helper()
-	ch, err := s.tryDial(t)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return ch
-}
-
-// tryDial is dial while parts may be away.
-func (s *system) tryDial(t *testing.T) (*amqp.Channel, error) {
-	t.Helper()
-	var (
-		conn *amqp.Connection
-		err  error
-	)
-	for url := range strings.SplitSeq(s.secret(t, "rabbitmq-url"), ",") {
-		if conn, err = amqp.Dial(url); err == nil {
-			break
-		}
-	}
-	if err != nil {
-		return nil, err
-	}
-	t.Cleanup(func() { _ = conn.Close() })
-	return conn.Channel()
-}
-
-// publish sends one message through the default exchange.
-func publish(t *testing.T, ch *amqp.Channel, queue string, body []byte) {
-	t.Helper()
-	err := ch.PublishWithContext(t.Context(), "", queue, true, false, amqp.Publishing{DeliveryMode: amqp.Persistent, Body: body})
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-// depth is how many messages wait in a queue.
-func depth(t *testing.T, ch *amqp.Channel, queue string) int {
-	t.Helper()
-	n, err := tryDepth(ch, queue)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return n
-}
-
-// tryDepth is depth while parts may be away.
-func tryDepth(ch *amqp.Channel, queue string) (int, error) {
-	q, err := ch.QueueDeclarePassive(queue, true, false, false, false, nil)
-	return q.Messages, err
 }
 
 func freePort(t *testing.T) int {

@@ -1,0 +1,123 @@
+package test
+
+import (
+	"debug/buildinfo"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/openfaas/go-sdk/stack"
+)
+
+// TestStack checks what other programs rely on in stack.yml.
+func TestStack(t *testing.T) {
+	services, err := stack.ParseYAMLFile(filepath.Join(repository, "stack.yml"), "", "", true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]struct {
+		topic, schedule string
+		secrets         []string
+	}{
+		"entry-processor": {topic: "vehicle_entries", secrets: []string{"redis-url", "summary-token"}},
+		"exit-processor":  {topic: "vehicle_exits", secrets: []string{"redis-url", "summary-token"}},
+		"entry-generator": {topic: "cron-function", schedule: "* * * * *", secrets: []string{"rabbitmq-url", "redis-url"}},
+		"exit-generator":  {topic: "cron-function", schedule: "* * * * *", secrets: []string{"rabbitmq-url", "redis-url"}},
+		"summary":         {secrets: []string{"redis-url", "summary-token"}},
+	}
+	for name, w := range want {
+		f, ok := services.Functions[name]
+		if !ok {
+			t.Errorf("%s is missing", name)
+			continue
+		}
+		annotations := map[string]string{}
+		if f.Annotations != nil {
+			annotations = *f.Annotations
+		}
+		if annotations["topic"] != w.topic || annotations["schedule"] != w.schedule {
+			t.Errorf("%s has the annotations %v, want topic %q and schedule %q", name, annotations, w.topic, w.schedule)
+		}
+		if !slices.Equal(f.Secrets, w.secrets) {
+			t.Errorf("%s has the secrets %v, want %v", name, f.Secrets, w.secrets)
+		}
+		if !f.ReadOnlyRootFilesystem {
+			t.Errorf("%s: readonly_root_filesystem %v", name, f.ReadOnlyRootFilesystem)
+		}
+	}
+}
+
+// The steps of a build make a program for the platform that they are told, and for
+// this machine's when the builder tells none.
+func TestPlatforms(t *testing.T) {
+	_, contexts := buildContexts(t)
+	context := contexts["entry-generator"]
+	for _, file := range []string{"go.mod", "LICENSE"} {
+		copyTo(t, filepath.Join(context, "function", file), context)
+	}
+	for _, tt := range []struct{ os, arch, want string }{
+		{"", "", runtime.GOOS + "/" + runtime.GOARCH},
+		{"linux", "arm64", "linux/arm64"},
+	} {
+		t.Setenv("GOOS", tt.os)
+		t.Setenv("GOARCH", tt.arch)
+		// A small program of the context stands for the function.
+		program := filepath.Join(t.TempDir(), "program")
+		inBuild(t, context, "sh", "compile.sh", "./notices", program)
+		info, err := buildinfo.ReadFile(program)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := make(map[string]string)
+		for _, s := range info.Settings {
+			got[s.Key] = s.Value
+		}
+		if platform := got["GOOS"] + "/" + got["GOARCH"]; platform != tt.want || got["CGO_ENABLED"] != "0" || got["-trimpath"] != "true" {
+			t.Errorf("for %q/%q the program is of %s: %v", tt.os, tt.arch, platform, got)
+		}
+		if text, err := os.ReadFile(program + ".notices"); err != nil || len(text) == 0 {
+			t.Errorf("notices: %d bytes, error %v", len(text), err)
+		}
+	}
+}
+
+// Every image has the version of the file VERSION, and a name that leads to no
+// registry unless REGISTRY gives one: an account that is not ours would get our
+// secrets.
+func TestImageNames(t *testing.T) {
+	version := strings.TrimSpace(read(t, "VERSION"))
+	for _, tt := range []struct{ registry, tag, prefix, suffix string }{
+		{"", "", "localhost/parkstream/", ":" + version},
+		{"registry.example/park", "1.2.3", "registry.example/park/", ":1.2.3"},
+	} {
+		t.Setenv("REGISTRY", tt.registry)
+		t.Setenv("TAG", tt.tag)
+		services, err := stack.ParseYAMLFile(filepath.Join(repository, "stack.yml"), "", "", true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, f := range services.Functions {
+			if want := tt.prefix + name + tt.suffix; f.Image != want {
+				t.Errorf("the image of %s is %s, want %s", name, f.Image, want)
+			}
+		}
+		connector := tt.prefix + "rabbitmq-connector" + tt.suffix
+		makes := exec.CommandContext(t.Context(), "make", "--no-print-directory", "--dry-run", "image-connector")
+		makes.Dir = repository
+		makes.Env = append(os.Environ(), "MAKEFLAGS=")
+		if out, err := makes.CombinedOutput(); err != nil || !strings.Contains(string(out), `"`+connector+`"`) {
+			t.Errorf("make image-connector does not make %s: %v\n%s", connector, err, out)
+		}
+		if tt.registry == "" {
+			for _, d := range []deployment{onKubernetes(t), onFaasd(t)} {
+				if d.image != connector {
+					t.Errorf("the image on %s is %s, want %s", d.name, d.image, connector)
+				}
+			}
+		}
+	}
+}
