@@ -10,16 +10,16 @@ import (
 	"strings"
 )
 
-// RabbitMQCluster is a cluster of private nodes. Each can be killed and started
-// again by itself.
+// RabbitMQCluster is a cluster of private nodes. Each can be killed and restarted on
+// its own.
 type RabbitMQCluster struct {
 	Nodes    []*RabbitMQ
 	epmd     *process
 	epmdPort int
 }
 
-// StartRabbitMQCluster starts n nodes below a folder, one after the other, and
-// returns when all serve as one cluster. They have the same user and password.
+// StartRabbitMQCluster starts n nodes below a folder, one after the other, and returns
+// when they serve as one cluster. They have the same user and password.
 func StartRabbitMQCluster(ctx context.Context, dir string, n int) (*RabbitMQCluster, error) {
 	c := new(RabbitMQCluster)
 	if err := c.start(ctx, dir, n); err != nil {
@@ -45,8 +45,8 @@ func (c *RabbitMQCluster) start(ctx context.Context, dir string, n int) error {
 	return nil
 }
 
-// startEPMD starts the epmd of all nodes. Its port is not among those of a node: it
-// stays taken when the node's start fails.
+// startEPMD starts the epmd of all nodes. Its port is not among those of a node, since
+// it stays in use if the start of a node fails.
 func (c *RabbitMQCluster) startEPMD(ctx context.Context, dir string, port int) error {
 	c.epmdPort = port
 	c.epmd = (&RabbitMQ{dir: dir, epmdPort: port}).newEPMD()
@@ -59,7 +59,7 @@ func (c *RabbitMQCluster) add(ctx context.Context, o RabbitMQOptions, ports []in
 	if err != nil {
 		return err
 	}
-	// Each knows those that run already: RabbitMQ 4 waits for all that it knows.
+	// A node is told of those that run already: RabbitMQ 4 waits for all it is told of.
 	var config strings.Builder
 	config.WriteString("cluster_formation.peer_discovery_backend = classic_config\n")
 	for i, peer := range append(slices.Clone(c.Nodes), r) {
@@ -75,7 +75,7 @@ func (c *RabbitMQCluster) add(ctx context.Context, o RabbitMQOptions, ports []in
 	return nil
 }
 
-// URLs of all nodes, separated by commas.
+// URLs returns the URLs of all nodes, separated by commas.
 func (c *RabbitMQCluster) URLs() string {
 	urls := make([]string, len(c.Nodes))
 	for i, r := range c.Nodes {
@@ -84,7 +84,7 @@ func (c *RabbitMQCluster) URLs() string {
 	return strings.Join(urls, ",")
 }
 
-// Kill is kill -9 of all nodes.
+// Kill ends all nodes with SIGKILL.
 func (c *RabbitMQCluster) Kill() error {
 	var errs []error
 	for _, r := range c.Nodes {

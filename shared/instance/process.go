@@ -22,11 +22,11 @@ import (
 // missing.
 var ErrNotInstalled = errors.New("not installed")
 
-// errForeign is wrapped by what a node that is not the one we started says, or one
-// that has not read our settings: waiting does not mend that.
+// errForeign is wrapped by the error for a node that is not ours or has not read our
+// settings. Waiting does not help then.
 var errForeign = errors.New("what answers at its port is not the node with our settings")
 
-// pollInterval is how often a starting node is asked whether it is ready.
+// pollInterval is how often the readiness of a starting node is checked.
 const pollInterval = 20 * time.Millisecond
 
 // process is a child that can be started more than once.
@@ -34,7 +34,7 @@ type process struct {
 	name string // for errors
 	// command makes the command of one start.
 	command func() (*exec.Cmd, error)
-	// ready says whether the node serves.
+	// ready returns nil if the node serves.
 	ready func(context.Context) error
 	// log is the file that holds what the child prints.
 	log string
@@ -44,8 +44,8 @@ type process struct {
 	done chan struct{}
 }
 
-// start runs the child and returns when it is ready. The child is killed when it
-// is not ready before ctx ends.
+// start runs the child and returns when it is ready. It kills the child if that is not
+// ready before ctx ends.
 func (p *process) start(ctx context.Context) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -80,9 +80,9 @@ func (p *process) start(ctx context.Context) error {
 	return nil
 }
 
-// ChildAttributes are those of a child that is its owner's to stop: a group of its
-// own keeps the terminal's Ctrl-C from it, since its owner decides in which order
-// things stop, and it does not outlive its owner where the system can see to that.
+// ChildAttributes returns the attributes of a child that only its owner stops. It has a
+// process group of its own, which does not get the terminal's Ctrl-C, since the owner
+// stops its children in order. On Linux it ends with its owner.
 func ChildAttributes() *syscall.SysProcAttr {
 	a := &syscall.SysProcAttr{Setpgid: true}
 	dieWithParent(a)
@@ -107,7 +107,7 @@ func (p *process) awaitReady(ctx context.Context) error {
 	}
 }
 
-// poll asks until the answer is right.
+// poll repeats a check until it succeeds.
 func poll(ctx context.Context, ask func() error) error {
 	tick := time.NewTicker(pollInterval)
 	defer tick.Stop()
@@ -136,7 +136,7 @@ func (p *process) running() bool {
 	}
 }
 
-// Pid of the running child, 0 where there is none.
+// Pid returns the id of the running child, 0 if none runs.
 func (p *process) Pid() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -156,7 +156,7 @@ func (p *process) signal(s syscall.Signal) error {
 	return nil
 }
 
-// stop ends the child cleanly and kills it when ctx ends first.
+// stop ends the child cleanly, and kills it if ctx ends first.
 func (p *process) stop(ctx context.Context) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -166,7 +166,7 @@ func (p *process) stop(ctx context.Context) error {
 	if err := p.signal(syscall.SIGTERM); err != nil {
 		return err
 	}
-	// A paused child takes no notice of a signal before it goes on.
+	// A paused child handles a signal only after it was resumed.
 	if err := p.signal(syscall.SIGCONT); err != nil {
 		return err
 	}
@@ -199,15 +199,15 @@ func (p *process) send(s syscall.Signal) error {
 	return p.signal(s)
 }
 
-// ended is closed when the child of the last start has ended.
+// ended returns a channel that is closed when the child of the last start has ended.
 func (p *process) ended() <-chan struct{} {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.done
 }
 
-// lookup finds a program on the PATH or in places where packages put programs
-// that are not for everyone.
+// lookup finds a program on the PATH or in the folders that packages use for programs
+// of administrators.
 func lookup(program string, places ...string) (string, error) {
 	for _, dir := range places {
 		if path := filepath.Join(dir, program); isProgram(path) {
@@ -226,11 +226,11 @@ func isProgram(path string) bool {
 	return err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0
 }
 
-// portTries is how often a node is started with ports of its own choice.
+// portTries bounds the starts of a node on other free ports.
 const portTries = 3
 
-// onFreePorts starts a node with n free ports, and again with others when another
-// program has taken one of them before the node could.
+// onFreePorts starts a node on n free ports, and again on others if another program
+// has taken one of them meanwhile.
 func onFreePorts(n int, start func(ports []int) error) error {
 	for try := 1; ; try++ {
 		ports, err := freePorts(n)
@@ -243,7 +243,7 @@ func onFreePorts(n int, start func(ports []int) error) error {
 	}
 }
 
-// areFree reports whether nothing listens on any of the ports.
+// areFree reports whether all of the ports are free.
 func areFree(ports []int) bool {
 	for _, port := range ports {
 		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
@@ -255,8 +255,7 @@ func areFree(ports []int) bool {
 	return true
 }
 
-// freePorts returns loopback ports that nobody listens on. All are held until
-// the last is found, so that they differ.
+// freePorts returns n different free ports of loopback.
 func freePorts(n int) ([]int, error) {
 	ports := make([]int, n)
 	for i := range ports {
@@ -270,9 +269,9 @@ func freePorts(n int) ([]int, error) {
 	return ports, nil
 }
 
-// remembered reads a value that an earlier start wrote, or writes this one: what
-// a folder was made with it must be opened with. An empty file, as a crash or a
-// full disk leaves it, is none.
+// remembered returns the value that an earlier start wrote, or writes a new one: a
+// node needs the value with which its folder was created. An empty file, as a crash or
+// a full disk leaves it, does not count.
 func remembered(path string, value func() string) (string, error) {
 	text, err := os.ReadFile(path)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {

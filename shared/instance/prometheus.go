@@ -1,13 +1,13 @@
 package instance
 
-// Prometheus finds the program. An error that is [ErrNotInstalled] says what to
-// install.
+// Prometheus returns the path of the program. An error that wraps [ErrNotInstalled]
+// names what to install.
 func Prometheus() (string, error) { return lookup("prometheus") }
 
-// Promtool finds the program that checks Prometheus's files; it comes with it.
+// Promtool returns the path of the program that checks the files of Prometheus.
 func Promtool() (string, error) { return lookup("promtool") }
 
-// PrometheusInstalled says whether both programs are there.
+// PrometheusInstalled reports whether both programs are installed.
 func PrometheusInstalled() bool {
 	_, err1 := Prometheus()
 	_, err2 := Promtool()

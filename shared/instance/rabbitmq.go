@@ -19,15 +19,15 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// RabbitMQOptions say how to start a RabbitMQ node.
+// RabbitMQOptions are how to start a RabbitMQ node.
 type RabbitMQOptions struct {
-	// Dir holds everything the node writes; it is made where it is missing. A
-	// second start finds the data again.
+	// Dir holds everything the node writes; it is created if it is missing. A second
+	// start uses the same data.
 	Dir string
 	// Port of AMQP on loopback; 0 takes a free one.
 	Port int
-	// User and Password; where they are empty those of an earlier start in Dir,
-	// else "parkstream" and a random one. There is no guest.
+	// User and Password; by default those of an earlier start in Dir, else
+	// "parkstream" and a random password. There is no guest.
 	User, Password string
 	// Config has further lines for rabbitmq.conf.
 	Config string
@@ -35,11 +35,11 @@ type RabbitMQOptions struct {
 	cookie string // of the nodes of a cluster; empty: one of the node's own
 }
 
-// RabbitMQ is a private RabbitMQ node. It has an epmd of its own, so that it
-// meets no other node of this machine.
+// RabbitMQ is a private RabbitMQ node. It has an epmd of its own, which isolates it from
+// other nodes of this machine.
 type RabbitMQ struct {
 	process
-	epmd           *process // nil where a cluster has one for all
+	epmd           *process // nil if a cluster has one for all
 	dir, program   string
 	node           string
 	port           int
@@ -47,19 +47,19 @@ type RabbitMQ struct {
 	user, password string
 }
 
-// dialTimeout bounds one look whether a node lets clients in.
+// dialTimeout bounds one attempt to connect to a starting node.
 const dialTimeout = 30 * time.Second
 
-// Where packages keep the program that runs as whoever calls it; Debian's on the
-// PATH switches to a user of its own, who cannot enter our folders.
+// rabbitMQPlaces are where packages keep the program that runs as its caller. Debian's
+// on the PATH switches to a user of its own, which has no access to our folders.
 var rabbitMQPlaces = []string{
 	"/usr/lib/rabbitmq/bin",
 	"/opt/homebrew/opt/rabbitmq/sbin", "/usr/local/opt/rabbitmq/sbin", "/home/linuxbrew/.linuxbrew/opt/rabbitmq/sbin",
 	"/usr/local/sbin", "/usr/sbin",
 }
 
-// StartRabbitMQ starts a node and returns when it accepts connections, some five
-// seconds later. An error that is ErrNotInstalled says what to install.
+// StartRabbitMQ starts a node and returns when it accepts connections, after some five
+// seconds. An error that wraps [ErrNotInstalled] names what to install.
 func StartRabbitMQ(ctx context.Context, o RabbitMQOptions) (*RabbitMQ, error) {
 	var r *RabbitMQ
 	err := onFreePorts(rabbitMQPorts, func(ports []int) error {
@@ -82,7 +82,7 @@ func StartRabbitMQ(ctx context.Context, o RabbitMQOptions) (*RabbitMQ, error) {
 // rabbitMQPorts is how many ports a node and its epmd listen on.
 const rabbitMQPorts = 3
 
-// newRabbitMQ makes the folder of a node that can be started then.
+// newRabbitMQ prepares the folder of a node.
 func newRabbitMQ(o RabbitMQOptions, ports []int) (*RabbitMQ, error) {
 	program, err := lookup("rabbitmq-server", rabbitMQPlaces...)
 	if err != nil {
@@ -103,7 +103,7 @@ func newRabbitMQ(o RabbitMQOptions, ports []int) (*RabbitMQ, error) {
 		r.port = ports[0]
 	}
 	var errs [3]error
-	// The name is part of the data: a node finds only what one of its name wrote.
+	// The name is part of the data: a node of another name would not find it.
 	r.node, errs[0] = remembered(filepath.Join(dir, "node"), func() string {
 		return "parkstream-" + strings.ToLower(randomPassword()[:8]) + "@localhost"
 	})
@@ -143,9 +143,8 @@ func (r *RabbitMQ) writeConfig(more string) error {
 	)
 }
 
-// writeCookie writes the secret with which rabbitmqctl and the nodes of a cluster
-// know each other, at each start a new one. Erlang would make one with a generator
-// that can be guessed.
+// writeCookie writes the secret that rabbitmqctl and the nodes of a cluster share, a new
+// one at each start. Erlang would make one that can be guessed.
 func (r *RabbitMQ) writeCookie(cookie string) error {
 	path := filepath.Join(r.dir, ".erlang.cookie")
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -154,8 +153,8 @@ func (r *RabbitMQ) writeCookie(cookie string) error {
 	return os.WriteFile(path, []byte(cookie), 0o400)
 }
 
-// environ has paths below the node's folder, in which its programs run: scripts and
-// Erlang take what is special in a path apart.
+// environ returns the environment. Its paths are relative to the node's folder, in
+// which its programs run: scripts and Erlang interpret special characters in a path.
 func (r *RabbitMQ) environ() []string {
 	env := []string{
 		"HOME=.", // the Erlang cookie
@@ -210,8 +209,8 @@ func (r *RabbitMQ) dialEPMD(ctx context.Context) error {
 	return conn.Close()
 }
 
-// dial says whether the node lets clients in. A node that takes the connection and
-// says nothing would be waited for beyond ctx.
+// dial returns nil if clients can connect. It ends with ctx even if the node accepts the
+// connection and is silent.
 func (r *RabbitMQ) dial(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
@@ -231,21 +230,21 @@ func (r *RabbitMQ) dial(ctx context.Context) error {
 	return conn.Close()
 }
 
-// URL is what clients connect to; it holds the password.
+// URL returns the URL for clients, with the password.
 func (r *RabbitMQ) URL() string {
 	u := url.URL{Scheme: "amqp", User: url.UserPassword(r.user, r.password), Host: fmt.Sprintf("127.0.0.1:%d", r.port), Path: "/"}
 	return u.String()
 }
 
-// Port is the node's AMQP port on loopback.
+// Port returns the node's AMQP port on loopback.
 func (r *RabbitMQ) Port() int { return r.port }
 
-// Stop ends the node cleanly; it is killed when ctx ends first.
+// Stop ends the node cleanly, and kills it if ctx ends first.
 func (r *RabbitMQ) Stop(ctx context.Context) error {
 	return errors.Join(r.stop(ctx), r.killEPMD())
 }
 
-// Kill is kill -9.
+// Kill ends the node with SIGKILL.
 func (r *RabbitMQ) Kill() error { return errors.Join(r.kill(), r.killEPMD()) }
 
 // Pause stops the node without ending it (SIGSTOP), until Resume.
@@ -254,7 +253,7 @@ func (r *RabbitMQ) Pause() error { return r.send(syscall.SIGSTOP) }
 // Resume ends a Pause.
 func (r *RabbitMQ) Resume() error { return r.send(syscall.SIGCONT) }
 
-// Restart starts the node again when it has ended, with its data and its port.
+// Restart starts a node that has ended, with its data and its port.
 func (r *RabbitMQ) Restart(ctx context.Context) error {
 	if err := r.killEPMD(); err != nil { // it may have outlived the node
 		return err
@@ -267,7 +266,7 @@ func (r *RabbitMQ) Restart(ctx context.Context) error {
 	return r.start(ctx)
 }
 
-// Running says whether the node's process runs.
+// Running reports whether the node's process runs.
 func (r *RabbitMQ) Running() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -292,7 +291,7 @@ func (r *RabbitMQ) Ctl(ctx context.Context, args ...string) (string, error) {
 // Done is closed when the node has ended.
 func (r *RabbitMQ) Done() <-chan struct{} { return r.ended() }
 
-// RabbitMQInstalled says whether [StartRabbitMQ] finds its programs.
+// RabbitMQInstalled reports whether [StartRabbitMQ] finds its programs.
 func RabbitMQInstalled() bool {
 	_, err := lookup("rabbitmq-server", rabbitMQPlaces...)
 	return err == nil

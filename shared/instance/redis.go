@@ -16,23 +16,22 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// RedisOptions say how to start a Redis node.
+// RedisOptions are how to start a Redis node.
 type RedisOptions struct {
-	// Dir holds everything the node writes; it is made where it is missing. A
-	// second start finds the data again.
+	// Dir holds everything the node writes; it is created if it is missing. A second
+	// start uses the same data.
 	Dir string
 	// Port on loopback; 0 takes a free one.
 	Port int
-	// Password; where it is empty that of an earlier start in Dir, else a random
-	// one.
+	// Password; by default that of an earlier start in Dir, else a random one.
 	Password string
-	// Fsync of the append-only file: "always" (where it is empty), "everysec" or
+	// Fsync of the append-only file: "always" (the default), "everysec" or
 	// "no". Only "always" survives the loss of the machine.
 	Fsync string
-	// Cluster makes the node a Redis Cluster of one: it has all slots, and refuses
-	// what a larger one would refuse.
+	// Cluster makes the node a Redis Cluster of one: it has all slots, and refuses the
+	// commands that a larger one would refuse.
 	Cluster bool
-	// ReplicaOf, if not nil, is the node that this one copies; it has its password.
+	// ReplicaOf, if not nil, is the primary of this node. Both have its password.
 	ReplicaOf *Redis
 	// Config are more lines of its configuration.
 	Config []string
@@ -53,8 +52,8 @@ type Redis struct {
 	member   bool
 }
 
-// StartRedis starts a node and returns when it answers. An error that is
-// ErrNotInstalled says what to install.
+// StartRedis starts a node and returns when it answers. An error that wraps
+// [ErrNotInstalled] names what to install.
 func StartRedis(ctx context.Context, o RedisOptions) (*Redis, error) {
 	program, err := lookup("redis-server")
 	if err != nil {
@@ -80,7 +79,7 @@ func StartRedis(ctx context.Context, o RedisOptions) (*Redis, error) {
 // redisPorts is how many ports a node of a cluster listens on.
 const redisPorts = 2
 
-// newRedis makes a node that can be started then.
+// newRedis prepares a node.
 func newRedis(program string, o RedisOptions, ports []int) (*Redis, error) {
 	dir, err := filepath.Abs(o.Dir)
 	if err != nil {
@@ -100,9 +99,9 @@ func newRedis(program string, o RedisOptions, ports []int) (*Redis, error) {
 	if o.Fsync == "" {
 		o.Fsync = "always"
 	}
-	// By itself Redis rewrites the file from 64 MB on, which is a minute of traffic;
-	// each time it forks, and copies every page that it writes to meanwhile. A site's
-	// hashes are large, and one that expires is freed beside the work.
+	// By default Redis rewrites the file from 64 MB on, which is a minute of traffic. For
+	// each rewrite it forks and copies every page that it changes meanwhile. A site's
+	// hashes are large; expired ones are freed in the background.
 	text := fmt.Sprintf("requirepass %[1]s\nmasterauth %[1]s\nappendonly yes\nappendfsync %[2]s\nauto-aof-rewrite-min-size 512mb\nlazyfree-lazy-expire yes\nsave \"\"\ndaemonize no\n", r.password, o.Fsync)
 	if o.Cluster || o.member {
 		text += fmt.Sprintf("cluster-enabled yes\ncluster-port %d\n", r.bus)
@@ -115,8 +114,8 @@ func newRedis(program string, o RedisOptions, ports []int) (*Redis, error) {
 		name: "Redis",
 		log:  filepath.Join(dir, "redis.log"),
 		command: func() (*exec.Cmd, error) {
-			// The settings come through standard input: Redis takes the path of a file
-			// for a pattern, and without a file that matches it runs with its defaults.
+			// The settings are passed by standard input: Redis takes the path of a file for
+			// a pattern, and runs with its defaults if no file matches.
 			cmd := exec.Command(program, "--bind", "127.0.0.1", "--port", strconv.Itoa(r.port), "-")
 			cmd.Stdin, cmd.Dir = strings.NewReader(text), dir
 			return cmd, nil
@@ -126,7 +125,7 @@ func newRedis(program string, o RedisOptions, ports []int) (*Redis, error) {
 	return r, nil
 }
 
-// Follow makes the node a copy of another one that has its password.
+// Follow makes the node a replica of another one with the same password.
 func (r *Redis) Follow(ctx context.Context, primary *Redis) error {
 	_, err := r.Command(ctx, "REPLICAOF", "127.0.0.1", primary.port)
 	return err
@@ -147,14 +146,15 @@ func (r *Redis) Promoted(ctx context.Context) error {
 	return nil
 }
 
-// ping returns nil when the node answers; it refuses while it loads its data.
+// ping returns nil if the node answers. It returns an error while the node loads its
+// data.
 func (r *Redis) ping(ctx context.Context) error {
 	conn, err := new(net.Dialer).DialContext(ctx, "tcp", fmt.Sprintf("127.0.0.1:%d", r.port))
 	if err != nil {
 		return err
 	}
 	c := redis.NewClient(&redis.Options{
-		// The client would try several times, and log each.
+		// The client would retry, and log each attempt.
 		Dialer:   func(context.Context, string, string) (net.Conn, error) { return conn, nil },
 		Password: r.password, MaxRetries: -1, PoolSize: 1, Protocol: 2, DisableIdentity: true, ContextTimeoutEnabled: true,
 	})
@@ -189,8 +189,8 @@ func (r *Redis) ping(ctx context.Context) error {
 
 var errNotYet = errors.New("not ready")
 
-// connected reports why a replica does not follow its primary yet; one that was
-// promoted has none.
+// connected returns why a replica does not follow its primary yet. It returns nil for
+// one that was promoted.
 func connected(ctx context.Context, c *redis.Client) error {
 	info, err := c.Info(ctx, "replication").Result()
 	if err != nil {
@@ -208,10 +208,10 @@ func sameFile(a, b string) bool {
 	return err1 == nil && err2 == nil && os.SameFile(first, second)
 }
 
-// joinSlots gives a node all slots of its cluster, unless it has them, and returns
-// nil when it serves them.
+// joinSlots gives a node all slots of its cluster, unless it has them, and returns nil
+// if it serves them.
 func joinSlots(ctx context.Context, c *redis.Client) error {
-	_ = c.ClusterAddSlotsRange(ctx, 0, 16383).Err() // refused when it has them
+	_ = c.ClusterAddSlotsRange(ctx, 0, 16383).Err() // refused if it has them
 	info, err := c.ClusterInfo(ctx).Result()
 	if err == nil && !strings.Contains(info, "cluster_state:ok") {
 		err = errors.New("its cluster is not ready")
@@ -219,7 +219,7 @@ func joinSlots(ctx context.Context, c *redis.Client) error {
 	return err
 }
 
-// URL is what clients connect to; it holds the password.
+// URL returns the URL for clients, with the password.
 func (r *Redis) URL() string {
 	u := url.URL{Scheme: "redis", User: url.UserPassword("", r.password), Host: fmt.Sprintf("127.0.0.1:%d", r.port), Path: "/0"}
 	if r.cluster || r.member {
@@ -228,13 +228,13 @@ func (r *Redis) URL() string {
 	return u.String()
 }
 
-// Port is the node's port on loopback.
+// Port returns the node's port on loopback.
 func (r *Redis) Port() int { return r.port }
 
-// Stop ends the node cleanly; it is killed when ctx ends first.
+// Stop ends the node cleanly, and kills it if ctx ends first.
 func (r *Redis) Stop(ctx context.Context) error { return r.stop(ctx) }
 
-// Kill is kill -9.
+// Kill ends the node with SIGKILL.
 func (r *Redis) Kill() error { return r.kill() }
 
 // Pause stops the node without ending it (SIGSTOP), until Resume.
@@ -243,13 +243,13 @@ func (r *Redis) Pause() error { return r.send(syscall.SIGSTOP) }
 // Resume ends a Pause.
 func (r *Redis) Resume() error { return r.send(syscall.SIGCONT) }
 
-// Restart starts the node again when it has ended, with its data and its port.
+// Restart starts a node that has ended, with its data and its port.
 func (r *Redis) Restart(ctx context.Context) error { return r.start(ctx) }
 
 // Done is closed when the node has ended.
 func (r *Redis) Done() <-chan struct{} { return r.ended() }
 
-// RedisInstalled says whether [StartRedis] finds its program.
+// RedisInstalled reports whether [StartRedis] finds its program.
 func RedisInstalled() bool {
 	_, err := lookup("redis-server")
 	return err == nil

@@ -12,17 +12,16 @@ import (
 
 // RedisCluster is a Redis Cluster of private nodes.
 type RedisCluster struct {
-	// Masters are the nodes that had the slots at first, Replicas those that copied
-	// them, in the same order.
+	// Masters are the nodes that had the slots at the start, Replicas their replicas, in
+	// the same order.
 	Masters, Replicas []*Redis
 }
 
 // slots of a Redis Cluster.
 const slots = 16384
 
-// StartRedisCluster starts a cluster of so many masters with a replica each below a
-// folder, and returns when it serves. It takes a node for dead that has not answered
-// for two seconds.
+// StartRedisCluster starts a cluster of masters with a replica each below a folder, and
+// returns when it serves. A node that has not answered for two seconds counts as dead.
 func StartRedisCluster(ctx context.Context, dir string, masters int) (*RedisCluster, error) {
 	c := new(RedisCluster)
 	password := randomPassword()
@@ -46,12 +45,12 @@ func StartRedisCluster(ctx context.Context, dir string, masters int) (*RedisClus
 	return c, nil
 }
 
-// join makes the nodes know each other and gives each its part.
+// join makes the nodes one cluster and assigns slots and masters.
 func (c *RedisCluster) join(ctx context.Context) error {
 	first := c.Masters[0]
 	for i, r := range c.nodes() {
-		// Nodes with the same epoch would agree on others while the cluster serves
-		// already, and a replica that missed the last of them never gets a vote.
+		// Nodes with the same epoch would agree on others after the cluster has begun to
+		// serve, and a replica that misses the last of them never gets a vote.
 		_, err := r.Command(ctx, "CLUSTER", "SET-CONFIG-EPOCH", i+1)
 		if i < len(c.Masters) && err == nil {
 			n := len(c.Masters)
@@ -84,8 +83,8 @@ func (c *RedisCluster) join(ctx context.Context) error {
 	return nil
 }
 
-// inCluster reports why a node does not see a cluster in which every master has its
-// replica connected yet.
+// inCluster returns why a node does not see a cluster yet in which the replica of every
+// master is connected.
 func (r *Redis) inCluster(ctx context.Context, masters int) error {
 	info, err := r.Command(ctx, "CLUSTER", "INFO")
 	if err != nil {
@@ -128,7 +127,7 @@ func (c *RedisCluster) nodes() []*Redis {
 	return append(append([]*Redis(nil), c.Masters...), c.Replicas...)
 }
 
-// Shard returns which of the masters had a key at first.
+// Shard returns the index of the master that had a key at the start.
 func (c *RedisCluster) Shard(ctx context.Context, key string) (int, error) {
 	slot, err := c.Masters[0].Command(ctx, "CLUSTER", "KEYSLOT", key)
 	if err != nil {
@@ -141,7 +140,7 @@ func (c *RedisCluster) Shard(ctx context.Context, key string) (int, error) {
 	return shard, nil
 }
 
-// URL is what clients connect to; it holds the password.
+// URL returns the URL for clients, with the password.
 func (c *RedisCluster) URL() string {
 	var more []string
 	for _, r := range c.nodes()[1:] {
@@ -150,7 +149,7 @@ func (c *RedisCluster) URL() string {
 	return c.Masters[0].URL() + "?" + strings.Join(more, "&")
 }
 
-// Kill is kill -9 of all nodes.
+// Kill ends all nodes with SIGKILL.
 func (c *RedisCluster) Kill() error {
 	var errs []error
 	for _, r := range c.nodes() {

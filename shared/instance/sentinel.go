@@ -10,7 +10,7 @@ import (
 	"strconv"
 )
 
-// Sentinel is a private Redis Sentinel, which by itself decides on a failover.
+// Sentinel is a private Redis Sentinel, which alone decides on a failover.
 type Sentinel struct {
 	process
 	port     int
@@ -21,9 +21,8 @@ type Sentinel struct {
 const sentinelMaster = "parkstream"
 
 // StartSentinel starts a Sentinel that watches a primary and its replicas, and
-// returns when it knows of one replica. It takes a primary for dead that has not
-// answered for a second. Its nodes have to be started with their own addresses,
-// 127.0.0.1.
+// returns when it knows one replica. A primary that has not answered for a second counts
+// as dead. The nodes have to use the address 127.0.0.1.
 func StartSentinel(ctx context.Context, dir string, primary *Redis) (*Sentinel, error) {
 	program, err := lookup("redis-server")
 	if err != nil {
@@ -46,7 +45,7 @@ func StartSentinel(ctx context.Context, dir string, primary *Redis) (*Sentinel, 
 	return s, nil
 }
 
-// newSentinel makes a Sentinel that can be started then.
+// newSentinel prepares a Sentinel.
 func newSentinel(program, dir string, primary *Redis, port int) (*Sentinel, error) {
 	s := &Sentinel{port: port, password: primary.password}
 	config := filepath.Join(dir, "sentinel.conf")
@@ -65,7 +64,7 @@ func newSentinel(program, dir string, primary *Redis, port int) (*Sentinel, erro
 	return s, nil
 }
 
-// knowsReplica reports why there is nothing to fail over to yet.
+// knowsReplica returns why a failover is not possible yet.
 func (s *Sentinel) knowsReplica(ctx context.Context) error {
 	replicas, err := command(ctx, s.port, s.password, "SENTINEL", "REPLICAS", sentinelMaster)
 	if err != nil {
@@ -77,7 +76,7 @@ func (s *Sentinel) knowsReplica(ctx context.Context) error {
 	return nil
 }
 
-// URL is what clients connect to; it holds the password, which the nodes share.
+// URL returns the URL for clients, with the password that the nodes share.
 func (s *Sentinel) URL() string {
 	u := url.URL{
 		Scheme: "redis+sentinel", User: url.UserPassword("", s.password), Host: fmt.Sprintf("127.0.0.1:%d", s.port), Path: "/0",
@@ -86,5 +85,5 @@ func (s *Sentinel) URL() string {
 	return u.String()
 }
 
-// Kill is kill -9.
+// Kill ends the Sentinel with SIGKILL.
 func (s *Sentinel) Kill() error { return s.kill() }
