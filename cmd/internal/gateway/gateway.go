@@ -17,13 +17,13 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
+	"path"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/gorilla/mux"
 	"github.com/openfaas/faas-provider/logs"
 	"github.com/openfaas/faas-provider/types"
 	"github.com/openfaas/go-sdk/stack"
@@ -294,42 +294,76 @@ func CheckReady(ctx context.Context, url string) error {
 // bootstrap.Serve listens on every interface and ends the process on an error;
 // this one is for loopback.
 func (g *Gateway) Handler() http.Handler {
-	// A path is matched and passed on as it came: cleaned, or decoded and encoded
-	// again, it may be that of another plate or stay.
-	r := mux.NewRouter().SkipClean(true).UseEncodedPath()
-	r.NotFoundHandler = refusal(http.StatusNotFound, "the gateway has no such path: functions are below /function/")
-	r.MethodNotAllowedHandler = refusal(http.StatusMethodNotAllowed, "the gateway does not take this method here")
-	system := func(path string, h http.HandlerFunc, methods ...string) {
-		r.HandleFunc(path, g.authorized(inNamespace(h))).Methods(methods...)
+	routes := http.NewServeMux()
+	system := func(path string, m methods) {
+		for method, h := range m {
+			m[method] = g.authorized(inNamespace(h))
+		}
+		routes.Handle(path, m)
 	}
-	system("/system/functions", g.list, http.MethodGet)
-	system("/system/functions", g.deploy, http.MethodPost, http.MethodPut)
-	system("/system/functions", g.delete, http.MethodDelete)
-	system("/system/function/{name}", g.describe, http.MethodGet)
-	system("/system/scale-function/{name}", g.scaleTo, http.MethodPost)
-	system("/system/secrets", g.secrets, http.MethodGet, http.MethodPost, http.MethodPut, http.MethodDelete)
-	system("/system/logs", g.logs(logs.NewLogHandlerFunc(g, g.config.Timeout)), http.MethodGet)
-	system(TargetsPath, g.targets, http.MethodGet)
-	system("/system/info", info, http.MethodGet)
-	system("/system/namespaces", namespaces, http.MethodGet)
-	system("/system/namespace/{name}", oneNamespace, http.MethodGet)
-	system("/system/namespace/{name:.*}", refusal(http.StatusMethodNotAllowed, "the local gateway has the namespace "+namespace+" alone: none is made, changed or removed"),
-		http.MethodPost, http.MethodPut, http.MethodDelete)
+	system("/system/functions", methods{http.MethodGet: g.list, http.MethodPost: g.deploy, http.MethodPut: g.deploy, http.MethodDelete: g.delete})
+	system("/system/function/{name}", methods{http.MethodGet: g.describe})
+	system("/system/scale-function/{name}", methods{http.MethodPost: g.scaleTo})
+	system("/system/secrets", methods{http.MethodGet: g.secrets, http.MethodPost: g.secrets, http.MethodPut: g.secrets, http.MethodDelete: g.secrets})
+	system("/system/logs", methods{http.MethodGet: g.logs(logs.NewLogHandlerFunc(g, g.config.Timeout))})
+	system(TargetsPath, methods{http.MethodGet: g.targets})
+	system("/system/info", methods{http.MethodGet: info})
+	system("/system/namespaces", methods{http.MethodGet: namespaces})
+	refuseChange := refusal(http.StatusMethodNotAllowed, "the local gateway has the namespace "+namespace+" alone: none is made, changed or removed")
+	system("/system/namespace/{name}", methods{http.MethodGet: oneNamespace, http.MethodPost: refuseChange, http.MethodPut: refuseChange, http.MethodDelete: refuseChange})
+	routes.HandleFunc("/system/namespace", noSuchPath) // or it would be redirected to the next one
+	system("/system/namespace/{$}", methods{http.MethodPost: refuseChange, http.MethodPut: refuseChange, http.MethodDelete: refuseChange})
 
-	for _, path := range []string{"", "/", "/{params:.*}"} {
-		r.HandleFunc("/function/{name}"+path, g.call)
-	}
-	r.PathPrefix("/async-function/").HandlerFunc(refusal(http.StatusNotImplemented, "the local gateway has no queue: call /function/ instead, or publish to RabbitMQ"))
+	routes.HandleFunc("/", noSuchPath)
 	// Who opens the URL that is printed at the start wants to see something.
-	r.Handle("/", http.RedirectHandler("/function/summary/", http.StatusFound)).Methods(http.MethodGet)
-	r.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "OK") })
-	r.Handle("/metrics", g.config.Process.Metrics())
-	return g.guard(r)
+	routes.Handle("/{$}", methods{http.MethodGet: http.RedirectHandler("/function/summary/", http.StatusFound).ServeHTTP})
+	routes.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "OK") })
+	routes.Handle("/metrics", g.config.Process.Metrics())
+	return g.guard(g.undecoded(routes))
 }
 
-// call finds the function, gives the call an id and passes it on.
-func (g *Gateway) call(w http.ResponseWriter, r *http.Request) {
-	name := nameOf(r)
+var noSuchPath = refusal(http.StatusNotFound, "the gateway has no such path: functions are below /function/")
+
+// methods are the handlers of a path by method.
+type methods map[string]http.HandlerFunc
+
+func (m methods) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h, ok := m[r.Method]
+	if !ok {
+		refuse(w, http.StatusMethodNotAllowed, "the gateway does not take this method here")
+		return
+	}
+	h(w, r)
+}
+
+// undecoded passes calls of functions on with their path as it came, and everything
+// else to routes. Cleaned, or decoded and encoded again, a path may be that of another
+// plate or stay; http.ServeMux cleans paths, and redirects to them.
+func (g *Gateway) undecoded(routes *http.ServeMux) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		escaped := r.URL.EscapedPath()
+		function, isCall := strings.CutPrefix(escaped, "/function/")
+		name, rest, _ := strings.Cut(function, "/")
+		clean := path.Clean(escaped)
+		switch {
+		case isCall && name != "":
+			g.call(w, r, name, "/"+rest)
+		case strings.HasPrefix(escaped, "/async-function/"):
+			refuse(w, http.StatusNotImplemented, "the local gateway has no queue: call /function/ instead, or publish to RabbitMQ")
+		case escaped != clean && escaped != clean+"/":
+			noSuchPath(w, r)
+		default:
+			routes.ServeHTTP(w, r)
+		}
+	})
+}
+
+// call finds the function, gives the call an id and passes it on. Name and path come
+// encoded.
+func (g *Gateway) call(w http.ResponseWriter, r *http.Request, name, encoded string) {
+	if decoded, err := url.PathUnescape(name); err == nil {
+		name = decoded
+	}
 	f := g.find(name)
 	if f == nil {
 		refuse(w, http.StatusNotFound, fmt.Sprintf("function %q is not deployed", name))
@@ -352,15 +386,14 @@ func (g *Gateway) call(w http.ResponseWriter, r *http.Request) {
 	defer func() { // also after the panic with which an answer breaks off
 		g.calls.WithLabelValues(f.spec.Service, fmt.Sprint(status.code())).Observe(time.Since(start).Seconds())
 	}()
-	g.forward(status, r, f.spec.Service, target.Host)
+	g.forward(status, r, f.spec.Service, target.Host, encoded)
 }
 
 // forward passes a call on to a replica. The SDK's own proxy would decode the
 // path and encode it again: what was %2F in an id would arrive as a slash.
-func (g *Gateway) forward(w http.ResponseWriter, r *http.Request, name, host string) {
+func (g *Gateway) forward(w http.ResponseWriter, r *http.Request, name, host, encoded string) {
 	ctx, cancel := context.WithTimeout(r.Context(), g.config.Timeout)
 	defer cancel()
-	encoded := "/" + mux.Vars(r)["params"]
 	path, err := url.PathUnescape(encoded)
 	if err != nil {
 		refuse(w, http.StatusBadRequest, "the path cannot be read: "+err.Error())
@@ -380,15 +413,6 @@ func (g *Gateway) forward(w http.ResponseWriter, r *http.Request, name, host str
 		},
 	}
 	proxy.ServeHTTP(w, r.WithContext(ctx))
-}
-
-// nameOf is the function's name in a path.
-func nameOf(r *http.Request) string {
-	name := mux.Vars(r)["name"]
-	if decoded, err := url.PathUnescape(name); err == nil {
-		return decoded
-	}
-	return name
 }
 
 // statusWriter remembers the status of an answer.

@@ -60,7 +60,7 @@ func (g *Gateway) list(w http.ResponseWriter, _ *http.Request) {
 }
 
 func (g *Gateway) describe(w http.ResponseWriter, r *http.Request) {
-	f := g.find(nameOf(r))
+	f := g.find(r.PathValue("name"))
 	if f == nil {
 		refuse(w, http.StatusNotFound, "no such function")
 		return
@@ -120,7 +120,7 @@ func (g *Gateway) scaleTo(w http.ResponseWriter, r *http.Request) {
 	}
 	g.changing.Lock()
 	defer g.changing.Unlock()
-	f := g.find(nameOf(r))
+	f := g.find(r.PathValue("name"))
 	switch {
 	case f == nil:
 		refuse(w, http.StatusNotFound, "no such function")
@@ -240,7 +240,7 @@ func namespaces(w http.ResponseWriter, _ *http.Request) {
 
 // oneNamespace describes the namespace.
 func oneNamespace(w http.ResponseWriter, r *http.Request) {
-	if err := checkNamespace(nameOf(r)); err != nil {
+	if err := checkNamespace(r.PathValue("name")); err != nil {
 		refuse(w, http.StatusNotFound, err.Error())
 		return
 	}
