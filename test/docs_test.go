@@ -1,10 +1,12 @@
 package test
 
 import (
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -99,4 +101,36 @@ func goFiles(t *testing.T, dir string) []string {
 		t.Fatal(err)
 	}
 	return files
+}
+
+// Each decision has its number, date and status, and its line in the index.
+func TestDocsDecisions(t *testing.T) {
+	const index = "docs/adr/README.md"
+	files, err := filepath.Glob(filepath.Join(repository, "docs", "adr", "*.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want []string
+	for _, file := range files {
+		name := filepath.Base(file)
+		if name == filepath.Base(index) {
+			continue
+		}
+		text := read(t, filepath.Join("docs", "adr", name))
+		m := regexp.MustCompile(`^# (\d+)\. (\S.*)\n\n(\d{4}-\d\d-\d\d), (accepted|superseded by \[ADR \d+\]\([^)]+\))\.`).FindStringSubmatch(text)
+		if m == nil || name[:4] != fmt.Sprintf("%04s", m[1]) {
+			t.Errorf("%s does not begin with its number and title, and a third line such as `2026-11-27, accepted.`", name)
+			continue
+		}
+		want = append(want, fmt.Sprintf("| [%s](%s) | %s | %s | %s |", m[1], name, m[3], m[4], m[2]))
+	}
+	var got []string
+	for line := range strings.Lines(read(t, index)) {
+		if strings.HasPrefix(line, "| [") {
+			got = append(got, strings.TrimSpace(line))
+		}
+	}
+	if !slices.Equal(want, got) || len(want) == 0 {
+		t.Errorf("%s has to have these lines, in this order:\n%s", index, strings.Join(want, "\n"))
+	}
 }
