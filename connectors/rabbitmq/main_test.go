@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -472,4 +473,11 @@ func listen(t testing.TB, addr string) (net.Listener, error) {
 		return err == nil
 	})
 	return l, err
+}
+
+func writeSecret(t testing.TB, dir, name, value string) {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(dir, name), []byte(value), 0o600); err != nil {
+		t.Fatal(err)
+	}
 }

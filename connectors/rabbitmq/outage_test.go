@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"parkstream/connectors/rabbitmq/internal/message"
 	"parkstream/shared/batch"
@@ -178,5 +180,309 @@ func TestLogLinesAreBounded(t *testing.T) {
 	}
 	if !strings.Contains(log.String(), strings.Repeat("i", maxLoggedID)+"…") {
 		t.Errorf("the id is not in the log:\n%.2000s", log)
+	}
+}
+
+// A function or gateway that is away for a while costs no event an attempt.
+func TestOutagesCostNothing(t *testing.T) {
+	hijack := func(w http.ResponseWriter) {
+		conn, _, err := w.(http.Hijacker).Hijack()
+		if err == nil {
+			_ = conn.Close()
+		}
+	}
+	tests := []struct {
+		name string
+		fail func(w http.ResponseWriter, r *http.Request)
+		// reason is shown by readyz
+		reason string
+	}{
+		{"503", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(503) }, "503 Service Unavailable"},
+		{"429", func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Retry-After", "1")
+			w.WriteHeader(429)
+		}, "429 Too Many Requests"},
+		{"404", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(404) }, "404 Not Found"},
+		{"302", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", http.StatusFound) }, "302 Found"},
+		{"500", func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "exit status 1", 500) }, "500 Internal Server Error: exit status 1"},
+		{"502", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(502) }, "502 Bad Gateway"},
+		{"cut", func(w http.ResponseWriter, _ *http.Request) { hijack(w) }, "cut short"},
+		{"hang", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, "no answer within 200ms"},
+		{"garbage", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("Hello!")) }, "does not speak the batch contract"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			queue := queueName(t)
+			g := newGateway(t)
+			timeout := "20s" // a busy machine must not look like a function that hangs
+			if tt.name == "hang" {
+				timeout = "200ms"
+			}
+			f := g.add("fn", queue, map[string]string{annotationBatchSize: "100", annotationTimeout: timeout})
+			var failing atomic.Bool
+			f.setScript(func(w http.ResponseWriter, r *http.Request, _ []string) bool {
+				if failing.Load() {
+					tt.fail(w, r)
+					return true
+				}
+				return false
+			})
+			failing.Store(true)
+			declareQueue(t, queue)
+			publish(t, events(queue, "e", 1000)...)
+			c := startConnector(t, g, nil)
+			waitFor(t, "the outage is told", func() bool {
+				_, text := readyz(c)
+				return strings.Contains(text, "function fn cannot be called") && strings.Contains(text, tt.reason)
+			})
+			start := time.Now()
+			before := f.callCount()
+			waitFor(t, "it is probed", func() bool {
+				return time.Since(start) > 500*time.Millisecond && (f.callCount() >= before+3 || tt.name == "429")
+			})
+			// The delays of testSettings allow six probes and then one in 100 ms; a
+			// probe costs at most four calls, as does what was under way.
+			calls, rounds := f.callCount()-before, 10+time.Since(start).Milliseconds()/100
+			if int64(calls) > 4*rounds {
+				t.Errorf("%d calls in %s of an outage", calls, time.Since(start))
+			}
+			failing.Store(false)
+			counters := c.settled(t, queue, 1000)
+			// A function that is given up as hanging may do its work all the same.
+			if once, twice := f.done(); once+twice != 1000 || twice != 0 && tt.name != "hang" {
+				t.Errorf("%d done once, %d more often", once, twice)
+			}
+			if counters["acked"] != 1000 || c.outcomes(t, queue, "retry") != 0 || counters["dead_lettered"] != 0 {
+				t.Errorf("counters: %v", counters)
+			}
+			if code, text := readyz(c); code != http.StatusOK {
+				t.Errorf("not ready afterwards: %s", text)
+			}
+		})
+	}
+}
+
+func TestRetryAfterIsHonoured(t *testing.T) {
+	queue, g, f := deployed(t, batched)
+	var (
+		mu    sync.Mutex
+		calls []time.Time
+	)
+	f.setScript(func(w http.ResponseWriter, _ *http.Request, _ []string) bool {
+		mu.Lock()
+		defer mu.Unlock()
+		calls = append(calls, time.Now())
+		if len(calls) > 1 {
+			return false
+		}
+		w.Header().Set("Retry-After", "2")
+		w.WriteHeader(http.StatusTooManyRequests)
+		return true
+	})
+	publish(t, events(queue, "e", 1)...)
+	c := startConnector(t, g, nil)
+	c.settled(t, queue, 1)
+	if gap := calls[1].Sub(calls[0]); gap < 2*time.Second {
+		t.Errorf("called again after %s", gap)
+	}
+}
+
+// The gateway is gone: nothing listens on its port.
+func TestGatewayIsAway(t *testing.T) {
+	queue, g, f := deployed(t, batched)
+	c := startConnector(t, g, nil)
+	publish(t, events(queue, "a", 500)...)
+	c.settled(t, queue, 500)
+	addr := g.server.Listener.Addr().String()
+	g.server.CloseClientConnections()
+	g.server.Close()
+	publish(t, events(queue, "b", 500)...)
+	waitFor(t, "the outage is told", func() bool { _, text := readyz(c); return strings.Contains(text, "the gateway cannot be reached") })
+	server := httptest.NewUnstartedServer(g.server.Config.Handler)
+	_ = server.Listener.Close()
+	var err error
+	if server.Listener, err = listen(t, addr); err != nil {
+		t.Fatal(err)
+	}
+	server.Start()
+	defer server.Close()
+	counters := c.settled(t, queue, 1000)
+	if once, twice := f.done(); once != 1000 || twice != 0 || c.outcomes(t, queue, "retry") != 0 {
+		t.Errorf("%d done once, %d more often, %v", once, twice, counters)
+	}
+}
+
+// A lone event in a long outage of its function, on the other hand, pays nothing.
+func TestALoneEventInAnOutage(t *testing.T) {
+	queue, g, f := deployed(t, map[string]string{annotationBatchSize: "10", annotationMaxAttempts: "2"})
+	var failing atomic.Bool
+	failing.Store(true)
+	f.setScript(func(w http.ResponseWriter, _ *http.Request, _ []string) bool {
+		if failing.Load() {
+			w.WriteHeader(http.StatusInternalServerError)
+		}
+		return failing.Load()
+	})
+	publish(t, events(queue, "e", 1)...)
+	c := startConnector(t, g, nil)
+	waitFor(t, "it has failed often", func() bool { return f.callCount() > 4*message.MaxFailedAlone })
+	failing.Store(false)
+	if counters := c.settled(t, queue, 1); counters["acked"] != 1 || c.outcomes(t, queue, "retry") != 0 {
+		t.Errorf("counters: %v", counters)
+	}
+}
+
+// An event that waited at the broker during an outage, without having been called,
+// is no suspect when the next outage begins.
+func TestWaitingIsNoFailure(t *testing.T) {
+	queue, g, f := deployed(t, map[string]string{annotationMinInFlight: "1", annotationMaxInFlight: "1"})
+	g.add("other", queue, batched) // nobody holds messages where it is not alone
+	var (
+		mu       sync.Mutex
+		phase    string
+		failures = map[string]int{} // calls of an event in outages
+		done     int
+	)
+	enter := func(p string) {
+		mu.Lock()
+		defer mu.Unlock()
+		phase = p
+	}
+	f.setScript(func(w http.ResponseWriter, _ *http.Request, ids []string) bool {
+		mu.Lock()
+		defer mu.Unlock()
+		switch phase {
+		case "away":
+			failures[ids[0]]++
+			w.WriteHeader(http.StatusServiceUnavailable)
+		case "back":
+			if done++; done == 5 {
+				phase = "failing"
+			}
+			w.WriteHeader(http.StatusOK)
+		case "failing":
+			failures[ids[0]]++
+			w.WriteHeader(http.StatusInternalServerError)
+		case "rejecting":
+			w.WriteHeader(http.StatusBadRequest)
+		}
+		return true
+	})
+	enter("away")
+	publish(t, events(queue, "e", 100)...)
+	c := startConnector(t, g, nil)
+	waitFor(t, "all wait at the broker", func() bool { return c.counters(t, queue)["retried"] >= 150 })
+	enter("back")
+	waitFor(t, "the next outage is told", func() bool {
+		_, text := readyz(c)
+		return strings.Contains(text, "function fn cannot be called") && strings.Contains(text, "500")
+	})
+	enter("rejecting")
+	conn := dialNode(t)
+	waitFor(t, "all are done or dead", func() bool { return ready(t, conn, broker.DeadQueue(queue)) == 95 })
+	mu.Lock()
+	defer mu.Unlock()
+	for _, d := range takeDead(t, queue) {
+		if n := failures[string(d.Body)]; n <= 1 && d.Headers[message.HeaderAttempts] != int32(1) {
+			t.Errorf("%s failed %d times in outages and has paid %v attempts", d.MessageId, n, d.Headers[message.HeaderAttempts])
+		}
+	}
+}
+
+// While what a function needs is away, only a few events are spent on finding
+// out.
+func TestDependencyIsAway(t *testing.T) {
+	queue, g, f := deployed(t, map[string]string{annotationBatchSize: "10", annotationMaxInFlight: "1"})
+	var away atomic.Bool
+	away.Store(true)
+	f.result = func(id string) batch.Result {
+		if away.Load() {
+			return batch.Result{ID: id, Outcome: batch.Retry, Reason: "redis is away"}
+		}
+		return succeed(id)
+	}
+	publish(t, events(queue, "e", 1000)...)
+	c := startConnector(t, g, nil)
+	waitFor(t, "the breaker opens", func() bool {
+		_, text := readyz(c)
+		return strings.Contains(text, "every event has to wait: redis is away")
+	})
+	waitFor(t, "it is probed", func() bool { return f.callCount() >= 6 })
+	away.Store(false)
+	counters := c.settled(t, queue, 1000)
+	if counters["acked"] != 1000 || counters["retried"] > 100 {
+		t.Errorf("counters: %v", counters)
+	}
+}
+
+// One event that has to be done again says nothing about its function: the breaker
+// stays closed.
+func TestOneRetryOpensNoBreaker(t *testing.T) {
+	queue, g, f := deployed(t, map[string]string{annotationBatchSize: "10", annotationMaxAttempts: "3"})
+	f.result = func(id string) batch.Result {
+		if id == "e-0" {
+			return batch.Result{ID: id, Outcome: batch.Retry, Reason: "not yet"}
+		}
+		return succeed(id)
+	}
+	publish(t, append(events(queue, "e", 1), events(queue, "more", 300)...)...)
+	var connector atomic.Pointer[running]
+	var closed, open atomic.Int64
+	f.setScript(func(http.ResponseWriter, *http.Request, []string) bool {
+		if c := connector.Load(); c != nil {
+			if strings.Contains(c.scrape(t), `parkstream_connector_breaker_state{function="fn"} 0`) {
+				closed.Add(1)
+			} else {
+				open.Add(1)
+			}
+		}
+		return false
+	})
+	c := startConnector(t, g, nil)
+	connector.Store(c)
+	if counters := c.settled(t, queue, 301); counters["acked"] != 300 || counters["retried"] != 2 || counters["dead_lettered"] != 1 {
+		t.Errorf("counters: %v", counters)
+	}
+	if open.Load() > 0 || closed.Load() < 10 {
+		t.Errorf("the breaker was seen open %d times, closed %d times", open.Load(), closed.Load())
+	}
+}
+
+// During a long outage messages are handed back before the broker takes them away.
+func TestLongOutageGivesMessagesBack(t *testing.T) {
+	queue := queueName(t)
+	g := newGateway(t)
+	f := g.add("fn", queue, map[string]string{annotationBatchSize: "10", annotationTimeout: "100ms"})
+	var failing atomic.Bool
+	failing.Store(true)
+	f.setScript(func(w http.ResponseWriter, _ *http.Request, _ []string) bool {
+		if failing.Load() {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+		return failing.Load()
+	})
+	declareQueue(t, queue)
+	publish(t, events(queue, "e", 100)...)
+	c := startConnector(t, g, func(cfg *Config) { cfg.Timeout, cfg.ConsumerTimeout = 100*time.Millisecond, time.Second })
+	waitFor(t, "messages are given back", func() bool { return c.counters(t, queue)["returned"] >= 200 })
+	failing.Store(false)
+	if counters := c.settled(t, queue, 100); counters["acked"] != 100 || c.outcomes(t, queue, "retry") != 0 {
+		t.Errorf("counters: %v", counters)
+	}
+}
+
+// With a stopped function and a long queue no more is taken than the prefetch.
+func TestNothingPilesUp(t *testing.T) {
+	queue, g, f := deployed(t, map[string]string{annotationBatchSize: "10", annotationMaxInFlight: "2"})
+	f.setScript(func(w http.ResponseWriter, _ *http.Request, _ []string) bool {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		return true
+	})
+	publish(t, events(queue, "e", 2000)...)
+	c := startConnector(t, g, nil)
+	waitFor(t, "it is probed", func() bool { return f.callCount() > 5 })
+	if n := c.counters(t, queue)["in_hand"]; n == 0 || n > 40 {
+		t.Errorf("%d messages are in hand", n)
 	}
 }

@@ -3,7 +3,10 @@ package rabbitmq
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"parkstream/connectors/rabbitmq/internal/attempt"
 	"parkstream/connectors/rabbitmq/internal/message"
@@ -18,30 +21,62 @@ const (
 	offerTimeout = 5 * time.Second
 )
 
-// outgoing is a message that has to be with the broker before the one it stems
-// from is acknowledged.
-type outgoing struct {
-	message    broker.Message
+// settler turns decisions into acknowledgements, copies in retry queues and dead letters.
+// Nothing else does.
+type settler struct {
+	queue     string
+	delays    []time.Duration // of the retry queues
+	tracker   *unacked.Tracker
+	publisher publisher
+	declare   func() error // makes the queues that copies are published to
+	outcomes  *prometheus.CounterVec
+	health    *health
+	log       *slog.Logger
+	settling  context.Context // while the messages are this channel's to settle
+}
+
+// publisher publishes with confirms: see [broker.Publisher].
+type publisher interface {
+	Publish(ctx context.Context, ms []broker.Message) error
+	Blocked() error
+}
+
+// recipient is a function in its role of having to get messages of one queue.
+type recipient struct {
+	name        string
+	maxAttempts int
+	shared      bool          // other functions listen to the queue, too
+	outage      time.Duration // how long the function has been in an outage
+	unknown     bool          // it does not listen to the queue
+}
+
+// unknownFunction is the label of those; no function can be called like this.
+const unknownFunction = "(unknown)"
+
+// republished is a copy that has to be with the broker before its message is
+// acknowledged.
+type republished struct {
+	msg        broker.Message
 	of         attempt.Event
 	settlement unacked.Settlement
 }
 
-// settle acts on decisions: the one place that turns them into acknowledgements,
-// retries and dead letters. It passes the events that stay unacknowledged to
-// keep, as soon as they are known.
-func (k *consumer) settle(r recipient, events []attempt.Event, decisions []attempt.Decision, keep func([]attempt.Event)) {
+// settle acts on the decisions for events. It passes the events that stay unacknowledged
+// to keep, as soon as they are known. It returns when the others are settled, or can be no
+// more; when taking ends it does not try for long.
+func (s *settler) settle(taking context.Context, r recipient, events []attempt.Event, decisions []attempt.Decision, keep func([]attempt.Event)) {
 	var (
-		now      = time.Now()
-		finished = make([]uint64, 0, len(events)) // delivery tags
-		kept     []attempt.Event
-		offered  []outgoing // at no cost
-		out      []outgoing
-		tally    = make(map[string]int, 4)
+		now     = time.Now()
+		done    = make([]uint64, 0, len(events)) // delivery tags
+		kept    []attempt.Event
+		offered []republished // at no cost
+		due     []republished
+		counts  = make(map[string]int, 4)
 	)
 	for i, e := range events {
 		d := decisions[i]
 		if d.Disposition == attempt.Done {
-			finished = append(finished, e.Message.Tag())
+			done = append(done, e.Message.Tag())
 			continue
 		}
 		f := message.Failure{Function: r.name, Only: r.shared, Reason: d.Reason, Status: d.Status}
@@ -50,157 +85,162 @@ func (k *consumer) settle(r recipient, events []attempt.Event, decisions []attem
 		case d.Disposition == attempt.Keep && !r.shared:
 			kept = append(kept, e)
 		case d.Disposition == attempt.Keep || d.Disposition == attempt.Defer:
-			tally["deferred"]++
-			offered = append(offered, k.retry(e, e.History, f, r.away))
+			counts["deferred"]++
+			offered = append(offered, s.retry(e, e.History, f, r.outage))
 		case d.Disposition == attempt.Unavailable:
-			tally["unavailable"]++
-			offered = append(offered, k.retry(e, e.History.Answered(), f, 0))
+			counts["unavailable"]++
+			offered = append(offered, s.retry(e, e.History.Answered(), f, 0))
 		case d.Disposition == attempt.Retry && spent.Attempts < r.maxAttempts:
-			tally["retry"]++
-			out = append(out, k.retry(e, spent, f, 0))
+			counts["retry"]++
+			due = append(due, s.retry(e, spent, f, 0))
 		default:
-			tally["reject"]++
+			counts["reject"]++
 			spent.MaxBatch = 0
-			out = append(out, outgoing{e.Message.Republish(broker.DeadQueue(k.queue), 0, spent, f), e, unacked.DeadLettered})
-			k.log.WarnContext(callContext(k.life, d.Call), "dead letter", "queue", k.queue, "function", r.name, "id", message.Clip(e.Message.ID(), maxLoggedID), "attempts", spent.Attempts, "status", f.Status, "reason", clip(f.Reason))
+			due = append(due, republished{e.Message.Republish(broker.DeadQueue(s.queue), 0, spent, f), e, unacked.DeadLettered})
+			s.log.WarnContext(callContext(s.settling, d.Call), "dead letter", "queue", s.queue, "function", r.name,
+				"id", message.Clip(e.Message.ID(), maxLoggedID), "attempts", spent.Attempts, "status", f.Status, "reason", clip(f.Reason))
 		}
 	}
-	if len(finished) > 0 {
-		tally["done"] = len(finished)
+	if len(done) > 0 {
+		counts["done"] = len(done)
 	}
+	s.count(r, counts)
+	s.finish(done, unacked.Acked)
+	if len(kept) > 0 {
+		keep(kept)
+	}
+	if kept := s.offer(taking, r, offered); len(kept) > 0 {
+		keep(kept)
+	}
+	s.send(taking, due)
+}
+
+func (s *settler) count(r recipient, counts map[string]int) {
 	function := r.name
 	if r.unknown { // what a header says makes no series
 		function = unknownFunction
 	}
-	for outcome, n := range tally {
-		k.metrics.outcomes.WithLabelValues(k.queue, function, outcome).Add(float64(n))
+	for outcome, n := range counts {
+		s.outcomes.WithLabelValues(s.queue, function, outcome).Add(float64(n))
 	}
-	k.finish(finished, unacked.Acked)
-	if len(kept) > 0 {
-		keep(kept)
-	}
-	if kept := k.offer(r, offered); len(kept) > 0 {
-		keep(kept)
-	}
-	k.send(out)
 }
 
-// retry makes an event wait for as long as its history asks for, and the longer the longer
-// its function has been away.
-func (k *consumer) retry(e attempt.Event, h message.History, f message.Failure, away time.Duration) outgoing {
-	i := min(max(h.Failures()-1, 0), len(k.delays)-1)
-	for i+1 < len(k.delays) && k.delays[i+1] <= away {
+// retry returns a copy for the retry queue with the delay that the history asks for: the
+// longer, the longer its function has been in an outage.
+func (s *settler) retry(e attempt.Event, h message.History, f message.Failure, outage time.Duration) republished {
+	delay := retryDelay(s.delays, h.Failures(), outage)
+	return republished{e.Message.Republish(broker.RetryQueue(s.queue, delay), jitter(delay), h, f), e, unacked.Retried}
+}
+
+// retryDelay returns how long an event waits after a number of failures: the first, second,
+// ... delay, and no less than the outage has lasted, as far as there is such a delay. A long
+// outage is not followed by a storm of messages.
+func retryDelay(delays []time.Duration, failures int, outage time.Duration) time.Duration {
+	i := min(max(failures-1, 0), len(delays)-1)
+	for i+1 < len(delays) && delays[i+1] <= outage {
 		i++
 	}
-	delay := k.delays[i]
-	queue := broker.RetryQueue(k.queue, delay)
-	return outgoing{e.Message.Republish(queue, jitter(delay), h, f), e, unacked.Retried}
+	return delays[i]
 }
 
 // finish notes that one function is through with messages.
-func (k *consumer) finish(tags []uint64, s unacked.Settlement) {
+func (s *settler) finish(tags []uint64, as unacked.Settlement) {
 	if len(tags) == 0 {
 		return
 	}
-	if err := k.tracker.Settle(tags, s); err != nil {
+	if err := s.tracker.Settle(tags, as); err != nil {
 		// the channel is gone; the broker delivers the messages again
-		k.log.Warn("messages could not be acknowledged", "queue", k.queue, "messages", len(tags), "error", err)
+		s.log.Warn("messages could not be acknowledged", "queue", s.queue, "messages", len(tags), "error", err)
 	}
 }
 
-// offer publishes what may as well stay unacknowledged. It tries once, or not at all during an
-// alarm, and returns the events whose messages the broker has not confirmed: they would be
-// with no function when theirs is back. It returns after a pause, unless the breaker
-// holds them up anyway.
-func (k *consumer) offer(r recipient, out []outgoing) (kept []attempt.Event) {
-	if len(out) == 0 {
+// offer publishes copies of what may as well stay unacknowledged. It tries once, or not at
+// all during an alarm, and returns the events whose copies the broker has not confirmed:
+// they would be with no function when theirs is back. It returns after a pause, unless the
+// breaker holds them up anyway.
+func (s *settler) offer(taking context.Context, r recipient, left []republished) (kept []attempt.Event) {
+	if len(left) == 0 {
 		return nil
 	}
-	defer k.health.unsent(k.queue, &out, 0, nil)
-	err := k.publisher.Blocked()
+	defer s.health.unsent(s.queue, &left, 0, nil)
+	err := s.publisher.Blocked()
 	if err == nil {
-		out, err = k.publish(out, offerTimeout)
+		left, err = s.publish(left, offerTimeout)
 	}
-	if len(out) == 0 {
+	if len(left) == 0 {
 		return nil
 	}
-	k.health.unsent(k.queue, &out, len(out), err)
-	k.log.InfoContext(k.life, "messages could not be moved to a retry queue; they stay unacknowledged", "queue", k.queue, "messages", len(out), "error", err)
-	if waits := !r.shared && r.away > 0; !waits && !k.pause() {
+	s.health.unsent(s.queue, &left, len(left), err)
+	s.log.InfoContext(s.settling, "messages could not be moved to a retry queue; they stay unacknowledged", "queue", s.queue, "messages", len(left), "error", err)
+	if waits := !r.shared && r.outage > 0; !waits && !pause(taking) {
 		return nil // they go back to the queue
 	}
-	for _, o := range out {
-		kept = append(kept, o.of)
+	for _, c := range left {
+		kept = append(kept, c.of)
 	}
 	return kept
 }
 
-// send publishes until the broker has confirmed everything, finishing what is
-// confirmed. It gives up when the messages are no longer ours to settle, and after
-// a failure when the consumer is about to end: it would wait for ever for what
-// cannot be published, and nobody would consume the queue.
-func (k *consumer) send(out []outgoing) {
-	defer k.health.unsent(k.queue, &out, 0, nil)
+// send publishes until the broker has confirmed everything, finishing what is confirmed.
+// It gives up when the messages are no longer this channel's to settle, and after a
+// failure when taking has ended: it would wait without end for what cannot be published,
+// and the queue would have no consumer.
+func (s *settler) send(taking context.Context, left []republished) {
+	defer s.health.unsent(s.queue, &left, 0, nil)
 	var repeated repetition
-	for len(out) > 0 {
+	for len(left) > 0 {
 		var err error
-		if out, err = k.publish(out, publishTimeout); len(out) == 0 {
+		if left, err = s.publish(left, publishTimeout); len(left) == 0 {
 			return
 		}
-		k.health.unsent(k.queue, &out, len(out), err)
-		k.log.Log(k.life, repeated.level(err), "messages for retry or dead letters could not be published; trying again", "queue", k.queue, "messages", len(out), "error", err)
-		if !k.pause() {
+		s.health.unsent(s.queue, &left, len(left), err)
+		s.log.Log(s.settling, repeated.level(err), "messages for retry or dead letters could not be published; trying again", "queue", s.queue, "messages", len(left), "error", err)
+		if !pause(taking) {
 			return
 		}
 	}
 }
 
 // publish publishes once, finishes what is confirmed and returns the rest.
-func (k *consumer) publish(out []outgoing, timeout time.Duration) (left []outgoing, err error) {
-	msgs := make([]broker.Message, len(out))
-	for i := range out {
-		msgs[i] = out[i].message
+func (s *settler) publish(all []republished, timeout time.Duration) (left []republished, err error) {
+	copies := make([]broker.Message, len(all))
+	for i := range all {
+		copies[i] = all[i].msg
 	}
-	ctx, cancel := context.WithTimeout(k.life, timeout)
+	ctx, cancel := context.WithTimeout(s.settling, timeout)
 	defer cancel()
-	err = k.publisher.Publish(ctx, msgs)
+	err = s.publisher.Publish(ctx, copies)
 	if errors.Is(err, broker.ErrUnroutable) {
-		if err := k.declare(k.conn, k.queue); err != nil {
-			k.log.Warn("the queues could not be declared", "queue", k.queue, "error", err)
+		if err := s.declare(); err != nil {
+			s.log.Warn("the queues could not be declared", "queue", s.queue, "error", err)
 		}
 	}
-	return k.confirmed(out, err), err
+	failed := map[int]error{}
+	if pe, ok := errors.AsType[*broker.PublishError](err); ok {
+		failed = pe.Failed
+	}
+	confirmed := map[unacked.Settlement][]uint64{}
+	for i, c := range all {
+		if _, bad := failed[i]; bad {
+			left = append(left, c)
+			continue
+		}
+		confirmed[c.settlement] = append(confirmed[c.settlement], c.of.Message.Tag())
+	}
+	for as, tags := range confirmed {
+		s.finish(tags, as)
+	}
+	return left, err
 }
 
-// pause waits between two attempts to publish. It reports false when the consumer is
-// about to end.
-func (k *consumer) pause() bool {
+// pause waits between two attempts to publish. It reports false when taking has ended.
+func pause(taking context.Context) bool {
 	timer := time.NewTimer(jitter(publishPause))
 	defer timer.Stop()
 	select {
 	case <-timer.C:
 		return true
-	case <-k.taking.Done(): // ends with life as well
+	case <-taking.Done(): // ends with the channel, too
 		return false
 	}
-}
-
-// confirmed finishes what was published and returns the rest.
-func (k *consumer) confirmed(out []outgoing, err error) (left []outgoing) {
-	failed := map[int]error{}
-	if pe, ok := errors.AsType[*broker.PublishError](err); ok {
-		failed = pe.Failed
-	}
-	tags := map[unacked.Settlement][]uint64{}
-	for i, o := range out {
-		if _, bad := failed[i]; bad {
-			left = append(left, o)
-			continue
-		}
-		tags[o.settlement] = append(tags[o.settlement], o.of.Message.Tag())
-	}
-	for s, tags := range tags {
-		k.finish(tags, s)
-	}
-	return left
 }

@@ -206,9 +206,9 @@ func TestAllUnavailable(t *testing.T) {
 			publish(t, msgs...)
 			c := startConnector(t, g, func(cfg *Config) { cfg.ProbeDelay, cfg.ProbeMaxDelay = 2*time.Millisecond, 20*time.Millisecond })
 			waitFor(t, "the outage is told", func() bool { _, text := readyz(c); return strings.Contains(text, "shard 2 cannot be reached") })
-			c.mu.Lock()
-			watched.Store(c.endpoints["fn"].breaker)
-			c.mu.Unlock()
+			c.endpoints.mu.Lock()
+			watched.Store(c.endpoints.byName["fn"].breaker)
+			c.endpoints.mu.Unlock()
 			waitFor(t, "it is probed", func() bool { return probes.Load() > 60 })
 			if n := others.Load(); n > 4*(1+rejects) { // a reject closes the breaker for up to four calls
 				t.Errorf("%d calls while the breaker was closed", n)

@@ -1,0 +1,180 @@
+package rabbitmq
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"parkstream/shared/batch"
+	"parkstream/shared/instance"
+)
+
+func TestDrain(t *testing.T) {
+	queue, g, f := deployed(t, map[string]string{annotationBatchSize: "10", annotationMaxInFlight: "2"})
+	entered, leave := make(chan struct{}, 100), make(chan struct{})
+	f.setScript(func(_ http.ResponseWriter, r *http.Request, _ []string) bool {
+		entered <- struct{}{}
+		select {
+		case <-leave:
+		case <-r.Context().Done():
+		}
+		return false
+	})
+	publish(t, events(queue, "e", 1000)...)
+	c := startConnector(t, g, nil)
+	<-entered
+	<-entered
+	waitFor(t, "it holds more than its calls have", func() bool { return c.counters(t, queue)["received"] > 20 })
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		c.stop()
+	}()
+	conn := dialNode(t)
+	waitFor(t, "it is draining", func() bool { _, text := readyz(c); return strings.Contains(text, "draining") })
+	select {
+	case <-stopped:
+		t.Fatal("stopped with calls under way")
+	default:
+	}
+	close(leave)
+	<-stopped
+	counters := c.counters(t, queue)
+	c.checkIdentity(t, counters)
+	once, twice := f.done()
+	if once != counters["acked"] || twice != 0 || once == 0 || counters["in_hand"] != 0 || counters["returned"] == 0 {
+		t.Errorf("%d done, %v", once, counters)
+	}
+	if n := f.callCount(); n > 4 {
+		t.Errorf("%d calls: new ones were begun while draining", n)
+	}
+	waitFor(t, "the rest is in the queue", func() bool { return ready(t, conn, queue) == 1000-once })
+}
+
+// What is settled behind a message that stays open does not go back to the queue.
+func TestDrainSettlesWhatIsDone(t *testing.T) {
+	queue, g, f := deployed(t, map[string]string{annotationBatchSize: "10", annotationMinInFlight: "2", annotationMaxInFlight: "2"})
+	entered, leave := make(chan string, 100), make(chan struct{})
+	f.setScript(func(_ http.ResponseWriter, r *http.Request, ids []string) bool {
+		entered <- ids[0]
+		if ids[0] == "e-0" { // the oldest never ends
+			<-r.Context().Done()
+			return true
+		}
+		<-leave
+		return false
+	})
+	publish(t, events(queue, "e", 20)...)
+	c := startConnector(t, g, func(cfg *Config) { cfg.DrainTimeout, cfg.Timeout = time.Second, time.Minute })
+	<-entered
+	<-entered
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		c.stop()
+	}()
+	waitFor(t, "it is draining", func() bool { _, text := readyz(c); return strings.Contains(text, "draining") })
+	close(leave)
+	<-stopped
+	done, _ := f.done()
+	conn := dialNode(t)
+	waitFor(t, "the rest is in the queue", func() bool { return ready(t, conn, queue) == 20-done })
+	if counters := c.counters(t, queue); counters["acked"] != done || done != 10 {
+		t.Errorf("%d done, counters: %v", done, counters)
+	}
+}
+
+// One call that hangs does not hold up the others, however few messages may be in
+// hand: what is settled behind its messages is acknowledged.
+func TestOneCallHangs(t *testing.T) {
+	queue, g, f := deployed(t, map[string]string{annotationBatchSize: "10", annotationMinInFlight: "2", annotationMaxInFlight: "2"})
+	entered, leave := make(chan struct{}), make(chan struct{})
+	end := sync.OnceFunc(func() { close(leave) })
+	defer end()
+	f.setScript(func(_ http.ResponseWriter, _ *http.Request, ids []string) bool {
+		if slices.Contains(ids, "e-0") {
+			close(entered)
+			<-leave
+		}
+		return false
+	})
+	publish(t, events(queue, "e", 10)...)
+	c := startConnector(t, g, func(cfg *Config) { cfg.Timeout, cfg.MaxPrefetch = time.Minute, 20 })
+	<-entered
+	publish(t, events(queue, "f", 200)...)
+	waitFor(t, "the others are done", func() bool { once, _ := f.done(); return once >= 200 })
+	if n := c.counters(t, queue)["received"]; n > 210 {
+		t.Errorf("%d messages were delivered", n)
+	}
+	end()
+	if counters := c.settled(t, queue, 210); counters["acked"] != 210 || counters["received"] != 210 {
+		t.Errorf("counters: %v", counters)
+	}
+}
+
+// Calls that outlast the drain timeout settle nothing.
+func TestDrainHasAnEnd(t *testing.T) {
+	queue, g, f := deployed(t, map[string]string{annotationBatchSize: "10"})
+	entered := make(chan struct{}, 100)
+	f.setScript(func(_ http.ResponseWriter, r *http.Request, _ []string) bool {
+		entered <- struct{}{}
+		<-r.Context().Done()
+		return true
+	})
+	publish(t, events(queue, "e", 100)...)
+	c := startConnector(t, g, func(cfg *Config) { cfg.DrainTimeout, cfg.Timeout = 200*time.Millisecond, time.Minute })
+	<-entered
+	start := time.Now()
+	c.stop()
+	if took := time.Since(start); took > 5*time.Second {
+		t.Errorf("took %s", took)
+	}
+	conn := dialNode(t)
+	waitFor(t, "all is in the queue", func() bool { return ready(t, conn, queue) == 100 })
+	if counters := c.counters(t, queue); counters["acked"]+counters["dead_lettered"]+counters["retried"]+counters["in_hand"] != 0 {
+		t.Errorf("counters: %v", counters)
+	}
+}
+
+// During an alarm of the broker's memory retries cannot be published: they stay in
+// hand, a stop does not wait for the alarm's end, and nothing is lost.
+func TestStopDuringAnAlarm(t *testing.T) {
+	private := instance.RabbitMQForTest(t)
+	shared := node
+	node = private
+	defer func() { node = shared }()
+	watermark := func(fraction string) {
+		t.Helper()
+		if _, err := private.Ctl(t.Context(), "set_vm_memory_high_watermark", fraction); err != nil {
+			t.Fatal(err)
+		}
+	}
+	queue, g, f := deployed(t, batched)
+	var away atomic.Bool
+	away.Store(true)
+	f.result = func(id string) batch.Result {
+		if away.Load() {
+			return batch.Result{ID: id, Outcome: batch.Retry, Reason: "away"}
+		}
+		return succeed(id)
+	}
+	publish(t, events(queue, "e", 50)...)
+	watermark("0.00001")
+	c := startConnector(t, g, func(cfg *Config) { cfg.DrainTimeout = time.Second })
+	waitFor(t, "it has tried", func() bool { return f.callCount() > 0 })
+	c.stop()
+	counters := c.counters(t, queue)
+	c.checkIdentity(t, counters)
+	if counters["in_hand"] != 0 || counters["acked"] != 0 {
+		t.Errorf("counters: %v", counters)
+	}
+	away.Store(false)
+	watermark("0.4")
+	again := startConnector(t, g, nil)
+	waitFor(t, "all are done", func() bool { once, twice := f.done(); return once+twice == 50 })
+	again.checkIdentity(t, again.counters(t, queue))
+}
