@@ -55,7 +55,11 @@ var mayImport = []struct {
 	{"connectors/rabbitmq/internal/unacked", nil},
 	{"connectors/rabbitmq/internal/openfaas", []string{"shared/batch", "shared/redirect", "shared/tracing"}},
 	{"connectors/rabbitmq/deadletter", []string{"connectors/rabbitmq/internal/message", "shared/broker"}},
-	{"connectors/", []string{"connectors/", "shared/batch", "shared/broker", "shared/faas", "shared/latency", "shared/process", "shared/tracing", "shared/version"}},
+	{"connectors/rabbitmq", []string{
+		"connectors/rabbitmq/internal/attempt", "connectors/rabbitmq/internal/breaker", "connectors/rabbitmq/internal/message", "connectors/rabbitmq/internal/openfaas",
+		"connectors/rabbitmq/internal/unacked", "shared/batch", "shared/broker", "shared/faas", "shared/latency", "shared/process", "shared/tracing", "shared/version",
+	}},
+	{"connectors/rabbitmq/cmd/", []string{"connectors/rabbitmq"}},
 	{"template/", []string{"shared/faas", "template/"}},
 	{"deploy", nil},
 	{"cmd/internal/", []string{"cmd/internal/", "deploy", "shared/"}},
@@ -74,6 +78,7 @@ var testsMayImport = map[string][]string{
 	"shared/processor": {"shared/faas/faastest"},
 	"shared/stay":      {"shared/timeline"},
 
+	"connectors/rabbitmq":                  {"connectors/rabbitmq/deadletter", "connectors/rabbitmq/internal/message/messagetest"},
 	"connectors/rabbitmq/internal/message": {"connectors/rabbitmq/internal/message/messagetest"},
 	"shared/summary":                       {"shared/summary/summaryclient"},
 }
