@@ -1,0 +1,34 @@
+package deadletter_test
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"parkstream/connectors/rabbitmq/deadletter"
+	"parkstream/shared/broker"
+)
+
+// An operator looks at the dead letters of a queue and puts back those of a function that
+// was mended.
+func Example() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	config := broker.Config{URLs: broker.URLFile("secrets/rabbitmq-url"), Name: "operator"}
+	conn, err := broker.Dial(ctx, config)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer conn.Close()
+	publisher := broker.NewPublisher(config)
+	defer publisher.Close()
+
+	all, err := deadletter.List(ctx, conn, "vehicle_exits", deadletter.Filter{}, func(l deadletter.Letter) error {
+		fmt.Println(l.ID, l.Function, l.Reason)
+		return nil
+	})
+	fmt.Println(all, err)
+	replayed, err := deadletter.Replay(ctx, conn, publisher, "vehicle_exits", deadletter.Filter{Function: "exit-processor"})
+	fmt.Println(replayed, err)
+}
