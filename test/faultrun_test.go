@@ -17,6 +17,7 @@ import (
 	"parkstream/shared/broker"
 	"parkstream/shared/broker/brokertest"
 	"parkstream/shared/eventually"
+	"parkstream/shared/process"
 )
 
 // Each run has so many vehicles, which enter and leave, and malformed events: 20,000
@@ -73,7 +74,7 @@ func newFaultRun(t *testing.T, s *system) *faultRun {
 		}, strings.ToLower(filepath.Base(t.Name()))), "-"),
 		start:     time.Now().UTC().Add(-5 * time.Hour).Truncate(time.Second),
 		gateway:   newFaultyGateway(t, s.gateway),
-		publisher: broker.NewPublisher(broker.Config{URLs: broker.URLFile(filepath.Join(s.dir, "secrets", "rabbitmq-url"))}),
+		publisher: broker.NewPublisher(broker.Config{URLs: broker.URLs(process.NewSecret(filepath.Join(s.dir, "secrets"), "rabbitmq-url").Value)}),
 		dead:      make(map[string]string),
 	}
 	t.Cleanup(func() { _ = r.publisher.Close() })

@@ -78,6 +78,8 @@ var testsMayImport = map[string][]string{
 	"shared/processor": {"shared/faas/faastest"},
 	"shared/stay":      {"shared/timeline"},
 
+	"connectors/rabbitmq/deadletter": {"shared/process"},
+
 	"connectors/rabbitmq":                  {"connectors/rabbitmq/deadletter", "connectors/rabbitmq/internal/message/messagetest"},
 	"connectors/rabbitmq/internal/message": {"connectors/rabbitmq/internal/message/messagetest"},
 	"shared/summary":                       {"shared/summary/summaryclient"},

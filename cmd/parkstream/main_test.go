@@ -56,7 +56,7 @@ func TestHangup(t *testing.T) {
 	if err := os.WriteFile(urlFile, []byte(node.URL()), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	conn, err := broker.Dial(t.Context(), broker.Config{URLs: broker.URLFile(urlFile)})
+	conn, err := broker.Dial(t.Context(), broker.Config{URLs: broker.URLs(func() (string, error) { return readURLFile(urlFile) })})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -95,7 +95,7 @@ func (c deadLetters) selects() bool {
 }
 
 func (c deadLetters) broker() broker.Config {
-	return broker.Config{URLs: broker.URLFile(c.RabbitMQURLFile), Name: "parkstream-replay"}
+	return broker.Config{URLs: broker.URLs(func() (string, error) { return readURLFile(c.RabbitMQURLFile) }), Name: "parkstream-replay"}
 }
 
 func (c deadLetters) filter() deadletter.Filter {

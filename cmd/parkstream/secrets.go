@@ -194,19 +194,28 @@ func (c secretsInitCommand) writeConfig(notes io.Writer, file, name, value strin
 	return err
 }
 
-// readURL returns the text of a file, - being standard input.
+// readURL returns the text of a file, - being standard input, and "" if none is named.
 func readURL(in io.Reader, file string) (string, error) {
-	if file == "" {
+	switch file {
+	case "":
 		return "", nil
+	case "-":
+		return urlIn(in)
 	}
-	if file != "-" {
-		f, err := os.Open(file)
-		if err != nil {
-			return "", err
-		}
-		defer f.Close()
-		in = f
+	return readURLFile(file)
+}
+
+// readURLFile returns the URL in a file, or several with commas.
+func readURLFile(file string) (string, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return "", err
 	}
+	defer f.Close()
+	return urlIn(f)
+}
+
+func urlIn(in io.Reader) (string, error) {
 	const most = 64 << 10
 	text, err := io.ReadAll(io.LimitReader(in, most))
 	if err != nil {

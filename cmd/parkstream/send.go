@@ -57,7 +57,7 @@ func (c sendCommand) Run(ctx context.Context) error {
 		defer f.Close()
 		in = f
 	}
-	config := broker.Config{URLs: broker.URLFile(c.RabbitMQURLFile), Name: "parkstream-send"}
+	config := broker.Config{URLs: broker.URLs(func() (string, error) { return readURLFile(c.RabbitMQURLFile) }), Name: "parkstream-send"}
 	// The publisher would wait for a RabbitMQ that never runs, too.
 	conn, err := broker.Dial(ctx, config)
 	if err == nil {

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strings"
 	"time"
 
 	"parkstream/cmd/internal/gateway"
@@ -113,12 +112,9 @@ func givenURL(name, value, file string) (string, error) {
 	if value != "" {
 		return "", fmt.Errorf("both --%s and --%[1]s-file are given (or their variables): name one", name)
 	}
-	text, err := os.ReadFile(file)
+	value, err := readURLFile(file)
 	if err != nil {
 		return "", fmt.Errorf("--%s-file: %w", name, err)
-	}
-	if value = strings.TrimSpace(string(text)); value == "" {
-		return "", fmt.Errorf("--%s-file: %s is empty", name, file)
 	}
 	return value, nil
 }

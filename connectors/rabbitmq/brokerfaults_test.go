@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -18,6 +17,7 @@ import (
 	"parkstream/shared/broker"
 	"parkstream/shared/broker/brokertest"
 	"parkstream/shared/instance"
+	"parkstream/shared/process"
 )
 
 // reconcile checks that every event was done, and that all is accounted for.
@@ -160,7 +160,7 @@ func TestBrokerDies(t *testing.T) {
 		dir := t.TempDir()
 		writeSecret(t, dir, "rabbitmq-url", as("first-password")+"\n")
 		secret := func() string {
-			urls, err := broker.URLFile(filepath.Join(dir, "rabbitmq-url"))()
+			urls, err := broker.URLs(process.NewSecret(dir, "rabbitmq-url").Value)()
 			if err != nil {
 				t.Error(err)
 				return ""

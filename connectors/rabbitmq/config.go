@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -145,7 +144,7 @@ func (s Settings) credential() (user, password string, err error) {
 func (c Config) broker(name string) broker.Config {
 	urls := c.Broker
 	if urls == nil {
-		urls = broker.URLFile(filepath.Join(c.SecretsDir, "rabbitmq-url"))
+		urls = broker.URLs(c.secret("rabbitmq-url").Value)
 	}
 	return broker.Config{
 		URLs: urls,

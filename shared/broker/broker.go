@@ -25,7 +25,7 @@ import (
 type Config struct {
 	// URLs returns the amqp:// or amqps:// URLs of the nodes of one cluster. It is
 	// called for every attempt to connect, which picks up a rotated password.
-	// Required; see [URLFile].
+	// Required; see [URLs].
 	URLs func() ([]string, error)
 	// TLS is used with amqps:// URLs; its files are read for every attempt.
 	TLS TLS
@@ -85,14 +85,15 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// URLFile returns a Config.URLs that reads a file of one URL a line.
-func URLFile(path string) func() ([]string, error) {
+// URLs returns a Config.URLs of a secret with one URL or more; see [SplitURLs]. read is
+// called for every attempt to connect.
+func URLs(read func() (string, error)) func() ([]string, error) {
 	return func() ([]string, error) {
-		text, err := os.ReadFile(path)
+		text, err := read()
 		if err != nil {
 			return nil, fmt.Errorf("read the broker's URL: %w", err)
 		}
-		return SplitURLs(string(text))
+		return SplitURLs(text)
 	}
 }
 

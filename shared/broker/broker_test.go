@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -110,18 +111,21 @@ func TestSplitURLs(t *testing.T) {
 	}
 }
 
-func TestURLFileIsReadAnew(t *testing.T) {
-	file := t.TempDir() + "/url"
-	read := URLFile(file)
-	if _, err := read(); err == nil {
-		t.Error("a missing file has no error")
-	}
-	for _, want := range []string{"amqp://one", "amqp://two"} {
-		if err := os.WriteFile(file, []byte(want+"\n"), 0o600); err != nil {
-			t.Fatal(err)
+func TestURLsAreReadForEachAttempt(t *testing.T) {
+	var secret string
+	missing := errors.New("the secret is missing")
+	urls := URLs(func() (string, error) {
+		if secret == "" {
+			return "", missing
 		}
-		if got, err := read(); err != nil || len(got) != 1 || got[0] != want {
-			t.Errorf("got %v, %v, want %s", got, err, want)
+		return secret + "\n", nil
+	})
+	if _, err := urls(); !errors.Is(err, missing) {
+		t.Errorf("a missing secret: %v", err)
+	}
+	for _, secret = range []string{"amqp://one", "amqp://two"} {
+		if got, err := urls(); err != nil || len(got) != 1 || got[0] != secret {
+			t.Errorf("got %v, %v, want %s", got, err, secret)
 		}
 	}
 }

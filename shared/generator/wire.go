@@ -57,16 +57,8 @@ func Wire(rt *faas.Runtime) (Config, error) {
 	rt.Admit(admit)
 	inside := NewInside(client, s.Retention)
 
-	rabbitURL := rt.Secret("rabbitmq-url")
 	publisher := broker.NewPublisher(broker.Config{
-		URLs: func() ([]string, error) {
-			text, err := rabbitURL.Value()
-			if err != nil {
-				return nil, err
-			}
-			return broker.SplitURLs(text)
-		},
-		Name: rt.Name, Log: rt.Log, Registerer: rt.Registerer,
+		URLs: broker.URLs(rt.Secret("rabbitmq-url").Value), Name: rt.Name, Log: rt.Log, Registerer: rt.Registerer,
 	})
 	rt.OnReady("rabbitmq", func(ctx context.Context) error {
 		if err := publisher.Connect(ctx); err != nil {

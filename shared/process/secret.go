@@ -10,6 +10,10 @@ import (
 	"sync"
 )
 
+// ErrEmptySecret is wrapped by the error of a secret whose file is empty. That of a
+// missing one wraps fs.ErrNotExist.
+var ErrEmptySecret = errors.New("the file is empty")
+
 // Secret is the content of a file. It is safe for concurrent use and never
 // prints its value.
 type Secret struct {
@@ -45,7 +49,7 @@ func (s *Secret) Value() (string, error) {
 	}
 	value := strings.TrimRight(string(text), "\r\n")
 	if value == "" {
-		return "", fmt.Errorf("secret %s: the file %s is empty", s.name, s.path)
+		return "", fmt.Errorf("secret %s: put it into the file %s: %w", s.name, s.path, ErrEmptySecret)
 	}
 	s.read, s.value = info, value
 	return value, nil

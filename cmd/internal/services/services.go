@@ -8,13 +8,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"time"
 
 	"parkstream/cmd/internal/supervise"
 	"parkstream/shared/broker"
 	"parkstream/shared/instance"
+	"parkstream/shared/process"
 	"parkstream/shared/redis"
 )
 
@@ -214,11 +214,11 @@ func Secret(dir, name string, value func() string) (string, error) {
 
 // readSecret returns a secret of the folder, "" if it is missing or empty.
 func readSecret(dir, name string) (string, error) {
-	text, err := os.ReadFile(filepath.Join(dir, name))
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return "", fmt.Errorf("read the secret %s: %w", name, err)
+	secret, err := process.NewSecret(dir, name).Value()
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, process.ErrEmptySecret) {
+		return "", nil
 	}
-	return strings.TrimRight(string(text), "\r\n"), nil
+	return secret, err
 }
 
 // WriteSecret writes a secret for its owner alone. Who reads it meanwhile gets the

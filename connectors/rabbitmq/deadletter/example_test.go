@@ -7,6 +7,7 @@ import (
 
 	"parkstream/connectors/rabbitmq/deadletter"
 	"parkstream/shared/broker"
+	"parkstream/shared/process"
 )
 
 // An operator looks at the dead letters of a queue and puts back those of a function that
@@ -14,7 +15,7 @@ import (
 func Example() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	config := broker.Config{URLs: broker.URLFile("secrets/rabbitmq-url"), Name: "operator"}
+	config := broker.Config{URLs: broker.URLs(process.NewSecret("secrets", "rabbitmq-url").Value), Name: "operator"}
 	conn, err := broker.Dial(ctx, config)
 	if err != nil {
 		fmt.Println(err)

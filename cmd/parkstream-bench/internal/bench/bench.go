@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"time"
 
@@ -14,6 +13,7 @@ import (
 	"parkstream/cmd/internal/gateway"
 	"parkstream/cmd/internal/system"
 	"parkstream/shared/broker"
+	"parkstream/shared/process"
 	"parkstream/shared/redis"
 	"parkstream/shared/stay"
 	"parkstream/shared/timeline"
@@ -166,7 +166,7 @@ func (b *bench) connect(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	urls := broker.Config{URLs: broker.URLFile(filepath.Join(b.system.Secrets(), "rabbitmq-url")), Name: "parkstream-bench"}
+	urls := broker.Config{URLs: broker.URLs(process.NewSecret(b.system.Secrets(), "rabbitmq-url").Value), Name: "parkstream-bench"}
 	conn, err := broker.Dial(ctx, urls)
 	if err != nil {
 		return errors.Join(err, client.Close())

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -14,6 +13,7 @@ import (
 
 	"parkstream/shared/broker"
 	"parkstream/shared/parking"
+	"parkstream/shared/process"
 )
 
 const (
@@ -198,7 +198,7 @@ func (b *bench) look(ctx context.Context, f fleet, missing []int, at []time.Time
 // ahead of each.
 func (b *bench) publishAt(ctx context.Context, f fleet, rate, n int, before func(i int) error) (published, confirmed []time.Time, err error) {
 	conn, err := broker.Dial(ctx, broker.Config{
-		URLs: broker.URLFile(filepath.Join(b.system.Secrets(), "rabbitmq-url")), Name: "parkstream-bench-rate",
+		URLs: broker.URLs(process.NewSecret(b.system.Secrets(), "rabbitmq-url").Value), Name: "parkstream-bench-rate",
 	})
 	if err != nil {
 		return nil, nil, err

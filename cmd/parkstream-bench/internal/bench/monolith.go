@@ -5,9 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
-	"strings"
 	"sync"
 	"time"
 
@@ -17,6 +14,7 @@ import (
 	"parkstream/cmd/internal/eventfile"
 	"parkstream/shared/broker"
 	"parkstream/shared/parking"
+	"parkstream/shared/process"
 	"parkstream/shared/redis"
 	"parkstream/shared/summary/summaryclient"
 )
@@ -46,22 +44,18 @@ type MonolithResult struct {
 
 // Run works off the events.
 func (m Monolith) Run(ctx context.Context) (MonolithResult, error) {
-	secret := func(name string) (string, error) {
-		text, err := os.ReadFile(filepath.Join(m.Secrets, name))
-		return strings.TrimSpace(string(text)), err
-	}
-	client, err := redis.Open(func() (string, error) { return secret("redis-url") })
+	client, err := redis.Open(process.NewSecret(m.Secrets, "redis-url").Value)
 	if err != nil {
 		return MonolithResult{}, fmt.Errorf("open the Redis of the monolith: %w", err)
 	}
 	defer client.Close()
 	db := client.Current()
-	conn, err := broker.Dial(ctx, broker.Config{URLs: broker.URLFile(filepath.Join(m.Secrets, "rabbitmq-url")), Name: "monolith"})
+	conn, err := broker.Dial(ctx, broker.Config{URLs: broker.URLs(process.NewSecret(m.Secrets, "rabbitmq-url").Value), Name: "monolith"})
 	if err != nil {
 		return MonolithResult{}, err
 	}
 	defer conn.Close()
-	post := summaryclient.New(m.SummaryURL, func() (string, error) { return secret("summary-token") })
+	post := summaryclient.New(m.SummaryURL, process.NewSecret(m.Secrets, "summary-token").Value)
 	defer post.Close()
 
 	var once sync.Once
