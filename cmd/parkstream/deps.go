@@ -13,7 +13,7 @@ import (
 	"parkstream/shared/instance"
 )
 
-// macChrome is where macOS has its browsers.
+// macChrome is the path of Chrome on macOS.
 const macChrome = "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"
 
 // dependencies are what the tests need.
@@ -35,7 +35,7 @@ var dependencies = []struct {
 	{"a C compiler", func() bool { return isProgram("cc") }},
 	// The test of the connector's image builds it; there is none outside of Linux.
 	{"buildah", func() bool { return isProgram("buildah") || runtime.GOOS != "linux" }},
-	// Of one that sorts otherwise than most a test makes a locale for Redis.
+	// A test builds a locale with an unusual order for Redis.
 	{"the source of locales", func() bool {
 		_, err := os.Stat("/usr/share/i18n/locales/da_DK")
 		return err == nil || runtime.GOOS != "linux"
@@ -53,7 +53,7 @@ func dependencyNames() string {
 
 type depsCommand struct{}
 
-// Run installs what is missing and says so.
+// Run installs and reports what is missing.
 func (depsCommand) Run(ctx context.Context) error {
 	var missing []string
 	for _, d := range dependencies {

@@ -64,7 +64,7 @@ func run() int {
 	return 0
 }
 
-// exitError is the error of a command that has said itself what was wrong.
+// exitError is the error of a command that has already reported what was wrong.
 type exitError int
 
 func (e exitError) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
@@ -81,7 +81,7 @@ type connectorCommand struct{}
 // Run runs the connector with settings from the environment.
 func (connectorCommand) Run() error { return exit(rabbitmq.Main()) }
 
-// benchCommand is where the benchmark was.
+// benchCommand is the former place of the benchmark.
 type benchCommand struct {
 	Args []string `arg:"" optional:""`
 }

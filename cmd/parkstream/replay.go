@@ -345,8 +345,7 @@ func valueHasPlate(d *json.Decoder, plate string) bool {
 	return false
 }
 
-// printJSON writes a dead letter for machines: its body as text where it is one,
-// else in base64.
+// printJSON writes a dead letter as JSON: its body as text if it is valid, else in base64.
 func printJSON(d deadletter.Letter) error {
 	out := map[string]any{
 		"id": d.ID, "queue": d.Queue, "reason": d.Reason, "function": d.Function, "status": d.Status, "attempts": d.Attempts,
@@ -395,8 +394,8 @@ func shortTime(t time.Time) string {
 	return t.Local().Format(time.DateTime)
 }
 
-// printable quotes what could move the cursor or colour the terminal: whoever
-// publishes chooses ids and headers.
+// printable quotes characters that control the terminal: a publisher chooses ids and
+// headers.
 func printable(text string) string {
 	if utf8.ValidString(text) && !strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) {
 		return text

@@ -27,7 +27,7 @@ const (
 	// is waited for.
 	progressInterval = time.Second
 	waitInterval     = 3 * time.Second
-	// What is not confirmed is published again after a while, each time a longer one.
+	// Delays before unconfirmed events are published again; they double up to the second.
 	againDelay    = 100 * time.Millisecond
 	againMaxDelay = 5 * time.Second
 )
@@ -41,9 +41,8 @@ type sendCommand struct {
 	RabbitMQURLFile string  `name:"rabbitmq-url-file" default:".parkstream/secrets/rabbitmq-url" help:"File with the URL of RabbitMQ."`
 }
 
-// Run publishes the events of the file until each is confirmed. A record that is
-// no event is named with its line; then, and when there is no event, the error is
-// not nil.
+// Run publishes the events of the file until each is confirmed. It reports an invalid
+// record with its line. It returns an error if there was one, or no event at all.
 func (c sendCommand) Run(ctx context.Context) error {
 	if !(c.Pace >= 0) { // also when it is NaN
 		return fmt.Errorf("--pace is %g, want 0 or more", c.Pace)
@@ -97,7 +96,7 @@ type sending struct {
 	first     time.Time // recorded time of the first event
 	shown     time.Time
 	terminal  bool
-	patience  *time.Ticker // ticks when what is waited for is to be told
+	patience  *time.Ticker // ticks when the user is to be told what is waited for
 
 	window             []eventfile.Event // in the order of the file, not yet confirmed
 	bytes              int               // of the window's bodies
@@ -105,7 +104,7 @@ type sending struct {
 	confirmed, refused int
 }
 
-// outcome returns what the user is told at the end.
+// outcome returns the summary for the user.
 func (s *sending) outcome(ctx context.Context, err error) error {
 	count := fmt.Sprintf("of %d records %d are confirmed and %d are refused", s.confirmed+s.refused+len(s.window), s.confirmed, s.refused)
 	if len(s.window) > 0 {
@@ -155,7 +154,7 @@ func (s *sending) declare(ctx context.Context) error {
 	})
 }
 
-// await makes a call to RabbitMQ and tells the user what it waits for.
+// await makes a call to RabbitMQ and reports to the user what it waits for.
 func (s *sending) await(call func() error) error {
 	done := make(chan error, 1)
 	go func() { done <- call() }()
@@ -169,7 +168,7 @@ func (s *sending) await(call func() error) error {
 	}
 }
 
-// tell says what is waited for; failed is why the last attempt to publish failed.
+// tell reports what is waited for; failed is why the last attempt to publish failed.
 func (s *sending) tell(failed error) {
 	s.clear()
 	fmt.Fprintf(os.Stderr, "%d events confirmed, waiting: %v\n", s.confirmed, cmp.Or(s.publisher.Waiting(), failed, errNotConfirmed))
@@ -290,8 +289,7 @@ func (s *sending) wait(ctx context.Context, e eventfile.Event) error {
 	}
 }
 
-// flush publishes the window, and what is not confirmed again, until all is or ctx
-// ends.
+// flush publishes the window until every event is confirmed or ctx ends.
 func (s *sending) flush(ctx context.Context) error {
 	s.patience.Reset(waitInterval)
 	for delay := againDelay; len(s.window) > 0; delay = min(2*delay, againMaxDelay) {

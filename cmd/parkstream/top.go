@@ -18,7 +18,7 @@ import (
 	"parkstream/shared/redirect"
 )
 
-// topInterval is how often the figures are shown anew; the summary looks at the
+// topInterval is how often the figures are updated; the summary looks at the
 // system about once a second.
 const topInterval = time.Second
 
@@ -37,7 +37,7 @@ func (c topCommand) Run(ctx context.Context) error {
 	return t.run(ctx)
 }
 
-// top asks for snapshots and shows what happened between two.
+// top fetches snapshots and shows what happened between two.
 type top struct {
 	url, name string
 	out       io.Writer
@@ -65,15 +65,15 @@ func (t *top) once(ctx context.Context) error {
 	return err
 }
 
-// The terminal's other screen, without a cursor, and back: what was there before
-// is there again at the end.
+// The terminal's alternate screen without a cursor, and back: its former content is
+// restored at the end.
 const (
 	enterScreen = "\x1b[?1049h\x1b[?25l"
 	leaveScreen = "\x1b[?25h\x1b[?1049l"
 )
 
-// run shows the figures until ctx ends. Where nothing answers at the start it
-// ends with a message; later it tries again.
+// run shows the figures until ctx ends. It returns an error if there is no answer at the
+// start; later it tries again.
 func (t *top) run(ctx context.Context) error {
 	now, err := t.look(ctx)
 	if err != nil {
@@ -102,7 +102,7 @@ func (t *top) run(ctx context.Context) error {
 	}
 }
 
-// show replaces what is on the terminal, line by line, so that nothing flickers.
+// show replaces the content of the terminal line by line, which avoids flicker.
 func (t *top) show(text string) {
 	if t.terminal {
 		text = "\x1b[H" + strings.ReplaceAll(text, "\n", "\x1b[K\n") + "\x1b[J"
@@ -119,7 +119,7 @@ func (t *top) wait(ctx context.Context) error {
 	}
 }
 
-// unlessDone is nil where the user has ended the command.
+// unlessDone returns err, or nil if the user has ended the command.
 func unlessDone(err error) error {
 	if errors.Is(err, context.Canceled) {
 		return nil
@@ -165,7 +165,7 @@ type figures struct {
 type flow struct {
 	eventType string
 	rate      float64  // events a second
-	p50, p99  *float64 // seconds, nil where there was no event
+	p50, p99  *float64 // seconds, nil if there was no event
 	outcomes  map[string]float64
 }
 
@@ -213,8 +213,8 @@ func figuresOf(before, now *monitor.Snapshot) figures {
 	return f
 }
 
-// since counts what a histogram took in after an earlier one, in all and by
-// bucket (cumulatively). A process that has started anew counts from zero.
+// since returns what a histogram counted after an earlier one, in total and by bucket
+// (cumulatively). The counters of a restarted process begin at zero.
 func since(earlier, now monitor.Latency) (uint64, []monitor.Bucket) {
 	buckets := slices.Clone(now.Buckets)
 	if earlier.Count > now.Count || len(earlier.Buckets) != len(now.Buckets) {

@@ -20,8 +20,8 @@ type upCommand struct {
 	AllowedHosts  []string      `placeholder:"HOST" help:"Names under which the gateway may be called, besides localhost and loopback addresses; for a proxy that passes Host on."`
 	Cron          bool          `default:"true" negatable:"" help:"Fire the functions that have a schedule."`
 	Connector     bool          `default:"true" negatable:"" help:"Run the connector."`
-	Prometheus    bool          `default:"true" negatable:"" help:"Run Prometheus where it is installed."`
-	PromPort      int           `name:"prometheus-port" help:"Port of Prometheus on loopback; without it 9090, or a free one where that is taken."`
+	Prometheus    bool          `default:"true" negatable:"" help:"Run Prometheus if it is installed."`
+	PromPort      int           `name:"prometheus-port" help:"Port of Prometheus on loopback; by default 9090, or a free one if that is in use."`
 	Timeout       time.Duration `default:"60s" help:"Longest call of a function."`
 	Pprof         bool          `help:"Serve profiles of the functions and the connector, each at a free port of loopback."`
 	RabbitMQURL   string        `name:"rabbitmq-url" env:"RABBITMQ_URL" help:"Use this RabbitMQ instead of a private one. Others on this machine can see a password here: better name a file."`
@@ -31,7 +31,7 @@ type upCommand struct {
 	RedisURLFile    string `name:"redis-url-file" env:"REDIS_URL_FILE" help:"File with the URL of the Redis to use; it is read at the start."`
 }
 
-// Validate reports what the types of the flags allow and nothing could run with.
+// Validate returns an error for values of the flags that cannot be used.
 func (c upCommand) Validate() error {
 	if c.Timeout <= 0 {
 		return fmt.Errorf("--timeout is %s, want more than 0s", c.Timeout)
@@ -119,8 +119,7 @@ func givenURL(name, value, file string) (string, error) {
 	return value, nil
 }
 
-// say tells the user on the terminal, a line in one write, so that lines of
-// several goroutines do not mix.
+// say prints a line on the terminal in one write: lines of several goroutines do not mix.
 func say(format string, args ...any) {
 	fmt.Fprintf(os.Stderr, "parkstream: "+format+"\n", args...)
 }

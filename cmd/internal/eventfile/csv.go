@@ -13,12 +13,12 @@ import (
 	"parkstream/shared/parking"
 )
 
-// columns that a table can have.
+// columns are those that a table may have.
 var columns = []string{"id", "vehicle_plate", entryTime, exitTime, "site", "gate"}
 
 const entryTime, exitTime = "entry_date_time", "exit_date_time"
 
-// separators of columns; the one is taken that finds the names of the first row.
+// separators are the possible ones of columns; the first row decides.
 var separators = []rune{',', ';', '\t', '|'}
 
 // table reads CSV.
@@ -121,7 +121,7 @@ func (t *table) record(first line) (fields []string, err error) {
 	_, _, ok := t.lines.extend(first, func(text []byte) (done, more bool) {
 		var wrong error
 		fields, wrong = t.split(text, false)
-		// Of a wrong record the first line's error is the one to tell.
+		// Of an invalid record the error of the first line is reported.
 		if err == nil {
 			err = wrong
 		}

@@ -1,5 +1,5 @@
-// Package eventfile reads recorded events from JSON and CSV. A record that is no
-// event is named with its line, and reading goes on after it.
+// Package eventfile reads recorded events from JSON and CSV. An invalid record is
+// reported with its line, and reading continues after it.
 package eventfile
 
 import (
@@ -17,14 +17,13 @@ import (
 	"parkstream/shared/parking"
 )
 
-// Queues of the events.
+// The queues of events.
 const (
 	Entries = "vehicle_entries"
 	Exits   = "vehicle_exits"
 )
 
-// A record that is not complete at its line's end goes on in at most so many
-// lines and bytes.
+// Bounds of a record that continues after the end of its line.
 const (
 	maxRecordLines = 64
 	maxRecord      = 1 << 20
@@ -36,11 +35,11 @@ type Event struct {
 	Queue string
 	ID    string
 	Time  time.Time
-	// Body is what is published: an object of JSON as it stands.
+	// Body is what is published: a JSON object, unchanged.
 	Body []byte
 }
 
-// LineError says what is wrong with one record; reading can go on after it.
+// LineError is what is wrong with one record; reading can continue after it.
 type LineError struct {
 	Line   int
 	Reason string
@@ -50,15 +49,15 @@ func (e *LineError) Error() string { return fmt.Sprintf("line %d: %s", e.Line, e
 
 // Reader reads events one by one.
 type Reader interface {
-	// Next returns the next event, a *LineError, or io.EOF after the last record.
-	// Another error ends the reading.
+	// Next returns the next event, a *LineError, or io.EOF after the last record. Any
+	// other error ends the reading.
 	Next() (Event, error)
 }
 
 // Format of a file.
 type Format string
 
-// Auto is JSON when the first letter is a brace or a bracket, else CSV.
+// Auto is JSON if the first character is a brace or a bracket, else CSV.
 const (
 	Auto  Format = "auto"
 	JSONL Format = "jsonl"
@@ -71,8 +70,7 @@ const (
 // JSON is one object a line; objects in an array, one after the other on a line
 // and over several lines are read too. CSV has a first row that names the columns:
 // id, vehicle_plate, entry_date_time, exit_date_time, site, gate, in any order,
-// separated by comma, semicolon, tab or bar. Other columns are left out, and so
-// are empty rows.
+// separated by comma, semicolon, tab or bar. Other columns and empty rows are ignored.
 func New(r io.Reader, format Format) (Reader, error) {
 	text, err := decode(r)
 	if err != nil {
@@ -99,8 +97,8 @@ func New(r io.Reader, format Format) (Reader, error) {
 	return newTable(l)
 }
 
-// wire is an event before its time is understood. Names of fields are those of
-// the functions, letter by letter.
+// wire is an event before its times are parsed. The names of its fields are those that
+// the functions read.
 type wire struct {
 	ID        string `json:"id"`
 	Plate     string `json:"vehicle_plate"`
@@ -142,7 +140,7 @@ func parse(line int, body []byte) (Event, error) {
 	return e, nil
 }
 
-// explain says in words for people what is wrong with the JSON.
+// explain returns an error of JSON in words for users.
 func explain(err error) string {
 	if errors.Is(err, io.ErrUnexpectedEOF) {
 		return "it ends in the middle of its JSON"

@@ -9,12 +9,11 @@ import (
 	"github.com/robfig/cron/v3"
 )
 
-// cronTopic marks a function that is fired by its schedule, as OpenFaaS's cron
-// connector has it.
+// cronTopic is the topic of functions with a schedule, as of OpenFaaS's cron connector.
 const cronTopic = "cron-function"
 
-// cronTable fires functions by their schedule. A function that is still busy
-// with its last call is left out.
+// cronTable calls functions by their schedule. It skips a function whose last call has
+// not ended.
 type cronTable struct {
 	invoke func(context.Context, string) error
 	notify func(string)
@@ -35,7 +34,7 @@ func newCronTable(invoke func(context.Context, string) error, notify func(string
 	}
 }
 
-// scheduleOf a function; nil where cron does not fire it.
+// scheduleOf returns the schedule of a function, nil if it has none.
 func scheduleOf(spec types.FunctionDeployment) (cron.Schedule, error) {
 	if spec.Annotations == nil || (*spec.Annotations)["topic"] != cronTopic {
 		return nil, nil
@@ -48,7 +47,7 @@ func scheduleOf(spec types.FunctionDeployment) (cron.Schedule, error) {
 	return schedule, nil
 }
 
-// set has a function fired by a schedule.
+// set adds or replaces the schedule of a function.
 func (t *cronTable) set(name string, schedule cron.Schedule) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -70,7 +69,7 @@ func (t *cronTable) unset(name string) {
 
 func (t *cronTable) start() { t.cron.Start() }
 
-// stop fires no more and waits for the calls in flight, which it ends.
+// stop cancels the calls in flight and waits for them.
 func (t *cronTable) stop() {
 	done := t.cron.Stop().Done()
 	t.cancel()

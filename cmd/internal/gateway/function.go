@@ -32,9 +32,8 @@ type function struct {
 	next     atomic.Uint64
 }
 
-// replica is one process of a function. Its socket is ours and outlives the
-// process, so that a caller waits for a restarted process instead of being
-// refused.
+// replica is one process of a function. Its socket belongs to the gateway and outlives
+// the process: a call waits for the restarted process and is not refused.
 type replica struct {
 	url    url.URL
 	socket *os.File
@@ -81,8 +80,8 @@ func (g *Gateway) startReplica(ctx context.Context, f *function) (*replica, erro
 	return r, nil
 }
 
-// environ is what a function's process gets: little of ours, its own settings,
-// and where things are on this machine. Secrets are files.
+// environ returns the environment of a function's process: little of ours, its own
+// settings, and the addresses on this machine. Secrets are files.
 func (g *Gateway) environ(spec types.FunctionDeployment) []string {
 	var env []string
 	for _, name := range []string{"PATH", "HOME", "TMPDIR", "TZ"} {
@@ -96,8 +95,8 @@ func (g *Gateway) environ(spec types.FunctionDeployment) []string {
 	return append(env, append(slices.Clone(g.config.Environ), "LISTEN_FD=3")...)
 }
 
-// scale brings the function to n replicas and waits for those that end; the
-// caller holds changing.
+// scale sets the number of replicas and waits for those that end. The caller holds
+// changing.
 func (g *Gateway) scale(f *function, n int) error {
 	surplus, err := g.resize(f, n)
 	for _, r := range surplus {
@@ -109,8 +108,7 @@ func (g *Gateway) scale(f *function, n int) error {
 	return err
 }
 
-// resize starts the replicas that are missing and returns those that are too
-// many, which get no more calls.
+// resize starts missing replicas and returns surplus ones, which get no more calls.
 func (g *Gateway) resize(f *function, n int) (surplus []*replica, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -160,7 +158,7 @@ func (f *function) urls() []url.URL {
 	return urls
 }
 
-// Pids of the processes that serve a function now.
+// Pids returns the ids of the processes that serve a function now.
 func (g *Gateway) Pids(name string) []int {
 	f := g.find(name)
 	if f == nil {

@@ -41,11 +41,11 @@ const namespace = "openfaas-fn"
 // maxReplicas is what the Community Edition allows, too.
 const maxReplicas = 5
 
-// TargetsPath is where Prometheus finds the replicas of all functions. It is for
-// those with the password, as everything under /system.
+// TargetsPath is the path at which Prometheus discovers the replicas of all functions.
+// It requires the password, as all paths under /system.
 const TargetsPath = "/system/prometheus-targets"
 
-// Config says what a gateway runs and for whom.
+// Config is what a gateway runs, and for which hosts.
 type Config struct {
 	// Known are the names of the functions that Command can run.
 	Known []string
@@ -81,15 +81,15 @@ type Gateway struct {
 
 	user, password *process.Secret // of the administrator
 
-	// changing is held while functions are deployed, scaled or removed: two
-	// changes of one function at a time would leave replicas that nobody ends.
+	// changing is held while functions are deployed, scaled or removed: concurrent
+	// changes of one function would leak replicas.
 	changing sync.Mutex
 
 	mu        sync.Mutex
 	functions map[string]*function
 }
 
-// New returns a gateway without functions. [Gateway.Close] ends it.
+// New returns a gateway without functions. [Gateway.Close] releases it.
 func New(c Config) *Gateway {
 	ctx, cancel := context.WithCancel(context.Background())
 	g := &Gateway{
@@ -131,7 +131,7 @@ func ReadStack(file string) ([]types.FunctionDeployment, error) {
 	return specs, nil
 }
 
-// environment is what stack.yml says itself, and then its files in their order.
+// environment returns the variables in stack.yml and then those of its files, in order.
 func environment(f stack.Function) (map[string]string, error) {
 	all := maps.Clone(f.Environment)
 	for _, name := range f.EnvironmentFile {
@@ -158,8 +158,8 @@ func resources(r *stack.FunctionResources) *types.FunctionResources {
 	return &types.FunctionResources{Memory: r.Memory, CPU: r.CPU}
 }
 
-// ErrRefused is wrapped by the error of a deployment that this gateway cannot
-// carry out. What ran before runs on.
+// ErrRefused is wrapped by the error for a deployment that this gateway cannot carry
+// out. It has changed nothing then.
 var ErrRefused = errors.New("deployment refused")
 
 // Deploy starts a function with one replica, or replaces one that runs.
@@ -225,10 +225,10 @@ func (g *Gateway) remove(name string) error {
 	return errors.Join(g.scale(f, 0), f.log.Close())
 }
 
-// StartCron begins to fire the functions that have a schedule.
+// StartCron starts to call the functions that have a schedule.
 func (g *Gateway) StartCron() { g.cron.start() }
 
-// StopCron ends it and waits for the calls that it made.
+// StopCron stops cron and waits for its calls.
 func (g *Gateway) StopCron() { g.cron.stop() }
 
 // Close stops cron and every function and waits until they have ended.
@@ -270,7 +270,7 @@ func (g *Gateway) Unready(ctx context.Context) []string {
 // toFunctions makes the gateway's own calls.
 var toFunctions = &http.Client{CheckRedirect: redirect.Refuse}
 
-// CheckReady says why a process is not ready, from its answer at a URL.
+// CheckReady returns why a process is not ready, from its response at a URL; nil if it is.
 func CheckReady(ctx context.Context, url string) error {
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
@@ -315,7 +315,7 @@ func (g *Gateway) Handler() http.Handler {
 	system("/system/namespace/{$}", methods{http.MethodPost: refuseChange, http.MethodPut: refuseChange, http.MethodDelete: refuseChange})
 
 	routes.HandleFunc("/", noSuchPath)
-	// Who opens the URL that is printed at the start wants to see something.
+	// The URL that is printed at the start leads to the page.
 	routes.Handle("/{$}", methods{http.MethodGet: http.RedirectHandler("/function/summary/", http.StatusFound).ServeHTTP})
 	routes.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "OK") })
 	routes.Handle("/metrics", g.config.Process.Metrics())
@@ -336,9 +336,9 @@ func (m methods) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h(w, r)
 }
 
-// undecoded passes calls of functions on with their path as it came, and everything
-// else to routes. Cleaned, or decoded and encoded again, a path may be that of another
-// plate or stay; http.ServeMux cleans paths, and redirects to them.
+// undecoded forwards calls of functions with their path unchanged, and passes everything
+// else to routes. A path that is cleaned, or decoded and encoded again, may be that of
+// another plate or stay; http.ServeMux cleans paths, and redirects to them.
 func (g *Gateway) undecoded(routes *http.ServeMux) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		escaped := r.URL.EscapedPath()
@@ -358,8 +358,8 @@ func (g *Gateway) undecoded(routes *http.ServeMux) http.Handler {
 	})
 }
 
-// call finds the function, gives the call an id and passes it on. Name and path come
-// encoded.
+// call finds the function, assigns an id to the call and forwards it. name and encoded
+// are percent-encoded.
 func (g *Gateway) call(w http.ResponseWriter, r *http.Request, name, encoded string) {
 	if decoded, err := url.PathUnescape(name); err == nil {
 		name = decoded
@@ -402,8 +402,8 @@ func (g *Gateway) forward(w http.ResponseWriter, r *http.Request, name, host, en
 	proxy := httputil.ReverseProxy{
 		Rewrite: func(p *httputil.ProxyRequest) {
 			p.SetXForwarded()
-			// The query as it is: the package takes out of it what cannot be parsed, and
-			// an erasure at one site would become one at all.
+			// The query is forwarded unchanged: the package removes what it cannot parse,
+			// and an erasure at one site would become one at all sites.
 			p.Out.URL = &url.URL{Scheme: "http", Host: host, Path: path, RawPath: encoded, RawQuery: p.In.URL.RawQuery}
 		},
 		Transport: g.transport,
@@ -415,7 +415,7 @@ func (g *Gateway) forward(w http.ResponseWriter, r *http.Request, name, host, en
 	proxy.ServeHTTP(w, r.WithContext(ctx))
 }
 
-// statusWriter remembers the status of an answer.
+// statusWriter records the status of a response.
 type statusWriter struct {
 	http.ResponseWriter
 	status int
@@ -436,7 +436,7 @@ func (w *statusWriter) code() int {
 // Unwrap lets http.ResponseController reach the connection.
 func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// Flush passes a part of an answer on.
+// Flush forwards a part of a response.
 func (w *statusWriter) Flush() { _ = http.NewResponseController(w.ResponseWriter).Flush() }
 
 // invokeEmpty calls a function as the cron connector does: POST, no body.
@@ -490,8 +490,8 @@ func answer(w http.ResponseWriter, v any) {
 	_, _ = w.Write(text)
 }
 
-// refuse answers with an error in the form of the functions' own. The header
-// tells it from theirs, as with every gateway of OpenFaaS.
+// refuse answers with an error in the form of those of functions. The header
+// distinguishes it, as with every gateway of OpenFaaS.
 func refuse(w http.ResponseWriter, status int, reason string) {
 	text, _ := json.Marshal(map[string]string{"error": reason}) // strings cannot fail
 	w.Header().Set("X-OpenFaaS-Internal", "gateway")

@@ -15,11 +15,11 @@ import (
 	"parkstream/cmd/internal/logfile"
 )
 
-// linesKept is how many lines of a function faas-cli can ask for.
+// linesKept is how many lines of a function faas-cli can read.
 const linesKept = 2000
 
-// logBook takes what a function prints: to a file, and the last lines for
-// whoever asks.
+// logBook writes the output of a function to a file, and keeps the last lines for
+// readers of the API.
 type logBook struct {
 	name string
 	file *logfile.File
@@ -38,7 +38,7 @@ func openLogBook(dir, name string) (*logBook, error) {
 	return &logBook{name: name, file: file, readers: make(map[chan logs.Message]struct{})}, nil
 }
 
-// Write takes output of the function.
+// Write implements io.Writer for the output of the function.
 func (b *logBook) Write(p []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -80,8 +80,8 @@ func (b *logBook) Close() error {
 	return b.file.Close()
 }
 
-// follow returns the lines kept and, if more are wanted, a channel of those to
-// come, which leave ends.
+// follow returns the lines kept and, if more are wanted, a channel of later ones, which
+// leave closes.
 func (b *logBook) follow(more bool) (kept []logs.Message, next chan logs.Message, leave func()) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -98,8 +98,8 @@ func (b *logBook) follow(more bool) (kept []logs.Message, next chan logs.Message
 	}
 }
 
-// logs names a function that is not there: the SDK answers every error of Query
-// with 500 and no reason.
+// logs answers for an unknown function: the SDK answers every error of Query with 500
+// and no reason.
 func (g *Gateway) logs(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if name := r.URL.Query().Get("name"); g.find(name) == nil {

@@ -21,15 +21,15 @@ import (
 	"parkstream/shared/version"
 )
 
-// maxRequest bounds the JSON that comes to /system, in bytes.
+// maxRequest bounds the JSON of a request to /system, in bytes.
 const maxRequest = 1 << 20
 
 func read(w http.ResponseWriter, r *http.Request, v any) error {
 	return json.NewDecoder(http.MaxBytesReader(w, r.Body, maxRequest)).Decode(v)
 }
 
-// checkNamespace returns an error unless a request means the only namespace, which
-// clients may leave out.
+// checkNamespace returns an error unless a request is for the only namespace, which is
+// the default.
 func checkNamespace(name string) error {
 	if name != "" && name != namespace {
 		return fmt.Errorf("there is no namespace %.100q: the local gateway has %s alone", name, namespace)
@@ -137,7 +137,7 @@ func (g *Gateway) scaleTo(w http.ResponseWriter, r *http.Request) {
 
 var secretName = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$`)
 
-// secrets lists names; values go in and never come out.
+// secrets lists names and takes values; it never returns values.
 func (g *Gateway) secrets(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodGet {
 		files, err := os.ReadDir(g.config.SecretsDir)
@@ -199,8 +199,8 @@ func (g *Gateway) secrets(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusAccepted)
 }
 
-// targets answers with the addresses of all replicas as Prometheus's HTTP service
-// discovery asks for them.
+// targets answers with the addresses of all replicas in the format of Prometheus's HTTP
+// service discovery.
 func (g *Gateway) targets(w http.ResponseWriter, _ *http.Request) {
 	type group struct {
 		Targets []string          `json:"targets"`
@@ -224,8 +224,8 @@ func (g *Gateway) targets(w http.ResponseWriter, _ *http.Request) {
 	answer(w, groups)
 }
 
-// info answers as a gateway does, which tells of itself and of its provider: here
-// they are one program.
+// info answers with the version of the gateway and that of its provider, which are one
+// program here.
 func info(w http.ResponseWriter, _ *http.Request) {
 	release := types.VersionInfo{Release: version.Version(), SHA: version.Revision()}
 	answer(w, sdk.SystemInfo{

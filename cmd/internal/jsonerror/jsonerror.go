@@ -1,5 +1,4 @@
-// Package jsonerror says what is wrong with JSON in words for people, who know no
-// types of Go.
+// Package jsonerror explains errors of encoding/json without types of Go.
 package jsonerror
 
 import (
@@ -9,8 +8,7 @@ import (
 	"reflect"
 )
 
-// Explain turns an error of encoding/json into one that names the field as it is
-// called in the JSON.
+// Explain returns an error of encoding/json with the field's name in the JSON.
 func Explain(err error) error {
 	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
 		text := "a JSON " + wrong.Value + ", want " + wanted(wrong.Type)

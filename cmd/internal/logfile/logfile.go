@@ -1,4 +1,4 @@
-// Package logfile keeps logs that cannot fill a disk.
+// Package logfile writes log files of bounded size.
 package logfile
 
 import (
@@ -8,11 +8,11 @@ import (
 	"sync"
 )
 
-// MaxBytes is how large a log grows before it becomes the old one. There is one
-// old one, so that a log takes twice as much at most.
+// MaxBytes is the size at which a log is rotated. One old file is kept: a log takes at
+// most twice as much.
 const MaxBytes = 64 << 20
 
-// File is a log; [Open] makes it.
+// File is a log that [Open] has opened.
 type File struct {
 	path string
 	max  int64
@@ -22,7 +22,7 @@ type File struct {
 	size int64
 }
 
-// Open opens the log at path for appending, and makes it where there is none.
+// Open opens the log at path for appending, and creates it if it is missing.
 func Open(path string) (*File, error) { return open(path, MaxBytes) }
 
 func open(path string, limit int64) (*File, error) {
@@ -43,9 +43,8 @@ func (f *File) reopen() error {
 	return nil
 }
 
-// Write implements io.Writer. What would make the log too large goes into a new
-// one, and the old one is then at the path with ".1" behind it. Where that fails
-// the log goes on growing, so that no line is lost for it.
+// Write implements io.Writer. It rotates a log that would become too large: the old one
+// gets the suffix ".1". If that fails the log keeps growing, and no line is lost.
 func (f *File) Write(p []byte) (int, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -22,14 +22,14 @@ import (
 // composeStop bounds the stop of containers that could not be started.
 const composeStop = 30 * time.Second
 
-// hasCompose says whether Docker runs and has its compose plugin.
+// hasCompose reports whether Docker runs and has its compose plugin.
 func hasCompose(ctx context.Context) bool {
 	return exec.CommandContext(ctx, "docker", "info").Run() == nil &&
 		exec.CommandContext(ctx, "docker", "compose", "version").Run() == nil
 }
 
-// compose runs the nodes that are not given in containers. Their configuration, with the
-// passwords, is in files that are mounted: nothing secret is in an environment.
+// compose runs the nodes that are not given in containers. Their configuration with the
+// passwords is mounted as files: no secret is in an environment.
 func compose(ctx context.Context, o Options) (Nodes, error) {
 	dir, err := filepath.Abs(filepath.Join(o.Dir, "compose"))
 	if err != nil {
@@ -56,7 +56,7 @@ func compose(ctx context.Context, o Options) (Nodes, error) {
 	if err != nil {
 		return Nodes{}, fmt.Errorf("write the configuration of the containers: %w", err)
 	}
-	// One project for each folder, so that two folders do not share containers.
+	// One project per folder: two folders do not share containers.
 	sum := fnv.New32a()
 	_, _ = sum.Write([]byte(dir))
 	env := append(os.Environ(),
@@ -88,13 +88,13 @@ func compose(ctx context.Context, o Options) (Nodes, error) {
 }
 
 // RabbitMQConfig returns the configuration of a RabbitMQ in a container. The password
-// is of letters and digits.
+// consists of letters and digits.
 func RabbitMQConfig(user, password string) string {
 	return "default_user = " + user + "\ndefault_pass = " + password + "\n"
 }
 
-// RedisConfig returns the configuration of a Redis in a container that forgets no
-// event. The password is of letters and digits.
+// RedisConfig returns the configuration of a durable Redis in a container. The password
+// consists of letters and digits.
 func RedisConfig(password string) string {
 	return "requirepass " + password + `
 dir /data

@@ -12,7 +12,7 @@ import (
 
 var errNoInstaller = errors.New("no package manager that we know can install it")
 
-// packages are what a program is called by the package managers.
+// packages are the names of a program's package by package manager.
 var packages = map[string]struct{ debian, brew string }{
 	"RabbitMQ":              {"rabbitmq-server", "rabbitmq"},
 	"Redis":                 {"redis-server", "redis"},
@@ -24,9 +24,9 @@ var packages = map[string]struct{ debian, brew string }{
 	"the source of locales": {"locales", ""},
 }
 
-// Install installs programs by the machine's package manager: apt-get as root on
-// Debian and its kin, or Homebrew. What cannot be installed that way is in the error,
-// with what to do.
+// Install installs programs with the machine's package manager: apt-get as root on
+// Debian and its derivatives, or Homebrew. The error names what it could not install,
+// and the remedy.
 func Install(ctx context.Context, programs []string, say func(string, ...any)) error {
 	switch {
 	case os.Geteuid() == 0 && isProgram("apt-get"):
@@ -55,8 +55,7 @@ func Install(ctx context.Context, programs []string, say func(string, ...any)) e
 	}
 }
 
-// advise returns an error that says how programs are installed, or what stands in for
-// them.
+// advise returns an error that names how to install programs, or what to use instead.
 func advise(programs []string) error {
 	advice := []string{"install it with your package manager"}
 	switch {
@@ -86,11 +85,10 @@ func debianPackages(programs []string) []string {
 	return names
 }
 
-// policyFile is asked by Debian's packages before they start a service.
+// policyFile is the program that Debian's packages ask before they start a service.
 const policyFile = "/usr/sbin/policy-rc.d"
 
-// aptGet installs packages without starting the services that come with them:
-// ours are private.
+// aptGet installs packages without starting their services, since ours are private.
 func aptGet(ctx context.Context, programs []string) error {
 	f, err := os.OpenFile(policyFile, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o755)
 	if err == nil {

@@ -1,5 +1,4 @@
-// Package services finds, installs or starts the RabbitMQ and the Redis that
-// everything else runs on.
+// Package services finds, installs or starts the RabbitMQ and the Redis of a system.
 package services
 
 import (
@@ -21,10 +20,10 @@ import (
 // startTimeout bounds the start of one node on a busy machine.
 const startTimeout = 2 * time.Minute
 
-// checkTimeout bounds the look at the nodes that are given.
+// checkTimeout bounds the check of the given nodes.
 const checkTimeout = 10 * time.Second
 
-// Nodes are the RabbitMQ and the Redis to work with.
+// Nodes are the RabbitMQ and the Redis of a system.
 type Nodes struct {
 	RabbitMQURL, RedisURL string
 
@@ -45,7 +44,7 @@ type node interface {
 	Stop(context.Context) error
 }
 
-// Pids of the processes that we started, by their name.
+// Pids returns the ids of the processes that we started, by name.
 func (n Nodes) Pids() map[string]int {
 	pids := make(map[string]int, len(n.children))
 	for _, c := range n.children {
@@ -54,17 +53,17 @@ func (n Nodes) Pids() map[string]int {
 	return pids
 }
 
-// Keep starts what we started again, with its data and at its port, whenever it
-// ends, until ctx ends.
+// Keep restarts the nodes that we started whenever they end, with their data and ports,
+// until ctx ends.
 func (n Nodes) Keep(ctx context.Context, notify func(string)) {
 	var all sync.WaitGroup
 	for _, c := range n.children {
-		all.Go(func() { supervise.Again(ctx, c.name, notify, c.once) })
+		all.Go(func() { supervise.Restart(ctx, c.name, notify, c.once) })
 	}
 	all.Wait()
 }
 
-// once returns when the node has ended, after having started it where it had.
+// once starts the node if it has ended, and returns when it ends.
 func (c child) once(ctx context.Context) error {
 	select {
 	case <-c.Done():
@@ -83,8 +82,8 @@ func (c child) once(ctx context.Context) error {
 	}
 }
 
-// Stop ends what we started, RabbitMQ first: it holds the events that Redis has
-// not seen yet.
+// Stop ends the nodes that we started, RabbitMQ first: it has the events that Redis does
+// not have yet.
 func (n Nodes) Stop(ctx context.Context) error {
 	var errs []error
 	for _, c := range n.children {
@@ -96,20 +95,20 @@ func (n Nodes) Stop(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// Options say what there is already.
+// Options are what exists already.
 type Options struct {
-	// RabbitMQURL and RedisURL, where they are not empty, are used as they are.
+	// RabbitMQURL and RedisURL, if not empty, are nodes to use instead of private ones.
 	RabbitMQURL, RedisURL string
-	// Dir holds the data of what is started.
+	// Dir holds the data of the nodes that are started.
 	Dir string
 	// Say tells the user what happens.
 	Say func(format string, args ...any)
 }
 
-// Start returns nodes that serve. For each of the two: a given URL is taken as it
-// is; a program that is installed is started as a private child; a missing one is
-// installed where a package manager can do so; with Docker those that are not
-// given run in containers. Otherwise the error says what to install.
+// Start returns nodes that serve. For each of the two it uses the given URL, or starts
+// the installed program as a private child. It installs a missing program if a package
+// manager can do so, or else runs the nodes in containers if there is Docker. Otherwise
+// the error names what to install.
 func Start(ctx context.Context, o Options) (Nodes, error) {
 	if err := checkGiven(ctx, o); err != nil {
 		return Nodes{}, err
@@ -149,7 +148,7 @@ func Start(ctx context.Context, o Options) (Nodes, error) {
 	return nodes, nil
 }
 
-// checkGiven says at once that a given node cannot be used.
+// checkGiven returns an error if a given node cannot be used.
 func checkGiven(ctx context.Context, o Options) error {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
@@ -180,17 +179,17 @@ func checkGiven(ctx context.Context, o Options) error {
 	return errors.Join(errs...)
 }
 
-// within starts a node in startTimeout.
+// within starts a node within startTimeout.
 func within[N, O any](ctx context.Context, start func(context.Context, O) (N, error), o O) (N, error) {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	return start(ctx, o)
 }
 
-// Secret returns a secret of the folder, or makes it with value if it is missing; then it
-// is an error when value is nil. Only its owner can read it. An empty file, as a crash or
-// a full disk leaves it, is no secret, and the line end that an editor adds is no part of
-// it. Of several processes that make the same secret all get the value of the first.
+// Secret returns a secret of the folder. If it is missing, Secret writes the result of
+// value, for its owner alone; a nil value is an error then. An empty file, as a crash or
+// a full disk leaves it, counts as missing. A line end after the secret is removed. If
+// several processes write the same secret, all get the value of the first.
 func Secret(dir, name string, value func() string) (string, error) {
 	secret, err := readSecret(dir, name)
 	if err != nil || secret != "" {
@@ -221,13 +220,13 @@ func readSecret(dir, name string) (string, error) {
 	return secret, err
 }
 
-// WriteSecret writes a secret for its owner alone. Who reads it meanwhile gets the
-// old one or the new one, and a crash leaves one of them.
+// WriteSecret writes a secret for its owner alone. The replacement is atomic: a reader
+// gets the old value or the new one, also after a crash.
 func WriteSecret(dir, name string, value []byte) error {
 	return placeSecret(dir, name, value, os.Rename)
 }
 
-// placeSecret writes a secret to a file of its own and has place bring it to its name.
+// placeSecret writes a secret to a temporary file, which place renames or links.
 func placeSecret(dir, name string, value []byte, place func(file, path string) error) (err error) {
 	defer func() {
 		if err != nil {
@@ -248,6 +247,5 @@ func placeSecret(dir, name string, value []byte, place func(file, path string) e
 	return err
 }
 
-// temporary begins the names of files that become secrets; no secret's name has
-// a dot at its beginning.
+// temporary is the prefix of temporary files; no secret's name begins with a dot.
 const temporary = ".new-"

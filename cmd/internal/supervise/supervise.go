@@ -18,43 +18,41 @@ import (
 )
 
 const (
-	// firstDelay is how long a child that ended waits for its next start; the
-	// delay grows to maxDelay while it keeps ending.
+	// firstDelay is the delay of the first restart; it doubles up to maxDelay.
 	firstDelay = 100 * time.Millisecond
 	maxDelay   = 5 * time.Second
-	// settled is how long a child has to run for its next end to count as the
-	// first.
-	settled = 10 * time.Second
+	// stable is how long a child must run to reset the delay.
+	stable = 10 * time.Second
 )
 
-// Child is a process that is started again whenever it ends.
+// Child is a process that is restarted whenever it ends.
 type Child struct {
 	Name string
-	// Command makes the command of one start; its output goes to Output.
+	// Command returns the command of one start; its output goes to Output.
 	Command func() *exec.Cmd
 	Output  io.Writer
 	// Grace is how long the child may take to end after SIGTERM.
 	Grace time.Duration
-	// Notify gets a sentence when the child ends unasked or cannot be started.
+	// Notify gets a sentence when the child ends unexpectedly or cannot be started.
 	Notify func(string)
 
 	pid atomic.Int64
 }
 
-// Running says whether the process runs at this moment.
+// Running reports whether the process runs.
 func (c *Child) Running() bool { return c.pid.Load() != 0 }
 
-// Pid of the running process, 0 where there is none.
+// Pid returns the id of the process, 0 if it does not run.
 func (c *Child) Pid() int { return int(c.pid.Load()) }
 
-// Run keeps the child running until ctx ends, then ends it: SIGTERM, and SIGKILL
-// when its grace is over.
-func (c *Child) Run(ctx context.Context) { Again(ctx, c.Name, c.Notify, c.once) }
+// Run keeps the child running until ctx ends. It then ends the child with SIGTERM, and
+// with SIGKILL after its grace.
+func (c *Child) Run(ctx context.Context) { Restart(ctx, c.Name, c.Notify, c.once) }
 
-// Again calls once, which returns when a process has ended, again and again until
-// ctx ends. The delays between ends that follow quickly on a start grow; notify
-// gets a sentence about each.
-func Again(ctx context.Context, name string, notify func(string), once func(context.Context) error) {
+// Restart calls once, which runs a process to its end, and calls it again whenever it
+// returns, until ctx ends. The delay grows while processes end soon after their start.
+// notify gets a sentence about each restart.
+func Restart(ctx context.Context, name string, notify func(string), once func(context.Context) error) {
 	delays := &backoff.ExponentialBackOff{
 		InitialInterval: firstDelay, RandomizationFactor: 0.2, Multiplier: 2, MaxInterval: maxDelay,
 	}
@@ -65,7 +63,7 @@ func Again(ctx context.Context, name string, notify func(string), once func(cont
 		if ctx.Err() != nil {
 			return
 		}
-		if time.Since(started) > settled {
+		if time.Since(started) > stable {
 			delays.Reset()
 		}
 		delay := delays.NextBackOff()
@@ -111,8 +109,7 @@ func (c *Child) once(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// isTerminated says whether a child ended by our signal because it had no
-// handler for it yet.
+// isTerminated reports whether SIGTERM ended a child, which had no handler for it yet.
 func isTerminated(err error) bool {
 	var exit *exec.ExitError
 	if !errors.As(err, &exit) {

@@ -22,15 +22,15 @@ import (
 )
 
 const (
-	// prometheusPort is where everybody looks for Prometheus.
+	// prometheusPort is the usual port of Prometheus.
 	prometheusPort = 9090
 	prometheusFile = "prometheus.yml"
-	// prometheusGrace is enough to write what it has in memory.
+	// prometheusGrace is enough for Prometheus to write its memory to disk.
 	prometheusGrace = 20 * time.Second
 )
 
-// prometheusConfig asks the gateway for the replicas of the functions, so that it
-// follows them. The password is in a file.
+// prometheusConfig discovers the replicas of the functions through the gateway. The
+// password is in a file.
 var prometheusConfig = template.Must(template.New("prometheus.yml").Parse(`# Written by "parkstream up" at each start.
 global:
   scrape_interval: 5s
@@ -57,10 +57,10 @@ scrape_configs:
       - targets: [{{printf "%q" .Self}}]
 `))
 
-// PrometheusURL is empty where Prometheus does not run.
+// PrometheusURL returns the URL of Prometheus, "" if it does not run.
 func (s *System) PrometheusURL() string { return s.prometheusURL }
 
-// choosePrometheusPort says at once that a port that was asked for is taken.
+// choosePrometheusPort returns an error if the configured port is in use.
 func (s *System) choosePrometheusPort() error {
 	if !s.Prometheus || !instance.PrometheusInstalled() {
 		return nil
@@ -83,7 +83,7 @@ func (s *System) choosePrometheusPort() error {
 
 func (s *System) prometheusAddr() string { return fmt.Sprintf("127.0.0.1:%d", s.PrometheusPort) }
 
-// startPrometheus keeps Prometheus running where it is wanted and installed.
+// startPrometheus keeps Prometheus running if it is wanted and installed.
 func (s *System) startPrometheus() error {
 	if !s.Prometheus {
 		return nil
@@ -107,8 +107,8 @@ func (s *System) startPrometheus() error {
 	child := &supervise.Child{
 		Name: "Prometheus",
 		Command: func() *exec.Cmd {
-			// Paths are below its folder, in which it runs: it takes that of the rules for
-			// a pattern.
+			// Paths are relative to its folder, in which it runs: it takes the path of the
+			// rules for a pattern.
 			cmd := exec.Command(program,
 				"--config.file="+prometheusFile, "--storage.tsdb.path=data",
 				"--storage.tsdb.retention.time=15d", "--storage.tsdb.retention.size=1GB",

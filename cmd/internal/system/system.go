@@ -1,5 +1,5 @@
-// Package system runs all of Parkstream on one machine: RabbitMQ and Redis, the
-// gateway in this process, and the functions and the connector as children.
+// Package system runs a whole Parkstream on one machine: RabbitMQ and Redis, the gateway
+// in this process, and the functions and the connector as children.
 package system
 
 import (
@@ -37,13 +37,13 @@ const (
 	nodesGrace = 30 * time.Second
 )
 
-// connectorStep is the name under which the connector is ended.
+// connectorStep is the name of the step that ends the connector.
 const connectorStep = "the connector, which finishes what it holds"
 
-// Config says what to run.
+// Config is what to run.
 type Config struct {
-	// Program is the parkstream that serves the functions and the connector; this
-	// process's own when empty.
+	// Program is the parkstream that serves the functions and the connector; by default
+	// the program of this process.
 	Program string
 	// Dir holds the data, the secrets and the logs.
 	Dir string
@@ -58,23 +58,21 @@ type Config struct {
 	Cron bool
 	// Timeout bounds one call of a function.
 	Timeout time.Duration
-	// Pprof has every function and the connector serve profiles at a port of their
-	// own on loopback.
+	// Pprof has each function and the connector serve profiles at a loopback port.
 	Pprof bool
 	// AllowedHosts are those of gateway.Config.
 	AllowedHosts []string
-	// Prometheus scrapes every process where its program is installed.
+	// Prometheus scrapes every process, if its program is installed.
 	Prometheus bool
-	// PrometheusPort on loopback; 0 takes 9090, or a free one where that is taken.
+	// PrometheusPort on loopback; 0 takes 9090, or a free one if that is in use.
 	PrometheusPort int
-	// RabbitMQURL and RedisURL, where they are not empty, are used instead of
-	// private nodes.
+	// RabbitMQURL and RedisURL, if not empty, are nodes to use instead of private ones.
 	RabbitMQURL, RedisURL string
 	// Say tells the user what happens.
 	Say func(format string, args ...any)
 }
 
-// System is what runs. Its methods are for one goroutine.
+// System is a running system. Its methods must not be called concurrently.
 type System struct {
 	Config
 	// Gateway runs the functions; nil before Start.
@@ -89,7 +87,7 @@ type System struct {
 
 	profiles map[string]string // addresses of the profiles, by process
 
-	prometheusURL string // empty where it does not run
+	prometheusURL string // empty if it does not run
 }
 
 // step is something to undo.
@@ -98,8 +96,8 @@ type step struct {
 	do   func() error
 }
 
-// New makes the folders and opens the gateway's port, before anything slow: a
-// port that is taken is the most common mistake.
+// New makes the folders and opens the gateway's port. It does so before anything slow,
+// since a port in use is the most common mistake.
 func New(c Config) (*System, error) {
 	var err error
 	if c.Dir, err = filepath.Abs(c.Dir); err != nil {
@@ -138,30 +136,30 @@ func freePort() (int, error) {
 	return l.Addr().(*net.TCPAddr).Port, l.Close()
 }
 
-// Secrets is the folder of the secrets.
+// Secrets returns the folder of the secrets.
 func (s *System) Secrets() string { return filepath.Join(s.Dir, "secrets") }
 
-// Logs is the folder of the logs.
+// Logs returns the folder of the logs.
 func (s *System) Logs() string { return filepath.Join(s.Dir, "logs") }
 
-// URL of the gateway.
+// URL returns the URL of the gateway.
 func (s *System) URL() string { return "http://" + s.listener.Addr().String() }
 
-// ConnectorURL is where the connector serves its health and metrics.
+// ConnectorURL returns the URL of the connector's health and metrics.
 func (s *System) ConnectorURL() string { return "http://" + s.connectorAddr() }
 
 func (s *System) connectorAddr() string { return fmt.Sprintf("127.0.0.1:%d", s.ConnectorPort) }
 
-// Failed gets the error with which a part ended unasked that is not started
-// again.
+// Failed returns a channel that gets the error of a part that has ended unexpectedly and
+// is not restarted.
 func (s *System) Failed() <-chan error { return s.failed }
 
 func (s *System) onStop(name string, do func() error) {
 	s.closers = append(s.closers, step{name, do})
 }
 
-// Stop ends what was started, in reverse order, also after a Start that failed,
-// and closes the port.
+// Stop ends what was started, in reverse order, and closes the port. It also has to be
+// called after a failed Start.
 func (s *System) Stop() error {
 	defer func() { _ = s.listener.Close() }() // the server may have closed it
 	closers := s.closers
@@ -181,8 +179,8 @@ func (s *System) Stop() error {
 	return errors.Join(errs...)
 }
 
-// Start starts everything but the connector and cron. What it started before an
-// error is ended by Stop.
+// Start starts everything but the connector and cron. After an error, Stop ends what it
+// has started.
 func (s *System) Start(ctx context.Context) error {
 	nodes, err := services.Start(ctx, services.Options{RabbitMQURL: s.RabbitMQURL, RedisURL: s.RedisURL, Dir: s.Dir, Say: s.Say})
 	if err != nil {
@@ -247,7 +245,7 @@ func (s *System) startGateway() error {
 		Command: func(name string) *exec.Cmd { return exec.Command(s.Program, "function", name) },
 		Environ: append(telemetryEnv(os.Environ()),
 			"SECRETS_DIR="+s.Secrets(), "GATEWAY_URL="+s.URL(), "CONNECTOR_URL="+s.ConnectorURL(), "LOG_FORMAT=text",
-			"healthcheck_interval=0s", // nobody has to notice that a replica goes
+			"healthcheck_interval=0s", // no load balancer has to notice that a replica ends
 		),
 		SecretsDir: s.Secrets(), AllowedHosts: s.AllowedHosts, LogsDir: s.Logs(),
 		Timeout: s.Timeout, Notify: s.notify, Process: p,
@@ -280,9 +278,9 @@ func (s *System) openLog(name string) (*logfile.File, error) {
 	return file, nil
 }
 
-// telemetryEnv returns the variables of OpenTelemetry that are passed on to the
-// parts: not the headers, which may be a secret (the file otlp-headers is for
-// them), and not the service's name, which would make all parts one.
+// telemetryEnv returns the variables of OpenTelemetry for the parts. It omits the
+// headers, which may be secret (the file otlp-headers is for them), and the service's
+// name, which would be that of all parts.
 func telemetryEnv(environ []string) []string {
 	var passed []string
 	for _, kv := range environ {
@@ -294,12 +292,12 @@ func telemetryEnv(environ []string) []string {
 	return passed
 }
 
-// Connector is the connector's name where processes are named.
+// Connector is the name of the connector's process.
 const Connector = "connector"
 
-// chooseProfileAddresses gives every child an address for its profiles. The ports
-// are free now, which is enough for a diagnosis: a process whose port was taken
-// meanwhile only goes without.
+// chooseProfileAddresses assigns an address for profiles to every child. The ports are
+// free now, which is enough for a diagnosis: a process whose port is in use later serves
+// no profiles.
 func (s *System) chooseProfileAddresses() error {
 	if !s.Pprof {
 		return nil
@@ -326,7 +324,7 @@ func (s *System) chooseProfileAddresses() error {
 	return choose(Connector)
 }
 
-// ProfileURL is where a function or the connector serves its profiles with
+// ProfileURL returns the URL at which a function or the connector serves profiles with
 // Config.Pprof.
 func (s *System) ProfileURL(name string) string { return "http://" + s.profiles[name] }
 
@@ -336,8 +334,8 @@ type connector struct {
 	stop  func() error
 }
 
-// CheckConnectorPort says that the connector's port is taken: by another
-// parkstream up, whose connector would be taken for ours. Call it before Start.
+// CheckConnectorPort returns an error if the connector's port is in use, for example by
+// the connector of another parkstream up. Call it before Start.
 func (s *System) CheckConnectorPort() error {
 	l, err := net.Listen("tcp", s.connectorAddr())
 	if err != nil {
@@ -346,8 +344,7 @@ func (s *System) CheckConnectorPort() error {
 	return l.Close()
 }
 
-// StartConnector starts the connector, which is kept running until
-// StopConnector or Stop.
+// StartConnector starts the connector and keeps it running until StopConnector or Stop.
 func (s *System) StartConnector() error {
 	file, err := s.openLog(Connector)
 	if err != nil {
@@ -382,9 +379,9 @@ func (s *System) connectorCommand() *exec.Cmd {
 	return cmd
 }
 
-// topics returns those of the functions to deploy, separated by commas: a function
-// that is added later for another connector gets no queues. If none has a topic, all
-// that are added later are served.
+// topics returns the topics of the functions to deploy, separated by commas: a function
+// that is added later for another connector gets no queues. If there are none, the
+// connector serves all topics.
 func (s *System) topics() string {
 	var topics []string
 	for _, f := range s.Functions {
@@ -398,8 +395,7 @@ func (s *System) topics() string {
 	return strings.Join(topics, ",")
 }
 
-// StopConnector ends the connector, if it runs, when it has finished what it
-// holds.
+// StopConnector ends the connector, if it runs, after it has drained.
 func (s *System) StopConnector() error {
 	if s.connector == nil {
 		return nil
@@ -410,8 +406,7 @@ func (s *System) StopConnector() error {
 	return c.stop()
 }
 
-// Pids of all processes by name: "gateway" is this one. A node that we did not
-// start is left out.
+// Pids returns the ids of all processes that we started, by name; "gateway" is this one.
 func (s *System) Pids() map[string]int {
 	pids := s.Nodes.Pids()
 	pids["gateway"] = os.Getpid()
@@ -426,8 +421,8 @@ func (s *System) Pids() map[string]int {
 	return pids
 }
 
-// AwaitReady returns when every function and the connector, if it was started,
-// say that they are ready. Then cron begins.
+// AwaitReady waits until every function and the connector, if it was started, are ready.
+// It then starts cron.
 func (s *System) AwaitReady(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
@@ -444,7 +439,7 @@ func (s *System) AwaitReady(ctx context.Context) error {
 		if len(found) == 0 {
 			break
 		}
-		if ctx.Err() == nil { // else the reason is only that we gave up asking
+		if ctx.Err() == nil { // else the reason is only that the check was canceled
 			unready = found
 		}
 		select {

@@ -31,7 +31,7 @@ const (
 // Parts are all of them, in the order in which they run.
 var Parts = []string{PartDrain, PartLatency, PartCost, PartGrowth, PartBacklog}
 
-// Config says what to measure and how much of it.
+// Config is what to measure, and how much of it.
 type Config struct {
 	// Parts to run.
 	Parts []string
@@ -49,7 +49,7 @@ type Config struct {
 	// Backlog is how many messages wait for a stopped function for BacklogTime.
 	Backlog     int
 	BacklogTime time.Duration
-	// PprofDir gets CPU profiles of our processes; none where it is empty.
+	// PprofDir gets CPU profiles of our processes, if it is not empty.
 	PprofDir string
 	// Dir holds the data, the secrets and the logs.
 	Dir string

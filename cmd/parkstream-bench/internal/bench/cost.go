@@ -61,7 +61,7 @@ func (b *bench) usages(ctx context.Context) (map[string]usage, error) {
 	return all, nil
 }
 
-// metricsURL is where a process of ours has its metrics, nothing for others.
+// metricsURL returns the URL of the metrics of our processes, "" for others.
 func (b *bench) metricsURL(name string) string {
 	switch {
 	case name == "connector":

@@ -56,7 +56,7 @@ type contestant struct {
 	share map[Workload]int
 	// batch and inFlight are annotations of the processors.
 	batch, inFlight int
-	// queued says whether it takes its load from the queues.
+	// queued is whether its load is in the queues.
 	queued bool
 	drain  func(context.Context, load) (time.Duration, error)
 	// verify finds out whether anything was lost.

@@ -15,7 +15,7 @@ import (
 	"parkstream/shared/parking"
 )
 
-// Workload says which events wait.
+// Workload is the kind of events that wait.
 type Workload string
 
 const (

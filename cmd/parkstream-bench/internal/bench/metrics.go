@@ -74,7 +74,7 @@ func scrape(ctx context.Context, url string) (sample, error) {
 	}
 }
 
-// sum of a counter or gauge over all its labels; 0 where it is not there.
+// sum returns the sum of a counter or gauge over all labels, 0 if it is missing.
 func (s sample) sum(name string) float64 {
 	total := 0.0
 	for _, m := range s[name].GetMetric() {
@@ -150,7 +150,7 @@ func coarser(i, steps int) int {
 }
 
 // quantile of the observations, in their unit: the upper bound of its bucket, so
-// that it is never too low. NaN where nothing was observed.
+// that it is never too low. NaN if there are no observations.
 func (h histogram) quantile(q float64) float64 {
 	total := h.zero
 	for _, n := range h.buckets {
@@ -173,13 +173,13 @@ func (h histogram) quantile(q float64) float64 {
 }
 
 // quantile of sorted values: the smallest that is at least as large as the given
-// share of them. NaN where there are none.
+// share of them. NaN if there are none.
 func quantile(sorted []time.Duration, q float64) time.Duration {
 	rank := max(1, int(math.Ceil(q*float64(len(sorted)))))
 	return sorted[rank-1]
 }
 
-// median of values; NaN where there are none.
+// median of values; NaN if there are none.
 func median(values []float64) float64 {
 	if len(values) == 0 {
 		return math.NaN()

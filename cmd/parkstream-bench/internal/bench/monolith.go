@@ -25,18 +25,18 @@ const MonolithArg = "monolith"
 // Monolith is the classic design, written for the comparison: one process with a
 // goroutine for each queue that consumes with automatic acknowledgement, so that
 // it loses what it holds when it dies; one HSET for each event; one POST of the
-// stay for each exit, to the same endpoint as ours. It ends after as many events
-// as it is told.
+// stay for each exit, to the same endpoint as ours. It ends after the given numbers of
+// events.
 type Monolith struct {
 	// Entries and Exits are how many of each it works off.
 	Entries, Exits int
 	// Secrets is the folder of the secrets.
 	Secrets string
-	// SummaryURL is where stays are posted.
+	// SummaryURL is the URL to which stays are posted.
 	SummaryURL string
 }
 
-// MonolithResult is what the monolith says of itself.
+// MonolithResult is what the monolith has measured.
 type MonolithResult struct {
 	// Seconds from the first delivery to the end of the last event.
 	Seconds float64 `json:"seconds"`

@@ -54,7 +54,7 @@ type DrainResult struct {
 	Median float64   `json:"median"`
 }
 
-// rate is the median of a contestant, NaN where it was not measured.
+// rate returns the median of a contestant, NaN if it was not measured.
 func (d *Drain) rate(contestant string, w Workload) float64 {
 	if d != nil {
 		for _, r := range d.Results {
@@ -66,7 +66,7 @@ func (d *Drain) rate(contestant string, w Workload) float64 {
 	return math.NaN()
 }
 
-// Ratio is how many times faster our path is than another contestant, NaN where
+// Ratio is how many times faster our path is than another contestant, NaN if
 // one of them was not measured.
 func (r *Result) Ratio(contestant string, w Workload) float64 {
 	return r.Drain.rate(Ours, w) / r.Drain.rate(contestant, w)
