@@ -676,7 +676,7 @@ func TestCron(t *testing.T) {
 
 func TestReadStack(t *testing.T) {
 	t.Setenv("TAG", "1.2")
-	specs, err := ReadStack("../../../../stack.yml")
+	specs, err := ReadStack("../../../stack.yml")
 	if err != nil {
 		t.Fatal(err)
 	}
