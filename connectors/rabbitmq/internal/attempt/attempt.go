@@ -104,6 +104,11 @@ func (r *run) attempt(ctx context.Context, part []int) finding {
 	case refused:
 		return r.bisect(ctx, part)
 	case crashed:
+		if r.function.Breaker.WrittenOff(r.permit) {
+			// Further calls in its place would count as little, and keep others from being
+			// written off.
+			return stopped
+		}
 		return r.findCulprit(ctx, part, c)
 	default:
 		return found.finding

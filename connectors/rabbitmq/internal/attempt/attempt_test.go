@@ -736,3 +736,37 @@ func TestPoisonAndRestart(t *testing.T) {
 		})
 	}
 }
+
+// Of several instances of a function one may be silent. A call that is written off, since
+// a later one was answered, is followed by no others in its place, which may be as silent:
+// its events are kept, and the next calls with them are smaller.
+func TestAWrittenOffCallIsNotFollowedByOthers(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.respond = func([]string) openfaas.Response {
+			time.Sleep(5 * time.Second)
+			other, err := w.b.Acquire(t.Context(), true)
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.b.Succeeded(other, callTime, true)
+			w.b.Release(other)
+			time.Sleep(5 * time.Second)
+			w.respond = done
+			return openfaas.Response{Verdict: batch.Crash, Reason: "no answer within 10s"}
+		}
+		es := w.batch(10)
+		ds := w.run(es)
+		if len(w.calls) != 1 || count(ds)[Keep] != len(es) {
+			t.Errorf("%d calls, decisions %v", len(w.calls), count(ds))
+		}
+		for i := range es {
+			if n := es[i].History.MaxBatch; n != 5 {
+				t.Errorf("the next call with %s may carry %d", es[i].Message.ID(), n)
+			}
+		}
+		w.checkOutage("")
+		if ds = w.run(es); len(w.calls) != 1 || count(ds)[Done] != len(es) {
+			t.Errorf("afterwards: %d calls, decisions %v", len(w.calls), count(ds))
+		}
+	})
+}

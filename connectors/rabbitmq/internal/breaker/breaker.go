@@ -247,6 +247,14 @@ func (b *Breaker) writeOff(before, now time.Time) {
 	}
 }
 
+// WrittenOff reports whether the calls of a permit count no more.
+func (b *Breaker) WrittenOff(p *Permit) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	_, off := b.writtenOff[p]
+	return off
+}
+
 // Failed reports an outage and its reason, which must not be empty. It opens the breaker
 // until the next probe, but for no less than after, which may be zero. Calls that were
 // under way when it opened do not prolong it.
