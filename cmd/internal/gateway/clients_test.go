@@ -86,6 +86,7 @@ var recorded = []exchange{
 	{"faas-cli secret create a --from-literal v", "POST", "/system/secrets", jsons, `{"name":"a","value":"v"}`, 202, ""},
 	{"faas-cli secret create a --from-literal v", "POST", "/system/secrets", jsons, `{"name":"a","value":"v"}`, 409, "error"},
 	{"faas-cli secret create b --from-file f", "POST", "/system/secrets", jsons, `{"name":"b","value":"x","rawValue":"eAo="}`, 202, ""},
+	{"faas-cli secret create d --from-file 2MB", "POST", "/system/secrets", jsons, `{"name":"d","value":"` + strings.Repeat("x", 2<<20) + `"}`, 413, "error=the_secret_is_too_large:_a_request_has_at_most_1048576_bytes"},
 	{"faas-cli secret create c -n other", "POST", "/system/secrets", jsons, `{"name":"c","namespace":"other","value":"v"}`, 400, "error"},
 	{"faas-cli secret list", "GET", "/system/secrets", "", "", 200, "0.name=a 0.namespace=openfaas-fn"},
 	{"faas-cli secret list -n openfaas-fn", "GET", "/system/secrets?namespace=openfaas-fn", "", "", 200, "1.name=b"},

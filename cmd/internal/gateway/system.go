@@ -156,6 +156,10 @@ func (g *Gateway) secrets(w http.ResponseWriter, r *http.Request) {
 	}
 	var secret types.Secret
 	if err := read(w, r, &secret); err != nil {
+		if _, large := errors.AsType[*http.MaxBytesError](err); large {
+			refuse(w, http.StatusRequestEntityTooLarge, fmt.Sprintf("the secret is too large: a request has at most %d bytes", maxRequest))
+			return
+		}
 		refuse(w, http.StatusBadRequest, "read the secret: it is no JSON object")
 		return
 	}
