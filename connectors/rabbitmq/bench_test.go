@@ -20,7 +20,7 @@ func BenchmarkDrain(b *testing.B) {
 	g.add("fn", queue, map[string]string{annotationBatchSize: "500"})
 	g.server.Config.Handler = noop(g.server.Config.Handler)
 	declareQueue(b, queue)
-	p := broker.NewPublisher(broker.Config{URLs: func() ([]string, error) { return []string{node.URL()}, nil }})
+	p := broker.NewPublisher(broker.Config{URLs: nodeURLs(b)})
 	defer p.Close()
 	var took, cpu time.Duration
 	for b.Loop() {

@@ -16,7 +16,6 @@ import (
 	"parkstream/shared/batch"
 	"parkstream/shared/broker"
 	"parkstream/shared/broker/brokertest"
-	"parkstream/shared/instance"
 	"parkstream/shared/process"
 )
 
@@ -66,7 +65,7 @@ func faultRun(t *testing.T, url func() string, disturb func(c *running, f *funct
 	c := startConnector(t, g, func(cfg *Config) {
 		cfg.Broker = func() ([]string, error) { return []string{url()}, nil }
 	})
-	p := broker.NewPublisher(broker.Config{URLs: func() ([]string, error) { return []string{node.URL()}, nil }})
+	p := broker.NewPublisher(broker.Config{URLs: nodeURLs(t)})
 	defer p.Close()
 	if _, err := p.DeclareQueue(t.Context(), queue); err != nil {
 		t.Fatal(err)
@@ -90,8 +89,9 @@ func faultRun(t *testing.T, url func() string, disturb func(c *running, f *funct
 }
 
 func TestConnectionIsCut(t *testing.T) {
-	proxy := brokertest.NewProxy(t, node.URL())
-	faultRun(t, func() string { return proxy.Through(node.URL()) }, func(c *running, f *function) {
+	t.Parallel()
+	proxy := brokertest.NewProxy(t, nodeOf(t).URL())
+	faultRun(t, func() string { return proxy.Through(nodeOf(t).URL()) }, func(c *running, f *function) {
 		for range 4 {
 			before, _ := f.done()
 			proxy.Cut()
@@ -101,8 +101,9 @@ func TestConnectionIsCut(t *testing.T) {
 }
 
 func TestNetworkIsFrozen(t *testing.T) {
-	proxy := brokertest.NewProxy(t, node.URL())
-	faultRun(t, func() string { return proxy.Through(node.URL()) }, func(c *running, _ *function) {
+	t.Parallel()
+	proxy := brokertest.NewProxy(t, nodeOf(t).URL())
+	faultRun(t, func() string { return proxy.Through(nodeOf(t).URL()) }, func(c *running, _ *function) {
 		proxy.Pause()
 		waitFor(t, "the silence is noticed", func() bool { code, _ := readyz(c); return code != http.StatusOK })
 		proxy.Resume()
@@ -110,11 +111,9 @@ func TestNetworkIsFrozen(t *testing.T) {
 }
 
 // A broker of its own is killed, restarted, frozen and thawed.
-func TestBrokerDies(t *testing.T) {
-	private := instance.RabbitMQForTest(t)
-	shared := node
-	node = private
-	defer func() { node = shared }()
+func TestBrokerDies(t *testing.T) { //nolint:tparallel // its parts take turns on one node
+	t.Parallel()
+	private := ownNode(t)
 	restart := func() {
 		t.Helper()
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
@@ -198,11 +197,12 @@ func TestBrokerDies(t *testing.T) {
 }
 
 func TestBrokerURLIsReadAnew(t *testing.T) {
-	proxy := brokertest.NewProxy(t, node.URL())
+	t.Parallel()
+	proxy := brokertest.NewProxy(t, nodeOf(t).URL())
 	var current atomic.Value
-	current.Store(proxy.Through(node.URL()))
+	current.Store(proxy.Through(nodeOf(t).URL()))
 	faultRun(t, func() string { return current.Load().(string) }, func(*running, *function) {
-		current.Store(node.URL())
+		current.Store(nodeOf(t).URL())
 		proxy.SetDown(true)
 		proxy.Cut()
 	})
@@ -210,6 +210,7 @@ func TestBrokerURLIsReadAnew(t *testing.T) {
 
 // The queue is deleted under the consumer and declared again.
 func TestQueueIsDeleted(t *testing.T) {
+	t.Parallel()
 	queue := queueName(t)
 	g := newGateway(t)
 	f := g.add("fn", queue, batched)
@@ -223,13 +224,14 @@ func TestQueueIsDeleted(t *testing.T) {
 	if _, err := ch.QueueDelete(queue, false, false, false); err != nil {
 		t.Fatal(err)
 	}
-	p := broker.NewPublisher(broker.Config{URLs: func() ([]string, error) { return []string{node.URL()}, nil }})
+	p := broker.NewPublisher(broker.Config{URLs: nodeURLs(t)})
 	defer p.Close()
 	waitFor(t, "the queue is there again", func() bool { return p.Publish(t.Context(), events(queue, "e", 1)) == nil })
 	waitFor(t, "it is consumed", func() bool { once, _ := f.done(); return once == 1 })
 }
 
 func TestWrongQueueIsToldWhatToDo(t *testing.T) {
+	t.Parallel()
 	queue := queueName(t)
 	conn := dialNode(t)
 	ch, err := conn.Channel()
@@ -253,12 +255,13 @@ func TestWrongQueueIsToldWhatToDo(t *testing.T) {
 
 // Two connectors share the work, and one goes on when the other is gone.
 func TestTwoConnectors(t *testing.T) {
-	proxy := brokertest.NewProxy(t, node.URL())
+	t.Parallel()
+	proxy := brokertest.NewProxy(t, nodeOf(t).URL())
 	var (
 		second *running
 		queue  string
 	)
-	faultRun(t, node.URL, func(c *running, f *function) {
+	faultRun(t, nodeOf(t).URL, func(c *running, f *function) {
 		g := &gateway{server: httptest.NewServer(nil)}
 		t.Cleanup(g.server.Close)
 		target, err := url.Parse(c.cfg.GatewayURL)
@@ -267,7 +270,7 @@ func TestTwoConnectors(t *testing.T) {
 		}
 		g.server.URL = target.String()
 		second = startConnector(t, g, func(cfg *Config) {
-			cfg.Broker = func() ([]string, error) { return []string{proxy.Through(node.URL())}, nil }
+			cfg.Broker = func() ([]string, error) { return []string{proxy.Through(nodeOf(t).URL())}, nil }
 		})
 		queue = f.annotations[annotationTopic]
 		waitFor(t, "both work", func() bool { return second.counters(t, queue)["received"] > 0 })

@@ -27,6 +27,7 @@ var batched = map[string]string{annotationBatchSize: "100"}
 func succeed(id string) batch.Result { return batch.Result{ID: id, Outcome: batch.Done} }
 
 func TestEveryEventIsDoneOnce(t *testing.T) {
+	t.Parallel()
 	queue := queueName(t)
 	g := newGateway(t)
 	f := g.add("fn", queue, batched)
@@ -46,6 +47,7 @@ func TestEveryEventIsDoneOnce(t *testing.T) {
 }
 
 func TestOutcomes(t *testing.T) {
+	t.Parallel()
 	queue := queueName(t)
 	g := newGateway(t)
 	f := g.add("fn", queue, batched)
@@ -94,6 +96,7 @@ func TestOutcomes(t *testing.T) {
 
 // The original stays as it was, whatever it went through.
 func TestDeadLettersKeepTheOriginal(t *testing.T) {
+	t.Parallel()
 	queue := queueName(t)
 	g := newGateway(t)
 	f := g.add("fn", queue, map[string]string{annotationBatchSize: "10", annotationMaxAttempts: "3"})
@@ -148,6 +151,7 @@ func TestDeadLettersKeepTheOriginal(t *testing.T) {
 }
 
 func TestRawMessages(t *testing.T) {
+	t.Parallel()
 	queue := queueName(t)
 	g := newGateway(t)
 	f := g.add("fn", queue, nil)
@@ -206,6 +210,7 @@ func TestRawMessages(t *testing.T) {
 // A function learns the routing key of the publisher at every attempt, and so does
 // who looks at the dead letter.
 func TestRoutingKey(t *testing.T) {
+	t.Parallel()
 	queue := queueName(t)
 	g := newGateway(t)
 	f := g.add("fn", queue, map[string]string{annotationMaxAttempts: "2"})
@@ -240,6 +245,7 @@ func TestRoutingKey(t *testing.T) {
 
 // Messages without an id, or with one that another has, are told apart.
 func TestIDsAreUnique(t *testing.T) {
+	t.Parallel()
 	queue := queueName(t)
 	g := newGateway(t)
 	f := g.add("fn", queue, batched)
@@ -259,6 +265,7 @@ func TestIDsAreUnique(t *testing.T) {
 }
 
 func TestMessagesOfAllSizes(t *testing.T) {
+	t.Parallel()
 	queue := queueName(t)
 	g := newGateway(t)
 	f := g.add("fn", queue, map[string]string{annotationBatchSize: "100", annotationBatchBytes: "100000"})
@@ -282,6 +289,7 @@ func TestMessagesOfAllSizes(t *testing.T) {
 
 // Two functions on one queue: each has its own outcome.
 func TestSeveralFunctionsOnOneQueue(t *testing.T) {
+	t.Parallel()
 	queue := queueName(t)
 	g := newGateway(t)
 	one := g.add("one", queue, batched)
@@ -333,6 +341,7 @@ func TestSeveralFunctionsOnOneQueue(t *testing.T) {
 
 // A message that is owed to a function that is gone is not given to another one.
 func TestOwedToAFunctionThatIsGone(t *testing.T) {
+	t.Parallel()
 	queue := queueName(t)
 	g := newGateway(t)
 	f := g.add("fn", queue, batched)
@@ -348,6 +357,7 @@ func TestOwedToAFunctionThatIsGone(t *testing.T) {
 // A message that is owed to one function stays so while that is the only one on the
 // queue: the others have had it, and may come back before it is through.
 func TestOwedStaysOwed(t *testing.T) {
+	t.Parallel()
 	queue := queueName(t)
 	g := newGateway(t)
 	g.add("fn", queue, map[string]string{annotationBatchSize: "10", annotationMaxAttempts: "2"}).result = func(id string) batch.Result {
@@ -377,6 +387,7 @@ func readyz(c *running) (int, string) {
 }
 
 func TestParking(t *testing.T) {
+	t.Parallel()
 	queue := queueName(t)
 	g := newGateway(t)
 	broken := func(w http.ResponseWriter) bool {
@@ -432,6 +443,7 @@ func TestParking(t *testing.T) {
 }
 
 func TestFunctionsThatCannotBeServed(t *testing.T) {
+	t.Parallel()
 	queue := queueName(t)
 	g := newGateway(t)
 	f := g.add("fn", queue, map[string]string{annotationBatchSize: "many"})
@@ -453,6 +465,7 @@ func TestFunctionsThatCannotBeServed(t *testing.T) {
 // A queue whose name AMQP or HTTP cannot carry is a mistake of its function, and
 // takes the connection to RabbitMQ from no other.
 func TestImpossibleQueueNames(t *testing.T) {
+	t.Parallel()
 	queue := queueName(t)
 	g := newGateway(t)
 	g.add("long", strings.Repeat("q", 250), batched)
@@ -478,6 +491,7 @@ func TestImpossibleQueueNames(t *testing.T) {
 // The messages of a function that cannot be served are not acknowledged for the
 // others on its queues.
 func TestAMistakeParksTheQueue(t *testing.T) {
+	t.Parallel()
 	queue := queueName(t)
 	g := newGateway(t)
 	one, two := g.add("one", queue, batched), g.add("two", queue, map[string]string{annotationBatchSize: "many"})
@@ -505,6 +519,7 @@ func TestAMistakeParksTheQueue(t *testing.T) {
 // A new function does not wait for the calls of a queue whose functions change,
 // and one that is gone leaves no breaker behind.
 func TestPlanChangesDuringACall(t *testing.T) {
+	t.Parallel()
 	queue := queueName(t)
 	g := newGateway(t)
 	slow := g.add("slow", queue, map[string]string{annotationBatchSize: "10", annotationTimeout: "30s"})
@@ -533,6 +548,7 @@ func TestPlanChangesDuringACall(t *testing.T) {
 // CC asks the broker for copies once, not for more with every attempt; the other
 // headers reach functions that take batches as well.
 func TestHeadersOfBatches(t *testing.T) {
+	t.Parallel()
 	queue := queueName(t)
 	g := newGateway(t)
 	f := g.add("fn", queue, map[string]string{annotationBatchSize: "10", annotationMaxAttempts: "3"})
@@ -581,6 +597,7 @@ func recordBodies(next http.Handler, last *atomic.Value) http.Handler {
 // The metrics of calls, of the time in the queue, of the breaker and of the
 // connection show what happens.
 func TestMetrics(t *testing.T) {
+	t.Parallel()
 	queue := queueName(t)
 	g := newGateway(t)
 	f := g.add("fn", queue, batched)
@@ -642,6 +659,7 @@ func TestMetrics(t *testing.T) {
 
 // A change of a function's annotations takes effect without losing anything.
 func TestSettingsOfAFunctionChange(t *testing.T) {
+	t.Parallel()
 	queue := queueName(t)
 	g := newGateway(t)
 	f := g.add("fn", queue, map[string]string{annotationBatchSize: "5"})
@@ -660,6 +678,7 @@ func TestSettingsOfAFunctionChange(t *testing.T) {
 }
 
 func TestGatewayCredentials(t *testing.T) {
+	t.Parallel()
 	queue := queueName(t)
 	g := newGateway(t)
 	g.add("fn", queue, batched)
@@ -688,6 +707,7 @@ func TestGatewayCredentials(t *testing.T) {
 // TestGatewayPasswordIsRotatedUnderLoad: events flow on while the gateway refuses the
 // old password and the secret does not have the new one yet.
 func TestGatewayPasswordIsRotatedUnderLoad(t *testing.T) {
+	t.Parallel()
 	const rotations, each = 3, 200
 	queue := queueName(t)
 	g := newGateway(t)
@@ -734,6 +754,7 @@ func TestGatewayPasswordIsRotatedUnderLoad(t *testing.T) {
 }
 
 func TestNamespaces(t *testing.T) {
+	t.Parallel()
 	queue := queueName(t)
 	g := newGateway(t)
 	f := g.add("fn.blue", queue, batched)

@@ -17,6 +17,7 @@ import (
 
 // Events that kill the function are found and dead-lettered, and all others done.
 func TestHalvingIsolatesThePoison(t *testing.T) {
+	t.Parallel()
 	for _, poison := range [][]string{
 		{"e-0"}, {"e-99"}, {"e-50"}, {"e-0", "e-1", "e-2"}, {"e-0", "e-50", "e-99"}, {"e-3", "e-77", "e-150", "e-151", "e-399"},
 	} {
@@ -61,6 +62,7 @@ func TestHalvingIsolatesThePoison(t *testing.T) {
 // A function that is killed by an event is away until it has started again, so
 // that nobody can be asked at once who it was.
 func TestPoisonAndRestart(t *testing.T) {
+	t.Parallel()
 	for _, shared := range []bool{false, true} {
 		t.Run(fmt.Sprint("shared=", shared), func(t *testing.T) {
 			t.Parallel()
@@ -101,6 +103,7 @@ func TestPoisonAndRestart(t *testing.T) {
 // An event that kills the function while nothing else comes is not held for ever.
 // A function that takes batches proves to be alive without it.
 func TestPoisonAlone(t *testing.T) {
+	t.Parallel()
 	for name, tt := range map[string]struct {
 		size   string
 		shared bool // the queue has another function
@@ -129,6 +132,7 @@ func TestPoisonAlone(t *testing.T) {
 // A function that takes no batch without events, as the contract does not ask of
 // it, is alive all the same when it says so.
 func TestPoisonAloneWhereEmptyBatchesAreRefused(t *testing.T) {
+	t.Parallel()
 	for name, refuse := range map[string]func(w http.ResponseWriter){
 		"400":     func(w http.ResponseWriter) { http.Error(w, "no events", http.StatusBadRequest) },
 		"no-list": func(w http.ResponseWriter) { _, _ = w.Write([]byte(`{"results":null}`)) },
@@ -156,6 +160,7 @@ func TestPoisonAloneWhereEmptyBatchesAreRefused(t *testing.T) {
 // A function that says 404 or 503 to one event is not away: the others are done,
 // and in the end the one is a dead letter.
 func TestOneEventStopsNobody(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name, size, inFlight string
 		status               int
@@ -181,7 +186,7 @@ func TestOneEventStopsNobody(t *testing.T) {
 			// Suspicion needs successes of others.
 			ctx, stop := context.WithCancel(t.Context())
 			defer stop()
-			p := broker.NewPublisher(broker.Config{URLs: func() ([]string, error) { return []string{node.URL()}, nil }})
+			p := broker.NewPublisher(broker.Config{URLs: nodeURLs(t)})
 			defer p.Close()
 			var traffic sync.WaitGroup
 			traffic.Go(func() {
@@ -208,6 +213,7 @@ func TestOneEventStopsNobody(t *testing.T) {
 
 // A request that the function refuses as a whole is taken apart, too.
 func TestRefusedBatch(t *testing.T) {
+	t.Parallel()
 	queue, g, f := deployed(t, batched)
 	f.setScript(func(w http.ResponseWriter, _ *http.Request, ids []string) bool {
 		if slices.Contains(ids, "e-13") {

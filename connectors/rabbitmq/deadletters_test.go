@@ -25,7 +25,7 @@ func declareFullDeadQueue(t *testing.T, queue string) {
 	if _, err := ch.QueueDeclare(broker.DeadQueue(queue), true, false, false, false, full); err != nil {
 		t.Fatal(err)
 	}
-	p := broker.NewPublisher(broker.Config{URLs: func() ([]string, error) { return []string{node.URL()}, nil }})
+	p := broker.NewPublisher(broker.Config{URLs: nodeURLs(t)})
 	defer p.Close()
 	waitFor(t, "no more dead letters are taken", func() bool {
 		return errors.Is(p.Publish(t.Context(), events(broker.DeadQueue(queue), "old", 1)), broker.ErrNacked)
@@ -36,6 +36,7 @@ func declareFullDeadQueue(t *testing.T, queue string) {
 // not keep their queue from being consumed when they are given back, nor the
 // connector from stopping.
 func TestDeadLettersAreFull(t *testing.T) {
+	t.Parallel()
 	queue := queueName(t)
 	declareFullDeadQueue(t, queue)
 	declareQueue(t, queue)
@@ -75,6 +76,7 @@ func TestDeadLettersAreFull(t *testing.T) {
 // Headers that leave no room for ours in the one frame that AMQP has for them cost
 // no connection and hold up no other message: the largest is left out.
 func TestHugeHeaders(t *testing.T) {
+	t.Parallel()
 	queue, g, f := deployed(t, map[string]string{annotationBatchSize: "10", annotationMaxAttempts: "2"})
 	f.result = func(id string) batch.Result {
 		return batch.Result{ID: id, Outcome: batch.Retry, Reason: strings.Repeat("why ", 300)}

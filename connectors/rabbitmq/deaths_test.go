@@ -17,6 +17,7 @@ import (
 // An x-death header that RabbitMQ has not written makes it fail when it dead-letters
 // the message, with all retry queues of the node.
 func TestForeignDeaths(t *testing.T) {
+	t.Parallel()
 	death := func(name string, v any) []any {
 		return []any{amqp.Table{"queue": "elsewhere", "reason": "expired", "count": int64(1), name: v}}
 	}

@@ -12,6 +12,7 @@ import (
 // The broker's queues are counted: what is ready, waits for another attempt or
 // is dead. Nothing is said of what is not there, and nothing after the end.
 func TestDepths(t *testing.T) {
+	t.Parallel()
 	queue := queueName(t)
 	g := newGateway(t)
 	f := g.add("fn", queue, batched)

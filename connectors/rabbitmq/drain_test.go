@@ -10,10 +10,10 @@ import (
 	"time"
 
 	"parkstream/shared/batch"
-	"parkstream/shared/instance"
 )
 
 func TestDrain(t *testing.T) {
+	t.Parallel()
 	queue, g, f := deployed(t, map[string]string{annotationBatchSize: "10", annotationMaxInFlight: "2"})
 	entered, leave := make(chan struct{}, 100), make(chan struct{})
 	f.setScript(func(_ http.ResponseWriter, r *http.Request, _ []string) bool {
@@ -57,6 +57,7 @@ func TestDrain(t *testing.T) {
 
 // What is settled behind a message that stays open does not go back to the queue.
 func TestDrainSettlesWhatIsDone(t *testing.T) {
+	t.Parallel()
 	queue, g, f := deployed(t, map[string]string{annotationBatchSize: "10", annotationMinInFlight: "2", annotationMaxInFlight: "2"})
 	entered, leave := make(chan string, 100), make(chan struct{})
 	f.setScript(func(_ http.ResponseWriter, r *http.Request, ids []string) bool {
@@ -91,6 +92,7 @@ func TestDrainSettlesWhatIsDone(t *testing.T) {
 // One call that hangs does not hold up the others, however few messages may be in
 // hand: what is settled behind its messages is acknowledged.
 func TestOneCallHangs(t *testing.T) {
+	t.Parallel()
 	queue, g, f := deployed(t, map[string]string{annotationBatchSize: "10", annotationMinInFlight: "2", annotationMaxInFlight: "2"})
 	entered, leave := make(chan struct{}), make(chan struct{})
 	end := sync.OnceFunc(func() { close(leave) })
@@ -118,6 +120,7 @@ func TestOneCallHangs(t *testing.T) {
 
 // Calls that outlast the drain timeout settle nothing.
 func TestDrainHasAnEnd(t *testing.T) {
+	t.Parallel()
 	queue, g, f := deployed(t, map[string]string{annotationBatchSize: "10"})
 	entered := make(chan struct{}, 100)
 	f.setScript(func(_ http.ResponseWriter, r *http.Request, _ []string) bool {
@@ -142,14 +145,10 @@ func TestDrainHasAnEnd(t *testing.T) {
 
 // During an alarm of the broker's memory retries cannot be published: they stay in
 // hand, a stop does not wait for the alarm's end, and nothing is lost.
-func TestStopDuringAnAlarm(t *testing.T) {
-	private := instance.RabbitMQForTest(t)
-	shared := node
-	node = private
-	defer func() { node = shared }()
+func testStopDuringAnAlarm(t *testing.T) {
 	watermark := func(fraction string) {
 		t.Helper()
-		if _, err := private.Ctl(t.Context(), "set_vm_memory_high_watermark", fraction); err != nil {
+		if _, err := nodeOf(t).Ctl(t.Context(), "set_vm_memory_high_watermark", fraction); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -18,6 +18,7 @@ import (
 // A timestamp in an odd unit costs neither its event nor the others of the batch, and
 // no metric becomes absurd. A dead letter of an earlier release goes through.
 func TestTimestampsInOddUnits(t *testing.T) {
+	t.Parallel()
 	queue := queueName(t)
 	g := newGateway(t)
 	f := g.add("fn", queue, map[string]string{annotationBatchSize: "100", annotationMaxAttempts: "2"})
@@ -44,7 +45,7 @@ func TestTimestampsInOddUnits(t *testing.T) {
 	}
 	c := startConnector(t, g, nil)
 	c.settled(t, queue, 2*len(counts))
-	p := broker.NewPublisher(broker.Config{URLs: func() ([]string, error) { return []string{node.URL()}, nil }})
+	p := broker.NewPublisher(broker.Config{URLs: nodeURLs(t)})
 	defer p.Close()
 	conn := dialNode(t)
 	waitFor(t, "the dead letters are there", func() bool { return ready(t, conn, broker.DeadQueue(queue)) == len(counts) })

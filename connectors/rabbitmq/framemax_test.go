@@ -22,7 +22,7 @@ func setFrameMax(t *testing.T, n int) {
 	t.Helper()
 	set := func(ctx context.Context, n int) {
 		t.Helper()
-		if _, err := node.Ctl(ctx, "eval", fmt.Sprintf("application:set_env(rabbit, frame_max, %d).", n)); err != nil {
+		if _, err := nodeOf(t).Ctl(ctx, "eval", fmt.Sprintf("application:set_env(rabbit, frame_max, %d).", n)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -32,7 +32,7 @@ func setFrameMax(t *testing.T, n int) {
 
 // Whatever frame_max is, a message is retried and dead-lettered; what does not fit
 // beside our headers is left out and named, the largest first.
-func TestFrameMax(t *testing.T) {
+func testFrameMax(t *testing.T) {
 	frameMaxes := []int{4096, 8192}
 	if isSince(t, 4, 1) { // it lets in no client with less than 8,192
 		frameMaxes = frameMaxes[1:]
@@ -40,7 +40,8 @@ func TestFrameMax(t *testing.T) {
 	for _, frameMax := range frameMaxes {
 		t.Run(fmt.Sprint(frameMax), func(t *testing.T) {
 			const attempts = 3
-			queue := strings.Repeat("q", 200) + queueName(t)
+			name := queueName(t)
+			queue := strings.Repeat("q", 220-len(name)) + name // little room is left for headers
 			g := newGateway(t)
 			f := g.add("fn", queue, map[string]string{annotationBatchSize: "10", annotationMaxAttempts: fmt.Sprint(attempts)})
 			f.result = func(id string) batch.Result {
@@ -115,7 +116,7 @@ func TestFrameMax(t *testing.T) {
 			}
 			check()
 			conn := dialNode(t)
-			p := broker.NewPublisher(broker.Config{URLs: func() ([]string, error) { return []string{node.URL()}, nil }})
+			p := broker.NewPublisher(broker.Config{URLs: nodeURLs(t)})
 			defer p.Close()
 			if n, err := deadletter.Replay(t.Context(), conn, p, queue, deadletter.Filter{}); n != len(want) || err != nil {
 				t.Errorf("%d replayed, %v", n, err)
@@ -144,14 +145,14 @@ func closePublishing(t *testing.T) {
 	const closeAll = `length([rabbit_networking:close_connection(Pid, "for a test") ||
 		[{pid, Pid}, {client_properties, Ps}] <- rabbit_networking:connection_info_all([pid, client_properties]),
 		lists:keyfind(<<"connection_name">>, 1, Ps) =:= {<<"connection_name">>, longstr, <<"parkstream-rabbitmq-publish">>}]).`
-	if n, err := node.Ctl(t.Context(), "eval", closeAll); err != nil || strings.TrimSpace(n) != "1" {
+	if n, err := nodeOf(t).Ctl(t.Context(), "eval", closeAll); err != nil || strings.TrimSpace(n) != "1" {
 		t.Fatalf("%s connections closed, %v", n, err)
 	}
 }
 
 // A message that comes over a connection with large frames fits into those of the
 // connection that it leaves by, which can be another one at each attempt.
-func TestFrameMaxShrinks(t *testing.T) {
+func testFrameMaxShrinks(t *testing.T) {
 	const frameMax = 8192
 	huge := broker.Message{ID: "huge", Body: []byte("{}"), Headers: amqp.Table{"small": "kept", "huge": strings.Repeat("x", 100_000)}}
 	for _, when := range []string{"before the first connection", "before the message is sent", "while the message waits to be sent"} {
@@ -229,7 +230,7 @@ func TestFrameMaxShrinks(t *testing.T) {
 		publish(t, huge)
 		conn := dialNode(t)
 		setFrameMax(t, frameMax)
-		p := broker.NewPublisher(broker.Config{URLs: func() ([]string, error) { return []string{node.URL()}, nil }})
+		p := broker.NewPublisher(broker.Config{URLs: nodeURLs(t)})
 		defer p.Close()
 		if n, err := deadletter.Replay(t.Context(), conn, p, queue, deadletter.Filter{}); n != 1 || err != nil {
 			t.Fatalf("%d replayed, %v", n, err)

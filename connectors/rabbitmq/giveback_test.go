@@ -62,6 +62,7 @@ func (r *unackedRecorder) filter() brokertest.Filter {
 // Messages in hand are given back before their channel is closed on purpose, and
 // what is acknowledged stays so.
 func TestMessagesAreGivenBack(t *testing.T) {
+	t.Parallel()
 	unavailable := func(w http.ResponseWriter, _ *http.Request, _ []string) bool {
 		w.WriteHeader(http.StatusServiceUnavailable)
 		return true
@@ -124,6 +125,7 @@ func TestMessagesAreGivenBack(t *testing.T) {
 		{name: "dead letters that are not taken", annotations: batched, reject: true, meanwhile: inHand(20)},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			queue := strings.ReplaceAll(queueName(t), " ", "-")
 			conn := dialNode(t)
 			if tt.reject {
@@ -146,10 +148,10 @@ func TestMessagesAreGivenBack(t *testing.T) {
 				f.result = func(id string) batch.Result { return batch.Result{ID: id, Outcome: batch.Reject, Reason: "malformed"} }
 			}
 			var recorder unackedRecorder
-			proxy := brokertest.NewProxy(t, node.URL())
+			proxy := brokertest.NewProxy(t, nodeOf(t).URL())
 			proxy.Filter(recorder.filter)
 			c := startConnector(t, g, func(cfg *Config) {
-				cfg.Broker = func() ([]string, error) { return []string{proxy.Through(node.URL())}, nil }
+				cfg.Broker = func() ([]string, error) { return []string{proxy.Through(nodeOf(t).URL())}, nil }
 				if tt.change != nil {
 					tt.change(cfg)
 				}
@@ -177,6 +179,7 @@ func TestMessagesAreGivenBack(t *testing.T) {
 // A message may be given back more often than its queue's delivery limit: RabbitMQ
 // does not count that since 4.3, and before the message becomes a dead letter.
 func TestGivenBackBeyondTheDeliveryLimit(t *testing.T) {
+	t.Parallel()
 	const messages, limit = 20, 2
 	queue := queueName(t)
 	conn := dialNode(t)

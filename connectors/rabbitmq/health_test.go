@@ -11,6 +11,7 @@ import (
 
 // A topic of another connector is no problem; /readyz?verbose tells of it.
 func TestForeignTopicsAreToldOnDemand(t *testing.T) {
+	t.Parallel()
 	g := newGateway(t)
 	g.add("orders", "orders.v1", nil)
 	g.add("both", "vehicle_entries,clicks", batched)

@@ -23,6 +23,7 @@ func retryQueue(queue string) string { return broker.RetryQueue(queue, 20*time.M
 
 // No header makes a message immortal, and none of what was forged travels on.
 func TestForgedHeaders(t *testing.T) {
+	t.Parallel()
 	queue := queueName(t)
 	g := newGateway(t)
 	// One event a call: an answer that says only "retry" to several opens the breaker.
@@ -109,6 +110,7 @@ func checkOwn(t *testing.T, d amqp.Delivery, published time.Time) {
 // A dead letter that RabbitMQ's own tools move back to its queue has all its attempts
 // again, and goes to the function that failed only.
 func TestMovedDeadLetters(t *testing.T) {
+	t.Parallel()
 	queue := queueName(t)
 	g := newGateway(t)
 	one, two := g.add("one", queue, batched), g.add("two", queue, map[string]string{annotationBatchSize: "10", annotationMaxAttempts: "3"})

@@ -12,13 +12,14 @@ import (
 // A frame that makes the client close the connection for a reason which is not known
 // here stops its own queue, and no other.
 func TestOneQueueStopsNoOther(t *testing.T) {
+	t.Parallel()
 	queue, other := queueName(t), queueName(t)+"-other"
 	g := newGateway(t)
 	f, unaffected := g.add("fn", queue, batched), g.add("other", other, batched)
 	declareQueue(t, queue)
 	declareQueue(t, other)
 	publish(t, events(queue, "e", 10)...)
-	proxy := brokertest.NewProxy(t, node.URL())
+	proxy := brokertest.NewProxy(t, nodeOf(t).URL())
 	var mended atomic.Bool
 	var broken atomic.Int32
 	proxy.Filter(func() brokertest.Filter {
@@ -31,7 +32,7 @@ func TestOneQueueStopsNoOther(t *testing.T) {
 		}
 	})
 	c := startConnector(t, g, func(cfg *Config) {
-		cfg.Broker = func() ([]string, error) { return []string{proxy.Through(node.URL())}, nil }
+		cfg.Broker = func() ([]string, error) { return []string{proxy.Through(nodeOf(t).URL())}, nil }
 	})
 	waitFor(t, "the connection was closed again and again", func() bool { return broken.Load() > 2 })
 	publish(t, events(other, "e", 500)...)

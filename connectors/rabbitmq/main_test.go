@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"log/slog"
@@ -17,7 +18,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -26,25 +26,21 @@ import (
 
 	"parkstream/shared/batch"
 	"parkstream/shared/broker"
-	"parkstream/shared/instance"
+	"parkstream/shared/eventually"
 )
 
-var node *instance.RabbitMQ
+// testsAtATime is how many tests run side by side, unless -parallel says something else:
+// most of their time they wait.
+const testsAtATime = "8"
 
 func TestMain(m *testing.M) {
-	var (
-		stop func()
-		err  error
-	)
-	node, stop, err = instance.SharedRabbitMQ()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
+	flag.Parse()
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
+	if !given {
+		_ = flag.Set("test.parallel", testsAtATime) // fails only if there is no such flag
 	}
-	goleak.VerifyTestMain(m, goleak.IgnoreCurrent(), goleak.Cleanup(func(code int) {
-		stop()
-		os.Exit(code)
-	}))
+	goleak.VerifyTestMain(withSharedNode{m})
 }
 
 // The annotations of functions, as docs/connector.md has them.
@@ -85,7 +81,8 @@ type function struct {
 	mu      sync.Mutex
 	calls   int
 	sizes   []int
-	effects map[string]int // how often an event was done
+	effects map[string]int      // how often an event was done
+	again   map[string]struct{} // those that were done more than once
 	headers []http.Header
 }
 
@@ -113,7 +110,7 @@ func deployed(t testing.TB, annotations map[string]string) (queue string, g *gat
 func (g *gateway) add(name, queue string, annotations map[string]string) *function {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	f := &function{annotations: map[string]string{annotationTopic: queue}, effects: make(map[string]int)}
+	f := &function{annotations: map[string]string{annotationTopic: queue}, effects: make(map[string]int), again: make(map[string]struct{})}
 	maps.Copy(f.annotations, annotations)
 	g.functions[name] = f
 	return f
@@ -192,7 +189,9 @@ func (f *function) serve(w http.ResponseWriter, r *http.Request, body []byte) {
 			results[i] = result(id)
 		}
 		if results[i].Outcome == batch.Done {
-			f.effects[id]++
+			if f.effects[id]++; f.effects[id] == 2 {
+				f.again[id] = struct{}{}
+			}
 		}
 	}
 	if batched {
@@ -210,14 +209,7 @@ func (f *function) setScript(s func(w http.ResponseWriter, r *http.Request, ids 
 func (f *function) done() (once, twice int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for _, n := range f.effects {
-		if n == 1 {
-			once++
-		} else {
-			twice++
-		}
-	}
-	return once, twice
+	return len(f.effects) - len(f.again), len(f.again)
 }
 
 func (f *function) callCount() int {
@@ -250,7 +242,7 @@ func startConnector(t testing.TB, g *gateway, change func(*Config)) *running {
 	registry := prometheus.NewRegistry()
 	cfg := Config{
 		Settings:   testSettings(g.server.URL),
-		Broker:     func() ([]string, error) { return []string{node.URL()}, nil },
+		Broker:     nodeURLs(t),
 		Registerer: registry,
 		Log:        slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelInfo})),
 	}
@@ -293,7 +285,7 @@ func declareQueue(t testing.TB, queue string) {
 
 func dialNode(t testing.TB) *broker.Conn {
 	t.Helper()
-	conn, err := broker.Dial(t.Context(), broker.Config{URLs: func() ([]string, error) { return []string{node.URL()}, nil }})
+	conn, err := broker.Dial(t.Context(), broker.Config{URLs: nodeURLs(t)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -316,7 +308,7 @@ func isSince(t testing.TB, major, minor int) bool {
 // times although their queue has room: they are published again.
 func publish(t testing.TB, msgs ...broker.Message) {
 	t.Helper()
-	p := broker.NewPublisher(broker.Config{URLs: func() ([]string, error) { return []string{node.URL()}, nil }})
+	p := broker.NewPublisher(broker.Config{URLs: nodeURLs(t)})
 	defer p.Close()
 	waitFor(t, "all is published", func() bool {
 		err := p.Publish(t.Context(), msgs)
@@ -352,12 +344,7 @@ func events(queue, prefix string, n int) []broker.Message {
 
 func waitFor(t testing.TB, what string, cond func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !cond(); {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain: %s", what)
-		}
-		time.Sleep(2 * time.Millisecond)
-	}
+	eventually.True(t, what, cond)
 }
 
 // ready returns how many messages wait in a queue; none where it does not exist.

@@ -24,6 +24,7 @@ import (
 // costs these nothing, in batches of any size, as probes, and with another function on
 // the queue.
 func TestRejectsInAnOutage(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		size   string
 		shared bool
@@ -97,6 +98,7 @@ func TestRejectsInAnOutage(t *testing.T) {
 // An event that is answered 503 with Retry-After without end holds up no other for that
 // long, and is a dead letter in the end.
 func TestOneEventAsksToWait(t *testing.T) {
+	t.Parallel()
 	queue, g, f := deployed(t, map[string]string{annotationBatchSize: "50", annotationMaxAttempts: "2"})
 	f.setScript(func(w http.ResponseWriter, _ *http.Request, ids []string) bool {
 		if !slices.Contains(ids, "e-0") {
@@ -111,7 +113,7 @@ func TestOneEventAsksToWait(t *testing.T) {
 	waitFor(t, "the others are done", func() bool { once, _ := f.done(); return once == 199 })
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
-	p := broker.NewPublisher(broker.Config{URLs: func() ([]string, error) { return []string{node.URL()}, nil }})
+	p := broker.NewPublisher(broker.Config{URLs: nodeURLs(t)})
 	defer p.Close()
 	var traffic sync.WaitGroup
 	defer traffic.Wait()
@@ -135,6 +137,7 @@ func TestOneEventAsksToWait(t *testing.T) {
 
 // A queue that cannot be used warns once, and again when the reason is another one.
 func TestRefusedQueueWarnsOnce(t *testing.T) {
+	t.Parallel()
 	queue := queueName(t)
 	ch, err := dialNode(t).Channel()
 	if err != nil {
@@ -165,6 +168,7 @@ func TestRefusedQueueWarnsOnce(t *testing.T) {
 
 // Ids and reasons that others choose are clipped in the log.
 func TestLogLinesAreBounded(t *testing.T) {
+	t.Parallel()
 	queue, g, f := deployed(t, batched)
 	f.result = func(id string) batch.Result {
 		return batch.Result{ID: id, Outcome: batch.Reject, Reason: strings.Repeat("r", 1<<20)}
@@ -185,6 +189,7 @@ func TestLogLinesAreBounded(t *testing.T) {
 
 // A function or gateway that is away for a while costs no event an attempt.
 func TestOutagesCostNothing(t *testing.T) {
+	t.Parallel()
 	hijack := func(w http.ResponseWriter) {
 		conn, _, err := w.(http.Hijacker).Hijack()
 		if err == nil {
@@ -264,6 +269,7 @@ func TestOutagesCostNothing(t *testing.T) {
 }
 
 func TestRetryAfterIsHonoured(t *testing.T) {
+	t.Parallel()
 	queue, g, f := deployed(t, batched)
 	var (
 		mu    sync.Mutex
@@ -290,6 +296,7 @@ func TestRetryAfterIsHonoured(t *testing.T) {
 
 // The gateway is gone: nothing listens on its port.
 func TestGatewayIsAway(t *testing.T) {
+	t.Parallel()
 	queue, g, f := deployed(t, batched)
 	c := startConnector(t, g, nil)
 	publish(t, events(queue, "a", 500)...)
@@ -315,6 +322,7 @@ func TestGatewayIsAway(t *testing.T) {
 
 // A lone event in a long outage of its function, on the other hand, pays nothing.
 func TestALoneEventInAnOutage(t *testing.T) {
+	t.Parallel()
 	queue, g, f := deployed(t, map[string]string{annotationBatchSize: "10", annotationMaxAttempts: "2"})
 	var failing atomic.Bool
 	failing.Store(true)
@@ -336,6 +344,7 @@ func TestALoneEventInAnOutage(t *testing.T) {
 // An event that waited at the broker during an outage, without having been called,
 // is no suspect when the next outage begins.
 func TestWaitingIsNoFailure(t *testing.T) {
+	t.Parallel()
 	queue, g, f := deployed(t, map[string]string{annotationMinInFlight: "1", annotationMaxInFlight: "1"})
 	g.add("other", queue, batched) // nobody holds messages where it is not alone
 	var (
@@ -393,6 +402,7 @@ func TestWaitingIsNoFailure(t *testing.T) {
 // While what a function needs is away, only a few events are spent on finding
 // out.
 func TestDependencyIsAway(t *testing.T) {
+	t.Parallel()
 	queue, g, f := deployed(t, map[string]string{annotationBatchSize: "10", annotationMaxInFlight: "1"})
 	var away atomic.Bool
 	away.Store(true)
@@ -419,6 +429,7 @@ func TestDependencyIsAway(t *testing.T) {
 // One event that has to be done again says nothing about its function: the breaker
 // stays closed.
 func TestOneRetryOpensNoBreaker(t *testing.T) {
+	t.Parallel()
 	queue, g, f := deployed(t, map[string]string{annotationBatchSize: "10", annotationMaxAttempts: "3"})
 	f.result = func(id string) batch.Result {
 		if id == "e-0" {
@@ -451,6 +462,7 @@ func TestOneRetryOpensNoBreaker(t *testing.T) {
 
 // During a long outage messages are handed back before the broker takes them away.
 func TestLongOutageGivesMessagesBack(t *testing.T) {
+	t.Parallel()
 	queue := queueName(t)
 	g := newGateway(t)
 	f := g.add("fn", queue, map[string]string{annotationBatchSize: "10", annotationTimeout: "100ms"})
@@ -474,6 +486,7 @@ func TestLongOutageGivesMessagesBack(t *testing.T) {
 
 // With a stopped function and a long queue no more is taken than the prefetch.
 func TestNothingPilesUp(t *testing.T) {
+	t.Parallel()
 	queue, g, f := deployed(t, map[string]string{annotationBatchSize: "10", annotationMaxInFlight: "2"})
 	f.setScript(func(w http.ResponseWriter, _ *http.Request, _ []string) bool {
 		w.WriteHeader(http.StatusServiceUnavailable)

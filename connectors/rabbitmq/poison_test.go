@@ -71,6 +71,7 @@ func poisons(version string) map[string]struct {
 // be looked at and put back. They hold up no message behind them, and cost no
 // connection.
 func TestPoisonousHeaders(t *testing.T) {
+	t.Parallel()
 	queue, other := queueName(t), queueName(t)+"-other"
 	version := dialNode(t).ServerVersion()
 	g := newGateway(t)
@@ -111,7 +112,7 @@ func TestPoisonousHeaders(t *testing.T) {
 			t.Errorf("%d dead letters, %v, not listed: %v", all, err, left)
 		}
 	}
-	p := broker.NewPublisher(broker.Config{URLs: func() ([]string, error) { return []string{node.URL()}, nil }})
+	p := broker.NewPublisher(broker.Config{URLs: nodeURLs(t)})
 	defer p.Close()
 	replay := func() {
 		t.Helper()

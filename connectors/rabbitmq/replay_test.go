@@ -20,6 +20,7 @@ import (
 // Dead letters are looked at without being moved, and those that are selected go
 // back, to the function that failed alone.
 func TestReplay(t *testing.T) {
+	t.Parallel()
 	queue := queueName(t)
 	g := newGateway(t)
 	one, two := g.add("one", queue, batched), g.add("two", queue, batched)
@@ -60,25 +61,13 @@ func TestReplay(t *testing.T) {
 		}
 		return ids
 	}
-	for _, tt := range []struct {
-		f    deadletter.Filter
-		want int
-	}{
-		{deadletter.Filter{}, 700},
-		{deadletter.Filter{Reason: "reason 3"}, 100},
-		{deadletter.Filter{Function: "two"}, 700},
-		{deadletter.Filter{Function: "one"}, 0},
-		{deadletter.Filter{IDs: []string{"e-1", "e-2", "e-999"}}, 2},
-		{deadletter.Filter{IDs: []string{"e-1"}, Reason: "reason 3"}, 0},
-	} {
-		if ids := list(tt.f); len(ids) != tt.want {
-			t.Errorf("%+v selects %d, want %d", tt.f, len(ids), tt.want)
-		}
+	if ids := list(deadletter.Filter{}); len(ids) != 700 {
+		t.Errorf("%d are listed", len(ids))
 	}
 
-	p := broker.NewPublisher(broker.Config{URLs: func() ([]string, error) { return []string{node.URL()}, nil }})
+	p := broker.NewPublisher(broker.Config{URLs: nodeURLs(t)})
 	defer p.Close()
-	replay := func(f deadletter.Filter, want, left int) {
+	replay := func(f deadletter.Filter, want, left int) (ids []string) {
 		t.Helper()
 		n, err := deadletter.Replay(t.Context(), conn, p, queue, f)
 		if err != nil || n != want {
@@ -87,11 +76,10 @@ func TestReplay(t *testing.T) {
 		if there -= want; there != left {
 			t.Fatalf("%d are left by count, want %d", there, left)
 		}
-		list(deadletter.Filter{})
+		return list(deadletter.Filter{})
 	}
 	replay(deadletter.Filter{IDs: []string{"e-5"}}, 1, 699)
-	replay(deadletter.Filter{Reason: "reason 5"}, 99, 600)
-	if ids := list(deadletter.Filter{}); slices.ContainsFunc(ids, func(id string) bool { return id == "e-5" || id == "e-12" }) {
+	if ids := replay(deadletter.Filter{Reason: "reason 5"}, 99, 600); slices.ContainsFunc(ids, func(id string) bool { return id == "e-5" || id == "e-12" }) {
 		t.Error("what was replayed is a dead letter still")
 	}
 	replay(deadletter.Filter{}, 600, 0)
@@ -105,6 +93,7 @@ func TestReplay(t *testing.T) {
 }
 
 func TestReplayKeepsWhatCannotBePublished(t *testing.T) {
+	t.Parallel()
 	queue := queueName(t)
 	declareQueue(t, queue)
 	publish(t, broker.Message{Queue: broker.DeadQueue(queue), Body: []byte("no id")}, broker.Message{Queue: broker.DeadQueue(queue), ID: "b", Body: []byte("{}")})
@@ -114,7 +103,7 @@ func TestReplayKeepsWhatCannotBePublished(t *testing.T) {
 	} else if _, err := ch.QueueDelete(queue, false, false, false); err != nil {
 		t.Fatal(err)
 	}
-	p := broker.NewPublisher(broker.Config{URLs: func() ([]string, error) { return []string{node.URL()}, nil }})
+	p := broker.NewPublisher(broker.Config{URLs: nodeURLs(t)})
 	defer p.Close()
 	if n, err := deadletter.Replay(t.Context(), conn, p, queue, deadletter.Filter{}); n != 0 || !errors.Is(err, broker.ErrUnroutable) {
 		t.Errorf("%d, %v", n, err)
@@ -136,6 +125,7 @@ func TestReplayKeepsWhatCannotBePublished(t *testing.T) {
 // What comes twice, as a dead letter that failed again while others took some, is
 // left for the next time.
 func TestReplayLeavesWhatComesTwice(t *testing.T) {
+	t.Parallel()
 	queue := queueName(t)
 	declareQueue(t, queue)
 	dead := broker.DeadQueue(queue)
@@ -146,7 +136,7 @@ func TestReplayLeavesWhatComesTwice(t *testing.T) {
 	publish(t, letter("a", "one"), letter("a", "two"), letter("b", "one"), letter("a", "one"))
 	conn := dialNode(t)
 	waitFor(t, "they are there", func() bool { return ready(t, conn, dead) == 4 })
-	p := broker.NewPublisher(broker.Config{URLs: func() ([]string, error) { return []string{node.URL()}, nil }})
+	p := broker.NewPublisher(broker.Config{URLs: nodeURLs(t)})
 	defer p.Close()
 	for _, want := range []int{3, 1, 0} {
 		if n, err := deadletter.Replay(t.Context(), conn, p, queue, deadletter.Filter{}); n != want || err != nil {
@@ -158,6 +148,7 @@ func TestReplayLeavesWhatComesTwice(t *testing.T) {
 // A time in the future, which a publisher can send, hides no dead letter behind it
 // and is of no age, and what comes while they are read is left for the next time.
 func TestDeadLettersOfTheFuture(t *testing.T) {
+	t.Parallel()
 	queue := queueName(t)
 	declareQueue(t, queue)
 	dead := broker.DeadQueue(queue)
@@ -209,7 +200,7 @@ func TestDeadLettersOfTheFuture(t *testing.T) {
 	if got := strings.Join(left(func() {}), " "); got != "all later-1 later-2 later-3 later-4 later-5" {
 		t.Errorf("there are %q", got)
 	}
-	p := broker.NewPublisher(broker.Config{URLs: func() ([]string, error) { return []string{node.URL()}, nil }})
+	p := broker.NewPublisher(broker.Config{URLs: nodeURLs(t)})
 	defer p.Close()
 	if n, err := deadletter.Replay(t.Context(), conn, p, queue, deadletter.Filter{}); n != 6 || err != nil {
 		t.Errorf("%d replayed, %v", n, err)
@@ -219,6 +210,7 @@ func TestDeadLettersOfTheFuture(t *testing.T) {
 // Purge deletes what is selected, also by an age that only the broker's headers or
 // the time of publishing tell, and leaves what has none.
 func TestPurge(t *testing.T) {
+	t.Parallel()
 	queue := queueName(t)
 	declareQueue(t, queue)
 	dead := broker.DeadQueue(queue)

@@ -10,6 +10,7 @@ import (
 // A function that has lost its network: the calls in flight get no answer, those that
 // begin later reach another instance. They do not wait for the timeout of the first.
 func TestCallsThatGetNoAnswerHoldUpNoOthers(t *testing.T) {
+	t.Parallel()
 	queue := queueName(t)
 	g := newGateway(t)
 	f := g.add("fn", queue, map[string]string{annotationBatchSize: "10", annotationMaxInFlight: "2", annotationTimeout: "5m"})
@@ -40,6 +41,7 @@ func TestCallsThatGetNoAnswerHoldUpNoOthers(t *testing.T) {
 // A function that is deployed with other annotations while no call gets an answer is
 // served at once, also with what was in hand for the calls to come.
 func TestANewDeploymentDoesNotWaitForOldCalls(t *testing.T) {
+	t.Parallel()
 	const inCalls, collected = 2, 30
 	queue := queueName(t)
 	g := newGateway(t)

@@ -85,6 +85,7 @@ func TestBatchSpan(t *testing.T) {
 // One line for each batch, and one for a dead letter, both with the ids of the
 // call and its trace.
 func TestCallsAreLogged(t *testing.T) {
+	t.Parallel()
 	queue := queueName(t)
 	g := newGateway(t)
 	f := g.add("fn", queue, batched)

@@ -8,13 +8,12 @@ import (
 	"sync"
 	"testing"
 	"time"
-
-	"parkstream/shared/instance"
 )
 
 // Events that cannot be done, more of them than may be in hand, do not keep those
 // behind them from being tried.
 func TestAWindowOfBadEventsTurnsOver(t *testing.T) {
+	t.Parallel()
 	const inHand, bad, good = 20, 50, 20
 	for _, tt := range []struct {
 		name, size string
@@ -64,14 +63,11 @@ func TestAWindowOfBadEventsTurnsOver(t *testing.T) {
 
 // A function that is back from an outage gets all events in hand although RabbitMQ takes
 // no messages: in an alarm, and when the retry queues are full.
-func TestOutageWhileNothingCanBePublished(t *testing.T) {
+func testOutageWhileNothingCanBePublished(t *testing.T) {
 	const n = 50
-	private := instance.RabbitMQForTest(t)
-	defer func(shared *instance.RabbitMQ) { node = shared }(node)
-	node = private
 	ctl := func(args []string) {
 		t.Helper()
-		if _, err := private.Ctl(t.Context(), args...); err != nil {
+		if _, err := nodeOf(t).Ctl(t.Context(), args...); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -133,6 +129,7 @@ func TestOutageWhileNothingCanBePublished(t *testing.T) {
 // In an outage of everything a probe moves as many events to the end of the queue as one
 // round of calls takes, at most.
 func TestTurnsAreBounded(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		size string
 		most int

@@ -45,7 +45,7 @@ func (r *running) outcomes(t testing.TB, queue, outcome string) (n int) {
 func traffic(t *testing.T, queue string, f *function) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
-	p := broker.NewPublisher(broker.Config{URLs: func() ([]string, error) { return []string{node.URL()}, nil }})
+	p := broker.NewPublisher(broker.Config{URLs: nodeURLs(t)})
 	before, _ := f.done()
 	var running sync.WaitGroup
 	running.Go(func() {
@@ -105,6 +105,7 @@ func newLossy() *lossy {
 // Events of a part that is unavailable wait, longer each time up to the longest delay,
 // while the others are done. They spend no attempt however often they are tried.
 func TestUnavailableEventsWait(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		size   string
 		shared bool
@@ -157,6 +158,7 @@ func TestUnavailableEventsWait(t *testing.T) {
 // breaker opens, few calls are made, nothing is spent, and no event waits long
 // afterwards.
 func TestAllUnavailable(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		size   string
 		status int
