@@ -139,97 +139,110 @@ func testFrameMax(t *testing.T) {
 	}
 }
 
-// closePublishing has the broker close the connection that the connector publishes on.
-func closePublishing(t *testing.T) {
+// closePublishing has the broker close the connections that n connectors publish on.
+func closePublishing(t *testing.T, n int) {
 	t.Helper()
 	const closeAll = `length([rabbit_networking:close_connection(Pid, "for a test") ||
 		[{pid, Pid}, {client_properties, Ps}] <- rabbit_networking:connection_info_all([pid, client_properties]),
 		lists:keyfind(<<"connection_name">>, 1, Ps) =:= {<<"connection_name">>, longstr, <<"parkstream-rabbitmq-publish">>}]).`
-	if n, err := nodeOf(t).Ctl(t.Context(), "eval", closeAll); err != nil || strings.TrimSpace(n) != "1" {
-		t.Fatalf("%s connections closed, %v", n, err)
+	if closed, err := nodeOf(t).Ctl(t.Context(), "eval", closeAll); err != nil || strings.TrimSpace(closed) != fmt.Sprint(n) {
+		t.Fatalf("%s connections closed, %v; want %d", closed, err, n)
 	}
 }
 
 // A message that comes over a connection with large frames fits into those of the
 // connection that it leaves by, which can be another one at each attempt.
 func testFrameMaxShrinks(t *testing.T) {
-	const frameMax = 8192
 	huge := broker.Message{ID: "huge", Body: []byte("{}"), Headers: amqp.Table{"small": "kept", "huge": strings.Repeat("x", 100_000)}}
-	for _, when := range []string{"before the first connection", "before the message is sent", "while the message waits to be sent"} {
-		t.Run(when, func(t *testing.T) {
-			queue := queueName(t)
-			g := newGateway(t)
-			f := g.add("fn", queue, map[string]string{annotationBatchSize: "10", annotationMaxAttempts: "2", annotationTimeout: "20s"})
-			f.result = func(id string) batch.Result {
-				return batch.Result{ID: id, Outcome: batch.Retry, Reason: "why"}
+	ends := []struct {
+		when string
+		end  func(*testing.T)
+	}{
+		{"before the first connection", hugeRetry(t, huge, false, false)},
+		{"before the message is sent", hugeRetry(t, huge, true, false)},
+		{"while the message waits to be sent", hugeRetry(t, huge, false, true)},
+		{"replay", hugeReplay(t, huge)},
+	}
+	setFrameMax(t, 8192)
+	closePublishing(t, 2)
+	for _, tt := range ends {
+		t.Run(tt.when, tt.end)
+	}
+}
+
+// hugeRetry has a connector get a message over a connection with large frames. It has
+// published before if connected is true. If full is true the dead letters are full, and the
+// message waits to be sent to them; otherwise it waits in its first call.
+func hugeRetry(t *testing.T, huge broker.Message, connected, full bool) (end func(*testing.T)) {
+	t.Helper()
+	queue := queueName(t)
+	g := newGateway(t)
+	f := g.add("fn", queue, map[string]string{annotationBatchSize: "10", annotationMaxAttempts: "2", annotationTimeout: "5m"})
+	f.result = func(id string) batch.Result {
+		return batch.Result{ID: id, Outcome: batch.Retry, Reason: "why"}
+	}
+	release := make(chan struct{})
+	f.setScript(func(_ http.ResponseWriter, r *http.Request, ids []string) bool {
+		if slices.Contains(ids, huge.ID) {
+			select {
+			case <-release:
+			case <-r.Context().Done():
 			}
-			release := make(chan struct{})
-			f.setScript(func(_ http.ResponseWriter, r *http.Request, ids []string) bool {
-				if slices.Contains(ids, huge.ID) {
-					select {
-					case <-release:
-					case <-r.Context().Done():
-					}
-				}
-				return false
-			})
-			full := when == "while the message waits to be sent"
-			ch, err := dialNode(t).Channel()
-			if err != nil {
+		}
+		return false
+	})
+	ch, err := dialNode(t).Channel()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if full {
+		declareFullDeadQueue(t, queue)
+	}
+	declareQueue(t, queue)
+	c := startConnector(t, g, nil)
+	messages := 1
+	if connected {
+		publish(t, events(queue, "e", 1)...)
+		c.settled(t, queue, 1)
+		messages = 2
+	}
+	huge.Queue = queue
+	calls := f.callCount()
+	publish(t, huge)
+	waitFor(t, "the function is called", func() bool { return f.callCount() > calls })
+	if full {
+		close(release)
+		waitFor(t, "the message waits", func() bool { _, text := readyz(c); return strings.Contains(text, "the queue is full") })
+	}
+	return func(t *testing.T) {
+		if full {
+			if _, err := ch.QueuePurge(broker.DeadQueue(queue), false); err != nil {
 				t.Fatal(err)
 			}
-			if full {
-				declareFullDeadQueue(t, queue)
-			}
-			declareQueue(t, queue)
-			c := startConnector(t, g, nil)
-			messages := 1
-			if !full && when != "before the first connection" {
-				publish(t, events(queue, "e", 1)...)
-				c.settled(t, queue, 1)
-				messages = 2
-			}
-			huge := huge
-			huge.Queue = queue
-			calls := f.callCount()
-			publish(t, huge)
-			waitFor(t, "the function is called", func() bool { return f.callCount() > calls })
-			shrink := func() {
-				setFrameMax(t, frameMax)
-				if when != "before the first connection" {
-					closePublishing(t)
-				}
-			}
-			if !full {
-				shrink()
-			}
+		} else {
 			close(release)
-			if full {
-				waitFor(t, "the message waits", func() bool { _, text := readyz(c); return strings.Contains(text, "the queue is full") })
-				shrink()
-				if _, err := ch.QueuePurge(broker.DeadQueue(queue), false); err != nil {
-					t.Fatal(err)
-				}
-			}
-			c.settled(t, queue, messages)
-			dead := takeDead(t, queue)
-			i := slices.IndexFunc(dead, func(d amqp.Delivery) bool { return d.MessageId == huge.ID })
-			if i < 0 {
-				t.Fatalf("dead letters: %v", dead)
-			}
-			if h := dead[i].Headers; h["small"] != "kept" || h[message.HeaderAttempts] != int32(2) || h[message.HeaderReason] != "why" || h[message.HeaderOmitted] != "huge" {
-				t.Errorf("headers: %v", h)
-			}
-		})
+		}
+		c.settled(t, queue, messages)
+		dead := takeDead(t, queue)
+		i := slices.IndexFunc(dead, func(d amqp.Delivery) bool { return d.MessageId == huge.ID })
+		if i < 0 {
+			t.Fatalf("dead letters: %v", dead)
+		}
+		if h := dead[i].Headers; h["small"] != "kept" || h[message.HeaderAttempts] != int32(2) || h[message.HeaderReason] != "why" || h[message.HeaderOmitted] != "huge" {
+			t.Errorf("headers: %v", h)
+		}
 	}
-	t.Run("replay", func(t *testing.T) {
-		queue := queueName(t)
-		declareQueue(t, queue)
-		huge := huge
-		huge.Queue = broker.DeadQueue(queue)
-		publish(t, huge)
-		conn := dialNode(t)
-		setFrameMax(t, frameMax)
+}
+
+// hugeReplay connects with large frames to a message that is to be replayed.
+func hugeReplay(t *testing.T, huge broker.Message) (end func(*testing.T)) {
+	t.Helper()
+	queue := queueName(t)
+	declareQueue(t, queue)
+	huge.Queue = broker.DeadQueue(queue)
+	publish(t, huge)
+	conn := dialNode(t)
+	return func(t *testing.T) {
 		p := broker.NewPublisher(broker.Config{URLs: nodeURLs(t)})
 		defer p.Close()
 		if n, err := deadletter.Replay(t.Context(), conn, p, queue, deadletter.Filter{}); n != 1 || err != nil {
@@ -243,5 +256,5 @@ func testFrameMaxShrinks(t *testing.T) {
 		if err != nil || d.MessageId != huge.ID || d.Headers["small"] != "kept" || d.Headers[message.HeaderOmitted] != "huge" {
 			t.Errorf("%s: headers %v, %v", d.MessageId, d.Headers, err)
 		}
-	})
+	}
 }

@@ -31,7 +31,7 @@ import (
 
 // testsAtATime is how many tests run side by side, unless -parallel says something else:
 // most of their time they wait.
-const testsAtATime = "8"
+const testsAtATime = "6"
 
 func TestMain(m *testing.M) {
 	flag.Parse()
