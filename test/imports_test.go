@@ -57,7 +57,7 @@ var mayImport = []struct {
 	{"connectors/rabbitmq/deadletter", []string{"connectors/rabbitmq/internal/message", "shared/broker"}},
 	{"connectors/rabbitmq", []string{
 		"connectors/rabbitmq/internal/attempt", "connectors/rabbitmq/internal/breaker", "connectors/rabbitmq/internal/message", "connectors/rabbitmq/internal/openfaas",
-		"connectors/rabbitmq/internal/unacked", "shared/batch", "shared/broker", "shared/faas", "shared/latency", "shared/process", "shared/tracing", "shared/version",
+		"connectors/rabbitmq/internal/unacked", "shared/batch", "shared/broker", "shared/latency", "shared/process", "shared/tracing", "shared/version",
 	}},
 	{"connectors/rabbitmq/cmd/", []string{"connectors/rabbitmq"}},
 	{"template/", []string{"shared/faas", "template/"}},

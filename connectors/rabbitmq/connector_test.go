@@ -19,7 +19,7 @@ import (
 	"parkstream/connectors/rabbitmq/internal/message"
 	"parkstream/shared/batch"
 	"parkstream/shared/broker"
-	"parkstream/shared/faas"
+	"parkstream/shared/process"
 )
 
 var batched = map[string]string{annotationBatchSize: "100"}
@@ -398,7 +398,7 @@ func TestParking(t *testing.T) {
 	declareQueue(t, queue)
 	publish(t, events(queue, "a", 10)...)
 	log := new(lockedText)
-	c := startConnector(t, g, func(cfg *Config) { cfg.Log = faas.NewLogger(log, "text", 0) })
+	c := startConnector(t, g, func(cfg *Config) { cfg.Log = process.NewLogger(log, "text", 0) })
 	conn := dialNode(t)
 	parked := func(reason string) {
 		t.Helper()

@@ -14,7 +14,7 @@ import (
 	"parkstream/connectors/rabbitmq/internal/message"
 	"parkstream/connectors/rabbitmq/internal/openfaas"
 	"parkstream/shared/batch"
-	"parkstream/shared/faas"
+	"parkstream/shared/process"
 )
 
 // endpoint is one function as the connector calls it, from whatever queue: all of them
@@ -88,7 +88,7 @@ type invoker struct {
 // Invoke implements [attempt.Invoker].
 func (i *invoker) Invoke(ctx context.Context, ms []*message.Delivery) (openfaas.Response, *attempt.Call) {
 	callID := uuid.NewString()
-	ctx, span := i.span(faas.ContextWithCallID(ctx, callID), callID, ms)
+	ctx, span := i.span(process.ContextWithCallID(ctx, callID), callID, ms)
 	call := &attempt.Call{ID: callID, Span: trace.SpanContextFromContext(ctx)}
 	buf := message.NewRequestBuffer()
 	defer buf.Release()
@@ -109,7 +109,7 @@ func callContext(ctx context.Context, call *attempt.Call) context.Context {
 	if call == nil {
 		return ctx
 	}
-	return faas.ContextWithCallID(trace.ContextWithSpanContext(ctx, call.Span), call.ID)
+	return process.ContextWithCallID(trace.ContextWithSpanContext(ctx, call.Span), call.ID)
 }
 
 // logCall writes one line for each call, at debug if it was a single raw message that is

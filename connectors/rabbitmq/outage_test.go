@@ -17,7 +17,7 @@ import (
 	"parkstream/connectors/rabbitmq/internal/message"
 	"parkstream/shared/batch"
 	"parkstream/shared/broker"
-	"parkstream/shared/faas"
+	"parkstream/shared/process"
 )
 
 // A function that can reject some events while what the others need is unavailable
@@ -149,7 +149,7 @@ func TestRefusedQueueWarnsOnce(t *testing.T) {
 	g := newGateway(t)
 	g.add("fn", queue, batched)
 	log := new(lockedText)
-	startConnector(t, g, func(cfg *Config) { cfg.Log = faas.NewLogger(log, "text", slog.LevelDebug) })
+	startConnector(t, g, func(cfg *Config) { cfg.Log = process.NewLogger(log, "text", slog.LevelDebug) })
 	const line = `msg="consuming a queue was interrupted"`
 	waitFor(t, "it is tried again", func() bool { return strings.Count(log.String(), line) >= 4 })
 	if n := strings.Count(log.String(), "level=WARN "+line); n != 1 {
@@ -175,7 +175,7 @@ func TestLogLinesAreBounded(t *testing.T) {
 	}
 	publish(t, broker.Message{Queue: queue, ID: strings.Repeat("i", 255), Body: []byte("{}")})
 	log := new(lockedText)
-	c := startConnector(t, g, func(cfg *Config) { cfg.Log = faas.NewLogger(log, "text", slog.LevelDebug) })
+	c := startConnector(t, g, func(cfg *Config) { cfg.Log = process.NewLogger(log, "text", slog.LevelDebug) })
 	c.settled(t, queue, 1)
 	for line := range strings.Lines(log.String()) {
 		if len(line) > message.MaxReason+1000 || strings.Contains(line, strings.Repeat("i", maxLoggedID+1)) {

@@ -17,7 +17,7 @@ import (
 	"parkstream/connectors/rabbitmq/internal/message"
 	"parkstream/connectors/rabbitmq/internal/openfaas"
 	"parkstream/shared/batch"
-	"parkstream/shared/faas"
+	"parkstream/shared/process"
 	"parkstream/shared/tracing"
 )
 
@@ -100,7 +100,7 @@ func TestCallsAreLogged(t *testing.T) {
 	log := new(lockedText)
 	provider := sdk.NewTracerProvider()
 	c := startConnector(t, g, func(cfg *Config) {
-		cfg.Log = faas.NewLogger(log, "json", 0)
+		cfg.Log = process.NewLogger(log, "json", 0)
 		cfg.Traces = provider
 	})
 	c.settled(t, queue, 3)
