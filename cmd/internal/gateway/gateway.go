@@ -30,6 +30,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"gopkg.in/yaml.v3"
 
+	"parkstream/shared/httpjson"
 	"parkstream/shared/latency"
 	"parkstream/shared/process"
 	"parkstream/shared/redirect"
@@ -493,12 +494,9 @@ func answer(w http.ResponseWriter, v any) {
 // refuse answers with an error in the form of those of functions. The header
 // distinguishes it, as with every gateway of OpenFaaS.
 func refuse(w http.ResponseWriter, status int, reason string) {
-	text, _ := json.Marshal(map[string]string{"error": reason}) // strings cannot fail
 	w.Header().Set("X-OpenFaaS-Internal", "gateway")
 	w.Header().Set("Cache-Control", "no-store")
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
-	_, _ = w.Write(append(text, '\n'))
+	httpjson.Error(w, status, reason)
 }
 
 func refusal(status int, reason string) http.HandlerFunc {
