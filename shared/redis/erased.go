@@ -2,6 +2,7 @@ package redis
 
 import (
 	"context"
+	_ "embed"
 	"fmt"
 	"time"
 
@@ -11,38 +12,16 @@ import (
 // rewriteEvery is how often the append-only files are rewritten at most.
 const rewriteEvery = 5 * time.Minute
 
-// erasedScript remembers that something was erased, and returns what is pending if the
-// append-only files are to be rewritten now, 0 otherwise. It stays pending until
-// [rewrittenScript] is told.
-//
-// KEYS[1]  hash: pending, how many erasures are in the files, and rewritten, when that
-//
-//	was begun last
-//
-// ARGV     1 if something was erased, for how many seconds the files are not
-//
-//	rewritten again
-var erasedScript = NewScript(`
-local now = tonumber(redis.call('TIME')[1])
-if ARGV[1] == '1' then
-  redis.call('HINCRBY', KEYS[1], 'pending', '1')
-end
-local pending, rewritten = unpack(redis.call('HMGET', KEYS[1], 'pending', 'rewritten'))
-if not pending or now < (tonumber(rewritten) or 0) + tonumber(ARGV[2]) then
-  return 0
-end
-redis.call('HSET', KEYS[1], 'rewritten', now)
-return tonumber(pending)`)
+//go:embed erased.lua
+var erasedSource string
 
-// rewrittenScript forgets what was pending when the files began to be rewritten.
-//
-// KEYS[1]  as above
-// ARGV     what was pending
-var rewrittenScript = NewScript(`
-if redis.call('HGET', KEYS[1], 'pending') == ARGV[1] then
-  return redis.call('HDEL', KEYS[1], 'pending')
-end
-return 0`)
+//go:embed rewritten.lua
+var rewrittenSource string
+
+var (
+	erasedScript    = NewScript(erasedSource)
+	rewrittenScript = NewScript(rewrittenSource)
+)
 
 // Erased has Redis forget what was erased also where it is no data: in the
 // append-only files, which keep each write until they are rewritten, and in the

@@ -14,11 +14,10 @@ var registrySource string
 
 var registryScript = NewScript(registrySource)
 
-// namesScript returns the names of a registry that are still kept, one a line.
-//
-// KEYS[1]  the registry
-var namesScript = NewScript(`
-return table.concat(redis.call('ZRANGE', KEYS[1], '(' .. redis.call('TIME')[1] .. '000', '+inf', 'BYSCORE'), '\n')`)
+//go:embed names.lua
+var namesSource string
+
+var namesScript = NewScript(namesSource)
 
 // namesPerScript bounds how long one script keeps Redis from others.
 const namesPerScript = 250
