@@ -1,0 +1,177 @@
+package timeline
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	goredis "github.com/redis/go-redis/v9"
+
+	"parkstream/shared/instance/instancetest"
+	"parkstream/shared/parking"
+	"parkstream/shared/redis"
+)
+
+// BenchmarkRecord is the pipelined throughput of the script for events that come
+// late, into timelines of so many events. Redis holds the same number of events
+// whatever the length of the timelines, so that memory is equally far away. What
+// comes in is taken out again, uncounted, so that the history keeps its length.
+// That an event falls directly before an entry changes no stay, whatever the
+// history; one that falls between an entry and its exit moves that stay to a new
+// revision.
+func BenchmarkRecord(b *testing.B) {
+	const (
+		size = 500
+		held = 200_000
+	)
+	for _, late := range []struct {
+		name    string
+		kinds   []parking.Kind
+		after   parking.Kind // of which event of the history
+		history []int
+	}{
+		{"late", []parking.Kind{parking.Entry, parking.Exit}, parking.Exit, []int{1, 10, 1_000, 100_000}},
+		{"correction", []parking.Kind{parking.Entry}, parking.Entry, []int{2, 10, 1_000, 100_000}},
+	} {
+		for _, history := range late.history {
+			b.Run(fmt.Sprint(late.name, "/history=", history), func(b *testing.B) {
+				s, client := newStore(b)
+				plates, random := held/history, rand.New(rand.NewPCG(1, 2))
+				// The n-th event of the history is at n steps; the last is an exit, the
+				// only one an entry.
+				step := time.Hour / time.Duration(history)
+				past := func(i, n int) parking.Event {
+					e := exit(fmt.Sprint(i, "-", n), 0)
+					if (history-n)%2 == 0 || history == 1 {
+						e.Kind = parking.Entry
+					}
+					e.Plate = fmt.Sprint("KA", i)
+					e.Time = start.Add(time.Duration(n) * step)
+					return e
+				}
+				record := func(events []parking.Event) {
+					for _, r := range s.Record(b.Context(), events) {
+						if r.Err != nil {
+							b.Fatal(r.Err)
+						}
+					}
+				}
+				for n := range history {
+					for from := 0; from < plates; from += size {
+						events := make([]parking.Event, 0, size)
+						for i := from; i < min(from+size, plates); i++ {
+							events = append(events, past(i, n))
+						}
+						record(events)
+					}
+				}
+				if err := client.ConfigResetStat(b.Context()).Err(); err != nil {
+					b.Fatal(err)
+				}
+				var round int
+				for b.Loop() {
+					b.StopTimer()
+					events := make([]parking.Event, size)
+					for i := range events {
+						n := random.IntN(history)
+						n -= n % 2 // an entry, the first of a pair
+						e := past(random.IntN(plates), n)
+						e.ID, e.Kind = fmt.Sprint(round, "new", i), late.kinds[i%len(late.kinds)]
+						if late.after == parking.Entry {
+							e.Time = e.Time.Add(step / 2)
+						} else {
+							e.Time = e.Time.Add(-step / 2)
+						}
+						events[i] = e
+					}
+					round++
+					b.StartTimer()
+					record(events)
+					b.StopTimer()
+					takeOut(b, client, events)
+					b.StartTimer()
+				}
+				b.ReportMetric(float64(b.N*size)/b.Elapsed().Seconds(), "events/s")
+				// Of the script alone, without the way there and the fsync.
+				stats := client.InfoMap(b.Context(), "commandstats").Item("Commandstats", "cmdstat_evalsha")
+				_, text, _ := strings.Cut(stats, "usec_per_call=")
+				text, _, _ = strings.Cut(text, ",")
+				perCall, err := strconv.ParseFloat(text, 64)
+				if err != nil {
+					b.Fatalf("statistics %q: %v", stats, err)
+				}
+				b.ReportMetric(perCall/eventsPerScript, "µs/event")
+			})
+		}
+	}
+}
+
+// takeOut removes events that were just recorded, wherever their timelines have
+// them.
+func takeOut(b *testing.B, client goredis.UniversalClient, events []parking.Event) {
+	const timelines = "park:{default}:t"
+	for i := range events {
+		e := &events[i]
+		text := client.HGet(b.Context(), timelines, e.Plate).Val()
+		newest, more := strings.CutPrefix(text, "+")
+		lines := slices.DeleteFunc(strings.Split(newest, "\n"), func(m string) bool { return m == member(e) })
+		text = strings.Join(lines, "\n")
+		if more {
+			text = "+" + text
+		}
+		p := client.Pipeline()
+		p.HSet(b.Context(), timelines, e.Plate, text)
+		p.ZRem(b.Context(), "park:{default}:o:"+e.Plate, member(e))
+		p.HDel(b.Context(), defaultKeys.events(), e.ID)
+		if _, err := p.Exec(b.Context()); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkReplicas is what replicas cost: 500 new entries a call, four callers.
+func BenchmarkReplicas(b *testing.B) {
+	for _, setup := range []struct {
+		name           string
+		replica, asked int
+	}{{"none", 0, 0}, {"one, not waited for", 1, 0}, {"one", 1, 1}} {
+		b.Run(setup.name, func(b *testing.B) {
+			primary := instancetest.Redis(b)
+			if setup.replica > 0 {
+				instancetest.RedisReplica(b, primary)
+			}
+			client, err := redis.Open(redis.URL(primary.URL()), redis.WithSettings(redis.Settings{Replicas: setup.asked, ReplicasTimeout: 20 * time.Second}))
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer client.Close()
+			s := New(client, retention)
+			const size = 500
+			var batches atomic.Int64
+			b.SetParallelism(2) // with two processors
+			b.ResetTimer()
+			b.RunParallel(func(pb *testing.PB) {
+				for pb.Next() {
+					n := int(batches.Add(1)) * size
+					events := make([]parking.Event, size)
+					for i := range events {
+						events[i] = entry(fmt.Sprint(n+i), 0)
+						events[i].Plate = fmt.Sprint("KA", n+i)
+					}
+					for _, r := range s.Record(b.Context(), events) {
+						if r.Err != nil {
+							b.Error(r.Err)
+							return
+						}
+					}
+				}
+			})
+			b.ReportMetric(float64(b.N*size)/b.Elapsed().Seconds(), "events/s")
+		})
+	}
+}
