@@ -20,9 +20,9 @@ import (
 	"parkstream/shared/tracing"
 )
 
-// DataStore keeps the timelines of vehicles. Record takes events in and says of
-// each, in the same order, which stays it has a say in, as they are now; it is
-// idempotent. shared/timeline is the one on Redis.
+// DataStore keeps the timelines of vehicles. Record adds events to them and returns, per
+// event in order, the current state of every stay the event affects. It is idempotent.
+// shared/timeline implements it on Redis.
 type DataStore interface {
 	Record(ctx context.Context, events []parking.Event) []parking.Recorded
 }

@@ -31,10 +31,9 @@ const (
 	maxReasonBytes  = 500
 )
 
-// CorrectOccupancy makes the occupancy the number that somebody counted, and
-// records that with its reason. From there on it follows the entries and exits
-// that are observed later; one that was observed before the count and arrives
-// after it changes nothing.
+// CorrectOccupancy sets the occupancy to a number that was counted by hand and records it
+// with its reason. From there on the occupancy follows the entries and exits observed later;
+// an event that was observed before the count and arrives after it does not change it.
 func (s *Store) CorrectOccupancy(ctx context.Context, site string, counted int64, reason string) (Correction, error) {
 	const most = 1_000_000
 	switch {
@@ -77,7 +76,7 @@ func (s *Store) Corrections(ctx context.Context, site string, limit int64) ([]Co
 		if len(f) != 4 {
 			return nil, fmt.Errorf("correction %q of site %s has not four fields", line, site)
 		}
-		corrections[i] = Correction{At: time.UnixMilli(number(f[0])).UTC(), Counted: number(f[1]), Was: number(f[2]), Reason: f[3]}
+		corrections[i] = Correction{At: time.UnixMilli(parseCount(f[0])).UTC(), Counted: parseCount(f[1]), Was: parseCount(f[2]), Reason: f[3]}
 	}
 	return corrections, nil
 }

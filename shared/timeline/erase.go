@@ -21,9 +21,9 @@ type Erased struct {
 	Keys   int64 `json:"keys"`
 }
 
-// ErasePlate removes every trace of a normalised plate at a site: its timeline,
-// its events and its place among the vehicles inside. The totals, which tell
-// nothing of a vehicle, stay.
+// ErasePlate removes every trace of a normalised plate at a site: its timeline, its events
+// and its entry among the vehicles inside. The totals stay: they name no vehicle. After an
+// error nothing or a part is erased; a repeated call erases the rest.
 func (s *Store) ErasePlate(ctx context.Context, site, plate string) (Erased, error) {
 	if plate == "" {
 		return Erased{}, errors.New("erase a plate: it is empty")

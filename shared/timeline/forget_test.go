@@ -263,7 +263,7 @@ func TestIDsAreForgotten(t *testing.T) {
 }
 
 // Where few events come, what expired is gone soon all the same: its id has the
-// plate with it, as the camera wrote it, and nobody could erase that any more.
+// plate with it, as the camera wrote it, and could not be erased any more.
 func TestAQuietSiteForgetsIDs(t *testing.T) {
 	s, client := newStore(t)
 	var old []parking.Event
@@ -345,8 +345,8 @@ func TestTheOlderPartOfATimelineIsKept(t *testing.T) {
 }
 
 // Where the retention was raised, the older part of a timeline can expire before
-// what else there is of it. One that is made anew expires, too.
-func TestAnOlderPartThatIsMadeAnewExpires(t *testing.T) {
+// what else there is of it. A set that is made again expires, too.
+func TestAnOlderPartThatIsMadeAgainExpires(t *testing.T) {
 	s, client := newStore(t)
 	events := make([]parking.Event, 20)
 	for i := range events {

@@ -41,7 +41,8 @@ type InsideSite struct {
 // membersPerTrip bounds the vehicles that are read in one round trip.
 const membersPerTrip = 10_000
 
-// InsideSites lists the limit vehicles that are inside any of the sites for longest.
+// InsideSites lists the vehicles inside any of the sites, the longest there first, at most
+// limit of them.
 func (s *Store) InsideSites(ctx context.Context, sites []string, limit int) ([]InsideSite, error) {
 	found := []InsideSite{}
 	before := "+inf"
@@ -64,7 +65,7 @@ func (s *Store) InsideSites(ctx context.Context, sites []string, limit int) ([]I
 		slices.SortStableFunc(found, func(a, b InsideSite) int { return a.Since.Compare(b.Since) })
 		if len(found) >= limit && limit > 0 {
 			found = found[:limit]
-			// One that came later than all of these is not among them.
+			// Vehicles that entered later than all of these are not among them.
 			before = strconv.FormatInt(found[limit-1].Since.UnixMilli(), 10)
 		}
 	}

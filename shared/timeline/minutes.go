@@ -41,7 +41,7 @@ func (s *Store) Minutes(ctx context.Context, sites []string, from, to time.Time,
 			}
 			for _, cmd := range cmds {
 				for field, n := range cmd.Val() {
-					addMinute(steps, step, day, to, field, number(n))
+					addMinute(steps, step, day, to, field, parseCount(n))
 				}
 			}
 		}
@@ -49,8 +49,8 @@ func (s *Store) Minutes(ctx context.Context, sites []string, from, to time.Time,
 	return steps, nil
 }
 
-// addMinute takes a count of a day in: "e" or "x" and the minute of the day. Other
-// fields count the day.
+// addMinute adds a field of a day's counts to its step: "e" or "x" and the minute of the
+// day. Other fields count the whole day.
 func addMinute(steps []Minute, step time.Duration, day, to time.Time, field string, n int64) {
 	minute, err := strconv.Atoi(field[1:])
 	at := day.Add(time.Duration(minute) * time.Minute)

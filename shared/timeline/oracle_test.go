@@ -254,7 +254,7 @@ func (o *timelineOracle) settle(t *testing.T) {
 		found := len(fields)
 		fields = slices.DeleteFunc(fields, func(id string) bool { _, known := o.events[id]; return known })
 		if len(fields) > 0 || found < want {
-			t.Fatalf("%d ids in %s, %q of nobody", found, key, fields)
+			t.Fatalf("%d ids in %s, %q of no event", found, key, fields)
 		}
 	}
 }

@@ -13,8 +13,8 @@ import (
 	"parkstream/shared/redis"
 )
 
-// eventsPerScript bounds how long one script keeps Redis from others: 250 events
-// of vehicles that were not known take some 2 ms.
+// eventsPerScript bounds the time of one script, during which Redis does nothing else:
+// 250 events of unknown vehicles take some 2 ms.
 const eventsPerScript = 250
 
 //go:embed record.lua
@@ -22,12 +22,12 @@ var recordSource string
 
 var recordScript = newScript(recordSource)
 
-// Record takes events into their timelines in one round trip (one a shard; and one
-// more when a site was not seen in the last minute) and says of each, in the order
-// of events, what it means. An event is durable as far as Redis is configured to
-// make it so (appendfsync always). Recording an event again changes nothing and
-// returns the present state, so a caller that does not know whether it succeeded
-// calls again. The events of a site beyond MaxSites are [parking.ErrInvalid].
+// Record adds events to their timelines and returns, per event in order, the current state
+// of every stay the event affects. It takes one round trip to each shard, and one more if a
+// site was not seen in the last minute. An event is durable as far as Redis is configured
+// to make it so (appendfsync always). Recording an event again changes nothing and returns
+// the current state: after an error a caller calls again. The error of an event of a site
+// beyond MaxSites is a [parking.ErrInvalid].
 func (s *Store) Record(ctx context.Context, events []parking.Event) []parking.Recorded {
 	recorded := make([]parking.Recorded, len(events))
 	sites, refused := s.admit(ctx, events)
@@ -67,7 +67,7 @@ type chunk struct {
 	index []int // of the events
 }
 
-// chunks leaves out the events of sites that are refused.
+// chunks returns the calls of the script for all events but those of refused sites.
 func (s *Store) chunks(events []parking.Event, refused map[string]error) []*chunk {
 	oldest := s.now().Add(-s.retention)
 	open := make(map[string]*chunk, 1)

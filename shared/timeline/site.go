@@ -9,17 +9,16 @@ import (
 	goredis "github.com/redis/go-redis/v9"
 )
 
-// Site is the state of a car park. It is kept by the script that takes events
-// in, so that it cannot drift from the timelines.
+// Site is the state of a car park. The script that records events keeps it, so it cannot
+// drift from the timelines.
 type Site struct {
 	Site string `json:"site"`
 	// Occupancy is the last count by hand, plus the entries and less the exits
-	// that were observed after it; VehiclesInside where nobody counted. It is
-	// negative when more vehicles left than the count allows: a sign of missed
-	// entries.
+	// observed after it; without such a count it is VehiclesInside. It is negative
+	// when more vehicles left than the count allows: a sign of missed entries.
 	Occupancy int64 `json:"occupancy"`
-	// VehiclesInside counts the plates whose last event is an entry: with those
-	// whose exits were missed.
+	// VehiclesInside counts the plates whose last event is an entry, including
+	// those whose exits were missed.
 	VehiclesInside int64 `json:"vehicles_inside"`
 	// Correction is Occupancy less VehiclesInside.
 	Correction int64 `json:"correction"`
@@ -53,8 +52,8 @@ func (s *Store) Site(ctx context.Context, site string) (Site, error) {
 // sitesPerTrip bounds the sites that are read in one round trip.
 const sitesPerTrip = 250
 
-// States returns the states of several sites in their order, those of sitesPerTrip
-// sites in one round trip.
+// States returns the states of several sites in their order. It takes one round trip for
+// each sitesPerTrip of them.
 func (s *Store) States(ctx context.Context, sites []string) ([]Site, error) {
 	states := make([]Site, 0, len(sites))
 	for some := range slices.Chunk(sites, sitesPerTrip) {
@@ -87,7 +86,7 @@ func (s *Store) states(ctx context.Context, sites []string) ([]Site, error) {
 	}
 	states := make([]Site, len(sites))
 	for i, r := range reads {
-		n := func(field string) int64 { return number(r.totals.Val()[field]) }
+		n := func(field string) int64 { return parseCount(r.totals.Val()[field]) }
 		states[i] = Site{
 			Site:           sites[i],
 			Occupancy:      r.inside.Val(),
@@ -96,8 +95,8 @@ func (s *Store) states(ctx context.Context, sites []string) ([]Site, error) {
 				Entries: n("entries"), Exits: n("exits"), CompletedStays: n("completed"),
 				UnmatchedExits: n("unmatched"), MissedExits: n("missed"),
 			},
-			EntriesToday: number(r.today.Val()[0]),
-			ExitsToday:   number(r.today.Val()[1]),
+			EntriesToday: parseCount(r.today.Val()[0]),
+			ExitsToday:   parseCount(r.today.Val()[1]),
 		}
 		if _, counted := r.totals.Val()["counted"]; counted {
 			states[i].Occupancy = n("counted") + n("since")
@@ -114,8 +113,8 @@ func describe(sites []string) string {
 	return strconv.Itoa(len(sites)) + " sites"
 }
 
-// number reads a count that a script wrote; a missing one is zero.
-func number(v any) int64 {
+// parseCount returns a count that a script wrote, zero if it is missing.
+func parseCount(v any) int64 {
 	text, _ := v.(string)
 	n, _ := strconv.ParseInt(text, 10, 64)
 	return n

@@ -1,5 +1,6 @@
-// Package timeline keeps the timelines of vehicles in Redis: it takes in events,
-// finds the stays they change and keeps each site's state, atomically.
+// Package timeline keeps the timelines of vehicles in Redis: it records events, finds the
+// stays that they affect and keeps each site's state, all in one script (record.lua). What
+// is stored is described in layout.lua.
 package timeline
 
 import (
@@ -28,9 +29,9 @@ type Store struct {
 }
 
 const (
-	// DefaultMaxSites is the bound of sites of a new [Store].
+	// DefaultMaxSites is the MaxSites of a new [Store].
 	DefaultMaxSites = 1000
-	// MostMaxSites is the highest bound: what is asked of all sites reads each.
+	// MostMaxSites is the highest MaxSites: a question about all sites reads each.
 	MostMaxSites = 10_000
 )
 
@@ -43,10 +44,10 @@ func New(client *redis.Client, retention time.Duration) *Store {
 	}
 }
 
-// admittedFor is how long a site that was admitted is not asked for again.
+// admittedFor is how long an admission of a site is remembered.
 const admittedFor = time.Minute
 
-// admit returns the sites of events that may have events, and why others may not.
+// admit returns the sites of events that are admitted, and why others are refused.
 func (s *Store) admit(ctx context.Context, events []parking.Event) (sites []string, refused map[string]error) {
 	now := s.now()
 	var unknown []string
@@ -106,9 +107,9 @@ func (s *Store) remember(sites []string, now time.Time) {
 	}
 }
 
-// forgottenAt is when the last key of a site expires that has its last event now;
-// see lastExpiry in record.lua.
+// forgottenAt returns when the last key of a site expires if no event comes after now; see
+// lastExpiry in record.lua.
 func (s *Store) forgottenAt() time.Time { return s.now().Add(2*s.retention + 24*time.Hour) }
 
-// Sites lists the sites that something is kept of.
+// Sites returns the names, in order, of the sites that have events or a count by hand.
 func (s *Store) Sites(ctx context.Context) ([]string, error) { return s.sites.Names(ctx) }
