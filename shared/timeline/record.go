@@ -60,6 +60,12 @@ func (s *Store) Record(ctx context.Context, events []parking.Event) []parking.Re
 	return recorded
 }
 
+// Arguments of the script: those of a call and those of each of its events.
+const (
+	headArgs  = 3
+	eventArgs = 4
+)
+
 // chunk is one call of the script.
 type chunk struct {
 	redis.Call
@@ -85,7 +91,7 @@ func (s *Store) chunks(events []parking.Event, refused map[string]error) []*chun
 			}
 			c = &chunk{site: e.Site, index: make([]int, 0, size)}
 			c.Script, c.Keys = recordScript, []string{string(keysOf(e.Site))}
-			c.Args = append(make([]any, 0, 3+4*size), s.retention.Milliseconds(), instant(oldest), oldest.UnixMilli())
+			c.Args = append(make([]any, 0, headArgs+eventArgs*size), s.retention.Milliseconds(), instant(oldest), oldest.UnixMilli())
 			open[e.Site] = c
 			chunks = append(chunks, c)
 		}

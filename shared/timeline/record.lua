@@ -1,4 +1,4 @@
--- Takes events of one site into their plates' timelines and keeps the site's state.
+-- Adds events of one site to the timelines of their plates and keeps the site's state.
 --
 -- KEYS[1]  prefix of the site's keys: layout.lua says what they are
 -- ARGV[1]  retention in milliseconds
@@ -31,9 +31,12 @@
 --   n        entries 1, exits 1, completed 1, unmatched 0
 --   d:47808  entries 1, exits 1, e495 1, x585 1
 --
--- After the functions the phases stand in order: read, apply, sweep, write. What an event
--- does to its neighbours is in `apply` and `observe`. What is stored is changed in write,
--- once a call, but for revisions and the older members of long timelines.
+-- After the functions the phases stand in order: read, apply, sweep, write. A change goes
+--   to the arguments above and to `eventArgs`, if a script has to know more of an event
+--   to `apply`, if it is about which events there are and which stays an event affects
+--   to `observe`, if it is about what an event means beside its neighbours
+--   to layout.lua, layout.go and write, if something else is stored. Write is once a call;
+--   only revisions and the older members of long timelines are written event by event.
 
 -- A timeline is read and written whole up to this many members. If it has more, all but
 -- the fewest newest become older members.
@@ -42,11 +45,14 @@ local most, fewest = 16, 8
 local maxForgotten = 1000
 
 local argv = ARGV
+local headArgs, eventArgs = 3, 4
+local minuteMillis, dayMillis = 60000, 86400000
+
 local retention, oldest, oldestMillis = tonumber(argv[1]), argv[2], argv[3]
 local oldestInstant, oldestSlot = instant(oldest), tonumber(slotOf(oldest), 32)
 
 -- A key that names plates outlives what is in it, and expires when the site falls silent.
-local expiry = integer(tonumber(oldestMillis) + 2 * retention + 86400000)
+local expiry = integer(tonumber(oldestMillis) + 2 * retention + dayMillis)
 -- Older members outlive the site's other keys: while those are there, they name the ids
 -- to forget. The site itself is known for as long: see forgottenAt in store.go.
 local lastExpiry = integer(expiry + retention)
@@ -217,7 +223,7 @@ end
 -- Counts a new event and what it changes about its neighbours.
 local function observe(plate, isExit, millis, afterEntry, beforeExit, after)
   local at = tonumber(millis)
-  local minutes, minute = isExit and exitsAt or entriesAt, (at - at % 60000) / 60000
+  local minutes, minute = isExit and exitsAt or entriesAt, (at - at % minuteMillis) / minuteMillis
   minutes[minute] = (minutes[minute] or 0) + 1
   if at > countedAt then
     totals.since = totals.since + (isExit and -1 or 1)
@@ -358,9 +364,10 @@ end
 ------------------------------------------------------------------------------------------
 
 local ids, plates = {}, {}
-for n = 1, (#argv - 3) / 4 do
-  local plate = argv[4 * n + 2]
-  ids[n] = idOf(argv[4 * n])
+for n = 1, (#argv - headArgs) / eventArgs do
+  local i = headArgs + (n - 1) * eventArgs
+  local plate = argv[i + 3]
+  ids[n] = idOf(argv[i + 1])
   if not timelines[plate] then
     timelines[plate] = true
     plates[#plates + 1] = plate
@@ -380,8 +387,8 @@ end
 
 local answer = {}
 for n, id in ipairs(ids) do
-  local i = 4 * n
-  answer[n] = apply(id, argv[i], argv[i + 1], argv[i + 2], argv[i + 3])
+  local i = headArgs + (n - 1) * eventArgs
+  answer[n] = apply(id, argv[i + 1], argv[i + 2], argv[i + 3], argv[i + 4])
 end
 
 ------------------------------------------------------------------------------------------
@@ -475,7 +482,7 @@ countMinutes(days, entriesAt, 'entries', 'e')
 countMinutes(days, exitsAt, 'exits', 'x')
 for day, numbers in pairs(days) do
   add(key.day .. day, numbers)
-  call('PEXPIREAT', key.day .. day, integer((day + 1) * 86400000 + retention))
+  call('PEXPIREAT', key.day .. day, integer((day + 1) * dayMillis + retention))
 end
 add(key.totals, totals)
 -- The totals and the counts by hand stay until the site is forgotten.
