@@ -35,6 +35,7 @@
 local maxForgotten = '500'
 
 local argv = ARGV
+local headArgs, stayArgs = 2, 6
 local oldest, expiry = argv[1], argv[2]
 
 -- What apply hands on.
@@ -102,8 +103,8 @@ end
 ------------------------------------------------------------------------------------------
 
 local ids = {}
-for n = 1, (#argv - 2) / 6 do
-  ids[n] = idOf(argv[6 * n - 3])
+for n = 1, (#argv - headArgs) / stayArgs do
+  ids[n] = idOf(argv[headArgs + (n - 1) * stayArgs + 1])
 end
 local known = call('HMGET', key.stays, unpack(ids))
 
@@ -112,8 +113,8 @@ local known = call('HMGET', key.stays, unpack(ids))
 ------------------------------------------------------------------------------------------
 
 for n, id in ipairs(ids) do
-  local i = 6 * n - 3
-  apply(id, known[n], argv[i], argv[i + 1], argv[i + 2], argv[i + 3], argv[i + 4], argv[i + 5])
+  local i = headArgs + (n - 1) * stayArgs
+  apply(id, known[n], argv[i + 1], argv[i + 2], argv[i + 3], argv[i + 4], argv[i + 5], argv[i + 6])
 end
 
 ------------------------------------------------------------------------------------------
