@@ -50,7 +50,7 @@ func TestTheExampleOfTheScript(t *testing.T) {
 			t.Errorf("event %d, -want +got:\n%s", i, diff)
 		}
 	}
-	text := recordSource[:strings.Index(recordSource, "local ")]
+	text, _, _ := strings.Cut(recordSource, "local ")
 	for _, m := range []string{member(&x1), member(&e1)} {
 		if !strings.Contains(text, m) {
 			t.Errorf("the example has no member %s", m)
