@@ -30,7 +30,7 @@ func TestScriptsKnowTheLayout(t *testing.T) {
 	}
 }
 
-// This is the example at the top of put.lua.
+// This is the example at the top of upsert.lua.
 func TestTheExampleOfTheScript(t *testing.T) {
 	s := newStore(t)
 	client := s.redis.Current()

@@ -28,12 +28,8 @@ func (k Kept) MarshalJSON() ([]byte, error) {
 	return append(text, `"}`...), nil
 }
 
-// The value of a stay in Redis has a line for the script that stores it, see
-// put.lua, then a line with the plate, then 8 bytes each, big endian, for the exit
-// (nanoseconds since 1970), the update (milliseconds) and the entry (nanoseconds),
-// and at the end the id of the entry. The script reads as far as the exit; an
-// unmatched exit ends with the update. Being a quarter of the JSON, it makes
-// storing a stay a third cheaper.
+// The value of a stay in Redis is described in layout.lua. Being a quarter of the JSON,
+// it makes storing a stay a third cheaper.
 
 // appendDetails appends what follows the first line.
 func (k *Kept) appendDetails(text []byte) []byte {

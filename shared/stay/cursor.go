@@ -1,0 +1,69 @@
+package stay
+
+import (
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"strings"
+
+	"parkstream/shared/parking"
+	"parkstream/shared/redis"
+)
+
+// ErrCursor says that a cursor was not made by [Store.List].
+var ErrCursor = errors.New("cursor was not made by this endpoint")
+
+// place is where a stay stands in a list: by position, then by site.
+type place struct{ position, prefix string }
+
+func (p place) id() string { return p.position[instantLen:] }
+
+func (p place) site() string {
+	site, _ := redis.Stays.CutSite(p.prefix)
+	return site
+}
+
+func (p place) before(q place) bool {
+	if p.position != q.position {
+		return p.position > q.position // newest first
+	}
+	return p.prefix < q.prefix
+}
+
+func (p place) cursor() string {
+	return base64.RawURLEncoding.EncodeToString([]byte(p.position + "\n" + p.prefix))
+}
+
+func parseCursor(cursor string) (*place, error) {
+	if cursor == "" {
+		return nil, nil
+	}
+	text, err := base64.RawURLEncoding.DecodeString(cursor)
+	if err != nil {
+		return nil, ErrCursor
+	}
+	position, prefix, ok := strings.Cut(string(text), "\n")
+	if !ok || len(position) <= instantLen || parking.CheckID(position[instantLen:]) != nil {
+		return nil, ErrCursor
+	}
+	if _, err := hex.DecodeString(position[:instantLen]); err != nil {
+		return nil, ErrCursor
+	}
+	if site, found := redis.Stays.CutSite(prefix); !found || parking.CheckSite(site) != nil {
+		return nil, ErrCursor
+	}
+	return &place{position, prefix}, nil
+}
+
+const (
+	// afterAll is behind all positions, which begin with hexadecimal digits.
+	afterAll = "g"
+	// afterPosition makes a bound include the position before it: the same id at
+	// another site has the same one.
+	afterPosition = "\x00"
+)
+
+// place of the stay in a list.
+func (k *Kept) place() place {
+	return place{position(k.ExitTime, k.ID), string(keysOf(k.Site))}
+}

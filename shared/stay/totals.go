@@ -1,0 +1,113 @@
+package stay
+
+import (
+	"cmp"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// bucketGrowth is the ratio of one bucket of durations to the one before: a
+// quantile is off by at most half of it, some 2 %.
+const bucketGrowth = 1.04
+
+// bucketOf returns the bucket of a duration in seconds: 0 for none, else that of
+// its logarithm.
+func bucketOf(seconds int64) int {
+	if seconds <= 0 {
+		return 0
+	}
+	return 1 + int(math.Log(float64(seconds))/math.Log(bucketGrowth))
+}
+
+// bucketMiddle is the duration, in seconds, that stands for a bucket.
+func bucketMiddle(bucket int) float64 {
+	if bucket == 0 {
+		return 0
+	}
+	return math.Pow(bucketGrowth, float64(bucket)-0.5)
+}
+
+// tally adds up the hashes of days.
+type tally struct {
+	completed, unmatched, seconds int64
+	buckets                       map[int]int64
+}
+
+func newTally() *tally { return &tally{buckets: make(map[int]int64)} }
+
+func (t *tally) add(fields map[string]string) {
+	for field, text := range fields {
+		switch n := number(text); {
+		case field == "c":
+			t.completed += n
+		case field == "u":
+			t.unmatched += n
+		case field == "seconds":
+			t.seconds += n
+		case strings.HasPrefix(field, "b"):
+			t.buckets[int(number(field[1:]))] += n
+		}
+	}
+}
+
+func (t *tally) merge(u *tally) {
+	t.completed += u.completed
+	t.unmatched += u.unmatched
+	t.seconds += u.seconds
+	for b, n := range u.buckets {
+		t.buckets[b] += n
+	}
+}
+
+func (t *tally) counts() Counts {
+	c := Counts{Completed: t.completed, UnmatchedExits: t.unmatched}
+	if all := t.completed + t.unmatched; all > 0 {
+		c.MatchRate = new(float64(t.completed) / float64(all))
+	}
+	if t.completed > 0 {
+		c.AverageSeconds = new(float64(t.seconds) / float64(t.completed))
+		c.P50Seconds = new(t.quantile(0.50))
+		c.P95Seconds = new(t.quantile(0.95))
+	}
+	return c
+}
+
+func (t *tally) durations() []Durations {
+	list := make([]Durations, len(durationBounds)+1)
+	for i := range durationBounds {
+		list[i].UpToSeconds = &durationBounds[i]
+	}
+	for b, n := range t.buckets {
+		i, _ := slices.BinarySearchFunc(durationBounds, bucketMiddle(b), func(bound int64, seconds float64) int {
+			return cmp.Compare(float64(bound), seconds)
+		})
+		list[i].Stays += n
+	}
+	return list
+}
+
+// durationBounds are those of a car park's bill, in seconds.
+var durationBounds = []int64{60, 300, 900, 1800, 3600, 2 * 3600, 4 * 3600, 8 * 3600, 12 * 3600, 24 * 3600, 2 * 86400, 7 * 86400}
+
+// quantile returns the middle of the bucket in which it lies, to hundredths: whole
+// seconds would add to the error of short durations.
+func (t *tally) quantile(q float64) float64 {
+	last := 0
+	for b := range t.buckets {
+		last = max(last, b)
+	}
+	rank := int64(math.Ceil(q * float64(t.completed)))
+	for b := range last + 1 {
+		if rank -= t.buckets[b]; rank <= 0 {
+			return math.Round(100*bucketMiddle(b)) / 100
+		}
+	}
+	return math.Round(100*bucketMiddle(last)) / 100
+}
+
+func number(text string) int64 {
+	n, _ := strconv.ParseInt(text, 10, 64)
+	return n
+}

@@ -1,0 +1,87 @@
+package stay
+
+import (
+	"context"
+	_ "embed"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"time"
+
+	"parkstream/shared/parking"
+	"parkstream/shared/redis"
+)
+
+// staysPerScript bounds how long one script keeps Redis from others.
+const staysPerScript = 250
+
+//go:embed upsert.lua
+var putSource string
+
+var putScript = newScript(putSource)
+
+// Put stores stays and returns how many were new or newer than what was known:
+// of each stay the highest revision is kept, and counts once, so that putting one
+// again changes nothing. Those that are older than the retention are ignored:
+// nothing would keep them from being counted again. On an error some may be stored;
+// putting all of them again is right.
+func (s *Store) Put(ctx context.Context, stays []parking.Stay) (int, error) {
+	now := s.Now()
+	oldest := now.Add(-s.retention)
+	bySite := make(map[string][]any)
+	kept := slices.DeleteFunc(slices.Clone(stays), func(s parking.Stay) bool { return s.ExitTime.Before(oldest) })
+	for _, stay := range parking.Latest(kept) {
+		bySite[stay.Site] = appendPut(bySite[stay.Site], Kept{stay, now})
+	}
+	until := now.Add(s.retention + indexSlack)
+	head := []any{instant(oldest), until.UnixMilli()}
+	var puts []*redis.Call
+	for site, args := range bySite {
+		for chunk := range slices.Chunk(args, staysPerScript*argsPerStay) {
+			puts = append(puts, &redis.Call{Script: putScript, Keys: []string{string(keysOf(site))}, Args: slices.Concat(head, chunk)})
+		}
+	}
+	keep := s.sites.Keep(slices.Sorted(maps.Keys(bySite)), until)
+	calls := slices.Concat(puts, keep)
+	s.redis.Run(ctx, calls...)
+	if err := redis.FirstError(calls); err != nil {
+		return 0, fmt.Errorf("store %d stays in Redis: %w", len(stays), err)
+	}
+	var n int64
+	for _, call := range puts {
+		stored, err := call.Int64()
+		if err != nil {
+			return 0, fmt.Errorf("store %d stays in Redis: %w", len(stays), err)
+		}
+		n += stored
+	}
+	return int(n), nil
+}
+
+// indexSlack is how much longer the keys of a silent site are kept than the stay
+// in them with the latest exit, which may lie ahead of this machine's clock.
+const indexSlack = 48 * time.Hour
+
+const argsPerStay = 6
+
+// appendPut appends the arguments of one stay.
+func appendPut(args []any, k Kept) []any {
+	status, seconds := "u", int64(0)
+	d, completed := k.Duration()
+	if completed {
+		status, seconds = "c", int64(d/time.Second)
+	}
+	tally := strconv.AppendInt(nil, redis.Day(k.ExitTime), 10)
+	tally = append(append(tally, ' '), status...)
+	if completed {
+		tally = strconv.AppendInt(append(tally, ' '), int64(bucketOf(seconds)), 10)
+	}
+	value := strconv.AppendInt(make([]byte, 0, valueSize), k.Revision, 10)
+	value = strconv.AppendInt(append(value, ' '), seconds, 10)
+	value = append(append(append(value, ' '), tally...), '\n')
+	return append(args, position(k.ExitTime, k.ID), k.Plate, status, seconds, tally, k.appendDetails(value))
+}
+
+// valueSize is enough for the value of nearly every stay.
+const valueSize = 128
