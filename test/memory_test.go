@@ -165,7 +165,7 @@ func seed(t *testing.T, url string) {
 		})
 	}
 	for some := range slices.Chunk(ends, 1000) {
-		if _, err := stays.Put(t.Context(), some); err != nil {
+		if _, err := stays.Upsert(t.Context(), some); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -13,28 +13,29 @@ import (
 // ErrCursor says that a cursor was not made by [Store.List].
 var ErrCursor = errors.New("cursor was not made by this endpoint")
 
-// place is where a stay stands in a list: by position, then by site.
-type place struct{ position, prefix string }
+// cursorPos is where a stay stands in a list: by position, then by the prefix of its
+// site's keys.
+type cursorPos struct{ position, prefix string }
 
-func (p place) id() string { return p.position[instantLen:] }
+func (p cursorPos) id() string { return p.position[instantLen:] }
 
-func (p place) site() string {
+func (p cursorPos) site() string {
 	site, _ := redis.Stays.CutSite(p.prefix)
 	return site
 }
 
-func (p place) before(q place) bool {
+func (p cursorPos) before(q cursorPos) bool {
 	if p.position != q.position {
 		return p.position > q.position // newest first
 	}
 	return p.prefix < q.prefix
 }
 
-func (p place) cursor() string {
+func (p cursorPos) cursor() string {
 	return base64.RawURLEncoding.EncodeToString([]byte(p.position + "\n" + p.prefix))
 }
 
-func parseCursor(cursor string) (*place, error) {
+func parseCursor(cursor string) (*cursorPos, error) {
 	if cursor == "" {
 		return nil, nil
 	}
@@ -52,7 +53,7 @@ func parseCursor(cursor string) (*place, error) {
 	if site, found := redis.Stays.CutSite(prefix); !found || parking.CheckSite(site) != nil {
 		return nil, ErrCursor
 	}
-	return &place{position, prefix}, nil
+	return &cursorPos{position, prefix}, nil
 }
 
 const (
@@ -63,7 +64,7 @@ const (
 	afterPosition = "\x00"
 )
 
-// place of the stay in a list.
-func (k *Kept) place() place {
-	return place{position(k.ExitTime, k.ID), string(keysOf(k.Site))}
+// pos returns where the stay stands in a list.
+func (k *StoredStay) pos() cursorPos {
+	return cursorPos{position(k.ExitTime, k.ID), string(keysOf(k.Site))}
 }

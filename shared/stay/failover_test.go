@@ -112,7 +112,7 @@ func (f *failovers) post(t *rapid.T, i int) {
 	p := f.posting[i]
 	f.posting = append(f.posting[:i], f.posting[i+1:]...)
 	if len(p.stays) > 0 {
-		if _, err := f.summary.Put(context.Background(), p.stays); err != nil {
+		if _, err := f.summary.Upsert(context.Background(), p.stays); err != nil {
 			t.Fatal(err)
 		}
 		if !f.stays.acknowledged() {
@@ -246,7 +246,7 @@ func (f *failovers) finish(t *rapid.T) {
 }
 
 // A stay counts as posted when the replica has it, also when it is posted again.
-func TestPutWaitsForReplicas(t *testing.T) {
+func TestUpsertWaitsForReplicas(t *testing.T) {
 	primary := instance.RedisForTest(t)
 	replica := instance.RedisReplicaForTest(t, primary)
 	put := func() error {
@@ -256,7 +256,7 @@ func TestPutWaitsForReplicas(t *testing.T) {
 		}
 		defer client.Close()
 		exit := time.Now().UTC().Add(-time.Hour)
-		_, err = New(client, 24*time.Hour).Put(t.Context(), []parking.Stay{{ID: "x", ExitID: "x", Site: site, Plate: "A", ExitTime: exit, Revision: 1}})
+		_, err = New(client, 24*time.Hour).Upsert(t.Context(), []parking.Stay{{ID: "x", ExitID: "x", Site: site, Plate: "A", ExitTime: exit, Revision: 1}})
 		return err
 	}
 	if err := replica.Pause(); err != nil {

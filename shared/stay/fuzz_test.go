@@ -12,9 +12,9 @@ import (
 func FuzzCursor(f *testing.F) {
 	for _, seed := range []string{
 		"", "MTY", "==",
-		place{position(time.Unix(1795763908, 5), "x/1"), string(keysOf("a"))}.cursor(),
-		place{position(time.Unix(0, 0), "x"), string(keysOf("a}b"))}.cursor(),
-		place{instant(time.Unix(1, 0)), string(keysOf("a"))}.cursor(),
+		cursorPos{position(time.Unix(1795763908, 5), "x/1"), string(keysOf("a"))}.cursor(),
+		cursorPos{position(time.Unix(0, 0), "x"), string(keysOf("a}b"))}.cursor(),
+		cursorPos{instant(time.Unix(1, 0)), string(keysOf("a"))}.cursor(),
 	} {
 		f.Add(seed)
 	}
@@ -40,13 +40,13 @@ func FuzzValue(f *testing.F) {
 		if exit < 0 || lasted < 0 || lasted > exit || revision < 1 || parking.CheckID(id) != nil || plate == "" || plate != parking.NormalizePlate(plate) {
 			return
 		}
-		k := Kept{parking.Stay{ID: id, ExitID: id, Site: "a", Plate: plate, ExitTime: time.Unix(0, exit).UTC(), Revision: revision}, now}
+		k := StoredStay{parking.Stay{ID: id, ExitID: id, Site: "a", Plate: plate, ExitTime: time.Unix(0, exit).UTC(), Revision: revision}, now}
 		if parking.CheckID(entryID) == nil {
 			k.EntryID, k.EntryTime = entryID, time.Unix(0, exit-lasted).UTC()
 		}
-		args := appendPut(nil, k)
+		args := appendArgs(nil, k)
 		value, _ := args[len(args)-1].([]byte)
-		got, err := parseKept("a", id, string(value))
+		got, err := parseValue("a", id, string(value))
 		if err != nil || got != k {
 			t.Fatalf("%+v is kept as %q and read as %+v, %v", k, value, got, err)
 		}

@@ -23,32 +23,32 @@ func (e AmbiguousError) Error() string {
 
 // Get returns one stay. Without a site the id has to be that of one stay alone,
 // otherwise the error is an [AmbiguousError].
-func (s *Store) Get(ctx context.Context, site, id string) (Kept, error) {
+func (s *Store) Get(ctx context.Context, site, id string) (StoredStay, error) {
 	sites := []string{site}
 	if site == "" {
 		var err error
 		if sites, err = s.Sites(ctx); err != nil {
-			return Kept{}, err
+			return StoredStay{}, err
 		}
 	}
 	if err := CheckSites(len(sites)); err != nil {
-		return Kept{}, err
+		return StoredStay{}, err
 	}
-	var found []Kept
+	var found []StoredStay
 	for some := range slices.Chunk(sites, indexesPerTrip) {
-		places := make([]place, len(some))
+		positions := make([]cursorPos, len(some))
 		for i, site := range some {
-			places[i] = place{position: position(time.Unix(0, 0), id), prefix: string(keysOf(site))}
+			positions[i] = cursorPos{position: position(time.Unix(0, 0), id), prefix: string(keysOf(site))}
 		}
-		stays, err := s.read(ctx, places)
+		stays, err := s.read(ctx, positions)
 		if err != nil {
-			return Kept{}, err
+			return StoredStay{}, err
 		}
 		found = append(found, stays...)
 	}
 	switch len(found) {
 	case 0:
-		return Kept{}, ErrNotFound
+		return StoredStay{}, ErrNotFound
 	case 1:
 		return found[0], nil
 	}
@@ -56,12 +56,12 @@ func (s *Store) Get(ctx context.Context, site, id string) (Kept, error) {
 	for _, k := range found {
 		ambiguous.Sites = append(ambiguous.Sites, k.Site)
 	}
-	return Kept{}, ambiguous
+	return StoredStay{}, ambiguous
 }
 
-// read returns the stays at places that are not too old and were not erased
+// read returns the stays at positions that are not too old and were not erased
 // meanwhile.
-func (s *Store) read(ctx context.Context, places []place) ([]Kept, error) {
+func (s *Store) read(ctx context.Context, positions []cursorPos) ([]StoredStay, error) {
 	type site struct {
 		ids  []string
 		cmd  *goredis.SliceCmd
@@ -69,11 +69,11 @@ func (s *Store) read(ctx context.Context, places []place) ([]Kept, error) {
 	}
 	oldest := s.Now().Add(-s.retention)
 	sites := make(map[string]*site)
-	for _, pl := range places {
-		if sites[pl.prefix] == nil {
-			sites[pl.prefix] = new(site)
+	for _, at := range positions {
+		if sites[at.prefix] == nil {
+			sites[at.prefix] = new(site)
 		}
-		sites[pl.prefix].ids = append(sites[pl.prefix].ids, pl.id())
+		sites[at.prefix].ids = append(sites[at.prefix].ids, at.id())
 	}
 	p := s.redis.Current().Pipeline()
 	for prefix, of := range sites {
@@ -82,15 +82,15 @@ func (s *Store) read(ctx context.Context, places []place) ([]Kept, error) {
 	if _, err := p.Exec(ctx); err != nil {
 		return nil, fmt.Errorf("read stays from Redis: %w", err)
 	}
-	stays := make([]Kept, 0, len(places))
-	for _, pl := range places {
-		of := sites[pl.prefix]
+	stays := make([]StoredStay, 0, len(positions))
+	for _, at := range positions {
+		of := sites[at.prefix]
 		value, found := of.cmd.Val()[of.next].(string)
 		of.next++
 		if !found {
 			continue
 		}
-		k, err := parseKept(pl.site(), pl.id(), value)
+		k, err := parseValue(at.site(), at.id(), value)
 		if err != nil {
 			return nil, err
 		}

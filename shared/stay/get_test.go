@@ -32,7 +32,7 @@ func TestGet(t *testing.T) {
 	if _, err := s.Get(t.Context(), "b", "x2"); !errors.Is(err, ErrNotFound) {
 		t.Errorf("unknown: %v", err)
 	}
-	if _, err := parseKept("a", "x", "1 0 1 u\nP\nshort"); err == nil {
+	if _, err := parseValue("a", "x", "1 0 1 u\nP\nshort"); err == nil {
 		t.Error("a damaged value was read")
 	}
 }

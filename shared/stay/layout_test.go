@@ -43,7 +43,7 @@ func TestTheExampleOfTheScript(t *testing.T) {
 		t.Errorf("%d stored, want 2", n)
 	}
 	k, x1 := keysOf("a"), position(first.ExitTime, "x1")
-	if text, _, _ := strings.Cut(putSource, "local "); !strings.Contains(text, x1) {
+	if text, _, _ := strings.Cut(upsertSource, "local "); !strings.Contains(text, x1) {
 		t.Errorf("the example has no position %s", x1)
 	}
 	if got := client.HGet(t.Context(), k.stays(), "x1").Val(); !strings.HasPrefix(got, "2 5400 47808 c 220\nKA01\n") {

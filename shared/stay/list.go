@@ -10,7 +10,7 @@ import (
 
 // Page is a part of a list, newest exit first.
 type Page struct {
-	Stays []Kept `json:"stays"`
+	Stays []StoredStay `json:"stays"`
 	// Next is the cursor of the next page, empty after the last.
 	Next string `json:"next"`
 }
@@ -19,17 +19,17 @@ type Page struct {
 // has every stay that was there all the time exactly once, whatever is stored
 // meanwhile.
 func (s *Store) List(ctx context.Context, q Query) (Page, error) {
-	page := Page{Stays: []Kept{}}
+	page := Page{Stays: []StoredStay{}}
 	w, err := s.walk(ctx, q, q.atOnce(q.Limit)+1)
 	if err != nil {
 		return page, err
 	}
 	for {
-		places, err := w.take(ctx, q.atOnce(q.Limit-len(page.Stays)))
-		if err != nil || len(places) == 0 {
+		positions, err := w.nextN(ctx, q.atOnce(q.Limit-len(page.Stays)))
+		if err != nil || len(positions) == 0 {
 			return page, err
 		}
-		stays, err := s.read(ctx, places)
+		stays, err := s.read(ctx, positions)
 		if err != nil {
 			return page, err
 		}
@@ -40,14 +40,14 @@ func (s *Store) List(ctx context.Context, q Query) (Page, error) {
 			if page.Stays = append(page.Stays, k); len(page.Stays) < q.Limit {
 				continue
 			}
-			more := k.place() != places[len(places)-1]
+			more := k.pos() != positions[len(positions)-1]
 			if !more {
 				if _, more, err = w.next(ctx); err != nil {
 					return page, err
 				}
 			}
 			if more {
-				page.Next = k.place().cursor()
+				page.Next = k.pos().cursor()
 			}
 			return page, nil
 		}
@@ -56,28 +56,28 @@ func (s *Store) List(ctx context.Context, q Query) (Page, error) {
 
 // Export calls yield with the stays of a list in order, a part at a time, so that a
 // list of any length takes the memory of a part. The query's limit is not looked at.
-func (s *Store) Export(ctx context.Context, q Query, yield func([]Kept) error) error {
+func (s *Store) Export(ctx context.Context, q Query, yield func([]StoredStay) error) error {
 	w, err := s.walk(ctx, q, readAtOnce)
 	if err != nil {
 		return err
 	}
 	for {
-		places, err := w.take(ctx, readAtOnce)
-		if err != nil || len(places) == 0 {
+		positions, err := w.nextN(ctx, readAtOnce)
+		if err != nil || len(positions) == 0 {
 			return err
 		}
-		stays, err := s.read(ctx, places)
+		stays, err := s.read(ctx, positions)
 		if err != nil {
 			return err
 		}
-		if err := yield(slices.DeleteFunc(stays, func(k Kept) bool { return !q.wants(k) })); err != nil {
+		if err := yield(slices.DeleteFunc(stays, func(k StoredStay) bool { return !q.wants(k) })); err != nil {
 			return err
 		}
 	}
 }
 
 // CursorAfter returns the cursor with which a list continues after its first n
-// places, or "" if it has no more.
+// positions, or "" if it has no more.
 func (s *Store) CursorAfter(ctx context.Context, q Query, n int) (string, error) {
 	longer, err := s.longer(ctx, q, n)
 	if err != nil || !longer {
@@ -87,7 +87,7 @@ func (s *Store) CursorAfter(ctx context.Context, q Query, n int) (string, error)
 	if err != nil {
 		return "", err
 	}
-	var last place
+	var last cursorPos
 	for i := 0; ; i++ {
 		p, found, err := w.next(ctx)
 		switch {
@@ -100,7 +100,7 @@ func (s *Store) CursorAfter(ctx context.Context, q Query, n int) (string, error)
 	}
 }
 
-// longer reports whether a list has more than n places. Counting is cheap.
+// longer reports whether a list has more than n positions. Counting is cheap.
 func (s *Store) longer(ctx context.Context, q Query, n int) (bool, error) {
 	after, err := parseCursor(q.Cursor)
 	if err != nil {

@@ -53,7 +53,7 @@ func CheckSiteDays(sites, days int) error {
 // a plate are of any status.
 func (q *Query) filtered() bool { return q.Plate != "" && q.Status != "" }
 
-func (q *Query) wants(k Kept) bool { return q.Status == "" || k.Status() == q.Status }
+func (q *Query) wants(k StoredStay) bool { return q.Status == "" || k.Status() == q.Status }
 
 // atOnce returns how many stays to read to find n.
 func (q *Query) atOnce(n int) int {

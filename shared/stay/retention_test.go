@@ -39,7 +39,7 @@ func checkKept(t *testing.T, s *Store, want ...string) {
 	t.Helper()
 	var stays, plates []string
 	for id, value := range s.redis.Current().HGetAll(t.Context(), "stay:{a}:s").Val() {
-		k, err := parseKept("a", id, value)
+		k, err := parseValue("a", id, value)
 		if err != nil {
 			t.Error(err)
 		}
@@ -77,7 +77,7 @@ func TestRetentionToTheNanosecond(t *testing.T) {
 
 // Redis forgets an expired stay at once, so that nothing would keep it from being
 // counted again each time it is put.
-func TestPutIgnoresWhatIsExpired(t *testing.T) {
+func TestUpsertIgnoresWhatIsExpired(t *testing.T) {
 	s := newStore(t)
 	stay := completed("old", "a", "P1", s.Now().Add(-retention-time.Second), 60)
 	for range 2 {

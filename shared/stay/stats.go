@@ -84,15 +84,15 @@ func (s *Store) Stats(ctx context.Context, site string, from, to time.Time) (Sta
 		return Stats{}, err
 	}
 	stats := Stats{From: from, To: to, Days: []Day{}}
-	all := newTally()
+	all := newTotals()
 	for d := from; d.Before(to); {
 		// Several days of few sites, or some sites of one day, in a round trip.
 		n := min(max(1, daysPerTrip/max(1, len(sites))), int(to.Sub(d)/day))
-		tallies, err := s.tallies(ctx, sites, d, n)
+		days, err := s.dayTotals(ctx, sites, d, n)
 		if err != nil {
 			return Stats{}, err
 		}
-		for _, one := range tallies {
+		for _, one := range days {
 			if one.completed+one.unmatched > 0 {
 				stats.Days = append(stats.Days, Day{Day: d.Format(time.DateOnly), Counts: one.counts()})
 			}
@@ -107,11 +107,11 @@ func (s *Store) Stats(ctx context.Context, site string, from, to time.Time) (Sta
 // daysPerTrip bounds the days of sites that are read in one round trip.
 const daysPerTrip = 100
 
-// tallies adds up n days of sites, each day by itself.
-func (s *Store) tallies(ctx context.Context, sites []string, from time.Time, n int) ([]*tally, error) {
-	tallies := make([]*tally, n)
-	for i := range tallies {
-		tallies[i] = newTally()
+// dayTotals adds up n days of sites, each day by itself.
+func (s *Store) dayTotals(ctx context.Context, sites []string, from time.Time, n int) ([]*totals, error) {
+	days := make([]*totals, n)
+	for i := range days {
+		days[i] = newTotals()
 	}
 	for some := range slices.Chunk(sites, max(1, daysPerTrip/n)) {
 		p := s.redis.Current().Pipeline()
@@ -125,8 +125,8 @@ func (s *Store) tallies(ctx context.Context, sites []string, from time.Time, n i
 			return nil, fmt.Errorf("read the stays of %d days from Redis: %w", n, err)
 		}
 		for i, cmd := range cmds {
-			tallies[i/len(some)].add(cmd.Val())
+			days[i/len(some)].add(cmd.Val())
 		}
 	}
-	return tallies, nil
+	return days, nil
 }

@@ -15,7 +15,7 @@ import (
 // The promise holds for each duration, not for large ones alone.
 func TestQuantileOfEveryDuration(t *testing.T) {
 	for seconds := range int64(100_000) {
-		one := newTally()
+		one := newTotals()
 		one.add(map[string]string{"c": "1", fmt.Sprint("b", bucketOf(seconds)): "1"})
 		if got := one.quantile(0.5); math.Abs(got-float64(seconds)) > 0.02*float64(seconds)+1e-9 {
 			t.Errorf("the median of one stay of %d s is %g", seconds, got)

@@ -60,7 +60,7 @@ func unmatched(id, site, plate string, exit time.Time) parking.Stay {
 
 func put(t rapid.TB, s *Store, stays ...parking.Stay) int {
 	t.Helper()
-	n, err := s.Put(context.Background(), stays)
+	n, err := s.Upsert(context.Background(), stays)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -70,7 +70,7 @@ func put(t rapid.TB, s *Store, stays ...parking.Stay) int {
 // Whatever is put, in whatever order and how often: lists, single stays and sums
 // are those of the highest revision of each, also where a correction by hand has
 // another plate or time.
-func TestPutAgreesWithTheModel(t *testing.T) {
+func TestUpsertAgreesWithTheModel(t *testing.T) {
 	s := newStore(t)
 	var cases atomic.Int64
 	rapid.Check(t, func(t *rapid.T) {
@@ -92,7 +92,7 @@ func TestPutAgreesWithTheModel(t *testing.T) {
 		}
 		deliveries := rapid.Permutation(append(all, all...)).Draw(t, "deliveries")
 		for chunk := range slices.Chunk(deliveries, rapid.IntRange(1, 20).Draw(t, "batch")) {
-			if _, err := s.Put(context.Background(), chunk); err != nil {
+			if _, err := s.Upsert(context.Background(), chunk); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -277,7 +277,7 @@ func TestStoreSites(t *testing.T) {
 	if err := node.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Put(t.Context(), []parking.Stay{unmatched("z", "a", "P", today)}); err == nil {
+	if _, err := s.Upsert(t.Context(), []parking.Stay{unmatched("z", "a", "P", today)}); err == nil {
 		t.Error("Redis is gone, and stores")
 	}
 }

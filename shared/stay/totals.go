@@ -29,17 +29,17 @@ func bucketMiddle(bucket int) float64 {
 	return math.Pow(bucketGrowth, float64(bucket)-0.5)
 }
 
-// tally adds up the hashes of days.
-type tally struct {
+// totals adds up the hashes of days.
+type totals struct {
 	completed, unmatched, seconds int64
 	buckets                       map[int]int64
 }
 
-func newTally() *tally { return &tally{buckets: make(map[int]int64)} }
+func newTotals() *totals { return &totals{buckets: make(map[int]int64)} }
 
-func (t *tally) add(fields map[string]string) {
+func (t *totals) add(fields map[string]string) {
 	for field, text := range fields {
-		switch n := number(text); {
+		switch n := parseCount(text); {
 		case field == "c":
 			t.completed += n
 		case field == "u":
@@ -47,12 +47,12 @@ func (t *tally) add(fields map[string]string) {
 		case field == "seconds":
 			t.seconds += n
 		case strings.HasPrefix(field, "b"):
-			t.buckets[int(number(field[1:]))] += n
+			t.buckets[int(parseCount(field[1:]))] += n
 		}
 	}
 }
 
-func (t *tally) merge(u *tally) {
+func (t *totals) merge(u *totals) {
 	t.completed += u.completed
 	t.unmatched += u.unmatched
 	t.seconds += u.seconds
@@ -61,7 +61,7 @@ func (t *tally) merge(u *tally) {
 	}
 }
 
-func (t *tally) counts() Counts {
+func (t *totals) counts() Counts {
 	c := Counts{Completed: t.completed, UnmatchedExits: t.unmatched}
 	if all := t.completed + t.unmatched; all > 0 {
 		c.MatchRate = new(float64(t.completed) / float64(all))
@@ -74,7 +74,7 @@ func (t *tally) counts() Counts {
 	return c
 }
 
-func (t *tally) durations() []Durations {
+func (t *totals) durations() []Durations {
 	list := make([]Durations, len(durationBounds)+1)
 	for i := range durationBounds {
 		list[i].UpToSeconds = &durationBounds[i]
@@ -93,7 +93,7 @@ var durationBounds = []int64{60, 300, 900, 1800, 3600, 2 * 3600, 4 * 3600, 8 * 3
 
 // quantile returns the middle of the bucket in which it lies, to hundredths: whole
 // seconds would add to the error of short durations.
-func (t *tally) quantile(q float64) float64 {
+func (t *totals) quantile(q float64) float64 {
 	last := 0
 	for b := range t.buckets {
 		last = max(last, b)
@@ -107,7 +107,7 @@ func (t *tally) quantile(q float64) float64 {
 	return math.Round(100*bucketMiddle(last)) / 100
 }
 
-func number(text string) int64 {
+func parseCount(text string) int64 {
 	n, _ := strconv.ParseInt(text, 10, 64)
 	return n
 }

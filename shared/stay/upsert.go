@@ -17,39 +17,39 @@ import (
 const staysPerScript = 250
 
 //go:embed upsert.lua
-var putSource string
+var upsertSource string
 
-var putScript = newScript(putSource)
+var upsertScript = newScript(upsertSource)
 
-// Put stores stays and returns how many were new or newer than what was known:
-// of each stay the highest revision is kept, and counts once, so that putting one
+// Upsert stores stays and returns how many were new or newer than what was known:
+// of each stay the highest revision is kept, and counts once, so that storing one
 // again changes nothing. Those that are older than the retention are ignored:
 // nothing would keep them from being counted again. On an error some may be stored;
-// putting all of them again is right.
-func (s *Store) Put(ctx context.Context, stays []parking.Stay) (int, error) {
+// storing all of them again is right.
+func (s *Store) Upsert(ctx context.Context, stays []parking.Stay) (int, error) {
 	now := s.Now()
 	oldest := now.Add(-s.retention)
 	bySite := make(map[string][]any)
 	kept := slices.DeleteFunc(slices.Clone(stays), func(s parking.Stay) bool { return s.ExitTime.Before(oldest) })
 	for _, stay := range parking.Latest(kept) {
-		bySite[stay.Site] = appendPut(bySite[stay.Site], Kept{stay, now})
+		bySite[stay.Site] = appendArgs(bySite[stay.Site], StoredStay{stay, now})
 	}
 	until := now.Add(s.retention + indexSlack)
 	head := []any{instant(oldest), until.UnixMilli()}
-	var puts []*redis.Call
+	var upserts []*redis.Call
 	for site, args := range bySite {
 		for chunk := range slices.Chunk(args, staysPerScript*argsPerStay) {
-			puts = append(puts, &redis.Call{Script: putScript, Keys: []string{string(keysOf(site))}, Args: slices.Concat(head, chunk)})
+			upserts = append(upserts, &redis.Call{Script: upsertScript, Keys: []string{string(keysOf(site))}, Args: slices.Concat(head, chunk)})
 		}
 	}
 	keep := s.sites.Keep(slices.Sorted(maps.Keys(bySite)), until)
-	calls := slices.Concat(puts, keep)
+	calls := slices.Concat(upserts, keep)
 	s.redis.Run(ctx, calls...)
 	if err := redis.FirstError(calls); err != nil {
 		return 0, fmt.Errorf("store %d stays in Redis: %w", len(stays), err)
 	}
 	var n int64
-	for _, call := range puts {
+	for _, call := range upserts {
 		stored, err := call.Int64()
 		if err != nil {
 			return 0, fmt.Errorf("store %d stays in Redis: %w", len(stays), err)
@@ -65,8 +65,8 @@ const indexSlack = 48 * time.Hour
 
 const argsPerStay = 6
 
-// appendPut appends the arguments of one stay.
-func appendPut(args []any, k Kept) []any {
+// appendArgs appends the arguments of one stay.
+func appendArgs(args []any, k StoredStay) []any {
 	status, seconds := "u", int64(0)
 	d, completed := k.Duration()
 	if completed {

@@ -8,7 +8,7 @@ import (
 	"parkstream/shared/parking"
 )
 
-func TestPutCounts(t *testing.T) {
+func TestUpsertCounts(t *testing.T) {
 	s := newStore(t)
 	stay := completed("x1", "a", "P1", today, 60)
 	second := stay
@@ -43,7 +43,7 @@ func TestPutCounts(t *testing.T) {
 	}
 }
 
-func BenchmarkPut(b *testing.B) {
+func BenchmarkUpsert(b *testing.B) {
 	for _, size := range []int{100, 1000} {
 		b.Run(fmt.Sprint(size), func(b *testing.B) {
 			s := newStore(b)

@@ -10,15 +10,15 @@ import (
 	"parkstream/shared/parking"
 )
 
-// Kept is a stay as the endpoint keeps and shows it.
-type Kept struct {
+// StoredStay is a stay as the endpoint keeps and shows it.
+type StoredStay struct {
 	parking.Stay
 	// UpdatedAt is when this revision was stored, in whole milliseconds.
 	UpdatedAt time.Time
 }
 
 // MarshalJSON adds updated_at to the stay's own form.
-func (k Kept) MarshalJSON() ([]byte, error) {
+func (k StoredStay) MarshalJSON() ([]byte, error) {
 	text, err := k.Stay.MarshalJSON()
 	if err != nil {
 		return nil, err
@@ -32,7 +32,7 @@ func (k Kept) MarshalJSON() ([]byte, error) {
 // it makes storing a stay a third cheaper.
 
 // appendDetails appends what follows the first line.
-func (k *Kept) appendDetails(text []byte) []byte {
+func (k *StoredStay) appendDetails(text []byte) []byte {
 	text = append(append(text, k.Plate...), '\n')
 	text = binary.BigEndian.AppendUint64(text, uint64(k.ExitTime.UnixNano()))
 	text = binary.BigEndian.AppendUint64(text, uint64(k.UpdatedAt.UnixMilli()))
@@ -43,15 +43,15 @@ func (k *Kept) appendDetails(text []byte) []byte {
 	return append(text, k.EntryID...)
 }
 
-// parseKept reads the value of a stay.
-func parseKept(site, id, value string) (Kept, error) {
-	k := Kept{Stay: parking.Stay{ID: id, ExitID: id, Site: site}}
+// parseValue reads the value of a stay.
+func parseValue(site, id, value string) (StoredStay, error) {
+	k := StoredStay{Stay: parking.Stay{ID: id, ExitID: id, Site: site}}
 	head, rest, _ := strings.Cut(value, "\n")
 	revision, _, _ := strings.Cut(head, " ")
 	plate, rest, _ := strings.Cut(rest, "\n")
 	k.Plate = plate
 	text := []byte(rest)
-	number := func() int64 {
+	next := func() int64 {
 		n := binary.BigEndian.Uint64(text)
 		text = text[8:]
 		return int64(n)
@@ -63,10 +63,10 @@ func parseKept(site, id, value string) (Kept, error) {
 	if len(text) != 2*8 && len(text) <= 3*8 {
 		return k, fmt.Errorf("read stay %q of site %s: it has %d bytes after the plate", id, site, len(text))
 	}
-	k.ExitTime = time.Unix(0, number()).UTC()
-	k.UpdatedAt = time.UnixMilli(number()).UTC()
+	k.ExitTime = time.Unix(0, next()).UTC()
+	k.UpdatedAt = time.UnixMilli(next()).UTC()
 	if len(text) > 0 {
-		k.EntryTime = time.Unix(0, number()).UTC()
+		k.EntryTime = time.Unix(0, next()).UTC()
 		k.EntryID = string(text)
 	}
 	return k, nil

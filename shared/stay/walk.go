@@ -15,9 +15,9 @@ import (
 )
 
 const (
-	// placesHeld is how many places a walk holds, of all indexes together, besides a
+	// positionsHeld is how many positions a walk holds, of all indexes together, besides a
 	// batch of each: walk.most.
-	placesHeld = 8192
+	positionsHeld = 8192
 	// indexesPerTrip bounds the commands of one round trip.
 	indexesPerTrip = 250
 	// readAtOnce is how many stays are read to find some of one status.
@@ -69,27 +69,27 @@ func (s *Store) indexes(ctx context.Context, q Query) ([]index, error) {
 //go:embed newest.lua
 var newestSource string
 
-// walk goes through the places of a query's indexes together, newest first. It
-// holds a few places of each index and reads more of one when they are used up.
+// walk goes through the positions of a query's indexes together, newest first. It
+// holds a few positions of each index and reads more of one when they are used up.
 type walk struct {
 	redis       *redis.Client
 	oldest      string
-	after, last *place // exclusive and inclusive bounds; nil: none
-	batch       int    // places of one index that are read at least at a time
-	want        int    // places of one index that are read at most at a time
-	held, most  int    // places of all indexes, and how many there are to be
+	after, last *cursorPos // exclusive and inclusive bounds; nil: none
+	batch       int        // positions of one index that are read at least at a time
+	want        int        // positions of one index that are read at most at a time
+	held, most  int        // positions of all indexes, and how many there are to be
 	runs        runs
-	empty       *run // its places are used up, there may be more
+	empty       *run // its positions are used up, there may be more
 }
 
 // run is what a walk holds of one index.
 type run struct {
 	index
-	before    string // its next places are before this position
+	before    string // its next positions are before this position
 	positions []string
 }
 
-// walk begins a walk from which some want places will be taken.
+// walk begins a walk from which some want positions will be taken.
 func (s *Store) walk(ctx context.Context, q Query, want int) (*walk, error) {
 	after, err1 := parseCursor(q.Cursor)
 	last, err2 := parseCursor(q.Last)
@@ -101,8 +101,8 @@ func (s *Store) walk(ctx context.Context, q Query, want int) (*walk, error) {
 		return nil, err
 	}
 	w := &walk{redis: s.redis, after: after, last: last, want: want}
-	w.batch = max(4, min(want, placesHeld/max(1, len(indexes))))
-	w.most = placesHeld + w.batch*len(indexes)
+	w.batch = max(4, min(want, positionsHeld/max(1, len(indexes))))
+	w.most = positionsHeld + w.batch*len(indexes)
 	var from string
 	from, w.oldest = s.bounds(q, after, last)
 	started := make([]*run, len(indexes))
@@ -110,7 +110,7 @@ func (s *Store) walk(ctx context.Context, q Query, want int) (*walk, error) {
 		started[i] = &run{index: x, before: from}
 	}
 	// The sets of an index have a batch each.
-	for some := range slices.Chunk(started, min(indexesPerTrip, max(1, placesHeld/(2*w.batch)))) {
+	for some := range slices.Chunk(started, min(indexesPerTrip, max(1, positionsHeld/(2*w.batch)))) {
 		if err := w.fill(ctx, some, w.batch); err != nil {
 			return nil, err
 		}
@@ -119,9 +119,9 @@ func (s *Store) walk(ctx context.Context, q Query, want int) (*walk, error) {
 	return w, nil
 }
 
-// bounds returns the positions between which a query's places are: before the
-// first, and not before the second.
-func (s *Store) bounds(q Query, after, last *place) (before, oldest string) {
+// bounds returns the bounds of a query's positions: before the first, and not before
+// the second.
+func (s *Store) bounds(q Query, after, last *cursorPos) (before, oldest string) {
 	oldest = instant(s.Now().Add(-s.retention))
 	if !q.From.IsZero() {
 		oldest = max(oldest, instant(q.From))
@@ -139,7 +139,7 @@ func (s *Store) bounds(q Query, after, last *place) (before, oldest string) {
 	return before, oldest
 }
 
-// fill reads the next n places of runs in one round trip, and of those of which all
+// fill reads the next n positions of runs in one round trip, and of those of which all
 // are outside of the walk's bounds in another. A run without more is left out.
 func (w *walk) fill(ctx context.Context, some []*run, n int) error {
 	for len(some) > 0 {
@@ -165,7 +165,7 @@ func (w *walk) fill(ctx context.Context, some []*run, n int) error {
 			members = members[:min(len(members), n)]
 			for _, member := range members {
 				r.before = member[len(r.head):]
-				if w.within(place{r.before, r.prefix}) {
+				if w.within(cursorPos{r.before, r.prefix}) {
 					r.positions = append(r.positions, r.before)
 				}
 			}
@@ -181,26 +181,26 @@ func (w *walk) fill(ctx context.Context, some []*run, n int) error {
 	return nil
 }
 
-func (w *walk) within(p place) bool {
+func (w *walk) within(p cursorPos) bool {
 	return (w.after == nil || w.after.before(p)) && (w.last == nil || !w.last.before(p))
 }
 
-// next returns the next place; found is false after the last.
-func (w *walk) next(ctx context.Context) (next place, found bool, err error) {
+// next returns the next cursorPos; found is false after the last.
+func (w *walk) next(ctx context.Context) (next cursorPos, found bool, err error) {
 	if r := w.empty; r != nil {
 		w.empty = nil
 		r.positions = r.positions[:0]
 		n := len(w.runs)
-		// One that has most of the list is not read a few places at a time.
+		// One that has most of the list is not read a few positions at a time.
 		if err := w.fill(ctx, []*run{r}, max(w.batch, min(w.want, w.most-w.held))); err != nil {
-			return place{}, false, err
+			return cursorPos{}, false, err
 		}
 		if len(w.runs) > n {
 			heap.Fix(&w.runs, n)
 		}
 	}
 	if len(w.runs) == 0 {
-		return place{}, false, nil
+		return cursorPos{}, false, nil
 	}
 	first := w.runs[0]
 	next = first.first()
@@ -213,9 +213,9 @@ func (w *walk) next(ctx context.Context) (next place, found bool, err error) {
 	return next, true, nil
 }
 
-func (r *run) first() place { return place{r.positions[0], r.prefix} }
+func (r *run) first() cursorPos { return cursorPos{r.positions[0], r.prefix} }
 
-// runs is a heap, that of the newest place first.
+// runs is a heap: the run with the newest position is first.
 type runs []*run
 
 func (h runs) Len() int           { return len(h) }
@@ -231,15 +231,15 @@ func (h *runs) Pop() any {
 	return r
 }
 
-// take returns the next n places, fewer at the end.
-func (w *walk) take(ctx context.Context, n int) ([]place, error) {
-	places := make([]place, 0, n)
-	for len(places) < n {
+// nextN returns the next n positions, fewer at the end.
+func (w *walk) nextN(ctx context.Context, n int) ([]cursorPos, error) {
+	positions := make([]cursorPos, 0, n)
+	for len(positions) < n {
 		p, found, err := w.next(ctx)
 		if err != nil || !found {
-			return places, err
+			return positions, err
 		}
-		places = append(places, p)
+		positions = append(positions, p)
 	}
-	return places, nil
+	return positions, nil
 }

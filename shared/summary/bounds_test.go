@@ -178,7 +178,7 @@ func TestThousandsOfSites(t *testing.T) {
 			parts = parts[:1]
 		}
 		for _, q := range parts {
-			if err := e.stays.Export(t.Context(), q, func(part []stay.Kept) error {
+			if err := e.stays.Export(t.Context(), q, func(part []stay.StoredStay) error {
 				for _, k := range part {
 					exported = append(exported, k.Site+"/"+k.ID)
 				}

@@ -99,7 +99,7 @@ func (h handler) download(w http.ResponseWriter, r *http.Request, q stay.Query, 
 		setCSVHeader(w.Header(), q.Last)
 		return
 	}
-	err := h.Stays.Export(r.Context(), q, func(stays []stay.Kept) error {
+	err := h.Stays.Export(r.Context(), q, func(stays []stay.StoredStay) error {
 		for _, k := range stays {
 			text = appendCSV(text, csvRecord(k))
 		}
@@ -147,7 +147,7 @@ func appendCSV(line []byte, record []string) []byte {
 	return append(line, '\r', '\n')
 }
 
-func csvRecord(k stay.Kept) []string {
+func csvRecord(k stay.StoredStay) []string {
 	entry, seconds, duration := "", "", ""
 	if d, ok := k.Duration(); ok {
 		entry = csvTime(k.EntryTime)

@@ -97,7 +97,7 @@ func FuzzStays(f *testing.F) {
 			if checkStay(&stays[i]) != nil {
 				continue
 			}
-			k := stay.Kept{Stay: stays[i], UpdatedAt: now}
+			k := stay.StoredStay{Stay: stays[i], UpdatedAt: now}
 			_ = csvRecord(k)
 			text, err := k.MarshalJSON()
 			if err != nil {

@@ -137,7 +137,7 @@ func (h handler) fail(w http.ResponseWriter, r *http.Request, err error) {
 	}
 }
 
-func (h handler) put(w http.ResponseWriter, r *http.Request) {
+func (h handler) receive(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
 	body, err := readBody(r)
 	if err != nil {
@@ -157,12 +157,12 @@ func (h handler) put(w http.ResponseWriter, r *http.Request) {
 		httpjson.Write(w, http.StatusCreated, map[string]int{"stored": 0, "ignored": 0})
 		return
 	}
-	n, err := h.Stays.Put(r.Context(), stays)
+	n, err := h.Stays.Upsert(r.Context(), stays)
 	if err != nil {
 		h.fail(w, r, err)
 		return
 	}
-	h.Metrics.put(r.Context(), n, len(stays)-n, time.Since(start))
+	h.Metrics.received(r.Context(), n, len(stays)-n, time.Since(start))
 	h.Log.InfoContext(r.Context(), "stays posted", "stored", n, "ignored", len(stays)-n, "took", time.Since(start))
 	httpjson.Write(w, http.StatusCreated, map[string]int{"stored": n, "ignored": len(stays) - n})
 }

@@ -391,7 +391,7 @@ var within2Percent = cmp.Comparer(func(a, b float64) bool {
 
 func TestNothingForASpreadsheetToRun(t *testing.T) {
 	for _, text := range []string{"=1+1", "+1", "-A1", "@SUM(A1)", "\t=1", "\r=1"} {
-		row := csvRecord(stay.Kept{Stay: parking.Stay{ID: text, Site: text, EntryID: text, ExitID: text}})
+		row := csvRecord(stay.StoredStay{Stay: parking.Stay{ID: text, Site: text, EntryID: text, ExitID: text}})
 		for i, field := range row {
 			if strings.HasPrefix(field, text[:1]) {
 				t.Errorf("%s is %q", csvColumns[i], field)
@@ -455,7 +455,7 @@ func (e *endpoint) record(t *testing.T, site string, plates ...string) {
 		if r.Err != nil {
 			t.Fatal(r.Err)
 		}
-		if _, err := e.stays.Put(t.Context(), r.Stays); err != nil {
+		if _, err := e.stays.Upsert(t.Context(), r.Stays); err != nil {
 			t.Fatal(err)
 		}
 	}

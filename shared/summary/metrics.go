@@ -29,7 +29,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 	return m
 }
 
-func (m *Metrics) put(ctx context.Context, stored, ignored int, took time.Duration) {
+func (m *Metrics) received(ctx context.Context, stored, ignored int, took time.Duration) {
 	m.stored.Add(float64(stored))
 	m.ignored.Add(float64(ignored))
 	latency.Observe(ctx, m.visible, took)

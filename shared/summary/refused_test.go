@@ -34,7 +34,7 @@ func TestARefusedLoginIsNoAnswer(t *testing.T) {
 			t.Errorf("%s %s: %d %s", method, path, w.Code, w.Body)
 		}
 	}
-	if n, err := e.stays.Put(t.Context(), []parking.Stay{unmatched("x", "a", "P", daysAgo(1))}); err == nil {
+	if n, err := e.stays.Upsert(t.Context(), []parking.Stay{unmatched("x", "a", "P", daysAgo(1))}); err == nil {
 		t.Errorf("%d stays were stored", n)
 	}
 	if !strings.Contains(e.log.String(), "WRONGPASS") || strings.Contains(e.log.String(), "unexpected type") {

@@ -90,7 +90,7 @@ func (p parameter) must() parameter {
 func (h handler) routes(p *page.Page) []route {
 	return []route{
 		{method: "GET", path: "/", query: listParams, orPage: true, handle: h.list},
-		{method: "POST", path: "/", token: true, body: math.MaxInt64, handle: h.put},
+		{method: "POST", path: "/", token: true, body: math.MaxInt64, handle: h.receive},
 		{method: "GET", path: "/page/{file...}", query: []parameter{versionParam}, handle: p.Asset},
 		{method: "GET", path: "/stats", query: []parameter{siteParam, fromParam, toParam}, handle: h.query(h.stats)},
 		{method: "GET", path: "/stays", query: []parameter{idParam.must(), siteParam}, handle: h.query(h.one)},

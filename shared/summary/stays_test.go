@@ -40,7 +40,7 @@ func unmatched(id, site, plate string, exit time.Time) parking.Stay {
 
 func put(t *testing.T, s *stay.Store, stays ...parking.Stay) {
 	t.Helper()
-	if _, err := s.Put(context.Background(), stays); err != nil {
+	if _, err := s.Upsert(context.Background(), stays); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -179,7 +179,7 @@ func (b *bench) record(ctx context.Context, f fleet, kind parking.Kind, n int) e
 			if len(stays) == 0 {
 				continue
 			}
-			if _, err := b.stays.Put(ctx, stays); err != nil {
+			if _, err := b.stays.Upsert(ctx, stays); err != nil {
 				return err
 			}
 		}
