@@ -1,81 +1,106 @@
 package summary
 
 import (
-	"context"
-	"log/slog"
+	"errors"
+	"net/http"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
+	"github.com/go-json-experiment/json"
 
+	"parkstream/shared/httpjson"
 	"parkstream/shared/parking"
+	"parkstream/shared/stay"
+	"parkstream/shared/timeline"
 )
 
-const (
-	// maxSiteSeries bounds the sites whose state is in the metrics.
-	maxSiteSeries = 100
-	// siteScrapeTimeout is well below the time that Prometheus waits for an answer.
-	siteScrapeTimeout = time.Second
-)
-
-func siteDesc(name, help string, labels ...string) *prometheus.Desc {
-	return prometheus.NewDesc("parkstream_"+name, help, labels, nil)
-}
-
-var (
-	sitesKnown    = siteDesc("sites", "Sites that something is kept of; of the first 100 in the order of their names the state is in the metrics.")
-	siteOccupancy = siteDesc("site_occupancy", "Vehicles inside as shown: as counted by events since the last count by hand.", "site")
-	siteInside    = siteDesc("site_vehicles_inside", "Plates whose last event is an entry.", "site")
-	siteEvents    = siteDesc("site_events_total", "Events that were observed at the site, each once.", "site", "event_type")
-	siteStays     = siteDesc("site_stays", "Stays since the site's first event, by status: completed, unmatched_exit or missed_exit. A late event can move one.", "site", "status")
-)
-
-// SiteMetrics tell the state of the sites as it is when somebody asks. Every
-// replica of the summary tells the same.
-type SiteMetrics struct {
-	sites SiteStore
-	log   *slog.Logger
-}
-
-// NewSiteMetrics returns the collector.
-func NewSiteMetrics(sites SiteStore, log *slog.Logger) SiteMetrics {
-	return SiteMetrics{sites: sites, log: log}
-}
-
-// Describe implements prometheus.Collector.
-func (SiteMetrics) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{sitesKnown, siteOccupancy, siteInside, siteEvents, siteStays} {
-		ch <- d
-	}
-}
-
-// Collect implements prometheus.Collector. Nothing is told while Redis does not
-// answer, so that the other metrics of the process can be read.
-func (m SiteMetrics) Collect(ch chan<- prometheus.Metric) {
-	ctx, cancel := context.WithTimeout(context.Background(), siteScrapeTimeout)
-	defer cancel()
-	sites, err := m.sites.Sites(ctx)
+func (h handler) sites(w http.ResponseWriter, r *http.Request) {
+	sites, err := h.siteOrAll(r.Context(), "")
 	if err != nil {
-		m.log.Debug("the sites are not in the metrics", "error", err)
+		h.fail(w, r, err)
 		return
 	}
-	known := len(sites)
-	states, err := m.sites.States(ctx, sites[:min(known, maxSiteSeries)])
-	if err != nil {
-		m.log.Debug("the sites are not in the metrics", "error", err)
+	httpjson.Write(w, http.StatusOK, map[string][]string{"sites": append([]string{}, sites...)})
+}
+
+// siteAnswer is the state of a site with the stays of today.
+type siteAnswer struct {
+	timeline.Site `json:",inline"`
+	StaysToday    stay.Counts `json:"stays_today"`
+}
+
+func (h handler) site(w http.ResponseWriter, r *http.Request) {
+	site := r.PathValue("site")
+	if err := parking.CheckSite(site); err != nil {
+		h.fail(w, r, err)
 		return
 	}
-	gauge := func(d *prometheus.Desc, v int64, labels ...string) {
-		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, float64(v), labels...)
+	state, err := h.Sites.Site(r.Context(), site)
+	if err != nil {
+		h.fail(w, r, err)
+		return
 	}
-	gauge(sitesKnown, int64(known))
-	for _, s := range states {
-		gauge(siteOccupancy, s.Occupancy, s.Site)
-		gauge(siteInside, s.VehiclesInside, s.Site)
-		gauge(siteStays, s.Totals.CompletedStays, s.Site, string(parking.Completed))
-		gauge(siteStays, s.Totals.UnmatchedExits, s.Site, string(parking.UnmatchedExit))
-		gauge(siteStays, s.Totals.MissedExits, s.Site, "missed_exit")
-		for kind, n := range map[parking.Kind]int64{parking.Entry: s.Totals.Entries, parking.Exit: s.Totals.Exits} {
-			ch <- prometheus.MustNewConstMetric(siteEvents, prometheus.CounterValue, float64(n), s.Site, kind.String())
-		}
+	today := h.Stays.Now().UTC()
+	stats, err := h.Stays.Stats(r.Context(), site, today, time.Time{})
+	if err != nil {
+		h.fail(w, r, err)
+		return
 	}
+	httpjson.Write(w, http.StatusOK, siteAnswer{state, stats.Counts})
+}
+
+func (h handler) inside(w http.ResponseWriter, r *http.Request) {
+	offset, limit, err := insidePage(r.URL.Query(), offsetParam)
+	site := r.PathValue("site")
+	if err := errors.Join(err, parking.CheckSite(site)); err != nil {
+		h.fail(w, r, err)
+		return
+	}
+	vehicles, err := h.Sites.Inside(r.Context(), site, offset, int64(limit))
+	if err != nil {
+		h.fail(w, r, err)
+		return
+	}
+	httpjson.Write(w, http.StatusOK, map[string][]timeline.Inside{"vehicles": vehicles})
+}
+
+func (h handler) corrections(w http.ResponseWriter, r *http.Request) {
+	site := r.PathValue("site")
+	if err := parking.CheckSite(site); err != nil {
+		h.fail(w, r, err)
+		return
+	}
+	list, err := h.Sites.Corrections(r.Context(), site, defaultLimit)
+	if err != nil {
+		h.fail(w, r, err)
+		return
+	}
+	httpjson.Write(w, http.StatusOK, map[string][]timeline.Correction{"corrections": list})
+}
+
+func (h handler) correct(w http.ResponseWriter, r *http.Request) {
+	var body struct {
+		Counted *int64 `json:"counted"`
+		Reason  string `json:"reason"`
+	}
+	site := r.PathValue("site")
+	err := json.UnmarshalRead(r.Body, &body)
+	switch {
+	case err != nil:
+		err = parking.Invalid(`want {"counted":12,"reason":"..."}: %v`, err)
+	case body.Counted == nil:
+		err = parking.Invalid("counted is missing")
+	default:
+		err = parking.CheckSite(site)
+	}
+	if err != nil {
+		h.fail(w, r, err)
+		return
+	}
+	c, err := h.Sites.CorrectOccupancy(r.Context(), site, *body.Counted, body.Reason)
+	if err != nil {
+		h.fail(w, r, err)
+		return
+	}
+	h.Log.InfoContext(r.Context(), "occupancy corrected", "site", site, "was", c.Was, "counted", c.Counted, "reason", c.Reason)
+	httpjson.Write(w, http.StatusCreated, c)
 }

@@ -1,0 +1,132 @@
+package summary
+
+import (
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"parkstream/shared/httpjson"
+	"parkstream/shared/summary/page"
+)
+
+// Endpoint is the summary endpoint. It finds the route of a request by itself:
+// http.ServeMux cleans a path and redirects to what is left, which may be another
+// plate's.
+type Endpoint struct {
+	handler
+	page   *page.Page
+	routes []route
+}
+
+// Admit decides about a request before its body is read: one that changes something
+// shows the secret. It returns how many bytes the body may have; otherwise it has
+// written the answer.
+func (e *Endpoint) Admit(w http.ResponseWriter, r *http.Request) (maxBody int64, admitted bool) {
+	found, _ := e.find(r)
+	if found == nil {
+		return 0, true // ServeHTTP says what is wrong
+	}
+	if found.token && !e.authorize(w, r) {
+		return 0, false
+	}
+	return found.body, true
+}
+
+// ServeHTTP implements [http.Handler].
+func (e *Endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.Header().Set("Cache-Control", "no-store") // plates belong in no cache
+	// URL.Query drops what it cannot read: an erasure at one site would become
+	// one at all sites.
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		httpjson.Error(w, http.StatusBadRequest, "read the query: "+err.Error())
+		return
+	}
+	found, allowed := e.find(r)
+	switch {
+	case found != nil:
+	case len(allowed) == 0:
+		httpjson.Error(w, http.StatusNotFound, "the API has no such path; docs/summary-api.md lists all")
+		return
+	default:
+		w.Header().Set("Allow", strings.Join(allowed, ", "))
+		httpjson.Error(w, http.StatusMethodNotAllowed, "this path takes "+strings.Join(allowed, ", "))
+		return
+	}
+	r.Pattern = found.method + " " + found.path
+	serve := func(w http.ResponseWriter, r *http.Request) {
+		if found.token && !e.authorize(w, r) {
+			return
+		}
+		if err := checkQuery(query, found.query); err != nil {
+			e.fail(w, r, err)
+			return
+		}
+		found.handle(w, r)
+	}
+	if found.orPage {
+		serve = e.page.OrElse(serve)
+	}
+	serve(w, r)
+}
+
+// find returns the route of a request and sets its path values, or returns the
+// methods that its path takes.
+func (e *Endpoint) find(r *http.Request) (found *route, allowed []string) {
+	segments := strings.Split(strings.TrimPrefix(r.URL.EscapedPath(), "/"), "/")
+	for i := range segments {
+		// A URL that could be parsed has no bad escape; a URL made otherwise matches nothing.
+		segment, err := url.PathUnescape(segments[i])
+		if err != nil {
+			return nil, nil
+		}
+		segments[i] = segment
+	}
+	for i := range e.routes {
+		one := &e.routes[i]
+		name, value, ok := one.match(segments)
+		if !ok {
+			continue
+		}
+		if one.method == r.Method || one.method == http.MethodGet && r.Method == http.MethodHead {
+			r.SetPathValue(name, value)
+			return one, nil
+		}
+		allowed = append(allowed, one.method)
+		if one.method == http.MethodGet {
+			allowed = append(allowed, http.MethodHead)
+		}
+	}
+	slices.Sort(allowed)
+	return nil, allowed
+}
+
+// match compares a route's path with the segments of another, each decoded by
+// itself, and returns the text in it. No segment is taken away: a dot or an
+// empty one is a text as any other.
+func (o *route) match(segments []string) (name, value string, ok bool) {
+	pattern := strings.Split(strings.TrimPrefix(o.path, "/"), "/")
+	for i, part := range pattern {
+		if i >= len(segments) {
+			return "", "", false
+		}
+		if !strings.HasPrefix(part, "{") {
+			if part != segments[i] {
+				return "", "", false
+			}
+			continue
+		}
+		name = strings.Trim(part, "{.}")
+		value = segments[i]
+		if strings.HasSuffix(part, "...}") {
+			value = strings.Join(segments[i:], "/")
+			return name, value, value != ""
+		}
+		if value == "" {
+			return "", "", false
+		}
+	}
+	return name, value, len(pattern) == len(segments)
+}

@@ -1,0 +1,81 @@
+package summary
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"parkstream/shared/parking"
+)
+
+const (
+	// maxSiteSeries bounds the sites whose state is in the metrics.
+	maxSiteSeries = 100
+	// siteScrapeTimeout is well below the time that Prometheus waits for an answer.
+	siteScrapeTimeout = time.Second
+)
+
+func siteDesc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("parkstream_"+name, help, labels, nil)
+}
+
+var (
+	sitesKnown    = siteDesc("sites", "Sites that something is kept of; of the first 100 in the order of their names the state is in the metrics.")
+	siteOccupancy = siteDesc("site_occupancy", "Vehicles inside as shown: as counted by events since the last count by hand.", "site")
+	siteInside    = siteDesc("site_vehicles_inside", "Plates whose last event is an entry.", "site")
+	siteEvents    = siteDesc("site_events_total", "Events that were observed at the site, each once.", "site", "event_type")
+	siteStays     = siteDesc("site_stays", "Stays since the site's first event, by status: completed, unmatched_exit or missed_exit. A late event can move one.", "site", "status")
+)
+
+// SiteMetrics tell the state of the sites as it is when somebody asks. Every
+// replica of the summary tells the same.
+type SiteMetrics struct {
+	sites SiteStore
+	log   *slog.Logger
+}
+
+// NewSiteMetrics returns the collector.
+func NewSiteMetrics(sites SiteStore, log *slog.Logger) SiteMetrics {
+	return SiteMetrics{sites: sites, log: log}
+}
+
+// Describe implements prometheus.Collector.
+func (SiteMetrics) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{sitesKnown, siteOccupancy, siteInside, siteEvents, siteStays} {
+		ch <- d
+	}
+}
+
+// Collect implements prometheus.Collector. Nothing is told while Redis does not
+// answer, so that the other metrics of the process can be read.
+func (m SiteMetrics) Collect(ch chan<- prometheus.Metric) {
+	ctx, cancel := context.WithTimeout(context.Background(), siteScrapeTimeout)
+	defer cancel()
+	sites, err := m.sites.Sites(ctx)
+	if err != nil {
+		m.log.Debug("the sites are not in the metrics", "error", err)
+		return
+	}
+	known := len(sites)
+	states, err := m.sites.States(ctx, sites[:min(known, maxSiteSeries)])
+	if err != nil {
+		m.log.Debug("the sites are not in the metrics", "error", err)
+		return
+	}
+	gauge := func(d *prometheus.Desc, v int64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, float64(v), labels...)
+	}
+	gauge(sitesKnown, int64(known))
+	for _, s := range states {
+		gauge(siteOccupancy, s.Occupancy, s.Site)
+		gauge(siteInside, s.VehiclesInside, s.Site)
+		gauge(siteStays, s.Totals.CompletedStays, s.Site, string(parking.Completed))
+		gauge(siteStays, s.Totals.UnmatchedExits, s.Site, string(parking.UnmatchedExit))
+		gauge(siteStays, s.Totals.MissedExits, s.Site, "missed_exit")
+		for kind, n := range map[parking.Kind]int64{parking.Entry: s.Totals.Entries, parking.Exit: s.Totals.Exits} {
+			ch <- prometheus.MustNewConstMetric(siteEvents, prometheus.CounterValue, float64(n), s.Site, kind.String())
+		}
+	}
+}
