@@ -8,16 +8,12 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"math"
 	"net/http"
-	"slices"
 	"strings"
 	"sync"
 	"time"
 
-	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
-	"github.com/prometheus/common/model"
 
 	"parkstream/shared/probe"
 	"parkstream/shared/redirect"
@@ -59,89 +55,6 @@ func New(gateway func(context.Context) (string, error), connectorURL string, pin
 	}
 	m.shared = probe.New(snapshotInterval, m.ask)
 	return m
-}
-
-// Snapshot is the system at a moment. Counts grow from the start of the process
-// that keeps them; of a function with several replicas one has answered.
-type Snapshot struct {
-	At    time.Time `json:"at"`
-	Parts []Part    `json:"parts"`
-	// Latency of events from being taken in to their result, by event type.
-	Latency  []Latency `json:"latency"`
-	Outcomes []Outcome `json:"outcomes"`
-	// Connector is null where it is not known or cannot be reached.
-	Connector *Connector `json:"connector"`
-}
-
-// The states of a part.
-const (
-	stateUp          = "up"
-	stateNotReady    = "not_ready"
-	stateUnreachable = "unreachable"
-)
-
-// Part is a process or service that has to work.
-type Part struct {
-	Name  string `json:"name"`
-	Kind  string `json:"kind"`  // function, connector or store
-	State string `json:"state"` // up, not_ready or unreachable
-	// Detail says what is wrong in words that anybody may read; causes are in the
-	// log.
-	Detail string `json:"detail,omitzero"`
-}
-
-// Latency is a histogram.
-type Latency struct {
-	EventType  string  `json:"event_type"`
-	Count      uint64  `json:"count"`
-	SumSeconds float64 `json:"sum_seconds"`
-	// Buckets count cumulatively, the last has no bound.
-	Buckets []Bucket `json:"buckets"`
-}
-
-// Bucket counts events that took at most so long.
-type Bucket struct {
-	UpToSeconds *float64 `json:"up_to_seconds"` // null: no bound
-	Count       uint64   `json:"count"`
-}
-
-// Outcome counts events by what became of them.
-type Outcome struct {
-	EventType string  `json:"event_type"`
-	Outcome   string  `json:"outcome"`
-	Events    float64 `json:"events"`
-}
-
-// Connector is what the connector counts.
-type Connector struct {
-	Queues   []Queue   `json:"queues"`
-	Breakers []Breaker `json:"breakers"`
-}
-
-// Queue is a queue as the connector sees it.
-type Queue struct {
-	Queue        string  `json:"queue"`
-	Received     float64 `json:"received"`
-	Acked        float64 `json:"acked"`
-	DeadLettered float64 `json:"dead_lettered"`
-	Retried      float64 `json:"retried"`
-	Returned     float64 `json:"returned"`
-	InHand       float64 `json:"in_hand"`
-	// OldestUnackedSeconds is how long ago the oldest message in hand came in.
-	OldestUnackedSeconds float64 `json:"oldest_unacked_seconds"`
-	// Ready, Waiting (for a retry) and Dead are messages in the broker now; null
-	// where the connector does not count them.
-	Ready   *float64 `json:"ready"`
-	Waiting *float64 `json:"waiting"`
-	Dead    *float64 `json:"dead"`
-}
-
-// Breaker is what stands between the connector and a function.
-type Breaker struct {
-	Function      string  `json:"function"`
-	State         string  `json:"state"` // closed, open or probing
-	CallsInFlight float64 `json:"calls_in_flight"`
-	CallsLimit    float64 `json:"calls_limit"`
 }
 
 // Snapshot returns the system as it is now or was less than a second ago, however
@@ -261,130 +174,4 @@ func (m *Monitor) get(ctx context.Context, url string) (status int, text []byte,
 	defer resp.Body.Close()
 	text, err = io.ReadAll(io.LimitReader(resp.Body, maxScrapeBytes))
 	return resp.StatusCode, text, err
-}
-
-// families are the metrics of a process by name; nil where it has not told them.
-type families map[string]*dto.MetricFamily
-
-func (m *Monitor) scrape(ctx context.Context, url string) families {
-	status, text, err := m.get(ctx, url)
-	if err == nil && status != http.StatusOK {
-		err = fmt.Errorf("GET %s: status %d", url, status)
-	}
-	if err == nil {
-		var found families
-		parser := expfmt.NewTextParser(model.UTF8Validation)
-		if found, err = parser.TextToMetricFamilies(strings.NewReader(string(text))); err == nil {
-			return found
-		}
-	}
-	m.log.DebugContext(ctx, "metrics cannot be read", "error", err)
-	return nil
-}
-
-// each calls what for every series of a metric, in the order of labels.
-func (f families) each(name string, what func(label func(string) string, m *dto.Metric)) {
-	for _, m := range f[name].GetMetric() {
-		what(func(label string) string {
-			for _, pair := range m.GetLabel() {
-				if pair.GetName() == label {
-					return pair.GetValue()
-				}
-			}
-			return ""
-		}, m)
-	}
-}
-
-func (f families) latencies() []Latency {
-	var list []Latency
-	f.each("event_processing_latency_seconds", func(label func(string) string, m *dto.Metric) {
-		h := m.GetHistogram()
-		l := Latency{EventType: label("event_type"), Count: h.GetSampleCount(), SumSeconds: h.GetSampleSum()}
-		for _, b := range h.GetBucket() {
-			if !math.IsInf(b.GetUpperBound(), 1) {
-				l.Buckets = append(l.Buckets, Bucket{new(b.GetUpperBound()), b.GetCumulativeCount()})
-			}
-		}
-		l.Buckets = append(l.Buckets, Bucket{nil, l.Count})
-		list = append(list, l)
-	})
-	return list
-}
-
-func (f families) outcomes() []Outcome {
-	var list []Outcome
-	f.each("parkstream_events_total", func(label func(string) string, m *dto.Metric) {
-		list = append(list, Outcome{label("event_type"), label("outcome"), m.GetCounter().GetValue()})
-	})
-	return list
-}
-
-// breakerStates are named as the connector numbers them.
-var breakerStates = []string{"closed", "open", "probing"}
-
-func (f families) connector() *Connector {
-	const prefix = "parkstream_connector_"
-	queues, breakers := make(map[string]*Queue), make(map[string]*Breaker)
-	queue := func(name string) *Queue {
-		if queues[name] == nil {
-			queues[name] = &Queue{Queue: name}
-		}
-		return queues[name]
-	}
-	breaker := func(name string) *Breaker {
-		if breakers[name] == nil {
-			breakers[name] = &Breaker{Function: name}
-		}
-		return breakers[name]
-	}
-	for name, field := range map[string]func(*Queue) *float64{
-		"messages_received_total":      func(q *Queue) *float64 { return &q.Received },
-		"messages_acked_total":         func(q *Queue) *float64 { return &q.Acked },
-		"messages_dead_lettered_total": func(q *Queue) *float64 { return &q.DeadLettered },
-		"messages_retried_total":       func(q *Queue) *float64 { return &q.Retried },
-		"messages_returned_total":      func(q *Queue) *float64 { return &q.Returned },
-		"messages_in_hand":             func(q *Queue) *float64 { return &q.InHand },
-		"oldest_unacked_age_seconds":   func(q *Queue) *float64 { return &q.OldestUnackedSeconds },
-	} {
-		f.each(prefix+name, func(label func(string) string, m *dto.Metric) { *field(queue(label("queue"))) = value(m) })
-	}
-	f.each(prefix+"queue_messages", func(label func(string) string, m *dto.Metric) {
-		q := queue(label("queue"))
-		switch label("state") {
-		case "ready":
-			q.Ready = new(value(m))
-		case "waiting":
-			q.Waiting = new(value(m))
-		case "dead":
-			q.Dead = new(value(m))
-		}
-	})
-	f.each(prefix+"breaker_state", func(label func(string) string, m *dto.Metric) {
-		if n := int(value(m)); n >= 0 && n < len(breakerStates) {
-			breaker(label("function")).State = breakerStates[n]
-		}
-	})
-	f.each(prefix+"calls_in_flight", func(label func(string) string, m *dto.Metric) {
-		breaker(label("function")).CallsInFlight = value(m)
-	})
-	f.each(prefix+"calls_limit", func(label func(string) string, m *dto.Metric) { breaker(label("function")).CallsLimit = value(m) })
-	c := &Connector{Queues: []Queue{}, Breakers: []Breaker{}}
-	for _, q := range queues {
-		c.Queues = append(c.Queues, *q)
-	}
-	for _, b := range breakers {
-		c.Breakers = append(c.Breakers, *b)
-	}
-	slices.SortFunc(c.Queues, func(a, b Queue) int { return strings.Compare(a.Queue, b.Queue) })
-	slices.SortFunc(c.Breakers, func(a, b Breaker) int { return strings.Compare(a.Function, b.Function) })
-	return c
-}
-
-// value is that of a counter or a gauge.
-func value(m *dto.Metric) float64 {
-	if c := m.GetCounter(); c != nil {
-		return c.GetValue()
-	}
-	return m.GetGauge().GetValue()
 }

@@ -35,8 +35,8 @@ parkstream_connector_messages_received_total{queue="vehicle_entries"} 20
 parkstream_connector_messages_acked_total{queue="vehicle_entries"} 15
 # TYPE parkstream_connector_messages_dead_lettered_total counter
 parkstream_connector_messages_dead_lettered_total{queue="vehicle_entries"} 2
-# TYPE parkstream_connector_messages_in_hand gauge
-parkstream_connector_messages_in_hand{queue="vehicle_entries"} 3
+# TYPE parkstream_connector_messages_unacked gauge
+parkstream_connector_messages_unacked{queue="vehicle_entries"} 3
 # TYPE parkstream_connector_oldest_unacked_age_seconds gauge
 parkstream_connector_oldest_unacked_age_seconds{queue="vehicle_entries"} 0.25
 # TYPE parkstream_connector_breaker_state gauge
@@ -151,6 +151,11 @@ func TestMonitor(t *testing.T) {
 		Breakers: []Breaker{{Function: "entry-processor", State: "closed", CallsLimit: 4}, {Function: "exit-processor", State: "probing"}},
 	}
 	if d := cmp.Diff(want, got.Connector); d != "" {
+		t.Error(d)
+	}
+
+	u.says("/metrics", 200, strings.ReplaceAll(connectorMetrics, "messages_unacked", "messages_in_hand")) // as of version 0.1.0
+	if d := cmp.Diff(want, snapshot(t, u.monitor(t, u.URL)).Connector); d != "" {
 		t.Error(d)
 	}
 
