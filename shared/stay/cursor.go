@@ -10,7 +10,7 @@ import (
 	"parkstream/shared/redis"
 )
 
-// ErrCursor says that a cursor was not made by [Store.List].
+// ErrCursor reports that a cursor was not made by [Store.List].
 var ErrCursor = errors.New("cursor was not made by this endpoint")
 
 // cursorPos is where a stay stands in a list: by position, then by the prefix of its

@@ -10,10 +10,10 @@ import (
 	goredis "github.com/redis/go-redis/v9"
 )
 
-// ErrNotFound says that there is no stay with that id.
+// ErrNotFound reports that there is no stay with that id.
 var ErrNotFound = errors.New("no such stay")
 
-// AmbiguousError says that several sites have a stay with the id that was asked
+// AmbiguousError reports that several sites have a stay with the id that was asked
 // for.
 type AmbiguousError struct{ Sites []string }
 

@@ -14,7 +14,7 @@ import (
 	"parkstream/shared/parking"
 )
 
-// erasure says what was removed of a plate.
+// erasure counts what was removed of a plate.
 type erasure struct {
 	Events int64 `json:"events"`
 	Stays  int64 `json:"stays"`
@@ -60,7 +60,7 @@ func (h handler) erase(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// goOn says how to complete an erasure that ran out of time after a site.
+// goOn returns how to complete an erasure that ran out of time after a site.
 func goOn(done string) string {
 	if done == "" {
 		return "the erasure took all the time there is: ask again"

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
-	"time"
 
 	"parkstream/shared/httpjson"
 	"parkstream/shared/monitor"
@@ -16,23 +15,10 @@ import (
 	"parkstream/shared/timeline"
 )
 
-// SiteStore knows the states of the sites; shared/timeline is the one on Redis.
-type SiteStore interface {
-	Sites(ctx context.Context) ([]string, error)
-	Site(ctx context.Context, site string) (timeline.Site, error)
-	States(ctx context.Context, sites []string) ([]timeline.Site, error)
-	Minutes(ctx context.Context, sites []string, from, to time.Time, step time.Duration) ([]timeline.Minute, error)
-	InsideSites(ctx context.Context, sites []string, limit int) ([]timeline.InsideSite, error)
-	Inside(ctx context.Context, site string, offset, limit int64) ([]timeline.Inside, error)
-	Corrections(ctx context.Context, site string, limit int64) ([]timeline.Correction, error)
-	CorrectOccupancy(ctx context.Context, site string, counted int64, reason string) (timeline.Correction, error)
-	ErasePlate(ctx context.Context, site, plate string) (timeline.Erased, error)
-}
-
 // Config is what the summary endpoint is made of.
 type Config struct {
 	Stays *stay.Store
-	Sites SiteStore
+	Sites *timeline.Store
 	// Redis has both, and files with what was erased of them.
 	Redis *redis.Client
 	// Monitor knows how the other parts are.
@@ -63,8 +49,8 @@ func NewHandler(c Config) *Endpoint {
 
 type handler struct{ Config }
 
-// fail answers for an error: those that are the caller's are told, all others
-// are ours, logged, and worth another try.
+// fail responds to an error. Client errors are returned verbatim; all others are logged
+// and answered with 503.
 func (h handler) fail(w http.ResponseWriter, r *http.Request, err error) {
 	ambiguous, isAmbiguous := errors.AsType[stay.AmbiguousError](err)
 	switch {

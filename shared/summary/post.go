@@ -96,7 +96,7 @@ func parseStays(text []byte) ([]parking.Stay, error) {
 	return stays, nil
 }
 
-// checkStay says what is wrong with a posted stay.
+// checkStay returns what is wrong with a posted stay.
 func checkStay(s *parking.Stay) error {
 	_, err := parking.NewEvent(parking.Event{ID: s.ID, Kind: parking.Exit, Site: s.Site, RawPlate: s.Plate, Time: s.ExitTime})
 	switch {

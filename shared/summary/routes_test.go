@@ -297,7 +297,7 @@ func TestEverySpan(t *testing.T) {
 		"from=1970-01-01T00:00:00Z&to=1970-01-01T00:00:00Z": 0, "from=1970-01-01T00:00:00Z&to=1970-01-08T00:00:00Z&step=10080": 2,
 		"to=1677-01-01T00:00:00Z": 60, "from=9999-01-01T00:00:00Z&to=9999-12-31T00:00:00Z": 0, "from=2261-12-31T23:00:00Z&to=9999-12-31T00:00:00Z": 60,
 	} {
-		if got := answered[minutesAnswer](t, e, "/minutes?"+query); len(got.Minutes) != want {
+		if got := answered[minutesResponse](t, e, "/minutes?"+query); len(got.Minutes) != want {
 			t.Errorf("/minutes?%s: %d minutes, want %d", query, len(got.Minutes), want)
 		}
 	}

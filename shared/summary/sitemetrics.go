@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"parkstream/shared/parking"
+	"parkstream/shared/timeline"
 )
 
 const (
@@ -29,15 +30,15 @@ var (
 	siteStays     = siteDesc("site_stays", "Stays since the site's first event, by status: completed, unmatched_exit or missed_exit. A late event can move one.", "site", "status")
 )
 
-// SiteMetrics tell the state of the sites as it is when somebody asks. Every
-// replica of the summary tells the same.
+// SiteMetrics collects the state of the sites as it is when Prometheus asks. Every
+// replica of the summary reports the same.
 type SiteMetrics struct {
-	sites SiteStore
+	sites *timeline.Store
 	log   *slog.Logger
 }
 
 // NewSiteMetrics returns the collector.
-func NewSiteMetrics(sites SiteStore, log *slog.Logger) SiteMetrics {
+func NewSiteMetrics(sites *timeline.Store, log *slog.Logger) SiteMetrics {
 	return SiteMetrics{sites: sites, log: log}
 }
 
@@ -48,8 +49,8 @@ func (SiteMetrics) Describe(ch chan<- *prometheus.Desc) {
 	}
 }
 
-// Collect implements prometheus.Collector. Nothing is told while Redis does not
-// answer, so that the other metrics of the process can be read.
+// Collect implements prometheus.Collector. It reports nothing if Redis does not answer,
+// so the other metrics of the process can be read.
 func (m SiteMetrics) Collect(ch chan<- prometheus.Metric) {
 	ctx, cancel := context.WithTimeout(context.Background(), siteScrapeTimeout)
 	defer cancel()

@@ -22,8 +22,8 @@ func (h handler) sites(w http.ResponseWriter, r *http.Request) {
 	httpjson.Write(w, http.StatusOK, map[string][]string{"sites": append([]string{}, sites...)})
 }
 
-// siteAnswer is the state of a site with the stays of today.
-type siteAnswer struct {
+// siteResponse is the state of a site with the stays of today.
+type siteResponse struct {
 	timeline.Site `json:",inline"`
 	StaysToday    stay.Counts `json:"stays_today"`
 }
@@ -45,7 +45,7 @@ func (h handler) site(w http.ResponseWriter, r *http.Request) {
 		h.fail(w, r, err)
 		return
 	}
-	httpjson.Write(w, http.StatusOK, siteAnswer{state, stats.Counts})
+	httpjson.Write(w, http.StatusOK, siteResponse{state, stats.Counts})
 }
 
 func (h handler) inside(w http.ResponseWriter, r *http.Request) {

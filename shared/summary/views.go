@@ -72,8 +72,8 @@ func (h handler) minutesQuery(values url.Values) (q minutesQuery, err error) {
 	return q, nil
 }
 
-// minutesAnswer counts entries and exits by steps.
-type minutesAnswer struct {
+// minutesResponse counts entries and exits by steps.
+type minutesResponse struct {
 	StepSeconds int64             `json:"step_seconds"`
 	Minutes     []timeline.Minute `json:"minutes"`
 }
@@ -99,7 +99,7 @@ func (h handler) minutes(w http.ResponseWriter, r *http.Request) {
 		h.fail(w, r, err)
 		return
 	}
-	httpjson.Write(w, http.StatusOK, minutesAnswer{int64(q.step / time.Second), steps})
+	httpjson.Write(w, http.StatusOK, minutesResponse{int64(q.step / time.Second), steps})
 }
 
 // siteOrAll returns one site, or all where it is empty and they are not too many.

@@ -71,7 +71,7 @@ func TestMinutes(t *testing.T) {
 	start := time.Now().UTC().Truncate(time.Hour).Add(-3 * time.Hour)
 	e.observe(t, start, "e a P1 0", "e a P2 0", "x a P1 4", "e b P3 4", "x b P3 5", "e a P4 14")
 	ask := func(query string) (counts string) {
-		got := answered[minutesAnswer](t, e, "/minutes?"+query)
+		got := answered[minutesResponse](t, e, "/minutes?"+query)
 		for _, m := range got.Minutes {
 			if m.Entries+m.Exits > 0 {
 				counts += fmt.Sprintf("%d:%d/%d ", int(m.Start.Sub(start).Minutes()), m.Entries, m.Exits)
@@ -93,7 +93,7 @@ func TestMinutes(t *testing.T) {
 			t.Errorf("%s: %s, want %s", query, got, want)
 		}
 	}
-	if got := answered[minutesAnswer](t, e, "/minutes"); len(got.Minutes) != 61 { // the hour and the minute now
+	if got := answered[minutesResponse](t, e, "/minutes"); len(got.Minutes) != 61 { // the hour and the minute now
 		t.Errorf("without bounds: %d minutes", len(got.Minutes))
 	}
 	for query, reason := range map[string]string{
