@@ -4,7 +4,7 @@
 // An entry is a random plate, published and then put into the set of plates
 // that are inside. In this order a plate in the set always has its entry on the
 // way: a crash between the two steps leaves a vehicle inside for which no exit
-// is generated, never an exit that claims an entry which nobody published.
+// is generated, never an exit that claims an entry which was not published.
 //
 // An exit takes a plate out of the set before it is published, so that no two
 // exits get the same plate, and puts it back when the broker did not confirm it.

@@ -241,9 +241,9 @@ func TestASeedRepeatsARun(t *testing.T) {
 	}
 }
 
-// TestASeedDrawsTheSameWhoeverIsInside has a run of exits twice, with nobody and
+// TestASeedDrawsTheSameWhateverIsInside has a run of exits twice, without and
 // with vehicles inside: the exits that match in neither case are the same.
-func TestASeedDrawsTheSameWhoeverIsInside(t *testing.T) {
+func TestASeedDrawsTheSameWhateverIsInside(t *testing.T) {
 	p := newPark(t)
 	p.leave(t, "count=40&above=50&seed=3")
 	alone := plates(read(t, p.ExitQueue))
@@ -310,7 +310,7 @@ func TestAnEmptySetGivesRandomPlates(t *testing.T) {
 		t.Errorf("with three inside: %+v", a)
 	}
 	if a := p.leave(t, "above=0&site=a"); a.Published != 3 || a.Matched != 0 {
-		t.Errorf("with nobody inside, as cron asks: %+v", a)
+		t.Errorf("with no vehicle inside, as cron asks: %+v", a)
 	}
 	if n := distinct(plates(read(t, p.ExitQueue))); n != 13 {
 		t.Errorf("%d plates in 13 exits", n)

@@ -162,8 +162,9 @@ func CheckID(id string) error {
 	return nil
 }
 
-// CheckSite says whether a site can be named so: ASCII letters, digits, dot,
-// hyphen and underscore, because the name becomes part of keys, URLs and labels.
+// CheckSite returns an ErrInvalid unless a site can be named so: with ASCII letters,
+// digits, dot, hyphen and underscore, since the name becomes part of keys, URLs and
+// labels.
 func CheckSite(site string) error {
 	ok := site != "" && len(site) <= MaxSiteBytes
 	for i := 0; ok && i < len(site); i++ {
@@ -176,7 +177,7 @@ func CheckSite(site string) error {
 	return nil
 }
 
-// printable says whether s is valid UTF-8 without control characters: the store
+// printable reports whether s is valid UTF-8 without control characters: the store
 // separates its fields with them.
 func printable(s string) bool {
 	ascii := true

@@ -54,7 +54,7 @@ func (s Stay) Duration() (d time.Duration, ok bool) {
 
 // StayJSON is the public form of a [Stay]. Entry and duration are null for an
 // unmatched exit; duration_seconds is rounded down, duration is ISO 8601. It is
-// for whoever reads or writes many with a quicker package than encoding/json.
+// for those who read or write many with a quicker package than encoding/json.
 type StayJSON struct {
 	ID              string     `json:"id"`
 	Site            string     `json:"site"`

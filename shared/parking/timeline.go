@@ -64,8 +64,8 @@ func compare(a, b Event) int {
 // Recorded is what the store says of one event after taking it in.
 type Recorded struct {
 	// Stays are the present states of the stays that the event has a say in: its
-	// own, if it is an exit, and that of the exit directly after it. Posting them
-	// is the duty of whoever recorded the event; posting them again is harmless.
+	// own, if it is an exit, and that of the exit directly after it. The caller
+	// of the store posts them; posting them again is harmless.
 	Stays []Stay
 	// Duplicate says that the event was known already.
 	Duplicate bool

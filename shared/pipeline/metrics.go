@@ -29,8 +29,8 @@ const (
 	outcomeRetry         = "retry"
 )
 
-// maxGates bounds the gates that have series of their own; what they are called
-// is up to whoever sends events. A car park has some ten.
+// maxGates bounds the gates that have series of their own; their names
+// come from the senders of events. A car park has some ten.
 const maxGates = 200
 
 // otherGates is the site and the gate of those beyond maxGates. No site can be

@@ -208,7 +208,7 @@ func TestNoRedirectIsFollowed(t *testing.T) {
 
 // A collector that takes requests and never answers does not hold up the end.
 func TestStopDoesNotWaitForAHangingCollector(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0") // accepts, and nobody reads
+	l, err := net.Listen("tcp", "127.0.0.1:0") // accepts, and nothing reads
 	if err != nil {
 		t.Fatal(err)
 	}
