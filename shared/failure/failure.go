@@ -1,6 +1,6 @@
-// Package failure tells callers which part failed and how, and nothing else. Who
-// calls a function may be a stranger: the text of an error has addresses, URLs and
-// paths in it, and belongs in the log.
+// Package failure turns errors into what callers may read: which part failed and how,
+// and nothing else. A caller of a function may be a stranger, and the text of an error
+// has addresses, URLs and paths in it: that belongs in the log.
 package failure
 
 import (
@@ -79,9 +79,9 @@ func redisReply(err error) (text string, ok bool) {
 	return reply.Error(), true
 }
 
-// Told returns what callers are told of an error: the outermost part that it is
-// marked with, and the kind of failure, or the detail of an error that has a method
-// Detail() string with what everyone may read.
+// Told returns what callers may read of an error: the outermost part that it is marked
+// with, and the kind of failure, or the detail of an error with a method Detail() string,
+// which callers may read, too.
 func Told(err error) string {
 	part, kind := "", ""
 	rest := err
@@ -106,7 +106,7 @@ func Told(err error) string {
 	return part + " " + kind
 }
 
-// kindOf returns the kind of an error whose part did not tell it.
+// kindOf derives the kind of an error from its type.
 func kindOf(err error) string {
 	var timeout net.Error
 	switch {

@@ -6,8 +6,8 @@
 // way: a crash between the two steps leaves a vehicle inside for which no exit
 // is generated, never an exit that claims an entry which was not published.
 //
-// An exit takes a plate out of the set before it is published, so that no two
-// exits get the same plate, and puts it back when the broker did not confirm it.
+// An exit takes a plate out of the set before it is published, since no two exits may
+// get the same plate, and puts it back if the broker does not confirm it.
 package generator
 
 import (
@@ -35,7 +35,7 @@ import (
 )
 
 const (
-	// MaxCount is the largest number of events of one run.
+	// MaxCount bounds the events of one run.
 	MaxCount = 100_000
 	// chunkSize is how many events share one round trip to each of Redis and
 	// RabbitMQ.
@@ -65,9 +65,9 @@ type Config struct {
 	Log       *slog.Logger
 	// EntryQueue and ExitQueue are where events are published.
 	EntryQueue, ExitQueue string
-	// Count is how many events a run makes that does not say.
+	// Count is how many events a run makes by default.
 	Count int
-	// Above is the threshold of a run of exits that does not say.
+	// Above is the default threshold of a run of exits.
 	Above int
 	// Now is the clock that events are observed with.
 	Now func() time.Time
@@ -86,13 +86,13 @@ type run struct {
 	gate  string
 }
 
-// tally is what became of a run.
-type tally struct {
+// counts is how many events of a run were published.
+type counts struct {
 	published int // confirmed by the broker
 	matched   int // of these, with a plate out of the set
 }
 
-// generator makes the events of one kind.
+// generator generates the events of one kind.
 type generator struct {
 	Config
 	kind  parking.Kind
@@ -106,16 +106,16 @@ type draft struct {
 }
 
 // generate carries out a run until it is complete, something fails or ctx ends.
-// The tally counts also with an error.
-func (g *generator) generate(ctx context.Context, r run) (tally, error) {
+// The counts are right with an error, too.
+func (g *generator) generate(ctx context.Context, r run) (counts, error) {
 	if err := g.declare(ctx); err != nil {
-		return tally{}, err
+		return counts{}, err
 	}
 	runID := newRunID()
 	random := mathrand.New(mathrand.NewPCG(r.seed, uint64(g.kind))) // entries and exits of one seed differ
 	plates := newPlateSource(random, r.count)
 	size, limiter := r.pace()
-	var total tally
+	var total counts
 	for first := 0; first < r.count; first += size {
 		n := min(size, r.count-first)
 		if err := limiter.WaitN(ctx, n); err != nil {
@@ -135,7 +135,7 @@ func (g *generator) generate(ctx context.Context, r run) (tally, error) {
 	return total, nil
 }
 
-// declare fails soon when the broker is away: a person waits for the answer.
+// declare fails soon if the broker is unavailable: a person waits for the answer.
 func (g *generator) declare(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, declareTimeout)
 	defer cancel()
@@ -201,7 +201,7 @@ func (g *generator) draw(ctx context.Context, r run, random *mathrand.Rand, plat
 
 // publish sends the events and brings the set up to date with what was
 // confirmed.
-func (g *generator) publish(ctx context.Context, r run, drafts []draft, idPrefix string) (tally, error) {
+func (g *generator) publish(ctx context.Context, r run, drafts []draft, idPrefix string) (counts, error) {
 	msgs := make([]broker.Message, len(drafts))
 	var now time.Time
 	for i := range drafts {
@@ -213,14 +213,14 @@ func (g *generator) publish(ctx context.Context, r run, drafts []draft, idPrefix
 		id := idPrefix + "-" + strconv.Itoa(i)
 		body, err := g.encode(id, d.plate, now, r)
 		if err != nil {
-			return tally{}, err
+			return counts{}, err
 		}
 		msgs[i] = broker.Message{Queue: g.queue, ID: id, Body: body, ContentType: "application/json"}
 	}
 	err := g.send(ctx, msgs)
 	failed := failures(err)
 
-	var t tally
+	var t counts
 	var entered, unsent []vehicle
 	for i, d := range drafts {
 		switch {
@@ -296,7 +296,7 @@ func (g *generator) encode(id, plate string, now time.Time, r run) ([]byte, erro
 	return body, nil
 }
 
-// failures says for each message whether it is not confirmed.
+// failures reports for each message whether it is not confirmed.
 func failures(err error) func(i int) bool {
 	if some, ok := errors.AsType[*broker.PublishError](err); ok {
 		return func(i int) bool { _, failed := some.Failed[i]; return failed }

@@ -107,7 +107,7 @@ func (e *endpoint) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 }
 
 // generateInTime leaves time to answer.
-func (e *endpoint) generateInTime(ctx context.Context, r run) (tally, error) {
+func (e *endpoint) generateInTime(ctx context.Context, r run) (counts, error) {
 	if deadline, bounded := ctx.Deadline(); bounded {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithDeadline(ctx, deadline.Add(-answerMargin))

@@ -16,9 +16,9 @@ import (
 // Inside is the set of generated plates whose entry was published and whose
 // exit was not, one for each site. Every method is one round trip.
 //
-// It is a sorted set by the time of entry and not a plain one, so that a run with
-// a seed takes the same plates out each time, and that those whose entries the
-// pipeline has forgotten can be dropped.
+// It is a sorted set by the time of entry rather than a plain one: a run with a seed
+// takes the same plates out each time, and those whose entries the pipeline has
+// forgotten can be dropped.
 type Inside struct {
 	redis     *redis.Client
 	retention time.Duration

@@ -28,7 +28,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 	return m
 }
 
-func (m *Metrics) published(kind parking.Kind, t tally, failed int) {
+func (m *Metrics) published(kind parking.Kind, t counts, failed int) {
 	m.events.WithLabelValues(kind.String(), "random").Add(float64(t.published - t.matched))
 	if kind == parking.Exit {
 		m.events.WithLabelValues(kind.String(), "matched").Add(float64(t.matched))

@@ -49,7 +49,7 @@ const (
 	// Posted: handing the stays to the summary until it has answered; Visible is
 	// a part of it.
 	Posted = "posted"
-	// Visible: from the arrival of stays at the summary to everybody seeing them.
+	// Visible: from the arrival of stays at the summary until they are listed.
 	Visible = "visible"
 )
 
@@ -82,8 +82,8 @@ func ObserveSince(ctx context.Context, o prometheus.Observer, from, now time.Tim
 	Observe(ctx, o, now.Sub(from))
 }
 
-// Observe adds an observation. Where ctx has a span that is sampled, its trace is
-// the observation's exemplar.
+// Observe adds an observation. If ctx has a span that is sampled, its trace is the
+// observation's exemplar.
 func Observe(ctx context.Context, o prometheus.Observer, took time.Duration) {
 	seconds := max(0, took.Seconds()) // publishers have clocks of their own
 	if span := trace.SpanContextFromContext(ctx); span.IsSampled() {

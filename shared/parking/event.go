@@ -66,8 +66,8 @@ type Event struct {
 	Time time.Time
 }
 
-// ErrInvalid is wrapped by every error that says an event can never be
-// accepted, however often it is sent.
+// ErrInvalid is wrapped by the errors of events that can never be accepted, however
+// often they are sent.
 var ErrInvalid = errors.New("invalid event")
 
 // ErrConflict is the ErrInvalid of an event whose id was used before at its
@@ -95,8 +95,8 @@ func Invalid(format string, args ...any) error {
 	return invalid{reason: fmt.Sprintf(format, args...)}
 }
 
-// invalid prints its reason alone: it ends in front of the person who sent the
-// event, who needs no "invalid event:" before it.
+// invalid prints its reason alone: the sender of the event reads it, and needs no
+// "invalid event:" before it.
 type invalid struct{ reason string }
 
 func (e invalid) Error() string { return e.reason }
@@ -217,7 +217,7 @@ type Limits struct {
 	Retention time.Duration
 }
 
-// Check returns an ErrInvalid when the event was observed too far from now.
+// Check returns an ErrInvalid if the event was observed too far from now.
 func (l Limits) Check(e Event, now time.Time) error {
 	if ahead := e.Time.Sub(now); ahead > l.MaxFuture {
 		return Invalid("%s_date_time %s is %s in the future, at most %s is allowed: check the camera's clock and time zone",

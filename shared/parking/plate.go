@@ -12,7 +12,7 @@ import (
 // Unicode NFKC. All else is dropped. It is idempotent, and the same for every
 // Unicode normalisation form of a plate. Letters of different scripts that look
 // alike stay different. A plate without any letter or digit becomes empty. ADR 6
-// says what is kept, folded and dropped, and why.
+// lists what is kept, folded and dropped, and why.
 func NormalizePlate(raw string) string {
 	if isNormalASCII(raw) {
 		return raw
@@ -151,8 +151,8 @@ func isNormalASCII(s string) bool {
 }
 
 // MaskPlate hides a plate for logs: of at least nine letters and digits the last
-// three are shown, of at least six the last two, of fewer none, so that never more
-// than a third is. A letter and its marks count as one.
+// three are shown, of at least six the last two, of fewer none: never more than a
+// third. A letter and its marks count as one.
 func MaskPlate(plate string) string {
 	var starts []int // of letters with their marks
 	for i, r := range plate {

@@ -26,7 +26,7 @@ type Stay struct {
 	Site string
 	// Plate is the normalised plate.
 	Plate string
-	// EntryID is empty and EntryTime zero where the exit is unmatched.
+	// EntryID is empty and EntryTime zero if the exit is unmatched.
 	EntryID   string
 	EntryTime time.Time
 	ExitID    string
@@ -86,7 +86,7 @@ func (s Stay) JSON() StayJSON {
 
 // Stay reads the public form. The derived fields (status and the two durations)
 // follow from the others: they may be left out or null, and must agree with the
-// others where they are given.
+// others if they are given.
 func (w StayJSON) Stay() (Stay, error) {
 	s := Stay{
 		ID: w.ID, Site: w.Site, Plate: w.VehiclePlate,

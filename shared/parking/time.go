@@ -10,13 +10,13 @@ import (
 //
 // Go's own parser takes times that the RFC does not know (an hour of one digit, a
 // comma before the fraction, offsets of 24 hours or 60 minutes) and refuses some
-// that it does. Where the RFC leaves a choice:
+// that it does. What the RFC leaves open:
 //
 //   - "t" and "z" are read as "T" and "Z".
 //   - A blank instead of "T" is refused: the grammar has no other separator.
 //   - A fraction may have any number of digits. Those beyond nanoseconds are cut off.
 //   - A leap second is the first second of the next day, as in POSIX. It is accepted
-//     only where there can be one: at 23:59:60 UTC on the last day of a month.
+//     only at a time that can have one: 23:59:60 UTC on the last day of a month.
 //   - The offset "-00:00", which means UTC at an unknown place, is UTC.
 func ParseTime(text string) (time.Time, error) {
 	t, wrong := parseTime(text)

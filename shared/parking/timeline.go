@@ -14,8 +14,8 @@ type Timeline struct {
 	// MissedExits are the entries directly followed by another entry: the
 	// vehicle left without being seen.
 	MissedExits []Event
-	// Inside is the entry at the end of the timeline, nil where the vehicle is
-	// not inside.
+	// Inside is the entry at the end of the timeline, nil if the vehicle is not
+	// inside.
 	Inside *Event
 }
 
@@ -61,13 +61,13 @@ func compare(a, b Event) int {
 	)
 }
 
-// Recorded is what the store says of one event after taking it in.
+// Recorded is what became of one event in the store.
 type Recorded struct {
-	// Stays are the present states of the stays that the event has a say in: its
+	// Stays are the present states of the stays that the event affects: its
 	// own, if it is an exit, and that of the exit directly after it. The caller
 	// of the store posts them; posting them again is harmless.
 	Stays []Stay
-	// Duplicate says that the event was known already.
+	// Duplicate reports that the event was known already.
 	Duplicate bool
 	// Err is nil when the event is durable. An ErrInvalid (ErrConflict) is final,
 	// anything else may be tried again.

@@ -13,7 +13,7 @@ import (
 	"parkstream/shared/parking"
 )
 
-// response is what a person gets who POSTs one event.
+// response answers a caller who POSTs one event.
 type response struct {
 	ID      string         `json:"id"`
 	Outcome batch.Outcome  `json:"outcome"`
@@ -31,9 +31,9 @@ type response struct {
 //	500 {"id":"...","outcome":"retry","reason":"..."} if it is Unexplained, see [Result]
 //
 // An event of a batch that met an outage of what the processor needs is unavailable,
-// and the others are done. If none is done that is answered with status 503 beside the
-// results, so that everyone sees the outage. If one is Unexplained the batch is answered
-// with status 500: the caller finds out in smaller ones which event is to blame.
+// and the others are done. If none is done, the status beside the results is 503: callers
+// and gateways see the outage. If one is Unexplained, the batch is answered with status
+// 500: the caller finds out in smaller ones which event is to blame.
 //
 // A request that is neither is answered with {"error":"..."}.
 func NewHTTPHandler(h Handler) http.Handler {
@@ -103,8 +103,8 @@ const (
 	// them is done the rest is not tried: each may take until a timeout. One part may have
 	// nothing but events of a lost shard.
 	maxIdle = 2
-	// largeBytes is the size from which on batches take turns, so that as many small
-	// calls as the process allows (max_inflight) run beside largeTogether of them. A
+	// largeBytes is the size from which on batches take turns: beside largeTogether of
+	// them run as many small calls as the process allows (max_inflight). A
 	// connector makes four calls at a time with batches.
 	largeBytes    = 32 << 10
 	largeTogether = 8

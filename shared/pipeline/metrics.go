@@ -29,7 +29,7 @@ const (
 	outcomeRetry         = "retry"
 )
 
-// maxGates bounds the gates that have series of their own; their names
+// maxGates bounds the gates that have series of their own, whose names
 // come from the senders of events. A car park has some ten.
 const maxGates = 200
 
@@ -94,7 +94,7 @@ func NewMetrics(r prometheus.Registerer, function string) *Metrics {
 	return m
 }
 
-// expect makes the series of one kind of event, so that they stand at zero
+// expect creates the series of one kind of event: they stand at zero
 // before the first event.
 func (m *Metrics) expect(kind parking.Kind) {
 	m.latency.WithLabelValues(kind.String())
@@ -133,10 +133,10 @@ func (m *Metrics) passed(kind parking.Kind, stage string, success, failure int) 
 	m.steps.WithLabelValues(kind.String(), stage, "failure").Add(float64(failure))
 }
 
-// settled counts the events of a call by their outcome.
-func (m *Metrics) settled(ctx context.Context, kind parking.Kind, tally map[string]int, took time.Duration) {
+// answered counts the events of a call by their outcome.
+func (m *Metrics) answered(ctx context.Context, kind parking.Kind, counts map[string]int, took time.Duration) {
 	observer, exemplar := m.latency.WithLabelValues(kind.String()), ctx
-	for outcome, n := range tally {
+	for outcome, n := range counts {
 		m.outcomes.WithLabelValues(kind.String(), outcome).Add(float64(n))
 		for range n {
 			latency.Observe(exemplar, observer, took)
@@ -168,13 +168,13 @@ func (m *Metrics) seen(kind parking.Kind, at map[sighting]int, stays []time.Dura
 	}
 }
 
-// sighting is how events are told apart that are counted by their gate.
+// sighting is what events are counted by: their gate and outcome.
 type sighting struct {
 	gate
 	outcome string
 }
 
-// gate returns g, or otherGates where it is one too many.
+// gate returns g, or otherGates if there are too many.
 func (m *Metrics) gate(g gate) gate {
 	m.mu.Lock()
 	defer m.mu.Unlock()

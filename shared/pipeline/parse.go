@@ -14,8 +14,8 @@ import (
 // maxEventBytes bounds the JSON of one event; real ones have some 200 bytes.
 const maxEventBytes = 64 << 10
 
-// wireEvent is parking.EntryEvent and parking.ExitEvent before their times are
-// understood, so that the reason can name the field and quote what it holds.
+// wireEvent is parking.EntryEvent and parking.ExitEvent with times as texts: the reason
+// of a rejection names the field and quotes it.
 type wireEvent struct {
 	ID           string  `json:"id"`
 	VehiclePlate string  `json:"vehicle_plate"`
@@ -25,13 +25,13 @@ type wireEvent struct {
 	Gate         string  `json:"gate"`
 }
 
-// example returns what an event looks like, for who sent something else.
+// example returns an event for the answer to something that is none.
 func example(kind parking.Kind) string {
 	return `an event such as {"id":"1","vehicle_plate":"PLATE","` + kind.String() + `_date_time":"2026-11-27T08:00:00Z"}`
 }
 
-// parseEvent reads one event. Its errors are parking.ErrInvalid. Where the JSON
-// is sound the event has its id even when something else is wrong with it.
+// parseEvent reads one event. Its errors are parking.ErrInvalid. If the JSON
+// is sound, the event has its id whatever else is wrong with it.
 func parseEvent(kind parking.Kind, data []byte) (parking.Event, error) {
 	var wire wireEvent
 	switch {
@@ -72,8 +72,8 @@ func parseEvent(kind parking.Kind, data []byte) (parking.Event, error) {
 	return e, nil
 }
 
-// readableID is the id of an event that has another field of a wrong type, which
-// ends the reading of it where it stands. It is empty where the JSON is not sound.
+// readableID returns the id of an event that has another field of a wrong type, at which
+// the reading of it ended. It is empty if the JSON is not sound.
 func readableID(data []byte) string {
 	var wire struct {
 		ID string `json:"id"`
@@ -84,7 +84,7 @@ func readableID(data []byte) string {
 	return wire.ID
 }
 
-// explain says in words for people what is wrong with the JSON.
+// explain describes what is wrong with the JSON.
 func explain(err error, kind parking.Kind) error {
 	if semantic, ok := errors.AsType[*json.SemanticError](err); ok {
 		field := strings.TrimPrefix(string(semantic.JSONPointer), "/")

@@ -30,7 +30,7 @@ type DataStore interface {
 // SummaryPoster hands stays on to the summary endpoint. A nil error means that
 // every one of them is durable there; it is idempotent and a stay's highest
 // revision wins. An error that is a [Refusal] is about the stays; any other error
-// says that the endpoint is unavailable. shared/summary/summaryclient has the one over HTTP.
+// means that the endpoint is unavailable. shared/summary/summaryclient has the one over HTTP.
 type SummaryPoster interface {
 	Post(ctx context.Context, stays []parking.Stay) error
 }
@@ -46,8 +46,8 @@ type Refusal interface {
 type Result struct {
 	// Result has the id of the batch.Event, which is the transport's.
 	batch.Result
-	// EventID is the id that the event itself carries; empty where it could not
-	// be read.
+	// EventID is the id that the event itself carries, empty if it could not be
+	// read.
 	EventID string
 	// Stays are the stays that were posted on behalf of the event.
 	Stays []parking.Stay
@@ -70,7 +70,7 @@ type Config struct {
 	Limits    parking.Limits
 	Metrics   *Metrics
 	Log       *slog.Logger
-	// Now is the clock; time.Now where it is nil.
+	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 	// ShowPlates writes plates to the log in full instead of masked, see
 	// [parking.MaskPlate].
@@ -86,7 +86,7 @@ func NewEntryEventProcessor(c Config) *EntryEventProcessor {
 }
 
 // ProcessMessages implements [Handler]. A late entry can complete, move or split
-// a stay, so that entries have stays to post, too.
+// a stay: entries have stays to post, too.
 func (p *EntryEventProcessor) ProcessMessages(ctx context.Context, events []batch.Event) []Result {
 	return p.process(ctx, events)
 }
@@ -124,7 +124,7 @@ func (p *processor) process(ctx context.Context, msgs []batch.Event) []Result {
 	work := p.parse(ctx, msgs)
 	p.record(ctx, work)
 	p.post(ctx, work, p.summarise(ctx, work))
-	return p.settle(ctx, msgs, work, start)
+	return p.results(ctx, msgs, work, start)
 }
 
 // unavailable is the error of an event that met an outage; see batch.Result.
@@ -132,7 +132,7 @@ type unavailable struct{ error }
 
 func (u unavailable) Unwrap() error { return u.error }
 
-// unexplained is the error of an event of a call of which the store took nothing, and
+// unexplained is the error of an event whose whole call the store failed to take, and
 // which is no outage; see [Result].
 type unexplained struct{ error }
 
@@ -301,12 +301,12 @@ func refused(err error) bool {
 	return ok && r.Refused()
 }
 
-// settle turns what happened into results: the one place that tells retry from
-// reject and that counts and logs the outcomes.
-func (p *processor) settle(ctx context.Context, msgs []batch.Event, work []item, start time.Time) []Result {
+// results turns what became of the events into results. No other place tells retry from
+// reject, or counts and logs the outcomes.
+func (p *processor) results(ctx context.Context, msgs []batch.Event, work []item, start time.Time) []Result {
 	results := make([]Result, len(work))
-	retried := make(map[string]error) // by what callers are told: few
-	tally := make(map[string]int, 4)
+	retried := make(map[string]error) // by the reason in the answer, of which there are few
+	counts := make(map[string]int, 4)
 	published := make([]time.Time, 0, len(work))
 	seen := make(map[sighting]int)
 	var completed []time.Duration
@@ -339,16 +339,16 @@ func (p *processor) settle(ctx context.Context, msgs []batch.Event, work []item,
 			outcome = outcomeRetry
 			retried[r.Reason] = it.err
 		}
-		tally[outcome]++
+		counts[outcome]++
 	}
 	for reason, err := range retried {
-		p.Log.ErrorContext(ctx, "events not processed", "event_type", p.kind.String(), "events", tally[outcomeRetry], "reason", reason, "error", err)
+		p.Log.ErrorContext(ctx, "events not processed", "event_type", p.kind.String(), "events", counts[outcomeRetry], "reason", reason, "error", err)
 	}
 	now := p.Now()
-	p.Metrics.settled(ctx, p.kind, tally, now.Sub(start))
+	p.Metrics.answered(ctx, p.kind, counts, now.Sub(start))
 	p.Metrics.arrived(ctx, p.kind, published, now)
 	p.Metrics.seen(p.kind, seen, completed)
-	p.Log.InfoContext(ctx, "batch processed", "event_type", p.kind.String(), "events", len(work), "outcomes", tally, "took", now.Sub(start))
+	p.Log.InfoContext(ctx, "batch processed", "event_type", p.kind.String(), "events", len(work), "outcomes", counts, "took", now.Sub(start))
 	return results
 }
 

@@ -24,7 +24,7 @@ import (
 // and read at the start.
 const HeadersSecret = "otlp-headers"
 
-// Config describes whose spans they are, and where they go.
+// Config names the process whose spans they are, and the collector.
 type Config struct {
 	// URL of the collector takes OTLP over HTTP. OTEL_EXPORTER_OTLP_PROTOCOL,
 	// OTEL_TRACES_SAMPLER, OTEL_BSP_SCHEDULE_DELAY and so on are read by the SDK from the
@@ -33,7 +33,7 @@ type Config struct {
 	// Service is the name of the process, which OTEL_SERVICE_NAME overrides.
 	Service string
 	// Headers returns the secret [HeadersSecret], or an error that wraps
-	// os.ErrNotExist where there is none.
+	// os.ErrNotExist if there is none.
 	Headers func() (string, error)
 	// Log hears once when the collector fails and once when it answers again.
 	Log *slog.Logger
@@ -43,13 +43,13 @@ const (
 	// flushTimeout bounds what a stop spends on the last spans. It is short: the
 	// connector has 30 seconds to end, and drains for 25 of them.
 	flushTimeout = 3 * time.Second
-	// maxLinks of a span, where OTEL_SPAN_LINK_COUNT_LIMIT does not say. The SDK's
-	// own 128 is less than the events of a batch.
+	// maxLinks bounds the links of a span unless OTEL_SPAN_LINK_COUNT_LIMIT is set. The
+	// SDK's own 128 is less than the events of a batch.
 	maxLinks = 1000
 )
 
-// New returns what makes spans, and what sends the last ones and ends it, within
-// three seconds.
+// New returns a provider, and stop, which sends its last spans and ends it within three
+// seconds.
 func New(c Config) (provider trace.TracerProvider, stop func(context.Context) error, err error) {
 	options := []otlptracehttp.Option{otlptracehttp.WithEndpointURL(c.URL), otlptracehttp.WithProxy(proxyUnlessRedirected)}
 	headers, err := c.headers()
@@ -80,7 +80,7 @@ func New(c Config) (provider trace.TracerProvider, stop func(context.Context) er
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushTimeout)
 		defer cancel()
 		err := p.Shutdown(ctx)
-		e.end() // what is still being sent gives up, so that no goroutine is left
+		e.end() // ends exports that are under way, and their goroutines
 		<-e.closed
 		if err != nil {
 			return fmt.Errorf("send the last spans: %w", err)
@@ -110,7 +110,7 @@ func (c Config) headers() (map[string]string, error) {
 	headers := make(map[string]string)
 	for pair := range strings.SplitSeq(text, ",") {
 		name, value, found := strings.Cut(pair, "=")
-		// Values are escaped as in a URL, so that they can have a comma.
+		// Values are escaped as in a URL, since a comma ends one.
 		value, err := url.PathUnescape(strings.TrimSpace(value))
 		if name = strings.TrimSpace(name); !found || name == "" || err != nil {
 			return nil, fmt.Errorf("secret %s: want name=value, several with commas, and %%2C for a comma in a value", HeadersSecret)
@@ -120,8 +120,8 @@ func (c Config) headers() (map[string]string, error) {
 	return headers, nil
 }
 
-// exporter keeps a collector that is away from being anybody's concern: the SDK
-// would print a line for every batch of spans through a global.
+// exporter reports a collector that is unavailable once. The SDK would print a line for
+// every batch of spans through a global.
 type exporter struct {
 	sdk.SpanExporter
 	log     *slog.Logger

@@ -1,4 +1,4 @@
-// Package version tells which build of Parkstream this is.
+// Package version identifies the build of Parkstream.
 package version
 
 import (
@@ -20,7 +20,7 @@ func Version() string {
 	return cmp.Or(version, stamped, "devel")
 }
 
-// Revision returns the commit of the build, "unknown" when the build does not tell.
+// Revision returns the commit of the build, "unknown" if it is not recorded.
 func Revision() string {
 	stamped := ""
 	if info, ok := debug.ReadBuildInfo(); ok {
