@@ -22,6 +22,7 @@ import (
 	handler "github.com/openfaas/templates-sdk/go-http"
 	"go.uber.org/goleak"
 
+	"parkstream/shared/eventually"
 	"parkstream/shared/faas"
 	"parkstream/shared/process"
 )
@@ -474,11 +475,12 @@ func TestSignal(t *testing.T) {
 	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(10 * time.Second); !strings.Contains(log.String(), "draining"); {
-		if time.Now().After(deadline) {
-			t.Fatalf("SIGTERM starts no drain:\n%s", log)
+	eventually.Succeeds(t, "SIGTERM starts a drain", func() error {
+		if text := log.String(); !strings.Contains(text, "draining") {
+			return fmt.Errorf("the log has\n%s", text)
 		}
-	}
+		return nil
+	})
 	if _, err := io.WriteString(stdin, "finished\n"); err != nil {
 		t.Fatal(err)
 	}

@@ -13,11 +13,11 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	handler "github.com/openfaas/templates-sdk/go-http"
 
+	"parkstream/shared/eventually"
 	"parkstream/shared/faas"
 	"parkstream/shared/faas/faastest"
 	"parkstream/shared/generator"
@@ -167,13 +167,12 @@ func TestReadyIfRabbitMQIs(t *testing.T) {
 	}
 	becomes := func(want string) {
 		t.Helper()
-		got := ready()
-		for deadline := time.Now().Add(20 * time.Second); got != want && time.Now().Before(deadline); {
-			got = ready() // which waits for a connection while there is none
-		}
-		if got != want {
-			t.Errorf("%s\nwant %s", got, want)
-		}
+		eventually.Succeeds(t, "it answers "+want, func() error {
+			if got := ready(); got != want { // it waits for a connection while there is none
+				return fmt.Errorf("it answers %s", got)
+			}
+			return nil
+		})
 	}
 	unready := func(why string) string {
 		return `503 {"ready":false,"failing":["rabbitmq"],"details":{"rabbitmq":"` + why + `"}}`

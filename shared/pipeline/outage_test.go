@@ -12,10 +12,10 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"parkstream/shared/batch"
-	"parkstream/shared/instance"
+	"parkstream/shared/eventually"
+	"parkstream/shared/instance/instancetest"
 	"parkstream/shared/parking"
 	"parkstream/shared/pipeline"
 	"parkstream/shared/redis"
@@ -342,7 +342,7 @@ func TestEntriesInASummaryOutage(t *testing.T) {
 
 // Whatever keeps Redis from taking events is an outage, and over when it is mended.
 func TestRedisFaultsAreOutages(t *testing.T) {
-	node := instance.RedisForTest(t)
+	node := instancetest.Redis(t)
 	admin := openRedis(t, node.URL()).Current()
 	do := func(args ...any) {
 		t.Helper()
@@ -373,13 +373,12 @@ func TestRedisFaultsAreOutages(t *testing.T) {
 			for _, args := range tt.fix {
 				do(args...)
 			}
-			for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-				if r := exits.ProcessMessages(t.Context(), events); r[0].Outcome == batch.Done && r[1].Outcome == batch.Done {
-					return
-				} else if time.Now().After(deadline) {
-					t.Fatalf("mended, and still %+v", r)
+			eventually.Succeeds(t, "the events are done after the fix", func() error {
+				if r := exits.ProcessMessages(t.Context(), events); r[0].Outcome != batch.Done || r[1].Outcome != batch.Done {
+					return fmt.Errorf("they became %+v", r)
 				}
-			}
+				return nil
+			})
 		})
 	}
 }
@@ -387,7 +386,7 @@ func TestRedisFaultsAreOutages(t *testing.T) {
 // An event that breaks the script, and with it the call, is told from an outage: in a
 // batch and alone the call is answered with status 500.
 func TestAKeyOfAnotherType(t *testing.T) {
-	node := instance.RedisForTest(t)
+	node := instancetest.Redis(t)
 	client := openRedis(t, node.URL())
 	exits := pipeline.NewExitEventProcessor(config(timeline.New(client, retention), &summaries{}))
 	events := []batch.Event{exit("a", "A", 0), exit("b", "B", 0)}

@@ -22,7 +22,7 @@ import (
 	"go.uber.org/goleak"
 
 	"parkstream/shared/batch"
-	"parkstream/shared/instance"
+	"parkstream/shared/instance/instancetest"
 	"parkstream/shared/parking"
 	"parkstream/shared/pipeline"
 	"parkstream/shared/redis"
@@ -42,7 +42,7 @@ const retention = 24 * time.Hour
 // newStore returns the real store on a Redis of its own.
 func newStore(t testing.TB) *timeline.Store {
 	t.Helper()
-	client, err := redis.Open(redis.URL(instance.RedisForTest(t).URL()))
+	client, err := redis.Open(redis.URL(instancetest.Redis(t).URL()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -163,7 +163,7 @@ func TestWhenTheSummaryIsAway(t *testing.T) {
 }
 
 func TestWhenTheStoreIsAway(t *testing.T) {
-	node := instance.RedisForTest(t)
+	node := instancetest.Redis(t)
 	client, err := redis.Open(redis.URL(node.URL()))
 	if err != nil {
 		t.Fatal(err)

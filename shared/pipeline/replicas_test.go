@@ -1,12 +1,14 @@
 package pipeline_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
 
 	"parkstream/shared/batch"
-	"parkstream/shared/instance"
+	"parkstream/shared/eventually"
+	"parkstream/shared/instance/instancetest"
 	"parkstream/shared/pipeline"
 	"parkstream/shared/redis"
 	"parkstream/shared/timeline"
@@ -15,8 +17,8 @@ import (
 // Without the replica's acknowledgement an exit is a retry and its stay is not
 // posted, also when it comes again, to another process, as a duplicate.
 func TestNothingIsPostedBeforeReplicasHaveIt(t *testing.T) {
-	primary := instance.RedisForTest(t)
-	replica := instance.RedisReplicaForTest(t, primary)
+	primary := instancetest.Redis(t)
+	replica := instancetest.RedisReplica(t, primary)
 	var posted summaries
 	processor := func() *pipeline.ExitEventProcessor {
 		client, err := redis.Open(redis.URL(primary.URL()), redis.WithSettings(redis.Settings{Replicas: 1, ReplicasTimeout: 300 * time.Millisecond}))
@@ -40,13 +42,11 @@ func TestNothingIsPostedBeforeReplicasHaveIt(t *testing.T) {
 		t.Fatal(err)
 	}
 	last := processor()
-	for deadline := time.Now().Add(time.Minute); ; {
+	eventually.Succeeds(t, "with its replica again it is done", func() error {
 		got := last.ProcessMessages(t.Context(), event)[0]
-		if got.Outcome == batch.Done && len(posted.stays) == 1 {
-			break
+		if got.Outcome != batch.Done || len(posted.stays) != 1 {
+			return fmt.Errorf("it became %+v, and %d stays were posted", got, len(posted.stays))
 		}
-		if time.Now().After(deadline) {
-			t.Fatalf("with its replica again it became %+v, and %d stays were posted", got, len(posted.stays))
-		}
-	}
+		return nil
+	})
 }

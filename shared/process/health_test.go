@@ -7,8 +7,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
+	"parkstream/shared/eventually"
 	"parkstream/shared/process"
 )
 
@@ -51,11 +51,12 @@ func TestWarning(t *testing.T) {
 	})
 	logged := func(what string) {
 		t.Helper()
-		for deadline := time.Now().Add(10 * time.Second); !strings.Contains(p.log.String(), what); time.Sleep(time.Millisecond) {
-			if time.Now().After(deadline) {
-				t.Fatalf("the log has no line with %s:\n%s", what, p.log)
+		eventually.Succeeds(t, "the log has "+what, func() error {
+			if text := p.log.String(); !strings.Contains(text, what) {
+				return fmt.Errorf("it has\n%s", text)
 			}
-		}
+			return nil
+		})
 	}
 	logged(`"msg":"warning","process":"test","check":"redis replicas"`)
 	for _, want := range []string{

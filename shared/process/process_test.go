@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -15,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 
+	"parkstream/shared/eventually"
 	"parkstream/shared/process"
 )
 
@@ -144,26 +146,21 @@ func TestStop(t *testing.T) {
 	go func() { stopped <- p.stop() }()
 	<-stopping
 	// While the work ends it serves, and tells that it is not ready.
-	for deadline := time.Now().Add(10 * time.Second); ; {
+	eventually.Succeeds(t, "it is not ready", func() error {
 		resp, text := get(t, p.url+"/_/ready")
-		if resp.StatusCode == 503 && text == `{"ready":false,"failing":["draining"]}`+"\n" && resp.Close {
-			break
+		if resp.StatusCode != 503 || text != `{"ready":false,"failing":["draining"]}`+"\n" || !resp.Close {
+			return fmt.Errorf("it answers %d %s", resp.StatusCode, text)
 		}
-		if time.Now().After(deadline) {
-			t.Fatalf("it answers %d %s", resp.StatusCode, text)
-		}
-	}
+		return nil
+	})
 	close(finish)
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+	eventually.True(t, "no connection is accepted after the work has ended", func() bool {
 		conn, err := net.Dial("tcp", strings.TrimPrefix(p.url, "http://"))
-		if err != nil {
-			break
+		if err == nil {
+			conn.Close()
 		}
-		conn.Close()
-		if time.Now().After(deadline) {
-			t.Fatal("connections are taken after the work has ended")
-		}
-	}
+		return err != nil
+	})
 	close(leave)
 	if err := errors.Join(<-answered, <-stopped); err != nil {
 		t.Error(err)

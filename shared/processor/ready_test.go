@@ -3,6 +3,7 @@ package processor_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -11,13 +12,13 @@ import (
 	"path/filepath"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	handler "github.com/openfaas/templates-sdk/go-http"
 
+	"parkstream/shared/eventually"
 	"parkstream/shared/faas"
-	"parkstream/shared/instance"
+	"parkstream/shared/instance/instancetest"
 	"parkstream/shared/process"
 	"parkstream/shared/processor"
 )
@@ -31,7 +32,7 @@ type readiness struct {
 // A processor that cannot post stays is not ready and tells why, until it can; to be
 // ready it posts none.
 func TestNotReadyWithoutSummary(t *testing.T) {
-	node := instance.RedisForTest(t)
+	node := instancetest.Redis(t)
 	dir := t.TempDir()
 	for name, value := range map[string]string{"redis-url": node.URL(), "summary-token": "hush"} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(value), 0o600); err != nil {
@@ -73,10 +74,7 @@ func TestNotReadyWithoutSummary(t *testing.T) {
 
 	expect := func(want readiness) {
 		t.Helper()
-		var got readiness
-		tick := time.NewTicker(50 * time.Millisecond)
-		defer tick.Stop()
-		for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); <-tick.C {
+		eventually.Succeeds(t, "its readiness is as wanted", func() error {
 			r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+listener.Addr().String()+"/_/ready", http.NoBody)
 			if err != nil {
 				t.Fatal(err)
@@ -85,17 +83,17 @@ func TestNotReadyWithoutSummary(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got = readiness{}
+			var got readiness
 			err = json.NewDecoder(resp.Body).Decode(&got)
 			_ = resp.Body.Close()
 			if err != nil || got.Ready != (resp.StatusCode == http.StatusOK) {
 				t.Fatalf("%s: %+v, %v", resp.Status, got, err)
 			}
-			if cmp.Equal(got, want) {
-				return
+			if !cmp.Equal(got, want) {
+				return fmt.Errorf("it is %+v, want %+v", got, want)
 			}
-		}
-		t.Fatalf("readiness is %+v, want %+v", got, want)
+			return nil
+		})
 	}
 	failing := func(detail string) readiness {
 		return readiness{Failing: []string{"summary"}, Details: map[string]string{"summary": detail}}

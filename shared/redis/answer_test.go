@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"parkstream/shared/instance"
+	"parkstream/shared/instance/instancetest"
 )
 
 // fake is a Redis that answers each command as a test says; an answer that is empty
@@ -158,7 +159,7 @@ func TestACallHasAnAnswerOrAnError(t *testing.T) {
 // The same, of every kind of Redis, where new connections cannot log in while one that
 // is open is lost.
 func TestARefusedLoginIsTheReason(t *testing.T) {
-	for name, r := range map[string]*instance.Redis{"standalone": instance.RedisForTest(t), "cluster": instance.RedisClusterForTest(t)} {
+	for name, r := range map[string]*instance.Redis{"standalone": instancetest.Redis(t), "cluster": instancetest.RedisClusterOfOne(t)} {
 		client, err := Open(URL(r.URL()))
 		if err != nil {
 			t.Fatal(err)

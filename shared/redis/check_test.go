@@ -19,7 +19,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/redis/go-redis/v9"
 
+	"parkstream/shared/eventually"
 	"parkstream/shared/instance"
+	"parkstream/shared/instance/instancetest"
 )
 
 func newClient(t *testing.T, url string) *Client {
@@ -115,7 +117,7 @@ func (p *process) warnings(t *testing.T) []string {
 
 // A Redis as caches have it is warned of while it is one.
 func TestWarnings(t *testing.T) {
-	r := instance.RedisForTest(t)
+	r := instancetest.Redis(t)
 	client, a := newClient(t, r.URL()), admin(t, r.URL())
 	p := &process{ready: make(map[string]func(context.Context) error), warning: make(map[string]func(context.Context) error)}
 	metrics := prometheus.NewRegistry()
@@ -166,7 +168,7 @@ parkstream_redis_unsafe{setting="unchecked"} 0
 }
 
 func TestClusterIsLookedAt(t *testing.T) {
-	r := instance.RedisClusterForTest(t)
+	r := instancetest.RedisClusterOfOne(t)
 	client := newClient(t, r.URL())
 	if err := client.Writable(t.Context()); err != nil {
 		t.Error(err)
@@ -199,7 +201,7 @@ func TestWritable(t *testing.T) {
 	}
 	tuned := func(args ...any) func(t *testing.T) string {
 		return func(t *testing.T) string {
-			r := instance.RedisForTest(t)
+			r := instancetest.Redis(t)
 			order(t, admin(t, r.URL()), args...)
 			return r.URL()
 		}
@@ -214,7 +216,7 @@ func TestWritable(t *testing.T) {
 		"evicting":     {tuned("CONFIG", "SET", "maxmemory", "100mb", "maxmemory-policy", "allkeys-lru"), ""},
 		"reader":       {tuned("ACL", "SETUSER", "default", "resetkeys", "%R~*"), "NOPERM"},
 		"no scripts":   {tuned("ACL", "SETUSER", "default", "-@scripting"), "NOPERM"},
-		"login":        {func(t *testing.T) string { return withLogin(t, instance.RedisForTest(t).URL(), "", "wrong") }, "WRONGPASS"},
+		"login":        {func(t *testing.T) string { return withLogin(t, instancetest.Redis(t).URL(), "", "wrong") }, "WRONGPASS"},
 		"disk":         {answers("-MISCONF Errors writing to the AOF file: No space left on device\r\n"), "MISCONF"},
 		"cluster down": {answers("-CLUSTERDOWN The cluster is down\r\n"), "CLUSTERDOWN"},
 		"alone":        {answers("-NOREPLICAS Not enough good replicas to write.\r\n"), "NOREPLICAS"},
@@ -261,7 +263,7 @@ func files(t *testing.T, a redis.UniversalClient) string {
 // What was erased is in no file and in no log of Redis; a second erasure within five
 // minutes waits, and is not forgotten.
 func TestErasedIsNowhere(t *testing.T) {
-	for name, r := range map[string]*instance.Redis{"standalone": instance.RedisForTest(t), "cluster": instance.RedisClusterForTest(t)} {
+	for name, r := range map[string]*instance.Redis{"standalone": instancetest.Redis(t), "cluster": instancetest.RedisClusterOfOne(t)} {
 		t.Run(name, func(t *testing.T) {
 			client, a := newClient(t, r.URL()), admin(t, r.URL())
 			order(t, a, "CONFIG", "SET", "slowlog-log-slower-than", "0")
@@ -283,7 +285,7 @@ func TestErasedIsNowhere(t *testing.T) {
 					t.Errorf("SLOWLOG has %q", entry.Args)
 				}
 			}
-			eventually(t, "the files are rewritten", func() bool { return !strings.Contains(files(t, a), "PLATE1") })
+			eventually.True(t, "the files are rewritten", func() bool { return !strings.Contains(files(t, a), "PLATE1") })
 			erase("PLATE2")
 			client.Unsafe(t.Context())
 			if !strings.Contains(files(t, a), "PLATE2") {
@@ -292,7 +294,7 @@ func TestErasedIsNowhere(t *testing.T) {
 			order(t, a, "HSET", erasedKey, "rewritten", "1")
 			another := newClient(t, r.URL()) // a process that starts later
 			another.Unsafe(t.Context())
-			eventually(t, "the files are rewritten later", func() bool { return !strings.Contains(files(t, a), "PLATE2") })
+			eventually.True(t, "the files are rewritten later", func() bool { return !strings.Contains(files(t, a), "PLATE2") })
 			if a.HExists(t.Context(), erasedKey, "pending").Val() {
 				t.Error("it is still to be done")
 			}
@@ -302,7 +304,7 @@ func TestErasedIsNowhere(t *testing.T) {
 
 // A process that ends when the rewrite is due and before it is begun leaves it to another.
 func TestAPendingRewriteOutlivesItsProcess(t *testing.T) {
-	r := instance.RedisForTest(t)
+	r := instancetest.Redis(t)
 	client, a := newClient(t, r.URL()), admin(t, r.URL())
 	order(t, a, "SET", "key", "PLATE1")
 	order(t, a, "DEL", "key")
@@ -320,7 +322,7 @@ func TestAPendingRewriteOutlivesItsProcess(t *testing.T) {
 	}
 	order(t, a, "HSET", erasedKey, "rewritten", "1") // as if five minutes had passed
 	newClient(t, r.URL()).Unsafe(t.Context())
-	eventually(t, "the files are rewritten by another process", func() bool { return !strings.Contains(files(t, a), "PLATE1") })
+	eventually.True(t, "the files are rewritten by another process", func() bool { return !strings.Contains(files(t, a), "PLATE1") })
 }
 
 // before is a hook that calls run before a command.
@@ -346,7 +348,7 @@ func (h before) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proces
 
 // Redis may refuse what it is asked for: that is logged, and tried again.
 func TestARefusedRewriteIsTriedAgain(t *testing.T) {
-	r := instance.RedisForTest(t)
+	r := instancetest.Redis(t)
 	a := admin(t, r.URL())
 	var log bytes.Buffer
 	client, err := Open(URL(r.URL()), WithLogger(slog.New(slog.NewTextHandler(&log, nil))))

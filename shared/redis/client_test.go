@@ -3,13 +3,13 @@ package redis
 import (
 	"testing"
 
-	"parkstream/shared/instance"
+	"parkstream/shared/instance/instancetest"
 )
 
 // A call holds its error also when no connection can be had, in which case the
 // commands of a pipeline know of none.
 func TestWithoutRedis(t *testing.T) {
-	node := instance.RedisForTest(t)
+	node := instancetest.Redis(t)
 	client, err := Open(URL(node.URL()))
 	if err != nil {
 		t.Fatal(err)

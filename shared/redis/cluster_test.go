@@ -14,7 +14,9 @@ import (
 
 	goredis "github.com/redis/go-redis/v9"
 
+	"parkstream/shared/eventually"
 	"parkstream/shared/instance"
+	"parkstream/shared/instance/instancetest"
 )
 
 // siteOf returns the prefix of a site whose slot a master has.
@@ -47,7 +49,7 @@ func command(t *testing.T, node *instance.Redis, args ...any) any {
 // Every shard waits for its own replicas; a slot that moves and a replica that takes
 // over cost a retry at most.
 func TestClusterWaitsForReplicas(t *testing.T) {
-	nodes := instance.RedisOfThreeForTest(t)
+	nodes := instancetest.RedisCluster(t)
 	client := waitingClient(t, nodes.URL(), 1)
 	var sites []string
 	for _, master := range nodes.Masters {
@@ -67,8 +69,8 @@ func TestClusterWaitsForReplicas(t *testing.T) {
 		}
 		return errors.Join(errs...)
 	}
-	await(t, func() error { return client.CheckReplicas(t.Context()) })
-	await(t, run)
+	eventually.Succeeds(t, "the replicas are online", func() error { return client.CheckReplicas(t.Context()) })
+	eventually.Succeeds(t, "every shard takes writes", run)
 
 	resume := pause(t, nodes.Replicas[1])
 	if err := run(); err == nil {
@@ -82,14 +84,14 @@ func TestClusterWaitsForReplicas(t *testing.T) {
 		}
 	}
 	resume()
-	await(t, run)
+	eventually.Succeeds(t, "every shard takes writes again", run)
 
 	// A planned failover: the replica becomes the master, and the master its replica.
 	command(t, nodes.Replicas[0], "CLUSTER", "FAILOVER")
 	if err := nodes.Replicas[0].Promoted(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	await(t, run)
+	eventually.Succeeds(t, "every shard takes writes after the failover", run)
 	nodes.Masters[0], nodes.Replicas[0] = nodes.Replicas[0], nodes.Masters[0]
 
 	t.Run("slots move", func(t *testing.T) { slotsMove(t, client, nodes) })
@@ -110,7 +112,7 @@ func TestClusterWaitsForReplicas(t *testing.T) {
 	}
 	// One replica is all that the shard had.
 	alone := siteOf(t, client, nodes.Masters[2])
-	await(t, func() error {
+	eventually.Succeeds(t, "the shard reports its missing replicas", func() error {
 		_, err := text(t.Context(), client, setScript, alone)
 		if lost, ok := errors.AsType[*ReplicasError](err); !ok || lost.Acknowledged != 0 {
 			return fmt.Errorf("the shard with a killed master: error %w, want that of a master without replicas", err)
@@ -189,7 +191,7 @@ func aNodeIsRefused(t *testing.T, nodes *instance.RedisCluster) {
 
 // A client that is replaced between two tries of a call is open until the last one.
 func TestNoClientIsClosedBetweenTries(t *testing.T) {
-	r := instance.RedisClusterForTest(t)
+	r := instancetest.RedisClusterOfOne(t)
 	s := &secret{url: r.URL()}
 	client, err := Open(s.value)
 	if err != nil {
@@ -216,7 +218,7 @@ func TestNoClientIsClosedBetweenTries(t *testing.T) {
 	if _, err := text(t.Context(), client, setScript, "park:{a}:"); err != nil || tries.Load() < 2 {
 		t.Errorf("after %d tries: %v", tries.Load(), err)
 	}
-	eventually(t, "the replaced client is closed", func() bool {
+	eventually.True(t, "the replaced client is closed", func() bool {
 		client.mu.Lock()
 		defer client.mu.Unlock()
 		return len(client.retired) == 0
@@ -264,7 +266,7 @@ func slotsMove(t *testing.T, client *Client, nodes *instance.RedisCluster) {
 	for _, node := range []*instance.Redis{to, from, nodes.Masters[2]} {
 		command(t, node, "CLUSTER", "SETSLOT", slot, "NODE", toID)
 	}
-	await(t, func() error {
+	eventually.Succeeds(t, "the new master takes the write", func() error {
 		_, err := text(t.Context(), client, writeBeside, prefix)
 		return err
 	})
@@ -276,7 +278,7 @@ func slotsMove(t *testing.T, client *Client, nodes *instance.RedisCluster) {
 // A shard that is stopped, so that it neither answers nor fails, costs the calls of the
 // others a bounded time, with replicas and without.
 func TestASilentShard(t *testing.T) {
-	nodes := instance.RedisOfThreeForTest(t)
+	nodes := instancetest.RedisCluster(t)
 	var sites []string
 	for _, node := range slices.Concat(nodes.Masters, nodes.Replicas) {
 		command(t, node, "CONFIG", "SET", "cluster-require-full-coverage", "no")
@@ -309,7 +311,7 @@ func TestASilentShard(t *testing.T) {
 				}
 				return errs
 			}
-			await(t, func() error { return errors.Join(run(t.Context())...) })
+			eventually.Succeeds(t, "every call succeeds", func() error { return errors.Join(run(t.Context())...) })
 			// With its replica there is no failover.
 			resumeReplica, resume := pause(t, nodes.Replicas[silent]), pause(t, nodes.Masters[silent])
 			defer resumeReplica()
@@ -337,7 +339,7 @@ func TestASilentShard(t *testing.T) {
 			}
 			resume()
 			resumeReplica()
-			await(t, func() error { return errors.Join(run(t.Context())...) })
+			eventually.Succeeds(t, "every call succeeds again", func() error { return errors.Join(run(t.Context())...) })
 		})
 	}
 }

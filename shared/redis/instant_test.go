@@ -6,9 +6,9 @@ import (
 	"testing"
 	"time"
 
-	"pgregory.net/rapid"
+	"parkstream/shared/instance/instancetest"
 
-	"parkstream/shared/instance"
+	"pgregory.net/rapid"
 )
 
 // The texts are those of version 0.1.0: they are stored.
@@ -52,8 +52,8 @@ func TestInstant(t *testing.T) {
 
 // The order of what is written is that of time, in Go and in scripts, in any locale.
 func TestInstantsKeepTheirOrder(t *testing.T) {
-	instance.DanishForTest(t)
-	client, err := Open(URL(instance.RedisForTest(t).URL()))
+	instancetest.Danish(t)
+	client, err := Open(URL(instancetest.Redis(t).URL()))
 	if err != nil {
 		t.Fatal(err)
 	}

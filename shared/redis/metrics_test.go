@@ -4,18 +4,18 @@ import (
 	"strings"
 	"testing"
 
+	"parkstream/shared/instance/instancetest"
+
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"go.uber.org/goleak"
-
-	"parkstream/shared/instance"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // A first command makes a connection, the next finds it.
 func TestPoolMetrics(t *testing.T) {
-	client, err := Open(URL(instance.RedisForTest(t).URL()))
+	client, err := Open(URL(instancetest.Redis(t).URL()))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,7 +9,9 @@ import (
 	"testing"
 	"time"
 
+	"parkstream/shared/eventually"
 	"parkstream/shared/instance"
+	"parkstream/shared/instance/instancetest"
 )
 
 var (
@@ -44,7 +46,7 @@ func text(ctx context.Context, client *Client, script *Script, keys ...string) (
 // append-only file to write, and machines that run tests are busy.
 func succeeds(t *testing.T, client *Client, script *Script) {
 	t.Helper()
-	await(t, func() error {
+	eventually.Succeeds(t, "the write is done", func() error {
 		got, err := text(t.Context(), client, script, "park:{a}:")
 		if err == nil && got != "done" {
 			err = fmt.Errorf("answer %q", got)
@@ -78,8 +80,8 @@ func pause(t *testing.T, node *instance.Redis) (resume func()) {
 // While the replica is stopped nothing succeeds, neither what writes nor what comes
 // again over another connection and writes nothing; afterwards all of it does.
 func TestWaitsForReplicas(t *testing.T) {
-	primary := instance.RedisForTest(t)
-	replica := instance.RedisReplicaForTest(t, primary)
+	primary := instancetest.Redis(t)
+	replica := instancetest.RedisReplica(t, primary)
 	ctx := t.Context()
 	client := waitingClient(t, primary.URL(), 1)
 	succeeds(t, client, setScript)
@@ -123,8 +125,8 @@ func TestWaitsForReplicas(t *testing.T) {
 // From Redis 7.2 on WAIT waits for nothing if its connection has written nothing, so
 // that each round trip writes.
 func TestEachRoundTripWrites(t *testing.T) {
-	primary := instance.RedisForTest(t)
-	instance.RedisReplicaForTest(t, primary)
+	primary := instancetest.Redis(t)
+	instancetest.RedisReplica(t, primary)
 	client := waitingClient(t, primary.URL(), 1)
 	offset := func() (offset string) {
 		info, err := client.Current().Info(t.Context(), "replication").Result()
@@ -149,7 +151,7 @@ func TestEachRoundTripWrites(t *testing.T) {
 
 // What only reads goes on while replicas are missing.
 func TestReadsWaitForNoReplica(t *testing.T) {
-	client := waitingClient(t, instance.RedisForTest(t).URL(), 1)
+	client := waitingClient(t, instancetest.Redis(t).URL(), 1)
 	r := NewRegistry(client, "park:registry")
 	if _, err := r.Admit(t.Context(), []string{"a"}, time.Now().Add(time.Hour), 10); !errors.As(err, new(*ReplicasError)) {
 		t.Errorf("without a replica a name was registered: %v", err)
@@ -166,16 +168,16 @@ func TestReadsWaitForNoReplica(t *testing.T) {
 // older one promises no more.
 func TestWaitsForAppendOnlyFiles(t *testing.T) {
 	for _, fsync := range []string{"always", "everysec"} {
-		primary := instance.RedisForTest(t)
-		instance.RedisReplicaForTest(t, primary, "appendfsync "+fsync)
+		primary := instancetest.Redis(t)
+		instancetest.RedisReplica(t, primary, "appendfsync "+fsync)
 		succeeds(t, patientClient(t, primary.URL(), 1, 5*time.Second), setScript)
 	}
-	primary := instance.RedisForTest(t)
-	instance.RedisReplicaForTest(t, primary, "appendonly no")
+	primary := instancetest.Redis(t)
+	instancetest.RedisReplica(t, primary, "appendonly no")
 	client := waitingClient(t, primary.URL(), 1)
 	_, err := primary.Command(t.Context(), "WAITAOF", 0, 0, 1)
 	hasWaitAOF := err == nil
-	await(t, func() error { // until it has the write in memory
+	eventually.Succeeds(t, "the write is acknowledged in memory", func() error {
 		_, err = text(t.Context(), client, setScript, "park:{a}:")
 		if lost, ok := errors.AsType[*ReplicasError](err); ok && !lost.Disk {
 			return err
@@ -195,7 +197,7 @@ func TestWaitsForAppendOnlyFiles(t *testing.T) {
 }
 
 func TestCheckReplicas(t *testing.T) {
-	primary := instance.RedisForTest(t)
+	primary := instancetest.Redis(t)
 	check := func(n int, want string) {
 		t.Helper()
 		err := waitingClient(t, primary.URL(), n).CheckReplicas(t.Context())
@@ -208,39 +210,21 @@ func TestCheckReplicas(t *testing.T) {
 	}
 	check(0, "")
 	check(1, "has 0 replicas online and REDIS_REPLICAS is 1")
-	replica := instance.RedisReplicaForTest(t, primary)
-	await(t, func() error { return waitingClient(t, primary.URL(), 1).CheckReplicas(t.Context()) })
+	replica := instancetest.RedisReplica(t, primary)
+	eventually.Succeeds(t, "the replica is online", func() error { return waitingClient(t, primary.URL(), 1).CheckReplicas(t.Context()) })
 	check(0, "has replicas (1) and REDIS_REPLICAS is 0")
 	check(1, "")
 	check(2, "has 1 replicas online and REDIS_REPLICAS is 2")
 	if err := replica.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	await(t, func() error {
+	eventually.Succeeds(t, "the primary has no replica", func() error {
 		if err := waitingClient(t, primary.URL(), 0).CheckReplicas(t.Context()); err != nil {
 			return err
 		}
 		return nil
 	})
 	check(1, "has 0 replicas online")
-}
-
-// await polls until there is no error any more.
-func await(t *testing.T, cond func() error) {
-	t.Helper()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for deadline := time.After(time.Minute); ; {
-		err := cond()
-		if err == nil {
-			return
-		}
-		select {
-		case <-deadline:
-			t.Fatal(err)
-		case <-tick.C:
-		}
-	}
 }
 
 type checks map[string]string

@@ -16,7 +16,9 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"parkstream/shared/eventually"
 	"parkstream/shared/instance"
+	"parkstream/shared/instance/instancetest"
 )
 
 // secret is a file with a URL that a test changes.
@@ -72,19 +74,6 @@ func order(t *testing.T, client redis.UniversalClient, args ...any) {
 	}
 }
 
-func eventually(t *testing.T, what string, is func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !is(); {
-		if time.Now().After(deadline) {
-			t.Fatalf("not in time: %s", what)
-		}
-		select {
-		case <-t.Context().Done():
-		case <-time.After(5 * time.Millisecond):
-		}
-	}
-}
-
 // The URL changes under load, in each of its parts: nothing that was acknowledged is
 // missing from the Redis that it was written to, unless that is gone; what is new is used,
 // and what is former is given up, so that Redis can refuse it.
@@ -128,7 +117,7 @@ func TestTheURLIsReadAgain(t *testing.T) {
 			return "", changed
 		},
 		"port": func(t *testing.T, r *instance.Redis, s *secret) (string, string) {
-			other := instance.RedisForTest(t)
+			other := instancetest.Redis(t)
 			s.set(other.URL(), nil)
 			if err := r.Kill(); err != nil {
 				t.Fatal(err)
@@ -136,14 +125,14 @@ func TestTheURLIsReadAgain(t *testing.T) {
 			return r.URL(), other.URL()
 		},
 		"kind": func(t *testing.T, _ *instance.Redis, s *secret) (string, string) {
-			other := instance.RedisClusterForTest(t)
+			other := instancetest.RedisClusterOfOne(t)
 			s.set(other.URL(), nil)
 			return "", other.URL()
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r := instance.RedisForTest(t)
+			r := instancetest.Redis(t)
 			s := &secret{url: r.URL()}
 			client, err := Open(s.value)
 			if err != nil {
@@ -183,18 +172,18 @@ func TestTheURLIsReadAgain(t *testing.T) {
 					}
 				})
 			}
-			eventually(t, "the load runs", func() bool { return written.Load() > 20 })
+			eventually.True(t, "the load runs", func() bool { return written.Load() > 20 })
 			former, changed := change(t, r, s)
 			// What is written from some time on is where the changed URL leads.
 			a := admin(t, changed)
 			n := 0
-			eventually(t, "the changed URL is used", func() bool {
+			eventually.True(t, "the changed URL is used", func() bool {
 				n++
 				key := fmt.Sprint("after-", n)
 				return write(key) == nil && a.Exists(t.Context(), key).Val() == 1
 			})
 			before := written.Load()
-			eventually(t, "the load goes on", func() bool { return written.Load() > before+20 })
+			eventually.True(t, "the load goes on", func() bool { return written.Load() > before+20 })
 			stop()
 			load.Wait()
 			if err := client.Problem(t.Context()); err != nil {
@@ -249,8 +238,8 @@ func missingKeys(t *testing.T, places []redis.UniversalClient, acknowledged []in
 // A changed URL that cannot be used changes nothing, is told once in the log and as
 // long as it lasts to those who ask, and never with the password.
 func TestABadURLIsNotUsed(t *testing.T) {
-	r, gone := instance.RedisForTest(t), instance.RedisForTest(t)
-	replica := instance.RedisReplicaForTest(t, r)
+	r, gone := instancetest.Redis(t), instancetest.Redis(t)
+	replica := instancetest.RedisReplica(t, r)
 	if err := gone.Kill(); err != nil {
 		t.Fatal(err)
 	}
@@ -302,7 +291,7 @@ func TestABadURLIsNotUsed(t *testing.T) {
 				password, _ := u.User.Password()
 				u.User = url.UserPassword("default", password)
 			}), nil)
-			eventually(t, "the mended URL is used", func() bool { return client.Problem(t.Context()) == nil && client.Current() != before })
+			eventually.True(t, "the mended URL is used", func() bool { return client.Problem(t.Context()) == nil && client.Current() != before })
 			if err := client.Close(); err != nil { // nothing logs from here on
 				t.Error(err)
 			}
@@ -367,7 +356,7 @@ func blocked(t *testing.T) (url string, taken <-chan struct{}) {
 // Redis refuses wait for the try no longer than their context.
 func TestATryIsInNoRequestsWay(t *testing.T) {
 	t.Parallel()
-	r := instance.RedisForTest(t)
+	r := instancetest.Redis(t)
 	url, taken := blocked(t)
 	s := &secret{url: r.URL()}
 	client, err := Open(s.value)
@@ -388,7 +377,7 @@ func TestATryIsInNoRequestsWay(t *testing.T) {
 	works()
 	<-taken
 	works()
-	eventually(t, "the try ends", func() bool {
+	eventually.True(t, "the try ends", func() bool {
 		client.mu.Lock()
 		defer client.mu.Unlock()
 		return client.trying == nil
@@ -463,7 +452,7 @@ func TestTriesOfABadURLGetRare(t *testing.T) {
 			if err := client.Problem(t.Context()); err == nil {
 				t.Fatal("the URL is used")
 			}
-			eventually(t, "the try ends", func() bool {
+			eventually.True(t, "the try ends", func() bool {
 				client.mu.Lock()
 				defer client.mu.Unlock()
 				return client.trying == nil
@@ -490,7 +479,7 @@ func TestTriesOfABadURLGetRare(t *testing.T) {
 // Redis refuses the login of a process that was idle while the password changed: the
 // first thing that it does reads the file again and succeeds, whatever it is.
 func TestARefusedLoginIsRepeated(t *testing.T) {
-	for kind, r := range map[string]*instance.Redis{"standalone": instance.RedisForTest(t), "cluster": instance.RedisClusterForTest(t)} {
+	for kind, r := range map[string]*instance.Redis{"standalone": instancetest.Redis(t), "cluster": instancetest.RedisClusterOfOne(t)} {
 		a, password := admin(t, r.URL()), 0
 		for name, first := range map[string]func(ctx context.Context, c *Client) error{
 			"readiness": func(ctx context.Context, c *Client) error { return c.Writable(ctx) },
@@ -543,7 +532,7 @@ func TestARefusedLoginIsRepeated(t *testing.T) {
 // its database nor its password is of any use there.
 func TestALoginIsNotRepeatedElsewhere(t *testing.T) {
 	t.Run("database", func(t *testing.T) {
-		r := instance.RedisForTest(t)
+		r := instancetest.Redis(t)
 		database := func(path string) string { return with(t, r.URL(), func(u *url.URL) { u.User, u.Path = nil, path }) }
 		a := admin(t, with(t, r.URL(), func(u *url.URL) { u.Path = "/1" }))
 		order(t, a, "CONFIG", "SET", "requirepass", "")
@@ -564,7 +553,7 @@ func TestALoginIsNotRepeatedElsewhere(t *testing.T) {
 		}
 	})
 	t.Run("password", func(t *testing.T) {
-		r, other := instance.RedisForTest(t), instance.RedisForTest(t)
+		r, other := instancetest.Redis(t), instancetest.Redis(t)
 		a, s := admin(t, r.URL()), &secret{url: r.URL()}
 		client := rotated(t, s)
 		order(t, client.Current(), "PING")
@@ -640,7 +629,7 @@ func TestARepeatedCallIsPlannedAgain(t *testing.T) {
 // A replaced client is closed when its calls are over, and not before; who has got it
 // and not used it yet uses the other.
 func TestAReplacedClientIsClosed(t *testing.T) {
-	r, other := instance.RedisForTest(t), instance.RedisForTest(t)
+	r, other := instancetest.Redis(t), instancetest.Redis(t)
 	s := &secret{url: r.URL()}
 	client, err := Open(s.value)
 	if err != nil {
@@ -651,7 +640,7 @@ func TestAReplacedClientIsClosed(t *testing.T) {
 	blocked := make(chan error, 1)
 	before := client.Current()
 	go func() { blocked <- before.BLPop(context.Background(), time.Minute, "list").Err() }()
-	eventually(t, "the call is under way", func() bool { return strings.Contains(a.ClientList(t.Context()).Val(), "cmd=blpop") })
+	eventually.True(t, "the call is under way", func() bool { return strings.Contains(a.ClientList(t.Context()).Val(), "cmd=blpop") })
 	for _, url := range []string{other.URL(), with(t, other.URL(), func(u *url.URL) { u.Path = "/1" })} {
 		s.set(url, nil)
 		if err := client.Problem(t.Context()); err != nil {
@@ -665,7 +654,7 @@ func TestAReplacedClientIsClosed(t *testing.T) {
 	if err := <-blocked; err != nil {
 		t.Errorf("the call that was under way has the error %v", err)
 	}
-	eventually(t, "the replaced client is closed", func() bool { return !strings.Contains(a.ClientList(t.Context()).Val(), "cmd=blpop") })
+	eventually.True(t, "the replaced client is closed", func() bool { return !strings.Contains(a.ClientList(t.Context()).Val(), "cmd=blpop") })
 	if err := before.Set(t.Context(), "late", "", 0).Err(); err != nil {
 		t.Errorf("a command of the replaced client: %v", err)
 	}

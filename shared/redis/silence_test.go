@@ -13,17 +13,19 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"parkstream/shared/eventually"
 	"parkstream/shared/instance"
+	"parkstream/shared/instance/instancetest"
 )
 
 // A Redis that is stopped, so that it neither answers nor fails, uses up the time of
 // neither a script nor another command, whatever its kind is and whatever its URL repeats.
 func TestASilentRedis(t *testing.T) {
-	primary := instance.RedisForTest(t)
-	behind := instance.RedisForTest(t)
-	replica := instance.RedisReplicaForTest(t, behind)
-	sentinel := instance.SentinelForTest(t, behind)
-	other := instance.RedisForTest(t)
+	primary := instancetest.Redis(t)
+	behind := instancetest.Redis(t)
+	replica := instancetest.RedisReplica(t, behind)
+	sentinel := instancetest.Sentinel(t, behind)
+	other := instancetest.Redis(t)
 	for name, tt := range map[string]struct {
 		url    string
 		silent []*instance.Redis
@@ -38,13 +40,13 @@ func TestASilentRedis(t *testing.T) {
 			rotated := rotated(t, s)
 			replaced := rotated.Current()
 			exists := func() error { return replaced.Exists(t.Context(), "park:{a}:").Err() }
-			await(t, exists)
+			eventually.Succeeds(t, "every node answers", exists)
 			run := func(ctx context.Context) error {
 				_, err := text(ctx, client, setScript, "park:{a}:")
 				return err
 			}
 			get := func(ctx context.Context) error { return client.Current().Exists(ctx, "park:{a}:").Err() }
-			await(t, func() error { return run(t.Context()) })
+			eventually.Succeeds(t, "every node takes writes", func() error { return run(t.Context()) })
 			for _, node := range tt.silent {
 				defer pause(t, node)()
 			}
@@ -82,7 +84,7 @@ func TestASilentRedis(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			await(t, func() error { return errors.Join(run(t.Context()), get(t.Context())) })
+			eventually.Succeeds(t, "every node answers again", func() error { return errors.Join(run(t.Context()), get(t.Context())) })
 		})
 	}
 }
@@ -218,8 +220,8 @@ func TestSilenceOfAURL(t *testing.T) {
 // A node whose connections are all taken by calls that wait for a replica is not silent.
 func TestWaitingForReplicasIsNoSilence(t *testing.T) {
 	t.Parallel()
-	primary := instance.RedisForTest(t)
-	replica := instance.RedisReplicaForTest(t, primary)
+	primary := instancetest.Redis(t)
+	replica := instancetest.RedisReplica(t, primary)
 	client := patientClient(t, primary.URL()+"?pool_size=2&pipeline_pool_size=-1", 1, maxReplicasTimeout)
 	succeeds(t, client, setScript)
 	a := admin(t, primary.URL())
@@ -234,7 +236,7 @@ func TestWaitingForReplicasIsNoSilence(t *testing.T) {
 			}
 		})
 	}
-	eventually(t, "both connections wait", func() bool { return strings.Count(a.ClientList(t.Context()).Val(), "cmd=wait") == 2 })
+	eventually.True(t, "both connections wait", func() bool { return strings.Count(a.ClientList(t.Context()).Val(), "cmd=wait") == 2 })
 	exists := func() error { return client.Current().Exists(t.Context(), "park:{a}:").Err() }
 	if err := exists(); !errors.Is(err, busyError{}) {
 		t.Errorf("error %v, want that of a pool without a free connection", err)
@@ -249,7 +251,7 @@ func TestWaitingForReplicasIsNoSilence(t *testing.T) {
 // A Redis that is not there refuses connections: that is no silence, and it is used as
 // soon as it is back.
 func TestARefusedConnectionIsNoSilence(t *testing.T) {
-	node := instance.RedisForTest(t)
+	node := instancetest.Redis(t)
 	client, err := Open(URL(node.URL()))
 	if err != nil {
 		t.Fatal(err)
