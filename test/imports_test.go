@@ -19,7 +19,8 @@ var mayImport = []struct {
 }{
 	{"shared/parking", nil},
 	{"shared/batch", nil},
-	{"shared/broker", nil},
+	{"shared/broker", []string{"shared/restart"}},
+	{"shared/restart", nil},
 	{"shared/broker/brokertest", nil},
 	{"shared/redirect", nil},
 	{"shared/failure", nil},
@@ -57,7 +58,7 @@ var mayImport = []struct {
 	{"connectors/rabbitmq/deadletter", []string{"connectors/rabbitmq/internal/message", "shared/broker"}},
 	{"connectors/rabbitmq", []string{
 		"connectors/rabbitmq/internal/attempt", "connectors/rabbitmq/internal/breaker", "connectors/rabbitmq/internal/message", "connectors/rabbitmq/internal/openfaas",
-		"connectors/rabbitmq/internal/unacked", "shared/batch", "shared/broker", "shared/latency", "shared/process", "shared/tracing", "shared/version",
+		"connectors/rabbitmq/internal/unacked", "shared/batch", "shared/broker", "shared/latency", "shared/process", "shared/restart", "shared/tracing", "shared/version",
 	}},
 	{"connectors/rabbitmq/cmd/", []string{"connectors/rabbitmq"}},
 	{"template/", []string{"shared/faas", "template/"}},

@@ -18,6 +18,7 @@ import (
 	"parkstream/connectors/rabbitmq/internal/unacked"
 	"parkstream/shared/broker"
 	"parkstream/shared/latency"
+	"parkstream/shared/restart"
 )
 
 // serve serves a queue until ctx ends, over a connection of its own: whatever makes
@@ -43,18 +44,16 @@ func (c *Connector) serveConnection(ctx context.Context, conn *broker.Conn, queu
 	watching.Go(func() { c.watchDepths(ctx, conn, queue) })
 	source := &message.Source{Queue: queue, Connection: uuid.NewString()[:8], FrameMax: conn.FrameMax()}
 	var repeated repetition
-	for pause := 100 * time.Millisecond; ctx.Err() == nil; pause = min(2*pause, 5*time.Second) {
+	for delays := restart.NewDelays(); ctx.Err() == nil; {
 		start := time.Now()
 		err := c.serveChannel(ctx, conn, source, functions)
 		if ctx.Err() != nil || conn.IsClosed() {
 			return err
 		}
 		c.health.failing(queue, err)
-		if time.Since(start) > 10*time.Second {
-			pause = 100 * time.Millisecond
-		}
+		pause := delays.Next(time.Since(start))
 		c.log.Log(ctx, repeated.level(err), "consuming a queue was interrupted", "queue", queue, "error", err, "again_in", pause)
-		timer := time.NewTimer(jitter(pause))
+		timer := time.NewTimer(pause)
 		select {
 		case <-timer.C:
 		case <-conn.Done():

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"sync"
 
-	"github.com/cenkalti/backoff/v5"
+	"parkstream/shared/restart"
 )
 
 // PublishError has the messages of a call of Publish that the broker has not
@@ -55,7 +55,7 @@ type Publisher struct {
 	channels []*confirmChannel // idle ones, of conn
 	dialing  chan struct{}     // open while one caller connects
 	failure  error             // of the last attempt to connect
-	wait     *backoff.ExponentialBackOff
+	delays   *restart.Delays
 }
 
 // NewPublisher returns a Publisher. It uses a connection of its own, because
@@ -63,10 +63,8 @@ type Publisher struct {
 func NewPublisher(cfg Config) *Publisher {
 	cfg = cfg.withDefaults()
 	life, end := context.WithCancel(context.Background())
-	wait := newBackoff()
-	wait.Reset()
 	return &Publisher{
-		cfg: cfg, life: life, end: end, wait: wait,
+		cfg: cfg, life: life, end: end, delays: restart.NewDelays(),
 		metrics: newPublishMetrics(cfg.Registerer, cfg.Name), conns: newConnMetrics(cfg.Registerer, cfg.Name),
 	}
 }
@@ -235,11 +233,11 @@ func (p *Publisher) connect(ctx context.Context) error {
 	conn, err := dial(ctx, p.cfg, p.conns)
 
 	p.mu.Lock()
-	delay := p.wait.NextBackOff()
+	delay := p.delays.Next(0)
 	closed := p.life.Err() != nil
 	p.failure = err
 	if err == nil && !closed {
-		p.wait.Reset()
+		p.delays.Reset()
 		p.conn, p.channels = conn, nil
 	}
 	p.mu.Unlock()

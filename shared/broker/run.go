@@ -4,21 +4,8 @@ import (
 	"context"
 	"time"
 
-	"github.com/cenkalti/backoff/v5"
+	"parkstream/shared/restart"
 )
-
-const (
-	backoffMin = 100 * time.Millisecond
-	backoffMax = 5 * time.Second
-	// stable is how long a connection must last to reset the backoff.
-	stable = 10 * time.Second
-)
-
-func newBackoff() *backoff.ExponentialBackOff {
-	return &backoff.ExponentialBackOff{
-		InitialInterval: backoffMin, Multiplier: 2, RandomizationFactor: 0.5, MaxInterval: backoffMax,
-	}
-}
 
 // Run calls serveConnection with a connection, and with a new one each time it returns,
 // until ctx ends. serveConnection has to return when ctx or the connection ends (see
@@ -30,15 +17,15 @@ func Run(ctx context.Context, cfg Config, serveConnection func(context.Context, 
 	metrics := newConnMetrics(cfg.Registerer, cfg.Name)
 	metrics.want(1)
 	defer metrics.want(-1)
-	wait := newBackoff()
-	wait.Reset()
+	delays := restart.NewDelays()
 	for {
-		var start time.Time // of the connection
+		var lasted time.Duration // of the connection
 		conn, err := dial(ctx, cfg, metrics)
 		if err == nil {
-			start = time.Now()
+			start := time.Now()
 			cfg.Log.Info("connected to RabbitMQ", "node", conn.Addr, "version", conn.ServerVersion(), "connection", cfg.Name)
 			err = serveConnection(ctx, conn)
+			lasted = time.Since(start)
 			if lost := conn.Err(); lost != nil {
 				err = lost
 			}
@@ -50,10 +37,7 @@ func Run(ctx context.Context, cfg Config, serveConnection func(context.Context, 
 			return
 		}
 		onDown(err)
-		if !start.IsZero() && time.Since(start) > stable {
-			wait.Reset()
-		}
-		delay := wait.NextBackOff()
+		delay := delays.Next(lasted)
 		cfg.Log.Warn("no connection to RabbitMQ", "connection", cfg.Name, "error", err, "again_in", delay)
 		if !sleep(ctx, delay) {
 			return

@@ -12,17 +12,8 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/cenkalti/backoff/v5"
-
 	"parkstream/shared/instance"
-)
-
-const (
-	// firstDelay is the delay of the first restart; it doubles up to maxDelay.
-	firstDelay = 100 * time.Millisecond
-	maxDelay   = 5 * time.Second
-	// stable is how long a child must run to reset the delay.
-	stable = 10 * time.Second
+	"parkstream/shared/restart"
 )
 
 // Child is a process that is restarted whenever it ends.
@@ -53,20 +44,14 @@ func (c *Child) Run(ctx context.Context) { Restart(ctx, c.Name, c.Notify, c.once
 // returns, until ctx ends. The delay grows while processes end soon after their start.
 // notify gets a sentence about each restart.
 func Restart(ctx context.Context, name string, notify func(string), once func(context.Context) error) {
-	delays := &backoff.ExponentialBackOff{
-		InitialInterval: firstDelay, RandomizationFactor: 0.2, Multiplier: 2, MaxInterval: maxDelay,
-	}
-	delays.Reset()
+	delays := restart.NewDelays()
 	for ctx.Err() == nil {
 		started := time.Now()
 		err := once(ctx)
 		if ctx.Err() != nil {
 			return
 		}
-		if time.Since(started) > stable {
-			delays.Reset()
-		}
-		delay := delays.NextBackOff()
+		delay := delays.Next(time.Since(started))
 		notify(fmt.Sprintf("%s ended (%v) and is started again in %s", name, err, delay.Round(time.Millisecond)))
 		select {
 		case <-ctx.Done():

@@ -1,0 +1,39 @@
+// Package restart chooses the delays of what is started again whenever it ends: a
+// connection, a consumer, a child process.
+package restart
+
+import (
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+)
+
+const (
+	first = 100 * time.Millisecond
+	most  = 5 * time.Second
+	// stable is how long a run must last for its end to count as the first.
+	stable = 10 * time.Second
+)
+
+// Delays are those of one thing that is restarted. They are not safe for concurrent use.
+type Delays struct{ backoff backoff.ExponentialBackOff }
+
+// NewDelays returns delays whose first is 100 ms.
+func NewDelays() *Delays {
+	d := &Delays{backoff.ExponentialBackOff{InitialInterval: first, Multiplier: 2, RandomizationFactor: 0.5, MaxInterval: most}}
+	d.Reset()
+	return d
+}
+
+// Next returns how long to wait before the next start of what has run for the time ran,
+// 0 if it could not start. The delay doubles from end to end up to 5 s, each with a
+// jitter of half of it, and is 100 ms again after a run of more than 10 s.
+func (d *Delays) Next(ran time.Duration) time.Duration {
+	if ran > stable {
+		d.Reset()
+	}
+	return d.backoff.NextBackOff()
+}
+
+// Reset has the next delay be the first.
+func (d *Delays) Reset() { d.backoff.Reset() }
