@@ -4,10 +4,19 @@ import (
 	"bytes"
 	"io"
 	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"strconv"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"parkstream/connectors/rabbitmq/internal/message"
+	"parkstream/connectors/rabbitmq/internal/openfaas"
+	"parkstream/connectors/rabbitmq/internal/unacked"
 	"parkstream/shared/broker"
 )
 
@@ -46,6 +55,47 @@ func BenchmarkDrain(b *testing.B) {
 	total := float64(b.N * n)
 	b.ReportMetric(total/took.Seconds(), "events/s")
 	b.ReportMetric(float64(cpu.Microseconds())/total, "cpu-µs/event")
+}
+
+// ackCounter is a channel that counts what is acknowledged in order.
+type ackCounter struct{ acked atomic.Uint64 }
+
+func (a *ackCounter) Ack(tag uint64, _ bool) error {
+	a.acked.Store(max(tag, a.acked.Load()))
+	return nil
+}
+
+func (a *ackCounter) Nack(uint64, bool, bool) error { return nil }
+
+// BenchmarkDelivery brings one delivery after the other through consumer, batch, call and
+// settlement, without RabbitMQ. The function runs in the same process.
+func BenchmarkDelivery(b *testing.B) {
+	const unacknowledged = 4000
+	server := httptest.NewServer(noop(http.NotFoundHandler()))
+	defer server.Close()
+	c, err := New(Config{Settings: testSettings(server.URL)})
+	if err != nil {
+		b.Fatal(err)
+	}
+	channel := new(ackCounter)
+	tracker := unacked.New(channel, c.metrics.queue("q"))
+	k := c.newConsumer(b.Context(), &message.Source{Queue: "q"}, tracker, []*openfaas.Function{simFunction("fn", 500, 8)}, nil)
+	go k.dispatchers[0].run(b.Context(), b.Context(), &k.calls)
+	body := []byte(`{"id":"x","vehicle_plate":"KA01AB1234","entry_date_time":"2026-11-23T08:15:00.123Z"}`)
+	b.ReportAllocs()
+	n, used := uint64(0), cpuTime()
+	for b.Loop() {
+		n++
+		now := time.Now()
+		k.receive(b.Context(), &amqp.Delivery{
+			DeliveryTag: n, MessageId: strconv.FormatUint(n, 10), Body: body, ContentType: "application/json", RoutingKey: "q",
+			Timestamp: now, Headers: amqp.Table{broker.HeaderTime: now.UnixMilli()},
+		})
+		for n-channel.acked.Load() >= unacknowledged {
+			runtime.Gosched()
+		}
+	}
+	b.ReportMetric(float64((cpuTime()-used).Nanoseconds())/float64(n), "cpu-ns/event")
 }
 
 func cpuTime() time.Duration {

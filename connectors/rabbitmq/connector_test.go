@@ -339,21 +339,6 @@ func TestSeveralFunctionsOnOneQueue(t *testing.T) {
 	c.checkIdentity(t, c.counters(t, queue))
 }
 
-// A message that is owed to a function that is gone is not given to another one.
-func TestOwedToAFunctionThatIsGone(t *testing.T) {
-	t.Parallel()
-	queue := queueName(t)
-	g := newGateway(t)
-	f := g.add("fn", queue, batched)
-	declareQueue(t, queue)
-	publish(t, broker.Message{Queue: queue, ID: "1", Body: []byte("{}"), Headers: amqp.Table{message.HeaderOnlyFunction: "gone"}})
-	c := startConnector(t, g, nil)
-	c.settled(t, queue, 1)
-	if dead := takeDead(t, queue); len(dead) != 1 || !strings.Contains(headerText(dead[0].Headers, message.HeaderReason), "gone") || f.callCount() != 0 {
-		t.Errorf("%d calls, dead letters: %v", f.callCount(), dead)
-	}
-}
-
 // A message that is owed to one function stays so while that is the only one on the
 // queue: the others have had it, and may come back before it is through.
 func TestOwedStaysOwed(t *testing.T) {

@@ -1,7 +1,6 @@
 package rabbitmq
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -92,46 +91,6 @@ func TestRejectsInAnOutage(t *testing.T) {
 				t.Error("an event has spent an attempt")
 			}
 		})
-	}
-}
-
-// An event that is answered 503 with Retry-After without end holds up no other for that
-// long, and is a dead letter in the end.
-func TestOneEventAsksToWait(t *testing.T) {
-	t.Parallel()
-	queue, g, f := deployed(t, map[string]string{annotationBatchSize: "50", annotationMaxAttempts: "2"})
-	f.setScript(func(w http.ResponseWriter, _ *http.Request, ids []string) bool {
-		if !slices.Contains(ids, "e-0") {
-			return false
-		}
-		w.Header().Set("Retry-After", "1")
-		w.WriteHeader(http.StatusServiceUnavailable)
-		return true
-	})
-	publish(t, events(queue, "e", 200)...)
-	c := startConnector(t, g, nil)
-	waitFor(t, "the others are done", func() bool { once, _ := f.done(); return once == 199 })
-	ctx, stop := context.WithCancel(t.Context())
-	defer stop()
-	p := broker.NewPublisher(broker.Config{URLs: nodeURLs(t)})
-	defer p.Close()
-	var traffic sync.WaitGroup
-	defer traffic.Wait()
-	defer stop()
-	traffic.Go(func() {
-		for i := 0; ctx.Err() == nil; i++ {
-			if err := p.Publish(ctx, events(queue, fmt.Sprint("more-", i), 5)); err != nil {
-				if ctx.Err() == nil {
-					t.Error(err)
-				}
-				return
-			}
-			waitFor(t, "they are done", func() bool { once, _ := f.done(); return once >= 199+5*(i+1) || ctx.Err() != nil })
-		}
-	})
-	waitFor(t, "the one is a dead letter", func() bool { return c.counters(t, queue)["dead_lettered"] == 1 })
-	if dead := takeDead(t, queue); len(dead) != 1 || dead[0].MessageId != "e-0" {
-		t.Errorf("dead letters: %v", dead)
 	}
 }
 
@@ -268,32 +227,6 @@ func TestOutagesCostNothing(t *testing.T) {
 	}
 }
 
-func TestRetryAfterIsHonoured(t *testing.T) {
-	t.Parallel()
-	queue, g, f := deployed(t, batched)
-	var (
-		mu    sync.Mutex
-		calls []time.Time
-	)
-	f.setScript(func(w http.ResponseWriter, _ *http.Request, _ []string) bool {
-		mu.Lock()
-		defer mu.Unlock()
-		calls = append(calls, time.Now())
-		if len(calls) > 1 {
-			return false
-		}
-		w.Header().Set("Retry-After", "2")
-		w.WriteHeader(http.StatusTooManyRequests)
-		return true
-	})
-	publish(t, events(queue, "e", 1)...)
-	c := startConnector(t, g, nil)
-	c.settled(t, queue, 1)
-	if gap := calls[1].Sub(calls[0]); gap < 2*time.Second {
-		t.Errorf("called again after %s", gap)
-	}
-}
-
 // The gateway is gone: nothing listens on its port.
 func TestGatewayIsAway(t *testing.T) {
 	t.Parallel()
@@ -317,27 +250,6 @@ func TestGatewayIsAway(t *testing.T) {
 	counters := c.settled(t, queue, 1000)
 	if once, twice := f.done(); once != 1000 || twice != 0 || c.outcomes(t, queue, "retry") != 0 {
 		t.Errorf("%d done once, %d more often, %v", once, twice, counters)
-	}
-}
-
-// A lone event in a long outage of its function, on the other hand, pays nothing.
-func TestALoneEventInAnOutage(t *testing.T) {
-	t.Parallel()
-	queue, g, f := deployed(t, map[string]string{annotationBatchSize: "10", annotationMaxAttempts: "2"})
-	var failing atomic.Bool
-	failing.Store(true)
-	f.setScript(func(w http.ResponseWriter, _ *http.Request, _ []string) bool {
-		if failing.Load() {
-			w.WriteHeader(http.StatusInternalServerError)
-		}
-		return failing.Load()
-	})
-	publish(t, events(queue, "e", 1)...)
-	c := startConnector(t, g, nil)
-	waitFor(t, "it has failed often", func() bool { return f.callCount() > 4*message.MaxFailedAlone })
-	failing.Store(false)
-	if counters := c.settled(t, queue, 1); counters["acked"] != 1 || c.outcomes(t, queue, "retry") != 0 {
-		t.Errorf("counters: %v", counters)
 	}
 }
 
@@ -396,67 +308,6 @@ func TestWaitingIsNoFailure(t *testing.T) {
 		if n := failures[string(d.Body)]; n <= 1 && d.Headers[message.HeaderAttempts] != int32(1) {
 			t.Errorf("%s failed %d times in outages and has paid %v attempts", d.MessageId, n, d.Headers[message.HeaderAttempts])
 		}
-	}
-}
-
-// While what a function needs is away, only a few events are spent on finding
-// out.
-func TestDependencyIsAway(t *testing.T) {
-	t.Parallel()
-	queue, g, f := deployed(t, map[string]string{annotationBatchSize: "10", annotationMaxInFlight: "1"})
-	var away atomic.Bool
-	away.Store(true)
-	f.result = func(id string) batch.Result {
-		if away.Load() {
-			return batch.Result{ID: id, Outcome: batch.Retry, Reason: "redis is away"}
-		}
-		return succeed(id)
-	}
-	publish(t, events(queue, "e", 1000)...)
-	c := startConnector(t, g, nil)
-	waitFor(t, "the breaker opens", func() bool {
-		_, text := readyz(c)
-		return strings.Contains(text, "every event has to wait: redis is away")
-	})
-	waitFor(t, "it is probed", func() bool { return f.callCount() >= 6 })
-	away.Store(false)
-	counters := c.settled(t, queue, 1000)
-	if counters["acked"] != 1000 || counters["retried"] > 100 {
-		t.Errorf("counters: %v", counters)
-	}
-}
-
-// One event that has to be done again says nothing about its function: the breaker
-// stays closed.
-func TestOneRetryOpensNoBreaker(t *testing.T) {
-	t.Parallel()
-	queue, g, f := deployed(t, map[string]string{annotationBatchSize: "10", annotationMaxAttempts: "3"})
-	f.result = func(id string) batch.Result {
-		if id == "e-0" {
-			return batch.Result{ID: id, Outcome: batch.Retry, Reason: "not yet"}
-		}
-		return succeed(id)
-	}
-	publish(t, append(events(queue, "e", 1), events(queue, "more", 300)...)...)
-	var connector atomic.Pointer[running]
-	var closed, open atomic.Int64
-	f.setScript(func(http.ResponseWriter, *http.Request, []string) bool {
-		if c := connector.Load(); c != nil {
-			if strings.Contains(c.scrape(t), `parkstream_connector_breaker_state{function="fn"} 0`) {
-				closed.Add(1)
-			} else {
-				open.Add(1)
-			}
-		}
-		return false
-	})
-	c := startConnector(t, g, nil)
-	connector.Store(c)
-	if counters := c.settled(t, queue, 301); counters["acked"] != 300 || counters["retried"] != 2 || counters["dead_lettered"] != 1 {
-		t.Errorf("counters: %v", counters)
-	}
-	if open.Load() > 0 || closed.Load() < 10 {
-		t.Errorf("the breaker was seen open %d times, closed %d times", open.Load(), closed.Load())
 	}
 }
 

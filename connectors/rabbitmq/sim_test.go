@@ -38,6 +38,7 @@ type sim struct {
 	// refuse is the broker's error for a message that is published, nil if it takes it.
 	refuse  func(m *broker.Message) error
 	blocked error // during an alarm
+	more    int   // events of traffic
 
 	mu      sync.Mutex
 	tag     uint64
@@ -233,18 +234,24 @@ func (s *sim) until(what string, cond func() bool) {
 	s.t.Fatalf("waited in vain: %s; acked %d, dead %d, unacked %d, problems %q", what, len(s.acked), len(s.dead), len(s.unacked), s.connector.health.problems(nil))
 }
 
-// traffic publishes an event each second until a condition holds, and returns how many.
-func (s *sim) traffic(what string, cond func() bool) (n int) {
+// trafficEvery is less than the shortest delay of a retry: an event that comes back finds
+// that others were done meanwhile.
+const trafficEvery = 250 * time.Millisecond
+
+// traffic publishes events until a condition holds, more-0, more-1, ..., and returns how
+// many it has published in the test.
+func (s *sim) traffic(what string, cond func() bool) int {
 	s.t.Helper()
-	for ; n < 3600; n++ {
+	for range int(time.Hour / trafficEvery) {
 		if cond() {
-			return n
+			return s.more
 		}
-		s.deliver(amqp.Delivery{MessageId: fmt.Sprint("more-", n), Body: []byte("{}"), RoutingKey: simQueue})
-		s.pass(time.Second)
+		s.deliver(amqp.Delivery{MessageId: fmt.Sprint("more-", s.more), Body: []byte("{}"), RoutingKey: simQueue})
+		s.more++
+		s.pass(trafficEvery)
 	}
 	s.t.Fatalf("waited in vain: %s", what)
-	return n
+	return s.more
 }
 
 // settled lets time pass until all messages are done or dead, and checks the counts.

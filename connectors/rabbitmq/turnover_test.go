@@ -125,28 +125,3 @@ func testOutageWhileNothingCanBePublished(t *testing.T) {
 		ctl(fault.end)
 	}
 }
-
-// In an outage of everything a probe moves as many events to the end of the queue as one
-// round of calls takes, at most.
-func TestTurnsAreBounded(t *testing.T) {
-	t.Parallel()
-	for _, tt := range []struct {
-		size string
-		most int
-	}{{"10", 10}, {"0", 4}} {
-		queue := queueName(t)
-		g := newGateway(t)
-		f := g.add("fn", queue, map[string]string{annotationBatchSize: tt.size, annotationMaxInFlight: "4"})
-		f.setScript(func(w http.ResponseWriter, _ *http.Request, _ []string) bool {
-			w.WriteHeader(http.StatusServiceUnavailable)
-			return true
-		})
-		declareQueue(t, queue)
-		publish(t, events(queue, "e", 200)...)
-		c := startConnector(t, g, func(cfg *Config) { cfg.ProbeDelay, cfg.ProbeMaxDelay = 2*time.Millisecond, 20*time.Millisecond })
-		waitFor(t, "it is probed", func() bool { return f.callCount() > 40 })
-		if moved, calls := c.outcomes(t, queue, "deferred"), f.callCount(); moved == 0 || moved > tt.most*calls {
-			t.Errorf("%d events were moved in %d calls, each at most %d", moved, calls, tt.most)
-		}
-	}
-}

@@ -18,7 +18,7 @@ import (
 
 // What becomes of a message: a test for each row of the table in docs/connector.md, by
 // the beginning of the row.
-var fates = map[string]func(t *testing.T, size int){
+var rows = map[string]func(t *testing.T, size int){
 	"`done`, or 2xx for a single message": func(t *testing.T, size int) {
 		simulate(t, []*openfaas.Function{simFunction("fn", size, 8)}, func(s *sim) {
 			s.publish(100)
@@ -252,7 +252,7 @@ func TestWhatBecomesOfAMessage(t *testing.T) {
 	tested := map[string]bool{}
 	for row := range strings.Lines(table) {
 		name := "" // the longest that fits: one may begin like another
-		for begins := range fates {
+		for begins := range rows {
 			if strings.HasPrefix(row, "| "+begins) && len(begins) > len(name) {
 				name = begins
 			}
@@ -263,10 +263,10 @@ func TestWhatBecomesOfAMessage(t *testing.T) {
 		}
 		tested[name] = true
 		for _, size := range []int{0, 1, 50} {
-			t.Run(fmt.Sprintf("%s, batches of %d", name, size), func(t *testing.T) { fates[name](t, size) })
+			t.Run(fmt.Sprintf("%s, batches of %d", name, size), func(t *testing.T) { rows[name](t, size) })
 		}
 	}
-	for name := range fates {
+	for name := range rows {
 		if !tested[name] {
 			t.Errorf("the table has no row %q any more", name)
 		}
@@ -452,4 +452,180 @@ func TestRetryDelay(t *testing.T) {
 			t.Errorf("jitter makes 8s %s", d)
 		}
 	}
+}
+
+// An event that the function does not survive while no other comes is not kept without
+// end.
+func TestLonePoison(t *testing.T) {
+	for name, tt := range map[string]struct {
+		size   int
+		shared bool
+	}{"single messages": {0, false}, "batches": {10, false}, "a shared queue": {10, true}} {
+		t.Run(name, func(t *testing.T) {
+			functions := []*openfaas.Function{simFunction("fn", tt.size, 2)}
+			if tt.shared {
+				functions = append(functions, simFunction("other", 10, 2))
+			}
+			simulate(t, functions, func(s *sim) {
+				s.respond = func(function string, ids []string) openfaas.Response {
+					if function == "fn" && len(ids) > 0 {
+						return failed(500)
+					}
+					return doneAll(ids)
+				}
+				s.publish(1)
+				s.settled(0, 1)
+				checkDead(t, s, "e-0", "500", 500, 2)
+			})
+		})
+	}
+	// The same in a long outage of a function that can be asked: it pays nothing.
+	simulate(t, []*openfaas.Function{simFunction("fn", 10, 2)}, func(s *sim) {
+		down := true
+		s.respond = func(_ string, ids []string) openfaas.Response {
+			if down {
+				return failed(500)
+			}
+			return doneAll(ids)
+		}
+		s.publish(1)
+		s.until("it has failed often", func() bool { return len(s.calls) > 3*message.MaxFailedAlone })
+		down = false
+		s.settled(1, 0)
+		s.checkNoAttempts()
+	})
+}
+
+// A function that an event has killed is down until it has started again, and cannot be
+// asked at once which event that was. All others are done once.
+func TestPoisonAndRestart(t *testing.T) {
+	for _, shared := range []bool{false, true} {
+		for _, p := range []int{0, 123, 399} {
+			functions := []*openfaas.Function{simFunction("fn", 100, 3)}
+			if shared {
+				functions = append(functions, simFunction("other", 10, 3))
+			}
+			simulate(t, functions, func(s *sim) {
+				poison, back, times := fmt.Sprint("e-", p), time.Now(), map[string]int{}
+				s.respond = func(function string, ids []string) openfaas.Response {
+					switch {
+					case function == "other":
+						return doneAll(ids)
+					case time.Now().Before(back):
+						return failed(503)
+					case slices.Contains(ids, poison):
+						back = time.Now().Add(2 * time.Second)
+						return failed(502)
+					}
+					for _, id := range ids {
+						times[id]++
+					}
+					return doneAll(ids)
+				}
+				s.publish(400)
+				more := s.traffic("the poison is dead", func() bool { return len(s.dead) == 1 })
+				s.settled(399+more, 1)
+				checkDead(t, s, poison, "502", 502, 3)
+				for id, n := range times {
+					if n != 1 {
+						t.Errorf("%s is done %d times", id, n)
+					}
+				}
+			})
+		}
+	}
+}
+
+// A function that says 404 or 503 to one event is not in an outage: the others are done
+// meanwhile, however long it asks to be left alone because of the one, and in the end
+// that is a dead letter.
+func TestOutageForOneEvent(t *testing.T) {
+	for _, size := range []int{0, 50} {
+		for status, retryAfter := range map[int]time.Duration{403: 0, 404: 0, 503: time.Minute} {
+			simulate(t, []*openfaas.Function{simFunction("fn", size, 2)}, func(s *sim) {
+				doneAt := map[string]time.Time{}
+				s.respond = func(_ string, ids []string) openfaas.Response {
+					if slices.Contains(ids, "e-0") && len(doneAt) > 0 {
+						r := failed(status)
+						r.RetryAfter = retryAfter
+						return r
+					}
+					for _, id := range ids {
+						doneAt[id] = time.Now()
+					}
+					return doneAll(ids)
+				}
+				s.deliver(amqp.Delivery{MessageId: "first", Body: []byte("{}"), RoutingKey: simQueue})
+				s.until("the function is known to be up", func() bool { return len(doneAt) == 1 })
+				s.publish(101)
+				// The first times it counts as an outage, until others are done in between.
+				first := s.traffic("the one is parked", func() bool { return len(s.retries) > 0 })
+				parked := time.Now()
+				more := s.traffic("the one is dead", func() bool { return len(s.dead) == 1 })
+				s.settled(101+more, 1)
+				checkDead(t, s, "e-0", fmt.Sprint(status), status, 2)
+				for i := range more - first {
+					id := fmt.Sprint("more-", first+i)
+					if late := doneAt[id].Sub(parked.Add(time.Duration(i) * trafficEvery)); late > 5*time.Second {
+						s.t.Fatalf("%d in batches of %d, Retry-After %s: %s is done after %s", status, size, retryAfter, id, late)
+					}
+				}
+			})
+		}
+	}
+}
+
+// A plain retry of one event says nothing of its function: the breaker stays closed. If
+// each event of a batch has to be tried again, no more events are called for now.
+func TestRetriesAndTheBreaker(t *testing.T) {
+	simulate(t, []*openfaas.Function{simFunction("fn", 10, 3)}, func(s *sim) {
+		s.respond = func(_ string, ids []string) openfaas.Response {
+			if reason, _ := s.consumer.dispatchers[0].endpoint.breaker.Outage(); reason != "" {
+				t.Errorf("the breaker is open: %s", reason)
+			}
+			r := doneAll(ids)
+			if i := slices.Index(ids, "e-0"); i >= 0 {
+				r.Results[i] = batch.Result{ID: "e-0", Outcome: batch.Retry, Reason: "not yet"}
+			}
+			return r
+		}
+		s.publish(300)
+		s.settled(299, 1)
+	})
+	simulate(t, []*openfaas.Function{simFunction("fn", 10, 8)}, func(s *sim) {
+		down := true
+		s.respond = func(_ string, ids []string) openfaas.Response {
+			if down {
+				return eachResult(ids, batch.Result{Outcome: batch.Retry, Reason: "redis is unavailable"})
+			}
+			return doneAll(ids)
+		}
+		s.publish(1000)
+		s.until("the outage is told", func() bool { return s.problem("every event has to wait: redis is unavailable") })
+		s.until("it is probed", func() bool { return len(s.calls) >= 6 })
+		down = false
+		s.settled(1000, 0)
+		if n := len(s.retries); n > 100 {
+			t.Errorf("%d events have spent an attempt", n)
+		}
+	})
+}
+
+// Throttling holds up every call for as long as the function asks.
+func TestThrottling(t *testing.T) {
+	simulate(t, []*openfaas.Function{simFunction("fn", 10, 8)}, func(s *sim) {
+		s.respond = func(_ string, ids []string) openfaas.Response {
+			if len(s.calls) > 1 {
+				return doneAll(ids)
+			}
+			r := failed(429)
+			r.RetryAfter = 20 * time.Second
+			return r
+		}
+		s.publish(1)
+		s.settled(1, 0)
+		if gap := s.calls[1].at.Sub(s.calls[0].at); gap < 20*time.Second || gap > 21*time.Second {
+			t.Errorf("called again after %s", gap)
+		}
+	})
 }
