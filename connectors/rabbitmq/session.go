@@ -193,7 +193,7 @@ func checkVersion(version string) error {
 
 var (
 	errCancelled = errors.New("the broker cancelled the consumer: its queue was deleted, or is moving to another node")
-	errHeldLong  = errors.New("messages were in hand for half the broker's consumer_timeout; they went back to the queue")
+	errHeldLong  = errors.New("messages were unacknowledged for half the broker's consumer_timeout; they went back to the queue")
 )
 
 // lost returns why there are no more deliveries from a queue.

@@ -27,7 +27,7 @@ func (i *invoker) span(ctx context.Context, callID string, ds []*message.Deliver
 	}
 	links := make([]trace.Link, 0, len(origins))
 	for _, o := range origins {
-		if o.IsSampled() { // nobody has recorded the others
+		if o.IsSampled() { // the others were not recorded
 			links = append(links, trace.Link{SpanContext: o})
 		}
 	}
