@@ -57,13 +57,13 @@ var verdictNames = map[batch.Verdict]string{
 	batch.Answered: "answered", batch.Outage: "outage", batch.Crash: "crash", batch.Refused: "refused",
 }
 
-// call counts a call with items that began at start.
-func (m *metrics) call(ctx context.Context, function string, ds []*message.Delivery, start time.Time, r *openfaas.Response) {
-	m.batchSize.WithLabelValues(function).Observe(float64(len(ds)))
+// call counts a call with messages that began at start.
+func (m *metrics) call(ctx context.Context, function string, ms []*message.Delivery, start time.Time, r *openfaas.Response) {
+	m.batchSize.WithLabelValues(function).Observe(float64(len(ms)))
 	latency.Observe(ctx, m.latency.WithLabelValues(function, verdictNames[r.Verdict]), r.Took)
 	invoked := m.stages.WithLabelValues(function, latency.Invoked)
-	for _, d := range ds {
-		latency.Observe(ctx, invoked, start.Sub(d.Received))
+	for _, msg := range ms {
+		latency.Observe(ctx, invoked, start.Sub(msg.Received))
 		ctx = context.Background() // one exemplar a call is enough
 	}
 }

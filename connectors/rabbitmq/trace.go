@@ -13,15 +13,14 @@ import (
 	"parkstream/shared/tracing"
 )
 
-// span begins the span of one call; it is nil where tracing is off. It links to
-// the span in which each of its messages was published. Where that is one and
-// the same it is the parent, too, so that the whole way is one trace; a batch of
-// several origins can have only one parent and begins a trace of its own.
-func (i *invoker) span(ctx context.Context, callID string, ds []*message.Delivery) (context.Context, trace.Span) {
+// span begins the span of one call; it is nil if tracing is off. It links to the spans in
+// which its messages were published. If that is one span, it is the parent, too, and the
+// whole way is one trace. A batch of several origins begins a trace of its own.
+func (i *invoker) span(ctx context.Context, callID string, ms []*message.Delivery) (context.Context, trace.Span) {
 	if i.tracer == nil {
 		return ctx, nil
 	}
-	origins, mixed := origins(ds)
+	origins, mixed := origins(ms)
 	if len(origins) == 1 && !mixed {
 		ctx = trace.ContextWithRemoteSpanContext(ctx, origins[0])
 	}
@@ -36,20 +35,20 @@ func (i *invoker) span(ctx context.Context, callID string, ds []*message.Deliver
 		span.SetAttributes(semconv.MessagingSystemRabbitMQ, semconv.MessagingOperationName("process"), semconv.MessagingOperationTypeProcess,
 			semconv.MessagingDestinationName(i.queue), semconv.FaaSInvokedName(i.function.Name), semconv.FaaSInvocationID(callID))
 		if i.function.Batched() {
-			span.SetAttributes(semconv.MessagingBatchMessageCount(len(ds)))
+			span.SetAttributes(semconv.MessagingBatchMessageCount(len(ms)))
 		} else {
-			span.SetAttributes(semconv.MessagingMessageID(ds[0].ID()))
+			span.SetAttributes(semconv.MessagingMessageID(ms[0].ID()))
 		}
 	}
 	return ctx, span
 }
 
 // origins returns each span that messages were published in once, in the order
-// of the messages; mixed says that some were published in none.
-func origins(ds []*message.Delivery) (origins []trace.SpanContext, mixed bool) {
+// of the messages; mixed reports that some were published in none.
+func origins(ms []*message.Delivery) (origins []trace.SpanContext, mixed bool) {
 	seen := make(map[string]struct{}, 1)
-	for _, d := range ds {
-		parent, state := d.Trace()
+	for _, m := range ms {
+		parent, state := m.Trace()
 		if _, known := seen[parent]; known {
 			continue
 		}

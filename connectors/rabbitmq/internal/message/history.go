@@ -62,9 +62,9 @@ func (h *History) Isolated() bool { return h.FailedAlone > 0 }
 // waits before the next call depends on that.
 func (h *History) Failures() int { return h.Attempts + h.FailedAlone + h.Waits }
 
-// CallFailed notes that a call with the event began at a time and failed. It reports
-// whether something had succeeded at another time, between the event's last failure and
-// this one: the fault may be the event's then.
+// CallFailed notes that a call with the event failed, and when it began. succeeded is when
+// the function had last succeeded with something before the call. It reports whether that
+// was after the event's previous failure: the fault may be the event's then.
 func (h *History) CallFailed(began, succeeded time.Time) (suspect bool) {
 	suspect = !h.Last.IsZero() && succeeded.After(h.Last)
 	h.Last = began
