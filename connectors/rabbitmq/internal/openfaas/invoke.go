@@ -68,7 +68,7 @@ func (g *Gateway) Invoke(ctx context.Context, f *Function, r Request) Response {
 	defer cancel()
 	var (
 		delivered atomic.Bool // the gateway may have got a part of the request
-		written   atomic.Bool // nobody reads the request's buffer any more
+		written   atomic.Bool // the request's buffer is not read any more
 	)
 	defer func() {
 		if written.Load() {
