@@ -29,7 +29,7 @@ const (
 	maxSiteDays = 200_000
 )
 
-// checkSites refuses a query over too many sites.
+// CheckSites returns a [parking.ErrInvalid] for a query over more than [MaxSites].
 func CheckSites(n int) error {
 	if n > MaxSites {
 		return parking.Invalid("there are %d sites, at most %d are looked at together: ask for one site", n, MaxSites)
@@ -40,7 +40,8 @@ func CheckSites(n int) error {
 // mostDays returns how many days of so many sites one query sums up.
 func mostDays(sites int) int { return min(MaxStatsDays, maxSiteDays/max(1, sites)) }
 
-// checkSiteDays refuses a query over too many days of too many sites.
+// CheckSiteDays returns a [parking.ErrInvalid] for a query over more days of so many
+// sites than are summed up together.
 func CheckSiteDays(sites, days int) error {
 	if most := mostDays(sites); days > most {
 		return parking.Invalid("%d days of %d sites are asked for, at most %d days of so many sites are summed up together: ask for one site, or for less time",

@@ -1,3 +1,4 @@
+// Package summary is the HTTP API of stays and sites; docs/summary-api.md describes it.
 package summary
 
 import (

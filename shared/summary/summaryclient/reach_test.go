@@ -65,7 +65,7 @@ func TestUnreachable(t *testing.T) {
 			return New("http://127.0.0.1:1", func() (string, error) { return "", noToken })
 		}, "the secret summary-token cannot be read"},
 		{"no gateway", func(*testing.T) *Client {
-			return NewFunc(func(context.Context) (string, error) { return "", notLocated{} }, func() (string, error) { return token, nil })
+			return NewFunc(func(context.Context) (string, error) { return "", locateError{} }, func() (string, error) { return token, nil })
 		}, "is the gateway there?"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -80,11 +80,11 @@ func TestUnreachable(t *testing.T) {
 	}
 }
 
-// notLocated tells callers what a client is to tell.
-type notLocated struct{}
+// locateError tells callers what a client is to tell.
+type locateError struct{}
 
-func (notLocated) Error() string  { return "http://10.1.2.3 answers 404" }
-func (notLocated) Detail() string { return "is the gateway there?" }
+func (locateError) Error() string  { return "http://10.1.2.3 answers 404" }
+func (locateError) Detail() string { return "is the gateway there?" }
 
 func answering(status int) func(*testing.T) *Client {
 	return func(*testing.T) *Client {
