@@ -104,12 +104,12 @@ func TestDependabot(t *testing.T) {
 	for file := range strings.FieldsSeq(string(out)) {
 		dir, name := filepath.Split(file)
 		dir = strings.TrimSuffix(dir, "/")
-		switch {
-		case name == "Dockerfile":
+		switch name {
+		case "Dockerfile":
 			has["docker"] = append(has["docker"], dir)
-		case name == "go.mod":
+		case "go.mod":
 			has["gomod"] = append(has["gomod"], dir)
-		case name == "compose.yaml":
+		case "compose.yaml":
 			has["docker-compose"] = append(has["docker-compose"], dir)
 		}
 	}
