@@ -281,7 +281,7 @@ func (s *system) wantStay(t *testing.T, plate, entryID, exitID string, seconds i
 	t.Helper()
 	eventually.Succeeds(t, "the list has the stay", func() error {
 		stays := s.stays(t, url.Values{"plate": {plate}})
-		if len(stays) != 1 || stays[0].EntryID != entryID || stays[0].ExitID != exitID || stays[0].Plate != plate {
+		if len(stays) != 1 || stays[0].EntryID != entryID || stays[0].ID != exitID || stays[0].Plate != plate {
 			return fmt.Errorf("the summary has %+v", stays)
 		}
 		if d, _ := stays[0].Duration(); d != time.Duration(seconds)*time.Second {

@@ -155,12 +155,12 @@ func seed(t *testing.T, url string) {
 	for i := range exits {
 		site, id := fmt.Sprintf("site-%d", i), fmt.Sprintf("s%d", i)
 		exits[i] = parking.Event{ID: id, Kind: parking.Exit, Site: site, RawPlate: "KA01", Plate: "KA01", Time: now}
-		ends[i] = parking.Stay{ID: id, ExitID: id, Site: site, Plate: "KA01", ExitTime: now, Revision: 1}
+		ends[i] = parking.Stay{ID: id, Site: site, Plate: "KA01", ExitTime: now, Revision: 1}
 	}
 	for i := range seededStays {
 		id := fmt.Sprintf("x%d", i)
 		ends = append(ends, parking.Stay{
-			ID: id, ExitID: id, Site: "busy", Plate: fmt.Sprintf("P%d", i), EntryID: "e" + id, EntryTime: now.Add(-time.Hour),
+			ID: id, Site: "busy", Plate: fmt.Sprintf("P%d", i), EntryID: "e" + id, EntryTime: now.Add(-time.Hour),
 			ExitTime: now.Add(-time.Duration(i) * time.Second), Revision: 1,
 		})
 	}

@@ -246,7 +246,7 @@ func (s *system) postStays(t *testing.T, site string, n int, exit time.Time) {
 			id := fmt.Sprint(site, i)
 			stays = append(stays, parking.Stay{
 				ID: id, Site: site, Plate: fmt.Sprintf("%s%06d", strings.ToUpper(site), i), EntryID: "entry" + id, EntryTime: exit.Add(-160*time.Minute - time.Duration(i)*time.Millisecond*100),
-				ExitID: id, ExitTime: exit, Revision: 1,
+				ExitTime: exit, Revision: 1,
 			})
 		}
 		body, err := json.Marshal(stays)

@@ -100,12 +100,13 @@ func TestStayContradictions(t *testing.T) {
 		both + `,"duration_seconds":5411`:                                "make it 5410",
 		both + `,"duration_seconds":-5410`:                               "make it 5410",
 		both + `,"duration":"PT1H30M"`:                                   "make it PT1H30M10S",
+		exit + `,"exit_id":"y"`:                                          `id "x" is not the exit_id "y"`,
 		both + `,"duration":""`:                                          "make it PT1H30M10S",
 	} {
 		var s Stay
 		err := json.Unmarshal([]byte("{"+fields+"}"), &s)
 		switch {
-		case reason == "" && (err != nil || s.ExitID != "x"):
+		case reason == "" && (err != nil || s.ID != "x"):
 			t.Errorf("%s: %+v, %v", fields, s, err)
 		case reason != "" && (!errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), reason) || s != Stay{}):
 			t.Errorf("%s: %+v, error %v, want an ErrInvalid with %q", fields, s, err, reason)

@@ -29,7 +29,6 @@ type Stay struct {
 	// EntryID is empty and EntryTime zero if the exit is unmatched.
 	EntryID   string
 	EntryTime time.Time
-	ExitID    string
 	ExitTime  time.Time
 	// Revision starts at 1 and grows whenever a late event changes the stay.
 	Revision int64
@@ -73,7 +72,7 @@ type StayJSON struct {
 func (s Stay) JSON() StayJSON {
 	w := StayJSON{
 		ID: s.ID, Site: s.Site, VehiclePlate: s.Plate,
-		ExitID: s.ExitID, ExitDateTime: Timestamp(s.ExitTime),
+		ExitID: s.ID, ExitDateTime: Timestamp(s.ExitTime),
 		Status: s.Status(), Revision: s.Revision,
 	}
 	if d, ok := s.Duration(); ok {
@@ -84,13 +83,13 @@ func (s Stay) JSON() StayJSON {
 	return w
 }
 
-// Stay reads the public form. The derived fields (status and the two durations)
-// follow from the others: they may be left out or null, and must agree with the
-// others if they are given.
+// Stay reads the public form. exit_id has to be the id. The other derived fields (status
+// and the two durations) may be left out or null, and must agree with the rest if they
+// are given.
 func (w StayJSON) Stay() (Stay, error) {
 	s := Stay{
 		ID: w.ID, Site: w.Site, Plate: w.VehiclePlate,
-		ExitID: w.ExitID, ExitTime: time.Time(w.ExitDateTime).UTC(), Revision: w.Revision,
+		ExitTime: time.Time(w.ExitDateTime).UTC(), Revision: w.Revision,
 	}
 	switch {
 	case w.EntryID == nil && w.EntryDateTime == nil:
@@ -106,9 +105,12 @@ func (w StayJSON) Stay() (Stay, error) {
 	return s, w.contradiction(s.JSON())
 }
 
-// contradiction returns an [ErrInvalid] if a derived field that is given differs
-// from the one that follows.
+// contradiction returns an [ErrInvalid] if the exit_id, or another derived field that
+// is given, differs from the one that follows.
 func (w StayJSON) contradiction(derived StayJSON) error {
+	if w.ExitID != derived.ExitID {
+		return Invalid("id %s is not the exit_id %s", quote(w.ID), quote(w.ExitID))
+	}
 	if w.Status != "" && w.Status != derived.Status {
 		return Invalid("stay %s has the status %s, but its other fields make it %s", quote(w.ID), quote(string(w.Status)), derived.Status)
 	}

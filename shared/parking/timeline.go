@@ -42,7 +42,7 @@ func Pair(events []Event) Timeline {
 			open = e
 			continue
 		}
-		stay := Stay{ID: e.ID, Site: e.Site, Plate: e.Plate, ExitID: e.ID, ExitTime: e.Time, Revision: 1}
+		stay := Stay{ID: e.ID, Site: e.Site, Plate: e.Plate, ExitTime: e.Time, Revision: 1}
 		if open != nil {
 			stay.EntryID, stay.EntryTime = open.ID, open.Time
 		}

@@ -17,7 +17,7 @@ func at(kind Kind, id string, minutes int) Event {
 }
 
 func stay(entry, exit *Event) Stay {
-	s := Stay{ID: exit.ID, Site: exit.Site, Plate: exit.Plate, ExitID: exit.ID, ExitTime: exit.Time, Revision: 1}
+	s := Stay{ID: exit.ID, Site: exit.Site, Plate: exit.Plate, ExitTime: exit.Time, Revision: 1}
 	if entry != nil {
 		s.EntryID, s.EntryTime = entry.ID, entry.Time
 	}

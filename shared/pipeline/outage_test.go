@@ -30,7 +30,7 @@ func (f storeFunc) Record(_ context.Context, events []parking.Event) []parking.R
 
 // unmatched is what a store says of an exit whose entry it does not have.
 func unmatched(e parking.Event) parking.Recorded {
-	return parking.Recorded{Stays: []parking.Stay{{ID: e.ID, Site: e.Site, Plate: e.Plate, ExitID: e.ID, ExitTime: e.Time, Revision: 1}}}
+	return parking.Recorded{Stays: []parking.Stay{{ID: e.ID, Site: e.Site, Plate: e.Plate, ExitTime: e.Time, Revision: 1}}}
 }
 
 // each makes a store of what becomes of one event.

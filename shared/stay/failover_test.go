@@ -256,7 +256,7 @@ func TestUpsertWaitsForReplicas(t *testing.T) {
 		}
 		defer client.Close()
 		exit := time.Now().UTC().Add(-time.Hour)
-		_, err = New(client, 24*time.Hour).Upsert(t.Context(), []parking.Stay{{ID: "x", ExitID: "x", Site: site, Plate: "A", ExitTime: exit, Revision: 1}})
+		_, err = New(client, 24*time.Hour).Upsert(t.Context(), []parking.Stay{{ID: "x", Site: site, Plate: "A", ExitTime: exit, Revision: 1}})
 		return err
 	}
 	if err := replica.Pause(); err != nil {

@@ -40,7 +40,7 @@ func FuzzValue(f *testing.F) {
 		if exit < 0 || lasted < 0 || lasted > exit || revision < 1 || parking.CheckID(id) != nil || plate == "" || plate != parking.NormalizePlate(plate) {
 			return
 		}
-		k := StoredStay{parking.Stay{ID: id, ExitID: id, Site: "a", Plate: plate, ExitTime: time.Unix(0, exit).UTC(), Revision: revision}, now}
+		k := StoredStay{parking.Stay{ID: id, Site: "a", Plate: plate, ExitTime: time.Unix(0, exit).UTC(), Revision: revision}, now}
 		if parking.CheckID(entryID) == nil {
 			k.EntryID, k.EntryTime = entryID, time.Unix(0, exit-lasted).UTC()
 		}

@@ -55,7 +55,7 @@ func completed(id, site, plate string, exit time.Time, seconds int) parking.Stay
 }
 
 func unmatched(id, site, plate string, exit time.Time) parking.Stay {
-	return parking.Stay{ID: id, ExitID: id, Site: site, Plate: plate, ExitTime: exit, Revision: 1}
+	return parking.Stay{ID: id, Site: site, Plate: plate, ExitTime: exit, Revision: 1}
 }
 
 func put(t rapid.TB, s *Store, stays ...parking.Stay) int {

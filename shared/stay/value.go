@@ -45,7 +45,7 @@ func (k *StoredStay) appendDetails(text []byte) []byte {
 
 // parseValue reads the value of a stay.
 func parseValue(site, id, value string) (StoredStay, error) {
-	k := StoredStay{Stay: parking.Stay{ID: id, ExitID: id, Site: site}}
+	k := StoredStay{Stay: parking.Stay{ID: id, Site: site}}
 	head, rest, _ := strings.Cut(value, "\n")
 	revision, _, _ := strings.Cut(head, " ")
 	plate, rest, _ := strings.Cut(rest, "\n")

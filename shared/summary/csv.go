@@ -151,7 +151,7 @@ func csvRecord(k stay.StoredStay) []string {
 		seconds, duration = strconv.FormatInt(int64(d/time.Second), 10), parking.ISODuration(d)
 	}
 	return []string{
-		inert(k.ID), inert(k.Site), inert(k.Plate), inert(k.EntryID), entry, inert(k.ExitID), csvTime(k.ExitTime),
+		inert(k.ID), inert(k.Site), inert(k.Plate), inert(k.EntryID), entry, inert(k.ID), csvTime(k.ExitTime),
 		seconds, duration, string(k.Status()), strconv.FormatInt(k.Revision, 10), csvTime(k.UpdatedAt),
 	}
 }

@@ -189,12 +189,12 @@ func TestBadPosts(t *testing.T) {
 		{`[{"id":"x","entry_id":null,"entry_date_time":"2026-11-24T11:53:07Z"}]`, "no entry_id"},
 		{`[{"id":"x","entry_id":"","entry_date_time":"2026-11-24T11:53:07Z"}]`, "empty entry_id"},
 		{`[{"id":1}]`, "want an array of stays"},
-		{with(func(s *parking.Stay) { s.ID, s.ExitID = "", "" }), "stay 1: id is missing"},
+		{with(func(s *parking.Stay) { s.ID = "" }), "stay 1: id is missing"},
 		{with(func(s *parking.Stay) { s.Site = "" }), "stay 1: site is missing"},
 		{with(func(s *parking.Stay) { s.Site = "a}b" }), "stay 1: site"},
 		{with(func(s *parking.Stay) { s.Plate = "p-1" }), "is not normalised"},
 		{with(func(s *parking.Stay) { s.Plate = "" }), "vehicle_plate is missing"},
-		{with(func(s *parking.Stay) { s.ExitID = "x9" }), `id "x1" is not the exit_id "x9"`},
+		{`[{"id":"x1","exit_id":"x9"}]`, `id "x1" is not the exit_id "x9"`},
 		{with(func(s *parking.Stay) { s.ExitTime = time.Time{} }), "exit_date_time is missing"},
 		{with(func(s *parking.Stay) { s.Revision = 0 }), "revision is 0"},
 		{with(func(s *parking.Stay) { s.EntryTime = s.ExitTime.Add(time.Second) }), "entry_date_time is after exit_date_time"},
@@ -391,7 +391,7 @@ var within2Percent = cmp.Comparer(func(a, b float64) bool {
 
 func TestNothingForASpreadsheetToRun(t *testing.T) {
 	for _, text := range []string{"=1+1", "+1", "-A1", "@SUM(A1)", "\t=1", "\r=1"} {
-		row := csvRecord(stay.StoredStay{Stay: parking.Stay{ID: text, Site: text, EntryID: text, ExitID: text}})
+		row := csvRecord(stay.StoredStay{Stay: parking.Stay{ID: text, Site: text, EntryID: text}})
 		for i, field := range row {
 			if strings.HasPrefix(field, text[:1]) {
 				t.Errorf("%s is %q", csvColumns[i], field)

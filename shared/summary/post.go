@@ -104,8 +104,6 @@ func checkStay(s *parking.Stay) error {
 		return err
 	case s.Site == "":
 		return parking.Invalid("site is missing")
-	case s.ID != s.ExitID:
-		return parking.Invalid("id %q is not the exit_id %q", s.ID, s.ExitID)
 	case s.Plate != parking.NormalizePlate(s.Plate):
 		return parking.Invalid("vehicle_plate is not normalised")
 	case s.Revision < 1:

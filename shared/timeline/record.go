@@ -135,8 +135,7 @@ func parseLine(line string, e *parking.Event) (parking.Recorded, error) {
 		revision, rest, more = strings.Cut(rest, "\t")
 		stay := parking.Stay{Site: e.Site, Plate: e.Plate}
 		var err1, err2, err3 error
-		stay.ExitID, stay.ExitTime, err1 = parseMember(exit)
-		stay.ID = stay.ExitID
+		stay.ID, stay.ExitTime, err1 = parseMember(exit)
 		if entry != "" {
 			stay.EntryID, stay.EntryTime, err2 = parseMember(entry)
 		}

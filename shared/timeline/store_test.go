@@ -46,7 +46,7 @@ func entry(id string, second int) parking.Event { return event(parking.Entry, id
 func exit(id string, second int) parking.Event { return event(parking.Exit, id, second) }
 
 func stayOf(e *parking.Event, x parking.Event, revision int64) parking.Stay {
-	s := parking.Stay{ID: x.ID, Site: x.Site, Plate: x.Plate, ExitID: x.ID, ExitTime: x.Time, Revision: revision}
+	s := parking.Stay{ID: x.ID, Site: x.Site, Plate: x.Plate, ExitTime: x.Time, Revision: revision}
 	if e != nil {
 		s.EntryID, s.EntryTime = e.ID, e.Time
 	}

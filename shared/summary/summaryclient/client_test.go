@@ -21,7 +21,7 @@ import (
 const token = "the-token"
 
 var aStay = parking.Stay{
-	ID: "x1", ExitID: "x1", Site: "a", Plate: "P1", ExitTime: time.Date(2026, 11, 23, 9, 45, 10, 0, time.UTC), Revision: 1,
+	ID: "x1", Site: "a", Plate: "P1", ExitTime: time.Date(2026, 11, 23, 9, 45, 10, 0, time.UTC), Revision: 1,
 	EntryID: "e1", EntryTime: time.Date(2026, 11, 23, 8, 15, 0, 0, time.UTC),
 }
 

@@ -126,7 +126,7 @@ func classicExit(ctx context.Context, db goredis.UniversalClient, post *summaryc
 		return fmt.Errorf("look up an entry: %w", err)
 	}
 	stay := parking.Stay{
-		ID: e.ID, Site: parking.DefaultSite, Plate: e.VehiclePlate, ExitID: e.ID, ExitTime: e.ExitTime,
+		ID: e.ID, Site: parking.DefaultSite, Plate: e.VehiclePlate, ExitTime: e.ExitTime,
 		EntryID: found["entry_id"], Revision: 1,
 	}
 	if stay.EntryID != "" {
