@@ -12,7 +12,7 @@ import (
 	goredis "github.com/redis/go-redis/v9"
 	"pgregory.net/rapid"
 
-	"parkstream/shared/instance"
+	"parkstream/shared/instance/instancetest"
 	"parkstream/shared/parking"
 	"parkstream/shared/redis"
 	"parkstream/shared/timeline"
@@ -129,7 +129,7 @@ const site = "default"
 // acknowledged, the stays and totals are those of the set of events. This holds
 // because nothing is posted before the timelines' replica has it.
 func TestFailoversLoseAndDoubleNothing(t *testing.T) {
-	client, err := redis.Open(redis.URL(instance.RedisForTest(t).URL()))
+	client, err := redis.Open(redis.URL(instancetest.Redis(t).URL()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -247,8 +247,8 @@ func (f *failovers) finish(t *rapid.T) {
 
 // A stay counts as posted when the replica has it, also when it is posted again.
 func TestUpsertWaitsForReplicas(t *testing.T) {
-	primary := instance.RedisForTest(t)
-	replica := instance.RedisReplicaForTest(t, primary)
+	primary := instancetest.Redis(t)
+	replica := instancetest.RedisReplica(t, primary)
 	put := func() error {
 		client, err := redis.Open(redis.URL(primary.URL()), redis.WithSettings(redis.Settings{Replicas: 1, ReplicasTimeout: 300 * time.Millisecond}))
 		if err != nil {

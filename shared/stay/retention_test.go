@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"parkstream/shared/instance"
+	"parkstream/shared/instance/instancetest"
 	"parkstream/shared/parking"
 )
 
@@ -122,7 +122,7 @@ func TestAnIDIsUsedAgain(t *testing.T) {
 
 // Lua compares text as the locale of Redis does.
 func TestAnIDIsUsedAgainInAnyLocale(t *testing.T) {
-	instance.DanishForTest(t)
+	instancetest.Danish(t)
 	s := newStore(t)
 	if before, err := s.redis.Current().Eval(t.Context(), "return tostring('aa' < 'ab')", nil).Text(); err != nil || before != "false" {
 		t.Fatalf("'aa' < 'ab' is %s, error %v: Redis is not Danish", before, err)

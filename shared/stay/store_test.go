@@ -16,7 +16,7 @@ import (
 	"go.uber.org/goleak"
 	"pgregory.net/rapid"
 
-	"parkstream/shared/instance"
+	"parkstream/shared/instance/instancetest"
 	"parkstream/shared/parking"
 	"parkstream/shared/redis"
 )
@@ -34,7 +34,7 @@ var today = time.Now().UTC().Truncate(day).Add(-12 * time.Hour)
 
 func newClient(t testing.TB) *redis.Client {
 	t.Helper()
-	client, err := redis.Open(redis.URL(instance.RedisForTest(t).URL()))
+	client, err := redis.Open(redis.URL(instancetest.Redis(t).URL()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -220,7 +220,7 @@ func daysAgo(n int) time.Time { return today.AddDate(0, 0, -n) }
 
 // A cluster refuses a call whose keys are on several shards.
 func TestCluster(t *testing.T) {
-	client, err := redis.Open(redis.URL(instance.RedisClusterForTest(t).URL()))
+	client, err := redis.Open(redis.URL(instancetest.RedisClusterOfOne(t).URL()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -261,7 +261,7 @@ func TestCluster(t *testing.T) {
 }
 
 func TestStoreSites(t *testing.T) {
-	node := instance.RedisForTest(t)
+	node := instancetest.Redis(t)
 	client, err := redis.Open(redis.URL(node.URL()))
 	if err != nil {
 		t.Fatal(err)

@@ -21,6 +21,7 @@ import (
 	goredis "github.com/redis/go-redis/v9"
 
 	"parkstream/shared/instance"
+	"parkstream/shared/instance/instancetest"
 	"parkstream/shared/parking"
 	"parkstream/shared/redis"
 	"parkstream/shared/stay"
@@ -66,7 +67,7 @@ func newEndpoint(t *testing.T) *endpoint {
 
 func newEndpointKeeping(t *testing.T, retention time.Duration) *endpoint {
 	t.Helper()
-	r := instance.RedisForTest(t)
+	r := instancetest.Redis(t)
 	client, err := redis.Open(redis.URL(r.URL()))
 	if err != nil {
 		t.Fatal(err)
