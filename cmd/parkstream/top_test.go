@@ -68,7 +68,7 @@ func snapshots() (before, now *monitor.Snapshot) {
 		At: at.Add(2 * time.Second), Parts: part("unreachable", "cannot be reached"),
 		Latency: []monitor.Latency{
 			{EventType: "entry", Count: 1100, Buckets: buckets(100, 1100, 1100, 1100)},
-			{EventType: "exit", Count: 20, Buckets: buckets(0, 0, 20, 20)}, // started anew
+			{EventType: "exit", Count: 20, Buckets: buckets(0, 0, 20, 20)}, // restarted
 		},
 		Outcomes: []monitor.Outcome{
 			{EventType: "entry", Outcome: "done", Events: 1090},

@@ -663,7 +663,7 @@ func TestCron(t *testing.T) {
 	if code, text := l.call(t, "PUT", "/system/functions", string(text)); code != http.StatusBadRequest {
 		t.Errorf("bad schedule: %d %s", code, text)
 	}
-	// Nobody answers: the operator hears of it.
+	// No replica runs: the operator is notified.
 	if err := l.scale(l.find("one"), 0); err != nil {
 		t.Fatal(err)
 	}

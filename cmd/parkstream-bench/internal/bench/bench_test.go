@@ -180,7 +180,7 @@ func TestRatio(t *testing.T) {
 	if got := r.Ratio(SingleEvent, Entries); got != 20 {
 		t.Errorf("ratio %v, want 20", got)
 	}
-	for _, got := range []float64{r.Ratio("nobody", Entries), new(Result).Ratio(SingleEvent, Entries)} {
+	for _, got := range []float64{r.Ratio("unknown", Entries), new(Result).Ratio(SingleEvent, Entries)} {
 		if !math.IsNaN(got) {
 			t.Errorf("the ratio to what was not measured is %v", got)
 		}
