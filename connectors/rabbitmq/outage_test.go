@@ -254,11 +254,11 @@ func TestGatewayIsAway(t *testing.T) {
 }
 
 // An event that waited at the broker during an outage, without having been called,
-// is no suspect when the next outage begins.
+// is not a suspect when the next outage begins.
 func TestWaitingIsNoFailure(t *testing.T) {
 	t.Parallel()
 	queue, g, f := deployed(t, map[string]string{annotationMinInFlight: "1", annotationMaxInFlight: "1"})
-	g.add("other", queue, batched) // nobody holds messages where it is not alone
+	g.add("other", queue, batched) // a function that shares its queue keeps no messages
 	var (
 		mu       sync.Mutex
 		phase    string
