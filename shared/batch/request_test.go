@@ -286,7 +286,7 @@ func TestParseRequestErrors(t *testing.T) {
 	}
 }
 
-// Whoever sends the batch may have written it otherwise than AppendRequest does.
+// Another sender may write the batch differently from AppendRequest.
 func TestParseRequestOfOthers(t *testing.T) {
 	got, err := ParseRequest([]byte(` [ {"data" : {"b": [1, "]"], "b": 2} , "other":{"id":"0"}, "id":"\u0031", "time":null,"data_base64":null},` +
 		`{"id":"2","time":"2026-11-23T09:00:00\u002b01:00","tracestate":"k=v","data_base64":"eA=="},{"\u0069d":"3","data":null} ] `))

@@ -18,8 +18,8 @@ type settings struct {
 	WriteTimeout time.Duration `env:"write_timeout" envDefault:"60s"`
 	// ExecTimeout ends the context of a call.
 	ExecTimeout time.Duration `env:"exec_timeout" envDefault:"55s"`
-	// DrainDelay is how long the process still serves after it said that it is
-	// no longer ready, so that whoever routes calls to it can notice.
+	// DrainDelay is how long the process still serves after it has reported that it is
+	// not ready, for its callers to notice.
 	DrainDelay   time.Duration `env:"healthcheck_interval" envDefault:"0s"`
 	MaxInflight  int64         `env:"max_inflight" envDefault:"0"` // 0: no bound
 	MaxBodyBytes int64         `env:"MAX_BODY_BYTES" envDefault:"8388608"`
