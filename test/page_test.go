@@ -30,7 +30,7 @@ func TestPage(t *testing.T) {
 	b.open(s.gateway + "/function/summary")
 	b.wants(`location.pathname`, "/function/summary/")
 	b.wants(`document.querySelector('#stays-empty').textContent`, "No stays yet. They appear with the first exit.")
-	b.wants(`document.querySelector('#inside-empty').textContent`, "Nobody is inside.")
+	b.wants(`document.querySelector('#inside-empty').textContent`, "No vehicle is inside.")
 	b.wants(`document.querySelector('#live-text').textContent`, "Live")
 	b.wants(`document.querySelector('#health-text').textContent`, "all 7 parts are up")
 	b.eval(`window.neverLoadedAgain = true`)
@@ -183,7 +183,7 @@ func TestPage(t *testing.T) {
 		b.accessible(axe, "with a table open")
 	})
 
-	b.wants(`String(window.neverLoadedAgain)`, "undefined") // the phone loaded it anew
+	b.wants(`String(window.neverLoadedAgain)`, "undefined") // the phone reloaded it
 	b.calm()
 
 	t.Run("Redis is away", func(t *testing.T) {

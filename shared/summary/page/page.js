@@ -142,8 +142,8 @@
 
   const pollers = [];
 
-  // Poller keeps one part of the page up to date. It rests while nobody looks at
-  // the page, and asks ever more seldom while asking fails.
+  // Poller keeps one part of the page up to date. It pauses while the page is hidden,
+  // and backs off while its requests fail.
   class Poller {
     constructor(every, load, draw) {
       Object.assign(this, { every, load, draw, failures: 0, failure: null, succeeded: 0, due: 0 });
@@ -190,7 +190,7 @@
   window.addEventListener('online', () => pollers.forEach((p) => p.refresh()));
   $('retry').addEventListener('click', () => pollers.forEach((p) => p.refresh()));
 
-  // drawState says whether the figures are live.
+  // drawState shows the state of the figures: live, old or unavailable.
   const drawState = () => {
     const storeAway = !system.failure && system.data && redisAway(system.data);
     const broken = pollers.map((p) => p.failure).filter((f) => f && f.kind !== 'asked');
@@ -240,8 +240,8 @@
     };
   };
 
-  // Plot is one uPlot that is made anew for other colours or kinds of data, and
-  // else gets new data.
+  // Plot is one uPlot. Other colours or kinds of data replace it; other data only
+  // update it.
   class Plot {
     constructor(id, options) {
       Object.assign(this, { place: $(id), options });
@@ -420,8 +420,8 @@
   const latencyPlot = histogram('latency', [['Entries', 'entry'], ['Exits', 'exit']], () => latencyLabels, (label) => label.toLowerCase());
   const looks = []; // at the system, of the last minute, oldest first
 
-  // between counts, by bucket, what a histogram took in since an earlier one; all
-  // of it where the process has started anew.
+  // between returns the counts by bucket that a histogram has gained since an earlier
+  // one; all its counts if the process has restarted.
   const between = (now, before) => {
     const fresh = !before || before.count > now.count || before.buckets.length !== now.buckets.length;
     let last = 0;
@@ -592,7 +592,7 @@
     const sites = overview.data?.sites.filter((s) => !view.site || s.site === view.site) ?? [];
     const all = sum(sites, (s) => s.vehicles_inside);
     $('inside-empty').hidden = vehicles.length > 0;
-    put('inside-empty', 'Nobody is inside.');
+    put('inside-empty', 'No vehicle is inside.');
     put('inside-text', vehicles.length ? `${show(view.offset + 1)} to ${show(view.offset + vehicles.length)} of ${show(Math.max(all, view.offset + vehicles.length))}` : '');
     $('inside-back').disabled = view.offset === 0;
     // Over all sites the API pages through the first thousand.

@@ -56,7 +56,7 @@ func New(url string, token func() (string, error)) *Client {
 // NewFunc is [New] for an endpoint whose URL is asked for before each call.
 func NewFunc(locate func(context.Context) (string, error), token func() (string, error)) *Client {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
-	// As many as there are calls in flight, so that none dials anew.
+	// As many as there are calls in flight: each finds an idle connection.
 	transport.MaxIdleConns, transport.MaxIdleConnsPerHost = 0, 64
 	// Over HTTP/2 the calls share a connection, which is not idle while others wait on
 	// it: a repeated call would take the same one again.

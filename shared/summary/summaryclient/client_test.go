@@ -116,7 +116,7 @@ func TestClientWithoutEndpoint(t *testing.T) {
 	c := New(server.URL, func() (string, error) { return token, nil })
 	defer c.Close()
 	if err := c.Post(t.Context(), nil); err == nil || !strings.Contains(err.Error(), server.URL) || strings.Contains(err.Error(), token) {
-		t.Errorf("nobody listens: %v", err)
+		t.Errorf("no server listens: %v", err)
 	}
 	if err := New("http://bad host", c.token).Post(t.Context(), nil); err == nil {
 		t.Error("an impossible URL was posted to")
