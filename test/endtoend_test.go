@@ -291,8 +291,8 @@ func (s *system) wantStay(t *testing.T, plate, entryID, exitID string, seconds i
 	})
 }
 
-// badInput gets a clear error by HTTP and becomes a dead letter with its reason
-// by queue, and holds up nobody.
+// badInput sends bad events. By HTTP each gets a clear error; by queue each becomes a
+// dead letter with its reason, and the events behind it are not delayed.
 func (s *system) badInput(t *testing.T, arrival time.Time) {
 	now := time.Now()
 	cases := map[string]struct{ body, reason string }{

@@ -18,9 +18,9 @@ import (
 	"parkstream/shared/tracing/tracingtest"
 )
 
-// One trace leads from whoever published an event through every part to Redis,
-// and a batch of several origins links to each. The headers for the collector
-// are a secret file; the variable that could have them is not passed on.
+// One trace leads from the publisher of an event through every part to Redis, and a
+// batch links to the trace of each of its events. The headers for the collector are a
+// secret file; the variable that could hold them is not passed on.
 func TestTracing(t *testing.T) {
 	collector := tracingtest.New(t)
 	dir := t.TempDir()
