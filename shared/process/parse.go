@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"reflect"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -88,7 +89,7 @@ func withDefaults(environ, defaults []string) []string {
 		name, value, _ := strings.Cut(kv, "=")
 		given[strings.ToUpper(name)] = given[strings.ToUpper(name)] || value != ""
 	}
-	all := environ[:len(environ):len(environ)]
+	all := slices.Clip(environ)
 	for _, kv := range defaults {
 		if name, _, _ := strings.Cut(kv, "="); !given[strings.ToUpper(name)] {
 			all = append(all, kv)

@@ -15,8 +15,9 @@ func TestDelays(t *testing.T) {
 			t.Errorf("%s: %s, want %s with a jitter of half", what, got, middle)
 		}
 	}
-	for _, middle := range []time.Duration{100, 200, 400, 800, 1600, 3200, 5000, 5000} {
-		want("an end soon after the start", 10*time.Second, middle*time.Millisecond)
+	const ms = time.Millisecond
+	for _, middle := range []time.Duration{100 * ms, 200 * ms, 400 * ms, 800 * ms, 1600 * ms, 3200 * ms, 5000 * ms, 5000 * ms} {
+		want("an end soon after the start", 10*time.Second, middle)
 	}
 	want("after a long run", 10*time.Second+1, 100*time.Millisecond)
 	want("no start", 0, 200*time.Millisecond)
