@@ -296,7 +296,7 @@ func (b *bench) backlog(ctx context.Context, result *Result) (err error) {
 		if err != nil {
 			return false, b.failed(ctx)
 		}
-		r.InHand = int(m.sum("parkstream_connector_messages_in_hand"))
+		r.InHand = int(m.sum("parkstream_connector_messages_unacked"))
 		if r.InHand == 0 {
 			return false, nil
 		}
