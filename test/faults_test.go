@@ -43,7 +43,7 @@ func TestFaults(t *testing.T) {
 		}},
 		{"kill -9 Redis", func(r *faultRun) { r.kill(r.s.redisPID(r.t)) }},
 		{"kill -9 RabbitMQ", func(r *faultRun) { r.kill(r.s.rabbitMQPID(r.t)) }},
-		{"the gateway is away for 20 s", func(r *faultRun) {
+		{"the gateway is down for 20 s", func(r *faultRun) {
 			r.gateway.answer.Store(&refuse)
 			r.wait(20 * time.Second)
 			r.gateway.answer.Store(nil)
