@@ -25,7 +25,7 @@ func TestConnectorPort(t *testing.T) {
 		file, port string // a pattern with one group
 		uses       int
 	}{
-		{"docs/settings.md", `\| .LISTEN. \| .127\.0\.0\.1:(\d+)`, 1},
+		{"docs/settings.md", `\| .LISTEN. \| .*127\.0\.0\.1:(\d+)`, 1},
 		{"docs/settings.md", `rabbitmq-connector[.\w]*:(\d+)`, 1},
 		{"docs/operations.md", `LISTEN=:(\d+)`, 1},
 		{"docs/deploy-faasd.md", `LISTEN=[\d.]*:(\d+)`, 2},
