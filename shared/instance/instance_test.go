@@ -19,10 +19,29 @@ import (
 	"go.uber.org/goleak"
 )
 
+// testStart is generous, since machines that run tests are busy.
+const testStart = 2 * time.Minute
+
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
+// tempDir is removed after the node has ended; t.TempDir fails the test if a dying
+// node writes while it is removed.
+func tempDir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "parkstream-instance-") //nolint:usetesting // see above
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
+}
+
 func TestRedisFindsItsDataAgain(t *testing.T) {
-	r := RedisForTest(t)
+	r, err := StartRedis(t.Context(), RedisOptions{Dir: tempDir(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = r.Kill() })
 	o, err := redis.ParseURL(r.URL())
 	if err != nil {
 		t.Fatal(err)
@@ -471,5 +490,24 @@ func TestCookie(t *testing.T) {
 	}
 	if cookies[0] == cookies[1] {
 		t.Error("both are the same")
+	}
+}
+
+// A cluster is not ready before each of its nodes is connected to all others and
+// knows whom each replica copies.
+func TestConnectedReplicas(t *testing.T) {
+	const (
+		master   = "aa 127.0.0.1:1@2 master - 0 0 1 connected 0-16383\n"
+		replica  = "bb 127.0.0.1:3@4 slave aa 0 0 1 connected\n"
+		self     = "bb 127.0.0.1:3@4 myself,slave aa 0 0 1 connected\n"
+		unknown  = "bb 127.0.0.1:3@4 slave - 0 0 1 connected\n"
+		unlinked = "bb 127.0.0.1:3@4 slave aa 0 0 1 disconnected\n"
+	)
+	for nodes, want := range map[string]int{
+		master + replica: 1, master + self: 1, replica + master: 1, master: 0, master + unknown: 0, master + unlinked: 0, replica + unlinked: 0, "": 0,
+	} {
+		if got := connectedReplicas(nodes); got != want {
+			t.Errorf("%d, want %d, of\n%s", got, want, nodes)
+		}
 	}
 }
