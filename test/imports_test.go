@@ -117,6 +117,9 @@ func TestImportDirections(t *testing.T) {
 		}
 		check(t, who, p.Imports, allowed)
 		check(t, "a test of "+who, slices.Concat(p.TestImports, p.XTestImports), slices.Concat(allowed, []string{who}, testsMayImport[""], testsMayImport[who]))
+		if !helpsTests(p.ImportPath) && (slices.Contains(p.Imports, "testing") || slices.ContainsFunc(p.Imports, helpsTests)) {
+			t.Errorf("%s imports testing or helpers of tests: these do not ship", who)
+		}
 		if who == "shared/parking" {
 			for _, path := range p.Imports {
 				if strings.Contains(path, ".") && !slices.Contains(thirdParty, path) {
@@ -128,6 +131,12 @@ func TestImportDirections(t *testing.T) {
 	if seen < len(mayImport) {
 		t.Errorf("go list found %d packages only", seen)
 	}
+}
+
+// helpsTests reports whether a package of ours is for tests only.
+func helpsTests(path string) bool {
+	path, ours := strings.CutPrefix(path, "parkstream/")
+	return ours && (path == "shared/eventually" || strings.HasSuffix(path, "test"))
 }
 
 func allowedImports(who string) (allowed []string, known bool) {
