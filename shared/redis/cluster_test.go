@@ -280,8 +280,10 @@ func slotsMove(t *testing.T, client *Client, nodes *instance.RedisCluster) {
 func TestASilentShard(t *testing.T) {
 	nodes := instancetest.RedisCluster(t)
 	var sites []string
+	// No node counts as dead here. A live master that a busy machine stalls would leave
+	// the third one without a majority beside the silent one: it would answer CLUSTERDOWN.
 	for _, node := range slices.Concat(nodes.Masters, nodes.Replicas) {
-		command(t, node, "CONFIG", "SET", "cluster-require-full-coverage", "no")
+		command(t, node, "CONFIG", "SET", "cluster-node-timeout", "60000")
 	}
 	for shard := range nodes.Masters {
 		for i := 0; len(sites) == shard; i++ {
