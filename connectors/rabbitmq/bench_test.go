@@ -18,6 +18,7 @@ import (
 	"parkstream/connectors/rabbitmq/internal/openfaas"
 	"parkstream/connectors/rabbitmq/internal/unacked"
 	"parkstream/shared/broker"
+	"parkstream/shared/eventually"
 )
 
 // BenchmarkDrain empties a queue into a function that does nothing. The function
@@ -45,7 +46,7 @@ func BenchmarkDrain(b *testing.B) {
 		start, used := time.Now(), cpuTime()
 		c := startConnector(b, g, nil)
 		s := c.metrics.queue(queue)
-		waitFor(b, "the queue is empty", func() bool {
+		eventually.True(b, "the queue is empty", func() bool {
 			return s.Totals().Acked >= n
 		})
 		took += time.Since(start)

@@ -16,6 +16,7 @@ import (
 	"parkstream/shared/batch"
 	"parkstream/shared/broker"
 	"parkstream/shared/broker/brokertest"
+	"parkstream/shared/eventually"
 	"parkstream/shared/process"
 )
 
@@ -73,14 +74,14 @@ func faultRun(t *testing.T, url func() string, disturb func(c *running, f *funct
 	if err := p.Publish(t.Context(), events(queue, "e", n)); err != nil {
 		t.Fatal(err)
 	}
-	waitFor(t, "the first events are done", func() bool { once, _ := f.done(); return once > 100 })
+	eventually.True(t, "the first events are done", func() bool { once, _ := f.done(); return once > 100 })
 	disturb(c, f)
-	waitFor(t, "every event is done", func() bool {
+	eventually.True(t, "every event is done", func() bool {
 		once, twice := f.done()
 		return once+twice == n-n/20
 	})
 	conn := dialNode(t)
-	waitFor(t, "nothing is left", func() bool {
+	eventually.True(t, "nothing is left", func() bool {
 		counters := c.counters(t, queue)
 		c.checkIdentity(t, counters)
 		return counters["in_hand"] == 0 && ready(t, conn, queue) == 0 && ready(t, conn, broker.DeadQueue(queue)) >= n/20
@@ -95,7 +96,7 @@ func TestConnectionIsCut(t *testing.T) {
 		for range 4 {
 			before, _ := f.done()
 			proxy.Cut()
-			waitFor(t, "it goes on", func() bool { once, twice := f.done(); return once+twice > before+200 || once+twice >= 3800 })
+			eventually.True(t, "it goes on", func() bool { once, twice := f.done(); return once+twice > before+200 || once+twice >= 3800 })
 		}
 	})
 }
@@ -105,7 +106,7 @@ func TestNetworkIsFrozen(t *testing.T) {
 	proxy := brokertest.NewProxy(t, nodeOf(t).URL())
 	faultRun(t, func() string { return proxy.Through(nodeOf(t).URL()) }, func(c *running, _ *function) {
 		proxy.Pause()
-		waitFor(t, "the silence is noticed", func() bool { code, _ := readyz(c); return code != http.StatusOK })
+		eventually.True(t, "the silence is noticed", func() bool { code, _ := readyz(c); return code != http.StatusOK })
 		proxy.Resume()
 	})
 }
@@ -127,7 +128,7 @@ func TestBrokerDies(t *testing.T) { //nolint:tparallel // its parts take turns o
 			if err := private.Kill(); err != nil {
 				t.Fatal(err)
 			}
-			waitFor(t, "the loss is told", func() bool { _, text := readyz(c); return strings.Contains(text, "no connection to RabbitMQ") })
+			eventually.True(t, "the loss is told", func() bool { _, text := readyz(c); return strings.Contains(text, "no connection to RabbitMQ") })
 			restart()
 		})
 	})
@@ -169,7 +170,7 @@ func TestBrokerDies(t *testing.T) { //nolint:tparallel // its parts take turns o
 		faultRun(t, secret, func(c *running, _ *function) {
 			ctl("change_password", "connector", "second-password")
 			ctl("close_all_user_connections", "connector", "rotated")
-			waitFor(t, "the old password is refused", func() bool {
+			eventually.True(t, "the old password is refused", func() bool {
 				_, text := readyz(c)
 				if strings.Contains(text, "first-password") || strings.Contains(text, "second-password") {
 					t.Fatalf("the password is told: %s", text)
@@ -180,7 +181,7 @@ func TestBrokerDies(t *testing.T) { //nolint:tparallel // its parts take turns o
 				t.Error("the old password is accepted")
 			}
 			writeSecret(t, dir, "rabbitmq-url", as("second-password")+"\n")
-			waitFor(t, "the new password is used", func() bool { code, _ := readyz(c); return code == http.StatusOK })
+			eventually.True(t, "the new password is used", func() bool { code, _ := readyz(c); return code == http.StatusOK })
 		})
 	})
 	t.Run("frozen", func(t *testing.T) {
@@ -188,7 +189,7 @@ func TestBrokerDies(t *testing.T) { //nolint:tparallel // its parts take turns o
 			if err := private.Pause(); err != nil {
 				t.Fatal(err)
 			}
-			waitFor(t, "the silence is noticed", func() bool { code, _ := readyz(c); return code != http.StatusOK })
+			eventually.True(t, "the silence is noticed", func() bool { code, _ := readyz(c); return code != http.StatusOK })
 			if err := private.Resume(); err != nil {
 				t.Fatal(err)
 			}
@@ -215,7 +216,7 @@ func TestQueueIsDeleted(t *testing.T) {
 	g := newGateway(t)
 	f := g.add("fn", queue, batched)
 	c := startConnector(t, g, nil)
-	waitFor(t, "ready", func() bool { code, _ := readyz(c); return code == http.StatusOK })
+	eventually.True(t, "ready", func() bool { code, _ := readyz(c); return code == http.StatusOK })
 	conn := dialNode(t)
 	ch, err := conn.Channel()
 	if err != nil {
@@ -226,8 +227,8 @@ func TestQueueIsDeleted(t *testing.T) {
 	}
 	p := broker.NewPublisher(broker.Config{URLs: nodeURLs(t)})
 	defer p.Close()
-	waitFor(t, "the queue is there again", func() bool { return p.Publish(t.Context(), events(queue, "e", 1)) == nil })
-	waitFor(t, "it is consumed", func() bool { once, _ := f.done(); return once == 1 })
+	eventually.True(t, "the queue is there again", func() bool { return p.Publish(t.Context(), events(queue, "e", 1)) == nil })
+	eventually.True(t, "it is consumed", func() bool { once, _ := f.done(); return once == 1 })
 }
 
 func TestWrongQueueIsToldWhatToDo(t *testing.T) {
@@ -244,13 +245,13 @@ func TestWrongQueueIsToldWhatToDo(t *testing.T) {
 	g := newGateway(t)
 	f := g.add("fn", queue, batched)
 	c := startConnector(t, g, nil)
-	waitFor(t, "it is told", func() bool { _, text := readyz(c); return strings.Contains(text, "rabbitmqctl delete_queue "+queue) })
+	eventually.True(t, "it is told", func() bool { _, text := readyz(c); return strings.Contains(text, "rabbitmqctl delete_queue "+queue) })
 	if _, err := ch.QueueDelete(queue, false, false, false); err != nil {
 		t.Fatal(err)
 	}
-	waitFor(t, "ready", func() bool { code, _ := readyz(c); return code == http.StatusOK })
+	eventually.True(t, "ready", func() bool { code, _ := readyz(c); return code == http.StatusOK })
 	publish(t, events(queue, "e", 1)...)
-	waitFor(t, "it is consumed", func() bool { once, _ := f.done(); return once == 1 })
+	eventually.True(t, "it is consumed", func() bool { once, _ := f.done(); return once == 1 })
 }
 
 // Two connectors share the work, and one goes on when the other is gone.
@@ -273,7 +274,7 @@ func TestTwoConnectors(t *testing.T) {
 			cfg.Broker = func() ([]string, error) { return []string{proxy.Through(nodeOf(t).URL())}, nil }
 		})
 		queue = f.annotations[annotationTopic]
-		waitFor(t, "both work", func() bool { return second.counters(t, queue)["received"] > 0 })
+		eventually.True(t, "both work", func() bool { return second.counters(t, queue)["received"] > 0 })
 		proxy.SetDown(true)
 		proxy.Cut()
 	})

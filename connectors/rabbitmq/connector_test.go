@@ -19,6 +19,7 @@ import (
 	"parkstream/connectors/rabbitmq/internal/message"
 	"parkstream/shared/batch"
 	"parkstream/shared/broker"
+	"parkstream/shared/eventually"
 	"parkstream/shared/process"
 )
 
@@ -317,14 +318,14 @@ func TestSeveralFunctionsOnOneQueue(t *testing.T) {
 	declareQueue(t, queue)
 	publish(t, events(queue, "e", 1000)...)
 	c := startConnector(t, g, nil)
-	waitFor(t, "function one does not wait for two", func() bool { once, _ := one.done(); return once == 1000 })
+	eventually.True(t, "function one does not wait for two", func() bool { once, _ := one.done(); return once == 1000 })
 	if once, twice := two.done(); once+twice > 0 {
 		t.Errorf("two has done %d", once)
 	}
 	close(down)
-	waitFor(t, "function two catches up", func() bool { once, _ := two.done(); return once == 999 })
+	eventually.True(t, "function two catches up", func() bool { once, _ := two.done(); return once == 999 })
 	conn := dialNode(t)
-	waitFor(t, "the dead letter is there", func() bool { return ready(t, conn, broker.DeadQueue(queue)) == 1 })
+	eventually.True(t, "the dead letter is there", func() bool { return ready(t, conn, broker.DeadQueue(queue)) == 1 })
 	if once, twice := one.done(); once != 1000 || twice != 0 {
 		t.Errorf("one has done %d once, %d more often", once, twice)
 	}
@@ -335,7 +336,7 @@ func TestSeveralFunctionsOnOneQueue(t *testing.T) {
 	if len(dead) != 1 || dead[0].Headers[message.HeaderFunction] != "two" || dead[0].Headers[message.HeaderOnlyFunction] != "two" || dead[0].MessageId != "e-7" {
 		t.Errorf("dead letters: %v", dead)
 	}
-	waitFor(t, "nothing is in hand", func() bool { return c.counters(t, queue)["in_hand"] == 0 })
+	eventually.True(t, "nothing is in hand", func() bool { return c.counters(t, queue)["in_hand"] == 0 })
 	c.checkIdentity(t, c.counters(t, queue))
 }
 
@@ -387,7 +388,7 @@ func TestParking(t *testing.T) {
 	conn := dialNode(t)
 	parked := func(reason string) {
 		t.Helper()
-		waitFor(t, "not ready: "+reason, func() bool {
+		eventually.True(t, "not ready: "+reason, func() bool {
 			code, text := readyz(c)
 			return code == http.StatusServiceUnavailable && strings.Contains(text, reason)
 		})
@@ -406,7 +407,7 @@ func TestParking(t *testing.T) {
 
 	f := g.add("fn", queue, batched)
 	c.settled(t, queue, 10)
-	waitFor(t, "ready", func() bool { code, _ := readyz(c); return code == http.StatusOK })
+	eventually.True(t, "ready", func() bool { code, _ := readyz(c); return code == http.StatusOK })
 
 	// the last good list is used on
 	g.setListing(broken)
@@ -434,14 +435,14 @@ func TestFunctionsThatCannotBeServed(t *testing.T) {
 	f := g.add("fn", queue, map[string]string{annotationBatchSize: "many"})
 	g.add("cron", "cron-function", nil)
 	c := startConnector(t, g, nil)
-	waitFor(t, "not ready", func() bool {
+	eventually.True(t, "not ready", func() bool {
 		code, text := readyz(c)
 		return code == http.StatusServiceUnavailable && strings.Contains(text, `parkstream.batch-size is "many"`) && !strings.Contains(text, "cron")
 	})
 	g.mu.Lock()
 	f.annotations = map[string]string{annotationTopic: queue + ", " + queue + "-2,cron-function", annotationBatchSize: "10"}
 	g.mu.Unlock()
-	waitFor(t, "ready", func() bool { code, _ := readyz(c); return code == http.StatusOK })
+	eventually.True(t, "ready", func() bool { code, _ := readyz(c); return code == http.StatusOK })
 	publish(t, append(events(queue, "a", 3), events(queue+"-2", "b", 3)...)...)
 	c.settled(t, queue, 3)
 	c.settled(t, queue+"-2", 3)
@@ -458,7 +459,7 @@ func TestImpossibleQueueNames(t *testing.T) {
 	f := g.add("fn", queue, batched)
 	declareQueue(t, queue)
 	c := startConnector(t, g, nil)
-	waitFor(t, "the mistakes are told", func() bool {
+	eventually.True(t, "the mistakes are told", func() bool {
 		_, text := readyz(c)
 		return strings.Contains(text, "function long: the queue name qqq") && strings.Contains(text, `function lines: the queue name "one\ntwo"`)
 	})
@@ -467,7 +468,7 @@ func TestImpossibleQueueNames(t *testing.T) {
 	if once, _ := f.done(); once != 10 {
 		t.Errorf("%d done", once)
 	}
-	waitFor(t, "it is counted how often it connected", func() bool { return c.scrape(t) != "" })
+	eventually.True(t, "it is counted how often it connected", func() bool { return c.scrape(t) != "" })
 	if text := c.scrape(t); !strings.Contains(text, `parkstream_amqp_connects_total{connection="parkstream-rabbitmq"} 1`) {
 		t.Error("the connection was lost")
 	}
@@ -483,7 +484,7 @@ func TestAMistakeParksTheQueue(t *testing.T) {
 	declareQueue(t, queue)
 	publish(t, events(queue, "e", 20)...)
 	c := startConnector(t, g, nil)
-	waitFor(t, "it is told", func() bool {
+	eventually.True(t, "it is told", func() bool {
 		_, text := readyz(c)
 		return strings.Contains(text, `its queues are parked: function two: annotation parkstream.batch-size is "many"`)
 	})
@@ -521,13 +522,13 @@ func TestPlanChangesDuringACall(t *testing.T) {
 	<-entered
 	g.remove("slow")
 	fast := g.add("fast", queue+"-2", batched)
-	waitFor(t, "the new function is served", func() bool { once, _ := fast.done(); return once == 1 })
-	waitFor(t, "the breaker of the old one is gone", func() bool {
+	eventually.True(t, "the new function is served", func() bool { once, _ := fast.done(); return once == 1 })
+	eventually.True(t, "the breaker of the old one is gone", func() bool {
 		text := c.scrape(t)
 		return strings.Contains(text, `breaker_state{function="fast"}`) && !strings.Contains(text, `breaker_state{function="slow"}`)
 	})
 	close(leave)
-	waitFor(t, "the call is settled", func() bool { return c.counters(t, queue)["acked"] == 1 })
+	eventually.True(t, "the call is settled", func() bool { return c.counters(t, queue)["acked"] == 1 })
 }
 
 // CC asks the broker for copies once, not for more with every attempt; the other
@@ -611,7 +612,7 @@ func TestMetrics(t *testing.T) {
 		}
 		return -1
 	}
-	waitFor(t, "the breaker is open and the oldest message ages", func() bool {
+	eventually.True(t, "the breaker is open and the oldest message ages", func() bool {
 		return value(`parkstream_connector_breaker_state{function="fn"}`) >= float64(breaker.Open) &&
 			value(fmt.Sprintf(`parkstream_connector_oldest_unacked_age_seconds{queue=%q}`, queue)) > 0.1
 	})
@@ -684,9 +685,9 @@ func TestGatewayCredentials(t *testing.T) {
 	if got := <-auth; got != "admin:secret-1" {
 		t.Errorf("credentials %s", got)
 	}
-	waitFor(t, "the refusal is told", func() bool { _, text := readyz(c); return strings.Contains(text, "does not accept the secrets") })
+	eventually.True(t, "the refusal is told", func() bool { _, text := readyz(c); return strings.Contains(text, "does not accept the secrets") })
 	writeSecret(t, dir, "basic-auth-password", "secret-2\n")
-	waitFor(t, "the new password is used", func() bool { code, _ := readyz(c); return code == http.StatusOK })
+	eventually.True(t, "the new password is used", func() bool { code, _ := readyz(c); return code == http.StatusOK })
 }
 
 // TestGatewayPasswordIsRotatedUnderLoad: events flow on while the gateway refuses the
@@ -717,15 +718,15 @@ func TestGatewayPasswordIsRotatedUnderLoad(t *testing.T) {
 	writeSecret(t, dir, "basic-auth-password", "secret-0\n")
 	declareQueue(t, queue)
 	c := startConnector(t, g, func(cfg *Config) { cfg.SecretsDir = dir })
-	waitFor(t, "it is ready", func() bool { code, _ := readyz(c); return code == http.StatusOK })
+	eventually.True(t, "it is ready", func() bool { code, _ := readyz(c); return code == http.StatusOK })
 	for i := range rotations {
 		wasRefused, wasListed := refused.Load(), listed.Load()
 		wanted.Store(fmt.Sprint("secret-", i+1))
-		waitFor(t, "the old password is refused", func() bool { return refused.Load() > wasRefused })
+		eventually.True(t, "the old password is refused", func() bool { return refused.Load() > wasRefused })
 		publish(t, events(queue, fmt.Sprint("e", i), each)...)
 		c.settled(t, queue, (i+1)*each)
 		writeSecret(t, dir, "basic-auth-password", fmt.Sprintf("secret-%d\n", i+1))
-		waitFor(t, "the new password is used", func() bool {
+		eventually.True(t, "the new password is used", func() bool {
 			code, text := readyz(c)
 			if strings.Contains(text, "secret-") {
 				t.Fatalf("a password is told: %s", text)

@@ -12,6 +12,7 @@ import (
 	"parkstream/connectors/rabbitmq/internal/message"
 	"parkstream/shared/batch"
 	"parkstream/shared/broker"
+	"parkstream/shared/eventually"
 )
 
 // declareFullDeadQueue declares the dead letters' queue of queue, full.
@@ -27,7 +28,7 @@ func declareFullDeadQueue(t *testing.T, queue string) {
 	}
 	p := broker.NewPublisher(broker.Config{URLs: nodeURLs(t)})
 	defer p.Close()
-	waitFor(t, "no more dead letters are taken", func() bool {
+	eventually.True(t, "no more dead letters are taken", func() bool {
 		return errors.Is(p.Publish(t.Context(), events(broker.DeadQueue(queue), "old", 1)), broker.ErrNacked)
 	})
 }
@@ -52,13 +53,13 @@ func TestDeadLettersAreFull(t *testing.T) {
 	c := startConnector(t, g, func(cfg *Config) {
 		cfg.Timeout, cfg.ConsumerTimeout, cfg.DrainTimeout = 200*time.Millisecond, 2*time.Second, time.Minute
 	})
-	waitFor(t, "it is told", func() bool {
+	eventually.True(t, "it is told", func() bool {
 		_, text := readyz(c)
 		return strings.Contains(text, "3 messages of queue "+queue+" can be neither retried nor dead-lettered") && strings.Contains(text, "the queue is full")
 	})
-	waitFor(t, "they are given back", func() bool { return c.counters(t, queue)["returned"] >= 6 })
+	eventually.True(t, "they are given back", func() bool { return c.counters(t, queue)["returned"] >= 6 })
 	publish(t, events(queue, "good", 10)...)
-	waitFor(t, "others are done", func() bool { once, _ := f.done(); return once == 10 })
+	eventually.True(t, "others are done", func() bool { once, _ := f.done(); return once == 10 })
 	start := time.Now()
 	c.stop()
 	if took := time.Since(start); took > 20*time.Second {
@@ -70,7 +71,7 @@ func TestDeadLettersAreFull(t *testing.T) {
 		t.Errorf("counters: %v", counters)
 	}
 	conn := dialNode(t)
-	waitFor(t, "they are in the queue", func() bool { return ready(t, conn, queue) == 3 })
+	eventually.True(t, "they are in the queue", func() bool { return ready(t, conn, queue) == 3 })
 }
 
 // Headers that leave no room for ours in the one frame that AMQP has for them cost

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"parkstream/shared/batch"
+	"parkstream/shared/eventually"
 )
 
 // The broker's queues are counted: what is ready, waits for another attempt or
@@ -33,7 +34,7 @@ func TestDepths(t *testing.T) {
 	series := func(state string, n int) string {
 		return fmt.Sprintf("parkstream_connector_queue_messages{queue=%q,state=%q} %d\n", queue, state, n)
 	}
-	waitFor(t, "the messages are counted", func() bool {
+	eventually.True(t, "the messages are counted", func() bool {
 		text := c.scrape(t)
 		return strings.Contains(text, series("ready", 0)) && strings.Contains(text, series("waiting", 2)) && strings.Contains(text, series("dead", 3))
 	})
@@ -46,7 +47,7 @@ func TestDepths(t *testing.T) {
 	if _, err := ch.QueueDelete(queue+".dead", false, false, false); err != nil {
 		t.Fatal(err)
 	}
-	waitFor(t, "the queue that is gone is not counted, the others are", func() bool {
+	eventually.True(t, "the queue that is gone is not counted, the others are", func() bool {
 		text := c.scrape(t)
 		return !strings.Contains(text, `state="dead"`) && strings.Contains(text, series("waiting", 2))
 	})

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"parkstream/shared/batch"
+	"parkstream/shared/eventually"
 )
 
 func TestDrain(t *testing.T) {
@@ -28,14 +29,14 @@ func TestDrain(t *testing.T) {
 	c := startConnector(t, g, nil)
 	<-entered
 	<-entered
-	waitFor(t, "it holds more than its calls have", func() bool { return c.counters(t, queue)["received"] > 20 })
+	eventually.True(t, "it holds more than its calls have", func() bool { return c.counters(t, queue)["received"] > 20 })
 	stopped := make(chan struct{})
 	go func() {
 		defer close(stopped)
 		c.stop()
 	}()
 	conn := dialNode(t)
-	waitFor(t, "it is draining", func() bool { _, text := readyz(c); return strings.Contains(text, "draining") })
+	eventually.True(t, "it is draining", func() bool { _, text := readyz(c); return strings.Contains(text, "draining") })
 	select {
 	case <-stopped:
 		t.Fatal("stopped with calls under way")
@@ -52,7 +53,7 @@ func TestDrain(t *testing.T) {
 	if n := f.callCount(); n > 4 {
 		t.Errorf("%d calls: new ones were begun while draining", n)
 	}
-	waitFor(t, "the rest is in the queue", func() bool { return ready(t, conn, queue) == 1000-once })
+	eventually.True(t, "the rest is in the queue", func() bool { return ready(t, conn, queue) == 1000-once })
 }
 
 // What is settled behind a message that stays open does not go back to the queue.
@@ -82,12 +83,12 @@ func TestDrainSettlesWhatIsDone(t *testing.T) {
 		defer close(stopped)
 		c.stop()
 	}()
-	waitFor(t, "it is draining", func() bool { _, text := readyz(c); return strings.Contains(text, "draining") })
+	eventually.True(t, "it is draining", func() bool { _, text := readyz(c); return strings.Contains(text, "draining") })
 	close(leave)
 	<-stopped
 	done, _ := f.done()
 	conn := dialNode(t)
-	waitFor(t, "the rest is in the queue", func() bool { return ready(t, conn, queue) == 20-done })
+	eventually.True(t, "the rest is in the queue", func() bool { return ready(t, conn, queue) == 20-done })
 	if counters := c.counters(t, queue); counters["acked"] != done || done != want || done == 0 {
 		t.Errorf("%d done of %d, counters: %v", done, want, counters)
 	}
@@ -112,7 +113,7 @@ func TestOneCallHangs(t *testing.T) {
 	c := startConnector(t, g, func(cfg *Config) { cfg.Timeout, cfg.MaxPrefetch = time.Minute, 20 })
 	<-entered
 	publish(t, events(queue, "f", 200)...)
-	waitFor(t, "the others are done", func() bool { once, _ := f.done(); return once >= 200 })
+	eventually.True(t, "the others are done", func() bool { once, _ := f.done(); return once >= 200 })
 	if n := c.counters(t, queue)["received"]; n > 210 {
 		t.Errorf("%d messages were delivered", n)
 	}
@@ -141,7 +142,7 @@ func TestDrainHasAnEnd(t *testing.T) {
 		t.Errorf("took %s", took)
 	}
 	conn := dialNode(t)
-	waitFor(t, "all is in the queue", func() bool { return ready(t, conn, queue) == 100 })
+	eventually.True(t, "all is in the queue", func() bool { return ready(t, conn, queue) == 100 })
 	if counters := c.counters(t, queue); counters["acked"]+counters["dead_lettered"]+counters["retried"]+counters["in_hand"] != 0 {
 		t.Errorf("counters: %v", counters)
 	}
@@ -168,7 +169,7 @@ func testStopDuringAnAlarm(t *testing.T) {
 	publish(t, events(queue, "e", 50)...)
 	watermark("0.00001")
 	c := startConnector(t, g, func(cfg *Config) { cfg.DrainTimeout = time.Second })
-	waitFor(t, "it has tried", func() bool { return f.callCount() > 0 })
+	eventually.True(t, "it has tried", func() bool { return f.callCount() > 0 })
 	c.stop()
 	counters := c.counters(t, queue)
 	c.checkIdentity(t, counters)
@@ -178,6 +179,6 @@ func testStopDuringAnAlarm(t *testing.T) {
 	away.Store(false)
 	watermark("0.4")
 	again := startConnector(t, g, nil)
-	waitFor(t, "all are done", func() bool { once, twice := f.done(); return once+twice == 50 })
+	eventually.True(t, "all are done", func() bool { once, twice := f.done(); return once+twice == 50 })
 	again.checkIdentity(t, again.counters(t, queue))
 }

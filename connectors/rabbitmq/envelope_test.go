@@ -13,6 +13,7 @@ import (
 	"parkstream/connectors/rabbitmq/deadletter"
 	"parkstream/connectors/rabbitmq/internal/message"
 	"parkstream/shared/broker"
+	"parkstream/shared/eventually"
 )
 
 // A timestamp in an odd unit costs neither its event nor the others of the batch, and
@@ -48,7 +49,7 @@ func TestTimestampsInOddUnits(t *testing.T) {
 	p := broker.NewPublisher(broker.Config{URLs: nodeURLs(t)})
 	defer p.Close()
 	conn := dialNode(t)
-	waitFor(t, "the dead letters are there", func() bool { return ready(t, conn, broker.DeadQueue(queue)) == len(counts) })
+	eventually.True(t, "the dead letters are there", func() bool { return ready(t, conn, broker.DeadQueue(queue)) == len(counts) })
 	if replayed, err := deadletter.Replay(t.Context(), conn, p, queue, deadletter.Filter{}); err != nil || replayed != len(counts) {
 		t.Errorf("%d replayed, %v", replayed, err)
 	}

@@ -14,6 +14,7 @@ import (
 	"parkstream/connectors/rabbitmq/internal/message"
 	"parkstream/shared/batch"
 	"parkstream/shared/broker"
+	"parkstream/shared/eventually"
 )
 
 // setFrameMax changes the broker's frame_max for the connections that are made in
@@ -209,10 +210,10 @@ func hugeRetry(t *testing.T, huge broker.Message, connected, full bool) (end fun
 	huge.Queue = queue
 	calls := f.callCount()
 	publish(t, huge)
-	waitFor(t, "the function is called", func() bool { return f.callCount() > calls })
+	eventually.True(t, "the function is called", func() bool { return f.callCount() > calls })
 	if full {
 		close(release)
-		waitFor(t, "the message waits", func() bool { _, text := readyz(c); return strings.Contains(text, "the queue is full") })
+		eventually.True(t, "the message waits", func() bool { _, text := readyz(c); return strings.Contains(text, "the queue is full") })
 	}
 	return func(t *testing.T) {
 		if full {

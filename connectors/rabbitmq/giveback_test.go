@@ -13,6 +13,7 @@ import (
 	"parkstream/shared/batch"
 	"parkstream/shared/broker"
 	"parkstream/shared/broker/brokertest"
+	"parkstream/shared/eventually"
 )
 
 // unackedRecorder follows which deliveries are in hand on each channel.
@@ -80,7 +81,7 @@ func TestMessagesAreGivenBack(t *testing.T) {
 	fewProbes := func(cfg *Config) { cfg.ProbeDelay, cfg.ProbeMaxDelay = time.Minute, time.Minute }
 	inHand := func(n int) func(*testing.T, *running, string) {
 		return func(t *testing.T, c *running, queue string) {
-			waitFor(t, "the messages are in hand", func() bool { return c.counters(t, queue)["in_hand"] == n })
+			eventually.True(t, "the messages are in hand", func() bool { return c.counters(t, queue)["in_hand"] == n })
 		}
 	}
 	for _, tt := range []struct {
@@ -98,28 +99,28 @@ func TestMessagesAreGivenBack(t *testing.T) {
 			name: "drain timeout", annotations: raw, script: hangOne, acked: 19,
 			change: func(cfg *Config) { cfg.DrainTimeout = 200 * time.Millisecond },
 			meanwhile: func(t *testing.T, c *running, queue string) {
-				waitFor(t, "the others are done", func() bool { return c.counters(t, queue)["acked"] == 19 })
+				eventually.True(t, "the others are done", func() bool { return c.counters(t, queue)["acked"] == 19 })
 			},
 		},
 		{
 			name: "half of consumer_timeout", annotations: map[string]string{annotationBatchSize: "10", annotationTimeout: "100ms"}, script: unavailable,
 			change: func(cfg *Config) { cfg.Timeout, cfg.ConsumerTimeout = 100*time.Millisecond, time.Second },
 			meanwhile: func(t *testing.T, c *running, queue string) {
-				waitFor(t, "messages are given back", func() bool { return c.counters(t, queue)["returned"] >= 20 })
+				eventually.True(t, "messages are given back", func() bool { return c.counters(t, queue)["returned"] >= 20 })
 			},
 		},
 		{
 			name: "a function is added", annotations: batched, script: unavailable, change: fewProbes, meanwhile: inHand(20),
 			end: func(t *testing.T, g *gateway, c *running, queue string) {
 				g.add("second", queue, batched).setScript(unavailable)
-				waitFor(t, "messages are given back", func() bool { return c.counters(t, queue)["returned"] >= 20 })
+				eventually.True(t, "messages are given back", func() bool { return c.counters(t, queue)["returned"] >= 20 })
 			},
 		},
 		{
 			name: "the function is removed", annotations: batched, script: unavailable, change: fewProbes, meanwhile: inHand(20),
 			end: func(t *testing.T, g *gateway, c *running, queue string) {
 				g.remove("fn")
-				waitFor(t, "messages are given back", func() bool { return c.counters(t, queue)["returned"] >= 20 })
+				eventually.True(t, "messages are given back", func() bool { return c.counters(t, queue)["returned"] >= 20 })
 			},
 		},
 		{name: "dead letters that are not taken", annotations: batched, reject: true, meanwhile: inHand(20)},
@@ -171,7 +172,7 @@ func TestMessagesAreGivenBack(t *testing.T) {
 			if counters["acked"] != tt.acked || counters["in_hand"] != 0 {
 				t.Errorf("counters: %v", counters)
 			}
-			waitFor(t, "what was not acknowledged is in the queue", func() bool { return ready(t, conn, queue) == 20-tt.acked })
+			eventually.True(t, "what was not acknowledged is in the queue", func() bool { return ready(t, conn, queue) == 20-tt.acked })
 		})
 	}
 }
@@ -202,12 +203,12 @@ func TestGivenBackBeyondTheDeliveryLimit(t *testing.T) {
 	atBroker := func() (inQueue, dead int) { return ready(t, conn, queue), ready(t, conn, broker.DeadQueue(queue)) }
 	for range limit + 2 {
 		c := startConnector(t, g, nil)
-		waitFor(t, "all that is left is in hand", func() bool {
+		eventually.True(t, "all that is left is in hand", func() bool {
 			ready, dead := atBroker()
 			return ready == 0 && c.counters(t, queue)["in_hand"] == messages-dead
 		})
 		c.stop()
-		waitFor(t, "all is at the broker", func() bool {
+		eventually.True(t, "all is at the broker", func() bool {
 			inQueue, dead := atBroker()
 			return inQueue+dead == messages
 		})

@@ -17,6 +17,7 @@ import (
 	"parkstream/connectors/rabbitmq/internal/openfaas"
 	"parkstream/shared/batch"
 	"parkstream/shared/broker"
+	"parkstream/shared/eventually"
 )
 
 func retryQueue(queue string) string { return broker.RetryQueue(queue, 20*time.Millisecond) }
@@ -142,7 +143,7 @@ func TestMovedDeadLetters(t *testing.T) {
 	c := startConnector(t, g, nil)
 	conn := dialNode(t)
 	for round := 1; round <= 3; round++ {
-		waitFor(t, "it is dead", func() bool {
+		eventually.True(t, "it is dead", func() bool {
 			return calls() >= 3*round && ready(t, conn, broker.DeadQueue(queue)) == 1 && c.counters(t, queue)["in_hand"] == 0
 		})
 		if n := calls(); n != 3*round {

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"parkstream/shared/broker/brokertest"
+	"parkstream/shared/eventually"
 )
 
 // A frame that makes the client close the connection for a reason which is not known
@@ -34,13 +35,13 @@ func TestOneQueueStopsNoOther(t *testing.T) {
 	c := startConnector(t, g, func(cfg *Config) {
 		cfg.Broker = func() ([]string, error) { return []string{proxy.Through(nodeOf(t).URL())}, nil }
 	})
-	waitFor(t, "the connection was closed again and again", func() bool { return broken.Load() > 2 })
+	eventually.True(t, "the connection was closed again and again", func() bool { return broken.Load() > 2 })
 	publish(t, events(other, "e", 500)...)
 	counters := c.settled(t, other, 500)
 	if once, twice := unaffected.done(); once != 500 || twice != 0 || counters["returned"] != 0 {
 		t.Errorf("%d done once, %d more often, counters %v", once, twice, counters)
 	}
-	waitFor(t, "it is told", func() bool {
+	eventually.True(t, "it is told", func() bool {
 		_, text := readyz(c)
 		return strings.Contains(text, "queue "+queue+" is not consumed: no connection to RabbitMQ") && !strings.Contains(text, other)
 	})

@@ -310,7 +310,7 @@ func publish(t testing.TB, msgs ...broker.Message) {
 	t.Helper()
 	p := broker.NewPublisher(broker.Config{URLs: nodeURLs(t)})
 	defer p.Close()
-	waitFor(t, "all is published", func() bool {
+	eventually.True(t, "all is published", func() bool {
 		err := p.Publish(t.Context(), msgs)
 		if err == nil {
 			return true
@@ -340,11 +340,6 @@ func events(queue, prefix string, n int) []broker.Message {
 		msgs[i] = broker.Message{Queue: queue, ID: id, Body: fmt.Appendf(nil, `{"id":%q}`, id), ContentType: "application/json"}
 	}
 	return msgs
-}
-
-func waitFor(t testing.TB, what string, cond func() bool) {
-	t.Helper()
-	eventually.True(t, what, cond)
 }
 
 // ready returns how many messages wait in a queue; none where it does not exist.
@@ -433,7 +428,7 @@ func (r *running) settled(t testing.TB, queue string, n int) map[string]int {
 			t.Logf("counters: %v, problems: %q", c, r.Problems())
 		}
 	}()
-	waitFor(t, "everything is settled", func() bool {
+	eventually.True(t, "everything is settled", func() bool {
 		c = r.counters(t, queue)
 		r.checkIdentity(t, c)
 		return c["acked"]+c["dead_lettered"] >= n && c["in_hand"] == 0 && ready(t, conn, queue) == 0
@@ -455,7 +450,7 @@ func listen(t testing.TB, addr string) (net.Listener, error) {
 		l   net.Listener
 		err error
 	)
-	waitFor(t, "the address is free", func() bool {
+	eventually.True(t, "the address is free", func() bool {
 		l, err = net.Listen("tcp", addr)
 		return err == nil
 	})

@@ -16,6 +16,7 @@ import (
 	"parkstream/connectors/rabbitmq/internal/message"
 	"parkstream/shared/batch"
 	"parkstream/shared/broker"
+	"parkstream/shared/eventually"
 	"parkstream/shared/process"
 )
 
@@ -66,8 +67,8 @@ func TestRejectsInAnOutage(t *testing.T) {
 			}
 			publish(t, msgs...)
 			c := startConnector(t, g, nil)
-			waitFor(t, "the outage is told", func() bool { _, text := readyz(c); return strings.Contains(text, "OOM command not allowed") })
-			waitFor(t, "all good events have been tried often", func() bool {
+			eventually.True(t, "the outage is told", func() bool { _, text := readyz(c); return strings.Contains(text, "OOM command not allowed") })
+			eventually.True(t, "all good events have been tried often", func() bool {
 				mu.Lock()
 				defer mu.Unlock()
 				n := 0
@@ -80,10 +81,10 @@ func TestRejectsInAnOutage(t *testing.T) {
 			})
 			publish(t, events(queue, "bad-more", 20)...) // an answer among the refusals all the time
 			conn := dialNode(t)
-			waitFor(t, "the bad ones are dead", func() bool { return ready(t, conn, broker.DeadQueue(queue)) == 80 })
+			eventually.True(t, "the bad ones are dead", func() bool { return ready(t, conn, broker.DeadQueue(queue)) == 80 })
 			away.Store(false)
-			waitFor(t, "the good ones are done", func() bool { once, twice := f.done(); return once+twice == good })
-			waitFor(t, "nothing is in hand", func() bool { return c.counters(t, queue)["in_hand"] == 0 })
+			eventually.True(t, "the good ones are done", func() bool { once, twice := f.done(); return once+twice == good })
+			eventually.True(t, "nothing is in hand", func() bool { return c.counters(t, queue)["in_hand"] == 0 })
 			if n := ready(t, conn, broker.DeadQueue(queue)); n != 80 {
 				t.Errorf("%d dead letters", n)
 			}
@@ -110,7 +111,7 @@ func TestRefusedQueueWarnsOnce(t *testing.T) {
 	log := new(lockedText)
 	startConnector(t, g, func(cfg *Config) { cfg.Log = process.NewLogger(log, "text", slog.LevelDebug) })
 	const line = `msg="consuming a queue was interrupted"`
-	waitFor(t, "it is tried again", func() bool { return strings.Count(log.String(), line) >= 4 })
+	eventually.True(t, "it is tried again", func() bool { return strings.Count(log.String(), line) >= 4 })
 	if n := strings.Count(log.String(), "level=WARN "+line); n != 1 {
 		t.Errorf("%d warnings:\n%s", n, log)
 	}
@@ -196,13 +197,13 @@ func TestOutagesCostNothing(t *testing.T) {
 			declareQueue(t, queue)
 			publish(t, events(queue, "e", 1000)...)
 			c := startConnector(t, g, nil)
-			waitFor(t, "the outage is told", func() bool {
+			eventually.True(t, "the outage is told", func() bool {
 				_, text := readyz(c)
 				return strings.Contains(text, "function fn cannot be called") && strings.Contains(text, tt.reason)
 			})
 			start := time.Now()
 			before := f.callCount()
-			waitFor(t, "it is probed", func() bool {
+			eventually.True(t, "it is probed", func() bool {
 				return time.Since(start) > 500*time.Millisecond && (f.callCount() >= before+3 || tt.name == "429")
 			})
 			// The delays of testSettings allow six probes and then one in 100 ms; a
@@ -238,7 +239,7 @@ func TestGatewayIsAway(t *testing.T) {
 	g.server.CloseClientConnections()
 	g.server.Close()
 	publish(t, events(queue, "b", 500)...)
-	waitFor(t, "the outage is told", func() bool { _, text := readyz(c); return strings.Contains(text, "the gateway cannot be reached") })
+	eventually.True(t, "the outage is told", func() bool { _, text := readyz(c); return strings.Contains(text, "the gateway cannot be reached") })
 	server := httptest.NewUnstartedServer(g.server.Config.Handler)
 	_ = server.Listener.Close()
 	var err error
@@ -293,15 +294,15 @@ func TestWaitingIsNoFailure(t *testing.T) {
 	enter("away")
 	publish(t, events(queue, "e", 100)...)
 	c := startConnector(t, g, nil)
-	waitFor(t, "all wait at the broker", func() bool { return c.counters(t, queue)["retried"] >= 150 })
+	eventually.True(t, "all wait at the broker", func() bool { return c.counters(t, queue)["retried"] >= 150 })
 	enter("back")
-	waitFor(t, "the next outage is told", func() bool {
+	eventually.True(t, "the next outage is told", func() bool {
 		_, text := readyz(c)
 		return strings.Contains(text, "function fn cannot be called") && strings.Contains(text, "500")
 	})
 	enter("rejecting")
 	conn := dialNode(t)
-	waitFor(t, "all are done or dead", func() bool { return ready(t, conn, broker.DeadQueue(queue)) == 95 })
+	eventually.True(t, "all are done or dead", func() bool { return ready(t, conn, broker.DeadQueue(queue)) == 95 })
 	mu.Lock()
 	defer mu.Unlock()
 	for _, d := range takeDead(t, queue) {
@@ -328,7 +329,7 @@ func TestLongOutageGivesMessagesBack(t *testing.T) {
 	declareQueue(t, queue)
 	publish(t, events(queue, "e", 100)...)
 	c := startConnector(t, g, func(cfg *Config) { cfg.Timeout, cfg.ConsumerTimeout = 100*time.Millisecond, time.Second })
-	waitFor(t, "messages are given back", func() bool { return c.counters(t, queue)["returned"] >= 200 })
+	eventually.True(t, "messages are given back", func() bool { return c.counters(t, queue)["returned"] >= 200 })
 	failing.Store(false)
 	if counters := c.settled(t, queue, 100); counters["acked"] != 100 || c.outcomes(t, queue, "retry") != 0 {
 		t.Errorf("counters: %v", counters)
@@ -345,7 +346,7 @@ func TestNothingPilesUp(t *testing.T) {
 	})
 	publish(t, events(queue, "e", 2000)...)
 	c := startConnector(t, g, nil)
-	waitFor(t, "it is probed", func() bool { return f.callCount() > 5 })
+	eventually.True(t, "it is probed", func() bool { return f.callCount() > 5 })
 	if n := c.counters(t, queue)["in_hand"]; n == 0 || n > 40 {
 		t.Errorf("%d messages are in hand", n)
 	}

@@ -11,6 +11,7 @@ import (
 	"parkstream/connectors/rabbitmq/deadletter"
 	"parkstream/connectors/rabbitmq/internal/message"
 	"parkstream/shared/broker"
+	"parkstream/shared/eventually"
 )
 
 // nested puts tables and arrays into each other.
@@ -123,7 +124,7 @@ func TestPoisonousHeaders(t *testing.T) {
 
 	// The broker itself moves them to the dead letters.
 	send("1")
-	waitFor(t, "they expire", func() bool { return ready(t, conn, dead) == n })
+	eventually.True(t, "they expire", func() bool { return ready(t, conn, dead) == n })
 	list("dead-lettered by the broker")
 	replay()
 
@@ -134,7 +135,7 @@ func TestPoisonousHeaders(t *testing.T) {
 	list(unreadable)
 	for range 2 { // they come back
 		replay()
-		waitFor(t, "they are dead letters again", func() bool { return ready(t, conn, dead) == n })
+		eventually.True(t, "they are dead letters again", func() bool { return ready(t, conn, dead) == n })
 		list(unreadable)
 	}
 	send("")

@@ -15,6 +15,7 @@ import (
 	"parkstream/connectors/rabbitmq/internal/message"
 	"parkstream/shared/batch"
 	"parkstream/shared/broker"
+	"parkstream/shared/eventually"
 )
 
 // Dead letters are looked at without being moved, and those that are selected go
@@ -39,7 +40,7 @@ func TestReplay(t *testing.T) {
 	mended.Store(true)
 
 	conn := dialNode(t)
-	waitFor(t, "the dead letters are there", func() bool { return ready(t, conn, broker.DeadQueue(queue)) == 700 })
+	eventually.True(t, "the dead letters are there", func() bool { return ready(t, conn, broker.DeadQueue(queue)) == 700 })
 	there := 700
 	list := func(f deadletter.Filter) (ids []string) {
 		t.Helper()
@@ -76,7 +77,7 @@ func TestReplay(t *testing.T) {
 		if there -= want; there != left {
 			t.Fatalf("%d are left by count, want %d", there, left)
 		}
-		waitFor(t, "the others are in their place", func() bool { return ready(t, conn, broker.DeadQueue(queue)) == left })
+		eventually.True(t, "the others are in their place", func() bool { return ready(t, conn, broker.DeadQueue(queue)) == left })
 	}
 	replay(deadletter.Filter{IDs: []string{"e-5"}}, 1, 699)
 	replay(deadletter.Filter{Reason: "reason 5"}, 99, 600)
@@ -109,7 +110,7 @@ func TestReplayKeepsWhatCannotBePublished(t *testing.T) {
 	if n, err := deadletter.Replay(t.Context(), conn, p, queue, deadletter.Filter{}); n != 0 || !errors.Is(err, broker.ErrUnroutable) {
 		t.Errorf("%d, %v", n, err)
 	}
-	waitFor(t, "both are in their place", func() bool { return ready(t, conn, broker.DeadQueue(queue)) == 2 })
+	eventually.True(t, "both are in their place", func() bool { return ready(t, conn, broker.DeadQueue(queue)) == 2 })
 	var ids []string
 	if _, err := deadletter.List(t.Context(), conn, queue, deadletter.Filter{}, func(d deadletter.Letter) error { ids = append(ids, d.ID); return nil }); err != nil {
 		t.Error(err)
@@ -136,7 +137,7 @@ func TestReplayLeavesWhatComesTwice(t *testing.T) {
 	}
 	publish(t, letter("a", "one"), letter("a", "two"), letter("b", "one"), letter("a", "one"))
 	conn := dialNode(t)
-	waitFor(t, "they are there", func() bool { return ready(t, conn, dead) == 4 })
+	eventually.True(t, "they are there", func() bool { return ready(t, conn, dead) == 4 })
 	p := broker.NewPublisher(broker.Config{URLs: nodeURLs(t)})
 	defer p.Close()
 	for _, want := range []int{3, 1, 0} {
@@ -166,7 +167,7 @@ func TestDeadLettersOfTheFuture(t *testing.T) {
 	}
 	publish(t, msgs...)
 	conn := dialNode(t)
-	waitFor(t, "they are there", func() bool { return ready(t, conn, dead) == len(msgs) })
+	eventually.True(t, "they are there", func() bool { return ready(t, conn, dead) == len(msgs) })
 	left := func(visit func()) (ids []string) {
 		t.Helper()
 		all, err := deadletter.List(t.Context(), conn, queue, deadletter.Filter{}, func(d deadletter.Letter) error {
@@ -227,7 +228,7 @@ func TestPurge(t *testing.T) {
 		broker.Message{Queue: dead, ID: "unknown", Forwarded: true},
 	)
 	conn := dialNode(t)
-	waitFor(t, "they are there", func() bool { return ready(t, conn, dead) == 7 })
+	eventually.True(t, "they are there", func() bool { return ready(t, conn, dead) == 7 })
 	left := func() (ids []string) {
 		t.Helper()
 		if _, err := deadletter.List(t.Context(), conn, queue, deadletter.Filter{}, func(d deadletter.Letter) error {

@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"sync"
 	"testing"
+
+	"parkstream/shared/eventually"
 )
 
 // A function that has lost its network: the calls in flight get no answer, those that
@@ -30,7 +32,7 @@ func TestCallsThatGetNoAnswerHoldUpNoOthers(t *testing.T) {
 	<-entered
 	<-entered
 	f.setScript(nil)
-	waitFor(t, "the events beside those of the silent calls are done", func() bool { once, _ := f.done(); return once >= 21 })
+	eventually.True(t, "the events beside those of the silent calls are done", func() bool { once, _ := f.done(); return once >= 21 })
 	release()
 	c.settled(t, queue, 41)
 	if once, more := f.done(); once != 41 || more != 0 {
@@ -61,9 +63,9 @@ func TestANewDeploymentDoesNotWaitForOldCalls(t *testing.T) {
 		<-entered
 	}
 	publish(t, events(queue, "b", collected)...)
-	waitFor(t, "messages are in hand", func() bool { return c.counters(t, queue)["in_hand"] == inCalls+collected })
+	eventually.True(t, "messages are in hand", func() bool { return c.counters(t, queue)["in_hand"] == inCalls+collected })
 	f = g.add("fn", queue, map[string]string{annotationBatchSize: "20", annotationMaxInFlight: "2", annotationTimeout: "5m"})
-	waitFor(t, "the new deployment gets them", func() bool {
+	eventually.True(t, "the new deployment gets them", func() bool {
 		once, _ := f.done()
 		return once+len(entered) >= collected // a single event may have been a probe of the old one
 	})

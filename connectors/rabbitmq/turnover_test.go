@@ -8,6 +8,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"parkstream/shared/eventually"
 )
 
 // Events that cannot be done, more of them than may be in hand, do not keep those
@@ -44,7 +46,7 @@ func TestAWindowOfBadEventsTurnsOver(t *testing.T) {
 			c := startConnector(t, g, func(cfg *Config) {
 				cfg.MaxPrefetch, cfg.ProbeDelay, cfg.ProbeMaxDelay = inHand, 2*time.Millisecond, 20*time.Millisecond
 			})
-			waitFor(t, "the good ones are done", func() bool { once, twice := f.done(); return once+twice == good })
+			eventually.True(t, "the good ones are done", func() bool { once, twice := f.done(); return once+twice == good })
 			if c.counters(t, queue)["in_hand"] > inHand {
 				t.Errorf("counters: %v", c.counters(t, queue))
 			}
@@ -105,11 +107,11 @@ func testOutageWhileNothingCanBePublished(t *testing.T) {
 			end = append(end, func() {
 				c := startConnector(t, g, func(cfg *Config) { cfg.ProbeDelay, cfg.ProbeMaxDelay = 2*time.Millisecond, 20*time.Millisecond })
 				for _, f := range functions {
-					waitFor(t, queue+" is probed", func() bool { return f.callCount() > probes })
+					eventually.True(t, queue+" is probed", func() bool { return f.callCount() > probes })
 				}
 				l.lost.Store(false)
 				for _, f := range functions {
-					waitFor(t, queue+" is done", func() bool { once, twice := f.done(); return once+twice == n })
+					eventually.True(t, queue+" is done", func() bool { once, twice := f.done(); return once+twice == n })
 				}
 				if spent := c.outcomes(t, queue, "retry"); spent != 0 {
 					t.Errorf("%s: %d attempts were spent", queue, spent)

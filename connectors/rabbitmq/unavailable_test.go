@@ -14,6 +14,7 @@ import (
 	"parkstream/connectors/rabbitmq/internal/breaker"
 	"parkstream/shared/batch"
 	"parkstream/shared/broker"
+	"parkstream/shared/eventually"
 )
 
 // outcomes returns how many events of a queue had an outcome.
@@ -56,7 +57,7 @@ func traffic(t *testing.T, queue string, f *function) (stop func()) {
 				}
 				return
 			}
-			waitFor(t, "the traffic is done", func() bool { once, _ := f.done(); return once >= before+3*(i+1) || ctx.Err() != nil })
+			eventually.True(t, "the traffic is done", func() bool { once, _ := f.done(); return once >= before+3*(i+1) || ctx.Err() != nil })
 		}
 	})
 	stop = sync.OnceFunc(func() {
@@ -128,12 +129,12 @@ func TestUnavailableEventsWait(t *testing.T) {
 			})
 			stop := traffic(t, queue, f)
 			conn := dialNode(t)
-			waitFor(t, "the lost ones were tried often", func() bool { return l.tried(n, often) })
-			waitFor(t, "they wait for the longest delay", func() bool {
+			eventually.True(t, "the lost ones were tried often", func() bool { return l.tried(n, often) })
+			eventually.True(t, "they wait for the longest delay", func() bool {
 				return ready(t, conn, broker.RetryQueue(queue, c.delays[len(c.delays)-1])) > n/2
 			})
 			l.lost.Store(false)
-			waitFor(t, "all are done", func() bool {
+			eventually.True(t, "all are done", func() bool {
 				f.mu.Lock()
 				defer f.mu.Unlock()
 				done := 0
@@ -143,7 +144,7 @@ func TestUnavailableEventsWait(t *testing.T) {
 				return done == n
 			})
 			stop()
-			waitFor(t, "nothing is in hand", func() bool { return c.counters(t, queue)["in_hand"] == 0 })
+			eventually.True(t, "nothing is in hand", func() bool { return c.counters(t, queue)["in_hand"] == 0 })
 			if retries, told := c.outcomes(t, queue, "retry"), c.outcomes(t, queue, "unavailable"); retries != 0 || told < n*often {
 				t.Errorf("%d attempts were spent; %d outcomes unavailable", retries, told)
 			}
@@ -207,24 +208,24 @@ func TestAllUnavailable(t *testing.T) {
 			}
 			publish(t, msgs...)
 			c := startConnector(t, g, func(cfg *Config) { cfg.ProbeDelay, cfg.ProbeMaxDelay = 2*time.Millisecond, 20*time.Millisecond })
-			waitFor(t, "the outage is told", func() bool { _, text := readyz(c); return strings.Contains(text, "shard 2 cannot be reached") })
+			eventually.True(t, "the outage is told", func() bool { _, text := readyz(c); return strings.Contains(text, "shard 2 cannot be reached") })
 			c.endpoints.mu.Lock()
 			watched.Store(c.endpoints.byName["fn"].breaker)
 			c.endpoints.mu.Unlock()
-			waitFor(t, "it is probed", func() bool { return probes.Load() > 60 })
+			eventually.True(t, "it is probed", func() bool { return probes.Load() > 60 })
 			if n := others.Load(); n > 4*(1+rejects) { // a reject closes the breaker for up to four calls
 				t.Errorf("%d calls while the breaker was closed", n)
 			}
 			l.lost.Store(false)
 			conn := dialNode(t)
-			waitFor(t, "all are done", func() bool {
+			eventually.True(t, "all are done", func() bool {
 				once, twice := f.done()
 				return once+twice == n && ready(t, conn, broker.DeadQueue(queue)) == rejects
 			})
 			if retries := c.outcomes(t, queue, "retry"); retries != 0 {
 				t.Errorf("%d attempts were spent", retries)
 			}
-			waitFor(t, "it is ready", func() bool { code, _ := readyz(c); return code == http.StatusOK })
+			eventually.True(t, "it is ready", func() bool { code, _ := readyz(c); return code == http.StatusOK })
 		})
 	}
 }
