@@ -1,6 +1,6 @@
-// Package failure turns errors into what callers may read: which part failed and how,
-// and nothing else. A caller of a function may be a stranger, and the text of an error
-// has addresses, URLs and paths in it: that belongs in the log.
+// Package failure turns errors into text that callers may read: which part failed, and
+// how. Callers of a function may be strangers, and the text of an error contains
+// addresses, URLs and paths: it belongs in the log.
 package failure
 
 import (
@@ -26,9 +26,8 @@ func (f *failed) Unwrap() error { return f.error }
 // it is; nil stays nil.
 func In(part string, err error) error { return New(part, "", err) }
 
-// New is [In] for an error whose kind is known: a verb and what belongs to it, such as
-// "answers 503". Neither part nor kind may have anything in it that callers must not
-// know.
+// New is [In] for an error whose kind is known: a verb and its object, such as "answers
+// 503". Callers may read both part and kind.
 func New(part, kind string, err error) error {
 	if err == nil {
 		return nil
@@ -39,14 +38,13 @@ func New(part, kind string, err error) error {
 // odd is the kind of an answer that makes no sense.
 const odd = "gives an answer that makes no sense"
 
-// Odd is [In] for an answer that a part gives and that makes no sense, which is no
-// outage.
+// Odd is [In] for a response of a part that makes no sense. It is not an outage.
 func Odd(part string, err error) error { return New(part, odd, err) }
 
-// Outage reports whether an error is that of a part which cannot be used now, whatever
-// it is used for: it cannot be reached, does not answer, or refuses because of its
-// state. Otherwise the part has looked at what was asked of it. Of the replies of a Redis
-// only those about the command and its keys are none of its state.
+// Outage reports whether an error means that a part cannot be used now, whatever the
+// request: it cannot be reached, does not answer, or refuses because of its state.
+// Every other error is about the request itself. A Redis reply is about the request
+// only if it concerns the command or its keys.
 func Outage(err error) bool {
 	for f, found := errors.AsType[*failed](err); found; f, found = errors.AsType[*failed](f.error) {
 		if f.kind == odd {
@@ -80,8 +78,8 @@ func redisReply(err error) (text string, ok bool) {
 }
 
 // Told returns what callers may read of an error: the outermost part that it is marked
-// with, and the kind of failure, or the detail of an error with a method Detail() string,
-// which callers may read, too.
+// with, and the kind of failure. If no mark has a kind, the result of a method Detail()
+// string takes its place, which callers may read, too.
 func Told(err error) string {
 	part, kind := "", ""
 	rest := err
@@ -112,7 +110,7 @@ func kindOf(err error) string {
 	switch {
 	case errors.Is(err, context.Canceled):
 		return "was not waited for"
-	case errors.Is(err, syscall.ECONNREFUSED): // also if that was tried again until there was no time left
+	case errors.Is(err, syscall.ECONNREFUSED): // also if the retries took all the time
 		return "refuses connections"
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
 		return "does not answer in time"

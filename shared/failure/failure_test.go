@@ -18,7 +18,7 @@ import (
 	"testing"
 )
 
-// detailed is an error that says what everyone may read.
+// detailed is an error with a detail that everyone may read.
 type detailed struct{}
 
 func (detailed) Error() string  { return "10.0.0.3: 0 of 1 replicas" }
@@ -30,7 +30,7 @@ type reply string
 func (r reply) Error() string { return string(r) }
 func (reply) RedisError()     {}
 
-// secret is what must not be told: addresses, URLs, paths, names of hosts.
+// secret matches what callers must not read: addresses, URLs, paths, names of hosts.
 var secret = regexp.MustCompile(`\d+\.\d+\.\d+\.\d+|::|//|:\d|/[a-z]|hush`)
 
 func TestTold(t *testing.T) {
@@ -105,8 +105,8 @@ func TestTold(t *testing.T) {
 	}
 }
 
-// Whatever keeps a part from being used is an outage; what it says of what was asked
-// of it is none.
+// An error that keeps a part from being used is an outage. A part's answer about the
+// request is not.
 func TestOutage(t *testing.T) {
 	for _, tt := range []struct {
 		err  error

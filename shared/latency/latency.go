@@ -1,6 +1,5 @@
-// Package latency has the histograms with which every process measures how long
-// something takes: one list of buckets, native histograms beside them, and the
-// trace of a call as exemplar.
+// Package latency provides the histograms of durations that all processes share: one
+// list of buckets, native histograms beside them, and the trace of a call as exemplar.
 package latency
 
 import (
@@ -16,8 +15,8 @@ var Buckets = []float64{
 	.0005, .001, .002, .003, .005, .0075, .01, .015, .02, .03, .05, .075, .1, .15, .2, .3, .5, .75, 1, 1.5, 2, 3, 5, 7.5, 10, 30, 60, 300,
 }
 
-// Options returns those of a histogram with buckets, and with a native histogram
-// beside them whose buckets are at most 10 % apart.
+// Options returns the options of a histogram with buckets. Its native histogram has
+// buckets at most 10 % apart.
 func Options(name, help string, buckets []float64) prometheus.HistogramOpts {
 	return prometheus.HistogramOpts{
 		Name: name, Help: help, Buckets: buckets,
@@ -53,28 +52,28 @@ const (
 	Visible = "visible"
 )
 
-// NewStages registers the histogram of the stages. Every process has those that
-// it measures; the label "function" is the function that the events are for, or
-// that measures.
+// NewStages registers the histogram of the stages. A process observes only the stages
+// that it measures. The label "function" names the function that the events are for, or
+// the one that measures.
 func NewStages(r prometheus.Registerer) *prometheus.HistogramVec {
 	return New(r, "parkstream_stage_duration_seconds",
 		"Seconds in a stage on the way of an event: consumed and invoked once an event, parsed, stored, summarised, posted and visible once a call.",
 		"function", "stage")
 }
 
-// Instants of other machines that are farther from now are no measurements.
+// Instants of other machines that are farther from now are ignored.
 const (
-	// longest is more than an outage of a long weekend. What was published earlier
-	// was put back from the dead letters, or comes from a clock that was never set;
-	// one such instant, 1970, would outweigh years of latencies in a sum.
+	// longest exceeds an outage over a long weekend. An older message was replayed from
+	// the dead letters, or comes from a clock that was never set. One such instant,
+	// 1970, would outweigh years of latencies in a sum.
 	longest = 7 * 24 * time.Hour
-	// ahead is what a clock may be ahead of ours, the default of MAX_FUTURE.
+	// ahead is how far another machine's clock may be ahead: the default of MAX_FUTURE.
 	ahead = 2 * time.Minute
 )
 
-// ObserveSince adds an observation of the time from an instant that another machine
-// has noted, such as that of publishing, to now. It observes nothing if the instant
-// is unknown (zero) or far from now.
+// ObserveSince observes the time since an instant that another machine has recorded,
+// such as the time of publishing. It observes nothing if the instant is zero or far
+// from now.
 func ObserveSince(ctx context.Context, o prometheus.Observer, from, now time.Time) {
 	if from.IsZero() || from.Before(now.Add(-longest)) || from.After(now.Add(ahead)) {
 		return
@@ -82,8 +81,7 @@ func ObserveSince(ctx context.Context, o prometheus.Observer, from, now time.Tim
 	Observe(ctx, o, now.Sub(from))
 }
 
-// Observe adds an observation. If ctx has a span that is sampled, its trace is the
-// observation's exemplar.
+// Observe adds an observation. The trace of a sampled span in ctx becomes its exemplar.
 func Observe(ctx context.Context, o prometheus.Observer, took time.Duration) {
 	seconds := max(0, took.Seconds()) // publishers have clocks of their own
 	if span := trace.SpanContextFromContext(ctx); span.IsSampled() {

@@ -1,6 +1,6 @@
-// Package redirect keeps HTTP clients from following redirects. A call of one of
-// our parts has one right address, the configured one. A redirect would carry
-// the secret of a call to a host that is not in the settings.
+// Package redirect keeps HTTP clients from following redirects. A call between parts
+// has one right address, the configured one. A redirect would send the secret of a call
+// to a host that is not in the settings.
 package redirect
 
 import (
@@ -11,8 +11,8 @@ import (
 // Refuse is the CheckRedirect of a client that returns redirects as they are.
 func Refuse(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
-// Check returns an error if an answer is a redirect. It names the host that the
-// answer points to, but neither path nor query, which may hold a secret.
+// Check returns an error if a response is a redirect. The error names the host of the
+// target, but not its path or query, which may contain a secret.
 func Check(resp *http.Response) error {
 	if resp.StatusCode < http.StatusMultipleChoices || resp.StatusCode >= http.StatusBadRequest {
 		return nil

@@ -24,18 +24,18 @@ import (
 // and read at the start.
 const HeadersSecret = "otlp-headers"
 
-// Config names the process whose spans they are, and the collector.
+// Config describes the traced process and the collector.
 type Config struct {
-	// URL of the collector takes OTLP over HTTP. OTEL_EXPORTER_OTLP_PROTOCOL,
-	// OTEL_TRACES_SAMPLER, OTEL_BSP_SCHEDULE_DELAY and so on are read by the SDK from the
-	// environment of the process itself.
+	// URL is the collector's, for OTLP over HTTP. The SDK reads
+	// OTEL_EXPORTER_OTLP_PROTOCOL, OTEL_TRACES_SAMPLER, OTEL_BSP_SCHEDULE_DELAY and so
+	// on from the environment of the process itself.
 	URL string
 	// Service is the name of the process, which OTEL_SERVICE_NAME overrides.
 	Service string
 	// Headers returns the secret [HeadersSecret], or an error that wraps
 	// os.ErrNotExist if there is none.
 	Headers func() (string, error)
-	// Log hears once when the collector fails and once when it answers again.
+	// Log gets one line when the collector fails and one when it answers again.
 	Log *slog.Logger
 }
 

@@ -1,9 +1,9 @@
 // Package tracing follows an event from process to process with OpenTelemetry.
 //
-// Only those who begin work of their own accord, the server of a function and
-// the connector, have a [trace.TracerProvider], made by [New]. All other code
-// calls [Start], which continues the span in the context with the provider that
-// made it. If tracing is off, no context has a span, and Start costs a look into it.
+// Only the server of a function and the connector start traces: they have a
+// [trace.TracerProvider], made by [New]. All other code calls [Start], which continues
+// the span in the context with the provider of that span. If tracing is off, no context
+// has a span, and Start costs one lookup.
 //
 // Spans carry no plate, event body, query or URL: their attributes are counts,
 // names of queues and functions, and statuses.
@@ -25,8 +25,8 @@ const Scope = "parkstream"
 // chosen: batches and queues carry it in documented fields.
 var w3c propagation.TraceContext
 
-// Start begins a child of the span in ctx; the caller ends it. If that one is
-// not recorded, or there is none, it returns ctx as it is and a span that records
+// Start begins a child of the span in ctx; the caller ends it. If ctx has no span, or
+// one that is not recorded, Start returns ctx unchanged and a span that records
 // nothing.
 func Start(ctx context.Context, kind trace.SpanKind, name string) (context.Context, trace.Span) {
 	parent := trace.SpanFromContext(ctx)
@@ -36,10 +36,10 @@ func Start(ctx context.Context, kind trace.SpanKind, name string) (context.Conte
 	return parent.TracerProvider().Tracer(Scope).Start(ctx, name, trace.WithSpanKind(kind))
 }
 
-// unrecorded is not the parent: its End must not end that one.
+// unrecorded is returned instead of the parent: ending it must not end the parent.
 var unrecorded = trace.SpanFromContext(context.Background())
 
-// End ends a span, as failed if err is not nil.
+// End ends a span and marks it as failed if err is not nil.
 func End(span trace.Span, err error) {
 	if err != nil && span.IsRecording() {
 		span.SetStatus(codes.Error, err.Error())
@@ -47,8 +47,8 @@ func End(span trace.Span, err error) {
 	span.End()
 }
 
-// Inject writes the span's context into the headers of a request. It writes
-// nothing if tracing is off.
+// Inject writes the span's context into the headers of a request, or nothing if tracing
+// is off.
 func Inject(ctx context.Context, h http.Header) { w3c.Inject(ctx, propagation.HeaderCarrier(h)) }
 
 // Extract returns ctx with the caller's span of a request as its parent.
@@ -72,8 +72,7 @@ func Fields(ctx context.Context) (parent, state string) {
 	return fields[FieldParent], fields[FieldState]
 }
 
-// Parse reads what [Fields] has written. What it cannot read is an invalid
-// context, as if there were none.
+// Parse parses the result of [Fields]. It returns an invalid context if it cannot.
 func Parse(parent, state string) trace.SpanContext {
 	if parent == "" {
 		return trace.SpanContext{}

@@ -124,7 +124,7 @@ func BenchmarkWork(b *testing.B) {
 	})
 }
 
-// A collector that is away is said to be so once, and again when it is back.
+// An unavailable collector is logged once, and once more when it is back.
 func TestUnreachableCollectorIsLoggedOnce(t *testing.T) {
 	t.Setenv("OTEL_BSP_SCHEDULE_DELAY", "5")
 	l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -54,14 +54,14 @@ func New(t testing.TB) *Collector {
 	return c
 }
 
-// Spans returns those that have come in.
+// Spans returns the spans received so far.
 func (c *Collector) Spans() []Span {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return slices.Clone(c.spans)
 }
 
-// Requests returns the headers of the requests so far, and whether one of them
+// Requests returns the headers of the requests so far. zipped is true if one of them
 // was compressed.
 func (c *Collector) Requests() (headers []http.Header, zipped bool) {
 	c.mu.Lock()
