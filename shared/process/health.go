@@ -20,16 +20,16 @@ const (
 	checkInterval = time.Minute
 )
 
-// OnReady has [Process.Ready] answer 503 while check returns an error. The check gets
-// two seconds; it runs at the start and may run at any time, also concurrently
-// with itself. The answer shows everyone what the error's method
-// Detail() string returns, if it has one.
+// OnReady makes [Process.Ready] answer 503 while check returns an error. The check gets
+// two seconds. It runs at the start and may run at any time, also concurrently with
+// itself. If its error has a method Detail() string, the response shows the result to
+// everyone.
 func (p *Process) OnReady(name string, run func(context.Context) error) {
 	p.checks.all = append(p.checks.all, &check{name: name, run: run})
 }
 
-// OnWarning is OnReady for what does not keep the process from working:
-// [Process.Ready] lists it among its warnings and answers 200.
+// OnWarning is OnReady for problems with which the process still works: [Process.Ready]
+// lists them as warnings and answers 200.
 func (p *Process) OnWarning(name string, run func(context.Context) error) {
 	p.checks.all = append(p.checks.all, &check{name: name, run: run, warning: true})
 }
@@ -37,9 +37,9 @@ func (p *Process) OnWarning(name string, run func(context.Context) error) {
 // Healthy answers that the process serves.
 func Healthy(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") }
 
-// readiness is the answer to whether a process is ready. Its path may be open to
-// everyone: it names the checks and shows of an error what its method
-// Detail() string returns, if it has one. The causes are in the log.
+// readiness is the body of the response about readiness. Its path may be open to
+// everyone: it names the checks, and shows of an error the result of a method Detail()
+// string, if there is one. The causes are in the log.
 type readiness struct {
 	Ready    bool              `json:"ready"`
 	Failing  []string          `json:"failing,omitempty"`
@@ -50,7 +50,7 @@ type readiness struct {
 // Ready answers 200, or 503 with the names of the checks that fail, or while the process
 // stops. Callers at the same time share one run of the checks.
 func (p *Process) Ready(w http.ResponseWriter, r *http.Request) {
-	// The run goes on when its caller goes: others may wait for it.
+	// The run continues when its caller leaves: others may wait for it.
 	answer := p.checks.shared(context.WithoutCancel(r.Context()))
 	if p.Draining() {
 		answer.Failing = append(slices.Clip(answer.Failing), "draining")
@@ -108,8 +108,8 @@ func (c *checks) shared(ctx context.Context) readiness {
 	return run.answer
 }
 
-// runEvery runs all checks now and then until ctx ends. What is wrong, or becomes so, is
-// in the log even if nothing asks whether the process is ready.
+// runEvery runs all checks at intervals until ctx ends. The log has every problem even
+// if readiness is never requested.
 func (c *checks) runEvery(ctx context.Context, interval time.Duration) {
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
@@ -162,7 +162,7 @@ func (c *checks) run(ctx context.Context) readiness {
 	return answer
 }
 
-// tell logs a check that begins or ceases to fail.
+// tell logs a check that begins or stops failing.
 func (c *check) tell(log *slog.Logger, was bool, err error) {
 	failing := err != nil
 	switch {

@@ -62,7 +62,7 @@ func TestOwnPathsAtOnce(t *testing.T) {
 				if served.Load() != int64(callers-wantRefused) {
 					t.Errorf("%s: %d served, want %d", path, served.Load(), callers-wantRefused)
 				}
-				// What is over is not told again.
+				// The result of a finished run is not used again.
 				get(t.Context())
 				if runs.Load() != 2 {
 					t.Errorf("%s: %d runs, want another for a later caller", path, runs.Load())

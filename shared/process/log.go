@@ -19,9 +19,9 @@ func (s *Settings) logger(w io.Writer) *slog.Logger {
 	return NewLogger(w, s.LogFormat, level)
 }
 
-// NewLogger returns a logger that writes lines as text where the format is
-// "text" and as JSON otherwise. It adds the call's id and that of its trace to
-// every line that is logged with the call's context.
+// NewLogger returns a logger that writes lines as text if the format is "text" and as
+// JSON otherwise. It adds the call's id and that of its trace to every line that is
+// logged with the call's context.
 func NewLogger(w io.Writer, format string, level slog.Level) *slog.Logger {
 	options := &slog.HandlerOptions{Level: level}
 	if format == "text" {
@@ -32,13 +32,13 @@ func NewLogger(w io.Writer, format string, level slog.Level) *slog.Logger {
 
 type callIDKey struct{}
 
-// ContextWithCallID returns the context of a call with an id, for its log lines: of one
-// that this process serves or makes of another.
+// ContextWithCallID returns a context whose log lines have the id of a call, which this
+// process serves or makes.
 func ContextWithCallID(ctx context.Context, id string) context.Context {
 	return context.WithValue(ctx, callIDKey{}, id)
 }
 
-// CallID returns the id of the call that a context is of; empty if there is none.
+// CallID returns the id of the context's call; empty if there is none.
 func CallID(ctx context.Context) string {
 	id, _ := ctx.Value(callIDKey{}).(string)
 	return id

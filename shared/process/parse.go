@@ -42,8 +42,8 @@ func Parse(dst any, environ []string) error {
 		if !given {
 			continue
 		}
-		// Alone, so that the mistake is of this setting. It is left out of what follows,
-		// so that Validate sees its default and not a zero value.
+		// Alone: a mistake belongs to this setting. It is left out below, and Validate
+		// sees its default rather than a zero value.
 		probe := reflect.New(reflect.TypeOf(dst).Elem()).Interface()
 		if err := parseMistake(probe, setting.Key, value); err != nil {
 			mistakes = append(mistakes, fmt.Errorf("%s is %q: %w", setting.Key, value, err))
@@ -57,8 +57,8 @@ func Parse(dst any, environ []string) error {
 	return asWritten(errors.Join(mistakes...), written)
 }
 
-// lookUp returns the values of the settings that are given, and the names of those that
-// are written in another way than in their tags.
+// lookUp returns the values of the settings that are given, and the names that are
+// spelled differently from their tags.
 func lookUp(known []env.FieldParams, environ []string) (values, written map[string]string) {
 	exact, folded := make(map[string]string), make(map[string]string)
 	for _, kv := range environ {
@@ -98,7 +98,7 @@ func withDefaults(environ, defaults []string) []string {
 	return all
 }
 
-// settingName is what a name of a setting is in a text about it.
+// settingName matches the name of a setting in an error.
 var settingName = regexp.MustCompile(`\w+`)
 
 // asWritten returns an error with the names of settings as the user wrote them.
@@ -187,8 +187,9 @@ func parseList(text string) []string {
 	return list
 }
 
-// CheckURL returns what is wrong with a setting that holds the URL of a server; empty, it
-// is right. secrets name those that a password in it belongs into, if there are any.
+// CheckURL returns an error if a setting that holds the URL of a server is invalid; an
+// empty one is valid. secrets names the secrets that a password in it belongs into, if
+// there are any.
 func CheckURL(name, value string, secrets ...string) error {
 	parsed, err := url.Parse(value)
 	switch {

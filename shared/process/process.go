@@ -1,8 +1,8 @@
-// Package process is what every program of ours needs around its own code: settings
-// from the environment, secrets from files, a logger, metrics, readiness, an HTTP
-// server with bounds, and a stop in order.
+// Package process provides what every program needs around its own code: settings from
+// the environment, secrets from files, a logger, metrics, readiness, an HTTP server
+// with bounds, and a stop in order.
 //
-// A program is an HTTP handler, work, or both, and what they need:
+// A program consists of an HTTP handler, work, or both, and their dependencies:
 //
 //	func run(ctx context.Context, environ []string, log io.Writer) error {
 //		return process.Run(ctx, process.Options{Name: "greeter", Environ: environ, Log: log}, wire)
@@ -17,7 +17,7 @@
 //
 //	func main() { os.Exit(process.Main("greeter", run)) }
 //
-// A function of OpenFaaS is such a program, too: see package faas.
+// An OpenFaaS function is such a program, too: see package faas.
 package process
 
 import (
@@ -43,9 +43,9 @@ import (
 // closeTimeout bounds each step of closing, after the last request has ended.
 const closeTimeout = 10 * time.Second
 
-// StopSignals returns those after which a process stops cleanly: SIGTERM, SIGINT, and
-// SIGHUP, which a closed terminal sends, unless the process was started to ignore it,
-// as nohup does.
+// StopSignals returns the signals that stop a process cleanly: SIGTERM, SIGINT and
+// SIGHUP. A closed terminal sends SIGHUP. It is left out if the process was started to
+// ignore it, as by nohup.
 func StopSignals() []os.Signal {
 	signals := []os.Signal{syscall.SIGTERM, os.Interrupt}
 	if !signal.Ignored(syscall.SIGHUP) {
@@ -76,15 +76,15 @@ type Options struct {
 	Environ []string
 	// Defaults holds settings that count if Environ does not have them.
 	Defaults []string
-	// Listener takes the requests. If it is nil, the settings LISTEN and LISTEN_FD tell
-	// where to listen. [Process.Serve] closes it.
+	// Listener accepts the connections. If it is nil, the settings LISTEN and LISTEN_FD
+	// choose one. [Process.Serve] closes it.
 	Listener net.Listener
 	// Log is where log lines go; nil discards them.
 	Log io.Writer
 }
 
-// Process is what a program is wired with. Its methods are for the time of wiring,
-// except those of what they return.
+// Process is what a program is wired with. Its methods are called while wiring; what
+// they return is used later, too.
 type Process struct {
 	Name string
 	// Log adds the id of the call and of its trace to lines that are logged with the
@@ -110,9 +110,9 @@ type closer struct {
 	run  func(context.Context) error
 }
 
-// New returns a process that is not served yet. The error lists every mistake of its
-// settings, one a line. The process is usable also with an error, so that other mistakes
-// are reported beside it. [Process.Close] ends it.
+// New returns a process that does not serve yet. The error lists every mistake in its
+// settings, one a line. The process is usable despite an error, and the caller can
+// report other mistakes with it. [Process.Close] ends it.
 func New(o Options) (*Process, error) {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(
@@ -137,9 +137,9 @@ func New(o Options) (*Process, error) {
 	return p, err
 }
 
-// Run is a process from its start to its end: [New], wire, [Process.Serve]. wire is
-// called once, also if there are mistakes in the settings, so that all are reported
-// together. The error is nil if ctx ended.
+// Run runs a process from its start to its end: [New], wire, [Process.Serve]. wire is
+// called once, even if there are mistakes in the settings: all are reported together.
+// The error is nil if ctx ended.
 func Run(ctx context.Context, o Options, wire func(*Process) (Service, error)) error {
 	p, err := New(o)
 	service, wireErr := wire(p)
@@ -156,8 +156,8 @@ func (p *Process) Settings(dst any) error { return Parse(dst, p.environ) }
 // Secret returns the secret of that name. The file is read when its value is asked for.
 func (p *Process) Secret(name string) *Secret { return NewSecret(p.settings.SecretsDir, name) }
 
-// OnClose has run called once, after the last request and the work have ended, what was
-// registered last first. Its context ends after ten seconds.
+// OnClose registers run to be called once, after the last request and the work have
+// ended, in reverse order of registration. Its context ends after ten seconds.
 func (p *Process) OnClose(name string, run func(context.Context) error) {
 	p.closers = append(p.closers, closer{name: name, run: run})
 }

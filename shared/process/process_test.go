@@ -145,7 +145,7 @@ func TestStop(t *testing.T) {
 	stopped := make(chan error, 1)
 	go func() { stopped <- p.stop() }()
 	<-stopping
-	// While the work ends it serves, and tells that it is not ready.
+	// While the work ends the process serves, and reports that it is not ready.
 	eventually.Succeeds(t, "it is not ready", func() error {
 		resp, text := get(t, p.url+"/_/ready")
 		if resp.StatusCode != 503 || text != `{"ready":false,"failing":["draining"]}`+"\n" || !resp.Close {

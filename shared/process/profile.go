@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// checkProfileAddress returns an error if a setting that holds the address of
-// profiles has one that other machines can reach. Empty, it is right.
+// checkProfileAddress returns an error if other machines can reach the address of
+// profiles in a setting. An empty one is valid.
 func checkProfileAddress(name, value string) error {
 	if value == "" {
 		return nil
@@ -23,9 +23,9 @@ func checkProfileAddress(name, value string) error {
 	return nil
 }
 
-// serveProfiles serves the profiles of net/http/pprof at /debug/pprof/ of an address
-// of their own, until stop is called. An address that is taken is logged and no error:
-// replicas of one function on one machine have the same settings.
+// serveProfiles serves the profiles of net/http/pprof at /debug/pprof/ of an address of
+// their own, until stop is called. An address in use is only logged: replicas of one
+// function on one machine have the same settings.
 func (p *Process) serveProfiles() (stop func()) {
 	address, log := p.settings.PprofListen, p.Log
 	if address == "" {

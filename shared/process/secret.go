@@ -10,8 +10,8 @@ import (
 	"sync"
 )
 
-// ErrEmptySecret is wrapped by the error of a secret whose file is empty. That of a
-// missing one wraps fs.ErrNotExist.
+// ErrEmptySecret is wrapped by the error of a secret whose file is empty. The error of
+// a missing file wraps fs.ErrNotExist.
 var ErrEmptySecret = errors.New("the file is empty")
 
 // Secret is the content of a file. It is safe for concurrent use and never
@@ -65,6 +65,5 @@ func (s *Secret) missing(err error) error {
 // String returns the secret's name only.
 func (s *Secret) String() string { return "secret " + s.name + " (hidden)" }
 
-// Format writes String whatever the verb, so that no way of printing shows the
-// value.
+// Format writes String for every verb: no way of printing shows the value.
 func (s *Secret) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(s.String())) }

@@ -15,18 +15,18 @@ import (
 )
 
 const (
-	// maxConnections bounds the memory of callers who do not send a request: one takes
+	// maxConnections bounds the memory of callers that do not send a request: one takes
 	// some 20 KiB. Others wait until the system accepts them.
 	maxConnections = 1000
 	// defaultTimeout is that of a [Service] without its own.
 	defaultTimeout = 60 * time.Second
-	// idleTimeout is longer than callers keep their idle connections, so that it
-	// is the caller who ends one and no call meets a connection being closed.
+	// idleTimeout is longer than callers keep their idle connections. The caller closes
+	// a connection first, and no call meets one that is being closed.
 	idleTimeout = 5 * time.Minute
 	// maxHeaderBytes bounds the memory of a request before its body. The connector's
 	// own headers have less than 2 KiB.
 	maxHeaderBytes = 16 << 10
-	// maxScrapes bounds the answers of /metrics being made. Prometheus and an operator
+	// maxScrapes bounds the responses of /metrics under way. Prometheus and an operator
 	// need two.
 	maxScrapes = 4
 )
@@ -35,24 +35,24 @@ const (
 type Service struct {
 	// Handler answers the requests.
 	Handler http.Handler
-	// Work runs beside the server, if it is not nil. It returns when its context has
-	// ended and what it had begun is finished; the server stops after it.
+	// Work runs beside the server, if it is not nil. When its context has ended it
+	// finishes what it has begun and returns; the server stops after it.
 	Work func(context.Context)
 
 	// ReadTimeout is how long a caller may take to send a request, WriteTimeout how long
 	// a request may take until its answer is sent; 0 is a minute.
 	ReadTimeout, WriteTimeout time.Duration
 	// DrainDelay is how long the process still serves after it has answered that it is
-	// not ready any more, so that callers go elsewhere.
+	// not ready, for its callers to go elsewhere.
 	DrainDelay time.Duration
 	// Grace is how long a stop then waits for the requests that are being served.
 	Grace time.Duration
 }
 
-// Serve serves until ctx ends, and stops in this order: [Process.Ready] answers 503, the
-// drain delay passes and the work ends, no more requests are taken, those that are being
-// served finish within the grace, and [Process.Close] is called. The error is nil if ctx
-// ended.
+// Serve serves until ctx ends, and stops in this order: [Process.Ready] answers 503,
+// the drain delay passes and the work ends, no more requests are accepted, those in
+// flight finish within the grace, and [Process.Close] is called. The error is nil if
+// ctx ended.
 func (p *Process) Serve(ctx context.Context, s Service) error {
 	defer p.serveProfiles()()
 	defer p.Close()
@@ -98,7 +98,7 @@ func (p *Process) Serve(ctx context.Context, s Service) error {
 	return nil
 }
 
-// shutdown returns when no request is served any more.
+// shutdown returns when no request is in flight.
 func (p *Process) shutdown(server *http.Server, grace time.Duration) {
 	deadline, cancel := context.WithTimeout(context.Background(), grace)
 	defer cancel()
@@ -108,7 +108,7 @@ func (p *Process) shutdown(server *http.Server, grace time.Duration) {
 	}
 }
 
-// Draining reports whether the process stops.
+// Draining reports whether the process is stopping.
 func (p *Process) Draining() bool { return p.draining.Load() }
 
 func (p *Process) httpServer(s Service) *http.Server {

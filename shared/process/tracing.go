@@ -8,9 +8,9 @@ import (
 	"parkstream/shared/tracing"
 )
 
-// tracingSettings tell whether and where spans go. The names are OpenTelemetry's, whose
-// other variables (OTEL_TRACES_SAMPLER, OTEL_BSP_SCHEDULE_DELAY and so on) the
-// SDK reads from the environment of the process itself.
+// tracingSettings choose the collector of spans, if there is one. The names are
+// OpenTelemetry's. The SDK reads its other variables (OTEL_TRACES_SAMPLER,
+// OTEL_BSP_SCHEDULE_DELAY and so on) from the environment of the process itself.
 type tracingSettings struct {
 	Endpoint       string `env:"OTEL_EXPORTER_OTLP_ENDPOINT"`
 	TracesEndpoint string `env:"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"`
@@ -48,8 +48,8 @@ func (s tracingSettings) url() string {
 	return strings.TrimSuffix(s.Endpoint, "/") + "/v1/traces"
 }
 
-// trace is the first to register what it has to close, so that it also sends the
-// spans of the others.
+// trace is the first to call OnClose. Its function runs last and sends the spans of the
+// others, too.
 func (p *Process) trace() error {
 	url := p.settings.Tracing.url()
 	if url == "" {
