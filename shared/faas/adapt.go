@@ -10,13 +10,12 @@ import (
 	handler "github.com/openfaas/templates-sdk/go-http"
 )
 
-// call is what handler.Request has no field for.
+// call holds what handler.Request has no field for.
 type call struct {
 	url *url.URL
-	// stream is where an answer goes that is sent in parts; nil behind another
-	// server than ours.
+	// stream sends a response in parts; nil on a server other than ours.
 	stream *stream
-	// inflight is whether the call is counted as in flight.
+	// inflight is set while the call counts as in flight.
 	inflight bool
 }
 
@@ -27,15 +26,15 @@ func callOf(ctx context.Context) *call {
 	return c
 }
 
-// Adapt serves a call with an ordinary http.Handler, so that a function may have
-// several routes. The request's path is the one after /function/<name>, "/" where
-// that is empty. Its error is always nil.
+// Adapt serves a call with an http.Handler, which may have several routes. The
+// request's path is the part after /function/<name>, or "/" if that is empty. The error
+// is always nil.
 //
-// The answer is buffered until the handler calls Flush ([http.ResponseController]):
-// from then on every write goes to the caller, and the Response that Adapt returns
-// is empty. Behind another server than ours Flush does nothing and the answer is
-// buffered whole. A handler that fails after a Flush panics with
-// [http.ErrAbortHandler], which closes the connection.
+// The response is buffered until the handler calls Flush ([http.ResponseController]).
+// From then on every write goes to the caller, and the Response that Adapt returns is
+// empty. On a server other than ours Flush does nothing and the whole response is
+// buffered. A handler that fails after a Flush panics with [http.ErrAbortHandler],
+// which closes the connection.
 //
 // The request's body has a method Bytes() []byte that returns it without a copy.
 func Adapt(h http.Handler, req handler.Request) (handler.Response, error) {
@@ -102,7 +101,7 @@ func (w *recorder) Write(p []byte) (int, error) {
 
 func (w *recorder) WriteString(s string) (int, error) { return w.Write([]byte(s)) }
 
-// FlushError implements what [http.ResponseController] looks for.
+// FlushError implements the interface that [http.ResponseController] uses.
 func (w *recorder) FlushError() error {
 	if w.stream == nil {
 		return nil

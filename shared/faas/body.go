@@ -12,14 +12,14 @@ import (
 	"time"
 )
 
-// Admission decides about a call before a byte of its body is read. It sees method,
-// path (after /function/<name>), query and header; the request's body is empty.
-// It returns how many bytes the body may have: with 0 the body is not read, and
-// MAX_BODY_BYTES bounds what it allows. A call that is not admitted is answered
-// with what the Admission wrote to w.
+// Admission decides on a call before a byte of its body is read. It gets the method,
+// the path (after /function/<name>), the query and the header; the request's body is
+// empty. It returns how many bytes the body may have. 0 leaves the body unread, and
+// MAX_BODY_BYTES bounds the number. If the call is not admitted, the response is what
+// the Admission wrote to w.
 //
-// It is the place for everything that can be decided without the body: who calls,
-// and what the caller may do.
+// Everything that can be decided without the body belongs here: who calls, and what the
+// caller may do.
 type Admission func(w http.ResponseWriter, r *http.Request) (maxBody int64, admitted bool)
 
 // AnyBody is the limit of an [Admission] that allows what the process allows.
@@ -35,16 +35,16 @@ const (
 	defaultMemory = 128 << 20
 	// bodiesShare is the part of the memory that bodies may take.
 	bodiesShare = 4
-	// firstRead is how much memory a body takes before its first byte. It doubles as
-	// the bytes arrive, so that an announced length costs nothing. It is not counted,
-	// so that small calls are served while large ones are refused: the connections of a
-	// process bound it.
+	// firstRead is the initial size of a body's buffer, which doubles as the bytes
+	// arrive: an announced length costs nothing. It is not counted, and small calls are
+	// served while large ones are refused. The bound of a process's connections bounds
+	// it, too.
 	firstRead = 16 << 10
 	// growth is how many times its limit a body takes at most: while it grows there
 	// are two of it.
 	growth = 2
-	// A body that takes counted memory has to go on by stallBytes in each stallTimeout,
-	// or to end: what it holds is missing to others.
+	// A body that uses counted memory has to progress by stallBytes in each
+	// stallTimeout, or end: other bodies lack that memory.
 	stallBytes   = 64 << 10
 	stallTimeout = 5 * time.Second
 )
@@ -59,7 +59,7 @@ func bodiesLimit(maxBody int64) int64 {
 	return max(memory/bodiesShare, growth*maxBody)
 }
 
-// errBusy is the error of a body for which there is no memory now.
+// errBusy is the error of a body for which there is not enough memory now.
 var errBusy = errors.New("the bodies of the calls in flight take all memory that they may take")
 
 // bodies bounds the memory that the bodies of all calls take together.
@@ -69,7 +69,7 @@ type bodies struct {
 	stall time.Duration // stallTimeout
 }
 
-// pace gives up a body that stalls while it takes counted memory.
+// pace aborts a body that stalls while it uses counted memory.
 type pace struct {
 	conn  *http.ResponseController
 	stall time.Duration
@@ -77,8 +77,8 @@ type pace struct {
 	next  int       // the size at which the deadline is renewed, from firstRead on
 }
 
-// arrived is told how much of the body is there. Behind a server without deadlines it
-// does nothing.
+// arrived takes the number of bytes that have arrived, and renews the deadline if the
+// body progresses. It does nothing on a server without deadlines.
 func (p *pace) arrived(n int) {
 	if n < p.next {
 		return
@@ -91,8 +91,8 @@ func (p *pace) arrived(n int) {
 	_ = p.conn.SetReadDeadline(deadline)
 }
 
-// finish sets the deadline of the whole request again: net/http goes on reading to
-// notice when the caller goes, and would end the call's context.
+// finish restores the deadline of the whole request. net/http continues to read, to
+// notice when the caller leaves, and an early deadline would end the call's context.
 func (p *pace) finish() {
 	if p.next > firstRead {
 		_ = p.conn.SetReadDeadline(p.end)
@@ -105,7 +105,7 @@ type reservation struct {
 	held int64
 }
 
-// resize has the reservation cover n bytes, of which firstRead are not counted.
+// resize makes the reservation cover n bytes, of which firstRead are not counted.
 func (r *reservation) resize(n int64) error {
 	n = max(0, n-firstRead)
 	if r.of.held.Add(n-r.held) > r.of.limit && n > r.held {
@@ -159,8 +159,8 @@ func (r *reservation) read(req *http.Request, limit int64, p *pace) ([]byte, err
 	return body, nil
 }
 
-// refused turns an error of reading a body into an answer. What did not arrive is 408
-// and not 400, which a connector takes for a refusal of the event.
+// refused turns an error of reading a body into a response. An incomplete body gets
+// 408: a connector takes 400 for a rejected event.
 func refused(err error) (status int, reason string) {
 	if tooLarge, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return http.StatusRequestEntityTooLarge, fmt.Sprintf("the request's body is larger than %d bytes", tooLarge.Limit)

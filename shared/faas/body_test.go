@@ -160,9 +160,8 @@ func TestBodiesInFlight(t *testing.T) {
 	}
 }
 
-// A body that does not arrive whole never reaches the function. A cut connection is
-// no refusal of what was to be sent: the connector tries it again. The answer names
-// no address.
+// An incomplete body never reaches the function. A cut connection is not a rejection of
+// the events: the connector tries again. The response names no address.
 func TestCutBody(t *testing.T) {
 	called := make(chan struct{}, 1)
 	p := start(t, []string{"exec_timeout=300ms", "read_timeout=300ms"}, nil, func(handler.Request) (handler.Response, error) {

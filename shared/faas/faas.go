@@ -1,6 +1,6 @@
-// Package faas makes a function of OpenFaaS out of a [process.Process]: an HTTP
-// server that calls the function's Handle, with bounds of what a call may cost, and
-// health, readiness and metrics at the paths that OpenFaaS knows.
+// Package faas makes an OpenFaaS function out of a [process.Process]: an HTTP server
+// that calls the function's Handle, with bounds on the cost of a call, and with health,
+// readiness and metrics at OpenFaaS's paths.
 //
 // A function is a package with two functions, Wire and Handle:
 //
@@ -36,11 +36,11 @@ func Main(name string, wire func(*Runtime) error, handle Handler) (exitCode int)
 }
 
 // Run reads the settings, calls wire once, and serves handle until ctx ends. Then the
-// function is not ready for the time of healthcheck_interval, stops accepting, lets the
-// calls in flight finish within write_timeout, and closes in reverse order what wire
-// registered.
+// function reports for healthcheck_interval that it is not ready, stops accepting, lets
+// the calls in flight finish within write_timeout, and closes in reverse order what
+// wire registered.
 //
-// It answers these paths itself and gives all others to handle:
+// It answers these paths itself and passes all others to handle:
 //
 //	/_/health   200 as long as the process serves
 //	/_/ready    200, or 503 with the names of what is not ready; also warnings
@@ -58,8 +58,8 @@ func Run(ctx context.Context, o process.Options, wire func(*Runtime) error, hand
 	})
 }
 
-// Runtime is what a function is wired with. Its methods are for the time of wiring,
-// except those of what they return.
+// Runtime is what a function is wired with. Its methods are called while wiring; what
+// they return is used later, too.
 type Runtime struct {
 	*process.Process
 	settings settings
@@ -67,12 +67,12 @@ type Runtime struct {
 	admission Admission
 }
 
-// newRuntime returns a usable runtime also with an error, so that the mistakes
-// of the process can be reported together with those of the function.
+// newRuntime returns a usable runtime despite an error: the mistakes of the process are
+// reported together with those of the function.
 func newRuntime(p *process.Process) (*Runtime, error) {
 	rt := &Runtime{Process: p, admission: admitAll}
 	return rt, p.Settings(&rt.settings)
 }
 
-// Admit has a decide about each call of the function before its body is read.
+// Admit makes a decide on each call of the function before its body is read.
 func (rt *Runtime) Admit(a Admission) { rt.admission = a }

@@ -37,8 +37,8 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// child answers a call when its standard input says so, which lets the test
-// decide how long a call is in flight.
+// child answers a call with a line of its standard input: the test decides how long the
+// call is in flight.
 func child() int {
 	return faas.Main("child", func(*faas.Runtime) error { return nil },
 		func(handler.Request) (handler.Response, error) {

@@ -62,8 +62,9 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.call(w, r)
 }
 
-// closeAfter has the connection closed after the answer. Before an answer on one
-// that stays open net/http reads the rest of the request's body, and waits for it.
+// closeAfter makes net/http close the connection after the response. It would read the
+// rest of the request's body, and wait for it, before a response on a connection that
+// stays open.
 func closeAfter(w http.ResponseWriter) { w.Header().Set("Connection", "close") }
 
 // call serves one call of the function.
@@ -109,13 +110,13 @@ func (s *server) called(ctx context.Context, r *http.Request, span trace.Span, s
 	took := time.Since(start)
 	s.metrics.called(ctx, r.Method, status, took)
 	if s.rt.Log.Enabled(ctx, slog.LevelDebug) {
-		// Without the path: it may have a plate in it.
+		// Without the path, which may contain a plate.
 		s.rt.Log.DebugContext(ctx, "call", "method", r.Method, "status", status, "bytes_out", bytes, "seconds", took.Seconds())
 	}
 }
 
-// maxCallID bounds what a caller may call its call: the id is in every log line and
-// in the span.
+// maxCallID bounds the id of a call in bytes. Callers choose it, and it is in every log
+// line and in the span.
 const maxCallID = 128
 
 func boundedID(id string) string {
@@ -125,8 +126,9 @@ func boundedID(id string) string {
 	return strings.ToValidUTF8(id, "")
 }
 
-// answer finds out what to say, in every case. A call counts as in flight from the
-// last byte of its body, so that a slow sender takes no place, to that of its answer.
+// answer returns the response to a call, whatever fails. The call counts as in flight
+// from the last byte of its body to the last byte of its response: a slow sender takes
+// no place.
 func (s *server) answer(ctx context.Context, c *call, r *http.Request) (answer handler.Response) {
 	defer func() {
 		switch cause := recover(); cause {

@@ -8,8 +8,8 @@ import (
 	"parkstream/shared/process"
 )
 
-// settings of every function, beside those of its process. The names in lower case are
-// those that OpenFaaS's own watchdog uses.
+// settings are those of every function, beside those of its process. OpenFaaS's own
+// watchdog uses the names in lower case.
 type settings struct {
 	// ReadTimeout is how long a caller may take to send a request.
 	ReadTimeout time.Duration `env:"read_timeout" envDefault:"60s"`

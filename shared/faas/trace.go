@@ -13,8 +13,8 @@ import (
 	"parkstream/shared/tracing"
 )
 
-// span begins the span of a call as the child of its caller's; it is nil where
-// tracing is off. It has neither path nor query: they may have a plate in them.
+// span begins the span of a call as the child of its caller's, and returns nil if
+// tracing is off. It has neither path nor query, which may contain a plate.
 func (s *server) span(ctx context.Context, r *http.Request) (context.Context, trace.Span) {
 	if s.tracer == nil {
 		return ctx, nil
