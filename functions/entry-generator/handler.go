@@ -1,4 +1,4 @@
-// Package function is the entry-generator: it makes up vehicles driving in.
+// Package function is the entry-generator: it generates events of vehicles driving in.
 package function
 
 import (
@@ -22,5 +22,6 @@ func Wire(rt *faas.Runtime) error {
 	return nil
 }
 
-// Handle generates entries as the query or the body asks for, or by default for cron, which sends neither.
+// Handle generates the entries that the query or the body asks for. Cron sends neither
+// and gets the defaults.
 func Handle(req handler.Request) (handler.Response, error) { return faas.Adapt(service, req) }

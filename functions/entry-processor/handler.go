@@ -1,4 +1,4 @@
-// Package function is the entry-processor: it takes in vehicles seen driving in.
+// Package function is the entry-processor: it records vehicles driving in.
 package function
 
 import (
@@ -23,5 +23,5 @@ func Wire(rt *faas.Runtime) error {
 	return nil
 }
 
-// Handle serves a batch of the connector or one event of a person.
+// Handle serves a batch from the connector or one event from a person.
 func Handle(req handler.Request) (handler.Response, error) { return faas.Adapt(service, req) }

@@ -1,4 +1,4 @@
-// Package function is the exit-generator: it makes up vehicles driving out.
+// Package function is the exit-generator: it generates events of vehicles driving out.
 package function
 
 import (
@@ -22,5 +22,6 @@ func Wire(rt *faas.Runtime) error {
 	return nil
 }
 
-// Handle generates exits as the query or the body asks for, or by default for cron, which sends neither.
+// Handle generates the exits that the query or the body asks for. Cron sends neither
+// and gets the defaults.
 func Handle(req handler.Request) (handler.Response, error) { return faas.Adapt(service, req) }

@@ -1,5 +1,5 @@
-// Package function is the summary: it keeps the stays that the processors post
-// and answers for them, and for the sites, to people.
+// Package function is the summary: it stores the stays that the processors post, and
+// serves them and the sites to people.
 package function
 
 import (
@@ -25,8 +25,8 @@ var service http.Handler
 // settings of the summary; the secrets redis-url and summary-token are files.
 type settings struct {
 	Retention    time.Duration `env:"RETENTION" envDefault:"2160h"`
-	GatewayURL   string        `env:"GATEWAY_URL"`   // found out if it is empty
-	ConnectorURL string        `env:"CONNECTOR_URL"` // of its health and metrics; empty: it is not shown
+	GatewayURL   string        `env:"GATEWAY_URL"`   // discovered if it is empty
+	ConnectorURL string        `env:"CONNECTOR_URL"` // for its health and metrics; empty: not shown
 	MaxSites     int           `env:"MAX_SITES" envDefault:"1000"`
 	Redis        redis.Settings
 }
@@ -71,5 +71,5 @@ func Wire(rt *faas.Runtime) error {
 	return nil
 }
 
-// Handle serves the endpoint.
+// Handle serves one call.
 func Handle(req handler.Request) (handler.Response, error) { return faas.Adapt(service, req) }

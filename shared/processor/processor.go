@@ -1,5 +1,5 @@
-// Package processor is what the functions entry-processor and exit-processor
-// have in common: their settings and their wiring.
+// Package processor has what the functions entry-processor and exit-processor share:
+// settings and wiring.
 package processor
 
 import (
@@ -20,7 +20,7 @@ import (
 
 // Settings of a processor. The secrets redis-url and summary-token are files.
 type Settings struct {
-	GatewayURL string        `env:"GATEWAY_URL"` // found out if it is empty
+	GatewayURL string        `env:"GATEWAY_URL"` // discovered if it is empty
 	SummaryURL string        `env:"SUMMARY_URL"` // the gateway's /function/summary if it is empty
 	Retention  time.Duration `env:"RETENTION" envDefault:"2160h"`
 	MaxFuture  time.Duration `env:"MAX_FUTURE" envDefault:"2m"`
@@ -51,7 +51,7 @@ func (s Settings) summaries(token func() (string, error)) *summaryclient.Client 
 	return summaryclient.NewFunc(gateway.New(s.GatewayURL).SummaryURL, token)
 }
 
-// Wire builds what a processor is made of. It connects to nothing yet.
+// Wire builds the parts of a processor. It opens no connection.
 func Wire(rt *faas.Runtime) (pipeline.Config, error) {
 	var s Settings
 	err := rt.Settings(&s)
@@ -66,7 +66,7 @@ func Wire(rt *faas.Runtime) (pipeline.Config, error) {
 	data.MaxSites = s.MaxSites
 	summaries := s.summaries(rt.Secret("summary-token").Value)
 	if s.Redis.Replicas > 0 {
-		summaries.Timeout += 2 * s.Redis.ReplicasTimeout // the endpoint waits for their memory and their disks
+		summaries.Timeout += 2 * s.Redis.ReplicasTimeout // the endpoint waits for the replicas' memory and disks
 	}
 	rt.OnReady("summary", summaries.Reachable)
 	rt.OnClose("summary client", func(context.Context) error {

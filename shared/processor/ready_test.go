@@ -29,8 +29,8 @@ type readiness struct {
 	Details map[string]string `json:"details"`
 }
 
-// A processor that cannot post stays is not ready and tells why, until it can; to be
-// ready it posts none.
+// A processor that cannot post stays is not ready and reports the reason, until it can.
+// The check posts no stay.
 func TestNotReadyWithoutSummary(t *testing.T) {
 	node := instancetest.Redis(t)
 	dir := t.TempDir()

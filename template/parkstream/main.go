@@ -1,5 +1,5 @@
-// Command handler is the program of one function. The build puts the function's
-// own package in the place of the sample that is imported here.
+// Command handler is the program of one function. The build replaces the sample that is
+// imported here by the function's own package.
 package main
 
 import (

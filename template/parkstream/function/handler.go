@@ -1,4 +1,4 @@
-// Package function is where `faas-cli new NAME --lang parkstream` begins.
+// Package function is the template of `faas-cli new NAME --lang parkstream`.
 package function
 
 import (
@@ -12,8 +12,8 @@ import (
 
 var service http.Handler
 
-// Wire builds the function from its settings and secrets. It is called once and
-// connects to nothing yet: what it needs may come up later than it does.
+// Wire builds the function from its settings and secrets. It is called once and opens
+// no connection: the servers it needs may start later.
 func Wire(rt *faas.Runtime) error {
 	var s struct {
 		Greeting string `env:"GREETING" envDefault:"Hello"`

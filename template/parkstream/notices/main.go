@@ -1,4 +1,4 @@
-// Command notices writes the notices that have to go with a program: the licences of
+// Command notices writes the notices that have to accompany a program: the licences of
 // the modules that are linked into it, of what it embeds, and of Go.
 //
 //	go list -deps -json=Dir,EmbedFiles,ImportPath,Module,Standard PACKAGE | go run ./notices "$(go env GOROOT)"
@@ -42,12 +42,12 @@ type module struct {
 	Replace            *module
 }
 
-// licence is how the files that licences and notices are in are called.
+// licence matches the names of files with licences and notices.
 var licence = regexp.MustCompile(`(?i)^(un)?(licen[cs]e|copying|copyright|notice|patents)s?([.-].*)?$`)
 
-// write writes the notices of the packages that `go list` has written.
+// write writes the notices of the packages that `go list` has listed.
 func write(w io.Writer, packages io.Reader, goroot string) error {
-	folders := map[string]map[string]bool{"Go": {goroot: true}} // by who they are of
+	folders := map[string]map[string]bool{"Go": {goroot: true}} // by owner
 	for d := json.NewDecoder(packages); ; {
 		var p listed
 		if err := d.Decode(&p); errors.Is(err, io.EOF) {
