@@ -1,7 +1,6 @@
-// Package broker is the only user of the AMQP client for what concerns all parts of
-// Parkstream: connections that are replaced when they are lost, the topology of a
-// queue, and a publisher that reports for every message whether the broker has
-// confirmed it.
+// Package broker wraps the AMQP client for all parts of Parkstream: connections that
+// are replaced when they are lost, the topology of a queue, and a publisher that
+// reports for every message whether the broker has confirmed it.
 //
 // It does not use the client's automatic recovery: a recovered channel accepts the
 // delivery tags of its predecessor, and a late acknowledgement would settle another

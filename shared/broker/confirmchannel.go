@@ -39,11 +39,11 @@ type outstanding struct {
 	confirm *amqp.DeferredConfirmation
 }
 
-// publish publishes msgs, adds the reasons of those that failed by index, and reports
-// whether the channel may be used again. A channel on which a message was refused may
-// not: if its first message to a quorum queue meets a dead leader, it keeps asking
-// that leader and refuses everything (seen with RabbitMQ 3.10), while a new channel
-// asks the new leader.
+// publish publishes msgs and adds to failed, by index, the reasons of those that
+// failed. It reports whether the channel may be used again, which it may not if a
+// message was refused. If the first message on a channel to a quorum queue meets a dead
+// leader, the channel keeps asking that leader and refuses everything (seen with
+// RabbitMQ 3.10). A new channel asks the new leader.
 func (c *confirmChannel) publish(ctx context.Context, msgs []Message, failed map[int]error) (clean bool) {
 	var (
 		waiting = make([]outstanding, 0, min(len(msgs), maxOutstanding))

@@ -14,9 +14,9 @@ import (
 
 // The headers of a message whose own headers the client library would refuse.
 const (
-	// HeaderUnreadable is what is wrong with the headers as they were published.
+	// HeaderUnreadable describes what is wrong with the published headers.
 	HeaderUnreadable = "x-parkstream-unreadable"
-	// HeaderOriginal is the table of headers as it was published, if it fits.
+	// HeaderOriginal is the published table of headers, if it fits.
 	HeaderOriginal = "x-parkstream-original-headers"
 )
 
@@ -62,8 +62,8 @@ type inspector struct {
 	left int64  // bytes of in to be forwarded unchanged
 }
 
-// Read blocks until there is a byte to return. If that belongs to a content header, it
-// blocks for the whole of it.
+// Read blocks until there is a byte to return. If the byte belongs to a content header,
+// Read blocks until the whole header has arrived.
 func (r *inspector) Read(p []byte) (n int, err error) {
 	for n < len(p) {
 		switch {
@@ -185,8 +185,8 @@ func (r *inspector) payload(size, limit int64) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// The payload of a content header is the class of the method, a weight, the size of
-// the body, the flags that say which properties there are, and the properties.
+// The payload of a content header is the class of the method, a weight, the size of the
+// body, the flags of the properties present, and the properties.
 const (
 	contentFlags = 2 + 2 + 8
 	contentHead  = contentFlags + 2
@@ -214,8 +214,8 @@ type content struct {
 	tableAt, tableSize int
 }
 
-// parseContent splits a payload into its parts. With an error it returns those that it
-// could read.
+// parseContent splits a payload into its parts. With an error it returns the parts that
+// it could read.
 func parseContent(p []byte) (c content, err error) {
 	if len(p) < contentHead {
 		c.fixed = make([]byte, contentFlags)

@@ -38,7 +38,7 @@ func withHeaders(entries ...[]byte) []byte {
 	return payload(propertyFlag(headers)|propertyFlag(7), long(cat(entries...)), short("the id"))
 }
 
-// nested puts arrays and tables into each other, as kinds says in turn.
+// nested nests arrays and tables, in the repeated order of kinds.
 func nested(kinds string, depth int) []byte {
 	v := value('V', nil)
 	for i := range depth {
@@ -217,7 +217,7 @@ func TestInspectorOfHugeHeaders(t *testing.T) {
 	}
 }
 
-// What a publisher sends under our names does not count.
+// Headers that a publisher sends under our names are dropped.
 func TestInspectorReplacesForgedMarks(t *testing.T) {
 	forged := value('S', long([]byte("forged")))
 	in := withHeaders(entry(HeaderUnreadable, forged), entry(HeaderOriginal, forged), entry("deep", nested("F", 40)))
@@ -385,8 +385,8 @@ func (b *fakeBroker) deliver(payload []byte, part int) (amqp.Delivery, error) {
 	return d, nil
 }
 
-// FuzzInspector compares the inspector with the client library: whatever content
-// header comes from the broker, the client takes it and keeps its connection.
+// FuzzInspector compares the inspector with the client library: the client reads every
+// content header of the broker and keeps its connection.
 func FuzzInspector(f *testing.F) {
 	for i, tt := range contentHeaders {
 		if len(tt.payload) >= contentFlags {

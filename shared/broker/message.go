@@ -18,7 +18,7 @@ const maxShort = 255
 
 // Message is a message to publish. It is persistent.
 type Message struct {
-	// Queue is where it goes, through the default exchange.
+	// Queue is the name of the queue, the routing key in the default exchange.
 	Queue string
 	// ID is its message id; at most 255 bytes.
 	ID          string
@@ -30,7 +30,7 @@ type Message struct {
 	// is set.
 	Timestamp time.Time
 	Forwarded bool
-	// TTL is how long it may wait in its queue, in whole milliseconds; 0 is no limit.
+	// TTL is the longest time in the queue, in whole milliseconds; 0 is no limit.
 	TTL time.Duration
 	// The other properties of AMQP, for messages that are forwarded.
 	ContentEncoding, CorrelationID, ReplyTo, Type, AppID string

@@ -17,8 +17,8 @@ func TestHeadersSize(t *testing.T) {
 		"bytes": []byte{1, 2}, "list": []any{"a", int64(1)}, "table": amqp.Table{"a": "b"},
 	}
 	h["rest"] = ""
-	// RabbitMQ measures the frame without what is around it. 14 bytes in it are its
-	// class, its size and which properties there are.
+	// RabbitMQ measures the frame without what surrounds it. 14 bytes of it are its
+	// class, its size and the flags of its properties.
 	h["rest"] = strings.Repeat("x", 131072-14-HeadersSize(h))
 	conn := testConn(t, testConfig())
 	ch, err := conn.Channel()

@@ -175,9 +175,9 @@ func (p *Publisher) idle(conn *Conn) *confirmChannel {
 	return nil
 }
 
-// release keeps a channel for the next call. It closes one that is not clean: see
-// [confirmChannel.publish]; and confirms of earlier messages would be taken for those
-// of later ones.
+// release keeps a clean channel for the next call and closes any other, see
+// [confirmChannel.publish]: its late confirms would be taken for those of later
+// messages.
 func (p *Publisher) release(c *confirmChannel, clean bool) {
 	if clean && p.keep(c) || c.ch.IsClosed() {
 		return
@@ -264,8 +264,8 @@ func (p *Publisher) connect(ctx context.Context) error {
 	return nil
 }
 
-// Connect returns nil if there is a connection, which it makes if there is none; ctx bounds
-// that. Otherwise the error tells why there is none.
+// Connect returns nil if there is a connection. If there is none it makes one, until
+// ctx ends, and returns the error if that fails.
 func (p *Publisher) Connect(ctx context.Context) error {
 	_, err := p.connection(ctx)
 	p.mu.Lock()

@@ -220,7 +220,7 @@ func TestPublishWaitsForTheEndOfAnAlarm(t *testing.T) {
 	}
 	blocked := func() bool { return p.Blocked() != nil }
 	watermark("0.00001")
-	// the broker tells of its alarm those that publish
+	// the broker notifies the connections that publish of its alarm
 	told := make(chan error, 1)
 	go func() {
 		for !blocked() && t.Context().Err() == nil {

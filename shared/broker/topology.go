@@ -12,9 +12,10 @@ import (
 )
 
 // DeliveryLimit is how often a broker delivers a message before it dead-letters it by
-// itself. It only catches messages that crash their consumer: a failed message is
-// republished with its attempts in a header. It is set because the default of RabbitMQ
-// 4 is 20, which messages that are returned during an outage of a few hours exceed.
+// itself. The limit only catches messages that crash their consumer: a failed message
+// is republished with its attempts in a header. It is set because RabbitMQ 4 has a
+// default of 20, which messages exceed that are returned during an outage of a few
+// hours.
 const DeliveryLimit = 1000
 
 // deadDeliveryLimit allows to read dead letters any number of times.
@@ -34,8 +35,8 @@ type Queue struct {
 	Name string
 	// Messages is how many are ready.
 	Messages int
-	// Foreign lists the differences of the queue to our declaration; empty for a queue
-	// that we have declared.
+	// Foreign lists how the queue differs from our declaration; empty for a queue that
+	// we have declared.
 	Foreign []string
 }
 

@@ -102,8 +102,8 @@ func TestDeclareCompanions(t *testing.T) {
 	}
 }
 
-// A message in a retry queue comes back when its time is over, and one that its
-// queue gives up is a dead letter.
+// A message returns from its retry queue when its TTL ends. A message that its queue
+// gives up becomes a dead letter.
 func TestTopologyMovesMessages(t *testing.T) {
 	queue := testQueue(t)
 	conn := testConn(t, testConfig())

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// Proxy forwards connections until it is told otherwise.
+// Proxy forwards connections, and disturbs them on request.
 type Proxy struct {
 	listener net.Listener
 	target   string
