@@ -117,7 +117,8 @@ func deploys(name, namespace string) string {
 	return fmt.Sprintf(`{"service":%q,"image":"localhost/%[1]s:1",%s"envProcess":"/handler","envVars":{"SERVES":%[1]q},"constraints":["arm64"],"secrets":["redis-url"],"labels":{"part":"p"},"annotations":{"schedule":"0 0 1 1 *","topic":"cron-function"},"limits":{"memory":"128Mi"},"requests":{"memory":"32Mi","cpu":"50m"},"readOnlyRootFilesystem":true}`, name, namespace)
 }
 
-// TestRecordedClients sends what real clients sent, and looks for what they read.
+// TestRecordedClients replays the requests of real clients and checks the fields that
+// they read.
 func TestRecordedClients(t *testing.T) {
 	l := newGateway(t)
 	for _, x := range recorded {

@@ -80,8 +80,9 @@ func (g *Gateway) startReplica(ctx context.Context, f *function) (*replica, erro
 	return r, nil
 }
 
-// environ returns the environment of a function's process: little of ours, its own
-// settings, and the addresses on this machine. Secrets are files.
+// environ returns the environment of a function's process: a few of the gateway's
+// variables, the function's settings, and the addresses on this machine. Secrets are
+// files.
 func (g *Gateway) environ(spec types.FunctionDeployment) []string {
 	var env []string
 	for _, name := range []string{"PATH", "HOME", "TMPDIR", "TZ"} {
@@ -95,8 +96,8 @@ func (g *Gateway) environ(spec types.FunctionDeployment) []string {
 	return append(env, append(slices.Clone(g.config.Environ), "LISTEN_FD=3")...)
 }
 
-// scale sets the number of replicas and waits for those that end. The caller holds
-// changing.
+// scale sets the number of replicas and waits until surplus ones have ended. The caller
+// holds changing.
 func (g *Gateway) scale(f *function, n int) error {
 	surplus, err := g.resize(f, n)
 	for _, r := range surplus {
@@ -124,7 +125,7 @@ func (g *Gateway) resize(f *function, n int) (surplus []*replica, err error) {
 	return surplus, nil
 }
 
-// pick returns the replica for the next call, in turn among those that run.
+// pick returns the replica for the next call, in turn among the running ones.
 func (f *function) pick() (url.URL, bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

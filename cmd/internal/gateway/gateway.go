@@ -36,7 +36,7 @@ import (
 	"parkstream/shared/redirect"
 )
 
-// namespace is the one that OpenFaaS has by default.
+// namespace is OpenFaaS's default namespace.
 const namespace = "openfaas-fn"
 
 // maxReplicas is what the Community Edition allows, too.
@@ -66,7 +66,7 @@ type Config struct {
 	Timeout time.Duration
 	// Notify gets sentences for the operator.
 	Notify func(string)
-	// Process is the one that serves the gateway. /metrics shows its metrics.
+	// Process serves the gateway. /metrics shows its metrics.
 	Process *process.Process
 }
 
@@ -163,7 +163,7 @@ func resources(r *stack.FunctionResources) *types.FunctionResources {
 // out. It has changed nothing then.
 var ErrRefused = errors.New("deployment refused")
 
-// Deploy starts a function with one replica, or replaces one that runs.
+// Deploy starts a function with one replica, or replaces a running one.
 func (g *Gateway) Deploy(spec types.FunctionDeployment) error {
 	if !slices.Contains(g.config.Known, spec.Service) {
 		return fmt.Errorf("%w: %q is unknown, the local gateway runs only Parkstream's own functions (%s)", ErrRefused, spec.Service, strings.Join(g.config.Known, ", "))
@@ -390,8 +390,8 @@ func (g *Gateway) call(w http.ResponseWriter, r *http.Request, name, encoded str
 	g.forward(status, r, f.spec.Service, target.Host, encoded)
 }
 
-// forward passes a call on to a replica. The SDK's own proxy would decode the
-// path and encode it again: what was %2F in an id would arrive as a slash.
+// forward passes a call on to a replica. The SDK's own proxy would decode and encode
+// the path: %2F in an id would become a slash.
 func (g *Gateway) forward(w http.ResponseWriter, r *http.Request, name, host, encoded string) {
 	ctx, cancel := context.WithTimeout(r.Context(), g.config.Timeout)
 	defer cancel()

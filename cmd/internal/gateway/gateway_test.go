@@ -42,7 +42,7 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// serve tells about itself and its calls, and does as their path says.
+// serve describes itself and its calls, and does what the path of a call asks for.
 func serve(name string) {
 	l, err := net.FileListener(os.NewFile(3, "socket"))
 	if err != nil {
@@ -76,7 +76,7 @@ func serve(name string) {
 			Name: name, PID: os.Getpid(), Method: r.Method, URI: r.RequestURI, Path: r.URL.Path, Query: r.URL.RawQuery, Body: string(body), CallID: r.Header.Get("X-Call-Id"), Original: r.Header.Get("X-Forwarded-Uri"), Setting: os.Getenv("SETTING"), Header: r.Header,
 		})
 	}
-	// A ServeMux would clean the path of what is described.
+	// A ServeMux would clean the path that is described.
 	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if _, pattern := mux.Handler(r); pattern == r.URL.Path {
 			mux.ServeHTTP(w, r)
@@ -338,7 +338,7 @@ func TestErrorsAreJSON(t *testing.T) {
 		{"DELETE", "/system/secrets", `{"name":"basic-auth-password"}`, 409},
 		{"GET", "//evil.example/", "", 421}, // its host is set below
 		{"POST", "/function/one?cross-site", "", 403},
-		{"GET", "/system/info", "", 503}, // its user is gone, so that it is the last
+		{"GET", "/system/info", "", 503}, // its user is gone: it is the last
 	} {
 		r, err := http.NewRequestWithContext(t.Context(), tt.method, l.server.URL+tt.path, strings.NewReader(tt.body))
 		if err != nil {
@@ -393,8 +393,8 @@ func TestBrokenAnswerIsCounted(t *testing.T) {
 	})
 }
 
-// A function that dies is started again; a caller meanwhile gets an error of the
-// gateway and never a wrong answer.
+// A function that dies is restarted. Until then a caller gets an error of the gateway
+// and never a wrong answer.
 func TestDeadFunctionIsStartedAgain(t *testing.T) {
 	l := newGateway(t)
 	l.deploy(t, deployment("one", nil))
@@ -527,8 +527,8 @@ func TestDeployAndDelete(t *testing.T) {
 	}
 }
 
-// TestChangesAtOnce has several people change a function at once: what runs in
-// the end is what the gateway says, and nothing else.
+// TestChangesAtOnce changes a function concurrently: afterwards exactly the processes
+// run that the gateway reports.
 func TestChangesAtOnce(t *testing.T) {
 	l := newGateway(t)
 	spec := deployment("one", nil)
@@ -720,7 +720,7 @@ func TestCronDoesNotOverlap(t *testing.T) {
 	}
 }
 
-// A function's process gets nothing of our environment that could be a secret.
+// A function's process inherits no variable that could hold a secret.
 func TestEnvironment(t *testing.T) {
 	l := newGateway(t)
 	t.Setenv("RABBITMQ_URL", "amqp://user:hidden@127.0.0.1/")

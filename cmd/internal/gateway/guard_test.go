@@ -50,7 +50,7 @@ func TestHosts(t *testing.T) {
 }
 
 // TestOrigins: a page of another site cannot change anything with an operator's
-// browser; what is no browser is not asked where it comes from.
+// browser. Other clients need no origin.
 func TestOrigins(t *testing.T) {
 	l := newGateway(t)
 	l.deploy(t, deployment("one", nil))
@@ -140,7 +140,7 @@ func TestPasswordIsRotated(t *testing.T) {
 				calls.Add(1)
 			}
 		})
-		load.Go(func() { // as the connector does: what is in the file is right
+		load.Go(func() { // as the connector does: the file's content is right
 			for !ended.Load() {
 				before, err1 := file.Value()
 				code := request("GET", "/system/functions", before, "")

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// Each path is answered as it came: none is cleaned, decoded or completed by a
-// redirect, and what is refused is refused as JSON.
+// Each path is answered unchanged: none is cleaned, decoded or completed by a redirect.
+// Refusals are JSON.
 func TestRoutes(t *testing.T) {
 	l := newGateway(t)
 	l.deploy(t, deployment("one", nil))
