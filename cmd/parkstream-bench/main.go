@@ -72,8 +72,8 @@ type benchCommand struct {
 	Program        string   `placeholder:"FILE" type:"existingfile" help:"The parkstream to measure; by default the one in the folder of this program."`
 }
 
-// leastRatio is how many times faster than one event a call our path has to be
-// for --small to succeed.
+// leastRatio is the lowest ratio of our path to one event a call with which --small
+// succeeds.
 const leastRatio = 5
 
 // Run measures and prints.

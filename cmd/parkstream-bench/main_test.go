@@ -35,8 +35,8 @@ func TestSmallBenchmarkFails(t *testing.T) {
 	}
 }
 
-// A benchmark empties its Redis and its queues: it keeps away from data of others,
-// and finds its own folder again.
+// A benchmark empties its Redis and its queues. It refuses a folder with other data,
+// and accepts its own again.
 func TestBenchmarkDeletesNoData(t *testing.T) {
 	dir := t.TempDir()
 	for range 2 {

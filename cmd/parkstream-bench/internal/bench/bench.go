@@ -57,7 +57,7 @@ type Config struct {
 	Stack string
 	// Program is the parkstream to measure.
 	Program string
-	// Say tells the user what happens.
+	// Say reports progress to the user.
 	Say func(format string, args ...any)
 }
 
@@ -109,8 +109,8 @@ const (
 // queues are those of the events.
 var queues = []string{eventfile.Entries, eventfile.Exits}
 
-// Run starts a system of its own, measures and stops it. What was measured until
-// an error is in the result as well.
+// Run starts a system of its own, measures and stops it. On an error the result has the
+// measurements so far.
 func Run(ctx context.Context, c Config) (result *Result, err error) {
 	if err := c.Validate(); err != nil {
 		return nil, err

@@ -87,8 +87,8 @@ func TestQuantileOfAHistogram(t *testing.T) {
 	}
 }
 
-// The difference of two looks has only what came between them, also when the
-// resolution was reduced meanwhile.
+// The difference of two histograms counts only the observations between them, even if
+// the resolution was reduced in between.
 func TestDifferenceOfHistograms(t *testing.T) {
 	early := []float64{.001, .001, .002, .004, 1000, 2000}
 	late := slices.Concat(early, []float64{.010, .011, .012, .5})

@@ -105,7 +105,7 @@ func (b *bench) peaks() (stop func() map[string]uint64) {
 	})
 }
 
-// cost measures what our path takes of the machine.
+// cost measures what Parkstream uses of the machine.
 func (b *bench) cost(ctx context.Context, result *Result) error {
 	if err := b.deploy(ctx, b.contestants()[0]); err != nil {
 		return err
@@ -137,7 +137,7 @@ func (b *bench) cost(ctx context.Context, result *Result) error {
 	return nil
 }
 
-// idle looks at the processes when nothing is to be done.
+// idle measures the processes without load.
 func (b *bench) idle(ctx context.Context) (idle map[string]usage, err error) {
 	if err := b.system.StartConnector(); err != nil {
 		return nil, err
@@ -213,8 +213,8 @@ const smallestGrowth = 10_000
 
 // growth fills Redis with more and more vehicles.
 func (b *bench) growth(ctx context.Context, result *Result) error {
-	// What Redis needs once, the scripts and statistics of every command, is no
-	// vehicle's.
+	// The scripts and the statistics of every command, which Redis stores once, are not
+	// counted for a vehicle.
 	once, err := b.fresh(ctx, Mix, smallestGrowth/10, false)
 	if err != nil {
 		return err
@@ -245,7 +245,7 @@ func (b *bench) growth(ctx context.Context, result *Result) error {
 			if err != nil {
 				return err
 			}
-			// While the append-only file is rewritten, Redis buffers what is new.
+			// While Redis rewrites the append-only file, it buffers new writes.
 			if err := b.awaitRewrite(ctx); err != nil {
 				return err
 			}
@@ -264,8 +264,8 @@ func (b *bench) growth(ctx context.Context, result *Result) error {
 	return b.empty(ctx)
 }
 
-// backlog looks at the connector's memory while the function takes calls and
-// does not answer.
+// backlog measures the connector's memory while the function accepts calls and does not
+// answer.
 func (b *bench) backlog(ctx context.Context, result *Result) (err error) {
 	if err := b.deploy(ctx, b.contestants()[0]); err != nil {
 		return err

@@ -42,8 +42,8 @@ const (
 	annotationMinInFlight = "parkstream.min-in-flight"
 	annotationMaxInFlight = "parkstream.max-in-flight"
 
-	// look is how often the connector is asked how far it is; when more than a
-	// hundred looks have passed, every hundredth of the time that has.
+	// look is the interval at which the connector's progress is read. After more than a
+	// hundred readings it is a hundredth of the time that has passed.
 	look = 25 * time.Millisecond
 	// drainTimeout bounds one drain.
 	drainTimeout = 10 * time.Minute
@@ -52,14 +52,14 @@ const (
 // contestant is one way to work off a load.
 type contestant struct {
 	name string
-	// share of the events that it gets: slow ones get fewer, so that they end.
+	// share of the events that it gets: slow contestants get fewer, to end in time.
 	share map[Workload]int
 	// batch and inFlight are annotations of the processors.
 	batch, inFlight int
-	// queued is whether its load is in the queues.
+	// queued is set if its load is in the queues.
 	queued bool
 	drain  func(context.Context, load) (time.Duration, error)
-	// verify finds out whether anything was lost.
+	// verify returns an error if anything was lost.
 	verify func(context.Context, load) error
 }
 
@@ -200,9 +200,9 @@ func (b *bench) drainConnector(ctx context.Context, l load) (took time.Duration,
 	return b.awaitSettled(ctx, l)
 }
 
-// awaitSettled takes the time from the last look at the connector at which
-// nothing was acknowledged to the first at which everything was, so that the
-// distance of the looks never flatters.
+// awaitSettled measures from the last reading of the connector without an
+// acknowledgement to the first with all of them: the interval of the readings never
+// flatters.
 func (b *bench) awaitSettled(ctx context.Context, l load) (took time.Duration, err error) {
 	began := time.Now()
 	asked := began
@@ -240,7 +240,7 @@ func (b *bench) failed(ctx context.Context) error {
 	}
 }
 
-// drainMonolith runs the monolith as a process of its own; it has its own clock.
+// drainMonolith runs the monolith as a process of its own, which measures its own time.
 func (b *bench) drainMonolith(ctx context.Context, l load) (time.Duration, error) {
 	ctx, cancel := context.WithTimeout(ctx, drainTimeout)
 	defer cancel()
@@ -263,8 +263,8 @@ func (b *bench) drainMonolith(ctx context.Context, l load) (time.Duration, error
 	return time.Duration(done.Seconds * float64(time.Second)), nil
 }
 
-// drainBroker consumes and acknowledges, nothing else, with the prefetch of our
-// path and one acknowledgement for as many messages as our path has in a batch.
+// drainBroker only consumes and acknowledges. It has our path's prefetch, and
+// acknowledges as many messages at once as our path has in a batch.
 func (b *bench) drainBroker(ctx context.Context, l load) (time.Duration, error) {
 	ctx, cancel := context.WithTimeout(ctx, drainTimeout)
 	defer cancel()
@@ -338,7 +338,7 @@ func (b *bench) drainRedis(ctx context.Context, l load) (time.Duration, error) {
 	return time.Since(start), errors.Join(err1, err2)
 }
 
-// drainBoth is both limits at the same time: what our path would do if the calls
+// drainBoth has both limits at the same time: the speed of our path if the calls
 // between the broker and Redis cost nothing.
 func (b *bench) drainBoth(ctx context.Context, l load) (time.Duration, error) {
 	start := time.Now()
@@ -350,7 +350,7 @@ func (b *bench) drainBoth(ctx context.Context, l load) (time.Duration, error) {
 	return time.Since(start), errors.Join(err1, err2)
 }
 
-// verifySite looks whether every event is counted and every stay is there.
+// verifySite returns an error unless every event is counted and every stay exists.
 func (b *bench) verifySite(ctx context.Context, l load) error {
 	var site struct {
 		Totals struct {
@@ -376,8 +376,8 @@ func (b *bench) verifySite(ctx context.Context, l load) error {
 	return err
 }
 
-// verifyMonolith looks for a hash of each vehicle and a stay of each exit, of
-// whatever kind: it cannot pair an exit that overtakes its entry.
+// verifyMonolith expects a hash of each vehicle and a stay of each exit, of any status:
+// the monolith cannot pair an exit that overtakes its entry.
 func (b *bench) verifyMonolith(ctx context.Context, l load) error {
 	completed, unmatched, err := b.countStays(ctx)
 	if err == nil && completed+unmatched != l.exits {
@@ -407,8 +407,8 @@ func (b *bench) get(ctx context.Context, path string, v any) error {
 	return nil
 }
 
-// profiles saves CPU profiles of our processes, taken during further drains that
-// do not count.
+// profiles saves CPU profiles of our processes, taken during further drains that are
+// not measured.
 func (b *bench) profiles(ctx context.Context, ours *contestant, took map[Workload]time.Duration) error {
 	if err := os.MkdirAll(b.PprofDir, 0o755); err != nil {
 		return fmt.Errorf("make the folder of the profiles: %w", err)

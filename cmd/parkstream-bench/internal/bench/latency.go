@@ -134,12 +134,12 @@ type watched struct {
 	err error
 }
 
-// watchStays notes when the stay of each exit becomes visible, and gives all
-// times when there are n. sent is how many exits may have been published.
+// watchStays records when the stay of each exit becomes visible, and sends all times
+// once there are n. sent is how many exits may have been published.
 //
-// Redis tells of stays when it has written them, with the answers of the same
-// round and so after its fsync. It does not tell which, so that those that are
-// missing are asked for: the time is that of the answer.
+// Redis notifies of stays after it has written them, together with the responses of the
+// same loop and so after its fsync. A notification does not name the stay. So the
+// missing stays are requested, and the time of a stay is that of the response.
 func (b *bench) watchStays(ctx context.Context, f fleet, n int, sent *atomic.Int64) (<-chan watched, error) {
 	subscription := b.redis.Current().Subscribe(ctx, "__keyspace@0__:"+staysKey)
 	if _, err := subscription.Receive(ctx); err != nil { // that it is subscribed
@@ -167,8 +167,7 @@ func (b *bench) watchStays(ctx context.Context, f fleet, n int, sent *atomic.Int
 	return result, nil
 }
 
-// look notes the time for those of the missing stays that are visible, and
-// returns the others.
+// look records the time for the missing stays that are visible, and returns the others.
 func (b *bench) look(ctx context.Context, f fleet, missing []int, at []time.Time) ([]int, error) {
 	if len(missing) == 0 {
 		return missing, nil
@@ -193,9 +192,8 @@ func (b *bench) look(ctx context.Context, f fleet, missing []int, at []time.Time
 	return left, nil
 }
 
-// publishAt publishes exits at a rate, whether or not earlier ones are confirmed,
-// and returns when each was published and when it was confirmed. before is called
-// ahead of each.
+// publishAt publishes exits at a rate without waiting for earlier confirms, and returns
+// when each was published and when it was confirmed. It calls before ahead of each.
 func (b *bench) publishAt(ctx context.Context, f fleet, rate, n int, before func(i int) error) (published, confirmed []time.Time, err error) {
 	conn, err := broker.Dial(ctx, broker.Config{
 		URLs: broker.URLs(process.NewSecret(b.system.Secrets(), "rabbitmq-url").Value), Name: "parkstream-bench-rate",

@@ -23,8 +23,8 @@ const (
 	Entries Workload = "entries"
 	// Exits of vehicles whose entries are known: each makes a stay.
 	Exits Workload = "exits"
-	// Mix is half entries and half exits of the same vehicles, each queue in a
-	// random order of its own.
+	// Mix is half entries and half exits of the same vehicles, each queue in its own
+	// random order.
 	Mix Workload = "mix"
 )
 
@@ -94,7 +94,7 @@ func (f fleet) message(kind parking.Kind, i int) broker.Message {
 const (
 	// batchSize is that of stack.yml.
 	batchSize = 500
-	// inFlight is how many calls the connector has under way by itself.
+	// inFlight is the connector's default number of calls in flight.
 	inFlight = 4
 	// publishChunk is how many messages are made at a time.
 	publishChunk = 5000

@@ -18,7 +18,7 @@ import (
 	"parkstream/shared/redirect"
 )
 
-// client keeps its connections, so that a look does not dial.
+// client keeps its connections: a request does not dial.
 var client = &http.Client{Timeout: 2 * time.Minute, CheckRedirect: redirect.Refuse}
 
 // fetch gets a page that answers 200.
@@ -149,8 +149,8 @@ func coarser(i, steps int) int {
 	return i
 }
 
-// quantile of the observations, in their unit: the upper bound of its bucket, so
-// that it is never too low. NaN if there are no observations.
+// quantile returns a quantile of the observations, in their unit: the upper bound of
+// its bucket, which is never too low. NaN if there are no observations.
 func (h histogram) quantile(q float64) float64 {
 	total := h.zero
 	for _, n := range h.buckets {
@@ -172,14 +172,14 @@ func (h histogram) quantile(q float64) float64 {
 	return math.NaN()
 }
 
-// quantile of sorted values: the smallest that is at least as large as the given
-// share of them. NaN if there are none.
+// quantile returns the smallest of the sorted values that is at least as large as the
+// given share of them. There has to be at least one value.
 func quantile(sorted []time.Duration, q float64) time.Duration {
 	rank := max(1, int(math.Ceil(q*float64(len(sorted)))))
 	return sorted[rank-1]
 }
 
-// median of values; NaN if there are none.
+// median returns the median of values; NaN if there are none.
 func median(values []float64) float64 {
 	if len(values) == 0 {
 		return math.NaN()

@@ -19,14 +19,14 @@ import (
 	"parkstream/shared/summary/summaryclient"
 )
 
-// MonolithArg is the first argument with which our own program runs [Monolith].
+// MonolithArg is the first argument that makes the program run [Monolith].
 const MonolithArg = "monolith"
 
-// Monolith is the classic design, written for the comparison: one process with a
-// goroutine for each queue that consumes with automatic acknowledgement, so that
-// it loses what it holds when it dies; one HSET for each event; one POST of the
-// stay for each exit, to the same endpoint as ours. It ends after the given numbers of
-// events.
+// Monolith is the classic design, written for the comparison. It is one process with a
+// goroutine for each queue. It consumes with automatic acknowledgement, and loses
+// unprocessed messages when it dies. It does one HSET for each event and one POST of
+// the stay for each exit, to the same endpoint as ours. It ends after the given numbers
+// of events.
 type Monolith struct {
 	// Entries and Exits are how many of each it works off.
 	Entries, Exits int

@@ -66,8 +66,8 @@ func (d *Drain) rate(contestant string, w Workload) float64 {
 	return math.NaN()
 }
 
-// Ratio is how many times faster our path is than another contestant, NaN if
-// one of them was not measured.
+// Ratio returns how many times faster our path is than another contestant, NaN if
+// either was not measured.
 func (r *Result) Ratio(contestant string, w Workload) float64 {
 	return r.Drain.rate(Ours, w) / r.Drain.rate(contestant, w)
 }
@@ -101,8 +101,8 @@ type Latency struct {
 // Cost of one process.
 type Cost struct {
 	Process string `json:"process"`
-	// CPU seconds and memory allocations for a thousand events. Of RabbitMQ and
-	// Redis no allocations are known.
+	// CPU seconds and memory allocations for a thousand events. The allocations of
+	// RabbitMQ and Redis are unknown.
 	CPU     map[Workload]float64 `json:"cpu_seconds_per_1000"`
 	Mallocs map[Workload]float64 `json:"allocations_per_1000"`
 	// IdleRSS and PeakRSS are resident memory in bytes, before the first event and
