@@ -64,7 +64,7 @@ func run() int {
 	return 0
 }
 
-// exitError is the error of a command that has already reported what was wrong.
+// exitError is the error of a command that has already reported its failure.
 type exitError int
 
 func (e exitError) Error() string { return fmt.Sprintf("exit code %d", int(e)) }

@@ -117,7 +117,7 @@ func TestHangup(t *testing.T) {
 	}
 }
 
-// The former subcommand names the benchmark's program, whatever its flags are.
+// The former subcommand names the benchmark's program, whatever the flags.
 func TestBenchNamesItsProgram(t *testing.T) {
 	cmd := exec.Command(os.Args[0], "bench", "--small", "--only", "drain")
 	cmd.Env = append(os.Environ(), "PARKSTREAM_TEST_CHILD=1")

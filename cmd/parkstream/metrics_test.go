@@ -116,8 +116,8 @@ func readMetricsPage(t *testing.T) map[string]family {
 
 var description = regexp.MustCompile(`^Desc\{fqName: "([^"]+)", help: "(?:[^"\\]|\\.)+",.* constLabels: \{(.*)\}, variableLabels: \{(.*)\}\}$`)
 
-// described returns the labels of our metrics by their names, also of those that
-// have no series yet.
+// described returns the labels of our metrics by name, including metrics without
+// series.
 func described(t *testing.T, registry *prometheus.Registry) map[string][]string {
 	t.Helper()
 	descs := make(chan *prometheus.Desc)

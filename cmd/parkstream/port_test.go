@@ -10,7 +10,7 @@ import (
 )
 
 // The connector's port is the same in the program, the configurations and the
-// documentation, and none that faasd uses.
+// documentation, and is not one of faasd's.
 func TestConnectorPort(t *testing.T) {
 	for _, taken := range []int{
 		8080, 8081, 8082, // gateway, provider, metrics of the gateway

@@ -78,7 +78,7 @@ func (t *texts) Decode(ctx *kong.DecodeContext) error {
 	return nil
 }
 
-// Validate reports what would select something else than what was meant.
+// Validate rejects flags that would select other messages than intended.
 func (c deadLetters) Validate() error {
 	if c.Plate != "" && parking.NormalizePlate(string(c.Plate)) == "" {
 		return fmt.Errorf("--plate %q has no letter or digit", c.Plate)
@@ -118,7 +118,7 @@ func (c deadLetters) count(ctx context.Context) (selected, all int, err error) {
 	return selected, all, err
 }
 
-// each visits what is selected and returns how many dead letters there are.
+// each visits the selected dead letters and returns how many dead letters there are.
 func (c deadLetters) each(ctx context.Context, visit func(deadletter.Letter) error) (all int, err error) {
 	conn, err := broker.Dial(ctx, c.broker())
 	if err != nil {
@@ -286,9 +286,10 @@ func (c replayPurgeCommand) Run(ctx context.Context) error {
 	return nil
 }
 
-// hasPlate reports whether a body is about a normalised plate. Of an object with a
-// vehicle_plate that counts, of other JSON any value. What is no JSON, which is why
-// some are dead letters, is searched between its quotes, separators and line ends.
+// hasPlate reports whether a body is about a normalised plate. In an object with a
+// vehicle_plate only that counts, in other JSON any value. Text that is not JSON, the
+// reason of some dead letters, is searched between its quotes, separators and line
+// ends.
 func hasPlate(body []byte, plate string) bool {
 	if !utf8.Valid(body) { // Latin-1, for example
 		text := make([]rune, len(body))
@@ -362,8 +363,8 @@ func printJSON(d deadletter.Letter) error {
 	return json.NewEncoder(os.Stdout).Encode(out)
 }
 
-// jsonValue makes a header one that JSON knows: it has no numbers beyond all bounds,
-// and its times end with the year 9999.
+// jsonValue converts a header to a value that JSON has: there are no infinite numbers,
+// and times end with the year 9999.
 func jsonValue(v any) any {
 	switch v := v.(type) {
 	case map[string]any:

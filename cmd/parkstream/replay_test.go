@@ -53,8 +53,8 @@ func capture(t *testing.T, f func()) string {
 	return string(text)
 }
 
-// Dead letters of a plate, or of an age, are deleted when that is asked for twice,
-// and the others stay.
+// Dead letters of a plate, or of an age, are deleted only with --yes, and the others
+// stay.
 func TestReplayPurge(t *testing.T) {
 	node := rabbitMQ(t)
 	const queue = "purge"

@@ -62,7 +62,7 @@ type nodeSecret struct {
 	configure  func(user, password string) string
 }
 
-// Run writes what is missing. Nothing that is there is overwritten.
+// Run writes the missing secrets and overwrites none.
 func (c secretsInitCommand) Run() error { return c.run(os.Stdin, os.Stdout, os.Stderr) }
 
 func (c secretsInitCommand) run(in io.Reader, out, notes io.Writer) error {
@@ -99,7 +99,7 @@ func (c secretsInitCommand) run(in io.Reader, out, notes io.Writer) error {
 	return nil
 }
 
-// has reports whether a file of the folder may have anything in it.
+// has reports whether a file of the folder may have content.
 func (c secretsInitCommand) has(name string) bool {
 	info, err := os.Stat(filepath.Join(c.Dir, name))
 	return err == nil && info.Size() > 0 || err != nil && !errors.Is(err, os.ErrNotExist)

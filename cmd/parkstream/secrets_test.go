@@ -117,7 +117,7 @@ func TestSecretsInitForNodes(t *testing.T) {
 		t.Errorf("the second run changes (-before +after):\n%s", diff)
 	}
 
-	// A shell runs what is printed.
+	// A shell runs the printed commands.
 	script := `faas_cli() { printf '%s|' "$@"; cat "${4#--from-file=}"; echo; }` + "\n" + strings.ReplaceAll(out, "faas-cli", "faas_cli")
 	shell := exec.CommandContext(t.Context(), "/bin/sh", "-c", script)
 	got, err := shell.Output()
@@ -182,7 +182,7 @@ func TestSecretsInitForURLs(t *testing.T) {
 	if notes, err := run(rabbitMQ); err != nil || !strings.Contains(notes, "others can read it: chmod 600 "+filepath.Join(dir, "redis-url")) {
 		t.Errorf("a secret that others can read: %q, %v", notes, err)
 	}
-	// An empty file, as a full disk leaves it, is no secret.
+	// An empty file, such as a full disk leaves, is not a secret.
 	if err := os.WriteFile(filepath.Join(dir, "redis-url"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -297,7 +297,7 @@ func TestSecretsInitTwiceAtOnce(t *testing.T) {
 	}
 }
 
-// In a folder that others can write to, a secret may be replaced by theirs.
+// In a folder that others can write to, they may replace a secret.
 func TestSecretsInitInAnOpenFolder(t *testing.T) {
 	dir := t.TempDir()
 	for mode, want := range map[os.FileMode]bool{0o777: true, 0o770: true, 0o755: false, 0o700: false} {

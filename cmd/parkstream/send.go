@@ -23,8 +23,8 @@ const (
 	// linger is how long a window that is not full waits for the next event, which
 	// may be a long time in coming through a pipe.
 	linger = 20 * time.Millisecond
-	// progressInterval is how often progress is shown, waitInterval how often what
-	// is waited for.
+	// progressInterval is how often progress is shown, waitInterval how often the
+	// reason for waiting is.
 	progressInterval = time.Second
 	waitInterval     = 3 * time.Second
 	// Delays before unconfirmed events are published again; they double up to the second.
@@ -96,7 +96,7 @@ type sending struct {
 	first     time.Time // recorded time of the first event
 	shown     time.Time
 	terminal  bool
-	patience  *time.Ticker // ticks when the user is to be told what is waited for
+	patience  *time.Ticker // ticks when the reason for waiting is due on the terminal
 
 	window             []eventfile.Event // in the order of the file, not yet confirmed
 	bytes              int               // of the window's bodies
@@ -168,7 +168,8 @@ func (s *sending) await(call func() error) error {
 	}
 }
 
-// tell reports what is waited for; failed is why the last attempt to publish failed.
+// tell shows the reason for waiting; failed is the error of the last attempt to
+// publish.
 func (s *sending) tell(failed error) {
 	s.clear()
 	fmt.Fprintf(os.Stderr, "%d events confirmed, waiting: %v\n", s.confirmed, cmp.Or(s.publisher.Waiting(), failed, errNotConfirmed))
@@ -212,7 +213,7 @@ func (s *sending) read(ctx context.Context, in io.Reader) <-chan record {
 	return records
 }
 
-// all publishes what is read, and returns when all is confirmed.
+// all publishes every event of the input, and returns when all are confirmed.
 func (s *sending) all(ctx context.Context, records <-chan record) error {
 	for {
 		var idle <-chan time.Time // never, while nothing is to be published
@@ -264,8 +265,8 @@ func (s *sending) take(ctx context.Context, r record) error {
 	return err
 }
 
-// wait holds an event back until its time has come, after what is due before it
-// is published.
+// wait returns when an event is due. If it is not due yet, wait first publishes the
+// window.
 func (s *sending) wait(ctx context.Context, e eventfile.Event) error {
 	if s.Pace == 0 {
 		return ctx.Err()
@@ -314,7 +315,7 @@ func (s *sending) flush(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// publish publishes the window once and leaves in it what is not confirmed.
+// publish publishes the window once and leaves the unconfirmed events in it.
 func (s *sending) publish(ctx context.Context) error {
 	msgs := make([]broker.Message, len(s.window))
 	for i, e := range s.window {

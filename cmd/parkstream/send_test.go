@@ -52,7 +52,7 @@ func TestSendPaceIsANumber(t *testing.T) {
 	}
 }
 
-// captureStderr returns what is said on the terminal so far.
+// captureStderr returns a function that reads the output on the terminal so far.
 func captureStderr(t *testing.T) (said func() string) {
 	t.Helper()
 	file, err := os.Create(filepath.Join(t.TempDir(), "said"))
@@ -74,7 +74,7 @@ func captureStderr(t *testing.T) (said func() string) {
 	}
 }
 
-// awaitSaid waits until what is said contains a text.
+// awaitSaid waits until the output contains a text.
 func awaitSaid(t *testing.T, said func() string, want string) {
 	t.Helper()
 	eventually.Succeeds(t, "it says "+want, func() error {

@@ -15,7 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// mistake is a setting with a wrong value, and the line that tells so.
+// mistake is a setting with a wrong value, and the line that reports it.
 type mistake struct{ setting, value, line string }
 
 const (
@@ -144,7 +144,8 @@ func otherCase(name string) string {
 	}, name)
 }
 
-// mistakesOf runs a program of ours and returns the lines with which it refuses to start.
+// mistakesOf runs one of the programs and returns the lines with which it refuses to
+// start.
 func mistakesOf(t *testing.T, program string, environ []string) []string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)

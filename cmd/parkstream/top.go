@@ -18,8 +18,8 @@ import (
 	"parkstream/shared/redirect"
 )
 
-// topInterval is how often the figures are updated; the summary looks at the
-// system about once a second.
+// topInterval is how often the figures are updated; the summary takes a snapshot about
+// once a second.
 const topInterval = time.Second
 
 type topCommand struct {
@@ -51,7 +51,8 @@ func (t *top) once(ctx context.Context) error {
 	now, err := t.look(ctx)
 	for err == nil && t.before == nil {
 		t.before = now
-		// Others may look meanwhile: the next snapshot is one of another moment.
+		// Other clients share the snapshots: the next one has to be of another
+		// moment.
 		for err == nil && !now.At.After(t.before.At) {
 			if err = t.wait(ctx); err == nil {
 				now, err = t.look(ctx)
@@ -72,8 +73,8 @@ const (
 	leaveScreen = "\x1b[?25h\x1b[?1049l"
 )
 
-// run shows the figures until ctx ends. It returns an error if there is no answer at the
-// start; later it tries again.
+// run shows the figures until ctx ends. It returns an error if the first request fails;
+// later ones are retried.
 func (t *top) run(ctx context.Context) error {
 	now, err := t.look(ctx)
 	if err != nil {
@@ -153,8 +154,8 @@ func (t *top) look(ctx context.Context) (*monitor.Snapshot, error) {
 	return &s, nil
 }
 
-// figures are what is shown: the snapshot now, and what happened since the one
-// before.
+// figures are the shown figures: the current snapshot, and the changes since the
+// previous one.
 type figures struct {
 	now   *monitor.Snapshot
 	flows []flow // by event type
@@ -169,7 +170,7 @@ type flow struct {
 	outcomes  map[string]float64
 }
 
-// figuresOf compares two snapshots. Without an earlier one there are no rates.
+// figuresOf compares two snapshots. There are no rates without an earlier one.
 func figuresOf(before, now *monitor.Snapshot) figures {
 	f := figures{now: now, acked: make(map[string]float64)}
 	if before == nil {

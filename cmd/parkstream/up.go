@@ -69,7 +69,7 @@ func (c upCommand) Run(ctx context.Context) (err error) {
 		return err
 	}
 	started := time.Now()
-	// What was started is stopped in reverse order, whatever happens.
+	// Every started part is stopped, in reverse order, even after an error.
 	defer func() { err = errors.Join(err, s.Stop()) }()
 	if err := c.start(ctx, s); err != nil {
 		if ctx.Err() != nil {
@@ -119,7 +119,7 @@ func givenURL(name, value, file string) (string, error) {
 	return value, nil
 }
 
-// say prints a line on the terminal in one write: lines of several goroutines do not mix.
+// say prints a line on the terminal in one write: the lines of goroutines do not mix.
 func say(format string, args ...any) {
 	fmt.Fprintf(os.Stderr, "parkstream: "+format+"\n", args...)
 }

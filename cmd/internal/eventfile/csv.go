@@ -13,7 +13,7 @@ import (
 	"parkstream/shared/parking"
 )
 
-// columns are those that a table may have.
+// columns are the known columns of a table.
 var columns = []string{"id", "vehicle_plate", entryTime, exitTime, "site", "gate"}
 
 const entryTime, exitTime = "entry_date_time", "exit_date_time"
@@ -62,7 +62,7 @@ func newTable(l *lines) (*table, error) {
 // columnName returns a column's name as we write it.
 func columnName(text string) string { return strings.ToLower(strings.TrimSpace(text)) }
 
-// namesColumns reports whether a row names columns and is no event.
+// namesColumns reports whether a row is a header rather than an event.
 func namesColumns(fields []string) bool {
 	return slices.ContainsFunc(fields, func(f string) bool { return columnName(f) == "id" }) &&
 		slices.ContainsFunc(fields, func(f string) bool { return columnName(f) == "vehicle_plate" })
@@ -154,8 +154,8 @@ func (t *table) split(text []byte, lazy bool) ([]string, error) {
 	return fields, err
 }
 
-// alone reports whether a line is a row by itself, right or not: whatever quotes it
-// has, its columns are as many as the header's and there is a time in its place.
+// alone reports whether a line is a complete row, valid or not: whatever its quotes, it
+// has as many columns as the header, and a time in the column of the time.
 func (t *table) alone(l line) bool {
 	fields, err := t.split(l.text, true)
 	if err != nil || len(fields) != len(t.header) {

@@ -35,11 +35,11 @@ type Event struct {
 	Queue string
 	ID    string
 	Time  time.Time
-	// Body is what is published: a JSON object, unchanged.
+	// Body is the message to publish: a JSON object, unchanged.
 	Body []byte
 }
 
-// LineError is what is wrong with one record; reading can continue after it.
+// LineError is the error of one record; reading can continue after it.
 type LineError struct {
 	Line   int
 	Reason string
@@ -97,8 +97,8 @@ func New(r io.Reader, format Format) (Reader, error) {
 	return newTable(l)
 }
 
-// wire is an event before its times are parsed. The names of its fields are those that
-// the functions read.
+// wire is an event before its times are parsed. Its fields have the names that the
+// functions read.
 type wire struct {
 	ID        string `json:"id"`
 	Plate     string `json:"vehicle_plate"`

@@ -281,7 +281,7 @@ func TestFormats(t *testing.T) {
 	}
 }
 
-// A file that cannot be read on says at which line.
+// The error of a file that becomes unreadable names the line.
 func TestReadingFails(t *testing.T) {
 	for _, tt := range []struct{ text, want string }{
 		{"", "start: broken"},

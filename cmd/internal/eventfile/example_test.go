@@ -9,7 +9,7 @@ import (
 	"parkstream/cmd/internal/eventfile"
 )
 
-// A record that is no event is named, and the others are read.
+// An invalid record is reported, and the others are read.
 func ExampleNew() {
 	file := "id;vehicle_plate;entry_date_time\n" +
 		"e1;KA01AB1234;2026-11-23T08:15:00Z\n" +

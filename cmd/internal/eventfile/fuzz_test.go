@@ -13,8 +13,8 @@ import (
 	"unicode"
 )
 
-// FuzzReader wants that reading ends whatever the bytes are, that lines are named in
-// order, and that what was read can be written and read again, as JSON and as CSV.
+// FuzzReader checks that reading ends for any bytes, that lines are numbered in order,
+// and that the events read can be written and read again, as JSON and as CSV.
 func FuzzReader(f *testing.F) {
 	for _, seed := range []string{
 		"id,vehicle_plate,entry_date_time\ne1,\"P\n1\",2026-11-23T08:15:00Z\r\"", "[{\"id\":\n\"a\"},[{", "sep=|\nid|vehicle_plate|exit_date_time\n", "\xff\xfei\x00",
@@ -102,8 +102,8 @@ func asJSON(t *testing.T, events []Event) []byte {
 	return text.Bytes()
 }
 
-// asCSV writes events as a table and returns those that a table can hold: its cells
-// are read without the blanks around them and without control characters.
+// asCSV writes events as a table and returns the events that a table can hold: cells
+// are read without surrounding blanks and without control characters.
 func asCSV(t *testing.T, events []Event) (table []byte, left []Event) {
 	t.Helper()
 	var text bytes.Buffer

@@ -42,7 +42,7 @@ func (o *objects) Next() (Event, error) {
 	}
 }
 
-// separators takes what is between two objects from the rest.
+// separators removes what separates two objects from the rest.
 func (o *objects) separators() {
 	o.rest.text = bytes.TrimLeftFunc(o.rest.text, func(r rune) bool {
 		switch r {
@@ -76,7 +76,7 @@ func (o *objects) object() (Event, error) {
 		d := jsontext.NewDecoder(bytes.NewReader(text))
 		value, err := d.ReadValue()
 		if end = int(d.InputOffset()); err == nil && value.Kind() != '{' {
-			err = json.Unmarshal(value, new(wire)) // says what it is instead
+			err = json.Unmarshal(value, new(wire)) // its error names the actual type
 		}
 		if fail == nil {
 			fail = err
@@ -84,14 +84,14 @@ func (o *objects) object() (Event, error) {
 		return err == nil, errors.Is(err, io.ErrUnexpectedEOF)
 	}, o.alone)
 	if !ok {
-		o.open = 0 // a bracket may be in what is left out
+		o.open = 0 // the part left out may contain a bracket
 		return Event{}, &LineError{first.number, explain(fail)}
 	}
 	o.rest = line{number: last, text: text[end:]}
 	return parse(first.number, bytes.Clone(text[:end]))
 }
 
-// alone reports whether a line is an event by itself, right or not.
+// alone reports whether a line is a complete event, valid or not.
 func (o *objects) alone(l line) bool {
 	var w wire
 	err := json.Unmarshal(bytes.Trim(l.text, "[], \t"), &w)

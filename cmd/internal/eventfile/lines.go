@@ -60,7 +60,7 @@ const maxLine = 1 << 20
 // part of files that were put together.
 const byteOrderMark = "\ufeff"
 
-// line is a line without its end. What is beyond maxLine is left out.
+// line is a line without its end, cut at maxLine.
 type line struct {
 	number int
 	text   []byte
@@ -134,11 +134,11 @@ func (l *lines) nextFilled() (line, error) {
 // unread gives lines back: they are the next ones.
 func (l *lines) unread(again ...line) { l.back = slices.Concat(again, l.back) }
 
-// extend adds lines to a record that is not complete at the end of its first one,
-// until complete reports that it is or that it cannot become so. A line that is a
-// record by itself is never part of another: a quote or a brace too few does not
-// swallow what comes after it. When the record does not become complete, the first
-// line alone is bad and reading goes on with the second.
+// extend adds lines to a record that is incomplete at the end of its first line, until
+// complete reports that it is done or cannot be completed. A line that is a complete
+// record is never added: a missing quote or brace does not swallow the records after
+// it. If the record stays incomplete, only its first line is bad and reading continues
+// with the second.
 func (l *lines) extend(first line, complete func(text []byte) (done, more bool), alone func(line) bool) (text []byte, last int, ok bool) {
 	text = first.text
 	var added []line

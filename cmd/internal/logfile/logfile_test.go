@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// A log never grows beyond its limit, its lines stay whole and in order over all
-// of its starts, and what is lost is the oldest.
+// A log never exceeds its limit. Its lines stay whole and in order over all starts, and
+// only the oldest are lost.
 func TestLimit(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x.log")
 	var want strings.Builder

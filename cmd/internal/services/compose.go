@@ -47,7 +47,8 @@ func compose(ctx context.Context, o Options) (Nodes, error) {
 		return Nodes{}, err
 	}
 	file := filepath.Join(dir, "compose.yaml")
-	// The files are read by the containers' own users; the folder keeps others out.
+	// The containers' own users read the files; the mode of the folder excludes all
+	// others.
 	err = errors.Join(
 		os.WriteFile(file, deploy.Compose, 0o600),
 		os.WriteFile(filepath.Join(dir, "rabbitmq.conf"), []byte(RabbitMQConfig("parkstream", password)), 0o644),

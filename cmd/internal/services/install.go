@@ -88,7 +88,7 @@ func debianPackages(programs []string) []string {
 // policyFile is the program that Debian's packages ask before they start a service.
 const policyFile = "/usr/sbin/policy-rc.d"
 
-// aptGet installs packages without starting their services, since ours are private.
+// aptGet installs packages without starting their services: Parkstream runs its own.
 func aptGet(ctx context.Context, programs []string) error {
 	f, err := os.OpenFile(policyFile, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o755)
 	if err == nil {

@@ -101,7 +101,7 @@ type Options struct {
 	RabbitMQURL, RedisURL string
 	// Dir holds the data of the nodes that are started.
 	Dir string
-	// Say tells the user what happens.
+	// Say reports progress to the user.
 	Say func(format string, args ...any)
 }
 

@@ -186,8 +186,8 @@ func TestSecretThatIsMissing(t *testing.T) {
 	}
 }
 
-// A secret is for its owner alone whatever was there before, and a reader finds
-// the old one or the new one, never half of it.
+// A secret is readable by its owner only, even if another file was there before. A
+// reader gets the old secret or the new one, never a part.
 func TestWriteSecret(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "token")
@@ -292,7 +292,7 @@ func TestComposeVariables(t *testing.T) {
 	}
 }
 
-// Only what is not given runs in a container.
+// Only services without a given URL run in a container.
 func TestComposeWithAGivenNode(t *testing.T) {
 	calls := fakeDocker(t, 0)
 	nodes, err := compose(t.Context(), Options{Dir: t.TempDir(), RabbitMQURL: "amqp://given/", Say: quiet})

@@ -9,8 +9,8 @@ import (
 	"parkstream/shared/redis"
 )
 
-// A given Redis that may lose events is used, and its user told; one that takes no
-// writes is not.
+// A given Redis that may lose events is used with a warning. A Redis that refuses
+// writes is not used.
 func TestAGivenRedisIsLookedAt(t *testing.T) {
 	r := instancetest.Redis(t)
 	client, err := redis.Open(redis.URL(r.URL()))

@@ -30,7 +30,7 @@ type Child struct {
 	pid atomic.Int64
 }
 
-// Running reports whether the process runs.
+// Running reports whether the process is running.
 func (c *Child) Running() bool { return c.pid.Load() != 0 }
 
 // Pid returns the id of the process, 0 if it does not run.
@@ -94,7 +94,7 @@ func (c *Child) once(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// isTerminated reports whether SIGTERM ended a child, which had no handler for it yet.
+// isTerminated reports whether SIGTERM ended a child before it had a handler for it.
 func isTerminated(err error) bool {
 	var exit *exec.ExitError
 	if !errors.As(err, &exit) {

@@ -10,7 +10,7 @@ import (
 	"parkstream/shared/instance"
 )
 
-// Whatever the folder is called, Prometheus finds its rules and the password in it.
+// Prometheus finds its rules and its password in a folder of any name.
 func TestPrometheusInAnyFolder(t *testing.T) {
 	promtool, err := instance.Promtool()
 	if err != nil {

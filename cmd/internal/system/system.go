@@ -68,7 +68,7 @@ type Config struct {
 	PrometheusPort int
 	// RabbitMQURL and RedisURL, if not empty, are nodes to use instead of private ones.
 	RabbitMQURL, RedisURL string
-	// Say tells the user what happens.
+	// Say reports progress to the user.
 	Say func(format string, args ...any)
 }
 
@@ -158,8 +158,8 @@ func (s *System) onStop(name string, do func() error) {
 	s.closers = append(s.closers, step{name, do})
 }
 
-// Stop ends what was started, in reverse order, and closes the port. It also has to be
-// called after a failed Start.
+// Stop ends in reverse order what was started, and closes the port. Call it after a
+// failed Start, too.
 func (s *System) Stop() error {
 	defer func() { _ = s.listener.Close() }() // the server may have closed it
 	closers := s.closers
