@@ -58,7 +58,7 @@ func BenchmarkDrain(b *testing.B) {
 	b.ReportMetric(float64(cpu.Microseconds())/total, "cpu-µs/event")
 }
 
-// ackCounter is a channel that counts what is acknowledged in order.
+// ackCounter is a channel that counts the messages acknowledged in order.
 type ackCounter struct{ acked atomic.Uint64 }
 
 func (a *ackCounter) Ack(tag uint64, _ bool) error {

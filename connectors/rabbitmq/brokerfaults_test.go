@@ -254,7 +254,7 @@ func TestWrongQueueIsToldWhatToDo(t *testing.T) {
 	eventually.True(t, "it is consumed", func() bool { once, _ := f.done(); return once == 1 })
 }
 
-// Two connectors share the work, and one goes on when the other is gone.
+// Two connectors share the work, and one continues after the other has ended.
 func TestTwoConnectors(t *testing.T) {
 	t.Parallel()
 	proxy := brokertest.NewProxy(t, nodeOf(t).URL())

@@ -33,8 +33,8 @@ func declareFullDeadQueue(t *testing.T, queue string) {
 	})
 }
 
-// Dead letters that their queue does not take stay in hand, which is told. They do
-// not keep their queue from being consumed when they are given back, nor the
+// Dead letters that their queue refuses stay unacked, which readiness reports. When
+// they are given back, they keep neither their queue from being consumed nor the
 // connector from stopping.
 func TestDeadLettersAreFull(t *testing.T) {
 	t.Parallel()
@@ -74,8 +74,8 @@ func TestDeadLettersAreFull(t *testing.T) {
 	eventually.True(t, "they are in the queue", func() bool { return ready(t, conn, queue) == 3 })
 }
 
-// Headers that leave no room for ours in the one frame that AMQP has for them cost
-// no connection and hold up no other message: the largest is left out.
+// Headers that leave no room for ours in AMQP's single frame of headers cost no
+// connection and delay no other message: the largest is left out.
 func TestHugeHeaders(t *testing.T) {
 	t.Parallel()
 	queue, g, f := deployed(t, map[string]string{annotationBatchSize: "10", annotationMaxAttempts: "2"})

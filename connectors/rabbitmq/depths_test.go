@@ -10,8 +10,8 @@ import (
 	"parkstream/shared/eventually"
 )
 
-// The broker's queues are counted: what is ready, waits for another attempt or
-// is dead. Nothing is said of what is not there, and nothing after the end.
+// The metrics count the messages of the broker's queues: ready, waiting for another
+// attempt, dead. A missing queue has no series, and after the end there are none.
 func TestDepths(t *testing.T) {
 	t.Parallel()
 	queue := queueName(t)

@@ -56,7 +56,7 @@ func TestDrain(t *testing.T) {
 	eventually.True(t, "the rest is in the queue", func() bool { return ready(t, conn, queue) == 1000-once })
 }
 
-// What is settled behind a message that stays open does not go back to the queue.
+// A message settled behind an open one does not return to the queue.
 func TestDrainSettlesWhatIsDone(t *testing.T) {
 	t.Parallel()
 	queue, g, f := deployed(t, map[string]string{annotationBatchSize: "10", annotationMinInFlight: "2", annotationMaxInFlight: "2"})
@@ -94,8 +94,8 @@ func TestDrainSettlesWhatIsDone(t *testing.T) {
 	}
 }
 
-// One call that hangs does not hold up the others, however few messages may be in
-// hand: what is settled behind its messages is acknowledged.
+// A call that hangs does not delay the others, even with a low bound of unacked
+// messages: those settled behind its messages are acknowledged.
 func TestOneCallHangs(t *testing.T) {
 	t.Parallel()
 	queue, g, f := deployed(t, map[string]string{annotationBatchSize: "10", annotationMinInFlight: "2", annotationMaxInFlight: "2"})

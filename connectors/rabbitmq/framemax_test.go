@@ -31,8 +31,8 @@ func setFrameMax(t *testing.T, n int) {
 	t.Cleanup(func() { set(context.Background(), 131072) })
 }
 
-// Whatever frame_max is, a message is retried and dead-lettered; what does not fit
-// beside our headers is left out and named, the largest first.
+// A message is retried and dead-lettered with every frame_max. Headers that do not fit
+// beside ours are left out and named, the largest first.
 func testFrameMax(t *testing.T) {
 	frameMaxes := []int{4096, 8192}
 	if isSince(t, 4, 1) { // it lets in no client with less than 8,192

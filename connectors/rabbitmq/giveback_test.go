@@ -60,8 +60,8 @@ func (r *unackedRecorder) filter() brokertest.Filter {
 	}
 }
 
-// Messages in hand are given back before their channel is closed on purpose, and
-// what is acknowledged stays so.
+// Unacked messages are given back before their channel is closed on purpose, and
+// acknowledged ones stay acknowledged.
 func TestMessagesAreGivenBack(t *testing.T) {
 	t.Parallel()
 	unavailable := func(w http.ResponseWriter, _ *http.Request, _ []string) bool {

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// A topic of another connector is no problem; /readyz?verbose tells of it.
+// A topic of another connector is not a problem; /readyz?verbose lists it.
 func TestForeignTopicsAreToldOnDemand(t *testing.T) {
 	t.Parallel()
 	g := newGateway(t)

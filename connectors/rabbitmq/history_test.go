@@ -22,12 +22,12 @@ import (
 
 func retryQueue(queue string) string { return broker.RetryQueue(queue, 20*time.Millisecond) }
 
-// No header makes a message immortal, and none of what was forged travels on.
+// No header makes a message immortal, and forged headers are dropped.
 func TestForgedHeaders(t *testing.T) {
 	t.Parallel()
 	queue := queueName(t)
 	g := newGateway(t)
-	// One event a call: an answer that says only "retry" to several opens the breaker.
+	// One event a call: a bare "retry" as the response to several opens the breaker.
 	f := g.add("fn", queue, map[string]string{annotationBatchSize: "1", annotationMaxInFlight: "16", annotationMaxAttempts: "3"})
 	f.result = func(id string) batch.Result { return batch.Result{ID: id, Outcome: batch.Retry, Reason: "not now"} }
 	declareQueue(t, queue)

@@ -29,8 +29,8 @@ import (
 	"parkstream/shared/eventually"
 )
 
-// testsAtATime is how many tests run side by side, unless -parallel says something else:
-// most of their time they wait.
+// testsAtATime is how many tests run side by side, unless -parallel is given: most of
+// their time they wait.
 const testsAtATime = "6"
 
 func TestMain(m *testing.M) {
@@ -69,13 +69,13 @@ type gateway struct {
 	listing   func(w http.ResponseWriter) bool // answers for the list when it returns true
 }
 
-// function records what it was called with and does as its script says.
+// function records its calls and follows its script.
 type function struct {
 	annotations map[string]string
 	// script answers a call in place of the function when it returns true. ids are
 	// those of the events, the body of a raw message.
 	script func(w http.ResponseWriter, r *http.Request, ids []string) bool
-	// result says what becomes of an event; done where it is nil.
+	// result returns the result of an event; nil is done for all.
 	result func(id string) batch.Result
 
 	mu      sync.Mutex
@@ -342,7 +342,7 @@ func events(queue, prefix string, n int) []broker.Message {
 	return msgs
 }
 
-// ready returns how many messages wait in a queue; none where it does not exist.
+// ready returns how many messages wait in a queue; none if the queue does not exist.
 func ready(t testing.TB, conn *broker.Conn, queue string) int {
 	t.Helper()
 	ch, err := conn.Channel()

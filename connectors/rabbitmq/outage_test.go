@@ -147,7 +147,7 @@ func TestLogLinesAreBounded(t *testing.T) {
 	}
 }
 
-// A function or gateway that is away for a while costs no event an attempt.
+// A function or gateway that is unavailable for a while costs no event an attempt.
 func TestOutagesCostNothing(t *testing.T) {
 	t.Parallel()
 	hijack := func(w http.ResponseWriter) {
@@ -312,7 +312,8 @@ func TestWaitingIsNoFailure(t *testing.T) {
 	}
 }
 
-// During a long outage messages are handed back before the broker takes them away.
+// During a long outage messages are given back before the broker's timeout requeues
+// them.
 func TestLongOutageGivesMessagesBack(t *testing.T) {
 	t.Parallel()
 	queue := queueName(t)

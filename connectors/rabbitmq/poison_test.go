@@ -35,8 +35,8 @@ func manyHeaders(n int) amqp.Table {
 	return h
 }
 
-// poisons are headers that RabbitMQ takes and the client library answers by closing
-// the connection, with a part of what is to be told about them.
+// poisons are headers that RabbitMQ accepts and for which the client library closes the
+// connection, each with a part of its expected reason.
 func poisons(version string) map[string]struct {
 	headers amqp.Table
 	reason  string
@@ -68,9 +68,8 @@ func poisons(version string) map[string]struct {
 	return all
 }
 
-// Messages whose headers the client library refuses become dead letters, which can
-// be looked at and put back. They hold up no message behind them, and cost no
-// connection.
+// Messages whose headers the client library refuses become dead letters, which can be
+// listed and replayed. They delay no message behind them, and cost no connection.
 func TestPoisonousHeaders(t *testing.T) {
 	t.Parallel()
 	queue, other := queueName(t), queueName(t)+"-other"

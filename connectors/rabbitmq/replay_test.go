@@ -18,8 +18,8 @@ import (
 	"parkstream/shared/eventually"
 )
 
-// Dead letters are looked at without being moved, and those that are selected go
-// back, to the function that failed alone.
+// Listing dead letters does not move them. Replay publishes the selected ones again, to
+// the function that failed only.
 func TestReplay(t *testing.T) {
 	t.Parallel()
 	queue := queueName(t)

@@ -40,8 +40,8 @@ func TestCallsThatGetNoAnswerHoldUpNoOthers(t *testing.T) {
 	}
 }
 
-// A function that is deployed with other annotations while no call gets an answer is
-// served at once, also with what was in hand for the calls to come.
+// A function that is deployed with other annotations while no call gets a response is
+// served at once, including the unacked messages that wait for a call.
 func TestANewDeploymentDoesNotWaitForOldCalls(t *testing.T) {
 	t.Parallel()
 	const inCalls, collected = 2, 30

@@ -164,7 +164,7 @@ func (s *sim) Blocked() error {
 	return s.blocked
 }
 
-// Publish implements [publisher]: what is for a retry queue comes back after its time,
+// Publish implements [publisher]: a message for a retry queue returns after its delay,
 // with the broker's record of it.
 func (s *sim) Publish(_ context.Context, ms []broker.Message) error {
 	failed := map[int]error{}
@@ -280,7 +280,7 @@ func (s *sim) delays() (ds []string) {
 	return ds
 }
 
-// attempts returns what a copy says of attempts, 0 if nothing.
+// attempts returns the attempts in the headers of a copy, 0 if there are none.
 func attempts(m *broker.Message) int32 {
 	n, _ := m.Headers[message.HeaderAttempts].(int32)
 	return n
@@ -308,7 +308,7 @@ func doneAll(ids []string) openfaas.Response {
 	return eachResult(ids, batch.Result{Outcome: batch.Done})
 }
 
-// failed is a response with a status that is no answer.
+// failed is a response with a status other than success.
 func failed(status int) openfaas.Response {
 	return openfaas.Response{Verdict: batch.Classify(status), Status: status, Reason: fmt.Sprint(status, " ", http.StatusText(status))}
 }

@@ -371,8 +371,8 @@ func TestNothingCanBePublishedInAnOutage(t *testing.T) {
 	}
 }
 
-// What has spent an attempt, or is dead, is acknowledged only when its copy is confirmed;
-// until then readiness tells.
+// A message that has spent an attempt, or is dead, is acknowledged only after the
+// confirm of its copy; until then readiness reports it.
 func TestNothingIsAcknowledgedBeforeItsCopy(t *testing.T) {
 	simulate(t, []*openfaas.Function{simFunction("fn", 10, 1)}, func(s *sim) {
 		s.respond = failsWith(400, "e-0")
@@ -536,9 +536,9 @@ func TestPoisonAndRestart(t *testing.T) {
 	}
 }
 
-// A function that says 404 or 503 to one event is not in an outage: the others are done
-// meanwhile, however long it asks to be left alone because of the one, and in the end
-// that is a dead letter.
+// A function that responds 404 or 503 to one event has no outage. The others are done
+// in the meantime, whatever delay it asks for because of the one, which becomes a dead
+// letter in the end.
 func TestOutageForOneEvent(t *testing.T) {
 	for _, size := range []int{0, 50} {
 		for status, retryAfter := range map[int]time.Duration{403: 0, 404: 0, 503: time.Minute} {
@@ -575,8 +575,8 @@ func TestOutageForOneEvent(t *testing.T) {
 	}
 }
 
-// A plain retry of one event says nothing of its function: the breaker stays closed. If
-// each event of a batch has to be tried again, no more events are called for now.
+// A plain retry of one event tells nothing about its function: the breaker stays
+// closed. If each event of a batch is retried, no more events are called for now.
 func TestRetriesAndTheBreaker(t *testing.T) {
 	simulate(t, []*openfaas.Function{simFunction("fn", 10, 3)}, func(s *sim) {
 		s.respond = func(_ string, ids []string) openfaas.Response {

@@ -10,8 +10,8 @@ import (
 	"parkstream/shared/process"
 )
 
-// An operator looks at the dead letters of a queue and puts back those of a function that
-// was mended.
+// An operator lists the dead letters of a queue and replays those of a function that
+// was repaired.
 func Example() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()

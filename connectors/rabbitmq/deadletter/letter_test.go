@@ -39,7 +39,7 @@ func TestFilter(t *testing.T) {
 	}
 }
 
-// A dead letter without an id has one that its body tells, the same each time.
+// A dead letter without an id gets one derived from its body, the same each time.
 func TestLettersWithoutID(t *testing.T) {
 	read := func(id, body string) Letter {
 		return newLetter("q", &amqp.Delivery{MessageId: id, ContentType: "text/plain", Headers: amqp.Table{"x-tenant": "a", "x-parkstream-reason": "why"}, Body: []byte(body)})

@@ -128,7 +128,7 @@ func TestProbesComeLessAndLess(t *testing.T) {
 		if reason, since := b.Outage(); reason != "503" || !since.Equal(began) {
 			t.Errorf("outage %q since %s", reason, since)
 		}
-		// An answer that says all has to wait does not end it, a useful one does.
+		// A response that defers every event does not end it, a useful one does.
 		time.Sleep(time.Minute)
 		p := b.tryOnce()
 		b.Answered()
@@ -151,8 +151,8 @@ func TestProbesComeLessAndLess(t *testing.T) {
 	})
 }
 
-// A function says how long it wants to be left alone. A call that was under way when the
-// breaker opened may make that longer, but neither shorter nor the delays of the probes.
+// A function may ask for a delay. A call that was in flight when the breaker opened may
+// lengthen that delay, but neither shorten it nor change the delays of the probes.
 func TestCallsUnderWayInAnOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBreaker(4, 4)
@@ -225,8 +225,8 @@ func TestAcquire(t *testing.T) {
 	})
 }
 
-// An outage wakes those that wait for the end of other calls and do not wait for the end
-// of an outage.
+// An outage wakes the callers that wait for other calls to end, and not for the end of
+// an outage.
 func TestAcquireIsToldOfAnOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBreaker(1, 1)
@@ -282,8 +282,8 @@ func TestSilentCallsKeepNoOtherOut(t *testing.T) {
 		} else {
 			b.end(time.Millisecond, ps...)
 		}
-		// What ends late gives nothing back that it does not hold, and tells nothing of the
-		// function as it is now.
+		// A call that ends late releases nothing that it does not hold, and does not
+		// change what is known of the function now.
 		for _, p := range append(silent, fresh) {
 			b.Succeeded(p, 10*time.Second, true)
 			b.fail(time.Hour, p)
@@ -352,8 +352,8 @@ func TestASlowFunctionIsNotSilent(t *testing.T) {
 	})
 }
 
-// How long calls take is not known before the first answer: half of the timeout is no
-// silence then. Many quick calls beside a slow one do not make it a silent one.
+// Before the first response the duration of calls is unknown: half of the timeout is
+// not a silence then. Many quick calls beside a slow one do not make it silent.
 func TestPatience(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := New(Config{Min: 2, Max: 2, ProbeDelay: time.Second, ProbeMaxDelay: time.Second, SlowAfter: 30 * time.Second})

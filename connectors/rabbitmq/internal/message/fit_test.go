@@ -12,8 +12,8 @@ import (
 	"parkstream/shared/broker"
 )
 
-// Headers fit for every frame_max, whatever the publisher sent: what is missing is
-// named, the largest first, and the connector's own are there.
+// Headers fit for every frame_max and every publisher. The missing ones are named, the
+// largest first, and the connector's own are present.
 func TestFit(t *testing.T) {
 	x := func(n int) string { return strings.Repeat("x", n) }
 	for _, frameMax := range []int{4096, 4097, 5000, 8192, 65536, 131072} {

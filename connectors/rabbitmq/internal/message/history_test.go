@@ -15,8 +15,8 @@ import (
 	"parkstream/shared/broker"
 )
 
-// Whatever our headers have, what is read of them is within bounds, and what is
-// written is what was read.
+// Parsing our headers yields values within bounds, whatever the headers, and writing
+// them yields the same values when parsed.
 func TestHistoryIsWithinBounds(t *testing.T) {
 	now := time.Now()
 	check := func(h amqp.Table, timestamp time.Time) {

@@ -19,7 +19,7 @@ import (
 	"parkstream/shared/broker"
 )
 
-// Publishers count in all units and types; what is no time of these years is unknown.
+// Publishers count in all units and types. A time outside of these years is unknown.
 func TestPublished(t *testing.T) {
 	at := time.Date(2026, 11, 27, 9, 0, 0, 123_456_789, time.UTC)
 	second := at.Truncate(time.Second)

@@ -67,8 +67,8 @@ func (g *testGateway) discovery(c DiscoveryConfig) *Discovery {
 	return NewDiscovery(c)
 }
 
-// A topic of another connector gets no queues and no warning, whatever else is in
-// the annotations.
+// A topic of another connector gets no queues and no warning, whatever the other
+// annotations.
 func TestForeignTopicsAreNoProblem(t *testing.T) {
 	g := newTestGateway(t)
 	g.deploy("orders", "orders.v1", "a matter of Kafka's connector")

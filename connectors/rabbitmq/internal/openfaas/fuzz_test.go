@@ -10,8 +10,8 @@ import (
 	"parkstream/shared/batch"
 )
 
-// FuzzResponse reads what a function may answer: whatever it is, the call has a result
-// for each event or for none, a reason if it has not succeeded, and a bounded delay.
+// FuzzResponse reads any response: the call has a result for each event or for none, a
+// reason if it has not succeeded, and a bounded delay.
 func FuzzResponse(f *testing.F) {
 	f.Add(200, `{"results":[{"id":"1","outcome":"done"},{"id":"2","outcome":"reject","reason":"no"}]}`, "")
 	f.Add(503, `{"results":[{"id":"1","outcome":"retry","unavailable":true},{"id":"2","outcome":"retry","unavailable":true}]}`, "3")

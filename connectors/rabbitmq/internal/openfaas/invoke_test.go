@@ -49,7 +49,7 @@ func hang(_ http.ResponseWriter, r *http.Request) {
 	<-r.Context().Done()
 }
 
-// What a call came to, by what the function or what is between did.
+// The outcomes of a call, by the behaviour of the function or of a proxy.
 func TestInvoke(t *testing.T) {
 	const done, retry = `{"results":[{"id":"1","outcome":"done"},{"id":"2","outcome":"retry","reason":"busy"}]}`, `{"results":[{"id":"1","outcome":"retry","unavailable":true,"reason":"shard 2"}]}`
 	cut := func(w http.ResponseWriter, _ *http.Request) {

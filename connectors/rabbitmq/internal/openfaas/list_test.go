@@ -12,7 +12,8 @@ import (
 	"time"
 )
 
-// What is no list of functions is an error that tells what to do, and has no secret.
+// A response that is not a list of functions is an error with a remedy, and without
+// secrets.
 func TestBadLists(t *testing.T) {
 	for name, tt := range map[string]struct {
 		answer http.HandlerFunc

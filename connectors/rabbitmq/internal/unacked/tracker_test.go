@@ -85,8 +85,8 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// What is settled in order is acknowledged at once, in one frame; what is not waits for
-// the older ones.
+// Messages settled in order are acknowledged at once, in one frame. Messages settled
+// out of order wait for the older ones.
 func TestSettle(t *testing.T) {
 	k, r, c := track(9)
 	must(t, k.Settle([]uint64{3, 2, 5}, Acked))
@@ -241,7 +241,7 @@ func TestClosed(t *testing.T) {
 	}
 }
 
-// A lost channel is told, and what is not settled counts as returned.
+// A lost channel is reported, and unsettled messages count as returned.
 func TestLostChannel(t *testing.T) {
 	k, r, c := track(3)
 	r.lost = true
@@ -277,9 +277,9 @@ func TestCounts(t *testing.T) {
 	c.check(t, Totals{Received: 4, Acked: 1, Returned: 2, Unacked: 1})
 }
 
-// Whatever is settled, flushed and given back in whatever order: no frame has a tag that
-// RabbitMQ does not know, nothing is acknowledged that is not settled, and in the end
-// all that is settled is acknowledged and the rest is in the queue.
+// Settling, flushing and giving back in any order: no frame has a tag that RabbitMQ
+// does not know, only settled messages are acknowledged, and in the end all settled
+// messages are acknowledged and the rest is in the queue.
 func TestAnyOrder(t *testing.T) {
 	for seed := range uint64(300) {
 		rnd := rand.New(rand.NewPCG(seed, 19))
