@@ -20,9 +20,9 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// axe-core is the package of npm that looks for what keeps people from using a
-// page. Its licence is MPL-2.0 and it has half a megabyte: it is no part of the
-// repository, but of the user's cache. Its hash is that of the package.
+// axe-core is the npm package that finds obstacles to accessibility. Its licence is
+// MPL-2.0 and its size half a megabyte: it lies in the user's cache and not in the
+// repository. The hash is that of the package.
 const (
 	axePackage = "axe-core@4.14.1"
 	axeFile    = "axe-core-4.14.1.tgz"
@@ -92,7 +92,8 @@ func readAxe(file string) (string, error) {
 	}
 }
 
-// accessible fails the test for whatever axe-core finds on the page as it is.
+// accessible fails the test for everything that axe-core finds on the page in its
+// current state.
 func (b tab) accessible(script, what string) {
 	b.Helper()
 	b.eval(script + "; undefined")

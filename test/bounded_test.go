@@ -105,7 +105,8 @@ func memoryCgroup(t *testing.T, name string) (procs string, err error) {
 			return "", fmt.Errorf("make a memory cgroup (as root): %w", err)
 		}
 		t.Cleanup(func() { _ = os.Remove(dir) })
-		// In a cgroup of version 2 there is a memory controller if its parent says so.
+		// In a cgroup of version 2 there is a memory controller if the parent enables
+		// it.
 		if root == "/sys/fs/cgroup" {
 			if err := os.WriteFile(filepath.Join(root, "cgroup.subtree_control"), []byte("+memory"), 0); err != nil {
 				return "", fmt.Errorf("have a memory controller: %w", err)

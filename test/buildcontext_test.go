@@ -204,9 +204,9 @@ func copyTo(t *testing.T, from, to string) {
 	}
 }
 
-// Both Dockerfiles build on the builder's own architecture, for the image's, whether
-// the builder tells them (BuildKit) or not (Docker's older one), from a base that can
-// be pinned, and make images with notices.
+// Both Dockerfiles build on the builder's own architecture for that of the image, with
+// BuildKit, which passes it, and with Docker's older builder, which does not. Their
+// base can be pinned, and their images have notices.
 func TestDockerfiles(t *testing.T) {
 	for _, file := range []string{"template/parkstream/Dockerfile", "connectors/rabbitmq/Dockerfile"} {
 		text := read(t, file)
@@ -258,8 +258,8 @@ func notices(t *testing.T, program, file string) {
 	}
 }
 
-// serves checks that a function comes up on its own, although nothing that it
-// needs can be reached, and stops when it is told to.
+// serves checks that a function starts although no server that it needs can be reached,
+// and stops on a signal.
 func serves(t *testing.T, program, name string, f stack.Function) {
 	secrets := t.TempDir()
 	values := map[string]string{"redis-url": "redis://127.0.0.1:1/0", "rabbitmq-url": "amqp://127.0.0.1:1/", "summary-token": "secret"}
@@ -299,7 +299,7 @@ func serves(t *testing.T, program, name string, f stack.Function) {
 			t.Errorf("health: %s", resp.Status)
 		}
 	}
-	_ = cmd.Process.Signal(syscall.SIGTERM) // fails when it has ended by itself, which Wait tells
+	_ = cmd.Process.Signal(syscall.SIGTERM) // fails if it has ended, which Wait reports
 	if err := cmd.Wait(); err != nil {
 		t.Errorf("exit: %v", err)
 	}
@@ -308,14 +308,14 @@ func serves(t *testing.T, program, name string, f stack.Function) {
 	}
 }
 
-// make image-connector takes the builder that is named, or the first that works, and
-// says what to install when there is none.
+// make image-connector uses the given builder, or the first that works, and names what
+// to install if there is none.
 func TestImageBuilder(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
 		found   map[string]string // what each one that is installed answers to info
 		builder string
-		want    string // which one builds; none when it is empty
+		want    string // the builder; empty: none
 	}{
 		{"docker first", map[string]string{"docker": "exit 0", "buildah": "exit 0", "podman": "exit 0"}, "", "docker"},
 		{"no daemon", map[string]string{"docker": "exit 1", "buildah": "exit 0"}, "", "buildah"},

@@ -97,7 +97,7 @@ func TestConnectorFiles(t *testing.T) {
 	}
 }
 
-// check compares what a deployment says twice, or says of what the program decides.
+// check compares what a deployment states twice, or repeats from the program.
 func (d deployment) check(t *testing.T) {
 	t.Helper()
 	settings, err := rabbitmq.SettingsFrom(d.list())

@@ -251,8 +251,8 @@ func (s *system) sendFile(t *testing.T, arrival time.Time) {
 	})
 }
 
-// replays looks at the dead letters, of which one of the year 1 is put back and
-// rejected again.
+// replays lists the dead letters and replays those with a zero time, which are rejected
+// again.
 func (s *system) replays(t *testing.T, dead int) {
 	t.Helper()
 	replay := func(want string, args ...string) {

@@ -49,8 +49,8 @@ func runFault(t *testing.T, s *system, name string, inject func(r *faultRun)) st
 	return r.reconcile(name, max(0, stall()-r.held))
 }
 
-// faultRun is one run: its site, what stands between the processes, and what is
-// expected.
+// faultRun is one run: its site, the proxies between the processes, and the expected
+// result.
 type faultRun struct {
 	t          *testing.T
 	s          *system
@@ -176,8 +176,8 @@ func (r *faultRun) progress(n int) {
 	})
 }
 
-// watch looks at how entries and exits get on, and returns a function that ends
-// that and tells the longest time in which none of either was done.
+// watch follows the progress of entries and exits. The function that it returns ends
+// that and returns the longest time without progress of either.
 func (r *faultRun) watch() (stall func() time.Duration) {
 	ctx, cancel := context.WithCancel(r.t.Context())
 	done := make(chan time.Duration)

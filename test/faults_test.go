@@ -19,8 +19,8 @@ import (
 	"parkstream/shared/instance"
 )
 
-// Whatever dies while events flow, each is done exactly once or is a dead letter
-// with its reason. Every part is a process of its own.
+// Parts die while events flow: each event is done exactly once or is a dead letter with
+// its reason. Every part is a process of its own.
 func TestFaults(t *testing.T) {
 	s := startSystem(t, t.TempDir(), "--no-cron", "--no-connector")
 	var table []string
@@ -60,8 +60,8 @@ func TestFaults(t *testing.T) {
 			r.signal(pid, syscall.SIGCONT)
 		}},
 		{"a function's network goes silent for 3 s", func(r *faultRun) {
-			// As when another instance takes its place: what was sent to the old one gets
-			// no answer, whether it took effect or not, and its connections stay open.
+			// As when another instance replaces it: requests to the old one get no
+			// response, with or without effect, and its connections stay open.
 			var calls, ended atomic.Int64
 			silent := answerer(func(_ http.ResponseWriter, req *http.Request, body []byte) bool {
 				if !strings.HasSuffix(req.URL.Path, "/entry-processor") {

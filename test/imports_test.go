@@ -87,7 +87,7 @@ var testsMayImport = map[string][]string{
 }
 
 // thirdParty is what the domain may import from outside the standard library;
-// docs/adr/0001-the-house.md says why.
+// docs/adr/0001-the-house.md has the reason.
 var thirdParty = []string{"golang.org/x/text/unicode/norm"}
 
 func TestImportDirections(t *testing.T) {

@@ -23,11 +23,10 @@ import (
 	"parkstream/shared/timeline"
 )
 
-// TestMemory has strangers attack functions that run as they are deployed: with the
-// environment and the memory of stack.yml. Each attack alone, and then all at once,
-// leaves them alive, and ordinary calls are answered meanwhile. Where no memory
-// cgroup can be made, which takes root, the kernel's own record of the most memory
-// that a process had is what decides.
+// TestMemory attacks functions that run as deployed, with the environment and the
+// memory of stack.yml. Each attack alone, and then all at once, leaves them alive, and
+// ordinary calls are answered throughout. Without a memory cgroup, which takes root,
+// the kernel's record of a process's peak memory decides.
 func TestMemory(t *testing.T) {
 	program, err := buildProgram()
 	if err != nil {

@@ -15,8 +15,8 @@ import (
 )
 
 // 50,000 events of one site, shuffled, a tenth of them delivered twice, through
-// RabbitMQ, connector and functions: what the summary lists is what the pairing
-// rule says of the whole set.
+// RabbitMQ, connector and functions: the summary lists the stays that the pairing rule
+// gives for the whole set.
 func TestStaysEqualTheOracle(t *testing.T) {
 	const events = 50_000
 	s := startSystem(t, t.TempDir())

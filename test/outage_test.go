@@ -170,9 +170,9 @@ func (r *exitRun) checkAllDone(what string, n int) {
 	}
 }
 
-// While Redis is full, or the summary is not there, no event spends an attempt,
-// however few it has: the connector is not ready and says why, and all events are done
-// afterwards.
+// While Redis is full, or the summary is unavailable, no event spends an attempt, even
+// if it has few: the connector is not ready and reports the reason, and all events are
+// done afterwards.
 func TestOutagesOfWhatTheProcessorsNeedCostNoAttempt(t *testing.T) {
 	const n = 50
 	r := runExits(t, instancetest.Redis(t).URL())

@@ -217,8 +217,8 @@ func TestPage(t *testing.T) {
 	})
 }
 
-// largeNumbers puts a number into every figure of the page, returns those that
-// reach into the edge of their card, and puts back what was there.
+// largeNumbers puts a number into every figure of the page, returns those that overlap
+// the edge of their card, and restores the page.
 const largeNumbers = `(() => {
 	const number = %q, out = [];
 	for (const [selector, text] of [['#sites .count', number], ['#sites button .note', '+' + number + ' −' + number], ['.kpi dd:not(.note)', number]]) {
@@ -262,7 +262,7 @@ func (s *system) postStays(t *testing.T, site string, n int, exit time.Time) {
 	}
 }
 
-// scale tells the gateway how many replicas of a function to run.
+// scale makes the gateway run a number of replicas of a function.
 func (s *system) scale(t *testing.T, name string, replicas int) {
 	t.Helper()
 	body := fmt.Sprintf(`{"serviceName":%q,"replicas":%d}`, name, replicas)

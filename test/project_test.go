@@ -76,7 +76,7 @@ func TestWorkflow(t *testing.T) {
 	}
 }
 
-// Dependency updates look where there is something to update.
+// The configuration of dependency updates names every place with dependencies.
 func TestDependabot(t *testing.T) {
 	var config struct {
 		Updates []struct {

@@ -28,7 +28,7 @@ type targetGroup struct {
 	Labels  map[string]string `json:"labels"`
 }
 
-// pod returns a container of a pod as Kubernetes tells it.
+// pod returns a container of a pod with the labels of Kubernetes' discovery.
 func pod(address string, labels map[string]string) targetGroup {
 	g := targetGroup{Targets: []string{address}, Labels: make(map[string]string)}
 	for name, value := range labels {
@@ -186,7 +186,7 @@ func tryConfiguration(t *testing.T, s *system, connector, file string, want []st
 	})
 }
 
-// podsOf returns what Kubernetes would tell of a system's pods, and of others.
+// podsOf returns the pods of a system, and others, as Kubernetes' discovery would.
 func podsOf(t *testing.T, s *system, connector string) map[string][]targetGroup {
 	t.Helper()
 	var replicas []targetGroup

@@ -17,7 +17,7 @@ func (s *system) dial(t *testing.T) *amqp.Channel {
 	return ch
 }
 
-// tryDial is dial while parts may be away.
+// tryDial is dial while parts may be unavailable.
 func (s *system) tryDial(t *testing.T) (*amqp.Channel, error) {
 	t.Helper()
 	var (
@@ -55,7 +55,7 @@ func depth(t *testing.T, ch *amqp.Channel, queue string) int {
 	return n
 }
 
-// tryDepth is depth while parts may be away.
+// tryDepth is depth while parts may be unavailable.
 func tryDepth(ch *amqp.Channel, queue string) (int, error) {
 	q, err := ch.QueueDeclarePassive(queue, true, false, false, false, nil)
 	return q.Messages, err

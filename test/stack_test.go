@@ -51,8 +51,8 @@ func TestStack(t *testing.T) {
 	}
 }
 
-// The steps of a build make a program for the platform that they are told, and for
-// this machine's when the builder tells none.
+// The steps of a build make a program for the given platform, or for that of this
+// machine if none is given.
 func TestPlatforms(t *testing.T) {
 	_, contexts := buildContexts(t)
 	context := contexts["entry-generator"]
@@ -85,9 +85,8 @@ func TestPlatforms(t *testing.T) {
 	}
 }
 
-// Every image has the version of the file VERSION, and a name that leads to no
-// registry unless REGISTRY gives one: an account that is not ours would get our
-// secrets.
+// Every image has the version of the file VERSION. Its name leads to no registry unless
+// REGISTRY names one: a foreign account would get our secrets.
 func TestImageNames(t *testing.T) {
 	version := strings.TrimSpace(read(t, "VERSION"))
 	for _, tt := range []struct{ registry, tag, prefix, suffix string }{

@@ -59,7 +59,7 @@ type system struct {
 	ended                 chan struct{}
 }
 
-// startSystem runs `parkstream up` with its data in dir and returns when it says
+// startSystem runs `parkstream up` with its data in dir and returns when it reports
 // that it is ready. It is stopped at the end of the test.
 func startSystem(t *testing.T, dir string, flags ...string) *system {
 	t.Helper()
@@ -181,7 +181,7 @@ func (s *system) get(t *testing.T, path string, v any) {
 	}
 }
 
-// tryGet is get while parts may be away.
+// tryGet is get while parts may be unavailable.
 func (s *system) tryGet(t *testing.T, path string, v any) error {
 	t.Helper()
 	status, body := s.call(t, http.MethodGet, path, "")
