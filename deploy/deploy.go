@@ -1,4 +1,4 @@
-// Package deploy has the files that put Parkstream on machines.
+// Package deploy embeds files for the deployment of Parkstream.
 package deploy
 
 import "embed"
@@ -8,7 +8,7 @@ import "embed"
 //go:embed compose.yaml
 var Compose []byte
 
-// Prometheus has the rules and alerts, as prometheus/*.rules.yml.
+// Prometheus contains the rules and alerts, as prometheus/*.rules.yml.
 //
 //go:embed prometheus/*.rules.yml
 var Prometheus embed.FS
