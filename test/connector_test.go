@@ -113,7 +113,11 @@ func (d deployment) check(t *testing.T) {
 	if slices.Sort(d.secrets); !slices.Equal(d.secrets, connectorSecrets) {
 		t.Errorf("the secrets are %v, want %v", d.secrets, connectorSecrets)
 	}
-	_, known, _ := strings.Cut(read(t, "docs/settings.md"), "\n## Connector\n")
+	page := read(t, "docs/settings.md")
+	_, everyones, _ := strings.Cut(page, "\n## Every function and the connector\n")
+	everyones, _, _ = strings.Cut(everyones, "\n## ")
+	_, known, _ := strings.Cut(page, "\n## Connector\n")
+	known += everyones
 	for name := range d.environ {
 		if name != "GOMEMLIMIT" && name != "SECRETS_DIR" && !strings.Contains(known, "`"+name+"`") {
 			t.Errorf("%s is no setting of the connector", name)
