@@ -323,7 +323,7 @@ func (b *bench) backlog(ctx context.Context, result *Result) (err error) {
 		return err
 	}
 	if r.Waiting+r.InHand != b.Backlog {
-		return fmt.Errorf("%d of %d messages wait or are in hand", r.Waiting+r.InHand, b.Backlog)
+		return fmt.Errorf("%d of %d messages wait or are unacked", r.Waiting+r.InHand, b.Backlog)
 	}
 	b.Say("%d messages wait for a stopped function: connector %s, at most %s", r.Waiting, mib(r.StartRSS), mib(max(r.PeakFirstHalf, r.PeakSecondHalf)))
 	result.Backlog = r

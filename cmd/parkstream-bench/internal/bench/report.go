@@ -169,7 +169,7 @@ func (r *Result) tables() []table {
 			title: "A stopped function",
 			note:  fmt.Sprintf("Memory of the connector while messages wait for a function that was stopped for %.0f s.", b.Seconds),
 			rows: [][]string{
-				{"waiting", "in hand", "first", "peak, first half", "peak, second half", "last"},
+				{"waiting", "unacked", "first", "peak, first half", "peak, second half", "last"},
 				{count(float64(b.Waiting)), count(float64(b.InHand)), mib(b.StartRSS), mib(b.PeakFirstHalf), mib(b.PeakSecondHalf), mib(b.EndRSS)},
 			},
 		})
