@@ -18,15 +18,15 @@ import (
 // summaryPath is where a gateway has the summary.
 const summaryPath = "/function/summary"
 
-// defaultURLs are the names that functions have for the gateway, in the order in
-// which they are tried: that of faasd and of compose files, and that of Kubernetes.
+// defaultURLs are the gateway's names for functions, in the order of the search: that
+// of faasd and of compose files, and that of Kubernetes.
 var defaultURLs = []string{"http://gateway:8080", "http://gateway.openfaas:8080"}
 
 const (
 	// probeTimeout bounds the try of one gateway: both fit into the two seconds that a
 	// readiness check gets.
 	probeTimeout = 900 * time.Millisecond
-	// probeEvery is the least time between two searches, however many ask.
+	// probeEvery is the least time between two searches, however many callers ask.
 	probeEvery = 500 * time.Millisecond
 )
 
@@ -39,8 +39,8 @@ type Gateway struct {
 	search     *probe.Shared[string]
 }
 
-// New returns the gateway at a URL. With an empty one it is found out: it is
-// the first of http://gateway:8080 and http://gateway.openfaas:8080 behind which the
+// New returns the gateway at a URL. If the URL is empty, the gateway is discovered: it
+// is the first of http://gateway:8080 and http://gateway.openfaas:8080 behind which the
 // summary answers.
 func New(url string) *Gateway {
 	if url != "" {
@@ -64,8 +64,8 @@ func find(candidates []string) *Gateway {
 	return g
 }
 
-// URL returns the gateway's URL, without a slash at its end. What was found stays; a
-// failed search is repeated by a later call, at most twice a second.
+// URL returns the gateway's URL, without a slash at its end. A discovered one stays; a
+// later call repeats a failed search, at most twice a second.
 func (g *Gateway) URL(ctx context.Context) (string, error) {
 	if found := g.found.Load(); found != nil {
 		return *found, nil
@@ -97,7 +97,7 @@ func (g *Gateway) SummaryURL(ctx context.Context) (string, error) {
 	return url + summaryPath, err
 }
 
-// try returns why a gateway is not there, or has no summary behind it.
+// try returns an error if a gateway does not answer, or has no summary behind it.
 func (g *Gateway) try(ctx context.Context, candidate string) error {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, candidate+summaryPath+"/_/health", http.NoBody)
 	if err != nil {
@@ -114,8 +114,8 @@ func (g *Gateway) try(ctx context.Context, candidate string) error {
 	return nil
 }
 
-// notFoundError tells of each candidate what is wrong. Their names are no secret: they
-// stand in our source.
+// notFoundError has the error of each candidate. Their names are not secret: the source
+// has them.
 type notFoundError struct{ tried []error }
 
 func (e notFoundError) Error() string   { return errors.Join(e.tried...).Error() }

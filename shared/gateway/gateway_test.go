@@ -37,8 +37,8 @@ func newFakeGateway(t *testing.T, status int64) *fakeGateway {
 	return g
 }
 
-// Of the names that functions have for the gateway the one is taken behind which the
-// summary answers, whatever else has the other name.
+// Of the default names the one behind which the summary answers is chosen, whatever has
+// the other name.
 func TestGatewayIsFound(t *testing.T) {
 	const ok, refused = http.StatusOK, -1
 	for _, tt := range []struct {
@@ -76,7 +76,7 @@ func TestGatewayIsFound(t *testing.T) {
 	}
 }
 
-// A gateway that is not found is told with what to do.
+// The error of a gateway that is not found names the remedy.
 func TestNoGateway(t *testing.T) {
 	other := newFakeGateway(t, http.StatusNotFound)
 	_, err := find([]string{other.URL, "http://127.0.0.1:1"}).SummaryURL(t.Context())
@@ -89,8 +89,8 @@ func TestNoGateway(t *testing.T) {
 	}
 }
 
-// A look that failed is repeated with a later call, one look for all who ask; what
-// was found is not looked for again.
+// A failed search is repeated by a later call, one search for all concurrent callers. A
+// found gateway is not searched again.
 func TestGatewayIsLookedForAgain(t *testing.T) {
 	fake := newFakeGateway(t, http.StatusServiceUnavailable)
 	g := find([]string{fake.URL})
@@ -145,7 +145,7 @@ func TestGatewayLookEndsWithItsContext(t *testing.T) {
 	}
 }
 
-// A gateway that is told is not asked.
+// A configured gateway is not probed.
 func TestGatewayThatIsTold(t *testing.T) {
 	got, err := New("http://gw.example:8080/").SummaryURL(t.Context())
 	if got != "http://gw.example:8080/function/summary" || err != nil {

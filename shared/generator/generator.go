@@ -1,5 +1,5 @@
-// Package generator makes up vehicles that drive into car parks and out again,
-// for demonstrations and tests of load.
+// Package generator generates vehicles that drive into car parks and out again, for
+// demonstrations and load tests.
 //
 // An entry is a random plate, published and then put into the set of plates
 // that are inside. In this order a plate in the set always has its entry on the
@@ -40,8 +40,7 @@ const (
 	// chunkSize is how many events share one round trip to each of Redis and
 	// RabbitMQ.
 	chunkSize = 1000
-	// chunksPerSecond is into how many a second's events are divided when there
-	// is a rate.
+	// chunksPerSecond is the number of chunks of a second's events if there is a rate.
 	chunksPerSecond = 20
 	declareTimeout  = 10 * time.Second
 	// putBackTimeout bounds putting plates back after the call itself has ended.
@@ -52,8 +51,8 @@ const (
 type Publisher interface {
 	// DeclareQueue makes sure that the queue exists.
 	DeclareQueue(ctx context.Context, queue string) (broker.Queue, error)
-	// Publish returns nil when every message is confirmed, and otherwise an error
-	// that wraps a *broker.PublishError where some are.
+	// Publish returns nil if every message is confirmed. If only some are, its error
+	// wraps a *broker.PublishError.
 	Publish(ctx context.Context, msgs []broker.Message) error
 }
 
@@ -63,7 +62,7 @@ type Config struct {
 	Inside    *Inside
 	Metrics   *Metrics
 	Log       *slog.Logger
-	// EntryQueue and ExitQueue are where events are published.
+	// EntryQueue and ExitQueue are the queues that events are published to.
 	EntryQueue, ExitQueue string
 	// Count is how many events a run makes by default.
 	Count int
@@ -105,8 +104,8 @@ type draft struct {
 	matched bool
 }
 
-// generate carries out a run until it is complete, something fails or ctx ends.
-// The counts are right with an error, too.
+// generate executes a run until it is complete, a step fails or ctx ends. The counts
+// are valid despite an error.
 func (g *generator) generate(ctx context.Context, r run) (counts, error) {
 	if err := g.declare(ctx); err != nil {
 		return counts{}, err
@@ -135,7 +134,7 @@ func (g *generator) generate(ctx context.Context, r run) (counts, error) {
 	return total, nil
 }
 
-// declare fails soon if the broker is unavailable: a person waits for the answer.
+// declare fails early if the broker is unavailable: a person waits for the response.
 func (g *generator) declare(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, declareTimeout)
 	defer cancel()
@@ -169,9 +168,8 @@ func (r run) pace() (size int, limiter *rate.Limiter) {
 	return size, rate.NewLimiter(rate.Limit(r.rate), size)
 }
 
-// draw makes n events. Whether an exit is to match and its random plate are
-// both drawn in any case, so that what is in the set does not change what a seed
-// draws next.
+// draw makes n events. It draws for each exit both a decision about a match and a
+// random plate: the vehicles in the set do not change the later draws of a seed.
 func (g *generator) draw(ctx context.Context, r run, random *mathrand.Rand, plates *plateSource, n int) ([]draft, error) {
 	drafts := make([]draft, n)
 	wanted := 0
@@ -199,8 +197,7 @@ func (g *generator) draw(ctx context.Context, r run, random *mathrand.Rand, plat
 	return drafts, nil
 }
 
-// publish sends the events and brings the set up to date with what was
-// confirmed.
+// publish publishes the events and updates the set with those that are confirmed.
 func (g *generator) publish(ctx context.Context, r run, drafts []draft, idPrefix string) (counts, error) {
 	msgs := make([]broker.Message, len(drafts))
 	var now time.Time
@@ -245,15 +242,13 @@ func (g *generator) publish(ctx context.Context, r run, drafts []draft, idPrefix
 		}
 		err = failure.New("RabbitMQ", kind, fmt.Errorf("publish to %s: %w", g.queue, err))
 	}
-	// What is confirmed or was taken out must reach the set also when the caller
-	// has gone.
+	// The set must learn what was confirmed or taken out even if the caller has left.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), putBackTimeout)
 	defer cancel()
 	return t, errors.Join(err, g.Inside.add(ctx, r.site, append(entered, unsent...)))
 }
 
-// send publishes messages, under one span that all of them name as their
-// parent.
+// send publishes messages under one span, which is the parent in all of them.
 func (g *generator) send(ctx context.Context, msgs []broker.Message) (err error) {
 	ctx, span := tracing.Start(ctx, trace.SpanKindProducer, "send")
 	defer func() { tracing.End(span, err) }()

@@ -241,8 +241,8 @@ func TestASeedRepeatsARun(t *testing.T) {
 	}
 }
 
-// TestASeedDrawsTheSameWhateverIsInside has a run of exits twice, without and
-// with vehicles inside: the exits that match in neither case are the same.
+// TestASeedDrawsTheSameWhateverIsInside runs exits twice, without and with vehicles
+// inside: the exits that match in neither case are the same.
 func TestASeedDrawsTheSameWhateverIsInside(t *testing.T) {
 	p := newPark(t)
 	p.leave(t, "count=40&above=50&seed=3")
@@ -387,7 +387,7 @@ func TestWhatIsNotPublishedChangesNothing(t *testing.T) {
 	}
 }
 
-// away fails as a publisher does whose broker cannot be reached.
+// away fails like a publisher whose broker is unavailable.
 type away struct{ generator.Publisher }
 
 func (away) Publish(context.Context, []broker.Message) error { return errors.New("RabbitMQ is away") }

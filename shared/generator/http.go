@@ -28,7 +28,7 @@ const maxRate = 100_000
 // answerMargin is what a run must leave of the call's time.
 const answerMargin = time.Second
 
-// response is what a run is answered with.
+// response is the response to a run.
 type response struct {
 	Published int    `json:"published"`
 	Matched   *int   `json:"matched,omitempty"`
@@ -60,9 +60,9 @@ func NewEntryHandler(c Config) http.Handler {
 // [NewEntryHandler] it takes
 //   - above, the threshold: 80 makes one exit in five match, 0 makes all match.
 //
-// The answer also says how many matched: {"published":10,"matched":2}. A seed
-// repeats the decisions and the random plates; it matches the same vehicles where
-// the same ones are inside.
+// The response has the number of matches, too: {"published":10,"matched":2}. A seed
+// repeats the decisions and the random plates; it matches the same vehicles if the same
+// ones are inside.
 func NewExitHandler(c Config) http.Handler {
 	return &endpoint{generator: generator{Config: c, kind: parking.Exit, queue: c.ExitQueue}, known: []string{"count", "rate", "seed", "above", "site", "gate"}}
 }

@@ -39,7 +39,7 @@ func NewInside(client *redis.Client, retention time.Duration) *Inside {
 // insideKey is on the shard of its site in Redis Cluster.
 func insideKey(site string) string { return "gen:plates:{" + site + "}" }
 
-// add puts vehicles in. To add one again changes nothing but its time.
+// add adds vehicles. If one is inside already, only its time changes.
 func (s *Inside) add(ctx context.Context, site string, vehicles []vehicle) error {
 	if len(vehicles) == 0 {
 		return nil

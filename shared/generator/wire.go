@@ -36,16 +36,16 @@ func (s settings) Validate() error {
 	return errors.Join(errs...)
 }
 
-// unready is the reason why nothing can be published.
+// unready is the reason why events cannot be published.
 type unready struct{ error }
 
 func (e unready) Unwrap() error { return e.error }
 
-// Detail tells what callers may know.
+// Detail returns what callers may know.
 func (e unready) Detail() string { return failure.Told(e.error) }
 
-// Wire builds what a generator is made of from the settings and secrets of its
-// process. It connects to nothing yet.
+// Wire builds the parts of a generator from the settings and secrets of its process. It
+// opens no connection.
 func Wire(rt *faas.Runtime) (Config, error) {
 	var s settings
 	settingsErr := rt.Settings(&s)

@@ -1,5 +1,5 @@
-// Package restart chooses the delays of what is started again whenever it ends: a
-// connection, a consumer, a child process.
+// Package restart chooses the delays before restarts of a connection, a consumer or a
+// child process.
 package restart
 
 import (
@@ -15,7 +15,8 @@ const (
 	stable = 10 * time.Second
 )
 
-// Delays are those of one thing that is restarted. They are not safe for concurrent use.
+// Delays are the delays of one thing that is restarted. They are not safe for
+// concurrent use.
 type Delays struct{ backoff backoff.ExponentialBackOff }
 
 // NewDelays returns delays whose first is 100 ms.
@@ -25,9 +26,9 @@ func NewDelays() *Delays {
 	return d
 }
 
-// Next returns how long to wait before the next start of what has run for the time ran,
-// 0 if it could not start. The delay doubles from end to end up to 5 s, each with a
-// jitter of half of it, and is 100 ms again after a run of more than 10 s.
+// Next returns how long to wait before the next start. ran is how long the last run
+// took, 0 if it could not start. The delay doubles from end to end up to 5 s, each with
+// a jitter of half of it, and is 100 ms again after a run of more than 10 s.
 func (d *Delays) Next(ran time.Duration) time.Duration {
 	if ran > stable {
 		d.Reset()
@@ -35,5 +36,5 @@ func (d *Delays) Next(ran time.Duration) time.Duration {
 	return d.backoff.NextBackOff()
 }
 
-// Reset has the next delay be the first.
+// Reset makes the next delay the first.
 func (d *Delays) Reset() { d.backoff.Reset() }
