@@ -78,7 +78,8 @@ var farTimes = []time.Time{
 	time.Date(9999, 12, 31, 23, 59, 59, 0, time.FixedZone("west", -3600)), time.Date(0, 1, 1, 0, 0, 0, 0, time.FixedZone("east", 3600)), time.Date(-5, 1, 1, 0, 0, 0, 0, time.UTC),
 }
 
-// A request is valid for a strict consumer and for us, whatever its events have.
+// A request is valid for a strict consumer and for us, whatever the contents of its
+// events.
 func TestRequestIsValidWhateverTheEventsHave(t *testing.T) {
 	const now = "2026-11-27T09:00:00Z"
 	sound := Event{ID: "sound", Data: []byte(`{}`)}
@@ -107,7 +108,7 @@ func TestRequestIsValidWhateverTheEventsHave(t *testing.T) {
 	}
 }
 
-// The content type travels where it says something that the form of the data does not.
+// The request has the content type if the form of the data does not imply it.
 func TestContentType(t *testing.T) {
 	for _, tt := range []struct{ contentType, data, want string }{
 		{"application/json", `{}`, ``},
@@ -130,8 +131,8 @@ func TestContentType(t *testing.T) {
 	}
 }
 
-// What is optional in an event and cannot be read is dropped; it refuses neither the
-// event nor its batch.
+// An optional attribute that cannot be parsed is dropped. It is no reason to refuse the
+// event or the batch.
 func TestOptionalAttributesThatCannotBeRead(t *testing.T) {
 	values := []string{
 		`null`, `true`, `1`, `-1e999`, `{}`, `{"id":"0"}`, `[]`, `[["x"]]`, `""`, `"noon"`, `"\u0000"`, "\"\xff\"", `"\ud800"`, `"58875-01-01T00:00:00Z"`, `"+58875-01-01T00:00:00Z"`, `"-0001-01-01T00:00:00Z"`,
@@ -209,7 +210,7 @@ func FuzzParseRequest(f *testing.F) {
 				t.Fatalf("%q was read as %+v", body, e)
 			}
 		}
-		// What was read can be written, and is the same when it is read again.
+		// A parsed request can be written, and is the same when it is parsed again.
 		written := AppendRequest(nil, "/q", events)
 		again, err := ParseRequest(written)
 		if err != nil || len(again) != len(events) {
@@ -237,7 +238,7 @@ func TestRequestIsACloudEventsBatch(t *testing.T) {
 	}
 }
 
-// Whatever bytes a message has, the function sees the same ones.
+// The function gets exactly the bytes of a message.
 func TestRequestRoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		data := rapid.OneOf(

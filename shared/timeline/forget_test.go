@@ -59,7 +59,7 @@ func TestEverythingOfAVehicleExpires(t *testing.T) {
 	if n := client.ZCard(t.Context(), "park:{default}:in").Val(); n != 1 {
 		t.Errorf("%d vehicles in the set of those inside, want 1", n)
 	}
-	// A plate that comes again loses what expired of it.
+	// A plate that returns loses its expired members.
 	third := entry("third", 6*3600)
 	third.Plate = "KA02"
 	s.now = func() time.Time { return start.Add(retention + 3600*time.Second + 500*time.Millisecond) }
@@ -69,8 +69,8 @@ func TestEverythingOfAVehicleExpires(t *testing.T) {
 	}
 }
 
-// What expired of a busy plate leaves nothing that erasing it could not find, and
-// means nothing any more.
+// Expired members of a busy plate leave no data that an erasure could not find, and
+// have no effect any more.
 func TestABusyPlateIsTrimmed(t *testing.T) {
 	s, client := newStore(t)
 	// The exit before its entry, so that there is a revision to forget.
@@ -169,7 +169,7 @@ func TestMuchIsForgottenInManyCalls(t *testing.T) {
 	}
 }
 
-// A processor whose clock was far ahead does not end the search for what expired.
+// A processor whose clock was far ahead does not end the search for expired members.
 func TestTheSearchSurvivesAWrongClock(t *testing.T) {
 	s, client := newStore(t)
 	at := func(now time.Time, id, plate string) {
@@ -189,7 +189,8 @@ func TestTheSearchSurvivesAWrongClock(t *testing.T) {
 	}
 }
 
-// The search for what expired goes on where it was, past the plates that stay.
+// The search for expired members continues at its last place, past the plates that
+// stay.
 func TestWhatExpiredIsFoundAmongMuchThatDidNot(t *testing.T) {
 	s, client := newStore(t)
 	const plates = 4000
@@ -212,7 +213,8 @@ func TestWhatExpiredIsFoundAmongMuchThatDidNot(t *testing.T) {
 	}
 }
 
-// Nor does what expired mean anything while there is more than one call forgets.
+// Nor do expired members have an effect while there are more of them than one call
+// forgets.
 func TestExpiredEntriesOfAVeryBusyPlateMeanNothing(t *testing.T) {
 	s, _ := newStore(t)
 	old := make([]parking.Event, 3500)
@@ -312,8 +314,8 @@ func TestAQuietSiteForgetsIDs(t *testing.T) {
 	}
 }
 
-// The older part of a timeline stays for as long as the site has events, whether its
-// plate comes again or not.
+// The older part of a timeline stays for as long as the site has events, even if its
+// plate does not return.
 func TestTheOlderPartOfATimelineIsKept(t *testing.T) {
 	for name, plate := range map[string]string{"late events of its own": "KA-MANY", "events of another plate": "KB01"} {
 		t.Run(name, func(t *testing.T) {

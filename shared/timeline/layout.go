@@ -52,8 +52,8 @@ func parseMember(m string) (id string, t time.Time, err error) {
 	return rest[1:], t, nil
 }
 
-// extra returns what the timeline does not need to know of an event: the raw plate if it
-// differs from the key, and the gate, each in a line of its own.
+// extra returns the parts of an event that the timeline does not need: the raw plate if
+// it differs from the key, and the gate, one a line.
 func extra(e *parking.Event) string {
 	raw := e.RawPlate
 	if raw == e.Plate {

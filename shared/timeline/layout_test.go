@@ -96,8 +96,8 @@ func eventsBefore() []parking.Event {
 	return append(events, at(parking.Exit, "KA02", "x", -40), late, at(parking.Entry, "KA03", "inside", -30), at(parking.Exit, "KA04", "alone", -20))
 }
 
-// What the version before stored is stored alike, and goes on: a deployment is upgraded in
-// place, and while it is, both versions write.
+// This version stores data like the one before and continues with its data: during an
+// upgrade in place both versions write.
 func TestDataOfTheVersionBefore(t *testing.T) {
 	s, client := newStore(t)
 	s.now = func() time.Time { return noonBefore }

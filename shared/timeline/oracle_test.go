@@ -127,7 +127,7 @@ func (o *timelineOracle) deliver(t *testing.T, deliveries []parking.Event) {
 	for len(deliveries) > 0 {
 		batch := deliveries[:min(len(deliveries), 1+o.random.IntN(pick(o, []int{3, 30, 300})))]
 		deliveries = deliveries[len(batch):]
-		// What expired stays counted: the totals grow by what a batch changes.
+		// Expired events stay counted: the totals grow by the changes of a batch.
 		o.count(-1)
 		for i, got := range o.s.Record(t.Context(), batch) {
 			o.record(t, batch[i], got)
@@ -137,8 +137,8 @@ func (o *timelineOracle) deliver(t *testing.T, deliveries []parking.Event) {
 	}
 }
 
-// expire forgets what is older than the retention. An id may come again when its
-// slot is over.
+// expire forgets the events beyond the retention. An id may return when its slot is
+// over.
 func (o *timelineOracle) expire() {
 	oldest := instant(o.now.Add(-o.s.retention))
 	for plate, line := range o.lines {
@@ -165,7 +165,7 @@ func (o *timelineOracle) timeline(members []string) []parking.Event {
 	return events
 }
 
-// record takes an event in and compares what the store said of it.
+// record records an event and compares the store's response.
 func (o *timelineOracle) record(t *testing.T, e parking.Event, got parking.Recorded) {
 	t.Helper()
 	known, duplicate := o.events[e.ID]
@@ -238,7 +238,7 @@ func (o *timelineOracle) erase(t *testing.T) {
 	o.compare(t)
 }
 
-// settle lets each plate come again, so that what expired of it is forgotten.
+// settle records an event of each plate, which removes its expired members.
 func (o *timelineOracle) settle(t *testing.T) {
 	t.Helper()
 	var last []parking.Event

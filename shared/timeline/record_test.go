@@ -14,8 +14,8 @@ import (
 	"parkstream/shared/parking"
 )
 
-// Each step records one event; its stays are those the event has a say in, with
-// a revision that grew when another event changed them.
+// Each step records one event. Its stays are those that the event affects; a stay's
+// revision grows when another event changes it.
 func TestRecordStepByStep(t *testing.T) {
 	s, _ := newStore(t)
 	e10, e20, x15, x30, x40 := entry("e10", 10), entry("e20", 20), exit("x15", 15), exit("x30", 30), exit("x40", 40)

@@ -24,8 +24,8 @@ func at(site, id string) parking.Event {
 	return e
 }
 
-// Whatever Redis lost or refused meanwhile, an event that is done is one of a site
-// that is listed.
+// An event that is done is of a listed site, whatever Redis has lost or refused in
+// between.
 func TestTheSiteOfADoneEventIsListed(t *testing.T) {
 	for name, lose := range map[string]func(t *testing.T, r *instance.Redis, client goredis.UniversalClient){
 		"nothing": func(*testing.T, *instance.Redis, goredis.UniversalClient) {},
