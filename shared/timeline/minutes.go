@@ -52,9 +52,15 @@ func (s *Store) Minutes(ctx context.Context, sites []string, from, to time.Time,
 // addMinute adds a field of a day's counts to its step: "e" or "x" and the minute of the
 // day. Other fields count the whole day.
 func addMinute(steps []Minute, step time.Duration, day, to time.Time, field string, n int64) {
+	if field == "" {
+		return
+	}
 	minute, err := strconv.Atoi(field[1:])
+	if err != nil || minute < 0 || minute >= 24*60 {
+		return
+	}
 	at := day.Add(time.Duration(minute) * time.Minute)
-	if err != nil || len(steps) == 0 || at.Before(steps[0].Start) || !at.Before(to) {
+	if len(steps) == 0 || at.Before(steps[0].Start) || !at.Before(to) {
 		return
 	}
 	of := &steps[at.Sub(steps[0].Start)/step]
