@@ -98,8 +98,8 @@ func withDefaults(environ, defaults []string) []string {
 	return all
 }
 
-// settingName matches the name of a setting in an error.
-var settingName = regexp.MustCompile(`\w+`)
+// settingName matches the name of a setting in an error, and a quoted value as a whole.
+var settingName = regexp.MustCompile(`"(?:\\.|[^"\\])*"|\w+`)
 
 // asWritten returns an error with the names of settings as the user wrote them.
 func asWritten(err error, written map[string]string) error {
