@@ -39,7 +39,7 @@ func ReadDead(d *amqp.Delivery, now time.Time) Dead {
 	if dead.Reason == "" {
 		dead.Reason = "dead-lettered by the broker"
 		if reason := text(h, "x-first-death-reason"); reason != "" {
-			dead.Reason += ": " + reason
+			dead.Reason += ": " + Clip(reason, MaxReason)
 		}
 	}
 	if reason := unreadable(h); reason != "" {
