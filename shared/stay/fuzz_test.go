@@ -1,6 +1,8 @@
 package stay
 
 import (
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -49,6 +51,26 @@ func FuzzValue(f *testing.F) {
 		got, err := parseValue("a", id, string(value))
 		if err != nil || got != k {
 			t.Fatalf("%+v is kept as %q and read as %+v, %v", k, value, got, err)
+		}
+	})
+}
+
+// FuzzStored wants that a value which is read is the same stay when it is written and
+// read again, whatever is kept.
+func FuzzStored(f *testing.F) {
+	for _, details := range []string{"", "K", "K\n", "K\n" + strings.Repeat("\x10", 16), "K\n" + strings.Repeat("\x10", 24), "Ä1\n" + strings.Repeat("\x10", 24) + "e\n1", "\n" + strings.Repeat("\xff", 25)} {
+		f.Add("1 c 0\n" + details)
+		f.Add("-7\n" + details)
+		f.Add(details)
+	}
+	f.Fuzz(func(t *testing.T, value string) {
+		k, err := parseValue("a", "x", value)
+		if err != nil {
+			return
+		}
+		written := string(k.appendDetails(fmt.Appendf(nil, "%d\n", k.Revision)))
+		if again, err := parseValue("a", "x", written); err != nil || again != k || strings.Contains(k.Plate, "\n") {
+			t.Errorf("%q is read as %+v, written as %q and read as %+v, error %v", value, k, written, again, err)
 		}
 	})
 }
