@@ -14,6 +14,12 @@ fuzz() {
 		printf '%s %s failed:\n%s\n' "$package" "$target" "$out"
 		return 1
 	fi
+	# go test passes when the time is up while an input never returns: the counter, a line
+	# every 3 s, stands still then. It cannot be seen of one that began in the last seconds.
+	if sed -nE 's/^fuzz: elapsed: [^,]*, (gathering [^,]*|execs: [0-9]+).*/\1/p' <<<"$out" | tail -n 3 | uniq -c | grep -qE '^ *3 '; then
+		printf '%s %s hangs:\n%s\n' "$package" "$target" "$out"
+		return 1
+	fi
 	execs=$(grep -oE 'execs: [0-9]+' <<<"$out" | tail -n 1) || execs='known inputs only'
 	printf '%s %s: %s\n' "$package" "$target" "$execs"
 }
