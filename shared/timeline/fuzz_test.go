@@ -17,6 +17,7 @@ import (
 func FuzzMember(f *testing.F) {
 	f.Add("1hqkugo58ea01"+"0id", int64(1795763908e9), "x/1", int64(1795763908e9), "x/2")
 	f.Add("1hqkugo58ea01", int64(0), "Ä", int64(1<<62), "e")
+	f.Add("1hqkugo58ea01"+"0", int64(3), "a", int64(3), "b")
 	f.Add("1HQKUGO58EA01\xff\xff", int64(1), "a b", int64(2), "a")
 	f.Fuzz(func(t *testing.T, text string, at1 int64, id1 string, at2 int64, id2 string) {
 		if id, at, err := parseMember(text); err == nil && (id == "" || strings.ToLower(text[:13])+text[13:] != instant(at)+text[13:14]+id) {
