@@ -159,13 +159,14 @@ func (d *dispatcher) attempt(taking, calls context.Context, p *breaker.Permit, e
 	ctx, cancel := context.WithCancel(calls)
 	defer cancel()
 	d.endpoint.breaker.OnSilence(p, cancel)
+	probe := p.Probe // Run may clear it
 	decisions := attempt.Run(ctx, d.settler.settling.Done(), &d.function, p, events)
 	d.mu.Lock()
 	d.byEvent = slices.ContainsFunc(decisions, func(d attempt.Decision) bool { return d.Disposition == attempt.Unavailable })
 	d.mu.Unlock()
 	d.endpoint.breaker.Release(p)
 	d.settler.settle(taking, d.recipient(), events, decisions, d.keep)
-	if p.Probe {
+	if probe {
 		d.turnOver(taking)
 	}
 }

@@ -35,9 +35,10 @@ const maxSamples = 3
 // Run calls the function with events until each is decided, an outage is found, or ended
 // is closed: nothing can be settled then, and the broker delivers the events again. It
 // returns one decision for each event, and updates the events' histories. What is not
-// decided is kept. ctx bounds the calls.
+// decided is kept. ctx bounds the calls. The permit is a probe no more when a check without
+// events has ended the outage.
 func Run(ctx context.Context, ended <-chan struct{}, f *Function, p *breaker.Permit, events []Event) []Decision {
-	r := &run{function: f, permit: p, ended: ended, probe: p.Probe, events: events, decisions: make([]Decision, len(events))}
+	r := &run{function: f, permit: p, ended: ended, events: events, decisions: make([]Decision, len(events))}
 	all := make([]int, len(events))
 	for i := range all {
 		all[i] = i
@@ -58,7 +59,6 @@ type run struct {
 	function  *Function
 	permit    *breaker.Permit
 	ended     <-chan struct{}
-	probe     bool // the calls find out whether an outage is over, which casts no suspicion on an event
 	events    []Event
 	decisions []Decision // of events
 }
@@ -219,7 +219,7 @@ func (r *run) isUp(ctx context.Context) bool {
 		return false
 	case c.Verdict == batch.Answered, c.Verdict == batch.Refused: // it need not take a batch without events
 		r.report(conclusion{answered: true, useful: true, took: c.Took})
-		r.probe = false
+		r.permit.Probe = false
 		return true
 	default:
 		r.report(outage(c.Reason, c.RetryAfter))

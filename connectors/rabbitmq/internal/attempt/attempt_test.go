@@ -550,6 +550,38 @@ func TestThrottling(t *testing.T) {
 	}
 }
 
+// The function answers a batch of no events: that ends the outage, and the calls of the
+// attempt are no probe any more. Its next failure does not prolong an outage that another
+// call has reported meanwhile.
+func TestAfterTheCheckThereIsNoProbe(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.b.Failed(new(breaker.Permit), "before", 0)
+		p, err := w.b.Acquire(t.Context(), true)
+		if err != nil || !p.Probe {
+			t.Fatalf("%+v, %v", p, err)
+		}
+		es := w.batch(1)
+		es[0].History.FailedAlone = message.MaxFailedAlone
+		w.respond = func(ids []string) openfaas.Response {
+			if len(ids) == 0 {
+				return done(nil)
+			}
+			w.checkOutage("")
+			w.b.Failed(new(breaker.Permit), "elsewhere", 0)
+			return status(503)
+		}
+		ds := Run(t.Context(), nil, w.f, p, es)
+		w.b.Release(p)
+		if len(w.calls) != 2 || ds[0].Disposition != Keep {
+			t.Errorf("%+v after %v", ds[0], w.calls)
+		}
+		w.checkOutage("elsewhere")
+		if wait := w.wait(); wait > probeDelay {
+			t.Errorf("the next probe comes after %s: the delay was doubled twice", wait)
+		}
+	})
+}
+
 // What the function needs is unavailable: for every event, or only for some. Then the
 // breaker stays closed, and the events wait longer each time.
 func TestUnavailable(t *testing.T) {

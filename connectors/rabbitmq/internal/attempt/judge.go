@@ -77,7 +77,7 @@ func (r *run) suspect(part []int, began, succeeded time.Time) bool {
 	for _, i := range part {
 		found = r.events[i].History.CallFailed(began, succeeded) || found
 	}
-	return found && !r.probe
+	return found && !r.permit.Probe // a probe casts no suspicion
 }
 
 // dispositions of the outcomes of a batch's response.
@@ -115,8 +115,8 @@ func (r *run) accept(part []int, c *call) conclusion {
 	found := conclusion{answered: true, useful: done > 0 || rejected > 0 && waiting == 0, done: done > 0, took: c.Took}
 	switch {
 	case found.useful:
-	case partial && !r.probe:
-	case waiting > 0 || len(part) > 1 || r.probe:
+	case partial && !r.permit.Probe:
+	case waiting > 0 || len(part) > 1 || r.permit.Probe:
 		// What the function needs is unavailable. No more events are called for now.
 		found.finding, found.reason, found.after = down, "every event has to wait: "+message.Clip(waitReason, message.MaxReason), c.RetryAfter
 	}
@@ -136,7 +136,7 @@ func (r *run) crashedAlone(i int, c *call) conclusion {
 	} else {
 		r.decide(i, Keep, c)
 	}
-	if len(r.events) == 1 && (r.probe || !guilty) && !c.after.answered.After(c.began) {
+	if len(r.events) == 1 && (r.permit.Probe || !guilty) && !c.after.answered.After(c.began) {
 		return outage(c.Reason, 0)
 	}
 	return conclusion{finding: failedAlone}

@@ -62,8 +62,8 @@ func New(c Config) *Breaker {
 
 // Permit allows calls, one after the other. It has to be released.
 type Permit struct {
-	// Probe reports that the breaker was open: the call finds out whether the outage is
-	// over.
+	// Probe reports that the calls find out whether an outage is over: the breaker was
+	// open. The permit's owner clears it when it makes other calls after that.
 	Probe bool
 	// Fresh asks for a small call over a new connection, which finds out whether the
 	// function answers. Each probe is fresh, and so is a call beside silent ones.
