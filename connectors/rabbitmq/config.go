@@ -18,15 +18,14 @@ import (
 // Config is what a connector is made of.
 type Config struct {
 	Settings
-	// Broker returns the URLs of RabbitMQ; the secret rabbitmq-url where it is
-	// nil.
+	// Broker returns the URLs of RabbitMQ; the secret rabbitmq-url if it is nil.
 	Broker func() ([]string, error)
-	// Registerer gets the metrics, which are not kept where it is nil.
+	// Registerer gets the metrics, which are not kept if it is nil.
 	Registerer prometheus.Registerer
 	// Log may be nil. One of process.NewLogger adds the id of the call and of its
 	// trace to the lines about a call.
 	Log *slog.Logger
-	// Traces makes the spans of calls; there are none where it is nil.
+	// Traces makes the spans of calls; there are none if it is nil.
 	Traces trace.TracerProvider
 }
 
@@ -130,15 +129,19 @@ func SettingsFrom(environ []string) (Settings, error) {
 
 func (s Settings) secret(name string) *process.Secret { return process.NewSecret(s.SecretsDir, name) }
 
-// credential returns the user and password for the gateway, or nothing if
-// neither is there.
-func (s Settings) credential() (user, password string, err error) {
-	user, userErr := s.secret("basic-auth-user").Value()
-	password, passwordErr := s.secret("basic-auth-password").Value()
-	if errors.Is(userErr, os.ErrNotExist) && errors.Is(passwordErr, os.ErrNotExist) {
-		return "", "", nil
+// credential returns what reads the user and the password for the gateway: two empty
+// strings, for a gateway without login, if both files are missing or empty.
+func (s Settings) credential() func() (user, password string, err error) {
+	userFile, passwordFile := s.secret("basic-auth-user"), s.secret("basic-auth-password")
+	none := func(err error) bool { return errors.Is(err, os.ErrNotExist) || errors.Is(err, process.ErrEmptySecret) }
+	return func() (user, password string, err error) {
+		user, userErr := userFile.Value()
+		password, passwordErr := passwordFile.Value()
+		if none(userErr) && none(passwordErr) {
+			return "", "", nil
+		}
+		return user, password, errors.Join(userErr, passwordErr)
 	}
-	return user, password, errors.Join(userErr, passwordErr)
 }
 
 func (c Config) broker(name string) broker.Config {

@@ -1,6 +1,8 @@
 package rabbitmq
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -56,6 +58,41 @@ func TestListsInSettings(t *testing.T) {
 	for want, got := range map[string][]string{"a b": s.Topics, "c d": s.IgnoredTopics, "e f": s.Namespaces} {
 		if strings.Join(got, " ") != want {
 			t.Errorf("lists in settings: %q, want %q", got, want)
+		}
+	}
+}
+
+// A gateway without login has no secrets, or empty ones. One of the two alone is a mistake.
+func TestCredential(t *testing.T) {
+	const missing = "-"
+	for _, tt := range []struct {
+		user, password string
+		login          bool
+		wrong          string // in the error
+	}{
+		{missing, missing, false, ""},
+		{"", "", false, ""},
+		{"\n", "\r\n", false, ""},
+		{missing, "", false, ""},
+		{"", missing, false, ""},
+		{"admin", "word", true, ""},
+		{"admin", "", true, "basic-auth-password"},
+		{"admin", missing, true, "basic-auth-password"},
+		{"", "word", true, "basic-auth-user"},
+		{missing, "word", true, "basic-auth-user"},
+	} {
+		dir := t.TempDir()
+		for name, text := range map[string]string{"basic-auth-user": tt.user, "basic-auth-password": tt.password} {
+			if text == missing {
+				continue
+			}
+			if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		user, password, err := Settings{SecretsDir: dir}.credential()()
+		if (user+password != "") != tt.login || (err != nil) != (tt.wrong != "") || err != nil && !strings.Contains(err.Error(), tt.wrong) {
+			t.Errorf("%q, %q: %q, %q, %v", tt.user, tt.password, user, password, err)
 		}
 	}
 }
