@@ -93,7 +93,7 @@ func New(cfg Config) (*Connector, error) {
 func (c *Connector) Run(ctx context.Context) {
 	defer c.endCalls()
 	stop := context.AfterFunc(ctx, func() {
-		c.log.Info("draining", "timeout", c.cfg.DrainTimeout)
+		c.log.Info("draining", "timeout", c.cfg.DrainTimeout, "calls_in_flight", c.metrics.callsInFlight())
 		c.health.drain()
 		timer := time.AfterFunc(c.cfg.DrainTimeout, func() {
 			c.log.Warn("calls are still under way after the drain timeout; their messages go back to the queue")

@@ -1,6 +1,7 @@
 package rabbitmq
 
 import (
+	"context"
 	"net/http"
 	"slices"
 	"strings"
@@ -11,6 +12,7 @@ import (
 
 	"parkstream/shared/batch"
 	"parkstream/shared/eventually"
+	"parkstream/shared/process"
 )
 
 func TestDrain(t *testing.T) {
@@ -26,7 +28,8 @@ func TestDrain(t *testing.T) {
 		return false
 	})
 	publish(t, events(queue, "e", 1000)...)
-	c := startConnector(t, g, nil)
+	log := new(lockedText)
+	c := startConnector(t, g, func(cfg *Config) { cfg.Log = process.NewLogger(log, "text", 0) })
 	<-entered
 	<-entered
 	eventually.True(t, "it holds more than its calls have", func() bool { return c.counters(t, queue)["received"] > 20 })
@@ -37,6 +40,9 @@ func TestDrain(t *testing.T) {
 	}()
 	conn := dialNode(t)
 	eventually.True(t, "it is draining", func() bool { _, text := readyz(c); return strings.Contains(text, "draining") })
+	if text := log.String(); !strings.Contains(text, "msg=draining") || !strings.Contains(text, " calls_in_flight=2\n") {
+		t.Errorf("the log does not tell of two calls in flight:\n%s", text)
+	}
 	select {
 	case <-stopped:
 		t.Fatal("stopped with calls under way")
@@ -181,4 +187,24 @@ func testStopDuringAnAlarm(t *testing.T) {
 	again := startConnector(t, g, nil)
 	eventually.True(t, "all are done", func() bool { once, twice := f.done(); return once+twice == 50 })
 	again.checkIdentity(t, again.counters(t, queue))
+}
+
+// The log of a start has the address, that of a stop one line of what is drained.
+func TestStartAndStopInTheLog(t *testing.T) {
+	t.Parallel()
+	ctx, stop := context.WithCancel(t.Context())
+	log := new(lockedText)
+	ended := make(chan error, 1)
+	go func() {
+		ended <- run(ctx, []string{"LISTEN=127.0.0.1:0", "GATEWAY_URL=http://127.0.0.1:1", "DRAIN_TIMEOUT=7s", "SECRETS_DIR=" + t.TempDir()}, log)
+	}()
+	eventually.True(t, "it has started", func() bool { return strings.Contains(log.String(), "connector started") })
+	stop()
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	text := log.String()
+	if strings.Count(text, "msg=draining") != 1 || !strings.Contains(text, "timeout=7s calls_in_flight=0") || !strings.Contains(text, "listen=127.0.0.1:0") {
+		t.Errorf("the log is\n%s", text)
+	}
 }

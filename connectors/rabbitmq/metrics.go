@@ -86,6 +86,18 @@ func (m *metrics) breaker(function string, b *breaker.Breaker) {
 	m.breakers[function] = b
 }
 
+// callsInFlight returns how many calls of functions are under way.
+func (m *metrics) callsInFlight() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	sum := 0
+	for _, b := range m.breakers {
+		n, _, _ := b.Load()
+		sum += n
+	}
+	return sum
+}
+
 // forget ends the series of a breaker. What was counted of the function stays.
 func (m *metrics) forget(function string) {
 	m.mu.Lock()

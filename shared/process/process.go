@@ -153,6 +153,10 @@ func Run(ctx context.Context, o Options, wire func(*Process) (Service, error)) e
 // Settings fills dst from the settings of the process; see [Parse].
 func (p *Process) Settings(dst any) error { return Parse(dst, p.environ) }
 
+// Listen returns the setting LISTEN, the address at which the process serves unless it was
+// given a listener.
+func (p *Process) Listen() string { return p.settings.Listen }
+
 // Secret returns the secret of that name. The file is read when its value is asked for.
 func (p *Process) Secret(name string) *Secret { return NewSecret(p.settings.SecretsDir, name) }
 

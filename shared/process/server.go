@@ -37,6 +37,7 @@ type Service struct {
 	Handler http.Handler
 	// Work runs beside the server, if it is not nil. When its context has ended it
 	// finishes what it has begun and returns; the server stops after it.
+	// It logs its own stop: the requests that are being served tell nothing of it.
 	Work func(context.Context)
 
 	// ReadTimeout is how long a caller may take to send a request, WriteTimeout how long
@@ -80,7 +81,9 @@ func (p *Process) Serve(ctx context.Context, s Service) error {
 	case err = <-broken:
 		stop()
 	case <-ctx.Done():
-		p.Log.Info("draining", "delay", s.DrainDelay.String(), "calls_in_flight", p.requests.Load())
+		if s.Work == nil {
+			p.Log.Info("draining", "delay", s.DrainDelay.String(), "calls_in_flight", p.requests.Load())
+		}
 		p.draining.Store(true)
 		select {
 		case err = <-broken:
