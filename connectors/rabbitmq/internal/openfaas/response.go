@@ -1,12 +1,13 @@
 package openfaas
 
 import (
+	"bytes"
 	"fmt"
 	"net/http"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
+	"unicode/utf8"
 
 	"parkstream/shared/batch"
 )
@@ -46,7 +47,7 @@ func (r *Response) read(h http.Header, body []byte, f *Function, events []batch.
 	switch {
 	case r.Verdict != batch.Answered:
 		r.Reason = fmt.Sprintf("%d %s", r.Status, http.StatusText(r.Status))
-		if text := strings.TrimSpace(string(body[:min(len(body), maxText)])); text != "" {
+		if text := excerpt(body); text != "" {
 			r.Reason += ": " + text
 		}
 		r.RetryAfter = retryAfter(h.Get("Retry-After"), time.Now())
@@ -64,6 +65,20 @@ func (r *Response) read(h http.Header, body []byte, f *Function, events []batch.
 		}
 		r.Results = results
 	}
+}
+
+// excerpt returns the beginning of a text, with an ellipsis if it was longer. Spaces around
+// the text do not count.
+func excerpt(body []byte) string {
+	body = bytes.TrimSpace(body)
+	if len(body) <= maxText {
+		return string(body)
+	}
+	n := maxText
+	for n > maxText-utf8.UTFMax && !utf8.RuneStart(body[n]) {
+		n--
+	}
+	return string(body[:n]) + "…"
 }
 
 // readOutage takes the results of an outage that the function tells by event: each is
