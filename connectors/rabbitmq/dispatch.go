@@ -21,8 +21,8 @@ type dispatcher struct {
 	// shared reports that other functions listen to the queue as well: this one must not
 	// keep events unacknowledged during an outage, or the others would starve.
 	shared bool
-	// freshen has the next call go over a new connection: one that was kept from before
-	// an outage may lead to what is gone.
+	// freshen closes idle connections, so that the next call most often goes over a new
+	// one: one that was kept from before an outage may lead to what is gone.
 	freshen func()
 	wake    chan struct{}
 

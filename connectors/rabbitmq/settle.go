@@ -133,7 +133,7 @@ func (s *settler) retry(e attempt.Event, h message.History, f message.Failure, o
 }
 
 // retryDelay returns how long an event waits after a number of failures: the first, second,
-// ... delay, and no less than the outage has lasted, as far as there is such a delay. A long
+// ... delay, or the longest delay that is no longer than the outage, if that is more. A long
 // outage is not followed by a storm of messages.
 func retryDelay(delays []time.Duration, failures int, outage time.Duration) time.Duration {
 	i := min(max(failures-1, 0), len(delays)-1)

@@ -19,7 +19,7 @@ const (
 // concurrent use.
 type Delays struct{ backoff backoff.ExponentialBackOff }
 
-// NewDelays returns delays whose first is 100 ms.
+// NewDelays returns delays whose first is about 100 ms.
 func NewDelays() *Delays {
 	d := &Delays{backoff.ExponentialBackOff{InitialInterval: first, Multiplier: 2, RandomizationFactor: 0.5, MaxInterval: most}}
 	d.Reset()
@@ -27,8 +27,10 @@ func NewDelays() *Delays {
 }
 
 // Next returns how long to wait before the next start. ran is how long the last run
-// took, 0 if it could not start. The delay doubles from end to end up to 5 s, each with
-// a jitter of half of it, and is 100 ms again after a run of more than 10 s.
+// took, 0 if it could not start. The delay is about 100 ms after the first end, doubles from end
+// to end up to about 5 s, and is about 100 ms again after a run of more than 10 s. Each is
+// half to one and a half times as long, at random: 50 to 150 ms at first, 2.5 to 7.5 s at
+// last.
 func (d *Delays) Next(ran time.Duration) time.Duration {
 	if ran > stable {
 		d.Reset()

@@ -65,8 +65,8 @@ type Permit struct {
 	// Probe reports that the calls find out whether an outage is over: the breaker was
 	// open. The permit's owner clears it when it makes other calls after that.
 	Probe bool
-	// Fresh asks for a small call over a new connection, which finds out whether the
-	// function answers. Each probe is fresh, and so is a call beside silent ones.
+	// Fresh asks for a small call, over a new connection if possible, which finds out
+	// whether the function answers. Each probe is fresh, and so is a call beside silent ones.
 	Fresh bool
 	// Busy reports that other calls were in flight.
 	Busy bool
@@ -204,7 +204,7 @@ func (b *Breaker) Answered() {
 	b.answered = time.Now()
 }
 
-// Succeeded reports a call that was answered and took a time: the function is up, and an
+// Succeeded reports a call that was answered, and its duration: the function is up, and an
 // outage is over. done reports that one of its events was done, which proves that the
 // function has what it needs.
 func (b *Breaker) Succeeded(p *Permit, took time.Duration, done bool) {
@@ -257,7 +257,7 @@ func (b *Breaker) WrittenOff(p *Permit) bool {
 
 // Failed reports an outage and its reason, which must not be empty. It opens the breaker
 // until the next probe, but for no less than after, which may be zero. Calls that were
-// under way when it opened do not prolong it.
+// under way when it opened prolong it only by what they ask for.
 func (b *Breaker) Failed(p *Permit, reason string, after time.Duration) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

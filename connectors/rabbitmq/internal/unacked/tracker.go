@@ -16,7 +16,6 @@ const (
 	Acked                   // its effect is done
 	Retried                 // a copy waits in a retry queue
 	DeadLettered            // a copy is in the queue of dead letters
-	returned                // it is back in its queue; the largest, since nothing can become of it here
 )
 
 // Channel is an AMQP channel with deliveries.
@@ -78,7 +77,8 @@ func (t *Tracker) Add(received time.Time, pending int) {
 }
 
 // Settle notes that one function is through with messages, and acknowledges what can
-// be. It ignores the tags of messages that are settled. An error of the channel means
+// be. It cannot tell which: a function must be through with a message only once. It ignores
+// the tags of messages that are settled. An error of the channel means
 // that it is lost: the broker delivers the messages again.
 func (t *Tracker) Settle(tags []uint64, s Settlement) error {
 	t.mu.Lock()
@@ -184,7 +184,7 @@ func (t *Tracker) GiveBack(tags []uint64) error {
 		if err := t.channel.Nack(tag, false, true); err != nil {
 			return err
 		}
-		e.pending, e.settlement, e.sent = 0, returned, true
+		e.pending, e.sent = 0, true
 		n++
 	}
 	return t.advance()

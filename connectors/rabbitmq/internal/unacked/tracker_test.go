@@ -124,7 +124,7 @@ func TestSettle(t *testing.T) {
 }
 
 // A message that several functions get is settled when all are through; the worst of what
-// they made of it counts, and none of them counts twice.
+// they made of it counts. What is said of it after that does not.
 func TestSeveralFunctions(t *testing.T) {
 	for _, order := range [][]Settlement{{Acked, Acked, Acked}, {Acked, DeadLettered, Retried}, {DeadLettered, Retried, Acked}, {Retried, Acked, Acked}} {
 		k, r, c := track(0)
