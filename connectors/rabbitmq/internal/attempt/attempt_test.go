@@ -550,6 +550,39 @@ func TestThrottling(t *testing.T) {
 	}
 }
 
+// While single events are called to find the one to blame, an outage is reported by the
+// call that found it, and only by that; a call that is given up reports nothing.
+func TestASampleReportsOnce(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.b.Failed(new(breaker.Permit), "before", 0)
+		w.respond = func(ids []string) openfaas.Response {
+			if len(ids) > 1 {
+				return status(502)
+			}
+			return status(503)
+		}
+		if got := count(w.run(w.batch(4))); got[Keep] != 4 || len(w.calls) != 2 { // a probe by event
+			t.Errorf("%v after %v", got, w.calls)
+		}
+		w.checkOutage("503 Service Unavailable")
+		if wait := w.wait(); wait < probeDelay || wait > 2*probeDelay {
+			t.Errorf("the next probe comes after %s, want one doubling", wait)
+		}
+	})
+	inBubble(t, func(t *testing.T, w *world) {
+		w.respond = func(ids []string) openfaas.Response {
+			if len(ids) > 1 {
+				return status(502)
+			}
+			return openfaas.Response{Cancelled: true}
+		}
+		if got := count(w.run(w.batch(4))); got[Keep] != 4 || len(w.calls) != 2 {
+			t.Errorf("%v after %v", got, w.calls)
+		}
+		w.checkOutage("")
+	})
+}
+
 // The function answers a batch of no events: that ends the outage, and the calls of the
 // attempt are no probe any more. Its next failure does not prolong an outage that another
 // call has reported meanwhile.
