@@ -270,7 +270,7 @@ func (r *faultRun) reconcile(name string, recovered time.Duration) string {
 		}
 		for _, c := range r.connectors {
 			counters := c.counters(t)
-			if counters["in_hand"] != 0 {
+			if counters["unacked"] != 0 {
 				return fmt.Errorf("counters %v", counters)
 			}
 			if counters["received"] != counters["acked"]+counters["dead_lettered"]+counters["retried"]+counters["returned"] {

@@ -84,7 +84,7 @@ func faultRun(t *testing.T, url func() string, disturb func(c *running, f *funct
 	eventually.True(t, "nothing is left", func() bool {
 		counters := c.counters(t, queue)
 		c.checkIdentity(t, counters)
-		return counters["in_hand"] == 0 && ready(t, conn, queue) == 0 && ready(t, conn, broker.DeadQueue(queue)) >= n/20
+		return counters["unacked"] == 0 && ready(t, conn, queue) == 0 && ready(t, conn, broker.DeadQueue(queue)) >= n/20
 	})
 	reconcile(t, f, n, rejected, takeDead(t, queue), "e")
 }

@@ -13,10 +13,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"parkstream/connectors/rabbitmq/internal/breaker"
 	"parkstream/connectors/rabbitmq/internal/message"
+	"parkstream/connectors/rabbitmq/internal/unacked"
 	"parkstream/shared/batch"
 	"parkstream/shared/broker"
 	"parkstream/shared/eventually"
@@ -336,7 +338,7 @@ func TestSeveralFunctionsOnOneQueue(t *testing.T) {
 	if len(dead) != 1 || dead[0].Headers[message.HeaderFunction] != "two" || dead[0].Headers[message.HeaderOnlyFunction] != "two" || dead[0].MessageId != "e-7" {
 		t.Errorf("dead letters: %v", dead)
 	}
-	eventually.True(t, "nothing is in hand", func() bool { return c.counters(t, queue)["in_hand"] == 0 })
+	eventually.True(t, "nothing is unacked", func() bool { return c.counters(t, queue)["unacked"] == 0 })
 	c.checkIdentity(t, c.counters(t, queue))
 }
 
@@ -640,6 +642,20 @@ func TestMetrics(t *testing.T) {
 		if got := value(series); got <= 0 {
 			t.Errorf("%s is %g", series, got)
 		}
+	}
+}
+
+// The number of unacked messages has its former name as well until the next release.
+func TestFormerNameOfUnacked(t *testing.T) {
+	t.Parallel()
+	registry := prometheus.NewRegistry()
+	tracker := unacked.New(nil, newMetrics(registry).queue("q"))
+	for range 3 {
+		tracker.Add(time.Now(), 1)
+	}
+	r := &running{registry: registry}
+	if c := r.counters(t, "q"); c["unacked"] != 3 || c["in_hand"] != 3 {
+		t.Errorf("%v", c)
 	}
 }
 

@@ -67,7 +67,7 @@ func TestDeadLettersAreFull(t *testing.T) {
 	}
 	counters := c.counters(t, queue)
 	c.checkIdentity(t, counters)
-	if counters["acked"] != 10 || counters["dead_lettered"] != 0 || counters["in_hand"] != 0 {
+	if counters["acked"] != 10 || counters["dead_lettered"] != 0 || counters["unacked"] != 0 {
 		t.Errorf("counters: %v", counters)
 	}
 	conn := dialNode(t)

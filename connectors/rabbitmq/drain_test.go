@@ -53,7 +53,7 @@ func TestDrain(t *testing.T) {
 	counters := c.counters(t, queue)
 	c.checkIdentity(t, counters)
 	once, twice := f.done()
-	if once != counters["acked"] || twice != 0 || once == 0 || counters["in_hand"] != 0 || counters["returned"] == 0 {
+	if once != counters["acked"] || twice != 0 || once == 0 || counters["unacked"] != 0 || counters["returned"] == 0 {
 		t.Errorf("%d done, %v", once, counters)
 	}
 	if n := f.callCount(); n > 4 {
@@ -149,7 +149,7 @@ func TestDrainHasAnEnd(t *testing.T) {
 	}
 	conn := dialNode(t)
 	eventually.True(t, "all is in the queue", func() bool { return ready(t, conn, queue) == 100 })
-	if counters := c.counters(t, queue); counters["acked"]+counters["dead_lettered"]+counters["retried"]+counters["in_hand"] != 0 {
+	if counters := c.counters(t, queue); counters["acked"]+counters["dead_lettered"]+counters["retried"]+counters["unacked"] != 0 {
 		t.Errorf("counters: %v", counters)
 	}
 }
@@ -179,7 +179,7 @@ func testStopDuringAnAlarm(t *testing.T) {
 	c.stop()
 	counters := c.counters(t, queue)
 	c.checkIdentity(t, counters)
-	if counters["in_hand"] != 0 || counters["acked"] != 0 {
+	if counters["unacked"] != 0 || counters["acked"] != 0 {
 		t.Errorf("counters: %v", counters)
 	}
 	away.Store(false)

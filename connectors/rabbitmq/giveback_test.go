@@ -81,7 +81,7 @@ func TestMessagesAreGivenBack(t *testing.T) {
 	fewProbes := func(cfg *Config) { cfg.ProbeDelay, cfg.ProbeMaxDelay = time.Minute, time.Minute }
 	inHand := func(n int) func(*testing.T, *running, string) {
 		return func(t *testing.T, c *running, queue string) {
-			eventually.True(t, "the messages are in hand", func() bool { return c.counters(t, queue)["in_hand"] == n })
+			eventually.True(t, "the messages are unacked", func() bool { return c.counters(t, queue)["unacked"] == n })
 		}
 	}
 	for _, tt := range []struct {
@@ -169,7 +169,7 @@ func TestMessagesAreGivenBack(t *testing.T) {
 			if recorder.nacked < 20-tt.acked || recorder.stranded != 0 {
 				t.Errorf("%d deliveries were given back, %d were in hand when their channel was closed", recorder.nacked, recorder.stranded)
 			}
-			if counters["acked"] != tt.acked || counters["in_hand"] != 0 {
+			if counters["acked"] != tt.acked || counters["unacked"] != 0 {
 				t.Errorf("counters: %v", counters)
 			}
 			eventually.True(t, "what was not acknowledged is in the queue", func() bool { return ready(t, conn, queue) == 20-tt.acked })
@@ -205,7 +205,7 @@ func TestGivenBackBeyondTheDeliveryLimit(t *testing.T) {
 		c := startConnector(t, g, nil)
 		eventually.True(t, "all that is left is in hand", func() bool {
 			ready, dead := atBroker()
-			return ready == 0 && c.counters(t, queue)["in_hand"] == messages-dead
+			return ready == 0 && c.counters(t, queue)["unacked"] == messages-dead
 		})
 		c.stop()
 		eventually.True(t, "all is at the broker", func() bool {

@@ -144,7 +144,7 @@ func TestMovedDeadLetters(t *testing.T) {
 	conn := dialNode(t)
 	for round := 1; round <= 3; round++ {
 		eventually.True(t, "it is dead", func() bool {
-			return calls() >= 3*round && ready(t, conn, broker.DeadQueue(queue)) == 1 && c.counters(t, queue)["in_hand"] == 0
+			return calls() >= 3*round && ready(t, conn, broker.DeadQueue(queue)) == 1 && c.counters(t, queue)["unacked"] == 0
 		})
 		if n := calls(); n != 3*round {
 			t.Errorf("%d attempts in %d rounds, want 3 each", n, round)

@@ -431,14 +431,14 @@ func (r *running) settled(t testing.TB, queue string, n int) map[string]int {
 	eventually.True(t, "everything is settled", func() bool {
 		c = r.counters(t, queue)
 		r.checkIdentity(t, c)
-		return c["acked"]+c["dead_lettered"] >= n && c["in_hand"] == 0 && ready(t, conn, queue) == 0
+		return c["acked"]+c["dead_lettered"] >= n && c["unacked"] == 0 && ready(t, conn, queue) == 0
 	})
 	return c
 }
 
 func (r *running) checkIdentity(t testing.TB, c map[string]int) {
 	t.Helper()
-	if c["received"] != c["acked"]+c["dead_lettered"]+c["retried"]+c["returned"]+c["in_hand"] {
+	if c["received"] != c["acked"]+c["dead_lettered"]+c["retried"]+c["returned"]+c["unacked"] {
 		t.Errorf("the counters do not add up: %v", c)
 	}
 }

@@ -84,7 +84,7 @@ func TestRejectsInAnOutage(t *testing.T) {
 			eventually.True(t, "the bad ones are dead", func() bool { return ready(t, conn, broker.DeadQueue(queue)) == 80 })
 			away.Store(false)
 			eventually.True(t, "the good ones are done", func() bool { once, twice := f.done(); return once+twice == good })
-			eventually.True(t, "nothing is in hand", func() bool { return c.counters(t, queue)["in_hand"] == 0 })
+			eventually.True(t, "nothing is unacked", func() bool { return c.counters(t, queue)["unacked"] == 0 })
 			if n := ready(t, conn, broker.DeadQueue(queue)); n != 80 {
 				t.Errorf("%d dead letters", n)
 			}
@@ -348,7 +348,7 @@ func TestNothingPilesUp(t *testing.T) {
 	publish(t, events(queue, "e", 2000)...)
 	c := startConnector(t, g, nil)
 	eventually.True(t, "it is probed", func() bool { return f.callCount() > 5 })
-	if n := c.counters(t, queue)["in_hand"]; n == 0 || n > 40 {
+	if n := c.counters(t, queue)["unacked"]; n == 0 || n > 40 {
 		t.Errorf("%d messages are in hand", n)
 	}
 }

@@ -63,7 +63,7 @@ func TestANewDeploymentDoesNotWaitForOldCalls(t *testing.T) {
 		<-entered
 	}
 	publish(t, events(queue, "b", collected)...)
-	eventually.True(t, "messages are in hand", func() bool { return c.counters(t, queue)["in_hand"] == inCalls+collected })
+	eventually.True(t, "messages are unacked", func() bool { return c.counters(t, queue)["unacked"] == inCalls+collected })
 	f = g.add("fn", queue, map[string]string{annotationBatchSize: "20", annotationMaxInFlight: "2", annotationTimeout: "5m"})
 	eventually.True(t, "the new deployment gets them", func() bool {
 		once, _ := f.done()

@@ -47,7 +47,7 @@ func TestAWindowOfBadEventsTurnsOver(t *testing.T) {
 				cfg.MaxPrefetch, cfg.ProbeDelay, cfg.ProbeMaxDelay = inHand, 2*time.Millisecond, 20*time.Millisecond
 			})
 			eventually.True(t, "the good ones are done", func() bool { once, twice := f.done(); return once+twice == good })
-			if c.counters(t, queue)["in_hand"] > inHand {
+			if c.counters(t, queue)["unacked"] > inHand {
 				t.Errorf("counters: %v", c.counters(t, queue))
 			}
 			l.lost.Store(false)

@@ -144,7 +144,7 @@ func TestUnavailableEventsWait(t *testing.T) {
 				return done == n
 			})
 			stop()
-			eventually.True(t, "nothing is in hand", func() bool { return c.counters(t, queue)["in_hand"] == 0 })
+			eventually.True(t, "nothing is unacked", func() bool { return c.counters(t, queue)["unacked"] == 0 })
 			if retries, told := c.outcomes(t, queue, "retry"), c.outcomes(t, queue, "unavailable"); retries != 0 || told < n*often {
 				t.Errorf("%d attempts were spent; %d outcomes unavailable", retries, told)
 			}

@@ -11,6 +11,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"parkstream/connectors/rabbitmq/internal/message"
+	"parkstream/connectors/rabbitmq/internal/message/messagetest"
 	"parkstream/connectors/rabbitmq/internal/openfaas"
 	"parkstream/shared/batch"
 	"parkstream/shared/broker"
@@ -333,11 +334,18 @@ func TestSharedQueueInAnOutage(t *testing.T) {
 func TestOnlyFunctionIsGone(t *testing.T) {
 	simulate(t, []*openfaas.Function{simFunction("fn", 10, 3)}, func(s *sim) {
 		s.consumer.maxAttempts = 4
-		s.deliver(amqp.Delivery{MessageId: "e-0", Headers: amqp.Table{message.HeaderOnlyFunction: "gone"}, RoutingKey: simQueue})
+		s.deliver(amqp.Delivery{MessageId: "e-0", RoutingKey: simQueue, Headers: amqp.Table{
+			message.HeaderOnlyFunction: "gone", message.HeaderMaxBatch: int32(4), "x-death": messagetest.RecordOf(broker.RetryQueue(simQueue, time.Second)),
+		}})
 		s.settled(0, 1)
 		checkDead(t, s, "e-0", "the function gone, which still has to get the event, does not listen to the queue", 0, 4)
 		if len(s.calls) != 0 || !slices.Equal(s.delays(), []string{"1000", "4000", "16000"}) {
 			t.Errorf("calls %v, delays %v", s.calls, s.delays())
+		}
+		for i, m := range s.retries { // the function may be back, and gets no larger batches than before
+			if n := m.Headers[message.HeaderMaxBatch]; n != int32(4) {
+				t.Errorf("copy %d may be in a batch of %v", i, n)
+			}
 		}
 	})
 }
