@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/trace"
 
+	"parkstream/connectors/rabbitmq/internal/message"
 	"parkstream/connectors/rabbitmq/internal/openfaas"
 	"parkstream/shared/broker"
 	"parkstream/shared/process"
@@ -60,8 +61,9 @@ type Settings struct {
 // step keeps the number of retry queues small.
 const retryFactor = 4
 
-// maxRetryQueues bounds the retry queues of one queue.
-const maxRetryQueues = 10
+// maxRetryQueues bounds the retry queues of one queue: an event that waits goes from one to
+// the next until [message.MaxWaits].
+const maxRetryQueues = message.MaxWaits
 
 // Validate reports every mistake.
 func (s Settings) Validate() error {

@@ -30,10 +30,11 @@ type consumer struct {
 	fromBroker  []prometheus.Observer // the stage from publishing to here, of each function
 	calls       sync.WaitGroup        // and what they settle
 
-	// maxBytes bounds a message. One that its function has never heard of has maxAttempts.
+	// maxBytes bounds a message. maxAttempts is for one that only a function gets which does
+	// not listen to the queue.
 	maxBytes, maxAttempts int
-	// maxUnacked is how long a message may stay unacknowledged.
-	maxUnacked time.Duration
+	// unackedFor is how long a message may stay unacknowledged.
+	unackedFor time.Duration
 }
 
 // consume hands deliveries to the dispatchers until ctx ends, which is no error, or there
@@ -47,7 +48,7 @@ func (k *consumer) consume(ctx, calls context.Context, deliveries <-chan amqp.De
 	for _, d := range k.dispatchers {
 		dispatching.Go(func() { d.run(taking, calls, &k.calls) })
 	}
-	check := time.NewTicker(min(k.maxUnacked/4, 10*time.Second))
+	check := time.NewTicker(min(k.unackedFor/4, 10*time.Second))
 	defer check.Stop()
 	var flush <-chan time.Time
 	for {
@@ -67,8 +68,8 @@ func (k *consumer) consume(ctx, calls context.Context, deliveries <-chan amqp.De
 				return fmt.Errorf("acknowledge messages of %s: %w", k.source.Queue, err)
 			}
 		case <-check.C:
-			if oldest := k.tracker.Oldest(); !oldest.IsZero() && time.Since(oldest) > k.maxUnacked {
-				return fmt.Errorf("%s: %w", k.source.Queue, errHeldLong)
+			if oldest := k.tracker.Oldest(); !oldest.IsZero() && time.Since(oldest) > k.unackedFor {
+				return fmt.Errorf("%s: %w", k.source.Queue, errUnackedLong)
 			}
 		case <-ctx.Done():
 			return nil
@@ -94,14 +95,14 @@ func (k *consumer) receive(taking context.Context, d *amqp.Delivery) {
 		k.settleUncalled(taking, m, recipient{}, attempt.Reject, fmt.Sprintf("the message has %d bytes; at most %d are possible", m.Size(), k.maxBytes))
 	case only == "":
 		k.tracker.Add(now, len(k.dispatchers))
-		for _, d := range k.dispatchers {
-			d.add(attempt.NewEvent(m), now)
+		for _, each := range k.dispatchers {
+			each.add(attempt.NewEvent(m), now)
 		}
 	default:
 		k.tracker.Add(now, 1)
-		for _, d := range k.dispatchers {
-			if d.endpoint.function.Name == only {
-				d.add(attempt.NewEvent(m), now)
+		for _, each := range k.dispatchers {
+			if each.endpoint.function.Name == only {
+				each.add(attempt.NewEvent(m), now)
 				return
 			}
 		}
@@ -111,9 +112,9 @@ func (k *consumer) receive(taking context.Context, d *amqp.Delivery) {
 }
 
 // settleUncalled settles a message that no function is called with.
-func (k *consumer) settleUncalled(taking context.Context, m *message.Delivery, r recipient, d attempt.Disposition, reason string) {
+func (k *consumer) settleUncalled(taking context.Context, m *message.Delivery, r recipient, becomes attempt.Disposition, reason string) {
 	k.calls.Go(func() {
-		k.settler.settle(taking, r, []attempt.Event{attempt.NewEvent(m)}, []attempt.Decision{{Disposition: d, Reason: reason}}, nil)
+		k.settler.settle(taking, r, []attempt.Event{attempt.NewEvent(m)}, []attempt.Decision{{Disposition: becomes, Reason: reason}}, nil)
 	})
 }
 

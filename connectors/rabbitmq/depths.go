@@ -49,7 +49,7 @@ func (c *Connector) watchDepths(ctx context.Context, conn *broker.Conn, queue st
 }
 
 // depthReader asks over a channel of its own: the broker closes a channel on
-// which somebody asks for a queue that is not there.
+// which a client asks for a queue that is not there.
 type depthReader struct {
 	conn *broker.Conn
 	ch   *amqp.Channel

@@ -94,7 +94,7 @@ func (i *invoker) Invoke(ctx context.Context, ms []*message.Delivery) (openfaas.
 	defer buf.Release()
 	start := time.Now()
 	r := i.gateway.Invoke(ctx, i.function, buf.Request(i.function, i.queue, callID, ms))
-	r.Reason = clip(r.Reason)
+	r.Reason = message.Clip(r.Reason, message.MaxReason)
 	endSpan(span, &r)
 	if !r.Cancelled {
 		i.metrics.call(ctx, i.function.Name, ms, start, &r)
@@ -144,6 +144,3 @@ func (i *invoker) logCall(ctx context.Context, r *openfaas.Response, events int)
 
 // maxLoggedID bounds an id in a log line.
 const maxLoggedID = 128
-
-// clip bounds a reason that a function has given.
-func clip(reason string) string { return message.Clip(reason, message.MaxReason) }

@@ -78,7 +78,7 @@ func (h *health) drain() {
 	h.draining = true
 }
 
-// problems says what is wrong, a sentence each.
+// problems returns what is wrong, a sentence each.
 func (h *health) problems(p openfaas.Routes) []string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -112,7 +112,7 @@ func (h *health) problems(p openfaas.Routes) []string {
 	return ps
 }
 
-// Problems says what keeps events from flowing, a sentence each; nothing when
+// Problems returns what keeps events from flowing, a sentence each; nothing when
 // all is well.
 func (c *Connector) Problems() []string {
 	p, _ := c.discovery.Routes()

@@ -96,6 +96,8 @@ func (c *Connector) serveChannel(ctx context.Context, conn *broker.Conn, source 
 	if ctx.Err() == nil { // else another worker may have the queue
 		c.health.consuming(queue)
 	}
+	// In this order: the dispatchers end, so that no call begins with what is about to be
+	// given back; the consumer is cancelled, so that deliveries end; then they go back.
 	err = k.consume(ctx, c.calls, deliveries, closed)
 	if ctx.Err() != nil {
 		err = nil
@@ -108,12 +110,12 @@ func (c *Connector) serveChannel(ctx context.Context, conn *broker.Conn, source 
 // giveBack gives back to the queue what no function was called with, and the rest when
 // the calls have ended, if the channel is not lost before.
 func (c *Connector) giveBack(k *consumer, ch *amqp.Channel, deliveries <-chan amqp.Delivery, closed <-chan *amqp.Error, stopSettling func()) {
-	told := func(err error) {
+	warn := func(err error) {
 		if err != nil && !ch.IsClosed() {
 			c.log.Warn("messages could not be given back", "queue", k.source.Queue, "error", err)
 		}
 	}
-	told(k.giveBackUntouched(deliveries))
+	warn(k.giveBackUntouched(deliveries))
 	ended := make(chan struct{})
 	c.background.Go(func() {
 		k.calls.Wait()
@@ -124,14 +126,14 @@ func (c *Connector) giveBack(k *consumer, ch *amqp.Channel, deliveries <-chan am
 	case <-closed: //nolint:errcheck // that it is closed is all; why, the caller says
 		stopSettling()
 	}
-	told(k.tracker.GiveBackAll())
+	warn(k.tracker.GiveBackAll())
 }
 
 // newConsumer returns a consumer whose messages can be settled until settling ends.
 // declare makes the queues that copies are published to.
 func (c *Connector) newConsumer(settling context.Context, source *message.Source, tracker *unacked.Tracker, functions []*openfaas.Function, declare func() error) *consumer {
 	k := &consumer{
-		source: source, tracker: tracker, maxBytes: c.cfg.MaxMessageBytes, maxAttempts: c.cfg.MaxAttempts, maxUnacked: c.cfg.ConsumerTimeout / 2,
+		source: source, tracker: tracker, maxBytes: c.cfg.MaxMessageBytes, maxAttempts: c.cfg.MaxAttempts, unackedFor: c.cfg.ConsumerTimeout / 2,
 		settler: &settler{
 			queue: source.Queue, delays: c.delays, tracker: tracker, publisher: c.publisher, declare: declare,
 			outcomes: c.metrics.outcomes, health: c.health, log: c.log, settling: settling,
@@ -155,7 +157,7 @@ func (c *Connector) prefetch(functions []*openfaas.Function) int {
 	return min(n, c.cfg.MaxPrefetch)
 }
 
-// declare makes the queues that a queue needs, and says once what is odd about
+// declare makes the queues that a queue needs, and reports once what is odd about
 // one that exists.
 func (c *Connector) declare(conn *broker.Conn, queue string) error {
 	q, err := broker.DeclareQueue(conn, queue)
@@ -171,7 +173,7 @@ func (c *Connector) declare(conn *broker.Conn, queue string) error {
 	defer c.mu.Unlock()
 	if odd := strings.Join(q.Foreign, ", "); odd != c.warned[queue] {
 		c.warned[queue] = odd
-		c.log.Warn("the queue was declared by somebody else and is used as it is; RabbitMQ 4 drops a message that was delivered 20 times "+
+		c.log.Warn("the queue was declared by another client and is used as it is; RabbitMQ 4 drops a message that was delivered 20 times "+
 			"where the queue has no dead-letter exchange and no delivery limit of its own: set both with a policy, or delete the empty queue",
 			"queue", queue, "differs", odd)
 	}
@@ -192,8 +194,8 @@ func checkVersion(version string) error {
 }
 
 var (
-	errCancelled = errors.New("the broker cancelled the consumer: its queue was deleted, or is moving to another node")
-	errHeldLong  = errors.New("messages were unacknowledged for half the broker's consumer_timeout; they went back to the queue")
+	errCancelled   = errors.New("the broker cancelled the consumer: its queue was deleted, or is moving to another node")
+	errUnackedLong = errors.New("messages were unacknowledged for half the broker's consumer_timeout; they went back to the queue")
 )
 
 // lost returns why there are no more deliveries from a queue.

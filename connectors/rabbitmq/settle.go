@@ -41,7 +41,7 @@ type publisher interface {
 	Blocked() error
 }
 
-// recipient is a function in its role of having to get messages of one queue.
+// recipient is a function as one that gets messages of one queue.
 type recipient struct {
 	name        string
 	maxAttempts int
@@ -53,9 +53,8 @@ type recipient struct {
 // unknownFunction is the label of those; no function can be called like this.
 const unknownFunction = "(unknown)"
 
-// republished is a copy that has to be with the broker before its message is
-// acknowledged.
-type republished struct {
+// outgoing is a copy that has to be with the broker before its message is acknowledged.
+type outgoing struct {
 	msg        broker.Message
 	of         attempt.Event
 	settlement unacked.Settlement
@@ -69,8 +68,8 @@ func (s *settler) settle(taking context.Context, r recipient, events []attempt.E
 		now     = time.Now()
 		done    = make([]uint64, 0, len(events)) // delivery tags
 		kept    []attempt.Event
-		offered []republished // at no cost
-		due     []republished
+		offered []outgoing // at no cost
+		due     []outgoing
 		counts  = make(map[string]int, 4)
 	)
 	for i, e := range events {
@@ -86,19 +85,19 @@ func (s *settler) settle(taking context.Context, r recipient, events []attempt.E
 			kept = append(kept, e)
 		case d.Disposition == attempt.Keep || d.Disposition == attempt.Defer:
 			counts["deferred"]++
-			offered = append(offered, s.retry(e, e.History, f, r.outage))
+			offered = append(offered, s.retryCopy(e, e.History, f, r.outage))
 		case d.Disposition == attempt.Unavailable:
 			counts["unavailable"]++
-			offered = append(offered, s.retry(e, e.History.Answered(), f, 0))
+			offered = append(offered, s.retryCopy(e, e.History.Answered(), f, 0))
 		case d.Disposition == attempt.Retry && spent.Attempts < r.maxAttempts:
 			counts["retry"]++
-			due = append(due, s.retry(e, spent, f, 0))
+			due = append(due, s.retryCopy(e, spent, f, 0))
 		default:
 			counts["reject"]++
 			spent.MaxBatch = 0
-			due = append(due, republished{e.Message.Republish(broker.DeadQueue(s.queue), 0, spent, f), e, unacked.DeadLettered})
+			due = append(due, outgoing{e.Message.Republish(broker.DeadQueue(s.queue), 0, spent, f), e, unacked.DeadLettered})
 			s.log.WarnContext(callContext(s.settling, d.Call), "dead letter", "queue", s.queue, "function", r.name,
-				"id", message.Clip(e.Message.ID(), maxLoggedID), "attempts", spent.Attempts, "status", f.Status, "reason", clip(f.Reason))
+				"id", message.Clip(e.Message.ID(), maxLoggedID), "attempts", spent.Attempts, "status", f.Status, "reason", f.Reason)
 		}
 	}
 	if len(done) > 0 {
@@ -125,11 +124,11 @@ func (s *settler) count(r recipient, counts map[string]int) {
 	}
 }
 
-// retry returns a copy for the retry queue with the delay that the history asks for: the
+// retryCopy returns a copy for the retry queue with the delay that the history asks for: the
 // longer, the longer its function has been in an outage.
-func (s *settler) retry(e attempt.Event, h message.History, f message.Failure, outage time.Duration) republished {
+func (s *settler) retryCopy(e attempt.Event, h message.History, f message.Failure, outage time.Duration) outgoing {
 	delay := retryDelay(s.delays, h.Failures(), outage)
-	return republished{e.Message.Republish(broker.RetryQueue(s.queue, delay), jitter(delay), h, f), e, unacked.Retried}
+	return outgoing{e.Message.Republish(broker.RetryQueue(s.queue, delay), jitter(delay), h, f), e, unacked.Retried}
 }
 
 // retryDelay returns how long an event waits after a number of failures: the first, second,
@@ -150,7 +149,7 @@ func (s *settler) finish(tags []uint64, as unacked.Settlement) {
 	}
 	if err := s.tracker.Settle(tags, as); err != nil {
 		// the channel is gone; the broker delivers the messages again
-		s.log.Warn("messages could not be acknowledged", "queue", s.queue, "messages", len(tags), "error", err)
+		s.log.Warn("messages could not be acknowledged", "queue", s.queue, "error", err)
 	}
 }
 
@@ -158,7 +157,7 @@ func (s *settler) finish(tags []uint64, as unacked.Settlement) {
 // all during an alarm, and returns the events whose copies the broker has not confirmed:
 // they would be with no function when theirs is back. It returns after a pause, unless the
 // breaker holds them up anyway.
-func (s *settler) offer(taking context.Context, r recipient, left []republished) (kept []attempt.Event) {
+func (s *settler) offer(taking context.Context, r recipient, left []outgoing) (kept []attempt.Event) {
 	if len(left) == 0 {
 		return nil
 	}
@@ -185,7 +184,7 @@ func (s *settler) offer(taking context.Context, r recipient, left []republished)
 // It gives up when the messages are no longer this channel's to settle, and after a
 // failure when taking has ended: it would wait without end for what cannot be published,
 // and the queue would have no consumer.
-func (s *settler) send(taking context.Context, left []republished) {
+func (s *settler) send(taking context.Context, left []outgoing) {
 	defer s.health.unsent(s.queue, &left, 0, nil)
 	var repeated repetition
 	for len(left) > 0 {
@@ -202,7 +201,7 @@ func (s *settler) send(taking context.Context, left []republished) {
 }
 
 // publish publishes once, finishes what is confirmed and returns the rest.
-func (s *settler) publish(all []republished, timeout time.Duration) (left []republished, err error) {
+func (s *settler) publish(all []outgoing, timeout time.Duration) (left []outgoing, err error) {
 	copies := make([]broker.Message, len(all))
 	for i := range all {
 		copies[i] = all[i].msg

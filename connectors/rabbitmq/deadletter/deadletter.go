@@ -57,6 +57,7 @@ func Replay(ctx context.Context, conn *broker.Conn, p *broker.Publisher, queue s
 		seen[this] = struct{}{}
 		return !again
 	}
+	// first remembers what it was asked of: only of what the filter selects.
 	return remove(ctx, conn, queue, func(l *Letter) bool { return f.selects(l) && first(l) }, func(ds []*amqp.Delivery) ([]*amqp.Delivery, error) {
 		return putBack(ctx, conn, p, queue, ds)
 	})

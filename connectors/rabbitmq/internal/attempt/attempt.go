@@ -10,8 +10,8 @@ import (
 	"parkstream/shared/batch"
 )
 
-// Function is a function as an attempt calls it.
-type Function struct {
+// Target is a function as an attempt calls it.
+type Target struct {
 	Invoker Invoker
 	// Breaker is told what each call showed of the function.
 	Breaker *breaker.Breaker
@@ -23,7 +23,8 @@ type Function struct {
 // Invoker calls a function with messages of one queue.
 type Invoker interface {
 	// Invoke makes one call and waits for its response. Without messages it asks whether
-	// the function answers. call identifies it.
+	// the function answers. The response's reason has at most [message.MaxReason] bytes;
+	// those of its results may be longer. call identifies the call.
 	Invoke(ctx context.Context, ms []*message.Delivery) (r openfaas.Response, call *Call)
 }
 
@@ -37,8 +38,8 @@ const maxSamples = 3
 // returns one decision for each event, and updates the events' histories. What is not
 // decided is kept. ctx bounds the calls. The permit is a probe no more when a check without
 // events has ended the outage.
-func Run(ctx context.Context, ended <-chan struct{}, f *Function, p *breaker.Permit, events []Event) []Decision {
-	r := &run{function: f, permit: p, ended: ended, events: events, decisions: make([]Decision, len(events))}
+func Run(ctx context.Context, ended <-chan struct{}, t *Target, p *breaker.Permit, events []Event) []Decision {
+	r := &run{target: t, permit: p, ended: ended, events: events, decisions: make([]Decision, len(events))}
 	all := make([]int, len(events))
 	for i := range all {
 		all[i] = i
@@ -56,7 +57,7 @@ func Run(ctx context.Context, ended <-chan struct{}, f *Function, p *breaker.Per
 
 // run is what the calls of one Run share. A part of the batch is given as indices.
 type run struct {
-	function  *Function
+	target    *Target
 	permit    *breaker.Permit
 	ended     <-chan struct{}
 	events    []Event
@@ -96,21 +97,21 @@ func (r *run) attempt(ctx context.Context, part []int) finding {
 		return stopped
 	default:
 	}
-	c := r.call(ctx, part)
-	found := r.judge(part, c)
-	r.report(found)
-	switch found.finding {
+	c := r.callWith(ctx, part)
+	concluded := r.judge(part, c)
+	r.report(concluded)
+	switch concluded.finding {
 	case refused:
 		return r.bisect(ctx, part)
 	case crashed:
-		if r.function.Breaker.WrittenOff(r.permit) {
+		if r.target.Breaker.WrittenOff(r.permit) {
 			// Further calls in its place would count as little, and keep others from being
 			// written off.
 			return stopped
 		}
 		return r.findCulprit(ctx, part, c)
 	default:
-		return found.finding
+		return concluded.finding
 	}
 }
 
@@ -161,28 +162,27 @@ type call struct {
 	openfaas.Response
 	id     *Call
 	began  time.Time
-	before last // what the function had done before the call
-	after  last // and after it, with what other calls did meanwhile
+	before lasts // what the function had done before the call
+	after  lasts // and after it, with what other calls did meanwhile
 }
 
-// last is when the function last answered a call, and when it last did an event.
-type last struct{ answered, done time.Time }
+// lasts are when the function last answered a call, and when it last did an event.
+type lasts struct{ answered, done time.Time }
 
-func (r *run) last() (l last) {
-	l.answered, l.done = r.function.Breaker.Last()
+func (r *run) lasts() (l lasts) {
+	l.answered, l.done = r.target.Breaker.Last()
 	return l
 }
 
-func (r *run) call(ctx context.Context, part []int) *call {
+func (r *run) callWith(ctx context.Context, part []int) *call {
 	ms := make([]*message.Delivery, len(part))
 	for j, i := range part {
 		ms[j] = r.events[i].Message
 	}
-	c := &call{before: r.last(), began: time.Now()}
-	r.function.Breaker.Begin(r.permit)
-	c.Response, c.id = r.function.Invoker.Invoke(ctx, ms)
-	c.Reason = message.Clip(c.Reason, message.MaxReason)
-	c.after = r.last()
+	c := &call{before: r.lasts(), began: time.Now()}
+	r.target.Breaker.Begin(r.permit)
+	c.Response, c.id = r.target.Invoker.Invoke(ctx, ms)
+	c.after = r.lasts()
 	return c
 }
 
@@ -190,12 +190,12 @@ func (r *run) call(ctx context.Context, part []int) *call {
 func (r *run) report(c conclusion) {
 	switch {
 	case c.useful:
-		r.function.Breaker.Succeeded(r.permit, c.took, c.done)
+		r.target.Breaker.Succeeded(r.permit, c.took, c.done)
 	case c.answered:
-		r.function.Breaker.Answered()
+		r.target.Breaker.Answered()
 	}
 	if c.finding == down {
-		r.function.Breaker.Failed(r.permit, c.reason, c.after)
+		r.target.Breaker.Failed(r.permit, c.reason, c.after)
 	}
 }
 
@@ -203,7 +203,7 @@ func (r *run) report(c conclusion) {
 // tried: its only event has failed alone often. It is not asked after the next failure:
 // an event that kills the function leaves it unable to answer for a while.
 func (r *run) checksFirst() bool {
-	return r.function.Batched && len(r.events) == 1 && r.events[0].History.FailedAlone >= message.MaxFailedAlone
+	return r.target.Batched && len(r.events) == 1 && r.events[0].History.FailedAlone >= message.MaxFailedAlone
 }
 
 // isUp reports whether the function answers a batch of no events. An outage is over then.
@@ -213,7 +213,7 @@ func (r *run) isUp(ctx context.Context) bool {
 		return false
 	default:
 	}
-	c := r.call(ctx, nil)
+	c := r.callWith(ctx, nil)
 	switch {
 	case c.Cancelled:
 		return false

@@ -22,7 +22,7 @@ import (
 // takes a millisecond.
 type world struct {
 	t       *testing.T
-	f       *Function
+	f       *Target
 	b       *breaker.Breaker
 	calls   [][]string // ids of the events of each call
 	respond func(ids []string) openfaas.Response
@@ -38,7 +38,7 @@ func inBubble(t *testing.T, test func(t *testing.T, w *world)) {
 	synctest.Test(t, func(t *testing.T) {
 		b := breaker.New(breaker.Config{Min: 4, Max: 4, ProbeDelay: probeDelay, ProbeMaxDelay: time.Second, SlowAfter: time.Minute})
 		w := &world{t: t, b: b, respond: done}
-		w.f = &Function{Invoker: w, Breaker: b, Batched: true}
+		w.f = &Target{Invoker: w, Breaker: b, Batched: true}
 		test(t, w)
 	})
 }

@@ -12,7 +12,7 @@ import (
 type conclusion struct {
 	finding  finding
 	answered bool // the function has answered
-	useful   bool // and not only to say that everything has to wait, which takes a time
+	useful   bool // and not only to say that everything has to wait: how long that takes tells nothing of the pace
 	done     bool // and an event was done
 	took     time.Duration
 	reason   string        // of an outage
@@ -73,11 +73,11 @@ func (r *run) halve(part []int) {
 // between that and this call. What succeeded after the beginning of the call is no proof:
 // of several calls at the beginning of an outage some are answered last.
 func (r *run) suspect(part []int, began, succeeded time.Time) bool {
-	found := false
+	suspected := false
 	for _, i := range part {
-		found = r.events[i].History.CallFailed(began, succeeded) || found
+		suspected = r.events[i].History.CallFailed(began, succeeded) || suspected
 	}
-	return found && !r.permit.Probe // a probe casts no suspicion
+	return suspected && !r.permit.Probe // a probe casts no suspicion
 }
 
 // dispositions of the outcomes of a batch's response.
@@ -112,15 +112,15 @@ func (r *run) accept(part []int, c *call) conclusion {
 		r.decisions[i] = d
 	}
 	// A rejection tells nothing of what others need.
-	found := conclusion{answered: true, useful: done > 0 || rejected > 0 && waiting == 0, done: done > 0, took: c.Took}
+	concluded := conclusion{answered: true, useful: done > 0 || rejected > 0 && waiting == 0, done: done > 0, took: c.Took}
 	switch {
-	case found.useful:
+	case concluded.useful:
 	case partial && !r.permit.Probe:
 	case waiting > 0 || len(part) > 1 || r.permit.Probe:
 		// What the function needs is unavailable. No more events are called for now.
-		found.finding, found.reason, found.after = down, "every event has to wait: "+message.Clip(waitReason, message.MaxReason), c.RetryAfter
+		concluded.finding, concluded.reason, concluded.after = down, "every event has to wait: "+message.Clip(waitReason, message.MaxReason), c.RetryAfter
 	}
-	return found
+	return concluded
 }
 
 // crashedAlone decides an event that the function did not survive in a call of its own.
@@ -130,7 +130,7 @@ func (r *run) accept(part []int, c *call) conclusion {
 func (r *run) crashedAlone(i int, c *call) conclusion {
 	tooOften := r.events[i].History.FailedOnItsOwn()
 	// A crash is the event's fault if the function answers others.
-	guilty := r.suspect([]int{i}, c.began, c.before.answered) || tooOften && !r.function.Batched
+	guilty := r.suspect([]int{i}, c.began, c.before.answered) || tooOften && !r.target.Batched
 	if guilty {
 		r.decide(i, Retry, c)
 	} else {

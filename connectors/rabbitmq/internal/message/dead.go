@@ -62,7 +62,7 @@ func since(d *amqp.Delivery, now time.Time) time.Time {
 			}
 		}
 	}
-	return notAfter(now, Published(d))
+	return notAfter(now, published(d))
 }
 
 // notAfter returns an instant, zero if it is after now.

@@ -24,8 +24,8 @@ type Source struct {
 	// Connection identifies the connection. It is a part of the ids that messages
 	// without one get.
 	Connection string
-	// FrameMax is the size of the connection's largest frame in bytes, 0 if it is not
-	// known. A message that waits in a retry queue comes back over it.
+	// FrameMax is the size of the connection's largest frame in bytes, 0 for no limit. A
+	// message that waits in a retry queue comes back over it.
 	FrameMax int
 }
 
@@ -54,7 +54,7 @@ func (d *Delivery) ID() string { return d.amqp.MessageId }
 func (d *Delivery) Size() int { return len(d.amqp.Body) }
 
 // Published returns when the message was published, zero if that is not known.
-func (d *Delivery) Published() time.Time { return Published(&d.amqp) }
+func (d *Delivery) Published() time.Time { return published(&d.amqp) }
 
 // Trace returns the publisher's trace context, as it was sent.
 func (d *Delivery) Trace() (parent, state string) {
@@ -108,7 +108,7 @@ func readHeaders(d *amqp.Delivery, queue string, now time.Time) headers {
 			Waits:       number(d.Headers, HeaderWaits, MaxWaits),
 			MaxBatch:    number(d.Headers, HeaderMaxBatch, batch.MaxEvents),
 		}
-		h.history.First, h.history.Last = failures(d, now)
+		h.history.First, h.history.Last = failureTimes(d, now)
 		h.deaths = d.Headers[HeaderDeaths]
 	}
 	return h

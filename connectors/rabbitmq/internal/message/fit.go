@@ -24,7 +24,7 @@ func headerRoom(m *broker.Message, frameMax int) int {
 const usualFrameMax = 128 << 10
 
 // fitInto returns a [broker.Message.Fit] for a message that came over a connection with
-// frames of frameMax bytes, 0 if that is not known, and may come back over it from a
+// frames of frameMax bytes, 0 for no limit, and may come back over it from a
 // retry queue. omitted are the headers that were left out before.
 func fitInto(omitted string, frameMax int) func(*broker.Message, int) {
 	if frameMax == 0 {

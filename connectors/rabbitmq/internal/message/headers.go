@@ -153,8 +153,8 @@ func isName(s string) bool {
 	return s != ""
 }
 
-// Published returns when a message was published, zero if that is not known.
-func Published(d *amqp.Delivery) time.Time {
+// published returns when a message was published, zero if that is not known.
+func published(d *amqp.Delivery) time.Time {
 	if n, ok := integer(d.Headers[broker.HeaderTime]); ok {
 		if t := sinceEpoch(n); !t.IsZero() {
 			return t

@@ -50,8 +50,8 @@ const (
 	// before the function's health is checked without it. Without that an event that
 	// kills the function would be kept without end if no other events came.
 	MaxFailedAlone = 5
-	// MaxWaits bounds History.Waits: from then on no delay is longer. No queue has more
-	// retry queues.
+	// MaxWaits bounds History.Waits: from then on no delay is longer, since no queue may
+	// have more retry queues.
 	MaxWaits = 10
 )
 
@@ -128,14 +128,14 @@ func fromRetryQueue(h amqp.Table, queue string) bool {
 // retryPrefix is what the names of the retry queues of queue begin with.
 func retryPrefix(queue string) string { return strings.TrimSuffix(broker.RetryQueue(queue, 0), "0") }
 
-// failures returns when the first and the last call with a message failed: not in the
+// failureTimes returns when the first and the last call with a message failed: not in the
 // future, and not before the message was published.
-func failures(d *amqp.Delivery, now time.Time) (first, last time.Time) {
+func failureTimes(d *amqp.Delivery, now time.Time) (first, last time.Time) {
 	first, last = instant(d.Headers, HeaderFirstTime), instant(d.Headers, HeaderLastTime)
 	if last.IsZero() {
 		return time.Time{}, time.Time{}
 	}
-	earliest := Published(d)
+	earliest := published(d)
 	if earliest.IsZero() {
 		earliest = time.Unix(firstYear, 0)
 	}

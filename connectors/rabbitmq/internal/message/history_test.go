@@ -20,7 +20,7 @@ import (
 func checkHistory(t *testing.T, d *amqp.Delivery, now time.Time) {
 	t.Helper()
 	o := readHeaders(d, "q", now)
-	earliest := Published(d)
+	earliest := published(d)
 	if earliest.After(now) {
 		earliest = time.Time{}
 	}

@@ -119,9 +119,8 @@ func ofPublisher(name string) bool {
 type header struct{ name, value string }
 
 const (
-	// maxHeader bounds a message header that is passed on, so that the gateway takes
-	// the request.
-	maxHeader = 1024
+	// maxHeader bounds a message header that is passed on.
+	maxHeader = openfaas.MaxField
 	// maxPassedOn bounds all of one message's, with their names: a batch has those of
 	// many messages, and proxies end at 8 or 16 KiB.
 	maxPassedOn = 8 << 10

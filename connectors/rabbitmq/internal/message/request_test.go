@@ -68,7 +68,7 @@ func TestPublished(t *testing.T) {
 		{true, second, second},
 	} {
 		d := &amqp.Delivery{Timestamp: tt.timestamp, Headers: amqp.Table{broker.HeaderTime: tt.header}}
-		if got := Published(d); !got.Equal(tt.want) {
+		if got := published(d); !got.Equal(tt.want) {
 			t.Errorf("header %v (%T), timestamp %d: %s, want %s", tt.header, tt.header, tt.timestamp.Unix(), got, tt.want)
 		}
 	}

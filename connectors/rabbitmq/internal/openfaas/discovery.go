@@ -253,7 +253,7 @@ func (d *Discovery) addTo(l *listing, f listed) {
 	l.names[f.Name] = true
 	queues, foreign := d.config.Topics.split(f.Annotations[annotationTopic])
 	for _, topic := range foreign {
-		l.foreign = append(l.foreign, fmt.Sprintf("topic %.1000s of function %s is left to other connectors: see TOPICS and IGNORED_TOPICS", topic, f.Name))
+		l.foreign = append(l.foreign, fmt.Sprintf("topic %s of function %s is left to other connectors: see TOPICS and IGNORED_TOPICS", excerpt([]byte(topic)), f.Name))
 	}
 	if len(queues) == 0 {
 		return

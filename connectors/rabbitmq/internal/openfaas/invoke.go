@@ -21,8 +21,8 @@ const (
 	maxResponse = 16 << 20
 	// maxReused keeps the memory of a huge call from being kept.
 	maxReused = 8 << 20
-	// maxField bounds the value of a header, so that the gateway takes the request.
-	maxField = 1024
+	// MaxField bounds the value of a header in bytes, so that the gateway takes the request.
+	MaxField = 1024
 )
 
 // Request is what a function is called with.
@@ -134,7 +134,7 @@ func (g *Gateway) request(ctx context.Context, f *Function, r Request, buf *buff
 		return req, nil
 	}
 	for _, field := range r.Header {
-		if v := field.Value; v != "" && len(v) <= maxField && validField(v) && req.Header.Get(field.Name) == "" {
+		if v := field.Value; v != "" && len(v) <= MaxField && validField(v) && req.Header.Get(field.Name) == "" {
 			req.Header.Set(field.Name, v)
 		}
 	}

@@ -164,7 +164,7 @@ func TestRequests(t *testing.T) {
 		}
 		got <- request{r.URL.Path, string(body), r.Header}
 	})
-	long := strings.Repeat("x", maxField)
+	long := strings.Repeat("x", MaxField)
 	for _, tt := range []struct {
 		batchSize int
 		r         Request

@@ -3,6 +3,7 @@
 package unacked
 
 import (
+	"fmt"
 	"sync"
 	"time"
 )
@@ -88,7 +89,7 @@ func (t *Tracker) Settle(tags []uint64, s Settlement) error {
 	}
 	var settled [DeadLettered + 1]int
 	for _, tag := range tags {
-		e := t.open(tag)
+		e := t.unsettledWith(tag)
 		if e == nil {
 			continue
 		}
@@ -109,8 +110,8 @@ func (t *Tracker) Settle(tags []uint64, s Settlement) error {
 	return err
 }
 
-// open returns the unsettled message with a tag, nil if there is none.
-func (t *Tracker) open(tag uint64) *entry {
+// unsettledWith returns the unsettled message with a tag, nil if there is none.
+func (t *Tracker) unsettledWith(tag uint64) *entry {
 	if tag < t.first || tag-t.first >= uint64(len(t.entries)) {
 		return nil
 	}
@@ -140,7 +141,10 @@ func (t *Tracker) advance() error {
 	if unsent == 0 {
 		return nil
 	}
-	return t.channel.Ack(last, unsent > 1)
+	if err := t.channel.Ack(last, unsent > 1); err != nil {
+		return fmt.Errorf("acknowledge %d messages: %w", unsent, err)
+	}
+	return nil
 }
 
 // Flush acknowledges the messages that were settled out of order.
@@ -177,7 +181,7 @@ func (t *Tracker) GiveBack(tags []uint64) error {
 	n := 0
 	defer func() { t.counts.giveBack(n) }()
 	for _, tag := range tags {
-		e := t.open(tag)
+		e := t.unsettledWith(tag)
 		if e == nil {
 			continue
 		}
