@@ -1,7 +1,10 @@
 package openfaas
 
 import (
+	"context"
 	"encoding/json"
+	"fmt"
+	"io"
 	"log/slog"
 	"maps"
 	"net/http"
@@ -10,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -154,5 +158,58 @@ func TestAFunctionIsMissingInTheList(t *testing.T) {
 	}
 	if !slices.ContainsFunc(d.Problems(), func(p string) bool { return strings.Contains(p, "third") }) {
 		t.Errorf("problems %q", d.Problems())
+	}
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// The list is asked for every second while there is no function, or one is missing, and at
+// the interval otherwise, which may be shorter.
+func TestPace(t *testing.T) {
+	const none, one, broken = "[]", `[{"name":"fn","annotations":{"topic":"q"}}]`, "no list"
+	type change struct {
+		at   time.Duration
+		list string
+	}
+	for _, tt := range []struct {
+		name     string
+		interval time.Duration
+		changes  []change
+		want     string // when the list is asked for
+	}{
+		{"served", 30 * time.Second, []change{{0, one}}, "[0s 30s 1m0s 1m30s]"},
+		{"deployed later", 30 * time.Second, []change{{0, none}, {2500 * time.Millisecond, one}}, "[0s 1s 2s 3s 33s 1m3s 1m33s]"},
+		{"no list at first", 30 * time.Second, []change{{0, broken}, {1500 * time.Millisecond, one}}, "[0s 1s 2s 32s 1m2s 1m32s]"},
+		{"missing for a while", 30 * time.Second, []change{{0, one}, {29 * time.Second, none}, {32500 * time.Millisecond, one}}, "[0s 30s 31s 32s 33s 1m3s 1m33s]"},
+		{"a short interval", 700 * time.Millisecond, []change{{0, none}, {98 * time.Second, one}}, ""},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			start := time.Now()
+			var asked []time.Duration
+			client := &http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
+				since := time.Since(start)
+				asked = append(asked, since)
+				var list string
+				for _, c := range tt.changes {
+					if c.at <= since {
+						list = c.list
+					}
+				}
+				return &http.Response{StatusCode: http.StatusOK, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(list)), Request: r}, nil
+			})}
+			g := &Gateway{url: "http://gateway", client: client, credential: func() (user, password string, err error) { return "", "", nil }}
+			d := NewDiscovery(DiscoveryConfig{Gateway: g, Defaults: testDefaults, Interval: tt.interval, Log: slog.New(slog.DiscardHandler)})
+			ctx, stop := context.WithTimeout(t.Context(), 100*time.Second)
+			defer stop()
+			d.Run(ctx)
+			if got := fmt.Sprint(asked); tt.want != "" && got != tt.want {
+				t.Errorf("%s: asked at %s, want %s", tt.name, got, tt.want)
+			}
+			if n := len(asked); tt.want == "" && n != int(100*time.Second/tt.interval)+1 {
+				t.Errorf("%s: asked %d times", tt.name, n)
+			}
+		})
 	}
 }
