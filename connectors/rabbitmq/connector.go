@@ -5,7 +5,7 @@
 //
 // A delivery travels through these files: connector.go (a worker for each queue),
 // session.go (one connection), consumer.go (deliveries in), dispatch.go (a batch, an
-// attempt), endpoint.go (one call of the function), settle.go (acknowledged, published
+// attempt), invoker.go (one call of the function), settle.go (acknowledged, published
 // again or dead-lettered).
 package rabbitmq
 

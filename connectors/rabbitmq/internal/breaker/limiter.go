@@ -6,7 +6,7 @@ import (
 )
 
 // limiter is the number of calls that may be in flight at the same time: it grows by one
-// for each round of calls that succeed (additive increase), and is halved when the
+// when as many calls as it allows have succeeded (additive increase), and is halved when the
 // function is throttled or slow (multiplicative decrease).
 type limiter struct {
 	min, max, limit float64
