@@ -132,9 +132,9 @@ func (k *consumer) giveBackUntouched(deliveries <-chan amqp.Delivery) error {
 			tags = append(tags, e.Message.Tag())
 		}
 	}
-	for d := range deliveries {
+	for unread := range deliveries {
 		k.tracker.Add(time.Now(), 1)
-		tags = append(tags, d.DeliveryTag)
+		tags = append(tags, unread.DeliveryTag)
 	}
 	return k.tracker.GiveBack(tags)
 }

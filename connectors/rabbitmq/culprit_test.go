@@ -6,7 +6,7 @@ import (
 )
 
 // A function that takes no batch without events, as the contract does not ask of
-// it, is alive all the same when it says so.
+// it, is up all the same when it says so.
 func TestPoisonAloneWhereEmptyBatchesAreRefused(t *testing.T) {
 	t.Parallel()
 	for name, refuse := range map[string]func(w http.ResponseWriter){

@@ -16,7 +16,7 @@ import (
 // that came in while the function was busy.
 type dispatcher struct {
 	endpoint *endpoint
-	target   attempt.Target // the endpoint, as it is called with the events of this queue
+	callee   attempt.Callee // the endpoint, as it is called with the events of this queue
 	settler  *settler
 	// shared reports that other functions listen to the queue as well: this one must not
 	// keep events unacknowledged during an outage, or the others would starve.
@@ -37,7 +37,7 @@ type dispatcher struct {
 func newDispatcher(e *endpoint, i attempt.Invoker, s *settler, shared bool, freshen func()) *dispatcher {
 	f := e.function
 	return &dispatcher{
-		endpoint: e, target: attempt.Target{Invoker: i, Breaker: e.breaker, Batched: f.Batched()},
+		endpoint: e, callee: attempt.Callee{Invoker: i, Breaker: e.breaker, Batched: f.Batched()},
 		settler: s, shared: shared, freshen: freshen, wake: make(chan struct{}, 1),
 		batcher: attempt.Batcher{MaxEvents: f.PerCall(), MaxBytes: f.BatchBytes, Linger: f.Linger},
 	}
@@ -160,7 +160,7 @@ func (d *dispatcher) attempt(taking, calls context.Context, p *breaker.Permit, e
 	defer cancel()
 	d.endpoint.breaker.OnSilence(p, cancel)
 	probe := p.Probe // Run may clear it
-	decisions := attempt.Run(ctx, d.settler.settling.Done(), &d.target, p, events)
+	decisions := attempt.Run(ctx, d.settler.settling.Done(), &d.callee, p, events)
 	d.mu.Lock()
 	d.byEvent = slices.ContainsFunc(decisions, func(one attempt.Decision) bool { return one.Disposition == attempt.Unavailable })
 	d.mu.Unlock()

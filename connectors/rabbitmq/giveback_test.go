@@ -16,11 +16,11 @@ import (
 	"parkstream/shared/eventually"
 )
 
-// unackedRecorder follows which deliveries are in hand on each channel.
+// unackedRecorder follows which deliveries are unacked on each channel.
 type unackedRecorder struct {
-	mu       sync.Mutex
-	nacked   int // deliveries that were given back
-	stranded int // deliveries that were in hand when their channel or connection was closed
+	mu     sync.Mutex
+	nacked int // deliveries that were given back
+	lost   int // deliveries that were unacked when their channel or connection was closed
 }
 
 func (r *unackedRecorder) filter() brokertest.Filter {
@@ -28,31 +28,31 @@ func (r *unackedRecorder) filter() brokertest.Filter {
 	return func(fromClient bool, f brokertest.Frame) []byte {
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		inHand := channels[f.Channel()]
+		unacked := channels[f.Channel()]
 		switch m := f.Method(); {
 		case !fromClient && m == brokertest.BasicDeliver:
-			if inHand == nil {
-				inHand = make(map[uint64]bool)
-				channels[f.Channel()] = inHand
+			if unacked == nil {
+				unacked = make(map[uint64]bool)
+				channels[f.Channel()] = unacked
 			}
 			args := f.Payload()[4:]
-			inHand[binary.BigEndian.Uint64(args[1+int(args[0]):])] = true
+			unacked[binary.BigEndian.Uint64(args[1+int(args[0]):])] = true
 		case fromClient && (m == brokertest.BasicAck || m == brokertest.BasicNack):
 			tag, multiple := binary.BigEndian.Uint64(f.Payload()[4:]), f.Payload()[12]&1 == 1
-			for t := range inHand {
+			for t := range unacked {
 				if t == tag || multiple && (t < tag || tag == 0) {
-					delete(inHand, t)
+					delete(unacked, t)
 					if m == brokertest.BasicNack {
 						r.nacked++
 					}
 				}
 			}
 		case fromClient && m == brokertest.ChannelClose:
-			r.stranded += len(inHand)
+			r.lost += len(unacked)
 			delete(channels, f.Channel())
 		case fromClient && m == brokertest.ConnectionClose:
-			for _, inHand := range channels {
-				r.stranded += len(inHand)
+			for _, unacked := range channels {
+				r.lost += len(unacked)
 			}
 			clear(channels)
 		}
@@ -79,7 +79,7 @@ func TestMessagesAreGivenBack(t *testing.T) {
 	raw := map[string]string{annotationMaxInFlight: "10"}
 	// no probe, after which an event may go to the end of the queue
 	fewProbes := func(cfg *Config) { cfg.ProbeDelay, cfg.ProbeMaxDelay = time.Minute, time.Minute }
-	inHand := func(n int) func(*testing.T, *running, string) {
+	unacked := func(n int) func(*testing.T, *running, string) {
 		return func(t *testing.T, c *running, queue string) {
 			eventually.True(t, "the messages are unacked", func() bool { return c.counters(t, queue)["unacked"] == n })
 		}
@@ -94,7 +94,7 @@ func TestMessagesAreGivenBack(t *testing.T) {
 		end         func(t *testing.T, g *gateway, c *running, queue string)
 		acked       int
 	}{
-		{name: "stop in an outage", annotations: batched, script: unavailable, meanwhile: inHand(20)},
+		{name: "stop in an outage", annotations: batched, script: unavailable, meanwhile: unacked(20)},
 		{
 			name: "drain timeout", annotations: raw, script: hangOne, acked: 19,
 			change: func(cfg *Config) { cfg.DrainTimeout = 200 * time.Millisecond },
@@ -110,20 +110,20 @@ func TestMessagesAreGivenBack(t *testing.T) {
 			},
 		},
 		{
-			name: "a function is added", annotations: batched, script: unavailable, change: fewProbes, meanwhile: inHand(20),
+			name: "a function is added", annotations: batched, script: unavailable, change: fewProbes, meanwhile: unacked(20),
 			end: func(t *testing.T, g *gateway, c *running, queue string) {
 				g.add("second", queue, batched).setScript(unavailable)
 				eventually.True(t, "messages are given back", func() bool { return c.counters(t, queue)["returned"] >= 20 })
 			},
 		},
 		{
-			name: "the function is removed", annotations: batched, script: unavailable, change: fewProbes, meanwhile: inHand(20),
+			name: "the function is removed", annotations: batched, script: unavailable, change: fewProbes, meanwhile: unacked(20),
 			end: func(t *testing.T, g *gateway, c *running, queue string) {
 				g.remove("fn")
 				eventually.True(t, "messages are given back", func() bool { return c.counters(t, queue)["returned"] >= 20 })
 			},
 		},
-		{name: "dead letters that are not taken", annotations: batched, reject: true, meanwhile: inHand(20)},
+		{name: "dead letters that are not taken", annotations: batched, reject: true, meanwhile: unacked(20)},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -166,8 +166,8 @@ func TestMessagesAreGivenBack(t *testing.T) {
 			c.checkIdentity(t, counters)
 			recorder.mu.Lock()
 			defer recorder.mu.Unlock()
-			if recorder.nacked < 20-tt.acked || recorder.stranded != 0 {
-				t.Errorf("%d deliveries were given back, %d were in hand when their channel was closed", recorder.nacked, recorder.stranded)
+			if recorder.nacked < 20-tt.acked || recorder.lost != 0 {
+				t.Errorf("%d deliveries were given back, %d were unacked when their channel was closed", recorder.nacked, recorder.lost)
 			}
 			if counters["acked"] != tt.acked || counters["unacked"] != 0 {
 				t.Errorf("counters: %v", counters)
@@ -203,7 +203,7 @@ func TestGivenBackBeyondTheDeliveryLimit(t *testing.T) {
 	atBroker := func() (inQueue, dead int) { return ready(t, conn, queue), ready(t, conn, broker.DeadQueue(queue)) }
 	for range limit + 2 {
 		c := startConnector(t, g, nil)
-		eventually.True(t, "all that is left is in hand", func() bool {
+		eventually.True(t, "all that is left is unacked", func() bool {
 			ready, dead := atBroker()
 			return ready == 0 && c.counters(t, queue)["unacked"] == messages-dead
 		})

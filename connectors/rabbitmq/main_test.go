@@ -417,7 +417,7 @@ func (r *running) scrape(t testing.TB) string {
 	return w.Body.String()
 }
 
-// settled waits until n messages have ended and none is in hand, and checks that
+// settled waits until n messages have ended and none is unacked, and checks that
 // the counters add up all the time.
 func (r *running) settled(t testing.TB, queue string, n int) map[string]int {
 	t.Helper()

@@ -57,7 +57,7 @@ func TestRejectsInAnOutage(t *testing.T) {
 				}
 				return succeed(id)
 			}
-			const good = 3 // one less than the messages that may be in hand
+			const good = 3 // one less than the messages that may be unacked
 			var msgs []broker.Message
 			for i := range 60 {
 				msgs = append(msgs, events(queue, fmt.Sprint("bad-", i), 1)...)
@@ -349,6 +349,6 @@ func TestNothingPilesUp(t *testing.T) {
 	c := startConnector(t, g, nil)
 	eventually.True(t, "it is probed", func() bool { return f.callCount() > 5 })
 	if n := c.counters(t, queue)["unacked"]; n == 0 || n > 40 {
-		t.Errorf("%d messages are in hand", n)
+		t.Errorf("%d messages are unacked", n)
 	}
 }

@@ -89,7 +89,7 @@ func simulate(t *testing.T, functions []*openfaas.Function, test func(s *sim)) {
 		s.consumer = c.newConsumer(settling, source, tracker, functions, func() error { return nil })
 		s.consumer.settler.publisher = s
 		for _, d := range s.consumer.dispatchers {
-			d.target.Invoker = simInvoker{s, d.endpoint.function.Name}
+			d.callee.Invoker = simInvoker{s, d.endpoint.function.Name}
 		}
 		ctx, stop := context.WithCancel(t.Context())
 		var consuming sync.WaitGroup

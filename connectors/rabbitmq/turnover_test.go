@@ -12,11 +12,11 @@ import (
 	"parkstream/shared/eventually"
 )
 
-// Events that cannot be done, more of them than may be in hand, do not keep those
+// Events that cannot be done, more of them than may be unacked, do not keep those
 // behind them from being tried.
 func TestAWindowOfBadEventsTurnsOver(t *testing.T) {
 	t.Parallel()
-	const inHand, bad, good = 20, 50, 20
+	const unacked, bad, good = 20, 50, 20
 	for _, tt := range []struct {
 		name, size string
 		fail       func(w http.ResponseWriter)
@@ -44,10 +44,10 @@ func TestAWindowOfBadEventsTurnsOver(t *testing.T) {
 			declareQueue(t, queue)
 			publish(t, append(events(queue, "lost", bad), events(queue, "good", good)...)...)
 			c := startConnector(t, g, func(cfg *Config) {
-				cfg.MaxPrefetch, cfg.ProbeDelay, cfg.ProbeMaxDelay = inHand, 2*time.Millisecond, 20*time.Millisecond
+				cfg.MaxPrefetch, cfg.ProbeDelay, cfg.ProbeMaxDelay = unacked, 2*time.Millisecond, 20*time.Millisecond
 			})
 			eventually.True(t, "the good ones are done", func() bool { once, twice := f.done(); return once+twice == good })
-			if c.counters(t, queue)["unacked"] > inHand {
+			if c.counters(t, queue)["unacked"] > unacked {
 				t.Errorf("counters: %v", c.counters(t, queue))
 			}
 			l.lost.Store(false)
@@ -63,7 +63,7 @@ func TestAWindowOfBadEventsTurnsOver(t *testing.T) {
 	}
 }
 
-// A function that is back from an outage gets all events in hand although RabbitMQ takes
+// A function that is back from an outage gets all unacked events although RabbitMQ takes
 // no messages: in an alarm, and when the retry queues are full.
 func testOutageWhileNothingCanBePublished(t *testing.T) {
 	const n = 50
@@ -84,9 +84,9 @@ func testOutageWhileNothingCanBePublished(t *testing.T) {
 		for _, kind := range []string{"plain", "unavailable", "shared"} {
 			queue := fmt.Sprint(queueName(t), "-", fault.name, "-", kind)
 			g := newGateway(t)
-			functions, probes := []*function{g.add("fn", queue, batched)}, 20 // more than a turn of the window takes
+			functions, probes := []*function{g.add("fn", queue, batched)}, 20 // more than a turn-over of all of them takes
 			if kind == "shared" {
-				probes = 3 // one a second: nothing stays in hand in between
+				probes = 3 // one a second: nothing stays unacked in between
 				functions = append(functions, g.add("other", queue, batched))
 			}
 			l := newLossy()

@@ -172,7 +172,7 @@ var rows = map[string]func(t *testing.T, size int){
 		}
 		for _, r := range crashes {
 			outage(t, size, r)
-			// One event is to blame: it pays, and all others are done.
+			// One event is to blame: it spends an attempt, and all others are done.
 			for _, p := range []int{0, 7, 31, 39} {
 				simulate(t, []*openfaas.Function{simFunction("fn", size, 3)}, func(s *sim) {
 					poison := fmt.Sprint("e-", p)
@@ -198,7 +198,7 @@ var rows = map[string]func(t *testing.T, size int){
 	},
 }
 
-// outage has a function respond so to every call for some minutes: no event pays, and all
+// outage has a function respond so to every call for some minutes: no event spends an attempt, and all
 // are done soon after.
 func outage(t *testing.T, size int, r openfaas.Response) {
 	t.Helper()
@@ -487,7 +487,7 @@ func TestLonePoison(t *testing.T) {
 			})
 		})
 	}
-	// The same in a long outage of a function that can be asked: it pays nothing.
+	// The same in a long outage of a function that can be asked: the event spends no attempt.
 	simulate(t, []*openfaas.Function{simFunction("fn", 10, 2)}, func(s *sim) {
 		down := true
 		s.respond = func(_ string, ids []string) openfaas.Response {

@@ -10,8 +10,8 @@ import (
 	"parkstream/shared/batch"
 )
 
-// Target is a function as an attempt calls it.
-type Target struct {
+// Callee is a function as an attempt calls it.
+type Callee struct {
 	Invoker Invoker
 	// Breaker is told what each call showed of the function.
 	Breaker *breaker.Breaker
@@ -38,8 +38,8 @@ const maxSamples = 3
 // returns one decision for each event, and updates the events' histories. What is not
 // decided is kept. ctx bounds the calls. The permit is a probe no more when a check without
 // events has ended the outage.
-func Run(ctx context.Context, ended <-chan struct{}, t *Target, p *breaker.Permit, events []Event) []Decision {
-	r := &run{target: t, permit: p, ended: ended, events: events, decisions: make([]Decision, len(events))}
+func Run(ctx context.Context, ended <-chan struct{}, c *Callee, p *breaker.Permit, events []Event) []Decision {
+	r := &run{callee: c, permit: p, ended: ended, events: events, decisions: make([]Decision, len(events))}
 	all := make([]int, len(events))
 	for i := range all {
 		all[i] = i
@@ -57,7 +57,7 @@ func Run(ctx context.Context, ended <-chan struct{}, t *Target, p *breaker.Permi
 
 // run is what the calls of one Run share. A part of the batch is given as indices.
 type run struct {
-	target    *Target
+	callee    *Callee
 	permit    *breaker.Permit
 	ended     <-chan struct{}
 	events    []Event
@@ -104,7 +104,7 @@ func (r *run) attempt(ctx context.Context, part []int) finding {
 	case refused:
 		return r.bisect(ctx, part)
 	case crashed:
-		if r.target.Breaker.WrittenOff(r.permit) {
+		if r.callee.Breaker.WrittenOff(r.permit) {
 			// Further calls in its place would count as little, and keep others from being
 			// written off.
 			return stopped
@@ -170,7 +170,7 @@ type call struct {
 type lasts struct{ answered, done time.Time }
 
 func (r *run) lasts() (l lasts) {
-	l.answered, l.done = r.target.Breaker.Last()
+	l.answered, l.done = r.callee.Breaker.Last()
 	return l
 }
 
@@ -180,8 +180,8 @@ func (r *run) callWith(ctx context.Context, part []int) *call {
 		ms[j] = r.events[i].Message
 	}
 	c := &call{before: r.lasts(), began: time.Now()}
-	r.target.Breaker.Begin(r.permit)
-	c.Response, c.id = r.target.Invoker.Invoke(ctx, ms)
+	r.callee.Breaker.Begin(r.permit)
+	c.Response, c.id = r.callee.Invoker.Invoke(ctx, ms)
 	c.after = r.lasts()
 	return c
 }
@@ -190,12 +190,12 @@ func (r *run) callWith(ctx context.Context, part []int) *call {
 func (r *run) report(c conclusion) {
 	switch {
 	case c.useful:
-		r.target.Breaker.Succeeded(r.permit, c.took, c.done)
+		r.callee.Breaker.Succeeded(r.permit, c.took, c.done)
 	case c.answered:
-		r.target.Breaker.Answered()
+		r.callee.Breaker.Answered()
 	}
 	if c.finding == down {
-		r.target.Breaker.Failed(r.permit, c.reason, c.after)
+		r.callee.Breaker.Failed(r.permit, c.reason, c.after)
 	}
 }
 
@@ -203,7 +203,7 @@ func (r *run) report(c conclusion) {
 // tried: its only event has failed alone often. It is not asked after the next failure:
 // an event that kills the function leaves it unable to answer for a while.
 func (r *run) checksFirst() bool {
-	return r.target.Batched && len(r.events) == 1 && r.events[0].History.FailedAlone >= message.MaxFailedAlone
+	return r.callee.Batched && len(r.events) == 1 && r.events[0].History.FailedAlone >= message.MaxFailedAlone
 }
 
 // isUp reports whether the function answers a batch of no events. An outage is over then.

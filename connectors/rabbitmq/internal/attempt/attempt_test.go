@@ -22,7 +22,7 @@ import (
 // takes a millisecond.
 type world struct {
 	t       *testing.T
-	f       *Target
+	f       *Callee
 	b       *breaker.Breaker
 	calls   [][]string // ids of the events of each call
 	respond func(ids []string) openfaas.Response
@@ -38,7 +38,7 @@ func inBubble(t *testing.T, test func(t *testing.T, w *world)) {
 	synctest.Test(t, func(t *testing.T) {
 		b := breaker.New(breaker.Config{Min: 4, Max: 4, ProbeDelay: probeDelay, ProbeMaxDelay: time.Second, SlowAfter: time.Minute})
 		w := &world{t: t, b: b, respond: done}
-		w.f = &Target{Invoker: w, Breaker: b, Batched: true}
+		w.f = &Callee{Invoker: w, Breaker: b, Batched: true}
 		test(t, w)
 	})
 }
@@ -406,8 +406,8 @@ func TestLonePoison(t *testing.T) {
 			}
 		})
 	}
-	// A function that takes single messages cannot be asked: the event pays after every
-	// fifth failure.
+	// A function that takes single messages cannot be asked: the event spends an
+	// attempt after every fifth failure.
 	inBubble(t, func(t *testing.T, w *world) {
 		w.f.Batched = false
 		w.respond = func([]string) openfaas.Response { return status(500) }
@@ -458,7 +458,7 @@ func TestRefused(t *testing.T) {
 }
 
 // 404 or 503 for just one event is no outage if others are done: the event is parked,
-// and pays after every fifth time in a row.
+// and spends an attempt after every fifth time in a row.
 func TestOutageForOneEvent(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		w.respond = func([]string) openfaas.Response { return status(404) }
@@ -786,7 +786,7 @@ func TestPoisonAndRestart(t *testing.T) {
 						waiting = append(waiting, es[i])
 					case Retry:
 						if es[i].Message.ID() != poison {
-							t.Fatalf("%s pays: %+v", es[i].Message.ID(), d)
+							t.Fatalf("%s spends an attempt: %+v", es[i].Message.ID(), d)
 						}
 						attempts++
 						es[i].History = es[i].History.Spend(time.Now())

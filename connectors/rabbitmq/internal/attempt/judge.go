@@ -130,7 +130,7 @@ func (r *run) accept(part []int, c *call) conclusion {
 func (r *run) crashedAlone(i int, c *call) conclusion {
 	tooOften := r.events[i].History.FailedOnItsOwn()
 	// A crash is the event's fault if the function answers others.
-	guilty := r.suspect([]int{i}, c.began, c.before.answered) || tooOften && !r.target.Batched
+	guilty := r.suspect([]int{i}, c.began, c.before.answered) || tooOften && !r.callee.Batched
 	if guilty {
 		r.decide(i, Retry, c)
 	} else {

@@ -116,27 +116,27 @@ func readHeaders(d *amqp.Delivery, queue string, now time.Time) headers {
 
 // write puts them into the headers of a copy of a message from queue.
 func (h *headers) write(to amqp.Table, queue string) {
-	p := &h.history
+	past := &h.history
 	for _, c := range [...]struct {
 		name    string
 		n, most int
 	}{
-		{HeaderAttempts, p.Attempts, openfaas.AttemptsLimit},
-		{HeaderMaxBatch, p.MaxBatch, batch.MaxEvents},
-		{HeaderFailedAlone, p.FailedAlone, MaxFailedAlone},
-		{HeaderWaits, p.Waits, MaxWaits},
+		{HeaderAttempts, past.Attempts, openfaas.AttemptsLimit},
+		{HeaderMaxBatch, past.MaxBatch, batch.MaxEvents},
+		{HeaderFailedAlone, past.FailedAlone, MaxFailedAlone},
+		{HeaderWaits, past.Waits, MaxWaits},
 	} {
 		if n := min(c.n, c.most); n > 0 {
 			to[c.name] = int32(n)
 		}
 	}
-	if !p.Last.IsZero() {
-		first := p.First
+	if !past.Last.IsZero() {
+		first := past.First
 		if first.IsZero() {
-			first = p.Last
+			first = past.Last
 		}
 		to[HeaderFirstTime] = first.UTC().Format(time.RFC3339Nano)
-		to[HeaderLastTime] = p.Last.UTC().Format(time.RFC3339Nano)
+		to[HeaderLastTime] = past.Last.UTC().Format(time.RFC3339Nano)
 	}
 	for _, p := range [...]struct{ name, text string }{
 		{HeaderOnlyFunction, h.onlyFunction},
