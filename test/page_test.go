@@ -186,7 +186,7 @@ func TestPage(t *testing.T) {
 	b.wants(`String(window.neverLoadedAgain)`, "undefined") // the phone reloaded it
 	b.calm()
 
-	t.Run("Redis is away", func(t *testing.T) {
+	t.Run("Redis is unavailable", func(t *testing.T) {
 		b := b.in(t)
 		redis := s.redisPID(t)
 		if err := syscall.Kill(redis, syscall.SIGSTOP); err != nil {
@@ -207,7 +207,7 @@ func TestPage(t *testing.T) {
 		b.wants(`String(document.querySelector('#banner').hidden)`, "true")
 	})
 
-	t.Run("the summary is away", func(t *testing.T) {
+	t.Run("the summary is unavailable", func(t *testing.T) {
 		b := b.in(t)
 		s.scale(t, "summary", 0)
 		b.wants(`document.querySelector('#banner-text').textContent.split('.')[0]`, "The summary function does not answer")

@@ -12,7 +12,7 @@ import (
 var (
 	// worst are words that mark a sentence which has to be read twice. CONTRIBUTING
 	// lists the words to write instead.
-	worst = regexp.MustCompile(`\b([Ss]ays? whether|[Nn]obody|[Ww]hoever|[Aa]new|[Ff]or ever)\b`)
+	worst = regexp.MustCompile(`\b([Ss]ays? whether|[Nn]obody|[Ww]hoever|[Aa]new|[Ff]or ever|(is|are) away)\b`)
 	// lineEnd is the end of a line of prose, with what begins the next one.
 	lineEnd = regexp.MustCompile(`[ \t]*\n[ \t]*(//|--|#|\*)?[ \t]*`)
 	quoted  = regexp.MustCompile("`[^`\n]*`")

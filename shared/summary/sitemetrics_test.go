@@ -14,7 +14,7 @@ import (
 )
 
 // The metrics tell the state of the sites, of no more than a hundred of them,
-// and nothing while Redis is away.
+// and nothing while Redis is unavailable.
 func TestSiteMetrics(t *testing.T) {
 	e := newEndpoint(t)
 	at := func(id string, kind parking.Kind, site, plate string, minute int) parking.Event {

@@ -160,7 +160,7 @@ func TestDurations(t *testing.T) {
 	}
 }
 
-// When Redis is away the caller is told so, and that it is worth another try.
+// When Redis is unavailable the caller is told so, and that it is worth another try.
 func TestViewsWithoutRedis(t *testing.T) {
 	e := newEndpoint(t)
 	if err := e.redis.Stop(t.Context()); err != nil {

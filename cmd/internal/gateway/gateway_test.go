@@ -55,7 +55,7 @@ func serve(name string) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/_/ready", func(w http.ResponseWriter, _ *http.Request) {
 		if os.Getenv("UNREADY") != "" {
-			http.Error(w, "Redis is away", http.StatusServiceUnavailable)
+			http.Error(w, "Redis is unavailable", http.StatusServiceUnavailable)
 		}
 	})
 	mux.HandleFunc("/break", func(w http.ResponseWriter, _ *http.Request) {
@@ -567,7 +567,7 @@ func TestUnready(t *testing.T) {
 	}
 	eventually.True(t, "it says why", func() bool {
 		u := l.Unready(t.Context())
-		return len(u) == 1 && strings.Contains(u[0], "function one is not ready") && strings.Contains(u[0], "Redis is away")
+		return len(u) == 1 && strings.Contains(u[0], "function one is not ready") && strings.Contains(u[0], "Redis is unavailable")
 	})
 }
 
