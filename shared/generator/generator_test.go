@@ -390,7 +390,9 @@ func TestWhatIsNotPublishedChangesNothing(t *testing.T) {
 // away fails like a publisher whose broker is unavailable.
 type away struct{ generator.Publisher }
 
-func (away) Publish(context.Context, []broker.Message) error { return errors.New("RabbitMQ is unavailable") }
+func (away) Publish(context.Context, []broker.Message) error {
+	return errors.New("RabbitMQ is unavailable")
+}
 
 func TestTheSetIsRestoredWhenTheCallerHasGone(t *testing.T) {
 	p := newPark(t)
