@@ -136,6 +136,9 @@ func longestFirst(pairs []string) []string {
 }
 
 func otherCase(name string) string {
+	if strings.HasPrefix(name, "OTEL_") { // these are exact
+		return name
+	}
 	return strings.Map(func(r rune) rune {
 		if unicode.IsUpper(r) {
 			return unicode.ToLower(r)
@@ -151,7 +154,7 @@ func mistakesOf(t *testing.T, program string, environ []string) []string {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, os.Args[0], strings.Fields(program)...)
-	cmd.Env = append(environ, "PARKSTREAM_TEST_CHILD=1", "PATH="+os.Getenv("PATH"))
+	cmd.Env = append(slices.Clone(environ), "PARKSTREAM_TEST_CHILD=1", "PATH="+os.Getenv("PATH"))
 	out, err := cmd.CombinedOutput()
 	exit, ok := errors.AsType[*exec.ExitError](err)
 	first, lines, _ := strings.Cut(strings.TrimSuffix(string(out), "\n"), "\n  ")

@@ -4,14 +4,26 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
+
+	"parkstream/shared/process"
 )
 
-// A process holds 1,000 connections; the next one is answered when one is closed.
+// A process holds 1,000 connections unless its service has another bound; the next one is
+// answered when one is closed.
 func TestConnectionsAreBounded(t *testing.T) {
-	f := start(t, nil, nothing)
+	for _, tt := range []struct{ set, want int }{{0, 1000}, {3, 3}, {1001, 1001}} {
+		t.Run(fmt.Sprint(tt.set), func(t *testing.T) { testConnections(t, tt.set, tt.want) })
+	}
+}
+
+func testConnections(t *testing.T, set, want int) {
+	f := startService(t, nil, func(p *process.Process) (process.Service, error) {
+		return process.Service{Handler: http.HandlerFunc(p.Ready), Grace: time.Minute, MaxConnections: set}, nil
+	})
 	dial := func() net.Conn {
 		t.Helper()
 		conn, err := net.Dial("tcp", strings.TrimPrefix(f.url, "http://"))
@@ -21,7 +33,7 @@ func TestConnectionsAreBounded(t *testing.T) {
 		t.Cleanup(func() { conn.Close() })
 		return conn
 	}
-	idle := make([]net.Conn, 1000)
+	idle := make([]net.Conn, want)
 	for i := range idle {
 		idle[i] = dial()
 	}

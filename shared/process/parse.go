@@ -21,7 +21,9 @@ import (
 // calls its method Validate() error if it has one.
 //
 // A name may be written in upper or lower case; if it is given in both, the one in the
-// tag counts. A setting that is empty counts as not set. The forms of the values are
+// tag counts. Names of OpenTelemetry (OTEL_*) are exact: its SDK reads some of them from
+// the environment itself. A setting that is empty counts as not set. The forms of the
+// values are
 //
 //	duration  1m30s, or a whole number of seconds
 //	number    a whole number; sizes are in bytes
@@ -71,7 +73,7 @@ func lookUp(known []env.FieldParams, environ []string) (values, written map[stri
 	values, written = make(map[string]string), make(map[string]string)
 	for _, setting := range known {
 		name := setting.Key
-		if _, given := exact[name]; !given {
+		if _, given := exact[name]; !given && !strings.HasPrefix(name, "OTEL_") {
 			name = folded[strings.ToUpper(name)]
 			written[setting.Key] = name
 		}
@@ -89,7 +91,7 @@ func withDefaults(environ, defaults []string) []string {
 		name, value, _ := strings.Cut(kv, "=")
 		given[strings.ToUpper(name)] = given[strings.ToUpper(name)] || value != ""
 	}
-	all := slices.Clip(environ)
+	all := slices.Clone(environ)
 	for _, kv := range defaults {
 		if name, _, _ := strings.Cut(kv, "="); !given[strings.ToUpper(name)] {
 			all = append(all, kv)

@@ -139,7 +139,7 @@ func New(o Options) (*Process, error) {
 
 // Run runs a process from its start to its end: [New], wire, [Process.Serve]. wire is
 // called once, even if there are mistakes in the settings: all are reported together.
-// The error is nil if ctx ended.
+// The error is nil if ctx ended, also if requests were cut off, which the log tells.
 func Run(ctx context.Context, o Options, wire func(*Process) (Service, error)) error {
 	p, err := New(o)
 	service, wireErr := wire(p)
@@ -147,7 +147,10 @@ func Run(ctx context.Context, o Options, wire func(*Process) (Service, error)) e
 		p.Close()
 		return fmt.Errorf("cannot start:\n%w", err)
 	}
-	return p.Serve(ctx, service)
+	if err := p.Serve(ctx, service); !errors.Is(err, ErrCutOff) {
+		return err
+	}
+	return nil
 }
 
 // Settings fills dst from the settings of the process; see [Parse].

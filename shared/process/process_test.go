@@ -197,3 +197,59 @@ func TestABrokenServerEndsTheProcess(t *testing.T) {
 		t.Errorf("error %v, work ended %t, closed %t", err, worked, closed)
 	}
 }
+
+// Work that returns before the stop ends the process with an error, in the order of a stop.
+func TestWorkThatEndsEarly(t *testing.T) {
+	closed := false
+	err := process.Run(t.Context(), process.Options{Environ: []string{"LISTEN=127.0.0.1:0"}}, func(p *process.Process) (process.Service, error) {
+		p.OnClose("something", func(context.Context) error { closed = p.Draining(); return nil })
+		return process.Service{Handler: http.NotFoundHandler(), Grace: time.Minute, Work: func(context.Context) {}}, nil
+	})
+	if err == nil || !strings.Contains(err.Error(), "has ended before its stop") || !closed {
+		t.Errorf("error %v, closed %t", err, closed)
+	}
+}
+
+// A request that outlasts the grace is cut off. Serve returns that; for Run, which logs it,
+// it is no failure of the process.
+func TestRequestsAreCutOff(t *testing.T) {
+	for name, end := range map[string]func(context.Context, process.Options, func(*process.Process) (process.Service, error)) error{
+		"Run": process.Run,
+		"Serve": func(ctx context.Context, o process.Options, wire func(*process.Process) (process.Service, error)) error {
+			p, err := process.New(o)
+			if err != nil {
+				return err
+			}
+			s, _ := wire(p)
+			if err := p.Serve(ctx, s); !errors.Is(err, process.ErrCutOff) {
+				t.Errorf("Serve returns %v", err)
+			}
+			return nil
+		},
+	} {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		cut := make(chan error, 1)
+		go func() {
+			resp, err := http.Get("http://" + listener.Addr().String())
+			if err == nil {
+				resp.Body.Close()
+			}
+			cut <- err
+		}()
+		log := &buffer{}
+		err = end(ctx, process.Options{Listener: listener, Log: log}, func(*process.Process) (process.Service, error) {
+			return process.Service{Grace: time.Millisecond, Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+				stop()
+				<-r.Context().Done()
+			})}, nil
+		})
+		stop()
+		if err != nil || <-cut == nil || !strings.Contains(log.String(), "cut off") {
+			t.Errorf("%s: %v; the log is\n%s", name, err, log)
+		}
+	}
+}

@@ -26,7 +26,7 @@ const firstInheritedFD = 3
 func (s *Settings) Validate() error {
 	var errs []error
 	mistake := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
-	if _, _, err := net.SplitHostPort(s.Listen); err != nil {
+	if _, _, err := net.SplitHostPort(s.Listen); err != nil && s.ListenFD < firstInheritedFD { // else LISTEN is not used
 		mistake("LISTEN is %q, want an address with a port such as :8080 or 127.0.0.1:8080", s.Listen)
 	}
 	if s.ListenFD != 0 && s.ListenFD < firstInheritedFD {

@@ -11,6 +11,7 @@ func TestSettings(t *testing.T) {
 	for _, tt := range []struct{ environ, want []string }{
 		{nil, nil}, // every setting has a default that is right
 		{[]string{"LISTEN=127.0.0.1:0", "LISTEN_FD=3", "LOG_FORMAT=text", "LOG_LEVEL=debug", "PPROF_LISTEN=localhost:6060"}, nil},
+		{[]string{"LISTEN=8080", "LISTEN_FD=3"}, nil}, // LISTEN is not used
 		{[]string{"LISTEN=8080", "LISTEN_FD=2", "LOG_FORMAT=xml", "LOG_LEVEL=loud", "PPROF_LISTEN=:6060"}, []string{
 			`LISTEN is "8080", want an address with a port such as :8080 or 127.0.0.1:8080`,
 			`LISTEN_FD is 2, want the number of an inherited socket, at least 3`,
@@ -65,6 +66,8 @@ func TestURLOfSpans(t *testing.T) {
 		want    string
 	}{
 		{nil, ""},
+		{[]string{strings.ToLower(endpoint)}, ""}, // the SDK would not read its other settings
+		{[]string{endpoint, "otel_sdk_disabled=true"}, "http://collector:4318/v1/traces"},
 		{[]string{endpoint}, "http://collector:4318/v1/traces"},
 		{[]string{endpoint, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=http://other/spans"}, "http://other/spans"},
 		{[]string{"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=http://other/spans"}, "http://other/spans"},

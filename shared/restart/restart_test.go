@@ -11,7 +11,7 @@ func TestDelays(t *testing.T) {
 	d := restart.NewDelays()
 	want := func(what string, ran, middle time.Duration) {
 		t.Helper()
-		if got := d.Next(ran); got < middle/2 || got > middle*3/2+1 {
+		if got := d.Next(ran); got < middle/2 || got > middle+middle/2+1 {
 			t.Errorf("%s: %s, want %s with a jitter of half", what, got, middle)
 		}
 	}

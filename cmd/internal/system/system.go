@@ -33,6 +33,9 @@ const (
 	connectorGrace = 30 * time.Second
 	// gatewayGrace bounds the wait for calls that the gateway still answers.
 	gatewayGrace = 10 * time.Second
+	// gatewayConnections bounds the connections of the gateway. Everyone shares them: the
+	// page, clients, and the calls of the connector and the functions.
+	gatewayConnections = 10_000
 	// nodesGrace bounds the clean stop of RabbitMQ and Redis.
 	nodesGrace = 30 * time.Second
 )
@@ -251,20 +254,21 @@ func (s *System) startGateway() error {
 		Timeout: s.Timeout, Notify: s.notify, Process: p,
 	})
 	ctx, stop := context.WithCancel(context.Background())
-	served := make(chan struct{})
+	served := make(chan error, 1)
 	go func() {
-		defer close(served)
 		err := p.Serve(ctx, process.Service{
-			Handler: s.Gateway.Handler(), ReadTimeout: s.Timeout, WriteTimeout: s.Timeout + 10*time.Second, Grace: gatewayGrace,
+			Handler: s.Gateway.Handler(), MaxConnections: gatewayConnections,
+			ReadTimeout: s.Timeout, WriteTimeout: s.Timeout + 10*time.Second, Grace: gatewayGrace,
 		})
-		if err != nil {
+		if ctx.Err() == nil {
 			s.failed <- fmt.Errorf("the gateway: %w", err)
+			err = nil
 		}
+		served <- err
 	}()
 	s.onStop("the gateway", func() error {
 		stop()
-		<-served
-		return nil
+		return <-served
 	})
 	s.onStop("the functions", s.Gateway.Close)
 	return nil
