@@ -313,7 +313,7 @@ func (g *Gateway) Handler() http.Handler {
 	refuseChange := refusal(http.StatusMethodNotAllowed, "the local gateway has the namespace "+namespace+" alone: none is made, changed or removed")
 	system("/system/namespace/{name}", methods{http.MethodGet: oneNamespace, http.MethodPost: refuseChange, http.MethodPut: refuseChange, http.MethodDelete: refuseChange})
 	routes.HandleFunc("/system/namespace", noSuchPath) // or it would be redirected to the next one
-	system("/system/namespace/{$}", methods{http.MethodPost: refuseChange, http.MethodPut: refuseChange, http.MethodDelete: refuseChange})
+	system("/system/namespace/{name...}", methods{http.MethodPost: refuseChange, http.MethodPut: refuseChange, http.MethodDelete: refuseChange})
 
 	routes.HandleFunc("/", noSuchPath)
 	// The URL that is printed at the start leads to the page.
@@ -339,7 +339,9 @@ func (m methods) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // undecoded forwards calls of functions with their path unchanged, and passes everything
 // else to routes. A path that is cleaned, or decoded and encoded again, may be that of
-// another plate or stay; http.ServeMux cleans paths, and redirects to them.
+// another plate or stay; http.ServeMux cleans paths, and redirects to them. It also
+// decodes a segment before it compares it with that of a route: only names may be
+// encoded, or a proxy that guards a prefix such as /system would be passed by.
 func (g *Gateway) undecoded(routes *http.ServeMux) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		escaped := r.URL.EscapedPath()
@@ -354,6 +356,11 @@ func (g *Gateway) undecoded(routes *http.ServeMux) http.Handler {
 		case escaped != clean && escaped != clean+"/":
 			noSuchPath(w, r)
 		default:
+			_, pattern := routes.Handler(r)
+			if fixed, _, _ := strings.Cut(pattern, "{"); !strings.HasPrefix(escaped, fixed) {
+				noSuchPath(w, r)
+				return
+			}
 			routes.ServeHTTP(w, r)
 		}
 	})
@@ -496,6 +503,7 @@ func answer(w http.ResponseWriter, v any) {
 func refuse(w http.ResponseWriter, status int, reason string) {
 	w.Header().Set("X-OpenFaaS-Internal", "gateway")
 	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("X-Content-Type-Options", "nosniff") // a reason may quote the path
 	httpjson.Error(w, status, reason)
 }
 

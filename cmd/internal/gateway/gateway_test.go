@@ -334,6 +334,10 @@ func TestErrorsAreJSON(t *testing.T) {
 		{"POST", "/system/secrets", `{"name":"../x"}`, 400},
 		{"PUT", "/system/secrets", `{"name":"x","value":"y"}`, 404},
 		{"POST", "/system/secrets", `[]`, 400},
+		{"POST", "/system/secrets", `{"value":"` + strings.Repeat("x", maxRequest) + `"}`, 413},
+		{"POST", "/system/functions", `{"image":"` + strings.Repeat("x", maxRequest) + `"}`, 413},
+		{"DELETE", "/system/functions", `{"functionName":"` + strings.Repeat("x", maxRequest) + `"}`, 413},
+		{"POST", "/system/scale-function/one", `{"serviceName":"` + strings.Repeat("x", maxRequest) + `"}`, 413},
 		{"POST", "/system/secrets", `{"name":"x","value":"\n"}`, 400},
 		{"DELETE", "/system/secrets", `{"name":"basic-auth-password"}`, 409},
 		{"GET", "//evil.example/", "", 421}, // its host is set below
@@ -364,7 +368,7 @@ func TestErrorsAreJSON(t *testing.T) {
 		var problem struct{ Error string }
 		err = json.NewDecoder(resp.Body).Decode(&problem)
 		_ = resp.Body.Close()
-		if err != nil || problem.Error == "" || resp.StatusCode != tt.code || resp.Header.Get("Content-Type") != "application/json" || resp.Header.Get("X-OpenFaaS-Internal") == "" {
+		if err != nil || problem.Error == "" || resp.StatusCode != tt.code || resp.Header.Get("Content-Type") != "application/json" || resp.Header.Get("X-OpenFaaS-Internal") == "" || resp.Header.Get("X-Content-Type-Options") != "nosniff" {
 			t.Errorf("%s %s: %s, %q, %v", tt.method, tt.path, resp.Status, problem.Error, err)
 		}
 	}
