@@ -19,7 +19,6 @@ import (
 	"fmt"
 	"log/slog"
 	mathrand "math/rand/v2"
-	"os"
 	"strconv"
 	"time"
 
@@ -144,11 +143,14 @@ func (g *generator) declare(ctx context.Context) error {
 	return nil
 }
 
+// errSecret is wrapped by the error of a secret rabbitmq-url that cannot be read.
+var errSecret = errors.New("the secret rabbitmq-url cannot be read")
+
 // brokerError marks an error of a connection as RabbitMQ's, or as one of rabbitmq-url.
 func brokerError(err error) error {
 	refused, _ := errors.AsType[*amqp.Error](err)
 	switch {
-	case errors.Is(err, os.ErrNotExist):
+	case errors.Is(err, errSecret):
 		return failure.New("the secret rabbitmq-url", "cannot be read", err)
 	case errors.Is(err, amqp.ErrCredentials):
 		return failure.New("RabbitMQ", "refuses the login of rabbitmq-url", err)

@@ -57,8 +57,16 @@ func Wire(rt *faas.Runtime) (Config, error) {
 	rt.Admit(admit)
 	inside := NewInside(client, s.Retention)
 
+	secret := rt.Secret("rabbitmq-url")
+	url := func() (string, error) {
+		text, err := secret.Value()
+		if err != nil {
+			return "", fmt.Errorf("%w: %w", errSecret, err)
+		}
+		return text, nil
+	}
 	publisher := broker.NewPublisher(broker.Config{
-		URLs: broker.URLs(rt.Secret("rabbitmq-url").Value), Name: rt.Name, Log: rt.Log, Registerer: rt.Registerer,
+		URLs: broker.URLs(url), Name: rt.Name, Log: rt.Log, Registerer: rt.Registerer,
 	})
 	rt.OnReady("rabbitmq", func(ctx context.Context) error {
 		if err := publisher.Connect(ctx); err != nil {

@@ -183,6 +183,7 @@ func TestReadyIfRabbitMQIs(t *testing.T) {
 		{with(func(u *url.URL) { u.Path = "/none" }), "RabbitMQ has no virtual host as in rabbitmq-url, or none for its user"},
 		{with(func(u *url.URL) { u.Host = "127.0.0.1:1" }), "RabbitMQ refuses connections"},
 		{"hidden", "RabbitMQ cannot be used now"},
+		{"\n", "the secret rabbitmq-url cannot be read"},
 	} {
 		write("rabbitmq-url", tt.url)
 		becomes(unready(tt.want))
