@@ -54,7 +54,7 @@ var mayImport = []struct {
 	{"connectors/rabbitmq/internal/message", []string{"connectors/rabbitmq/internal/openfaas", "shared/batch", "shared/broker", "shared/tracing"}},
 	{"connectors/rabbitmq/internal/message/messagetest", nil},
 	{"connectors/rabbitmq/internal/unacked", nil},
-	{"connectors/rabbitmq/internal/openfaas", []string{"shared/batch", "shared/redirect", "shared/tracing"}},
+	{"connectors/rabbitmq/internal/openfaas", []string{"shared/batch", "shared/process", "shared/redirect", "shared/tracing"}},
 	{"connectors/rabbitmq/deadletter", []string{"connectors/rabbitmq/internal/message", "shared/broker"}},
 	{"connectors/rabbitmq", []string{
 		"connectors/rabbitmq/internal/attempt", "connectors/rabbitmq/internal/breaker", "connectors/rabbitmq/internal/message", "connectors/rabbitmq/internal/openfaas",

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"parkstream/shared/batch"
+	"parkstream/shared/process"
 )
 
 // The annotations of a function that the connector reads. All but the topic are
@@ -151,7 +152,7 @@ func (r *annotationReader) duration(name string, otherwise, least, most time.Dur
 	if !given {
 		return otherwise
 	}
-	d, err := time.ParseDuration(strings.TrimSpace(text))
+	d, err := process.ParseDuration(strings.TrimSpace(text))
 	if err != nil || d < least || d > most {
 		r.errs = append(r.errs, fmt.Errorf("annotation %s is %q; it takes a duration from %s to %s, such as 2ms or 30s", name, text, least, most))
 	}

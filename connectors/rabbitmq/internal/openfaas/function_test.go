@@ -17,6 +17,10 @@ func TestAnnotations(t *testing.T) {
 			map[string]string{annotationBatchSize: " 500 ", annotationMaxInFlight: "1"},
 			Function{BatchSize: 500, BatchBytes: 4 << 20, Linger: 2 * time.Millisecond, MinInFlight: 1, MaxInFlight: 1, MaxAttempts: 8, Timeout: time.Minute, SlowAfter: 30 * time.Second},
 		},
+		{ // whole numbers are seconds, as in settings
+			map[string]string{annotationLinger: "1", annotationTimeout: " 6 ", annotationSlow: "7"},
+			Function{BatchBytes: 4 << 20, Linger: time.Second, MinInFlight: 2, MaxInFlight: 32, MaxAttempts: 8, Timeout: 6 * time.Second, SlowAfter: 7 * time.Second},
+		},
 		{
 			map[string]string{
 				annotationBatchSize: "1", annotationBatchBytes: "2", annotationLinger: "0s", annotationMinInFlight: "3", annotationMaxInFlight: "4",
@@ -43,7 +47,7 @@ func TestBadAnnotations(t *testing.T) {
 		annotations map[string]string
 		want        []string
 	}{
-		{"q", map[string]string{annotationBatchSize: "many", annotationTimeout: "2"}, []string{`parkstream.batch-size is "many"`, `parkstream.timeout is "2"`}},
+		{"q", map[string]string{annotationBatchSize: "many", annotationTimeout: "2 s"}, []string{`parkstream.batch-size is "many"`, `parkstream.timeout is "2 s"`}},
 		{"q", map[string]string{annotationBatchSize: "10001"}, []string{"from 0 to 10000"}},
 		{"q", map[string]string{annotationBatchSize: "-1", annotationMaxAttempts: "0", annotationBatchBytes: ""}, []string{"batch-size", "max-attempts", "batch-bytes"}},
 		{"q", map[string]string{annotationMaxInFlight: "2", annotationMinInFlight: "3"}, []string{"parkstream.min-in-flight is 3 and parkstream.max-in-flight only 2"}},
