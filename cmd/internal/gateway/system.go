@@ -28,10 +28,10 @@ func read(w http.ResponseWriter, r *http.Request, v any) error {
 	return json.NewDecoder(http.MaxBytesReader(w, r.Body, maxRequest)).Decode(v)
 }
 
-// refuseBody answers a request whose body cannot be read.
-func refuseBody(w http.ResponseWriter, err error, reason string) {
+// refuseBody answers a request whose body, which is what, cannot be read.
+func refuseBody(w http.ResponseWriter, err error, what, reason string) {
 	if _, large := errors.AsType[*http.MaxBytesError](err); large {
-		refuse(w, http.StatusRequestEntityTooLarge, fmt.Sprintf("the request is too large: it has at most %d bytes", maxRequest))
+		refuse(w, http.StatusRequestEntityTooLarge, fmt.Sprintf("the %s is too large: a request has at most %d bytes", what, maxRequest))
 		return
 	}
 	refuse(w, http.StatusBadRequest, reason)
@@ -80,7 +80,7 @@ func (g *Gateway) describe(w http.ResponseWriter, r *http.Request) {
 func (g *Gateway) deploy(w http.ResponseWriter, r *http.Request) {
 	var spec types.FunctionDeployment
 	if err := read(w, r, &spec); err != nil {
-		refuseBody(w, err, "read the deployment: "+jsonerror.Explain(err).Error())
+		refuseBody(w, err, "deployment", "read the deployment: "+jsonerror.Explain(err).Error())
 		return
 	}
 	switch err := g.Deploy(spec); {
@@ -96,7 +96,7 @@ func (g *Gateway) deploy(w http.ResponseWriter, r *http.Request) {
 func (g *Gateway) delete(w http.ResponseWriter, r *http.Request) {
 	var request types.DeleteFunctionRequest
 	if err := read(w, r, &request); err != nil {
-		refuseBody(w, err, "read the request: "+jsonerror.Explain(err).Error())
+		refuseBody(w, err, "request", "read the request: "+jsonerror.Explain(err).Error())
 		return
 	}
 	if err := checkNamespace(request.Namespace); err != nil {
@@ -120,7 +120,7 @@ func (g *Gateway) delete(w http.ResponseWriter, r *http.Request) {
 func (g *Gateway) scaleTo(w http.ResponseWriter, r *http.Request) {
 	var request types.ScaleServiceRequest
 	if err := read(w, r, &request); err != nil {
-		refuseBody(w, err, "read the request: "+jsonerror.Explain(err).Error())
+		refuseBody(w, err, "request", "read the request: "+jsonerror.Explain(err).Error())
 		return
 	}
 	if err := checkNamespace(request.Namespace); err != nil {
@@ -165,7 +165,7 @@ func (g *Gateway) secrets(w http.ResponseWriter, r *http.Request) {
 	}
 	var secret types.Secret
 	if err := read(w, r, &secret); err != nil {
-		refuseBody(w, err, "read the secret: it is no JSON object")
+		refuseBody(w, err, "secret", "read the secret: it is no JSON object")
 		return
 	}
 	if err := checkNamespace(secret.Namespace); err != nil {
