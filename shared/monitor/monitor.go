@@ -23,7 +23,7 @@ const (
 	// askTimeout bounds the time in which all parts answer. It is longer than the two
 	// seconds that a function gives its own checks, so that it can say what it lacks.
 	askTimeout = 2500 * time.Millisecond
-	// snapshotInterval is how long a snapshot serves everyone who asks.
+	// snapshotInterval is how long after its At a snapshot serves everyone who asks.
 	snapshotInterval = 900 * time.Millisecond
 	// maxScrapeBytes bounds what is read of one answer.
 	maxScrapeBytes = 4 << 20
@@ -58,7 +58,7 @@ func New(gateway func(context.Context) (string, error), connectorURL string, pin
 }
 
 // Snapshot returns the system as it is now or was less than a second ago, however
-// many ask. What cannot be reached is part of the snapshot; the only error is that of
+// many ask; the snapshot that is under way serves those who ask meanwhile. What cannot be reached is part of the snapshot; the only error is that of
 // ctx.
 func (m *Monitor) Snapshot(ctx context.Context) (*Snapshot, error) {
 	snapshot, err := m.shared.Result(ctx)
@@ -142,7 +142,7 @@ func (m *Monitor) part(ctx context.Context, name, kind, url string) Part {
 	return p
 }
 
-// failing says what a part that is not ready lacks, as shared/faas tells it.
+// failing returns what a part that is not ready lacks, from the JSON of shared/process.
 func failing(status int, text []byte) string {
 	var told struct {
 		Failing []string `json:"failing"`

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
@@ -154,7 +155,7 @@ func TestMonitor(t *testing.T) {
 		t.Error(d)
 	}
 
-	u.says("/metrics", 200, strings.ReplaceAll(connectorMetrics, "messages_unacked", "messages_in_hand")) // as of version 0.1.0
+	u.says("/metrics", 200, strings.ReplaceAll(connectorMetrics, "messages_unacked", "messages_in_hand")) // the former name
 	if d := cmp.Diff(want, snapshot(t, u.monitor(t, u.URL)).Connector); d != "" {
 		t.Error(d)
 	}
@@ -240,5 +241,24 @@ func TestOneSnapshotForAll(t *testing.T) {
 	}
 	if _, err := m.Snapshot(gone); !errors.Is(err, context.Canceled) {
 		t.Errorf("who has left gets %v", err)
+	}
+}
+
+// A snapshot that a slow part has made old serves no later caller.
+func TestASlowPart(t *testing.T) {
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+	u := newUpstream(t)
+	defer u.Close()
+	m := u.monitor(t, u.URL)
+	defer m.client.CloseIdleConnections()
+	u.does("/readyz", func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case <-time.After(snapshotInterval):
+		case <-r.Context().Done():
+		}
+		_, _ = io.WriteString(w, "ready\n")
+	})
+	if old, got := snapshot(t, m), snapshot(t, m); got.At.Sub(old.At) < snapshotInterval {
+		t.Errorf("the snapshot of %v served a caller after it was made", old.At)
 	}
 }

@@ -11,7 +11,7 @@ import (
 	"parkstream/shared/probe"
 )
 
-const interval = 500 * time.Millisecond
+const interval = 1500 * time.Millisecond
 
 var errFailed = errors.New("failed")
 
@@ -31,8 +31,8 @@ func (c *check) run(ctx context.Context) (int, error) {
 	}
 }
 
-// Many who ask at the same time cost one check, however long it takes, and so do those
-// who ask within the interval after its end, whether it failed or not.
+// Many who ask at the same time cost one check, and so do those who ask within the
+// interval after its start, whether it failed or not.
 func TestOneCheckForAll(t *testing.T) {
 	for _, want := range []error{nil, errFailed} {
 		synctest.Test(t, func(t *testing.T) {
@@ -51,7 +51,7 @@ func TestOneCheckForAll(t *testing.T) {
 				all.Wait()
 			}
 			ask(1)
-			time.Sleep(interval - 1)
+			time.Sleep(interval - time.Second - 1)
 			ask(1)
 			time.Sleep(time.Nanosecond)
 			ask(2)
@@ -62,13 +62,35 @@ func TestOneCheckForAll(t *testing.T) {
 	}
 }
 
+// A check that takes longer than the interval serves those who ask while it is under
+// way, and none that asks after its end: its result is too old.
+func TestALongCheck(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := check{}
+		shared := probe.New(time.Second/2, c.run)
+		var all sync.WaitGroup
+		for _, wait := range []time.Duration{0, time.Second / 4, time.Second - 1} {
+			all.Go(func() {
+				time.Sleep(wait)
+				if got, err := shared.Result(t.Context()); got != 1 || err != nil {
+					t.Errorf("after %v: %d, %v, want the result of the check under way", wait, got, err)
+				}
+			})
+		}
+		all.Wait()
+		if got, err := shared.Result(t.Context()); got != 2 || err != nil {
+			t.Errorf("after the end: %d, %v, want a check of its own", got, err)
+		}
+	})
+}
+
 // A caller waits no longer than its context allows. The failure of one who goes serves
 // no other; a result that is complete although its caller has gone does.
 func TestACallerGoes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := check{}
 		shared := probe.New(interval, c.run)
-		ctx, cancel := context.WithTimeout(t.Context(), interval)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second/2)
 		defer cancel()
 		var all sync.WaitGroup
 		for range 3 {
@@ -86,7 +108,7 @@ func TestACallerGoes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := check{}
 		shared := probe.New(interval, func(ctx context.Context) (int, error) { return c.run(context.WithoutCancel(ctx)) })
-		ctx, cancel := context.WithTimeout(t.Context(), interval)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second/2)
 		defer cancel()
 		for _, ctx := range []context.Context{ctx, t.Context()} {
 			if got, err := shared.Result(ctx); got != 1 || err != nil {
