@@ -60,7 +60,6 @@ func Wire(rt *faas.Runtime) error {
 	endpoint := summary.NewHandler(summary.Config{
 		Stays:   stays,
 		Sites:   sites,
-		Redis:   client,
 		Monitor: monitor.New(gateway.New(s.GatewayURL).URL, s.ConnectorURL, client.Writable, rt.Log),
 		Token:   rt.Secret("summary-token").Value,
 		Metrics: summary.NewMetrics(rt.Registerer),

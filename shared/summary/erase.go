@@ -46,7 +46,7 @@ func (h handler) erase(w http.ResponseWriter, r *http.Request) {
 	defer cancel()
 	total, done, err := h.eraseAt(ctx, sites, after, plate)
 	// Also what was erased before an error is to be in no file.
-	err = errors.Join(err, h.Redis.Erased(r.Context()))
+	err = errors.Join(err, h.Stays.Erased(r.Context()))
 	switch {
 	case context.Cause(ctx) == errSlow: //nolint:errorlint // it is never wrapped
 		h.Log.WarnContext(r.Context(), "plate erased at some sites only", "plate", parking.MaskPlate(plate), "events", total.Events, "stays", total.Stays)

@@ -10,7 +10,6 @@ import (
 	"parkstream/shared/httpjson"
 	"parkstream/shared/monitor"
 	"parkstream/shared/parking"
-	"parkstream/shared/redis"
 	"parkstream/shared/stay"
 	"parkstream/shared/summary/page"
 	"parkstream/shared/timeline"
@@ -18,10 +17,9 @@ import (
 
 // Config is what the summary endpoint is made of.
 type Config struct {
+	// Stays and Sites are of one Redis.
 	Stays *stay.Store
 	Sites *timeline.Store
-	// Redis has both, and files with what was erased of them.
-	Redis *redis.Client
 	// Monitor knows how the other parts are.
 	Monitor *monitor.Monitor
 	// Token returns the secret that writers show.

@@ -75,7 +75,7 @@ func newEndpointKeeping(t *testing.T, retention time.Duration) *endpoint {
 	t.Cleanup(func() { _ = client.Close() })
 	e := &endpoint{redis: r, client: client, stays: stay.New(client, retention), events: timeline.New(client, retention), log: new(lockedLog), counted: prometheus.NewRegistry()}
 	e.Handler = NewHandler(Config{
-		Stays: e.stays, Sites: e.events, Redis: client, Token: func() (string, error) { return token, nil },
+		Stays: e.stays, Sites: e.events, Token: func() (string, error) { return token, nil },
 		Metrics: NewMetrics(e.counted), Log: slog.New(slog.NewTextHandler(e.log, nil)),
 	})
 	return e
@@ -567,6 +567,9 @@ func TestErase(t *testing.T) {
 	}
 	if w := e.authorized("DELETE", "/plates/plate-1?site=a", ""); w.Code != 200 || w.Body.String() != `{"events":2,"stays":1,"keys":3}`+"\n" {
 		t.Errorf("at one site: %d %s", w.Code, w.Body)
+	}
+	if n := e.client.Current().Exists(t.Context(), "park:erased").Val(); n != 1 {
+		t.Error("the append-only files of Redis are not rewritten after an erasure")
 	}
 	if got := strings.Join(list(t, e.stays, stay.Query{Plate: "PLATE1", Limit: 10}), " "); got != "b/xPLATE1" {
 		t.Errorf("left of the plate at the other site: %s", got)
