@@ -63,8 +63,14 @@ func (s *Store) indexes(ctx context.Context, q Query) ([]index, error) {
 	return indexes, nil
 }
 
-// newestSource is run by its text, as a read that has all its keys: a cluster then sends
-// it after a slot that is being moved, which [redis.Client.Run] does not do.
+// newestSource is a script that returns the members of sorted sets that are before
+// ARGV[1] and not before ARGV[2], at most ARGV[3] of each, the last ones. It reads the
+// sets of a site at one moment, so that a stay that changes its status is in one of them;
+// a Redis Cluster takes no transaction for all sites.
+//
+// It is run by its text, which has no comments therefore, as a read that has all its
+// keys: a cluster then sends it after a slot that is being moved, which
+// [redis.Client.Run] does not do.
 //
 //go:embed newest.lua
 var newestSource string
