@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"time"
 
 	"parkstream/cmd/internal/supervise"
@@ -198,17 +199,29 @@ func Secret(dir, name string, value func() string) (string, error) {
 	if value == nil {
 		return "", fmt.Errorf("the secret %s is missing or empty in %s", name, dir)
 	}
-	v := value()
-	switch err := placeSecret(dir, name, []byte(v), os.Link); { // which replaces nothing
-	case err == nil:
-		return v, nil
-	case errors.Is(err, os.ErrExist):
-		if secret, err := readSecret(dir, name); err != nil || secret != "" {
-			return secret, err
-		}
+	lock, err := lockFolder(dir)
+	if err != nil {
+		return "", fmt.Errorf("write the secret %s: %w", name, err)
 	}
-	// The file is empty, or the file system has no links.
+	defer lock.Close()
+	if secret, err := readSecret(dir, name); err != nil || secret != "" { // another process was first
+		return secret, err
+	}
+	v := value()
 	return v, WriteSecret(dir, name, []byte(v))
+}
+
+// lockFolder waits until no other process has the lock of a folder. Closing the file
+// releases the lock, as does the end of the process.
+func lockFolder(dir string) (*os.File, error) {
+	f, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
+		return nil, errors.Join(fmt.Errorf("lock %s: %w", dir, err), f.Close())
+	}
+	return f, nil
 }
 
 // readSecret returns a secret of the folder, "" if it is missing or empty.
@@ -222,12 +235,7 @@ func readSecret(dir, name string) (string, error) {
 
 // WriteSecret writes a secret for its owner alone. The replacement is atomic: a reader
 // gets the old value or the new one, also after a crash.
-func WriteSecret(dir, name string, value []byte) error {
-	return placeSecret(dir, name, value, os.Rename)
-}
-
-// placeSecret writes a secret to a temporary file, which place renames or links.
-func placeSecret(dir, name string, value []byte, place func(file, path string) error) (err error) {
+func WriteSecret(dir, name string, value []byte) (err error) {
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("write the secret %s: %w", name, err)
@@ -239,7 +247,7 @@ func placeSecret(dir, name string, value []byte, place func(file, path string) e
 	}
 	_, err = f.Write(value)
 	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
-		err = place(f.Name(), filepath.Join(dir, name))
+		err = os.Rename(f.Name(), filepath.Join(dir, name))
 	}
 	if removeErr := os.Remove(f.Name()); !errors.Is(removeErr, os.ErrNotExist) {
 		err = errors.Join(err, removeErr)

@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -168,6 +170,35 @@ func TestSecret(t *testing.T) {
 	info, err := os.Stat(filepath.Join(dir, "token"))
 	if err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("%v, %v", info, err)
+	}
+}
+
+// All that write a secret at the same time get the value of the first, also if an empty
+// file is there.
+func TestSecretAtTheSameTime(t *testing.T) {
+	for _, name := range []string{"missing", "empty"} {
+		for range 20 {
+			dir := t.TempDir()
+			if name == "empty" {
+				if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			got := make([]string, 8)
+			var all sync.WaitGroup
+			for i := range got {
+				all.Go(func() {
+					var err error
+					if got[i], err = Secret(dir, name, func() string { return strconv.Itoa(i) }); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+			all.Wait()
+			if text, err := os.ReadFile(filepath.Join(dir, name)); err != nil || slices.ContainsFunc(got, func(s string) bool { return s != string(text) }) {
+				t.Fatalf("%s: %q got %q, %v is in the file", name, got, text, err)
+			}
+		}
 	}
 }
 
