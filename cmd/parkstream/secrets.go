@@ -212,14 +212,21 @@ func readURLFile(file string) (string, error) {
 		return "", err
 	}
 	defer f.Close()
-	return urlIn(f)
+	value, err := urlIn(f)
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", file, err)
+	}
+	return value, nil
 }
 
 func urlIn(in io.Reader) (string, error) {
 	const most = 64 << 10
-	text, err := io.ReadAll(io.LimitReader(in, most))
+	text, err := io.ReadAll(io.LimitReader(in, most+1))
 	if err != nil {
 		return "", err
+	}
+	if len(text) > most {
+		return "", fmt.Errorf("it has more than %d bytes, which is no URL", most)
 	}
 	value := strings.TrimSpace(string(text))
 	if value == "" {

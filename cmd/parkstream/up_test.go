@@ -65,12 +65,14 @@ func TestGivenURL(t *testing.T) {
 	dir := t.TempDir()
 	write := writer(t, dir)
 	file, empty := write("url", "redis://:hunter2@host/0\n"), write("empty", " \n")
+	long := write("long", "redis://:hunter2@host/0?"+strings.Repeat("a", 64<<10))
 	for _, tt := range []struct{ value, file, want, err string }{
 		{"", "", "", ""},
 		{"redis://host", "", "redis://host", ""},
 		{"", file, "redis://:hunter2@host/0", ""},
 		{"redis://host", file, "", "both --redis-url and --redis-url-file are given"},
-		{"", empty, "", "is empty"},
+		{"", empty, "", "--redis-url-file: " + empty + ": it is empty"},
+		{"", long, "", "--redis-url-file: " + long + ": it has more than 65536 bytes"},
 		{"", filepath.Join(dir, "nothing"), "", "--redis-url-file: open "},
 	} {
 		got, err := givenURL("redis-url", tt.value, tt.file)
