@@ -272,7 +272,7 @@ func render(gateway string, f figures) string {
 	}
 	align(&w, rows)
 	if c := f.now.Connector; c != nil {
-		rows = [][]string{{"QUEUE", "ready", "in hand", "oldest", "to retry", "dead", "acked/s", "acked", "retried", "dead-lettered"}}
+		rows = [][]string{{"QUEUE", "ready", "unacked", "oldest", "to retry", "dead", "acked/s", "acked", "retried", "dead-lettered"}}
 		for _, q := range c.Queues {
 			rows = append(rows, []string{
 				q.Queue, optional(q.Ready, true), grouped(q.InHand), decimal(q.OldestUnackedSeconds) + " s", optional(q.Waiting, true), optional(q.Dead, true),

@@ -120,7 +120,7 @@ EVENTS  a second      p50      p99   done  unmatched  repeated  rejected  retrie
 entry      500.0   5.5 ms   9.9 ms  1,090          -         -        10        -
 exit        10.0  55.0 ms  99.1 ms     15          5         -         -        -
 
-QUEUE                ready  in hand  oldest  to retry  dead  acked/s  acked  retried  dead-lettered
+QUEUE                ready  unacked  oldest  to retry  dead  acked/s  acked  retried  dead-lettered
 vehicle_entries  1,234,567       12   0.2 s         0    10    500.0  1,100        0             10
 vehicle_exits            -        0   0.0 s         -     -     10.0     20        0              0
 

@@ -116,7 +116,7 @@ var (
 	descRetried  = desc("messages_retried_total", "Messages that went to a retry queue.", "queue")
 	descReturned = desc("messages_returned_total", "Messages that went back to their queue unsettled, because the connection ended, the connector stopped or an outage was long.", "queue")
 	descUnacked  = desc("messages_unacked", "Messages that were received and are not settled.", "queue")
-	descInHand   = desc("messages_in_hand", "The former name of messages_unacked; it goes with the next release.", "queue")
+	descInHand   = desc("messages_in_hand", "The former name of messages_unacked; it goes with the release after 0.1.0.", "queue")
 	descOldest   = desc("oldest_unacked_age_seconds", "How long ago the oldest unacked message was received; 0 if there is none.", "queue")
 	descDepth    = desc("queue_messages", "Messages in a queue (state ready), in its retry queues (waiting) and in its dead letters (dead), as the broker said a moment ago; nothing is said of what cannot be read.", "queue", "state")
 	descInFlight = desc("calls_in_flight", "Calls of a function under way.", "function")

@@ -95,7 +95,7 @@ func (f families) connector() *Connector {
 		"messages_retried_total":       func(q *Queue) *float64 { return &q.Retried },
 		"messages_returned_total":      func(q *Queue) *float64 { return &q.Returned },
 		"messages_unacked":             func(q *Queue) *float64 { return &q.InHand },
-		"messages_in_hand":             func(q *Queue) *float64 { return &q.InHand }, // the former name
+		"messages_in_hand":             func(q *Queue) *float64 { return &q.InHand }, // the former name, until a release after 0.1.0
 		"oldest_unacked_age_seconds":   func(q *Queue) *float64 { return &q.OldestUnackedSeconds },
 	} {
 		f.each(prefix+name, func(label func(string) string, m *dto.Metric) { *field(queue(label("queue"))) = value(m) })

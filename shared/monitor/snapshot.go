@@ -68,7 +68,7 @@ type Queue struct {
 	Retried      float64 `json:"retried"`
 	Returned     float64 `json:"returned"`
 	InHand       float64 `json:"in_hand"`
-	// OldestUnackedSeconds is how long ago the oldest message in hand came in.
+	// OldestUnackedSeconds is how long ago the oldest unacked message came in.
 	OldestUnackedSeconds float64 `json:"oldest_unacked_seconds"`
 	// Ready, Waiting (for a retry) and Dead are messages in the broker now; null
 	// where the connector does not count them.
