@@ -16,6 +16,9 @@ import (
 	"parkstream/shared/parking"
 )
 
+// silent is the status of no answer before the end of the request's context.
+const silent = -1
+
 // answers is a transport that answers each request with the present status, or not at
 // all with 0, and counts.
 type answers struct {
@@ -27,6 +30,10 @@ func (a *answers) RoundTrip(r *http.Request) (*http.Response, error) {
 	a.calls.Add(1)
 	if r.Body != nil {
 		_ = r.Body.Close()
+	}
+	if a.status.Load() == silent {
+		<-r.Context().Done()
+		return nil, r.Context().Err()
 	}
 	if a.status.Load() == 0 {
 		return nil, &net.OpError{Op: "dial", Err: errors.New("no route")}
@@ -115,6 +122,35 @@ func TestReachableWhileTheSummaryIsDeployed(t *testing.T) {
 		expect(time.Millisecond, 0, false)
 		expect(probeEvery, http.StatusServiceUnavailable, false)
 		expect(probeEvery, http.StatusCreated, true)
+	})
+}
+
+// A caller that waits for the probe of another until its own context ends is ready
+// within the grace, as the other is, and not after it.
+func TestReachableWhileAnotherProbes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := new(answers)
+		c := reachClient(a)
+		a.status.Store(http.StatusCreated)
+		if err := c.Reachable(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		a.status.Store(silent)
+		for _, after := range []time.Duration{reachedFor, reachGrace} {
+			reachable := after < reachGrace
+			time.Sleep(after)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			var all sync.WaitGroup
+			for range 2 {
+				all.Go(func() {
+					if err := c.Reachable(ctx); (err == nil) != reachable {
+						t.Errorf("%s later: %v", after, err)
+					}
+				})
+			}
+			all.Wait()
+		}
 	})
 }
 
