@@ -193,7 +193,7 @@ func TestComposeFullIsRestricted(t *testing.T) {
 		if !slices.Equal(s.CapDrop, []string{"ALL"}) || !slices.Equal(s.SecurityOpt, []string{"no-new-privileges:true"}) || s.Logging.Options["max-size"] == "" {
 			t.Errorf("%s drops %q, has the options %q and the log %+v", name, s.CapDrop, s.SecurityOpt, s.Logging)
 		}
-		// That RabbitMQ's image starts with a read-only root could not be tried.
+		// Whether RabbitMQ's image starts with a read-only root is not known.
 		if s.ReadOnly != (name != "rabbitmq") {
 			t.Errorf("the root of %s is read-only: %t", name, s.ReadOnly)
 		}

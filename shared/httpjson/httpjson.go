@@ -1,4 +1,4 @@
-// Package httpjson writes the JSON responses of the functions.
+// Package httpjson writes the JSON responses of the functions and of the local gateway.
 package httpjson
 
 import (

@@ -15,7 +15,7 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Process is the process that a client is of: shared/faas has it.
+// Process is the process that a client is of: shared/process has it.
 type Process interface {
 	Checks
 	OnClose(name string, run func(context.Context) error)

@@ -175,7 +175,7 @@ func (c *Client) CheckReplicas(ctx context.Context) error {
 	return nil
 }
 
-// Checks takes the checks of a process; see shared/faas.
+// Checks takes the checks of a process; see shared/process.
 type Checks interface {
 	OnReady(name string, check func(context.Context) error)
 	OnWarning(name string, check func(context.Context) error)
