@@ -15,15 +15,15 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Process is the process that a client is of: shared/process has it.
+// Process is the process that uses a client; shared/process implements it.
 type Process interface {
 	Checks
 	OnClose(name string, run func(context.Context) error)
 }
 
-// Register has a process show how its client is, and close it: whether Redis
-// can be written to, what of its settings may lose events, whether a changed URL can
-// be used, and the metrics.
+// Register adds a client to a process, which then shows its state and closes it. The
+// state is whether Redis accepts writes, which of its settings may lose events, whether
+// a changed URL works, and the metrics.
 func (c *Client) Register(p Process, metrics prometheus.Registerer) {
 	metrics.MustRegister(NewPoolMetrics(c), unsafeMetric{c})
 	p.OnClose("Redis client", func(context.Context) error { return c.Close() })
@@ -39,20 +39,21 @@ func (c *Client) Register(p Process, metrics prometheus.Registerer) {
 	}
 }
 
-// publicError is an error that everyone may read.
+// publicError is an error with a public text.
 type publicError string
 
 func (e publicError) Error() string  { return string(e) }
 func (e publicError) Detail() string { return string(e) }
 
-// writableProbes is to how many slots is written. They are enough to meet every master of
-// a cluster, or nearly so: of ten masters each is missed once in a thousand times. To a
-// single node they tell whether it is one of a cluster, which has some of the slots.
+// writableProbes is the number of slots that a probe writes to. It meets every master
+// of a cluster with high probability: it misses each of ten masters once in a thousand
+// times. At a single node it detects that the node belongs to a cluster and has only
+// some of the slots.
 const writableProbes = 64
 
-// Writable reports why Redis cannot be written to, as it is read-only, full, or not
-// there. An error that is Redis's answer has a method Detail() string with what
-// everyone may read.
+// Writable returns the reason why Redis accepts no writes, such as read-only, full or
+// unavailable, or nil. An error that is an answer of Redis has a method Detail() string
+// with a public text.
 func (c *Client) Writable(ctx context.Context) error {
 	err := write(ctx, c.Current())
 	if err == nil {
@@ -65,11 +66,11 @@ func (c *Client) Writable(ctx context.Context) error {
 	return err
 }
 
-// write reports why a client cannot write.
+// write returns the reason why a client cannot write, or nil.
 func write(ctx context.Context, client redis.UniversalClient) error {
 	p := client.Pipeline()
 	for i := range writableProbes {
-		// From a script, as all our writes are.
+		// It writes from a script, as all other writes do.
 		p.Eval(ctx, `return redis.call('SET', KEYS[1], '', 'EX', '60')`, []string{fmt.Sprintf("%s:{%d}", writableKey, i)})
 	}
 	_, err := p.Exec(ctx)
@@ -84,11 +85,11 @@ type notWritableError struct {
 
 func (e notWritableError) Unwrap() error { return e.error }
 
-// Detail tells everyone what is wrong.
+// Detail returns the public text.
 func (e notWritableError) Detail() string { return "Redis takes no writes: " + answerWord(e.answer) }
 
-// answerWord returns Redis's own word in an answer for what is wrong, such as READONLY or OOM, and no
-// address.
+// answerWord returns the word with which Redis's answer names the fault, such as
+// READONLY or OOM, and no address.
 func answerWord(answer redis.Error) string {
 	word, _, _ := strings.Cut(answer.Error(), " ")
 	if word != strings.ToUpper(word) || word == "ERR" {
@@ -97,7 +98,7 @@ func answerWord(answer redis.Error) string {
 	return word
 }
 
-// The settings and states of a Redis that may lose events, as they are labelled.
+// The settings and states of a Redis that may lose events, as metric labels.
 const (
 	unsafeEviction    = "eviction"
 	unsafeAppendOnly  = "append_only"
@@ -113,7 +114,7 @@ var unsafeNames = []string{
 	unsafeEviction, unsafeAppendOnly, unsafeAppendFsync, unsafePersistence, unsafeMemory, unsafeReadOnly, unsafeLoading, unsafeUnchecked,
 }
 
-// node is what a Redis tells of itself.
+// node is what a Redis server reports about itself.
 type node struct {
 	info        map[string]string
 	infoErr     error
@@ -121,11 +122,11 @@ type node struct {
 	configErr   error
 }
 
-// memoryFull is the part of maxmemory from which on there is a warning.
+// memoryFull is the fraction of maxmemory from which a warning is given.
 const memoryFull = 0.9
 
-// unsafe returns what of a node may lose events, by the names of unsafeNames, in
-// words that everyone may read.
+// unsafe returns the settings and states of a node that may lose events: a public text
+// by each name of unsafeNames.
 func (n node) unsafe() map[string]string {
 	found := make(map[string]string)
 	if n.infoErr != nil {
@@ -166,10 +167,10 @@ func (n node) unsafe() map[string]string {
 	return found
 }
 
-// lookEvery is how often Redis is asked for its settings.
+// lookEvery is the interval at which the settings of Redis are read.
 const lookEvery = time.Minute
 
-// safety is what was seen of the settings of Redis.
+// safety holds the last known state of Redis's settings.
 type safety struct {
 	mu    sync.Mutex // held while Redis is asked
 	at    time.Time
@@ -177,8 +178,8 @@ type safety struct {
 	found map[string]string
 }
 
-// Unsafe returns what of Redis's settings may lose events, by setting, as it was seen
-// less than a minute ago. It takes care of what was erased, too: see [Client.Erased].
+// Unsafe returns the settings of Redis that may lose events: a text by setting, at most
+// a minute old. It also runs a pending rewrite of [Client.Erased].
 func (c *Client) Unsafe(ctx context.Context) map[string]string {
 	s := &c.safety
 	s.mu.Lock()
@@ -203,7 +204,7 @@ func (s *safety) last() map[string]string {
 	return maps.Clone(s.found)
 }
 
-// look asks every node that is written to.
+// look reads the settings of every master.
 func (c *Client) look(ctx context.Context) (map[string]string, error) {
 	nodes, err := eachNode(ctx, c, false, func(ctx context.Context, client *redis.Client) (n node, err error) {
 		text, err := client.Info(ctx).Result()
@@ -224,8 +225,8 @@ func (c *Client) look(ctx context.Context) (map[string]string, error) {
 	return found, err
 }
 
-// eachNode returns what every node answers that is written to, of a cluster every
-// replica, too, if all is set.
+// eachNode returns the answers of all masters, and of all replicas of a cluster if all
+// is set.
 func eachNode[T any](ctx context.Context, c *Client, all bool, ask func(context.Context, *redis.Client) (T, error)) (answers []T, err error) {
 	err = c.use(ctx, func(ctx context.Context, client redis.UniversalClient) error {
 		var mu sync.Mutex
@@ -264,7 +265,7 @@ func parseInfo(text string) map[string]string {
 
 var unsafeDesc = prometheus.NewDesc("parkstream_redis_unsafe", "1 if a setting or state of Redis may lose events, as seen in the last minute: eviction, append_only, append_fsync, persistence, memory, read_only, loading, or unchecked if Redis does not tell.", []string{"setting"}, nil)
 
-// unsafeMetric is the collector of what Unsafe has seen.
+// unsafeMetric collects the last result of Unsafe.
 type unsafeMetric struct{ client *Client }
 
 // Describe implements prometheus.Collector.
@@ -282,7 +283,7 @@ func (m unsafeMetric) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-// UnsafeTexts returns what Unsafe tells, in the order of the settings.
+// UnsafeTexts returns the texts of Unsafe in the order of the settings.
 func (c *Client) UnsafeTexts(ctx context.Context) []string {
 	var texts []string
 	found := c.Unsafe(ctx)

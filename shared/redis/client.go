@@ -1,11 +1,11 @@
-// Package redis is the ground on which timelines, stays and generated vehicles
-// are kept: it opens clients of every kind of Redis and runs scripts on them,
-// many in one round trip.
+// Package redis is the base of the stores of timelines, stays and generated vehicles.
+// It opens clients for every kind of Redis and runs scripts on them, many in one round
+// trip.
 package redis
 
 import "log/slog"
 
-// Client is a Redis that scripts are run on. It is safe for concurrent use.
+// Client runs scripts on a Redis. It is safe for concurrent use.
 type Client struct {
 	rotation
 	replicas replicas
@@ -20,9 +20,9 @@ type Client struct {
 //
 // The query takes the options of go-redis, such as pool_size or read_timeout.
 // Open does not connect yet. The URL is read again while the client is used: once a
-// second, and at once after a refused login. A changed URL is used as soon as it can
-// be, and what was refused is repeated then. Errors never contain the URL, which holds
-// the password.
+// second, and at once after a refused login. A changed URL is used as soon as it works,
+// and refused commands are then repeated. Errors never contain the URL, because it
+// holds the password.
 func Open(url func() (string, error), options ...Option) (*Client, error) {
 	c := &Client{rotation: rotation{source: url, log: slog.New(slog.DiscardHandler)}}
 	for _, set := range options {
@@ -37,17 +37,16 @@ func Open(url func() (string, error), options ...Option) (*Client, error) {
 // Option is an option of [Open].
 type Option func(*Client)
 
-// WithSettings returns the option of settings that are valid. Without it no replica is
-// waited for.
+// WithSettings returns the option for valid settings. The default waits for no replica.
 func WithSettings(s Settings) Option {
 	return func(c *Client) { c.settings, c.replicas.Settings = s, s }
 }
 
-// WithLogger returns the option of a logger for what no caller gets as an error, such as
-// a changed URL that is used.
+// WithLogger returns the option for a logger. It gets the events that no caller gets as
+// an error, such as a switch to a changed URL.
 func WithLogger(log *slog.Logger) Option { return func(c *Client) { c.log = log } }
 
-// URL returns a source for [Open] of a URL that does not change.
+// URL returns a source for [Open] with a constant URL.
 func URL(url string) func() (string, error) {
 	return func() (string, error) { return url, nil }
 }

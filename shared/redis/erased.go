@@ -9,7 +9,7 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// rewriteEvery is how often the append-only files are rewritten at most.
+// rewriteEvery is the least time between two rewrites of the append-only files.
 const rewriteEvery = 5 * time.Minute
 
 //go:embed erased.lua
@@ -23,12 +23,13 @@ var (
 	rewrittenScript = NewScript(rewrittenSource)
 )
 
-// Erased has Redis forget what was erased also where it is no data: in the
-// append-only files, which keep each write until they are rewritten, and in the
-// SLOWLOG, which keeps the arguments of slow commands. It is called after an erasure
-// is complete. The files are rewritten at once or, if that was less than five minutes
-// ago, by the first process that looks at Redis after them; so that is not forgotten,
-// its error is one of the erasure. What Redis refuses is logged with what to do.
+// Erased removes erased data from where it outlives its keys. The append-only files
+// keep each write until they are rewritten, and the SLOWLOG keeps the arguments of slow
+// commands. A caller calls it after an erasure is complete. The files are rewritten at
+// once. If the last rewrite is less than five minutes old, the next process that checks
+// Redis after that time rewrites them. Redis remembers that this is pending; if it
+// cannot, the error belongs to the erasure. What Redis refuses is logged with what to
+// do.
 func (c *Client) Erased(ctx context.Context) error {
 	_, err := eachNode(ctx, c, true, func(ctx context.Context, node *redis.Client) (any, error) {
 		return node.Do(ctx, "SLOWLOG", "RESET").Result()
@@ -44,7 +45,8 @@ func (c *Client) rewrite(ctx context.Context, erased bool) error {
 	if erased {
 		now = 1
 	}
-	// What is pending has to survive a failover; that it is done may be forgotten.
+	// A pending rewrite has to survive a failover. A rewrite that is done may be
+	// repeated.
 	call := &Call{Script: erasedScript, Keys: []string{erasedKey}, Args: []any{now, int(rewriteEvery / time.Second)}, NoWait: !erased}
 	c.Run(ctx, call)
 	pending, err := call.Int64()
@@ -63,7 +65,7 @@ func (c *Client) rewrite(ctx context.Context, erased bool) error {
 	})
 	if err == nil {
 		done := &Call{Script: rewrittenScript, Keys: []string{erasedKey}, Args: []any{pending}, NoWait: true}
-		c.Run(ctx, done) // if it fails they are rewritten once more
+		c.Run(ctx, done) // on failure they are rewritten once more
 		c.log.InfoContext(ctx, "the append-only files of Redis are rewritten, they have nothing of what was erased then")
 		return nil
 	}

@@ -7,27 +7,27 @@ import (
 	"time"
 )
 
-// Instant is how instants are written in keys, members and arguments of scripts: the
-// nanoseconds since 1970 in digits of a base, always as many of them, so that the order
-// of the bytes is the order of time. prelude.lua compares what is written so, in either
-// base, by one function.
+// Instant is the text form of instants in keys, members and arguments of scripts: the
+// nanoseconds since 1970 in digits of a base. The number of digits is fixed, so the
+// order of bytes is the order of time. One function of prelude.lua compares them in
+// either base.
 type Instant struct {
 	base, digits int
 }
 
 var (
-	// Base32 is the form of every instant but those that [Base16] is kept for.
+	// Base32 is the form of every instant outside the index of stays.
 	Base32 = Instant{base: 32, digits: 13}
-	// Base16 is the form of the index of stays. A sorted set of both forms would have no
-	// order; docs/adr/0011-one-instant.md says why it is not converted.
+	// Base16 is the form in the index of stays. A sorted set of both forms would have
+	// no order; docs/adr/0011-one-instant.md gives the reason why it is not converted.
 	Base16 = Instant{base: 16, digits: 16}
 )
 
-// Len returns how many bytes an instant has.
+// Len returns the length of an instant in bytes.
 func (i Instant) Len() int { return i.digits }
 
-// Format writes an instant. One that is outside of 1970 to 2262, such as the year 9999
-// for "no end", is written as the nearest inside.
+// Format returns the text of an instant. An instant outside of 1970 to 2262, such as
+// the year 9999 for "no end", becomes the nearest one inside.
 func (i Instant) Format(t time.Time) string {
 	var buffer [16]byte
 	digits := strconv.AppendInt(buffer[:0], nanos(t), i.base)
@@ -44,7 +44,8 @@ func nanos(t time.Time) int64 {
 	return t.UnixNano()
 }
 
-// Cut reads the instant, in UTC, that a text begins with and returns what follows it.
+// Cut parses the instant at the start of a text and returns it in UTC with the rest of
+// the text.
 func (i Instant) Cut(text string) (t time.Time, rest string, err error) {
 	if len(text) < i.digits {
 		return t, "", fmt.Errorf("%q is too short for an instant", text)

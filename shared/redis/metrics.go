@@ -14,10 +14,10 @@ var (
 	poolStale       = poolDesc("stale_connections_total", "Connections that were closed because they were of no use any more.")
 )
 
-// PoolMetrics tell how the connections of a Redis client are used.
+// PoolMetrics collects the use of a Redis client's connections.
 type PoolMetrics struct{ client *Client }
 
-// NewPoolMetrics returns the collector of a client; a process has one.
+// NewPoolMetrics returns the collector of a client. A process has one.
 func NewPoolMetrics(client *Client) PoolMetrics { return PoolMetrics{client} }
 
 // Describe implements prometheus.Collector.

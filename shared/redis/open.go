@@ -12,9 +12,9 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// open returns a client of go-redis for a URL in one of the forms of [Open]. It does not
-// connect yet. The outer hooks are around those of what is sent to each node. Errors never
-// contain the URL, which holds the password.
+// open returns a client of go-redis for a URL in one of the forms of [Open]. It does
+// not connect yet. The outer hooks wrap the hooks of each node. Errors never contain
+// the URL, because it holds the password.
 func open(url string, s Settings, outer ...redis.Hook) (redis.UniversalClient, error) {
 	var given timeouts
 	client, err := parse(url, s, &given)
@@ -28,17 +28,17 @@ func open(url string, s Settings, outer ...redis.Hook) (redis.UniversalClient, e
 	return client, nil
 }
 
-// timeouts are those of a URL, 0 if it has none.
+// timeouts are the timeouts of a URL, 0 if it has none.
 type timeouts struct{ dial, read time.Duration }
 
-// replace notes the timeouts in the options of a URL and replaces them by those of the
-// client, which end with the context, too.
+// replace records the timeouts in the options of a URL. It replaces them by the
+// timeouts of the client, which also end with the context.
 func (t *timeouts) replace(byContext *bool, dial, read *time.Duration, s Settings) {
 	*t = timeouts{*dial, *read}
 	*byContext, *dial, *read = true, cmp.Or(*dial, answerTimeout), readTimeout(*read, s)
 }
 
-// parse returns a client and notes the timeouts of its URL.
+// parse returns a client for a URL and records its timeouts in given.
 func parse(url string, s Settings, given *timeouts) (redis.UniversalClient, error) {
 	quiet()
 	scheme, rest, ok := strings.Cut(url, "://")
@@ -79,8 +79,8 @@ func parse(url string, s Settings, given *timeouts) (redis.UniversalClient, erro
 	}
 }
 
-// readTimeout adds to the time that Redis gets for its answers the time that the
-// replicas get, so that it is not the connection that ends a wait.
+// readTimeout returns the timeout for an answer plus the timeout for replicas. The
+// connection thus outlasts a wait for replicas.
 func readTimeout(given time.Duration, s Settings) time.Duration {
 	if given < 0 {
 		return given
@@ -92,15 +92,15 @@ func readTimeout(given time.Duration, s Settings) time.Duration {
 	return given
 }
 
-// quiet keeps go-redis from writing past our logger to standard error: whatever
-// it has to say of a failed command is in the command's error, too.
+// quiet stops go-redis from logging to standard error, past our logger. The error of a
+// failed command has the same information.
 var quiet = sync.OnceFunc(func() { redis.SetLogger(discard{}) })
 
 type discard struct{}
 
 func (discard) Printf(context.Context, string, ...any) {}
 
-// badURL hides what net/url quotes of the URL.
+// badURL returns an error without the parts of the URL that net/url quotes.
 func badURL(err error) error {
 	text := err.Error()
 	if strings.HasPrefix(text, "parse ") {

@@ -19,16 +19,16 @@ var namesSource string
 
 var namesScript = NewScript(namesSource)
 
-// namesPerScript bounds how long one script keeps Redis from others.
+// namesPerScript bounds the names of one script, because Redis runs nothing else
+// meanwhile.
 const namesPerScript = 250
 
-// Registry is a set of names in Redis that something is kept for there, such as
-// sites. A name leaves it at the time when the last key of what it names expires.
-// It has a key of its own, so that in a Redis Cluster no script can write to it and
-// to what it names: a name is admitted before something is kept for it, and kept
-// after that in the same round trip, each time. What Redis lost, be it the
-// registry or all, is thus there again with the next event. Names have no line feed
-// in them.
+// Registry is a set of names in Redis, such as the sites that have data there. A name
+// expires together with the last key of what it names. The registry has a key of its
+// own, so in a Redis Cluster no script can write both to it and to the named data.
+// Therefore a name is admitted before its data is written, and kept after that in the
+// same round trip, each time. After a loss of the registry or of all data the next
+// event restores the name. Names contain no line feed.
 type Registry struct {
 	client *Client
 	key    string
@@ -37,9 +37,9 @@ type Registry struct {
 // NewRegistry returns the registry at a key.
 func NewRegistry(client *Client, key string) Registry { return Registry{client, key} }
 
-// Admit takes names in until a time and returns those that it refuses, since there
-// are already as many as most. It is atomic: callers at the same time cannot pass
-// the bound together.
+// Admit adds names until a time and returns those that it refuses because the set
+// already has most members. It is atomic: concurrent callers cannot exceed the bound
+// together.
 func (r Registry) Admit(ctx context.Context, names []string, until time.Time, most int) (refused []string, err error) {
 	calls := r.calls(names, until, most)
 	r.client.Run(ctx, calls...)
@@ -55,9 +55,9 @@ func (r Registry) Admit(ctx context.Context, names []string, until time.Time, mo
 	return refused, nil
 }
 
-// Keep returns the calls that keep names until a time, without a bound: something is
-// there for them already. They run after what they name, and what they name is not
-// done while one of them fails.
+// Keep returns the calls that keep names until a time. They have no bound, because the
+// names have data already. They run after the write of that data. The write is not
+// complete while one of them fails.
 func (r Registry) Keep(names []string, until time.Time) []*Call { return r.calls(names, until, -1) }
 
 func (r Registry) calls(names []string, until time.Time, most int) []*Call {
@@ -72,7 +72,7 @@ func (r Registry) calls(names []string, until time.Time, most int) []*Call {
 	return calls
 }
 
-// Names returns the names in order.
+// Names returns all names, sorted.
 func (r Registry) Names(ctx context.Context) ([]string, error) {
 	call := Call{Script: namesScript, Keys: []string{r.key}, NoWait: true}
 	r.client.Run(ctx, &call)

@@ -13,15 +13,15 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// ReplicasError is the error of a call that Redis has carried out and that fewer
-// replicas acknowledged than [Settings.Replicas] asks for. What the call wrote may
-// be lost in a failover, so that the call has to be repeated until it succeeds.
+// ReplicasError is the error of a call that Redis executed and that fewer replicas
+// acknowledged than [Settings.Replicas] requires. A failover may lose its writes. The
+// caller repeats the call until it succeeds.
 type ReplicasError struct {
 	Asked, Acknowledged int
-	// Disk reports whether the acknowledgements are of the append-only files and
-	// the replicas' memory has the write.
+	// Disk reports whether the missing acknowledgements are those of the append-only
+	// files. The replicas' memory then has the write.
 	Disk bool
-	// Primary reports, if Disk does, whether the primary's own file has the write.
+	// Primary reports, if Disk is set, whether the primary's own file has the write.
 	Primary bool
 }
 
@@ -39,19 +39,19 @@ func (e *ReplicasError) Error() string {
 	}
 }
 
-// Detail is what may be shown to everyone.
+// Detail returns the public text.
 func (e *ReplicasError) Detail() string { return e.Error() }
 
 // replicas is the part of a client that waits for replicas.
 type replicas struct {
 	Settings
-	// memoryOnly is until when, in Unix seconds, WAITAOF is not asked for, by the
-	// address of the server: it does not know it or has no append-only file.
+	// memoryOnly has, by server address, the Unix time in seconds until which WAITAOF
+	// is not sent. Such a server does not know the command or has no append-only file.
 	memoryOnly sync.Map // string -> *atomic.Int64
 }
 
-// askAgain is in how many seconds a server that had no WAITAOF may have been
-// replaced or configured otherwise.
+// askAgain is the time in seconds after which WAITAOF is tried again: the server may
+// have been replaced or reconfigured.
 const askAgain = 60
 
 // waiting is the end of a pipeline that waits for replicas.
@@ -63,32 +63,31 @@ type waiting struct {
 	disk       *redis.Cmd // nil if only memory is asked for
 }
 
-// wait makes the end of a pipeline wait for what was written before: by the
-// pipeline, and by others whose effects its scripts have seen. For the latter it
-// writes something itself: since Redis 7.2, and in Valkey, WAIT waits for the last
-// write of its own connection and for nothing if that was none, while a script
-// writes nothing for an event that comes again. The key is in the slot of one of
-// the calls, expires, and has nothing in it.
+// wait makes the end of a pipeline wait for earlier writes: those of the pipeline, and
+// those of others whose effects its scripts have seen. For the latter it writes a key
+// itself. Since Redis 7.2, and in Valkey, WAIT waits for the last write of its own
+// connection only. A script writes nothing for a repeated event, so WAIT would not wait
+// at all. The key is in the slot of one of the calls, is empty and expires.
 func (r *replicas) wait(ctx context.Context, node redis.UniversalClient, p redis.Pipeliner, calls []*Call) *waiting {
 	if r.Replicas == 0 || !slices.ContainsFunc(calls, func(c *Call) bool { return !c.NoWait }) {
 		return nil
 	}
-	// Of what the context has left, an answer gets a part, too. 0 would be no limit.
+	// The answer gets a part of the time left in the context, too. 0 would be no limit.
 	timeout := r.ReplicasTimeout
 	if deadline, ok := ctx.Deadline(); ok {
 		timeout = max(min(timeout, time.Until(deadline)/3), time.Millisecond)
 	}
 	w := &waiting{replicas: r, memoryOnly: r.of(node), mark: p.Set(ctx, markKey(calls), "", time.Minute)}
 	w.memory = p.Do(ctx, "WAIT", r.Replicas, timeout.Milliseconds())
-	// In this order: asked in the same round as it gets the write, a replica answers
-	// before it has called fsync, and by itself tells of that a second later.
+	// The order matters: a replica that gets the write and WAITAOF in the same round
+	// answers before its fsync, and reports the fsync only a second later.
 	if time.Now().Unix() >= w.memoryOnly.Load() {
 		w.disk = p.Do(ctx, "WAITAOF", 1, r.Replicas, timeout.Milliseconds())
 	}
 	return w
 }
 
-// of returns until when a server is not asked for its append-only files.
+// of returns the time until which WAITAOF is not sent to a server.
 func (r *replicas) of(node redis.UniversalClient) *atomic.Int64 {
 	address := ""
 	if one, ok := node.(*redis.Client); ok {
@@ -98,7 +97,7 @@ func (r *replicas) of(node redis.UniversalClient) *atomic.Int64 {
 	return until.(*atomic.Int64)
 }
 
-// markKey returns the key that is written before a wait.
+// markKey returns the key to write before a wait.
 func markKey(calls []*Call) string {
 	key := "park"
 	for _, call := range calls {
@@ -115,7 +114,7 @@ func markKey(calls []*Call) string {
 	return "{" + key + "}:replicated"
 }
 
-// err returns why what the pipeline wrote may be lost, nil if it is safe.
+// err returns the reason why the pipeline's writes may be lost, or nil.
 func (w *waiting) err() error {
 	if w == nil {
 		return nil
@@ -146,14 +145,14 @@ func (w *waiting) err() error {
 	return nil
 }
 
-// hasNoWaitAOF reports whether a server is older than 7.2 or has no append-only
-// file: then memory is all that it promises.
+// hasNoWaitAOF reports whether a server is older than 7.2 or has no append-only file.
+// Such a server can promise memory only.
 func hasNoWaitAOF(err error) bool {
 	return err != nil && (strings.Contains(err.Error(), "unknown command") || strings.Contains(err.Error(), "appendonly is disabled"))
 }
 
-// CheckReplicas reports whether as many replicas are connected to each primary as
-// have to acknowledge every write, and whether there are any although none has to.
+// CheckReplicas returns an error if a primary has fewer connected replicas than have to
+// acknowledge every write, or if replicas are connected although none has to.
 func (c *Client) CheckReplicas(ctx context.Context) error {
 	online, err := eachNode(ctx, c, false, func(ctx context.Context, node *redis.Client) (int, error) {
 		info, err := node.Info(ctx, "replication").Result()
@@ -175,14 +174,15 @@ func (c *Client) CheckReplicas(ctx context.Context) error {
 	return nil
 }
 
-// Checks takes the checks of a process; see shared/process.
+// Checks receives the checks of a process; see shared/process.
 type Checks interface {
 	OnReady(name string, check func(context.Context) error)
 	OnWarning(name string, check func(context.Context) error)
 }
 
-// RegisterReplicas has a process that waits for replicas be ready only if there are
-// enough, and warn if there are some and it does not wait.
+// RegisterReplicas registers the checks of replicas. A process that waits for replicas
+// is ready only if there are enough. A process that does not wait warns if there are
+// some.
 func (c *Client) RegisterReplicas(checks Checks) {
 	register := checks.OnWarning
 	if c.replicas.Replicas > 0 {

@@ -14,33 +14,33 @@ import (
 )
 
 const (
-	// sourceEvery is how often the URL is read while the client is used.
+	// sourceEvery is the interval at which the URL is read while the client is used.
 	sourceEvery = time.Second
 	// tryTimeout bounds one try of a changed URL.
 	tryTimeout = 2 * time.Second
-	// A URL that cannot be used is tried again after firstRetry, then after twice as
-	// long each time, up to lastRetry. While Redis refuses the login of the client in
-	// use, firstRetry is the longest wait.
+	// A URL that fails is tried again after firstRetry, then after twice the time of
+	// each previous wait, up to lastRetry. While Redis refuses the login of the current
+	// client, firstRetry is the longest wait.
 	firstRetry = time.Second
 	lastRetry  = 10 * time.Second
 )
 
-// rotation holds the client of go-redis that is in use, and replaces it when the URL
-// changes. A replaced client is closed when its last user has released it.
+// rotation holds the current client of go-redis and replaces it when the URL changes. A
+// replaced client is closed when its last user has released it.
 type rotation struct {
 	source   func() (string, error)
 	settings Settings
 	log      *slog.Logger
 
 	current atomic.Pointer[connection]
-	next    atomic.Int64 // when the source is read again, in nanoseconds since 1970
+	next    atomic.Int64 // the next read of the source, in nanoseconds since 1970
 
 	mu       sync.Mutex // held while the source is read
 	closed   bool
 	trying   *try                     // nil while no URL is tried
 	failed   failure                  // of the URL that was tried last
-	problem  error                    // why what the source holds is not used
-	rejected string                   // what that is
+	problem  error                    // the reason why the current value of the source is not used
+	rejected string                   // that value
 	retired  map[*connection]struct{} // replaced clients that are not closed yet
 	running  sync.WaitGroup           // the try, and the closing of retired clients
 }
@@ -48,13 +48,13 @@ type rotation struct {
 // try is one try of a changed URL.
 type try struct {
 	url    string
-	again  bool // the URL could not be used before
+	again  bool // the URL failed before
 	cancel context.CancelFunc
 	done   chan struct{} // closed at its end
 }
 
-// failure is when a URL could not be used, and how long it is not tried again. The zero
-// value is that of none.
+// failure is the time of a URL's last failure and the delay until the next try. The
+// zero value is no failure.
 type failure struct {
 	url  string
 	at   time.Time
@@ -65,12 +65,13 @@ type failure struct {
 type connection struct {
 	redis.UniversalClient
 	url string
-	// users counts who needs the client: the rotation while the client is current, and
-	// each command or call from its first try to its last. It never rises from 0.
+	// users counts the users of the client: the rotation while the client is current,
+	// and each command or call from its first try to its last. It never rises from 0.
 	users atomic.Int64
 }
 
-// acquire reports whether a client may be used until [rotation.release].
+// acquire reports whether a client may be used. The caller then calls
+// [rotation.release].
 func (c *connection) acquire() bool {
 	for {
 		n := c.users.Load()
@@ -83,17 +84,17 @@ func (c *connection) acquire() bool {
 	}
 }
 
-// holding is the key of the client that a context is of. What is done with the context is
-// part of a command or call that holds the client, such as the login of a new connection,
-// and belongs to no other client.
+// holding is the context key of a client. Work with such a context is part of a command
+// or call that holds this client, such as the login of a new connection, and belongs to
+// no other client.
 type holding struct{}
 
-// context returns the context of a command or call that holds the client.
+// context returns the context for a command or call that holds the client.
 func (c *connection) context(ctx context.Context) context.Context {
 	return context.WithValue(ctx, holding{}, c)
 }
 
-// holds reports whether a context is of a command or call that holds the client.
+// holds reports whether a context belongs to a command or call that holds the client.
 func (c *connection) holds(ctx context.Context) bool { return ctx.Value(holding{}) == c }
 
 // start makes the first client.
@@ -111,8 +112,8 @@ func (r *rotation) start() error {
 	return nil
 }
 
-// open returns a client that has a user. Its hook of commands is the outermost, so that
-// what is known of a node of a replaced client is no matter to a command that is too late.
+// open returns a client that has a user. Its hook of commands is the outermost: a late
+// command is not affected by what is known of a replaced client's node.
 func (r *rotation) open(url string) (*connection, error) {
 	c := &connection{url: url}
 	c.users.Store(1)
@@ -121,18 +122,18 @@ func (r *rotation) open(url string) (*connection, error) {
 	return c, err
 }
 
-// Current returns the client of go-redis that is in use, for commands that are no
-// scripts. It is to be asked for each time, and never closed.
+// Current returns the current client of go-redis, for commands other than scripts.
+// Callers ask for it each time and never close it.
 func (r *rotation) Current() redis.UniversalClient {
-	if time.Now().UnixNano() >= r.next.Load() && r.mu.TryLock() { // others go on meanwhile
+	if time.Now().UnixNano() >= r.next.Load() && r.mu.TryLock() { // concurrent callers do not wait
 		r.look(false)
 		r.mu.Unlock()
 	}
 	return r.current.Load().UniversalClient
 }
 
-// Problem reports why a changed URL is not used. It waits for the first try of a URL.
-// The error has a method Detail() string with what everyone may read.
+// Problem returns the reason why a changed URL is not used, or nil. It waits for the
+// first try of a URL. The error has a method Detail() string with a public text.
 func (r *rotation) Problem(ctx context.Context) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -160,15 +161,16 @@ func (r *rotation) Close() error {
 	return r.current.Load().Close()
 }
 
-// use calls do with the client that is in use, and keeps the client open meanwhile. If
-// Redis refuses the login and the URL has changed, it calls do once more with the client
-// of the changed URL. What do does with its context is repeated with no other client.
+// use calls do with the current client and keeps the client open meanwhile. If Redis
+// refuses the login and the URL has changed, it calls do once more with the client of
+// the changed URL. Commands within do that use its context are not repeated with
+// another client by themselves.
 func (r *rotation) use(ctx context.Context, do func(context.Context, redis.UniversalClient) error) error {
 	_ = r.Current()
 	return r.with(ctx, r.current.Load(), func(ctx context.Context, c *connection) error { return do(ctx, c.UniversalClient) })
 }
 
-// with is use, beginning with a client that may have been replaced.
+// with is use that begins with c, which may have been replaced.
 func (r *rotation) with(ctx context.Context, c *connection, do func(context.Context, *connection) error) error {
 	if c.acquire() {
 		err := r.released(ctx, c, do)
@@ -189,7 +191,8 @@ func (r *rotation) released(ctx context.Context, c *connection, do func(context.
 	return do(c.context(ctx), c)
 }
 
-// release takes a user from a client. A replaced client is closed after its last one.
+// release removes a user from a client. The last release of a replaced client closes
+// it.
 func (r *rotation) release(c *connection) {
 	if c.users.Add(-1) > 0 {
 		return
@@ -202,8 +205,8 @@ func (r *rotation) release(c *connection) {
 	}
 }
 
-// replaced reports whether a client whose login was refused is no longer in use. It
-// reads the URL, and waits for the try of a changed one.
+// replaced reports whether a client whose login was refused has been replaced. It reads
+// the URL and waits for the try of a changed one.
 func (r *rotation) replaced(ctx context.Context, c *connection) bool {
 	if r.current.Load() == c {
 		r.mu.Lock()
@@ -216,8 +219,7 @@ func (r *rotation) replaced(ctx context.Context, c *connection) bool {
 	return r.current.Load() != c
 }
 
-// look reads the URL and returns the try of a changed one, nil if there is none. The
-// caller holds mu.
+// look reads the URL and returns the try of a changed one, or nil. The caller holds mu.
 func (r *rotation) look(refused bool) *try {
 	r.next.Store(time.Now().Add(sourceEvery).UnixNano())
 	if r.closed || r.trying != nil {
@@ -249,7 +251,7 @@ func (r *rotation) look(refused bool) *try {
 	return t
 }
 
-// wait returns when a try is over, or ctx ends.
+// wait returns when the try is over or ctx ends.
 func (t *try) wait(ctx context.Context) {
 	select {
 	case <-t.done:
@@ -257,7 +259,7 @@ func (t *try) wait(ctx context.Context) {
 	}
 }
 
-// try replaces the client that is in use if the changed URL can be used.
+// try replaces the current client if the changed URL works.
 func (r *rotation) try(ctx context.Context, t *try) {
 	defer close(t.done)
 	defer t.cancel()
@@ -267,7 +269,7 @@ func (r *rotation) try(ctx context.Context, t *try) {
 	}
 }
 
-// tried ends a try. It returns the client that was replaced.
+// tried ends a try. It returns the replaced client, or nil.
 func (r *rotation) tried(t *try, c *connection, err error) (former *connection) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -294,10 +296,11 @@ func (r *rotation) tried(t *try, c *connection, err error) (former *connection) 
 	return former
 }
 
-// accept notes that what the source holds is used.
+// accept records that the current value of the source is used.
 func (r *rotation) accept() { r.failed, r.problem = failure{}, nil }
 
-// reject notes why what the source holds is not used, and logs it once.
+// reject records the reason why the current value of the source is not used, and logs
+// it once.
 func (r *rotation) reject(what string, err error) {
 	known := r.problem != nil && what == r.rejected
 	r.problem, r.rejected = fmt.Errorf("use the changed URL of Redis: %w", err), what
@@ -306,10 +309,10 @@ func (r *rotation) reject(what string, err error) {
 	}
 }
 
-// connect returns a client for a changed URL if that can be used: the login is accepted
-// and neither the node nor the user's permissions keep it from writing. Whether writes
-// fail for another reason, such as a full memory, or get no answer, such as those of one
-// shard of a cluster, is not up to the URL.
+// connect returns a client for a changed URL if the URL works: Redis accepts the login,
+// and neither the node nor the user's permissions forbid writes. Other failures of
+// writes do not depend on the URL, such as a full memory or an unavailable shard of a
+// cluster.
 func (r *rotation) connect(ctx context.Context, url string) (*connection, error) {
 	c, err := r.open(url)
 	if err != nil {
@@ -317,7 +320,7 @@ func (r *rotation) connect(ctx context.Context, url string) (*connection, error)
 	}
 	ctx = c.context(ctx)
 	err = c.Ping(ctx).Err()
-	if err == nil || hasPrefix(err, "NOPERM") { // who may not ping has logged in
+	if err == nil || hasPrefix(err, "NOPERM") { // a user without the permission to ping has logged in
 		if err = write(ctx, c); !hasPrefix(err, "READONLY", "NOPERM", "MOVED") {
 			return c, nil
 		}
@@ -329,22 +332,22 @@ func (r *rotation) connect(ctx context.Context, url string) (*connection, error)
 	return nil, unusableError{err, "no connection can be made with it"}
 }
 
-// unusableError is why a changed URL is not used.
+// unusableError is the reason why a changed URL is not used.
 type unusableError struct {
 	error
-	reason string // for everyone
+	reason string // public
 }
 
 func (e unusableError) Unwrap() error { return e.error }
 
-// Detail tells everyone what is wrong.
+// Detail returns the public text.
 func (e unusableError) Detail() string {
 	return "redis-url was changed and cannot be used: " + e.reason + "; the previous one stays in use"
 }
 
 // commands is the hook around each command and pipeline of a client with all its tries,
-// of a cluster with its redirections. It does what [rotation.use] does, for those who
-// got the client from [rotation.Current].
+// for a cluster with its redirections. It does the same as [rotation.use], for callers
+// of [rotation.Current].
 type commands struct {
 	rotation *rotation
 	client   *connection
@@ -383,7 +386,7 @@ func (h commands) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proc
 	}
 }
 
-// refused reports whether Redis refused a login, or a command to the user of it.
+// refused reports whether Redis refused a login, or a command for lack of permission.
 func refused(err error) bool {
 	return hasPrefix(err, "WRONGPASS", "NOAUTH", "NOPERM", "invalid password")
 }

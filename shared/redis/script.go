@@ -11,7 +11,7 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// prelude has constants and functions that every script begins with.
+// prelude has the constants and functions at the start of every script.
 //
 //go:embed prelude.lua
 var prelude string
@@ -19,8 +19,8 @@ var prelude string
 // Script is a Lua script and its digest.
 type Script = redis.Script
 
-// NewScript returns the script of some sources, which are one chunk behind prelude.lua: a
-// line number in an error of Redis counts from there.
+// NewScript returns the script of some sources, which form one chunk after prelude.lua.
+// Line numbers in Redis's errors count from the start of prelude.lua.
 func NewScript(sources ...string) *Script {
 	return redis.NewScript(prelude + strings.Join(sources, ""))
 }
@@ -30,7 +30,7 @@ type Call struct {
 	Script *Script
 	Keys   []string
 	Args   []any
-	// NoWait: a failover may lose what the call writes, if it writes. A round trip of
+	// NoWait allows a failover to lose the writes of the call. A round trip with only
 	// such calls waits for no replica.
 	NoWait bool
 
@@ -38,7 +38,7 @@ type Call struct {
 	err    error
 }
 
-// Text returns the answer of a call that has been run, or why there is none.
+// Text returns the answer of a call that has run, or its error.
 func (c *Call) Text() (string, error) {
 	if c.err != nil {
 		return "", c.err
@@ -46,7 +46,7 @@ func (c *Call) Text() (string, error) {
 	return c.answer.Text()
 }
 
-// Int64 is Text for a script that answers with a number.
+// Int64 returns the answer of a script that returns a number, or the call's error.
 func (c *Call) Int64() (int64, error) {
 	if c.err != nil {
 		return 0, c.err
@@ -54,7 +54,7 @@ func (c *Call) Int64() (int64, error) {
 	return c.answer.Int64()
 }
 
-// FirstError returns why the first of the calls that failed did.
+// FirstError returns the error of the first failed call, or nil.
 func FirstError(calls []*Call) error {
 	for _, call := range calls {
 		if call.err != nil {
@@ -64,20 +64,20 @@ func FirstError(calls []*Call) error {
 	return nil
 }
 
-// Run runs calls in one round trip to each node; each holds its own answer or
-// error then. What a call wrote is on as many replicas as the settings ask for, or
-// its error is a [ReplicasError].
+// Run runs calls in one round trip to each node. Each call then holds its own answer or
+// error. The writes of a call without an error are on as many replicas as the settings
+// ask for. If fewer acknowledge them, its error is a [ReplicasError].
 func (c *Client) Run(ctx context.Context, calls ...*Call) {
 	_ = c.use(ctx, func(ctx context.Context, client redis.UniversalClient) error {
 		c.run(ctx, client, calls, (*Script).EvalSha)
-		// A Redis that was just started does not know the script yet.
+		// Redis does not know the script yet after a restart.
 		c.run(ctx, client, failed(calls, func(err error) bool { return hasPrefix(err, "NOSCRIPT") }), (*Script).Eval)
 		calls = failed(calls, refused)
 		return FirstError(calls)
 	})
 }
 
-// failed returns the calls with an error of a kind.
+// failed returns the calls whose error satisfies is.
 func failed(calls []*Call, is func(error) bool) []*Call {
 	var found []*Call
 	for _, call := range calls {
@@ -88,7 +88,7 @@ func failed(calls []*Call, is func(error) bool) []*Call {
 	return found
 }
 
-// hasPrefix reports whether an error is an answer of Redis that begins with one of some
+// hasPrefix reports whether an error is an answer of Redis that begins with one of
 // prefixes.
 func hasPrefix(err error, prefixes ...string) bool {
 	return slices.ContainsFunc(prefixes, func(prefix string) bool { return redis.HasErrorPrefix(err, prefix) })
@@ -109,7 +109,7 @@ func (c *Client) run(ctx context.Context, client redis.UniversalClient, calls []
 	}
 }
 
-// pipeline runs calls on one connection to one node.
+// pipeline runs calls on one connection of one node.
 func (c *Client) pipeline(ctx context.Context, node redis.UniversalClient, calls []*Call, eval evaluate) {
 	p := node.Pipeline()
 	for _, call := range calls {
@@ -120,9 +120,8 @@ func (c *Client) pipeline(ctx context.Context, node redis.UniversalClient, calls
 	lost := wait.err()
 	for _, call := range calls {
 		call.err = call.answer.Err()
-		// A login that is refused, or a Redis that takes no more connections, is an
-		// error of the pipeline that its commands do not know: they have none, or that
-		// of the try before.
+		// A refused login or a refused connection is an error of the pipeline only. Its
+		// commands have no error, or the error of the previous try.
 		_, answered := errors.AsType[redis.Error](call.err)
 		if !answered && call.answer.Val() == nil {
 			call.err = cmp.Or(err, call.err, errNoAnswer)

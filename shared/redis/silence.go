@@ -12,35 +12,36 @@ import (
 )
 
 const (
-	// answerTimeout is how long a node gets for all that one command or pipeline
-	// takes, with connecting and repeating, unless the URL has longer timeouts.
+	// answerTimeout bounds one command or pipeline at a node, with connecting and
+	// repeating. Longer timeouts in the URL replace it.
 	answerTimeout = 3 * time.Second
-	// topologyTimeout is how long a node of a cluster gets to tell who has which slot:
-	// the others know it, too.
+	// topologyTimeout bounds the request for a cluster's topology at one node: the
+	// other nodes know it, too.
 	topologyTimeout = time.Second
-	// silentFor is how long a silent node is asked for nothing but one call.
+	// silentFor is the time in which a silent node gets only one call.
 	silentFor = 3 * time.Second
-	// heardFor is how long after its last answer a node is asked to wait for replicas
-	// without a ping before.
+	// heardFor is the age of a node's last answer up to which it is asked to wait for
+	// replicas without a ping first.
 	heardFor = time.Second
 )
 
-// silence is the hook that bounds what a node costs that neither answers nor fails, as
-// its host or its network is lost. There is one for each node.
+// silence is the hook that bounds the cost of a node that neither answers nor fails,
+// for example after the loss of its host or network. Each node has its own.
 type silence struct {
 	timeout    time.Duration // 0: no bound
 	replicas   time.Duration // added for a pipeline that waits for replicas
 	lastAnswer atomic.Int64  // in nanoseconds since 1970
 	refused    atomic.Pointer[refusal]
 	waiting    atomic.Int64 // pipelines under way that wait for replicas
-	// Until when the node is known to be silent, for calls and for what asks for the
-	// topology, in nanoseconds since 1970, 0 if it is not. They are two, since a busy node
-	// that gives no topology in its shorter time may do what it is called for.
+	// Until when the node counts as silent, for calls and for requests for the
+	// topology, in nanoseconds since 1970; 0 if it is not silent. They are separate: a
+	// busy node that misses the shorter timeout of a topology request may still answer
+	// calls.
 	silentUntil, topologyUntil atomic.Int64
 }
 
-// silentError is the error of a command that a silent node did not answer. For go-redis
-// it is the end of a context, which is not repeated.
+// silentError is the error of a command that a silent node did not answer. go-redis
+// takes it for the end of a context and does not repeat the command.
 type silentError struct{}
 
 func (silentError) Error() string {
@@ -49,9 +50,9 @@ func (silentError) Error() string {
 
 func (silentError) Unwrap() error { return context.DeadlineExceeded }
 
-// busyError is the error of a command that got no answer in time while pipelines waited
-// for the node's replicas: they may have all connections of the pool, so that the node is
-// not known to be silent.
+// busyError is the error of a command that timed out while pipelines waited for the
+// node's replicas. They may occupy the whole connection pool, so it does not prove that
+// the node is silent.
 type busyError struct{}
 
 func (busyError) Error() string {
@@ -60,7 +61,7 @@ func (busyError) Error() string {
 
 func (busyError) Unwrap() error { return context.DeadlineExceeded }
 
-// newSilence returns the hook of a node for the timeouts of its URL.
+// newSilence returns the hook of a node. given are the timeouts of its URL.
 func newSilence(given timeouts, s Settings) *silence {
 	h := &silence{timeout: max(answerTimeout, given.dial, given.read)}
 	if given.read < 0 {
@@ -72,14 +73,14 @@ func newSilence(given timeouts, s Settings) *silence {
 	return h
 }
 
-// refusal is why no connection was made, and when.
+// refusal is the reason and the time of a refused connection.
 type refusal struct {
 	err error
 	at  time.Time
 }
 
-// DialHook notes that connections are refused: go-redis tries again until the time is
-// up, so that a node that is not there would pass for a silent one.
+// DialHook records refused connections. go-redis dials again until the time is up, so a
+// node that is down would otherwise count as silent.
 func (h *silence) DialHook(next redis.DialHook) redis.DialHook {
 	return func(ctx context.Context, network, addr string) (net.Conn, error) {
 		conn, err := next(ctx, network, addr)
@@ -106,7 +107,7 @@ func (h *silence) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proc
 		var err error
 		if timeout > 0 && slices.ContainsFunc(cmds, func(cmd redis.Cmder) bool { return cmd.Name() == "wait" }) {
 			timeout += h.replicas
-			// That wait takes long of a node that answers, too.
+			// That wait can take long at a node that answers, too.
 			if time.Since(time.Unix(0, h.lastAnswer.Load())) > heardFor {
 				err = h.bound(ctx, h.timeout, &h.silentUntil, func(ctx context.Context) error {
 					return next(ctx, []redis.Cmder{redis.NewStatusCmd(ctx, "ping")})
@@ -130,8 +131,9 @@ func (h *silence) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proc
 	}
 }
 
-// bound runs what a node is asked for. A node is silent if it answered nothing at all
-// while a call waited for all its time; then all fails at once but one call in silentFor.
+// bound runs a request to a node. A node is silent if it answered nothing while a call
+// waited for its whole timeout. From then on all calls fail at once, except one in each
+// silentFor.
 func (h *silence) bound(ctx context.Context, timeout time.Duration, silentUntil *atomic.Int64, ask func(context.Context) error) error {
 	if timeout <= 0 || ctx.Value(asking{}) == h {
 		return ask(ctx)
@@ -145,7 +147,7 @@ func (h *silence) bound(ctx context.Context, timeout time.Duration, silentUntil 
 	defer cancel()
 	err := ask(bounded)
 	switch {
-	case ctx.Err() != nil: // the caller did not wait for as long
+	case ctx.Err() != nil: // the caller's own time was shorter
 	case !timedOut(err):
 		if _, answered := errors.AsType[redis.Error](err); err == nil || answered {
 			h.lastAnswer.Store(time.Now().UnixNano())
@@ -165,7 +167,7 @@ func (h *silence) bound(ctx context.Context, timeout time.Duration, silentUntil 
 	return err
 }
 
-// refusedSince returns why a connection was refused after start, nil if none was.
+// refusedSince returns the reason of a connection refused after start, or nil.
 func (h *silence) refusedSince(start time.Time) error {
 	if r := h.refused.Load(); r != nil && r.at.After(start) {
 		return r.err
@@ -173,12 +175,11 @@ func (h *silence) refusedSince(start time.Time) error {
 	return nil
 }
 
-// asking is the key of the hook that bounds a call already, in the context of the login
-// of a new connection, which is a call of its own for go-redis.
+// asking is the context key of a call that the hook bounds already. The login of a new
+// connection has it: for go-redis that is a call of its own.
 type asking struct{}
 
-// timedOut reports whether an error is that of an answer or a connection that was
-// waited for in vain.
+// timedOut reports whether an error is a timeout of an answer or of a connection.
 func timedOut(err error) bool {
 	timeout, ok := errors.AsType[net.Error](err)
 	return errors.Is(err, context.DeadlineExceeded) || ok && timeout.Timeout()

@@ -12,12 +12,12 @@ import (
 	"parkstream/shared/tracing"
 )
 
-// traced makes a span of each round trip to Redis that belongs to one. The
-// arguments of commands are not in it: they have plates.
+// traced makes a span of each round trip to Redis within a trace. It omits the
+// arguments of commands, because they contain plates.
 type traced struct{}
 
-// addHooks adds hooks to what a client sends: for a cluster, to what it sends to
-// each node, which has its own.
+// addHooks adds hooks to a client. For a cluster it adds them to each node, with new
+// hooks for each.
 func addHooks(client redis.UniversalClient, hooks func() []redis.Hook) {
 	add := func(node redis.UniversalClient) {
 		for _, hook := range hooks() {
@@ -61,7 +61,7 @@ func (traced) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessP
 }
 
 func endSpan(span trace.Span, err error) {
-	if errors.Is(err, redis.Nil) { // "not there" is an answer
+	if errors.Is(err, redis.Nil) { // a missing value is a valid answer
 		err = nil
 	}
 	tracing.End(span, err)

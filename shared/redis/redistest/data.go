@@ -1,4 +1,4 @@
-// Package redistest has what tests of stores need to compare what is in Redis.
+// Package redistest helps tests of stores to compare the contents of Redis.
 package redistest
 
 import (
@@ -9,8 +9,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Load runs commands, one a line, of words that are quoted as in Go: the form in which
-// what an earlier version stored is kept in testdata.
+// Load runs commands, one a line, with words quoted as in Go. Testdata from earlier
+// versions is kept in this form.
 func Load(t testing.TB, client redis.UniversalClient, commands string) {
 	t.Helper()
 	for line := range strings.Lines(commands) {
