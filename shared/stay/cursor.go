@@ -10,11 +10,11 @@ import (
 	"parkstream/shared/redis"
 )
 
-// ErrCursor reports that a cursor was not made by [Store.List].
+// ErrCursor is the error for a cursor that [Store.List] did not return.
 var ErrCursor = errors.New("cursor was not made by this endpoint")
 
-// cursorPos is where a stay stands in a list: by position, then by the prefix of its
-// site's keys.
+// cursorPos is the place of a stay in a list. Lists are sorted by position, then by the
+// prefix of the site's keys.
 type cursorPos struct{ position, prefix string }
 
 func (p cursorPos) id() string { return p.position[instantLen:] }
@@ -57,14 +57,14 @@ func parseCursor(cursor string) (*cursorPos, error) {
 }
 
 const (
-	// afterAll is behind all positions, which begin with hexadecimal digits.
+	// afterAll sorts after all positions, because they begin with hexadecimal digits.
 	afterAll = "g"
-	// afterPosition makes a bound include the position before it: the same id at
-	// another site has the same one.
+	// afterPosition turns an exclusive bound into an inclusive one: the same id at
+	// another site has the same position.
 	afterPosition = "\x00"
 )
 
-// pos returns where the stay stands in a list.
+// pos returns the place of the stay in a list.
 func (k *StoredStay) pos() cursorPos {
 	return cursorPos{position(k.ExitTime, k.ID), string(keysOf(k.Site))}
 }

@@ -13,8 +13,8 @@ var eraseSource string
 
 var eraseScript = newScript(eraseSource)
 
-// ErasePlate removes every stay of a normalised plate at a site and returns how
-// many there were.
+// ErasePlate removes every stay of a normalised plate at a site and returns the number
+// of removed stays.
 func (s *Store) ErasePlate(ctx context.Context, site, plate string) (int64, error) {
 	call := redis.Call{Script: eraseScript, Keys: []string{string(keysOf(site))}, Args: []any{plate}}
 	s.redis.Run(ctx, &call)

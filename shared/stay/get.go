@@ -10,19 +10,20 @@ import (
 	goredis "github.com/redis/go-redis/v9"
 )
 
-// ErrNotFound reports that there is no stay with that id.
+// ErrNotFound is the error for an id without a stay.
 var ErrNotFound = errors.New("no such stay")
 
-// AmbiguousError reports that several sites have a stay with the id that was asked
-// for.
+// AmbiguousError is the error for an id without a site, if several sites have a stay
+// with that id.
 type AmbiguousError struct{ Sites []string }
 
 func (e AmbiguousError) Error() string {
 	return fmt.Sprintf("%d sites have a stay with this id: choose one with the parameter site", len(e.Sites))
 }
 
-// Get returns one stay. Without a site the id has to be that of one stay alone,
-// otherwise the error is an [AmbiguousError].
+// Get returns one stay. site may be empty if only one site has a stay with the id.
+// Otherwise the error is an [AmbiguousError]. The error for an unknown id is
+// [ErrNotFound].
 func (s *Store) Get(ctx context.Context, site, id string) (StoredStay, error) {
 	sites := []string{site}
 	if site == "" {
@@ -59,8 +60,8 @@ func (s *Store) Get(ctx context.Context, site, id string) (StoredStay, error) {
 	return StoredStay{}, ambiguous
 }
 
-// read returns the stays at positions that are not too old and were not erased
-// meanwhile.
+// read returns the stays at positions. It omits stays older than the retention and
+// stays erased meanwhile.
 func (s *Store) read(ctx context.Context, positions []cursorPos) ([]StoredStay, error) {
 	type site struct {
 		ids  []string

@@ -11,13 +11,12 @@ import (
 // Page is a part of a list, newest exit first.
 type Page struct {
 	Stays []StoredStay `json:"stays"`
-	// Next is the cursor of the next page, empty after the last.
+	// Next is the cursor of the next page, empty on the last page.
 	Next string `json:"next"`
 }
 
-// List returns a page of stays. A list that is followed from cursor to cursor
-// has every stay that was there all the time exactly once, whatever is stored
-// meanwhile.
+// List returns a page of stays. A list that is followed from cursor to cursor has every
+// stay that existed the whole time exactly once, even if others are stored meanwhile.
 func (s *Store) List(ctx context.Context, q Query) (Page, error) {
 	page := Page{Stays: []StoredStay{}}
 	w, err := s.walk(ctx, q, q.atOnce(q.Limit)+1)
@@ -54,8 +53,9 @@ func (s *Store) List(ctx context.Context, q Query) (Page, error) {
 	}
 }
 
-// Export calls yield with the stays of a list in order, a part at a time, so that a
-// list of any length takes the memory of a part. The query's limit is not looked at.
+// Export calls yield with the stays of a list in order, a batch at a time. The memory
+// that it needs does not depend on the length of the list. It ignores the query's
+// limit.
 func (s *Store) Export(ctx context.Context, q Query, yield func([]StoredStay) error) error {
 	w, err := s.walk(ctx, q, readAtOnce)
 	if err != nil {
@@ -76,8 +76,8 @@ func (s *Store) Export(ctx context.Context, q Query, yield func([]StoredStay) er
 	}
 }
 
-// CursorAfter returns the cursor with which a list continues after its first n
-// positions, or "" if it has no more.
+// CursorAfter returns the cursor after the first n positions of a list, or "" if the
+// list has no more.
 func (s *Store) CursorAfter(ctx context.Context, q Query, n int) (string, error) {
 	longer, err := s.longer(ctx, q, n)
 	if err != nil || !longer {

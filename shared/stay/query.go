@@ -6,7 +6,7 @@ import (
 	"parkstream/shared/parking"
 )
 
-// Query selects stays. The zero value selects all.
+// Query selects stays. The zero value selects all of them.
 type Query struct {
 	Plate  string // normalised
 	Site   string
@@ -17,19 +17,19 @@ type Query struct {
 	Limit int
 	// Cursor continues after an earlier page.
 	Cursor string
-	// Last is the cursor after the last stay that is wanted.
+	// Last is the cursor after the last stay to return.
 	Last string
 }
 
 const (
-	// MaxSites bounds the sites of one query.
+	// MaxSites is the maximum number of sites in one query.
 	MaxSites = 10_000
-	// maxSiteDays bounds the days of sites that one query sums up: those of 2,000
-	// sites for three months.
+	// maxSiteDays bounds sites times days in one query for statistics. It is enough for
+	// 2,000 sites and three months.
 	maxSiteDays = 200_000
 )
 
-// CheckSites returns a [parking.ErrInvalid] for a query over more than [MaxSites].
+// CheckSites returns a [parking.ErrInvalid] if n is more than [MaxSites].
 func CheckSites(n int) error {
 	if n > MaxSites {
 		return parking.Invalid("there are %d sites, at most %d are looked at together: ask for one site", n, MaxSites)
@@ -37,11 +37,12 @@ func CheckSites(n int) error {
 	return nil
 }
 
-// mostDays returns how many days of so many sites one query sums up.
+// mostDays returns the maximum number of days in a query for statistics of so many
+// sites.
 func mostDays(sites int) int { return min(MaxStatsDays, maxSiteDays/max(1, sites)) }
 
-// CheckSiteDays returns a [parking.ErrInvalid] for a query over more days of so many
-// sites than are summed up together.
+// CheckSiteDays returns a [parking.ErrInvalid] if a query for statistics covers more
+// days than so many sites allow.
 func CheckSiteDays(sites, days int) error {
 	if most := mostDays(sites); days > most {
 		return parking.Invalid("%d days of %d sites are asked for, at most %d days of so many sites are summed up together: ask for one site, or for less time",
@@ -50,13 +51,13 @@ func CheckSiteDays(sites, days int) error {
 	return CheckSites(sites)
 }
 
-// filtered reports whether not every stay of the query's indexes is wanted: those of
-// a plate are of any status.
+// filtered reports whether the query skips stays of its indexes. The index of a plate
+// has stays of every status.
 func (q *Query) filtered() bool { return q.Plate != "" && q.Status != "" }
 
 func (q *Query) wants(k StoredStay) bool { return q.Status == "" || k.Status() == q.Status }
 
-// atOnce returns how many stays to read to find n.
+// atOnce returns the number of stays to read in order to find n.
 func (q *Query) atOnce(n int) int {
 	if q.filtered() {
 		return max(n, readAtOnce)

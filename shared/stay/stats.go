@@ -11,35 +11,35 @@ import (
 	"parkstream/shared/parking"
 )
 
-// Stats sum up the stays whose exits fall on some UTC days.
+// Stats summarises the stays with exits in a range of UTC days.
 type Stats struct {
 	// From and To (exclusive) are the bounds of the days.
 	From time.Time `json:"from"`
 	To   time.Time `json:"to"`
 	Counts
-	// Durations count the completed stays by how long they were, shortest first;
-	// the bounds are always the same. A duration within 2 % of a bound may be
-	// counted on its other side.
+	// Durations are a histogram of the durations of completed stays, shortest first.
+	// The bounds are constant. A duration within 2 % of a bound may be counted on its
+	// other side.
 	Durations []Durations `json:"durations"`
-	// Days has one element for each day that has stays, oldest first.
+	// Days has one element for each day with stays, oldest first.
 	Days []Day `json:"days"`
 }
 
-// Durations count stays that were longer than the bound before and up to this
-// one.
+// Durations is one bucket of the histogram: stays longer than the bound of the previous
+// bucket, up to this one.
 type Durations struct {
 	UpToSeconds *int64 `json:"up_to_seconds"` // null: no bound
 	Stays       int64  `json:"stays"`
 }
 
-// Day sums up the stays of one UTC day.
+// Day summarises the stays of one UTC day.
 type Day struct {
 	Day string `json:"day"` // 2026-11-23
 	Counts
 }
 
-// Counts sum up stays. Durations are null where no stay is completed; the
-// quantiles are within some 2 %.
+// Counts summarises stays. The durations are null if no stay is completed. The
+// quantiles are exact to some 2 %.
 type Counts struct {
 	Completed      int64    `json:"completed"`
 	UnmatchedExits int64    `json:"unmatched_exits"`
@@ -51,13 +51,13 @@ type Counts struct {
 
 const day = 24 * time.Hour
 
-// MaxStatsDays bounds how many days one call of Stats reads.
+// MaxStatsDays is the maximum number of days in one call of Stats.
 const MaxStatsDays = 3660
 
-// Stats sums up the stays of a site, or of all where it is empty, whose exits
-// fall on the UTC days from that of from to that of to. A zero from stands for
-// the oldest day kept, or for a later one if so many days of so many sites are not
-// summed up together; a zero to stands for today.
+// Stats summarises the stays of a site, or of all sites if site is empty. It counts
+// exits from the UTC day of from to the UTC day of to. A zero to is today. A zero from
+// is the oldest day kept, or a later one if the range has more days than so many sites
+// may be summarised for.
 func (s *Store) Stats(ctx context.Context, site string, from, to time.Time) (Stats, error) {
 	if to.IsZero() {
 		to = s.Now()
@@ -86,7 +86,7 @@ func (s *Store) Stats(ctx context.Context, site string, from, to time.Time) (Sta
 	stats := Stats{From: from, To: to, Days: []Day{}}
 	all := newTotals()
 	for d := from; d.Before(to); {
-		// Several days of few sites, or some sites of one day, in a round trip.
+		// One round trip reads several days of few sites, or some sites of one day.
 		n := min(max(1, daysPerTrip/max(1, len(sites))), int(to.Sub(d)/day))
 		days, err := s.dayTotals(ctx, sites, d, n)
 		if err != nil {
@@ -104,10 +104,10 @@ func (s *Store) Stats(ctx context.Context, site string, from, to time.Time) (Sta
 	return stats, nil
 }
 
-// daysPerTrip bounds the days of sites that are read in one round trip.
+// daysPerTrip bounds the days of sites in one round trip.
 const daysPerTrip = 100
 
-// dayTotals adds up n days of sites, each day by itself.
+// dayTotals returns the totals of n days, each summed over the sites.
 func (s *Store) dayTotals(ctx context.Context, sites []string, from time.Time, n int) ([]*totals, error) {
 	days := make([]*totals, n)
 	for i := range days {

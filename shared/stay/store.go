@@ -1,4 +1,4 @@
-// Package stay keeps stays in Redis: it stores, lists, counts and erases them.
+// Package stay stores, lists, counts and erases stays in Redis.
 package stay
 
 import (
@@ -16,16 +16,16 @@ type Store struct {
 	retention time.Duration
 	// Now is the clock, [time.Now] unless a test sets another one before the first call.
 	Now func() time.Time
-	// sites are those that have stays. It has no bound: stays are posted by those
-	// who know the token, of events whose sites were admitted.
+	// sites are the sites with stays. The registry has no bound: a stay is posted with
+	// the token, and the site of its events was admitted before.
 	sites redis.Registry
 }
 
-// New returns a store on a client, which the caller closes. A stay is
-// forgotten when its exit is older than retention.
+// New returns a store on a client. The caller closes the client. A stay expires when
+// its exit is older than retention.
 func New(client *redis.Client, retention time.Duration) *Store {
 	return &Store{redis: client, retention: retention, Now: time.Now, sites: redis.NewRegistry(client, redis.Stays.Registry())}
 }
 
-// Sites lists the sites that have stays.
+// Sites returns the names of the sites with stays.
 func (s *Store) Sites(ctx context.Context) ([]string, error) { return s.sites.Names(ctx) }

@@ -8,12 +8,12 @@ import (
 	"strings"
 )
 
-// bucketGrowth is the ratio of one bucket of durations to the one before: a
-// quantile is off by at most half of it, some 2 %.
+// bucketGrowth is the ratio of a bucket of durations to the previous one. The error of
+// a quantile is at most half of it, some 2 %.
 const bucketGrowth = 1.04
 
-// bucketOf returns the bucket of a duration in seconds: 0 for none, else that of
-// its logarithm.
+// bucketOf returns the bucket of a duration in seconds: 0 for a duration of 0,
+// otherwise the one of its logarithm.
 func bucketOf(seconds int64) int {
 	if seconds <= 0 {
 		return 0
@@ -21,7 +21,7 @@ func bucketOf(seconds int64) int {
 	return 1 + int(math.Log(float64(seconds))/math.Log(bucketGrowth))
 }
 
-// bucketMiddle is the duration, in seconds, that stands for a bucket.
+// bucketMiddle returns the duration, in seconds, that represents a bucket.
 func bucketMiddle(bucket int) float64 {
 	if bucket == 0 {
 		return 0
@@ -29,7 +29,7 @@ func bucketMiddle(bucket int) float64 {
 	return math.Pow(bucketGrowth, float64(bucket)-0.5)
 }
 
-// totals adds up the hashes of days.
+// totals is the sum of the hashes of days.
 type totals struct {
 	completed, unmatched, seconds int64
 	buckets                       map[int]int64
@@ -88,11 +88,11 @@ func (t *totals) durations() []Durations {
 	return list
 }
 
-// durationBounds are those of a car park's bill, in seconds.
+// durationBounds are the usual bounds of a car park's tariff, in seconds.
 var durationBounds = []int64{60, 300, 900, 1800, 3600, 2 * 3600, 4 * 3600, 8 * 3600, 12 * 3600, 24 * 3600, 2 * 86400, 7 * 86400}
 
-// quantile returns the middle of the bucket in which it lies, to hundredths: whole
-// seconds would add to the error of short durations.
+// quantile returns the middle of the bucket with the quantile, in seconds, rounded to
+// hundredths. Whole seconds would add to the error of short durations.
 func (t *totals) quantile(q float64) float64 {
 	last := 0
 	for b := range t.buckets {

@@ -13,7 +13,8 @@ import (
 	"parkstream/shared/redis"
 )
 
-// staysPerScript bounds how long one script keeps Redis from others.
+// staysPerScript bounds the stays of one script, because Redis runs nothing else
+// meanwhile.
 const staysPerScript = 250
 
 //go:embed upsert.lua
@@ -21,11 +22,11 @@ var upsertSource string
 
 var upsertScript = newScript(upsertSource)
 
-// Upsert stores stays and returns how many were new or newer than what was known:
-// of each stay the highest revision is kept, and counts once, so that storing one
-// again changes nothing. Those that are older than the retention are ignored:
-// nothing would keep them from being counted again. On an error some may be stored;
-// storing all of them again is right.
+// Upsert stores stays and returns the number of stays that were new or newer than the
+// stored revision. Redis keeps the highest revision of each stay and counts the stay
+// once, so storing one again changes nothing. Stays older than the retention are
+// ignored: if they were stored, later calls would count them again. After an error some
+// may be stored. Storing all of them again is safe.
 func (s *Store) Upsert(ctx context.Context, stays []parking.Stay) (int, error) {
 	now := s.Now()
 	oldest := now.Add(-s.retention)
@@ -59,8 +60,8 @@ func (s *Store) Upsert(ctx context.Context, stays []parking.Stay) (int, error) {
 	return int(n), nil
 }
 
-// indexSlack is how much longer the keys of a silent site are kept than the stay
-// in them with the latest exit, which may lie ahead of this machine's clock.
+// indexSlack is added to the lifetime of a site's keys, beyond the latest exit of its
+// stays. The exit may lie ahead of this machine's clock.
 const indexSlack = 48 * time.Hour
 
 const argsPerStay = 6
@@ -83,5 +84,5 @@ func appendArgs(args []any, k StoredStay) []any {
 	return append(args, position(k.ExitTime, k.ID), k.Plate, status, seconds, tally, k.appendDetails(value))
 }
 
-// valueSize is enough for the value of nearly every stay.
+// valueSize is a capacity that is enough for the value of nearly every stay.
 const valueSize = 128

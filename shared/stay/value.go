@@ -10,14 +10,14 @@ import (
 	"parkstream/shared/parking"
 )
 
-// StoredStay is a stay as the endpoint keeps and shows it.
+// StoredStay is a stay as the endpoint stores and returns it.
 type StoredStay struct {
 	parking.Stay
-	// UpdatedAt is when this revision was stored, in whole milliseconds.
+	// UpdatedAt is the time at which this revision was stored, in whole milliseconds.
 	UpdatedAt time.Time
 }
 
-// MarshalJSON adds updated_at to the stay's own form.
+// MarshalJSON returns the JSON of the stay with updated_at added.
 func (k StoredStay) MarshalJSON() ([]byte, error) {
 	text, err := k.Stay.MarshalJSON()
 	if err != nil {
@@ -28,10 +28,10 @@ func (k StoredStay) MarshalJSON() ([]byte, error) {
 	return append(text, `"}`...), nil
 }
 
-// The value of a stay in Redis is described in layout.lua. Being a quarter of the JSON,
-// it makes storing a stay a third cheaper.
+// layout.lua describes the value of a stay in Redis. It has a quarter of the JSON's
+// size, which makes storing a stay a third cheaper.
 
-// appendDetails appends what follows the first line.
+// appendDetails appends the part of the value after the first line.
 func (k *StoredStay) appendDetails(text []byte) []byte {
 	text = append(append(text, k.Plate...), '\n')
 	text = binary.BigEndian.AppendUint64(text, uint64(k.ExitTime.UnixNano()))
@@ -43,7 +43,7 @@ func (k *StoredStay) appendDetails(text []byte) []byte {
 	return append(text, k.EntryID...)
 }
 
-// parseValue reads the value of a stay.
+// parseValue parses the value of a stay.
 func parseValue(site, id, value string) (StoredStay, error) {
 	k := StoredStay{Stay: parking.Stay{ID: id, Site: site}}
 	head, rest, _ := strings.Cut(value, "\n")

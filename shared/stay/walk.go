@@ -15,24 +15,24 @@ import (
 )
 
 const (
-	// positionsHeld is how many positions a walk holds, of all indexes together, besides a
-	// batch of each: walk.most.
+	// positionsHeld bounds the positions in a walk's memory over all indexes, besides
+	// one batch of each: walk.most.
 	positionsHeld = 8192
 	// indexesPerTrip bounds the commands of one round trip.
 	indexesPerTrip = 250
-	// readAtOnce is how many stays are read to find some of one status.
+	// readAtOnce is the number of stays read at a time in a search for one status.
 	readAtOnce = 250
 )
 
-// index is one or more sorted sets of positions at a site, each position after
-// the same head.
+// index is one or more sorted sets of positions at a site. All its positions have the
+// same head.
 type index struct {
 	prefix string
 	keys   []string
 	head   string
 }
 
-// indexes are those that a query has to merge.
+// indexes returns the indexes to merge for a query.
 func (s *Store) indexes(ctx context.Context, q Query) ([]index, error) {
 	sites := []string{q.Site}
 	if q.Site == "" {
@@ -63,39 +63,39 @@ func (s *Store) indexes(ctx context.Context, q Query) ([]index, error) {
 	return indexes, nil
 }
 
-// newestSource is a script that returns the members of sorted sets that are before
-// ARGV[1] and not before ARGV[2], at most ARGV[3] of each, the last ones. It reads the
-// sets of a site at one moment, so that a stay that changes its status is in one of them;
-// a Redis Cluster takes no transaction for all sites.
+// newestSource is a script that returns the last members of sorted sets, at most ARGV[3]
+// of each: those before ARGV[1] and not before ARGV[2]. It reads the sets of a site at
+// one moment, so a stay that changes its status is in one of them. A transaction is
+// unsuitable: a Redis Cluster accepts none over all sites.
 //
-// It is run by its text, which has no comments therefore, as a read that has all its
-// keys: a cluster then sends it after a slot that is being moved, which
+// The script is sent as text, as a read that declares all its keys, and has no comments
+// for that reason. A cluster then redirects it while a slot is moved, which
 // [redis.Client.Run] does not do.
 //
 //go:embed newest.lua
 var newestSource string
 
-// walk goes through the positions of a query's indexes together, newest first. It
-// holds a few positions of each index and reads more of one when they are used up.
+// walk merges the positions of a query's indexes, newest first. It holds a few
+// positions of each index and reads more of an index when they are used up.
 type walk struct {
 	redis       *redis.Client
 	oldest      string
 	after, last *cursorPos // exclusive and inclusive bounds; nil: none
-	batch       int        // positions of one index that are read at least at a time
-	want        int        // positions of one index that are read at most at a time
-	held, most  int        // positions of all indexes, and how many there are to be
+	batch       int        // least number of positions read from one index at a time
+	want        int        // most positions read from one index at a time
+	held, most  int        // positions of all indexes now, and their bound
 	runs        runs
-	empty       *run // its positions are used up, there may be more
+	empty       *run // its positions are used up, the index may have more
 }
 
-// run is what a walk holds of one index.
+// run holds the next positions of one index.
 type run struct {
 	index
-	before    string // its next positions are before this position
+	before    string // the next positions to read sort before this one
 	positions []string
 }
 
-// walk begins a walk from which some want positions will be taken.
+// walk starts a walk. The caller expects to take about want positions.
 func (s *Store) walk(ctx context.Context, q Query, want int) (*walk, error) {
 	after, err1 := parseCursor(q.Cursor)
 	last, err2 := parseCursor(q.Last)
@@ -115,7 +115,7 @@ func (s *Store) walk(ctx context.Context, q Query, want int) (*walk, error) {
 	for i, x := range indexes {
 		started[i] = &run{index: x, before: from}
 	}
-	// The sets of an index have a batch each.
+	// Each set of an index returns a batch. An index has at most two sets.
 	for some := range slices.Chunk(started, min(indexesPerTrip, max(1, positionsHeld/(2*w.batch)))) {
 		if err := w.fill(ctx, some, w.batch); err != nil {
 			return nil, err
@@ -125,8 +125,8 @@ func (s *Store) walk(ctx context.Context, q Query, want int) (*walk, error) {
 	return w, nil
 }
 
-// bounds returns the bounds of a query's positions: before the first, and not before
-// the second.
+// bounds returns the bounds of a query's positions: they sort before the first and not
+// before the second.
 func (s *Store) bounds(q Query, after, last *cursorPos) (before, oldest string) {
 	oldest = instant(s.Now().Add(-s.retention))
 	if !q.From.IsZero() {
@@ -145,8 +145,9 @@ func (s *Store) bounds(q Query, after, last *cursorPos) (before, oldest string) 
 	return before, oldest
 }
 
-// fill reads the next n positions of runs in one round trip, and of those of which all
-// are outside of the walk's bounds in another. A run without more is left out.
+// fill reads the next n positions of runs in one round trip. If all positions read for
+// a run are outside of the walk's bounds, it reads more in another round trip. It
+// removes a run without more positions.
 func (w *walk) fill(ctx context.Context, some []*run, n int) error {
 	for len(some) > 0 {
 		p := w.redis.Current().Pipeline()
@@ -166,7 +167,8 @@ func (w *walk) fill(ctx context.Context, some []*run, n int) error {
 			if len(members) == 0 {
 				continue
 			}
-			// The first of all sets together: of one set there may be more behind those.
+			// Only the first n of all sets together: each set may have more after
+			// those.
 			slices.SortFunc(members, func(a, b string) int { return strings.Compare(b, a) })
 			members = members[:min(len(members), n)]
 			for _, member := range members {
@@ -191,13 +193,13 @@ func (w *walk) within(p cursorPos) bool {
 	return (w.after == nil || w.after.before(p)) && (w.last == nil || !w.last.before(p))
 }
 
-// next returns the next cursorPos; found is false after the last.
+// next returns the next position. found is false after the last one.
 func (w *walk) next(ctx context.Context) (next cursorPos, found bool, err error) {
 	if r := w.empty; r != nil {
 		w.empty = nil
 		r.positions = r.positions[:0]
 		n := len(w.runs)
-		// One that has most of the list is not read a few positions at a time.
+		// An index with most of the list is read in larger batches.
 		if err := w.fill(ctx, []*run{r}, max(w.batch, min(w.want, w.most-w.held))); err != nil {
 			return cursorPos{}, false, err
 		}
@@ -221,7 +223,7 @@ func (w *walk) next(ctx context.Context) (next cursorPos, found bool, err error)
 
 func (r *run) first() cursorPos { return cursorPos{r.positions[0], r.prefix} }
 
-// runs is a heap: the run with the newest position is first.
+// runs is a heap. The run with the newest position comes first.
 type runs []*run
 
 func (h runs) Len() int           { return len(h) }
@@ -237,7 +239,7 @@ func (h *runs) Pop() any {
 	return r
 }
 
-// nextN returns the next n positions, fewer at the end.
+// nextN returns the next n positions, or fewer at the end.
 func (w *walk) nextN(ctx context.Context, n int) ([]cursorPos, error) {
 	positions := make([]cursorPos, 0, n)
 	for len(positions) < n {
