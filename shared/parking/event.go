@@ -1,5 +1,5 @@
-// Package parking is the domain: what cameras see, what a stay is, and the rule
-// that turns one into the other. It knows no technology.
+// Package parking is the domain: observations of cameras, stays, and the rule that
+// derives stays from observations. It depends on no technology.
 package parking
 
 import (
@@ -12,7 +12,7 @@ import (
 	"unicode/utf8"
 )
 
-// DefaultSite is the car park of an event that names none.
+// DefaultSite is the car park of an event without a site.
 const DefaultSite = "default"
 
 // EntryEvent is the wire form of a vehicle seen driving in.
@@ -33,7 +33,7 @@ type ExitEvent struct {
 	Gate         string    `json:"gate,omitempty"`
 }
 
-// Kind tells entries from exits. Its order is the order of the timeline: of two
+// Kind distinguishes entries from exits. Its order is the order of the timeline: of two
 // events observed at the same instant the entry comes first.
 type Kind byte
 
@@ -57,25 +57,25 @@ type Event struct {
 	Kind Kind
 	Site string
 	Gate string
-	// RawPlate is the plate as the camera wrote it, with blanks for control
-	// characters: a plate of two lines may come with a line feed.
+	// RawPlate is the plate as the camera sent it, with blanks instead of control
+	// characters. A plate of two lines may contain a line feed.
 	RawPlate string
-	// Plate is the normalised plate, the key of the vehicle.
+	// Plate is the normalised plate, which is the key of the vehicle.
 	Plate string
-	// Time is when the vehicle was observed, in UTC.
+	// Time is the time of the observation, in UTC.
 	Time time.Time
 }
 
-// ErrInvalid is wrapped by the errors of events that can never be accepted, however
-// often they are sent.
+// ErrInvalid is wrapped by the errors of events that are never accepted, even if they
+// are sent again.
 var ErrInvalid = errors.New("invalid event")
 
-// ErrConflict is the ErrInvalid of an event whose id was used before at its
-// site for another plate, another time or the other direction.
+// ErrConflict is the ErrInvalid of an event whose id already belongs to another plate,
+// time or direction at its site.
 var ErrConflict = Invalid("conflicting event id: it was used before at this site for another plate, time or direction")
 
-// ErrTooManySites is the ErrInvalid of an event of a new site, when there are as many
-// sites as there may be.
+// ErrTooManySites is the ErrInvalid of an event of a new site if the number of sites
+// has reached its bound.
 var ErrTooManySites = Invalid("it is new, and there are too many sites")
 
 // Bounds of an event's fields.
@@ -90,21 +90,21 @@ const (
 	shownOfABadString = 40
 )
 
-// Invalid makes an ErrInvalid with a reason for people.
+// Invalid returns an ErrInvalid with a reason for people.
 func Invalid(format string, args ...any) error {
 	return invalid{reason: fmt.Sprintf(format, args...)}
 }
 
-// invalid prints its reason alone: the sender of the event reads it, and needs no
+// invalid prints only its reason: the sender of the event reads it and needs no
 // "invalid event:" before it.
 type invalid struct{ reason string }
 
 func (e invalid) Error() string { return e.reason }
 func (e invalid) Unwrap() error { return ErrInvalid }
 
-// NewEvent checks the fields of an event, normalises its plate, fills in the
-// default site and turns its time to UTC. Its errors are ErrInvalid and name
-// the field as it is called on the wire.
+// NewEvent validates the fields of an event, normalises its plate, sets a missing site
+// to the default and converts its time to UTC. Its errors are ErrInvalid and give the
+// field's name on the wire.
 func NewEvent(e Event) (Event, error) {
 	if err := CheckID(e.ID); err != nil {
 		return Event{}, err
@@ -124,7 +124,7 @@ func NewEvent(e Event) (Event, error) {
 	if n := utf8.RuneCountInString(e.RawPlate); n > MaxRawPlateRunes {
 		return Event{}, Invalid("vehicle_plate has %d characters, at most %d are allowed", n, MaxRawPlateRunes)
 	}
-	e.RawPlate = strings.Map(func(r rune) rune { // the store separates its fields with control characters
+	e.RawPlate = strings.Map(func(r rune) rune { // control characters separate the fields in the store
 		if unicode.IsControl(r) {
 			return ' '
 		}
@@ -148,8 +148,8 @@ func NewEvent(e Event) (Event, error) {
 	return e, nil
 }
 
-// CheckID reports whether an id can be that of an event: 1 to [MaxIDBytes] bytes that
-// print.
+// CheckID returns an ErrInvalid unless id is a valid event id: 1 to [MaxIDBytes] bytes
+// of printable text.
 func CheckID(id string) error {
 	switch {
 	case id == "":
@@ -162,9 +162,9 @@ func CheckID(id string) error {
 	return nil
 }
 
-// CheckSite returns an ErrInvalid unless a site can be named so: with ASCII letters,
-// digits, dot, hyphen and underscore, since the name becomes part of keys, URLs and
-// labels.
+// CheckSite returns an ErrInvalid unless site is a valid name. A name has ASCII
+// letters, digits, dot, hyphen and underscore only, because it becomes part of keys,
+// URLs and labels.
 func CheckSite(site string) error {
 	ok := site != "" && len(site) <= MaxSiteBytes
 	for i := 0; ok && i < len(site); i++ {
@@ -177,8 +177,8 @@ func CheckSite(site string) error {
 	return nil
 }
 
-// printable reports whether s is valid UTF-8 without control characters: the store
-// separates its fields with them.
+// printable reports whether s is valid UTF-8 without control characters. Control
+// characters separate the fields in the store.
 func printable(s string) bool {
 	ascii := true
 	for i := range len(s) {
@@ -208,16 +208,16 @@ func quote(s string) string {
 	return strconv.QuoteToASCII(s)
 }
 
-// Limits bound what the clock of a camera may claim.
+// Limits bound the time of an observation, because a camera's clock may be wrong.
 type Limits struct {
-	// MaxFuture is how far ahead of the present an observation may be.
+	// MaxFuture is the maximum time by which an observation may lie in the future.
 	MaxFuture time.Duration
-	// Retention is how old an observation may be; older ones are forgotten
-	// already and cannot be paired.
+	// Retention is the maximum age of an observation. Older ones have expired and
+	// cannot be paired.
 	Retention time.Duration
 }
 
-// Check returns an ErrInvalid if the event was observed too far from now.
+// Check returns an ErrInvalid if the event's time is out of bounds at now.
 func (l Limits) Check(e Event, now time.Time) error {
 	if ahead := e.Time.Sub(now); ahead > l.MaxFuture {
 		return Invalid("%s_date_time %s is %s in the future, at most %s is allowed: check the camera's clock and time zone",

@@ -7,19 +7,19 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// NormalizePlate returns the key form of a plate: its letters, in upper case, with
-// the marks that spell them, and its digits, those of every script as 0 to 9, in
-// Unicode NFKC. All else is dropped. It is idempotent, and the same for every
-// Unicode normalisation form of a plate. Letters of different scripts that look
-// alike stay different. A plate without any letter or digit becomes empty. ADR 6
-// lists what is kept, folded and dropped, and why.
+// NormalizePlate returns the key form of a plate, in Unicode NFKC. It keeps letters, in
+// upper case, with the marks that spell them, and digits, those of every script as 0 to
+// 9. It drops all other characters. It is idempotent and returns the same for every
+// Unicode normalisation form of a plate. Letters of different scripts that look alike
+// stay different. A plate without letters and digits becomes empty. ADR 6 lists the
+// rules and their reasons.
 func NormalizePlate(raw string) string {
 	if isNormalASCII(raw) {
 		return raw
 	}
 	var k plateKey
-	// In decomposed form every rule below is one about single characters, and what
-	// they let through has no decomposition: one pass is enough.
+	// In decomposed form every rule is about single characters. The characters kept
+	// have no decomposition, so one pass is enough.
 	for _, r := range norm.NFKD.String(raw) {
 		k.add(r)
 	}
@@ -29,22 +29,22 @@ func NormalizePlate(raw string) string {
 	return norm.NFKC.String(k.text.String())
 }
 
-// maxMarks bounds the marks on one letter. No script needs as many; without a bound
-// a run of more than 30 would not have one normal form.
+// maxMarks bounds the marks on one letter. No script needs as many. Without a bound a
+// run of more than 30 marks would have several normal forms.
 const maxMarks = 8
 
-// plateKey is a key form in the making.
+// plateKey builds a key form.
 type plateKey struct {
 	text    strings.Builder
 	spelled bool // there is a letter or digit
 	last    rune // of text
-	// onLetter reports that the marks to come directly follow a letter, and marks
-	// how many of them there were.
+	// onLetter reports whether the next marks directly follow a letter. marks is the
+	// number of marks already on that letter.
 	onLetter bool
 	marks    int
 }
 
-// add takes the next character of the plate in NFKD.
+// add processes the next character of the plate in NFKD.
 func (k *plateKey) add(r rune) {
 	switch r = capital(r); {
 	case invisible(r):
@@ -69,7 +69,7 @@ func (k *plateKey) write(r rune) {
 	k.last = r
 }
 
-// spells reports whether a mark is a part of the plate's spelling.
+// spells reports whether a mark is part of the plate's spelling.
 func (k *plateKey) spells(mark rune) bool {
 	switch {
 	case unicode.Is(unicode.Me, mark), isPoint(mark): // enclosing: a keycap, a circle
@@ -80,14 +80,14 @@ func (k *plateKey) spells(mark rune) bool {
 	return true // vowel signs, tone marks, viramas of one script
 }
 
-// dotAbove makes the Turkish capital of i, which others write I.
+// dotAbove is part of the Turkish capital of i, which others write as I.
 const dotAbove = '\u0307'
 
-// capital returns a letter in upper case: the same for both cases of a letter, also
-// where a capital has no place in Unicode's mapping of small letters (ẞ).
+// capital returns a letter in upper case. Both cases of a letter give the same result,
+// even if Unicode maps no small letter to the capital (ẞ).
 func capital(r rune) rune { return unicode.ToUpper(unicode.ToLower(unicode.ToUpper(r))) }
 
-// invisible reports whether a character has no look of its own: joiners, direction
+// invisible reports whether a character has no shape of its own: joiners, direction
 // marks, soft hyphens, variation selectors, fillers, and the stroke that stretches
 // Arabic and N'Ko letters.
 func invisible(r rune) bool {
@@ -95,9 +95,9 @@ func invisible(r rune) bool {
 		unicode.In(r, unicode.Cf, unicode.Variation_Selector, unicode.Other_Default_Ignorable_Code_Point)
 }
 
-// isPoint reports whether a mark is a vowel point of the Arabic or the Hebrew
-// script, which are written or left out at will. Hamza and madda are not: they
-// make other letters.
+// isPoint reports whether a mark is a vowel point of the Arabic or the Hebrew script.
+// Vowel points are optional in writing. Hamza and madda are excluded, because they form
+// other letters.
 func isPoint(mark rune) bool {
 	const madda, hamzaBelow = '\u0653', '\u0655'
 	if mark >= madda && mark <= hamzaBelow {
@@ -106,8 +106,8 @@ func isPoint(mark rune) bool {
 	return mark >= '\u064b' && mark <= '\u0670' || unicode.In(mark, unicode.Arabic, unicode.Hebrew)
 }
 
-// foldLetter returns one letter for those that print alike and that Arabic, Persian
-// and Urdu keyboards encode differently.
+// foldLetter returns one letter for all letters that look alike in print but differ
+// between Arabic, Persian and Urdu keyboards.
 func foldLetter(r rune) rune {
 	switch r {
 	case '\u06a9': // keheh
@@ -120,14 +120,14 @@ func foldLetter(r rune) rune {
 	return r
 }
 
-// foldDigit returns a decimal digit of any script as one of 0 to 9, and any other
-// number as it is.
+// foldDigit returns a decimal digit of any script as 0 to 9, and any other number
+// unchanged.
 func foldDigit(r rune) rune {
 	if r <= '9' {
 		return r
 	}
-	// Unicode has the digits of a script in the order of their values, and Go's
-	// table whole sets of ten.
+	// Unicode orders the digits of a script by value, and Go's table has whole sets of
+	// ten.
 	for _, digits := range unicode.Nd.R16 {
 		if lo, hi := rune(digits.Lo), rune(digits.Hi); r >= lo && r <= hi {
 			return '0' + (r-lo)%10
@@ -150,9 +150,9 @@ func isNormalASCII(s string) bool {
 	return true
 }
 
-// MaskPlate hides a plate for logs: of at least nine letters and digits the last
-// three are shown, of at least six the last two, of fewer none: never more than a
-// third. A letter and its marks count as one.
+// MaskPlate hides a plate for logs. It shows the last three of at least nine letters
+// and digits, the last two of at least six, and none of fewer: never more than a third.
+// A letter and its marks count as one.
 func MaskPlate(plate string) string {
 	var starts []int // of letters with their marks
 	for i, r := range plate {

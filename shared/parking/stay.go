@@ -13,13 +13,13 @@ type Status string
 const (
 	// Completed: the exit directly follows an entry.
 	Completed Status = "completed"
-	// UnmatchedExit: the exit does not directly follow an entry. The camera at
-	// the entry missed the vehicle; that is expected and no failure.
+	// UnmatchedExit: the exit does not directly follow an entry. The entry camera
+	// missed the vehicle. This is expected and no failure.
 	UnmatchedExit Status = "unmatched_exit"
 )
 
-// Stay is what an exit means, given every event known so far. It is identified
-// by its exit event.
+// Stay is the meaning of an exit, given all events known so far. Its exit event
+// identifies it.
 type Stay struct {
 	// ID is the id of the exit event.
 	ID   string
@@ -30,11 +30,11 @@ type Stay struct {
 	EntryID   string
 	EntryTime time.Time
 	ExitTime  time.Time
-	// Revision starts at 1 and grows whenever a late event changes the stay.
+	// Revision starts at 1 and increases each time a late event changes the stay.
 	Revision int64
 }
 
-// Status follows from whether the stay has an entry.
+// Status is Completed if the stay has an entry.
 func (s Stay) Status() Status {
 	if s.EntryID == "" {
 		return UnmatchedExit
@@ -42,8 +42,7 @@ func (s Stay) Status() Status {
 	return Completed
 }
 
-// Duration is the time between entry and exit; ok is false for an unmatched
-// exit.
+// Duration returns the time between entry and exit. ok is false for an unmatched exit.
 func (s Stay) Duration() (d time.Duration, ok bool) {
 	if s.Status() == UnmatchedExit {
 		return 0, false
@@ -51,9 +50,10 @@ func (s Stay) Duration() (d time.Duration, ok bool) {
 	return s.ExitTime.Sub(s.EntryTime), true
 }
 
-// StayJSON is the public form of a [Stay]. Entry and duration are null for an
-// unmatched exit; duration_seconds is rounded down, duration is ISO 8601. It is
-// for those who read or write many with a quicker package than encoding/json.
+// StayJSON is the public form of a [Stay]. Entry and duration are null for an unmatched
+// exit. duration_seconds is rounded down, and duration is ISO 8601. The type is public
+// for callers that encode or decode many stays with a faster package than
+// encoding/json.
 type StayJSON struct {
 	ID              string     `json:"id"`
 	Site            string     `json:"site"`
@@ -83,9 +83,9 @@ func (s Stay) JSON() StayJSON {
 	return w
 }
 
-// Stay reads the public form. exit_id has to be the id. The other derived fields (status
-// and the two durations) may be left out or null, and must agree with the rest if they
-// are given.
+// Stay returns the stay of a public form. exit_id has to be the id. The other derived
+// fields (status and the two durations) are optional and may be null. If one is given,
+// it must agree with the rest.
 func (w StayJSON) Stay() (Stay, error) {
 	s := Stay{
 		ID: w.ID, Site: w.Site, Plate: w.VehiclePlate,
@@ -105,8 +105,8 @@ func (w StayJSON) Stay() (Stay, error) {
 	return s, w.contradiction(s.JSON())
 }
 
-// contradiction returns an [ErrInvalid] if the exit_id, or another derived field that
-// is given, differs from the one that follows.
+// contradiction returns an [ErrInvalid] if the exit_id, or another given derived field,
+// differs from the derived value.
 func (w StayJSON) contradiction(derived StayJSON) error {
 	if w.ExitID != derived.ExitID {
 		return Invalid("id %s is not the exit_id %s", quote(w.ID), quote(w.ExitID))
@@ -123,7 +123,7 @@ func (w StayJSON) contradiction(derived StayJSON) error {
 	return nil
 }
 
-// orNull returns what v points to, for people.
+// orNull returns the text of what v points to, or null, for people.
 func orNull[T any](v *T) string {
 	if v == nil {
 		return "null"
@@ -131,10 +131,10 @@ func orNull[T any](v *T) string {
 	return fmt.Sprint(*v)
 }
 
-// MarshalJSON writes the public form.
+// MarshalJSON returns the public form.
 func (s Stay) MarshalJSON() ([]byte, error) { return json.Marshal(s.JSON()) }
 
-// UnmarshalJSON reads the public form.
+// UnmarshalJSON parses the public form.
 func (s *Stay) UnmarshalJSON(text []byte) error {
 	var w StayJSON
 	if err := json.Unmarshal(text, &w); err != nil {
@@ -147,8 +147,8 @@ func (s *Stay) UnmarshalJSON(text []byte) error {
 	return err
 }
 
-// Latest returns each of the stays once, at its highest revision, in the order in
-// which they first appear.
+// Latest returns each stay once, at its highest revision, in the order of first
+// appearance.
 func Latest(stays []Stay) []Stay {
 	type key struct{ site, id string }
 	latest := make([]Stay, 0, len(stays))
@@ -167,8 +167,8 @@ func Latest(stays []Stay) []Stay {
 	return latest
 }
 
-// ISODuration writes whole seconds, rounded down, as an ISO 8601 duration in
-// hours, minutes and seconds: PT26H0M5S is written PT26H5S.
+// ISODuration returns whole seconds, rounded down, as an ISO 8601 duration in hours,
+// minutes and seconds. PT26H0M5S is written as PT26H5S.
 func ISODuration(d time.Duration) string {
 	total := int64(d / time.Second)
 	if total == 0 {

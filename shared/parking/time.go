@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// ParseTime reads a date-time of RFC 3339, section 5.6, and returns it in UTC. Its
-// error is an [ErrInvalid] that quotes the text and names what is wrong.
+// ParseTime parses a date-time of RFC 3339, section 5.6, and returns it in UTC. Its
+// error is an [ErrInvalid] that quotes the text and names the fault.
 //
 // Go's own parser takes times that the RFC does not know (an hour of one digit, a
 // comma before the fraction, offsets of 24 hours or 60 minutes) and refuses some
@@ -26,7 +26,7 @@ func ParseTime(text string) (time.Time, error) {
 	return t, nil
 }
 
-// Timestamp is a time as [ParseTime] reads it. It is written in UTC, with as many
+// Timestamp is a time in the syntax of [ParseTime]. It is written in UTC, with as many
 // digits of the fraction as it has.
 type Timestamp time.Time
 
@@ -43,13 +43,13 @@ func (t *Timestamp) UnmarshalText(text []byte) error {
 	return err
 }
 
-// Forms of the parts of a date-time: each 0 stands for a digit.
+// Forms of the parts of a date-time. Each 0 stands for a digit.
 const (
 	dateTimeForm = "0000-00-00T00:00:00"
 	offsetForm   = "00:00"
 )
 
-// parseTime returns what is wrong instead of an error.
+// parseTime returns the fault as a text instead of an error.
 func parseTime(text string) (_ time.Time, wrong string) {
 	if !hasForm(text, dateTimeForm) {
 		return time.Time{}, "want YYYY-MM-DDThh:mm:ss before the fraction and the zone"
@@ -80,7 +80,7 @@ func parseTime(text string) (_ time.Time, wrong string) {
 	return t, ""
 }
 
-// cutFraction reads the fraction of a second, if there is one.
+// cutFraction parses the fraction of a second, if any.
 func cutFraction(text string) (nanoseconds int, rest, wrong string) {
 	rest, found := strings.CutPrefix(text, ".")
 	if !found {
@@ -97,7 +97,7 @@ func cutFraction(text string) (nanoseconds int, rest, wrong string) {
 	return nanoseconds, rest[digits:], ""
 }
 
-// parseOffset reads the zone.
+// parseOffset parses the offset.
 func parseOffset(text string) (_ time.Duration, wrong string) {
 	switch {
 	case text == "Z" || text == "z":
@@ -118,7 +118,7 @@ func parseOffset(text string) (_ time.Duration, wrong string) {
 	return offset, ""
 }
 
-// hasForm reports whether text begins as form has it, "t" being as good as "T".
+// hasForm reports whether text begins with form. "t" matches "T".
 func hasForm(text, form string) bool {
 	if len(text) < len(form) {
 		return false

@@ -6,23 +6,23 @@ import (
 	"strings"
 )
 
-// Timeline is what all events of one plate at one site mean together.
+// Timeline is the meaning of all events of one plate at one site.
 type Timeline struct {
-	// Stays has one stay per exit, in the order of the timeline. Revision is 1
-	// in each: it depends on the order of arrival and is not the rule's business.
+	// Stays has one stay per exit, in the order of the timeline. Each Revision is 1: a
+	// revision depends on the order of arrival, which the pairing rule ignores.
 	Stays []Stay
-	// MissedExits are the entries directly followed by another entry: the
-	// vehicle left without being seen.
+	// MissedExits are the entries directly followed by another entry. The exit camera
+	// missed the vehicle.
 	MissedExits []Event
-	// Inside is the entry at the end of the timeline, nil if the vehicle is not
+	// Inside is the entry at the end of the timeline, or nil if the vehicle is not
 	// inside.
 	Inside *Event
 }
 
-// Pair is the pairing rule: a stay is an entry directly followed by an exit of
-// the same plate at the same site, in the order of observed time, entry before
-// exit, event id. It is a pure function of the set of events: neither their
-// order in the argument nor how often one is repeated matters.
+// Pair implements the pairing rule: a stay is an entry directly followed by an exit of
+// the same plate at the same site. Events are ordered by observed time, entry before
+// exit, event id. Pair is a pure function of the set of events: it ignores their order
+// in the argument and repetitions.
 //
 // All events must be of one plate and one site. The store keeps the same result
 // up to date event by event; Pair is the oracle that it is tested against.
@@ -61,15 +61,15 @@ func compare(a, b Event) int {
 	)
 }
 
-// Recorded is what became of one event in the store.
+// Recorded is the result of recording one event.
 type Recorded struct {
-	// Stays are the present states of the stays that the event affects: its
-	// own, if it is an exit, and that of the exit directly after it. The caller
-	// of the store posts them; posting them again is harmless.
+	// Stays are the current states of the stays that the event affects: its own if it
+	// is an exit, and that of the exit directly after it. The store's caller posts
+	// them. Posting them again is harmless.
 	Stays []Stay
-	// Duplicate reports that the event was known already.
+	// Duplicate reports whether the event was known already.
 	Duplicate bool
-	// Err is nil when the event is durable. An ErrInvalid (ErrConflict) is final,
-	// anything else may be tried again.
+	// Err is nil if the event is durable. An ErrInvalid (also an ErrConflict) is final.
+	// After any other error the event may be tried again.
 	Err error
 }

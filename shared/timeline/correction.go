@@ -21,7 +21,7 @@ var correctScript = newScript(correctSource)
 type Correction struct {
 	At      time.Time `json:"at"`
 	Counted int64     `json:"counted"`
-	// Was is the occupancy shown until then.
+	// Was is the occupancy before the count.
 	Was    int64  `json:"was"`
 	Reason string `json:"reason"`
 }
@@ -31,9 +31,10 @@ const (
 	maxReasonBytes  = 500
 )
 
-// CorrectOccupancy sets the occupancy to a number that was counted by hand and records it
-// with its reason. From there on the occupancy follows the entries and exits observed later;
-// an event that was observed before the count and arrives after it does not change it.
+// CorrectOccupancy sets the occupancy to a number counted by hand and records it with
+// its reason. From then on the occupancy follows the entries and exits observed later.
+// An event observed before the count that arrives after it does not change the
+// occupancy.
 func (s *Store) CorrectOccupancy(ctx context.Context, site string, counted int64, reason string) (Correction, error) {
 	const most = 1_000_000
 	switch {
@@ -64,7 +65,7 @@ func (s *Store) CorrectOccupancy(ctx context.Context, site string, counted int64
 	return Correction{At: now.UTC().Truncate(time.Millisecond), Counted: counted, Was: was, Reason: reason}, nil
 }
 
-// Corrections returns the last counts by hand, newest first.
+// Corrections returns the last counts by hand, newest first, at most limit of them.
 func (s *Store) Corrections(ctx context.Context, site string, limit int64) ([]Correction, error) {
 	lines, err := s.redis.Current().LRange(ctx, keysOf(site).corrections(), 0, limit-1).Result()
 	if err != nil {

@@ -15,15 +15,15 @@ var eraseSource string
 
 var eraseScript = newScript(eraseSource)
 
-// Erased counts what an erasure removed.
+// Erased has the numbers of what an erasure removed.
 type Erased struct {
 	Events int64 `json:"events"`
 	Keys   int64 `json:"keys"`
 }
 
-// ErasePlate removes every trace of a normalised plate at a site: its timeline, its events
-// and its entry among the vehicles inside. The totals stay: they name no vehicle. After an
-// error nothing or a part is erased; a repeated call erases the rest.
+// ErasePlate removes every trace of a normalised plate at a site: its timeline, its
+// events and its entry among the vehicles inside. The totals stay, because they name no
+// vehicle. After an error nothing or a part is erased. A repeated call erases the rest.
 func (s *Store) ErasePlate(ctx context.Context, site, plate string) (Erased, error) {
 	if plate == "" {
 		return Erased{}, errors.New("erase a plate: it is empty")

@@ -10,14 +10,14 @@ import (
 	goredis "github.com/redis/go-redis/v9"
 )
 
-// Inside is a vehicle inside.
+// Inside is a vehicle inside a site.
 type Inside struct {
 	Plate string    `json:"vehicle_plate"`
 	Since time.Time `json:"since"`
 }
 
-// Inside lists vehicles inside a site, the longest there first: at most limit of
-// them after the first offset ones.
+// Inside returns vehicles inside a site, longest stay first. It skips the first offset
+// vehicles and returns at most limit of the others.
 func (s *Store) Inside(ctx context.Context, site string, offset, limit int64) ([]Inside, error) {
 	found, err := s.redis.Current().ZRangeArgsWithScores(ctx, goredis.ZRangeArgs{
 		Key: keysOf(site).inside(), Start: s.oldestInside(s.now()), Stop: "+inf", ByScore: true, Offset: offset, Count: limit,
@@ -38,10 +38,10 @@ type InsideSite struct {
 	Inside `json:",inline"`
 }
 
-// membersPerTrip bounds the vehicles that are read in one round trip.
+// membersPerTrip bounds the vehicles in one round trip.
 const membersPerTrip = 10_000
 
-// InsideSites lists the vehicles inside any of the sites, the longest there first, at most
+// InsideSites returns the vehicles inside any of the sites, longest stay first, at most
 // limit of them.
 func (s *Store) InsideSites(ctx context.Context, sites []string, limit int) ([]InsideSite, error) {
 	found := []InsideSite{}
@@ -65,7 +65,7 @@ func (s *Store) InsideSites(ctx context.Context, sites []string, limit int) ([]I
 		slices.SortStableFunc(found, func(a, b InsideSite) int { return a.Since.Compare(b.Since) })
 		if len(found) >= limit && limit > 0 {
 			found = found[:limit]
-			// Vehicles that entered later than all of these are not among them.
+			// A vehicle that entered later than all of these is not in the result.
 			before = strconv.FormatInt(found[limit-1].Since.UnixMilli(), 10)
 		}
 	}

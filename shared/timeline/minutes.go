@@ -10,19 +10,19 @@ import (
 	goredis "github.com/redis/go-redis/v9"
 )
 
-// Minute counts the observations within one minute.
+// Minute has the numbers of observations within one minute.
 type Minute struct {
 	Start   time.Time `json:"start"`
 	Entries int64     `json:"entries"`
 	Exits   int64     `json:"exits"`
 }
 
-// minutesDaysPerTrip bounds the days of sites that are read in one round trip; a
-// busy one has 2,880 counts.
+// minutesDaysPerTrip bounds the days of sites in one round trip. A busy day has 2,880
+// counts.
 const minutesDaysPerTrip = 32
 
-// Minutes adds up the observations at sites by steps of whole minutes, from the step
-// that holds from to the one before to.
+// Minutes returns the sums of the observations at sites by steps of whole minutes. The
+// first step contains from. The last step starts before to.
 func (s *Store) Minutes(ctx context.Context, sites []string, from, to time.Time, step time.Duration) ([]Minute, error) {
 	from = from.UTC().Truncate(step)
 	steps := []Minute{}
@@ -49,8 +49,8 @@ func (s *Store) Minutes(ctx context.Context, sites []string, from, to time.Time,
 	return steps, nil
 }
 
-// addMinute adds a field of a day's counts to its step: "e" or "x" and the minute of the
-// day. Other fields count the whole day.
+// addMinute adds a field of a day's counts to its step. A field is "e" or "x" and the
+// minute of the day. Other fields count the whole day and are ignored.
 func addMinute(steps []Minute, step time.Duration, day, to time.Time, field string, n int64) {
 	if field == "" {
 		return

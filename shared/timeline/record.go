@@ -13,8 +13,8 @@ import (
 	"parkstream/shared/redis"
 )
 
-// eventsPerScript bounds the time of one script, during which Redis does nothing else:
-// 250 events of unknown vehicles take some 2 ms.
+// eventsPerScript bounds the events of one script, because Redis runs nothing else
+// meanwhile: 250 events of unknown vehicles take some 2 ms.
 const eventsPerScript = 250
 
 //go:embed record.lua
@@ -22,12 +22,12 @@ var recordSource string
 
 var recordScript = newScript(recordSource)
 
-// Record adds events to their timelines and returns, per event in order, the current state
-// of every stay the event affects. It takes one round trip to each shard, and one more if a
-// site was not seen in the last minute. An event is durable as far as Redis is configured
-// to make it so (appendfsync always). Recording an event again changes nothing and returns
-// the current state: after an error a caller calls again. The error of an event of a site
-// beyond MaxSites is a [parking.ErrInvalid].
+// Record adds events to their timelines and returns, per event in order, the current
+// state of every stay the event affects. It takes one round trip to each shard, and one
+// more if a site was not used in the last minute. An event is as durable as the
+// configuration of Redis makes it (appendfsync always). Recording an event again
+// changes nothing and returns the current state, so a caller repeats the call after an
+// error. The error of an event of a site beyond MaxSites is a [parking.ErrInvalid].
 func (s *Store) Record(ctx context.Context, events []parking.Event) []parking.Recorded {
 	recorded := make([]parking.Recorded, len(events))
 	sites, refused := s.admit(ctx, events)
@@ -60,7 +60,7 @@ func (s *Store) Record(ctx context.Context, events []parking.Event) []parking.Re
 	return recorded
 }
 
-// Arguments of the script: those of a call and those of each of its events.
+// Numbers of the script's arguments: for the call and for each of its events.
 const (
 	headArgs  = 3
 	eventArgs = 4
@@ -73,7 +73,7 @@ type chunk struct {
 	index []int // of the events
 }
 
-// chunks returns the calls of the script for all events but those of refused sites.
+// chunks returns the calls of the script for all events except those of refused sites.
 func (s *Store) chunks(events []parking.Event, refused map[string]error) []*chunk {
 	oldest := s.now().Add(-s.retention)
 	open := make(map[string]*chunk, 1)
@@ -87,7 +87,7 @@ func (s *Store) chunks(events []parking.Event, refused map[string]error) []*chun
 		if c == nil || len(c.index) == eventsPerScript {
 			size := min(eventsPerScript, len(events)-i)
 			if c == nil && len(chunks) > 0 {
-				size = min(size, 8) // one of many sites
+				size = min(size, 8) // many sites share the events
 			}
 			c = &chunk{site: e.Site, index: make([]int, 0, size)}
 			c.Script, c.Keys = recordScript, []string{string(keysOf(e.Site))}

@@ -9,29 +9,29 @@ import (
 	goredis "github.com/redis/go-redis/v9"
 )
 
-// Site is the state of a car park. The script that records events keeps it, so it cannot
-// drift from the timelines.
+// Site is the state of a car park. The script that records events also updates it, so
+// it cannot drift from the timelines.
 type Site struct {
 	Site string `json:"site"`
-	// Occupancy is the last count by hand, plus the entries and less the exits
-	// observed after it; without such a count it is VehiclesInside. It is negative
-	// when more vehicles left than the count allows: a sign of missed entries.
+	// Occupancy is the last count by hand, plus the entries and minus the exits
+	// observed after it. Without a count it equals VehiclesInside. A negative value is
+	// a sign of missed entries: more vehicles left than the count allows.
 	Occupancy int64 `json:"occupancy"`
-	// VehiclesInside counts the plates whose last event is an entry, including
-	// those whose exits were missed.
+	// VehiclesInside is the number of plates whose last event is an entry. It includes
+	// vehicles whose exit was missed.
 	VehiclesInside int64 `json:"vehicles_inside"`
-	// Correction is Occupancy less VehiclesInside.
+	// Correction is Occupancy minus VehiclesInside.
 	Correction int64 `json:"correction"`
-	// Totals since the site's first event; expired events stay counted.
+	// Totals count from the site's first event. They include expired events.
 	Totals Totals `json:"totals"`
-	// EntriesToday and ExitsToday count the observations of the current UTC day.
+	// EntriesToday and ExitsToday are the numbers of observations of the current UTC
+	// day.
 	EntriesToday int64 `json:"entries_today"`
 	ExitsToday   int64 `json:"exits_today"`
 }
 
-// Totals of a site. Entries = CompletedStays + MissedExits + those inside, and
-// Exits = CompletedStays + UnmatchedExits, as long as nothing expired or was
-// erased.
+// Totals of a site. If nothing has expired or was erased, Entries = CompletedStays +
+// MissedExits + the vehicles inside, and Exits = CompletedStays + UnmatchedExits.
 type Totals struct {
 	Entries        int64 `json:"entries"`
 	Exits          int64 `json:"exits"`
@@ -40,7 +40,7 @@ type Totals struct {
 	MissedExits    int64 `json:"missed_exits"`
 }
 
-// Site returns the state of a site; a site without events is all zero.
+// Site returns the state of a site. It is all zero for a site without events.
 func (s *Store) Site(ctx context.Context, site string) (Site, error) {
 	states, err := s.States(ctx, []string{site})
 	if err != nil {
@@ -49,11 +49,11 @@ func (s *Store) Site(ctx context.Context, site string) (Site, error) {
 	return states[0], nil
 }
 
-// sitesPerTrip bounds the sites that are read in one round trip.
+// sitesPerTrip bounds the sites in one round trip.
 const sitesPerTrip = 250
 
-// States returns the states of several sites in their order. It takes one round trip for
-// each sitesPerTrip of them.
+// States returns the states of several sites, in their order. It takes one round trip
+// per sitesPerTrip sites.
 func (s *Store) States(ctx context.Context, sites []string) ([]Site, error) {
 	states := make([]Site, 0, len(sites))
 	for some := range slices.Chunk(sites, sitesPerTrip) {
@@ -113,7 +113,7 @@ func describe(sites []string) string {
 	return strconv.Itoa(len(sites)) + " sites"
 }
 
-// parseCount returns a count that a script wrote, zero if it is missing.
+// parseCount returns a count written by a script, or zero if it is missing.
 func parseCount(v any) int64 {
 	text, _ := v.(string)
 	n, _ := strconv.ParseInt(text, 10, 64)

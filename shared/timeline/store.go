@@ -1,6 +1,6 @@
-// Package timeline keeps the timelines of vehicles in Redis: it records events, finds the
-// stays that they affect and keeps each site's state, all in one script (record.lua). What
-// is stored is described in layout.lua.
+// Package timeline stores the timelines of vehicles in Redis. One script (record.lua)
+// records events, finds the stays that they affect and updates the state of each site.
+// layout.lua describes the stored data.
 package timeline
 
 import (
@@ -14,29 +14,30 @@ import (
 )
 
 // Store keeps timelines and site states in Redis 7.0 or newer. It is safe for
-// concurrent use, by any number of processes.
+// concurrent use by any number of processes.
 type Store struct {
 	redis     *redis.Client
 	retention time.Duration
 	now       func() time.Time
-	// MaxSites bounds the sites that have events, since the names of sites come
-	// with events. It is DefaultMaxSites unless it is set before the first use.
+	// MaxSites bounds the sites with events, because events bring the names of sites.
+	// New sets it to DefaultMaxSites. Set it before the first use.
 	MaxSites int
 	sites    redis.Registry
 
 	mu       sync.Mutex
-	admitted map[string]time.Time // sites, each with when it was last admitted
+	admitted map[string]time.Time // sites, with the time of their last admission
 }
 
 const (
 	// DefaultMaxSites is the MaxSites of a new [Store].
 	DefaultMaxSites = 1000
-	// MostMaxSites is the highest MaxSites: a question about all sites reads each.
+	// MostMaxSites is the maximum of MaxSites, because a query over all sites reads
+	// each of them.
 	MostMaxSites = 10_000
 )
 
-// New returns a store on a client, which the caller closes. Events are
-// forgotten when they are older than retention, at least a minute.
+// New returns a store on a client. The caller closes the client. Events expire when
+// they are older than retention, which is at least a minute.
 func New(client *redis.Client, retention time.Duration) *Store {
 	return &Store{
 		redis: client, retention: retention, now: time.Now, MaxSites: DefaultMaxSites,
@@ -44,10 +45,10 @@ func New(client *redis.Client, retention time.Duration) *Store {
 	}
 }
 
-// admittedFor is how long an admission of a site is remembered.
+// admittedFor is the time for which the admission of a site is remembered.
 const admittedFor = time.Minute
 
-// admit returns the sites of events that are admitted, and why others are refused.
+// admit returns the admitted sites of events, and the error of each refused site.
 func (s *Store) admit(ctx context.Context, events []parking.Event) (sites []string, refused map[string]error) {
 	now := s.now()
 	var unknown []string
@@ -107,9 +108,9 @@ func (s *Store) remember(sites []string, now time.Time) {
 	}
 }
 
-// forgottenAt returns when the last key of a site expires if no event comes after now; see
-// lastExpiry in record.lua.
+// forgottenAt returns the time at which the last key of a site expires if no event
+// comes after now; see lastExpiry in record.lua.
 func (s *Store) forgottenAt() time.Time { return s.now().Add(2*s.retention + 24*time.Hour) }
 
-// Sites returns the names, in order, of the sites that have events or a count by hand.
+// Sites returns the names of the sites with events or a count by hand, sorted.
 func (s *Store) Sites(ctx context.Context) ([]string, error) { return s.sites.Names(ctx) }
