@@ -60,8 +60,8 @@ type Event struct {
 	// It is the message id of the broker if that is set and unique in the batch: a
 	// function may use it to recognise a redelivery.
 	ID string
-	// Time is when the message was published; zero if unknown. A time that RFC 3339
-	// cannot express is not written.
+	// Time is the time of publishing; zero if unknown. A time that RFC 3339 cannot
+	// express is omitted.
 	Time time.Time
 	// TraceParent and TraceState are the W3C trace context of the publisher, or
 	// empty.
@@ -72,14 +72,14 @@ type Event struct {
 	// Values that are not [IsText] are not written. They are meant for functions;
 	// [ParseRequest] does not read them.
 	Attributes []Attribute
-	// ContentType is that of the message, or empty. It is not written if it adds
-	// nothing to how the data is encoded or contradicts it. ParseRequest does not
+	// ContentType is the content type of the message, or empty. It is omitted if it
+	// adds nothing to how the data is encoded or contradicts it. ParseRequest does not
 	// read it.
 	ContentType string
 	// Data is the message's body, byte for byte.
 	Data []byte
-	// DataErr is why ParseRequest could not read the data. Such an event can only be
-	// rejected; it does not affect the others of its batch.
+	// DataErr is the error of ParseRequest for unreadable data. Such an event can only
+	// be rejected. It does not affect the other events of its batch.
 	DataErr error
 }
 
@@ -90,8 +90,8 @@ type Attribute struct{ Name, Value string }
 type Result struct {
 	ID      string
 	Outcome Outcome
-	// Reason is why an event was not done, in words for the operator who finds it
-	// among the dead letters.
+	// Reason explains why an event was not done, to the operator who finds it among the
+	// dead letters.
 	Reason string
 	// Unavailable reports, of a Retry, that a dependency of the function is
 	// unavailable for this event, such as a shard of its store. The event waits for

@@ -81,7 +81,7 @@ type responseDecoder struct {
 	index   int // of the current result's event; negative if unknown
 }
 
-// result decodes one element of the results. It ignores one of an unknown event.
+// result decodes one element of the results. It ignores a result for an unknown event.
 func (d *responseDecoder) result() error {
 	if d.PeekKind() == 'n' {
 		return d.SkipValue()

@@ -8,7 +8,7 @@ import (
 	"github.com/go-json-experiment/json"
 )
 
-// Write responds with v as one line of JSON. The caller sets other headers before.
+// Write responds with v as one line of JSON. Set other headers before the call.
 func Write(w http.ResponseWriter, status int, v any) {
 	text, err := json.Marshal(v)
 	if err != nil {
@@ -19,7 +19,7 @@ func Write(w http.ResponseWriter, status int, v any) {
 	_, _ = w.Write(append(text, '\n'))
 }
 
-// Error responds with {"error":reason}. What is not UTF-8 in the reason is replaced.
+// Error responds with {"error":reason}. It replaces invalid UTF-8 in the reason.
 func Error(w http.ResponseWriter, status int, reason string) {
 	Write(w, status, map[string]string{"error": strings.ToValidUTF8(reason, "\uFFFD")})
 }

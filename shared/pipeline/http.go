@@ -13,7 +13,7 @@ import (
 	"parkstream/shared/parking"
 )
 
-// response answers a caller who POSTs one event.
+// response is the response to a POST of one event.
 type response struct {
 	ID      string         `json:"id"`
 	Outcome batch.Outcome  `json:"outcome"`
@@ -30,16 +30,17 @@ type response struct {
 //	503 {"id":"...","outcome":"retry","reason":"..."}
 //	500 {"id":"...","outcome":"retry","reason":"..."} if it is Unexplained, see [Result]
 //
-// An event of a batch that met an outage of what the processor needs is unavailable,
-// and the others are done. If none is done, the status beside the results is 503: callers
-// and gateways see the outage. If one is Unexplained, the batch is answered with status
-// 500: the caller finds out in smaller ones which event is to blame.
+// An event of a batch during an outage of a dependency is unavailable; the other events
+// are done. If no event is done, the status is 503 and the body has the results, so
+// callers and gateways notice the outage. If one is Unexplained, the status of the
+// batch is 500. The caller then repeats the events in smaller batches to find the one
+// to blame.
 //
 // A request that is neither is answered with {"error":"..."}.
 func NewHTTPHandler(h Handler) http.Handler {
 	turns := make(chan struct{}, largeTogether)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Cache-Control", "no-store") // plates belong in no cache
+		w.Header().Set("Cache-Control", "no-store") // plates must not be cached
 		if r.Method != http.MethodPost {
 			w.Header().Set("Allow", http.MethodPost)
 			httpjson.Error(w, http.StatusMethodNotAllowed, "use POST with one event as JSON, or a batch as "+batch.ContentType)
@@ -73,8 +74,9 @@ func isBatch(r *http.Request) bool {
 	return kind == batch.ContentType
 }
 
-// Admit returns how many bytes the body of a call of [NewHTTPHandler] may have, from
-// its method and header: a batch what the process allows, one event its own limit.
+// Admit returns the maximum number of bytes in the body of a call of [NewHTTPHandler],
+// by its method and header. A batch may have what the process allows. A single event
+// has its own limit.
 func Admit(_ http.ResponseWriter, r *http.Request) (maxBody int64, admitted bool) {
 	switch {
 	case r.Method != http.MethodPost:
@@ -86,7 +88,7 @@ func Admit(_ http.ResponseWriter, r *http.Request) (maxBody int64, admitted bool
 	}
 }
 
-// readBody does not copy a body that is in memory already.
+// readBody returns the body. It does not copy one that is in memory already.
 func readBody(r *http.Request) ([]byte, error) {
 	if whole, ok := r.Body.(interface{ Bytes() []byte }); ok {
 		return whole.Bytes(), nil
@@ -94,18 +96,19 @@ func readBody(r *http.Request) ([]byte, error) {
 	return io.ReadAll(r.Body)
 }
 
-// What bounds the memory of batches besides that of their bodies.
+// Bounds of the memory of batches, besides the bound of their bodies.
 const (
-	// eventsAtOnce is how many events of a batch are processed at a time: one under
-	// way takes several times the bytes of its JSON.
+	// eventsAtOnce is the number of events of a batch processed at a time. An event
+	// takes several times the size of its JSON meanwhile.
 	eventsAtOnce = 500
-	// maxIdle is how many parts of a batch are tried during an outage. When nothing of
-	// them is done the rest is not tried: each may take until a timeout. One part may have
-	// nothing but events of a lost shard.
+	// maxIdle is the number of parts of a batch that are tried during an outage. If no
+	// event of them is done, the rest is not tried, because each part may take until a
+	// timeout. It is more than one, because all events of one part may belong to a lost
+	// shard.
 	maxIdle = 2
-	// largeBytes is the size from which on batches take turns: beside largeTogether of
-	// them run as many small calls as the process allows (max_inflight). A
-	// connector makes four calls at a time with batches.
+	// largeBytes is the size from which batches take turns, largeTogether at a time.
+	// Beside them as many small calls run as the process allows (max_inflight). A
+	// connector makes four concurrent calls with batches.
 	largeBytes    = 32 << 10
 	largeTogether = 8
 )
@@ -121,7 +124,7 @@ func serveBatch(w http.ResponseWriter, r *http.Request, h Handler, body []byte) 
 		return
 	}
 	var done, unavailable bool
-	idle := 0 // parts of which nothing was done
+	idle := 0 // parts tried
 	results := make([]batch.Result, 0, len(events))
 	for part := range slices.Chunk(events, eventsAtOnce) {
 		if unavailable && !done && idle == maxIdle {
@@ -150,8 +153,8 @@ func serveBatch(w http.ResponseWriter, r *http.Request, h Handler, body []byte) 
 	_, _ = w.Write(batch.AppendResponse(make([]byte, 0, 64*len(results)), results))
 }
 
-// retryAfterSeconds is how long to wait while a part is unavailable, at least; a
-// connector waits the longer the longer that lasts.
+// retryAfterSeconds is the least delay before a retry while a part is unavailable. A
+// connector increases its delay with the length of the outage.
 const retryAfterSeconds = "1"
 
 func serveOne(w http.ResponseWriter, r *http.Request, h Handler, body []byte) {

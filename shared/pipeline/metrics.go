@@ -11,7 +11,7 @@ import (
 	"parkstream/shared/parking"
 )
 
-// The stages of the pipeline, as they are labelled.
+// The stages of the pipeline, as metric labels.
 const (
 	stageParse     = "parse"
 	stageStore     = "store"
@@ -19,8 +19,8 @@ const (
 	stagePost      = "post"
 )
 
-// The outcomes of an event, as they are labelled. An exit without an entry is
-// expected and is no failure.
+// The outcomes of an event, as metric labels. An exit without an entry is expected and
+// no failure.
 const (
 	outcomeDone          = "done"
 	outcomeDuplicate     = "duplicate"
@@ -29,16 +29,16 @@ const (
 	outcomeRetry         = "retry"
 )
 
-// maxGates bounds the gates that have series of their own, whose names
-// come from the senders of events. A car park has some ten.
+// maxGates bounds the gates with series of their own, because the senders of events
+// choose their names. A car park has some ten.
 const maxGates = 200
 
-// otherGates is the site and the gate of those beyond maxGates. No site can be
-// called like this.
+// otherGates is the site and the gate of all gates beyond maxGates. It is not a valid
+// name of a site.
 const otherGates = "(other)"
 
-// Metrics of the pipeline. The latency of an event is that of the call that
-// carried it.
+// Metrics of the pipeline. The latency of an event is that of the call that contains
+// it.
 type Metrics struct {
 	latency  *prometheus.HistogramVec
 	endToEnd *prometheus.HistogramVec
@@ -51,17 +51,16 @@ type Metrics struct {
 	function string
 
 	mu    sync.Mutex
-	known map[gate]struct{} // those with series of their own
+	known map[gate]struct{} // gates with series of their own
 }
 
-// noGate is the gate of events that name none.
+// noGate is the gate of events without one.
 const noGate = "(none)"
 
-// gate is where a camera stands.
+// gate is the place of a camera.
 type gate struct{ site, gate string }
 
-// NewMetrics registers the metrics of a processor, which is the function of that
-// name.
+// NewMetrics registers the metrics of a processor. function is the processor's name.
 func NewMetrics(r prometheus.Registerer, function string) *Metrics {
 	m := &Metrics{
 		function: function, known: make(map[gate]struct{}),
@@ -94,8 +93,8 @@ func NewMetrics(r prometheus.Registerer, function string) *Metrics {
 	return m
 }
 
-// expect creates the series of one kind of event: they stand at zero
-// before the first event.
+// expect creates the series of one kind of event, so they are zero before the first
+// event.
 func (m *Metrics) expect(kind parking.Kind) {
 	m.latency.WithLabelValues(kind.String())
 	m.endToEnd.WithLabelValues(kind.String())
@@ -115,12 +114,12 @@ func (m *Metrics) expect(kind parking.Kind) {
 	}
 }
 
-// stageNames are what shared/latency calls the stages.
+// stageNames maps stages to their names in shared/latency.
 var stageNames = map[string]string{
 	stageParse: latency.Parsed, stageStore: latency.Stored, stageSummarise: latency.Summarised, stagePost: latency.Posted,
 }
 
-// stage starts the clock of a stage; the returned function stops it.
+// stage starts the timer of a stage. The returned function stops it.
 func (m *Metrics) stage(ctx context.Context, stage string) func() {
 	start := time.Now()
 	return func() {
@@ -133,28 +132,28 @@ func (m *Metrics) passed(kind parking.Kind, stage string, success, failure int) 
 	m.steps.WithLabelValues(kind.String(), stage, "failure").Add(float64(failure))
 }
 
-// answered counts the events of a call by their outcome.
+// answered counts the events of a call by outcome.
 func (m *Metrics) answered(ctx context.Context, kind parking.Kind, counts map[string]int, took time.Duration) {
 	observer, exemplar := m.latency.WithLabelValues(kind.String()), ctx
 	for outcome, n := range counts {
 		m.outcomes.WithLabelValues(kind.String(), outcome).Add(float64(n))
 		for range n {
 			latency.Observe(exemplar, observer, took)
-			exemplar = context.Background() // one a call is enough
+			exemplar = context.Background() // one exemplar per call is enough
 		}
 	}
 }
 
-// arrived observes the way of events that are done, from their publishing to now.
+// arrived observes the time from the publishing of events that are done to now.
 func (m *Metrics) arrived(ctx context.Context, kind parking.Kind, published []time.Time, now time.Time) {
 	observer := m.endToEnd.WithLabelValues(kind.String())
 	for _, t := range published {
 		latency.ObserveSince(ctx, observer, t, now)
-		ctx = context.Background() // one exemplar a call is enough
+		ctx = context.Background() // one exemplar per call is enough
 	}
 }
 
-// seen counts events by where they were seen, and the stays that they completed.
+// seen counts events by site, gate and outcome, and observes the completed stays.
 func (m *Metrics) seen(kind parking.Kind, at map[sighting]int, stays []time.Duration) {
 	for s, n := range at {
 		if s.gate.gate == "" {
@@ -168,13 +167,13 @@ func (m *Metrics) seen(kind parking.Kind, at map[sighting]int, stays []time.Dura
 	}
 }
 
-// sighting is what events are counted by: their gate and outcome.
+// sighting is the key by which events are counted: gate and outcome.
 type sighting struct {
 	gate
 	outcome string
 }
 
-// gate returns g, or otherGates if there are too many.
+// gate returns g, or otherGates if maxGates others have series.
 func (m *Metrics) gate(g gate) gate {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -11,11 +11,11 @@ import (
 	"parkstream/shared/parking"
 )
 
-// maxEventBytes bounds the JSON of one event; real ones have some 200 bytes.
+// maxEventBytes bounds the JSON of one event. Real events have some 200 bytes.
 const maxEventBytes = 64 << 10
 
-// wireEvent is parking.EntryEvent and parking.ExitEvent with times as texts: the reason
-// of a rejection names the field and quotes it.
+// wireEvent is the union of parking.EntryEvent and parking.ExitEvent, with times as
+// text: the reason of a rejection names the field and quotes its text.
 type wireEvent struct {
 	ID           string  `json:"id"`
 	VehiclePlate string  `json:"vehicle_plate"`
@@ -25,13 +25,13 @@ type wireEvent struct {
 	Gate         string  `json:"gate"`
 }
 
-// example returns an event for the answer to something that is none.
+// example returns a sample event for the reason of a rejection.
 func example(kind parking.Kind) string {
 	return `an event such as {"id":"1","vehicle_plate":"PLATE","` + kind.String() + `_date_time":"2026-11-27T08:00:00Z"}`
 }
 
-// parseEvent reads one event. Its errors are parking.ErrInvalid. If the JSON
-// is sound, the event has its id whatever else is wrong with it.
+// parseEvent parses one event. Its errors are parking.ErrInvalid. If the JSON is valid,
+// the returned event has its id despite an error.
 func parseEvent(kind parking.Kind, data []byte) (parking.Event, error) {
 	var wire wireEvent
 	switch {
@@ -57,7 +57,7 @@ func parseEvent(kind parking.Kind, data []byte) (parking.Event, error) {
 	switch {
 	case text == nil && other != nil:
 		return named, parking.Invalid("%s_date_time is missing: this event belongs to the %s", kind, processor)
-	case other != nil && *other != "": // which some publishers write for none
+	case other != nil && *other != "": // some publishers send "" for a missing time
 		return named, parking.Invalid("it has an entry_date_time and an exit_date_time: make two events of it")
 	case text != nil:
 		var err error
@@ -72,8 +72,8 @@ func parseEvent(kind parking.Kind, data []byte) (parking.Event, error) {
 	return e, nil
 }
 
-// readableID returns the id of an event that has another field of a wrong type, at which
-// the reading of it ended. It is empty if the JSON is not sound.
+// readableID returns the id of an event that failed to decode because another field has
+// a wrong type. It returns "" if the JSON is invalid.
 func readableID(data []byte) string {
 	var wire struct {
 		ID string `json:"id"`
@@ -84,7 +84,7 @@ func readableID(data []byte) string {
 	return wire.ID
 }
 
-// explain describes what is wrong with the JSON.
+// explain returns an error that describes the fault in the JSON.
 func explain(err error, kind parking.Kind) error {
 	if semantic, ok := errors.AsType[*json.SemanticError](err); ok {
 		field := strings.TrimPrefix(string(semantic.JSONPointer), "/")

@@ -1,6 +1,6 @@
-// Package pipeline is the work of the two processor functions: parse, store or
-// retrieve, calculate the summary, post it. What it needs of the outside world
-// is injected.
+// Package pipeline is the work of the two processor functions: parse events, store or
+// retrieve them, calculate the summary and post it. Its dependencies on the outside
+// world are injected.
 package pipeline
 
 import (
@@ -20,50 +20,49 @@ import (
 	"parkstream/shared/tracing"
 )
 
-// DataStore keeps the timelines of vehicles. Record adds events to them and returns, per
-// event in order, the current state of every stay the event affects. It is idempotent.
-// shared/timeline implements it on Redis.
+// DataStore keeps the timelines of vehicles. Record adds events to them and returns,
+// per event in order, the current state of every stay the event affects. It is
+// idempotent. shared/timeline implements it on Redis.
 type DataStore interface {
 	Record(ctx context.Context, events []parking.Event) []parking.Recorded
 }
 
-// SummaryPoster hands stays on to the summary endpoint. A nil error means that
-// every one of them is durable there; it is idempotent and a stay's highest
-// revision wins. An error that is a [Refusal] is about the stays; any other error
-// means that the endpoint is unavailable. shared/summary/summaryclient has the one over HTTP.
+// SummaryPoster posts stays to the summary endpoint. If Post returns nil, all of them
+// are durable there. Post is idempotent, and the highest revision of a stay wins. An
+// error that is a [Refusal] concerns the stays. Any other error means that the endpoint
+// is unavailable. shared/summary/summaryclient implements it over HTTP.
 type SummaryPoster interface {
 	Post(ctx context.Context, stays []parking.Stay) error
 }
 
-// Refusal is an error of a SummaryPoster that reports true if at least one of the
-// stays is not taken, however often it is posted.
+// Refusal is an error of a SummaryPoster. Refused reports whether the endpoint will
+// never accept at least one of the stays.
 type Refusal interface {
 	error
 	Refused() bool
 }
 
-// Result is what became of one event.
+// Result is the result of one event.
 type Result struct {
-	// Result has the id of the batch.Event, which is the transport's.
+	// Result has the id of the batch.Event, which is the id in the transport.
 	batch.Result
-	// EventID is the id that the event itself carries, empty if it could not be
-	// read.
+	// EventID is the id in the event itself, or "" if it is unreadable.
 	EventID string
-	// Stays are the stays that were posted on behalf of the event.
+	// Stays are the stays posted for the event.
 	Stays []parking.Stay
-	// Unexplained reports, of a Retry, that the store took no event of the call, with an
-	// error that one of the events may cause as well as the store.
+	// Unexplained reports, of a Retry, that the store recorded no event of the call and
+	// that one of the events may be the cause as well as the store.
 	Unexplained bool
 }
 
-// Handler processes events. The results are in the order of events, one for
-// each; an event is Done only when its effect is durable and its stays are
-// posted. Handlers are safe for concurrent use.
+// Handler processes events and returns one result per event, in the order of events. An
+// event is Done only when its effect is durable and its stays are posted. Handlers are
+// safe for concurrent use.
 type Handler interface {
 	ProcessMessages(ctx context.Context, events []batch.Event) []Result
 }
 
-// Config is what a processor is made of. All fields but Now are required.
+// Config has the dependencies of a processor. All fields but Now are required.
 type Config struct {
 	Store     DataStore
 	Summaries SummaryPoster
@@ -72,12 +71,11 @@ type Config struct {
 	Log       *slog.Logger
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
-	// ShowPlates writes plates to the log in full instead of masked, see
-	// [parking.MaskPlate].
+	// ShowPlates logs plates in full instead of masked; see [parking.MaskPlate].
 	ShowPlates bool
 }
 
-// EntryEventProcessor is the Handler for vehicles seen driving in.
+// EntryEventProcessor is the Handler for entries.
 type EntryEventProcessor struct{ processor }
 
 // NewEntryEventProcessor returns a processor of entries.
@@ -85,13 +83,13 @@ func NewEntryEventProcessor(c Config) *EntryEventProcessor {
 	return &EntryEventProcessor{newProcessor(c, parking.Entry)}
 }
 
-// ProcessMessages implements [Handler]. A late entry can complete, move or split
-// a stay: entries have stays to post, too.
+// ProcessMessages implements [Handler]. It posts stays for entries, too: a late entry
+// can complete, move or split a stay.
 func (p *EntryEventProcessor) ProcessMessages(ctx context.Context, events []batch.Event) []Result {
 	return p.process(ctx, events)
 }
 
-// ExitEventProcessor is the Handler for vehicles seen driving out.
+// ExitEventProcessor is the Handler for exits.
 type ExitEventProcessor struct{ processor }
 
 // NewExitEventProcessor returns a processor of exits.
@@ -100,12 +98,12 @@ func NewExitEventProcessor(c Config) *ExitEventProcessor {
 }
 
 // ProcessMessages implements [Handler]. An exit without an entry is an expected
-// outcome: it is Done, logged at info and counted as "unmatched_exit".
+// outcome. It is Done, logged at level info and counted as "unmatched_exit".
 func (p *ExitEventProcessor) ProcessMessages(ctx context.Context, events []batch.Event) []Result {
 	return p.process(ctx, events)
 }
 
-// processor is what entries and exits have in common: all but their wire form.
+// processor is the common part of both processors: all but the wire form.
 type processor struct {
 	Config
 	kind parking.Kind
@@ -127,25 +125,25 @@ func (p *processor) process(ctx context.Context, msgs []batch.Event) []Result {
 	return p.results(ctx, msgs, work, start)
 }
 
-// unavailable is the error of an event that met an outage; see batch.Result.
+// unavailable is the error of an event during an outage; see batch.Result.
 type unavailable struct{ error }
 
 func (u unavailable) Unwrap() error { return u.error }
 
-// unexplained is the error of an event whose whole call the store failed to take, and
-// which is no outage; see [Result].
+// unexplained is the error of an event if the store recorded no event of the call and
+// there is no outage; see [Result].
 type unexplained struct{ error }
 
 func (u unexplained) Unwrap() error { return u.error }
 
-// item is one event on its way through the steps; err ends the way.
+// item is one event on its way through the steps. An err ends the way.
 type item struct {
 	event    parking.Event
 	recorded parking.Recorded
 	err      error
 }
 
-// stage begins a step, as a span and on its clock; end ends it.
+// stage starts the span and the timer of a step. end ends both.
 func (p *processor) stage(ctx context.Context, name string) (_ context.Context, end func()) {
 	ctx, span := tracing.Start(ctx, trace.SpanKindInternal, name)
 	stop := p.Metrics.stage(ctx, name)
@@ -195,7 +193,7 @@ func (p *processor) record(ctx context.Context, work []item) {
 	for j, i := range index {
 		it := &work[i]
 		switch {
-		case len(recorded) != len(events): // which answer is whose is not known
+		case len(recorded) != len(events): // the answers cannot be assigned to events
 			it.err = failure.Odd("the store", fmt.Errorf("record events: %d answers for %d events", len(recorded), len(events)))
 		case recorded[j].Err == nil && p.kind == parking.Exit && len(recorded[j].Stays) == 0:
 			it.err = failure.Odd("the store", errors.New("record events: the answer lacks the stay of an exit"))
@@ -208,7 +206,8 @@ func (p *processor) record(ctx context.Context, work []item) {
 				it.err = failure.In("the store", it.err)
 			}
 		}
-		// That a site is beyond the bound is known before the store is written to.
+		// ErrTooManySites does not count: it is returned before the store is written
+		// to.
 		reached = reached || it.err == nil || errors.Is(it.err, parking.ErrInvalid) && !errors.Is(it.err, parking.ErrTooManySites)
 	}
 	for _, i := range index {
@@ -224,7 +223,7 @@ func (p *processor) record(ctx context.Context, work []item) {
 	p.Metrics.passed(p.kind, stageStore, len(events)-failed, failed)
 }
 
-// summarise returns every stay that has changed once, at its latest revision.
+// summarise returns every changed stay once, at its latest revision.
 func (p *processor) summarise(ctx context.Context, work []item) []parking.Stay {
 	_, end := p.stage(ctx, stageSummarise)
 	defer end()
@@ -235,8 +234,8 @@ func (p *processor) summarise(ctx context.Context, work []item) []parking.Stay {
 	return parking.Latest(stays)
 }
 
-// post hands stays on. An event is not done when one of its stays could not be
-// posted; those without are.
+// post posts stays. It sets the error of the events that affect a stay which could not
+// be posted. Events without stays are done.
 func (p *processor) post(ctx context.Context, work []item, stays []parking.Stay) {
 	if len(stays) == 0 {
 		return
@@ -264,13 +263,12 @@ func (p *processor) post(ctx context.Context, work []item, stays []parking.Stay)
 
 type stayKey struct{ site, id string }
 
-// maxPosts bounds the calls that find out which stays the summary refuses: after so many
-// calls no part is halved any more. Some twenty find one among 500.
+// maxPosts bounds the calls that search for the stays that the summary refuses. After
+// so many calls no part is halved. Some twenty calls find one stay among 500.
 const maxPosts = 50
 
-// postParts posts stays, in one call if the summary takes them. If it refuses some,
-// the others are posted without them, in halves. It returns why those that are not
-// posted are not.
+// postParts posts stays in one call. If the summary refuses some, it posts the others
+// in halves. It returns the error of each stay that is not posted.
 func (p *processor) postParts(ctx context.Context, stays []parking.Stay) map[stayKey]error {
 	failed := make(map[stayKey]error)
 	parts := [][]parking.Stay{stays}
@@ -281,7 +279,7 @@ func (p *processor) postParts(ctx context.Context, stays []parking.Stay) map[sta
 		switch {
 		case err == nil:
 			continue
-		case !refused(err): // the others would meet the same
+		case !refused(err): // the other parts would fail in the same way
 			part = slices.Concat(append(parts, part)...)
 			parts = nil
 		case len(part) > 1 && calls < maxPosts:
@@ -301,11 +299,11 @@ func refused(err error) bool {
 	return ok && r.Refused()
 }
 
-// results turns what became of the events into results. No other place tells retry from
-// reject, or counts and logs the outcomes.
+// results returns the results of the events. It is the only place that decides between
+// retry and reject and that counts and logs the outcomes.
 func (p *processor) results(ctx context.Context, msgs []batch.Event, work []item, start time.Time) []Result {
 	results := make([]Result, len(work))
-	retried := make(map[string]error) // by the reason in the answer, of which there are few
+	retried := make(map[string]error) // by the reason in the result; there are few reasons
 	counts := make(map[string]int, 4)
 	published := make([]time.Time, 0, len(work))
 	seen := make(map[sighting]int)
@@ -355,11 +353,12 @@ func (p *processor) results(ctx context.Context, msgs []batch.Event, work []item
 const (
 	// maxLoggedID bounds an id in a log line.
 	maxLoggedID = 128
-	// maxReason bounds a reason in an answer and a log line; it may quote the event.
+	// maxReason bounds a reason in a result and in a log line, because it may quote the
+	// event.
 	maxReason = 1000
 )
 
-// clip returns at most n bytes of a text, whole characters only.
+// clip returns at most n bytes of text, without splitting a character.
 func clip(text string, n int) string {
 	if len(text) <= n {
 		return text
@@ -367,7 +366,7 @@ func clip(text string, n int) string {
 	return strings.ToValidUTF8(text[:n], "") + "…"
 }
 
-// appendCompleted adds the durations of the stays that are completed.
+// appendCompleted appends the durations of completed stays.
 func appendCompleted(to []time.Duration, stays []parking.Stay) []time.Duration {
 	for i := range stays {
 		if d, ok := stays[i].Duration(); ok {
@@ -379,8 +378,8 @@ func appendCompleted(to []time.Duration, stays []parking.Stay) []time.Duration {
 
 func (p *processor) doneAs(ctx context.Context, it *item) string {
 	switch {
-	// Before the question of duplicates: an exit is one, too, when its stay could
-	// not be posted the first time.
+	// This precedes the check for duplicates: an exit is also a duplicate if its stay
+	// could not be posted the first time.
 	case p.kind == parking.Exit && it.recorded.Stays[0].Status() == parking.UnmatchedExit:
 		plate := it.event.Plate
 		if !p.ShowPlates {
