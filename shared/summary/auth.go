@@ -9,7 +9,7 @@ import (
 	"parkstream/shared/httpjson"
 )
 
-// authorize reports whether a request shows the secret, or answers it.
+// authorize reports whether a request has the secret. If not, it writes the response.
 func (h handler) authorize(w http.ResponseWriter, r *http.Request) bool {
 	token, err := h.Token()
 	if err != nil {
@@ -17,8 +17,8 @@ func (h handler) authorize(w http.ResponseWriter, r *http.Request) bool {
 		return false
 	}
 	shown, ok := bearer(r.Header)
-	// Digests have one length, so that the comparison tells nothing of the
-	// secret's.
+	// Digests have one length, so the comparison does not reveal the length of the
+	// secret.
 	want, got := sha256.Sum256([]byte(token)), sha256.Sum256([]byte(shown))
 	if !ok || token == "" || subtle.ConstantTimeCompare(want[:], got[:]) != 1 {
 		w.Header().Set("WWW-Authenticate", `Bearer realm="summary"`)
@@ -32,8 +32,8 @@ func (h handler) authorize(w http.ResponseWriter, r *http.Request) bool {
 	return true
 }
 
-// bearer returns the token of the one header Authorization. The scheme's name
-// may be in any case (RFC 9110, section 11.1).
+// bearer returns the token of the only header Authorization. The scheme's name may be
+// in any case (RFC 9110, section 11.1).
 func bearer(h http.Header) (token string, ok bool) {
 	given := h.Values("Authorization")
 	if len(given) != 1 {

@@ -9,23 +9,24 @@ import (
 
 const (
 	// queryTimeout bounds a query. It is well below the time of a call (exec_timeout),
-	// so that the caller is told.
+	// so the caller gets a response.
 	queryTimeout = 15 * time.Second
-	// queriesTogether is how many queries over all sites run at the same time; the
-	// others wait. Each takes some MiB where there are thousands of sites.
+	// queriesTogether bounds the concurrent queries over all sites. The others wait.
+	// Each takes some MiB if there are thousands of sites.
 	queriesTogether = 4
-	// maxDownloads is how many CSV downloads of one site run at the same time.
+	// maxDownloads bounds the concurrent CSV downloads of one site.
 	maxDownloads = 16
-	// maxDownloadsOfAll is how many of all sites run besides those. Each takes some MiB
-	// if there are thousands of sites, for as long as the reader takes.
+	// maxDownloadsOfAll bounds the concurrent downloads of all sites, besides those of
+	// one site. Each takes some MiB if there are thousands of sites, until the reader
+	// has read it.
 	maxDownloadsOfAll = 4
 	maxCSVRows        = 100_000
 )
 
-// errSlow is the cause with which a query's time ends.
+// errSlow is the cause of a query's context after its timeout.
 var errSlow = errors.New("this takes more than " + queryTimeout.String() + ": ask for one site, or for less time")
 
-// bounds are those of what runs at the same time, and of its time and size.
+// bounds are the limits of concurrency, time and size.
 type bounds struct {
 	queries, downloads, downloadsOfAll chan struct{}
 
@@ -40,8 +41,7 @@ func newBounds() *bounds {
 	}
 }
 
-// query bounds the time of a query, and how many of those over all sites run at the
-// same time.
+// query bounds the time of a query, and the concurrency of queries over all sites.
 func (h handler) query(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeoutCause(r.Context(), h.bounds.timeout, errSlow)

@@ -21,8 +21,8 @@ var csvColumns = []string{
 // byteOrderMark tells spreadsheets that the text is UTF-8.
 const byteOrderMark = "\ufeff"
 
-// csv answers with all stays up to some number, or one page where a limit is
-// given. The header X-Next-Cursor says where a longer list continues.
+// csv responds with all stays up to a maximum, or with one page if a limit is given.
+// The header X-Next-Cursor has the cursor at which a longer list continues.
 func (h handler) csv(w http.ResponseWriter, r *http.Request, q stay.Query, bom bool) {
 	head := strings.Join(csvColumns, ",") + "\r\n"
 	if bom {
@@ -74,8 +74,8 @@ func setCSVHeader(h http.Header, next string) {
 	h.Set("Content-Disposition", `attachment; filename="stays.csv"`)
 }
 
-// download streams a list as CSV after a head: the header is sent, and an error can
-// be told by a status, as long as nothing was.
+// download streams a list as CSV after a head. It sends the header with the first
+// bytes. An error before that sets the status of the response.
 func (h handler) download(w http.ResponseWriter, r *http.Request, q stay.Query, head string) {
 	text, sent := []byte(head), false
 	send := func() error {
@@ -103,31 +103,31 @@ func (h handler) download(w http.ResponseWriter, r *http.Request, q stay.Query, 
 		return send()
 	})
 	switch {
-	case err == nil && !sent: // it is empty
+	case err == nil && !sent: // the list is empty
 		_ = send()
 	case err != nil && !sent:
 		h.fail(w, r, err)
 	case err != nil:
 		h.Log.InfoContext(r.Context(), "a download broke off", "error", err)
-		// A proxy may end the answer as if it were complete. This line has not as many
-		// fields as the others.
+		// A proxy may end the response as if it were complete. This line has fewer
+		// fields than the others.
 		text = append(text[:0], brokenOff...)
 		_ = send()
 		panic(http.ErrAbortHandler)
 	}
 }
 
-// brokenOff is the last line of a download that broke off.
+// brokenOff is the last line of an incomplete download.
 const brokenOff = "\"INCOMPLETE: the download broke off here\"\r\n"
 
-// The numbers among the columns, which are not quoted.
+// The numeric columns, which are not quoted.
 const (
 	secondsColumn  = 7
 	revisionColumn = 10
 )
 
-// appendCSV appends a line. Texts are always quoted, which tells a spreadsheet that
-// they are no numbers, and keeps whatever separator it takes inside of them.
+// appendCSV appends a line. Texts are always quoted: a spreadsheet then does not take
+// them for numbers and keeps separators inside of them.
 func appendCSV(line []byte, record []string) []byte {
 	for i, field := range record {
 		if i > 0 {

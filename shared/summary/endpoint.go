@@ -10,22 +10,21 @@ import (
 	"parkstream/shared/summary/page"
 )
 
-// Endpoint is the summary endpoint. It finds the route of a request by itself:
-// http.ServeMux cleans a path and redirects to what is left, which may be another
-// plate's.
+// Endpoint is the summary endpoint. It matches routes itself: http.ServeMux cleans a
+// path and redirects to the result, which may name another plate.
 type Endpoint struct {
 	handler
 	page   *page.Page
 	routes []route
 }
 
-// Admit decides about a request before its body is read: one that changes something
-// shows the secret. It returns how many bytes the body may have; otherwise it has
-// written the answer.
+// Admit decides about a request before its body is read. A request that changes
+// something needs the secret. Admit returns the maximum number of bytes in the body. If
+// admitted is false, it has written the response.
 func (e *Endpoint) Admit(w http.ResponseWriter, r *http.Request) (maxBody int64, admitted bool) {
 	found, _ := e.find(r)
 	if found == nil {
-		return 0, true // ServeHTTP says what is wrong
+		return 0, true // ServeHTTP writes the error
 	}
 	if found.token && !e.authorize(w, r) {
 		return 0, false
@@ -36,9 +35,9 @@ func (e *Endpoint) Admit(w http.ResponseWriter, r *http.Request) (maxBody int64,
 // ServeHTTP implements [http.Handler].
 func (e *Endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("X-Content-Type-Options", "nosniff")
-	w.Header().Set("Cache-Control", "no-store") // plates belong in no cache
-	// URL.Query drops what it cannot read: an erasure at one site would become
-	// one at all sites.
+	w.Header().Set("Cache-Control", "no-store") // plates must not be cached
+	// URL.Query drops malformed parts: an erasure at one site would become one at all
+	// sites.
 	query, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
 		httpjson.Error(w, http.StatusBadRequest, "read the query: "+err.Error())
@@ -72,12 +71,12 @@ func (e *Endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	serve(w, r)
 }
 
-// find returns the route of a request and sets its path values, or returns the
-// methods that its path takes.
+// find returns the route of a request and sets its path values. If the method does not
+// match, it returns the methods of the path.
 func (e *Endpoint) find(r *http.Request) (found *route, allowed []string) {
 	segments := strings.Split(strings.TrimPrefix(r.URL.EscapedPath(), "/"), "/")
 	for i := range segments {
-		// A URL that could be parsed has no bad escape; a URL made otherwise matches nothing.
+		// A parsed URL has no bad escape. A URL built otherwise matches nothing.
 		segment, err := url.PathUnescape(segments[i])
 		if err != nil {
 			return nil, nil
@@ -103,9 +102,9 @@ func (e *Endpoint) find(r *http.Request) (found *route, allowed []string) {
 	return nil, allowed
 }
 
-// match compares a route's path with the segments of another, each decoded by
-// itself, and returns the text in it. No segment is taken away: a dot or an
-// empty one is a text as any other.
+// match compares a route's path with the segments of another, each decoded by itself,
+// and returns the text in it. No segment is dropped: a dot and an empty segment are
+// texts like any other.
 func (o *route) match(segments []string) (name, value string, ok bool) {
 	pattern := strings.Split(strings.TrimPrefix(o.path, "/"), "/")
 	for i, part := range pattern {

@@ -14,7 +14,7 @@ import (
 	"parkstream/shared/parking"
 )
 
-// erasure counts what was removed of a plate.
+// erasure has the numbers of what was removed of a plate.
 type erasure struct {
 	Events int64 `json:"events"`
 	Stays  int64 `json:"stays"`
@@ -45,7 +45,7 @@ func (h handler) erase(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeoutCause(r.Context(), h.bounds.timeout, errSlow)
 	defer cancel()
 	total, done, err := h.eraseAt(ctx, sites, after, plate)
-	// Also what was erased before an error is to be in no file.
+	// Files must not keep what was erased before an error, either.
 	err = errors.Join(err, h.Stays.Erased(r.Context()))
 	switch {
 	case context.Cause(ctx) == errSlow: //nolint:errorlint // it is never wrapped
@@ -60,7 +60,7 @@ func (h handler) erase(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// goOn returns how to complete an erasure that ran out of time after a site.
+// goOn returns instructions to complete an erasure that ran out of time after a site.
 func goOn(done string) string {
 	if done == "" {
 		return "the erasure took all the time there is: ask again"
@@ -68,11 +68,11 @@ func goOn(done string) string {
 	return fmt.Sprintf("the plate is erased at the sites up to %q, which took all the time there is: ask again with after=%s", done, url.QueryEscape(done))
 }
 
-// erasedAtOnce is at how many sites a plate is erased at the same time.
+// erasedAtOnce bounds the sites at which a plate is erased concurrently.
 const erasedAtOnce = 8
 
-// eraseAt erases a plate at those of the sites, which are sorted, that come after
-// one. It returns the last site up to which nothing is left, also with an error.
+// eraseAt erases a plate at those sites, which are sorted, that follow after. It
+// returns the last site up to which the erasure is complete, even with an error.
 func (h handler) eraseAt(ctx context.Context, sites []string, after, plate string) (total erasure, done string, err error) {
 	begin, found := slices.BinarySearch(sites, after)
 	if found {
@@ -107,7 +107,7 @@ func (h handler) eraseAtSite(ctx context.Context, site, plate string) (erasure, 
 	return erasure{Events: erased.Events, Keys: erased.Keys, Stays: stays}, err
 }
 
-// everySite lists the sites that have events or stays.
+// everySite returns the names of the sites with events or stays.
 func (h handler) everySite(ctx context.Context) ([]string, error) {
 	withEvents, err1 := h.Sites.Sites(ctx)
 	withStays, err2 := h.Stays.Sites(ctx)

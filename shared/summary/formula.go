@@ -7,10 +7,10 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// inert keeps a spreadsheet from taking a text, or what it makes a cell of by itself,
-// for a formula: it puts an apostrophe wherever a cell can begin and a formula
-// follows. One that stands there already gets another one in front of it, so that
-// the text can be told again: of every apostrophe where a cell can begin, leave out
+// inert protects a text from being a formula in a spreadsheet, or in the cells that a
+// spreadsheet splits it into. It inserts an apostrophe wherever a cell can begin and a
+// formula follows. An apostrophe in such a place gets another one in front, so the text
+// can be restored: remove one apostrophe from each place where a cell can begin with
 // one.
 func inert(text string) string {
 	if !strings.ContainsFunc(text, dangerous) {
@@ -28,7 +28,7 @@ func inert(text string) string {
 	return b.String()
 }
 
-// dangerousStart reports whether a cell that began here would be a formula, after
+// dangerousStart reports whether a cell that begins here would be a formula, after
 // space and quotes, or begins with an apostrophe.
 func dangerousStart(text string) bool {
 	inner := strings.TrimLeftFunc(text, func(r rune) bool { return r == '"' || unicode.IsSpace(r) || !unicode.IsPrint(r) })
@@ -38,14 +38,14 @@ func dangerousStart(text string) bool {
 	return false
 }
 
-// separates reports whether a cell can begin after a character, with any of the
-// separators and quotes that spreadsheets can be told.
+// separates reports whether a cell can begin after a character, for any separator and
+// quote that a spreadsheet can be configured for.
 func separates(r rune) bool {
 	return strings.ContainsRune(`,;|:"`, r) || unicode.IsSpace(r) || !unicode.IsPrint(r)
 }
 
-// dangerous reports whether a formula can begin with a character, in full width as
-// well, or it is an apostrophe.
+// dangerous reports whether a character can begin a formula, in full width as well, or
+// is an apostrophe.
 func dangerous(r rune) bool {
 	if r == '−' {
 		return true

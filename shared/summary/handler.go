@@ -15,14 +15,14 @@ import (
 	"parkstream/shared/timeline"
 )
 
-// Config is what the summary endpoint is made of.
+// Config has the dependencies of the summary endpoint.
 type Config struct {
 	// Stays and Sites are of one Redis.
 	Stays *stay.Store
 	Sites *timeline.Store
-	// Monitor knows how the other parts are.
+	// Monitor reports the health of the other parts.
 	Monitor *monitor.Monitor
-	// Token returns the secret that writers show.
+	// Token returns the secret that writers must send.
 	Token   func() (string, error)
 	Metrics *Metrics
 	Log     *slog.Logger
@@ -30,7 +30,7 @@ type Config struct {
 	bounds *bounds
 }
 
-// Sizes of answers and of requests.
+// Sizes of responses and of requests.
 const (
 	defaultLimit = 100
 	maxLimit     = 1000
@@ -64,7 +64,7 @@ func (h handler) fail(w http.ResponseWriter, r *http.Request, err error) {
 		w.Header().Set("Retry-After", "5")
 		httpjson.Error(w, http.StatusServiceUnavailable, errSlow.Error())
 	default:
-		h.Log.ErrorContext(r.Context(), "summary failed", "route", r.Pattern, "error", err) // not the path, which may have a plate in it
+		h.Log.ErrorContext(r.Context(), "summary failed", "route", r.Pattern, "error", err) // not the path: it may contain a plate
 		w.Header().Set("Retry-After", "5")
 		httpjson.Error(w, http.StatusServiceUnavailable, "the store of stays cannot be reached now, try again")
 	}

@@ -51,7 +51,7 @@ func (h handler) listPage(w http.ResponseWriter, r *http.Request, q stay.Query) 
 	httpjson.Write(w, http.StatusOK, page)
 }
 
-// one answers with a stay by its id, from the path or the query.
+// one responds with a stay by its id, from the path or the query.
 func (h handler) one(w http.ResponseWriter, r *http.Request) {
 	values := r.URL.Query()
 	site, err := siteOf(values)

@@ -14,8 +14,8 @@ import (
 	"parkstream/shared/parking"
 )
 
-// parameter is a text that a route takes in its query. It is given once, and
-// not empty, or left out.
+// parameter is a parameter in the query of a route. It is given once and not empty, or
+// omitted.
 type parameter struct {
 	name     string
 	kind     kind
@@ -37,8 +37,7 @@ const (
 	cursorText
 )
 
-// maxOffset bounds how far into the list of vehicles inside a site a page
-// begins.
+// maxOffset bounds the offset of a page in the list of vehicles inside a site.
 const maxOffset = 1_000_000
 
 var (
@@ -66,9 +65,9 @@ func (p parameter) must() parameter {
 	return p
 }
 
-// checkQuery reports the parameters that a route does not take, lacks, or has
-// twice or empty: a typing mistake must not look like a result. The values are
-// read by the handlers.
+// checkQuery returns an error for parameters that a route does not have, for missing
+// ones and for repeated or empty ones: a typing mistake must not look like a result.
+// The handlers read the values.
 func checkQuery(query url.Values, known []parameter) error {
 	names := make([]string, len(known))
 	for i, p := range known {
@@ -94,7 +93,7 @@ func checkQuery(query url.Values, known []parameter) error {
 	return nil
 }
 
-// number reads a number, or returns another one where there is none.
+// number returns the value of the parameter, or otherwise if it is absent.
 func (p parameter) number(values url.Values, otherwise int64) (int64, error) {
 	text := values.Get(p.name)
 	if text == "" {
@@ -107,7 +106,8 @@ func (p parameter) number(values url.Values, otherwise int64) (int64, error) {
 	return n, nil
 }
 
-// choice reads one of the choices; it is empty where there is none.
+// choice returns the value of the parameter, which is one of the choices, or "" if it
+// is absent.
 func (p parameter) choice(values url.Values) (string, error) {
 	text := values.Get(p.name)
 	if text != "" && !slices.Contains(p.choices, text) {
@@ -116,7 +116,7 @@ func (p parameter) choice(values url.Values) (string, error) {
 	return text, nil
 }
 
-// plateOf normalises a plate that was asked for, in any spelling.
+// plateOf returns the normalised plate for a plate in any spelling.
 func plateOf(text string) (string, error) {
 	if !utf8.ValidString(text) || strings.ContainsFunc(text, unicode.IsControl) {
 		return "", parking.Invalid("plate %.40q has characters that do not print", text)
@@ -134,9 +134,8 @@ func plateOf(text string) (string, error) {
 	return plate, nil
 }
 
-// certainPlate refuses a plate in a path that something between the caller and
-// this endpoint may have changed, or cut off from another: an erasure has to be
-// of the plate that was meant.
+// certainPlate returns an error for a plate in a path that an intermediary may have
+// changed or cut off: an erasure must concern exactly the plate that the caller meant.
 func certainPlate(plate string) error {
 	if plate == "." || plate == ".." || strings.ContainsAny(plate, `/\%`) {
 		return parking.Invalid("plate %.40q may not be the one that was meant, since gateways change such a path: use DELETE /plates?plate=", plate)
@@ -154,7 +153,7 @@ func (p parameter) site(values url.Values) (string, error) {
 	return site, parking.CheckSite(site)
 }
 
-// spanOf reads the bounds of a time range; a zero one is not given.
+// spanOf returns the bounds of a time range. A zero bound is absent.
 func spanOf(values url.Values) (from, to time.Time, err error) {
 	from, err1 := timeOf(values, "from")
 	to, err2 := timeOf(values, "to")
@@ -191,8 +190,8 @@ var (
 	lastInstant  = time.Date(2262, 1, 1, 0, 0, 0, 0, time.UTC)
 )
 
-// nearest returns the instant nearest to t within the years that events can
-// have: year 1 as a bound selects the same as 1970, and can be told from none.
+// nearest returns the instant nearest to t within the years of valid events. Year 1 as
+// a bound selects the same as 1970, and would be equal to an absent bound.
 func nearest(t time.Time) time.Time {
 	switch {
 	case t.Before(firstInstant):

@@ -31,7 +31,7 @@ func (h handler) receive(w http.ResponseWriter, r *http.Request) {
 		httpjson.Error(w, http.StatusBadRequest, err.Error())
 		return
 	}
-	if len(stays) == 0 { // a processor asks whether it could post
+	if len(stays) == 0 { // a processor checks whether it can post
 		httpjson.Write(w, http.StatusCreated, map[string]int{"stored": 0, "ignored": 0})
 		return
 	}
@@ -45,7 +45,7 @@ func (h handler) receive(w http.ResponseWriter, r *http.Request) {
 	httpjson.Write(w, http.StatusCreated, map[string]int{"stored": n, "ignored": len(stays) - n})
 }
 
-// readBody does not copy a body that is in memory already.
+// readBody returns the body. It does not copy one that is in memory already.
 func readBody(r *http.Request) ([]byte, error) {
 	if whole, ok := r.Body.(interface{ Bytes() []byte }); ok {
 		return whole.Bytes(), nil
@@ -55,8 +55,8 @@ func readBody(r *http.Request) ([]byte, error) {
 
 var errTooMany = fmt.Errorf("at most %d stays may be posted together", maxPosted)
 
-// parseStays reads an array of stays, and none after the first that is wrong or one
-// too many.
+// parseStays parses an array of stays. It stops at the first invalid stay, or at the
+// first one too many.
 func parseStays(text []byte) ([]parking.Stay, error) {
 	d := jsontext.NewDecoder(bytes.NewBuffer(text))
 	wrong := func(err error) error { return fmt.Errorf("want an array of stays: %w", err) }
@@ -96,7 +96,7 @@ func parseStays(text []byte) ([]parking.Stay, error) {
 	return stays, nil
 }
 
-// checkStay returns what is wrong with a posted stay.
+// checkStay returns an error for an invalid stay.
 func checkStay(s *parking.Stay) error {
 	_, err := parking.NewEvent(parking.Event{ID: s.ID, Kind: parking.Exit, Site: s.Site, RawPlate: s.Plate, Time: s.ExitTime})
 	switch {

@@ -7,25 +7,25 @@ import (
 	"parkstream/shared/summary/page"
 )
 
-// route is one method of the API at one path. The answers to unknown paths, to
-// other methods and to queries that a route does not take follow from the list
-// of routes, and so does the test of every parameter's edges.
+// route is one method of the API at one path. The list of routes determines the
+// responses to unknown paths, to other methods and to unknown parameters, and the test
+// of every parameter's edges.
 type route struct {
 	method string // GET serves HEAD as well
-	// path has a segment {name} for a text, or ends in {name...} for one that may
-	// have slashes.
+	// path may have a segment {name} for a text, or end in {name...} for a text with
+	// slashes.
 	path  string
 	query []parameter
-	// token: the request shows the secret.
+	// token: the request needs the secret.
 	token bool
-	// body is how many bytes the request's body may have.
+	// body is the maximum number of bytes in the request's body.
 	body int64
 	// orPage: a person gets the page instead.
 	orPage bool
 	handle http.HandlerFunc
 }
 
-// routes lists the whole API.
+// routes returns the routes of the whole API.
 func (h handler) routes(p *page.Page) []route {
 	return []route{
 		{method: "GET", path: "/", query: listParams, orPage: true, handle: h.list},

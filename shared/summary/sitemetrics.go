@@ -12,9 +12,9 @@ import (
 )
 
 const (
-	// maxSiteSeries bounds the sites whose state is in the metrics.
+	// maxSiteSeries bounds the sites in the metrics.
 	maxSiteSeries = 100
-	// siteScrapeTimeout is well below the time that Prometheus waits for an answer.
+	// siteScrapeTimeout is well below the timeout of Prometheus.
 	siteScrapeTimeout = time.Second
 )
 
@@ -30,8 +30,8 @@ var (
 	siteStays     = siteDesc("site_stays", "Stays since the site's first event, by status: completed, unmatched_exit or missed_exit. A late event can move one.", "site", "status")
 )
 
-// SiteMetrics collects the state of the sites as it is when Prometheus asks. Every
-// replica of the summary reports the same.
+// SiteMetrics collects the state of the sites at the time of a scrape. Every replica of
+// the summary reports the same.
 type SiteMetrics struct {
 	sites *timeline.Store
 	log   *slog.Logger

@@ -22,7 +22,7 @@ func (h handler) sites(w http.ResponseWriter, r *http.Request) {
 	httpjson.Write(w, http.StatusOK, map[string][]string{"sites": append([]string{}, sites...)})
 }
 
-// siteResponse is the state of a site with the stays of today.
+// siteResponse is the state of a site with today's stays.
 type siteResponse struct {
 	timeline.Site `json:",inline"`
 	StaysToday    stay.Counts `json:"stays_today"`

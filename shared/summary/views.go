@@ -14,14 +14,14 @@ import (
 )
 
 const (
-	// maxMinutes bounds the time that one answer about minutes spans.
+	// maxMinutes bounds the time span of one response about minutes.
 	maxMinutes = 7 * 24 * 60
-	// maxInsideAnywhere bounds how far a list of vehicles inside goes on over all
-	// sites: every page of it reads all before it.
+	// maxInsideAnywhere bounds the length of the list of vehicles inside over all
+	// sites, because each page reads all pages before it.
 	maxInsideAnywhere = 1000
 )
 
-// overview is all sites now.
+// overview is the state of all sites now.
 type overview struct {
 	At    time.Time       `json:"at"`
 	Sites []timeline.Site `json:"sites"`
@@ -41,7 +41,7 @@ func (h handler) overview(w http.ResponseWriter, r *http.Request) {
 	httpjson.Write(w, http.StatusOK, overview{h.Stays.Now().UTC(), states})
 }
 
-// minutesQuery is what GET /minutes asks for.
+// minutesQuery is the query of GET /minutes.
 type minutesQuery struct {
 	site     string
 	from, to time.Time
@@ -63,8 +63,8 @@ func (h handler) minutesQuery(values url.Values) (q minutesQuery, err error) {
 	if q.from.IsZero() {
 		q.from = q.to.Add(-time.Hour)
 	}
-	// Steps begin at multiples of themselves, so that one keeps its place while
-	// time goes on.
+	// Steps begin at multiples of their length, so their places do not depend on the
+	// time.
 	q.from = q.from.UTC().Truncate(q.step)
 	if span := q.to.Sub(q.from); span < 0 || span > maxMinutes*time.Minute+q.step {
 		return q, parking.Invalid("from %s to %s: want a span of at most %d minutes", q.from.Format(time.RFC3339), q.to.Format(time.RFC3339), maxMinutes)
@@ -102,7 +102,8 @@ func (h handler) minutes(w http.ResponseWriter, r *http.Request) {
 	httpjson.Write(w, http.StatusOK, minutesResponse{int64(q.step / time.Second), steps})
 }
 
-// siteOrAll returns one site, or all where it is empty and they are not too many.
+// siteOrAll returns one site, or all sites if site is empty. It returns an error if
+// they are too many.
 func (h handler) siteOrAll(ctx context.Context, site string) ([]string, error) {
 	if site != "" {
 		return []string{site}, nil
@@ -134,7 +135,7 @@ func (h handler) insideAnywhere(w http.ResponseWriter, r *http.Request) {
 	httpjson.Write(w, http.StatusOK, map[string][]timeline.InsideSite{"vehicles": vehicles[min(int(offset), len(vehicles)):]})
 }
 
-// insidePage reads which part of a list of vehicles inside is wanted.
+// insidePage returns the offset and limit of a page of vehicles inside.
 func insidePage(values url.Values, from parameter) (offset int64, limit int, err error) {
 	most, err1 := limitParam.number(values, defaultLimit)
 	offset, err2 := from.number(values, 0)

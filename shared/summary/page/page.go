@@ -1,4 +1,4 @@
-// Package page is the live page that operators see, and decides who gets it.
+// Package page serves the operators' live page and decides which requests get it.
 package page
 
 import (
@@ -19,18 +19,18 @@ import (
 	"parkstream/shared/httpjson"
 )
 
-// files are the page as the browser gets it. uplot/ is the npm package uplot 1.6.32,
-// unchanged, with its licence.
+// files are the files of the page. uplot/ is the npm package uplot 1.6.32, unchanged,
+// with its licence.
 //
 //go:embed index.html icon.svg page.css page.js uplot
 var files embed.FS
 
-// Page is one HTML file, and its style, script and plots.
+// Page is one HTML file with its style, script and plots.
 type Page struct {
 	html   []byte
 	policy string
-	// version changes with any of the files, so a browser may keep an asset
-	// under its address without asking again.
+	// version changes with each of the files. A browser may therefore keep an asset
+	// under its address without revalidation.
 	version string
 	assets  map[string]asset
 }
@@ -40,20 +40,20 @@ type asset struct {
 	text        []byte
 }
 
-// versionMark stands in index.html for the version.
+// versionMark is the placeholder of the version in index.html.
 const versionMark = "VERSION"
 
 // New returns the page.
 func New() *Page {
 	p := &Page{assets: make(map[string]asset)}
 	sum := sha256.New()
-	// The files are part of the program, and its tests ask for each of them.
+	// The files are embedded in the program, and its tests request each of them.
 	_ = fs.WalkDir(files, ".", func(name string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
 		}
 		text, err := files.ReadFile(name)
-		_, _ = sum.Write(text) // a hash takes everything
+		_, _ = sum.Write(text) // a hash never fails
 		if name == "index.html" {
 			p.html = text
 		} else {
@@ -71,7 +71,8 @@ func New() *Page {
 	return p
 }
 
-// contentType does not ask the machine's own table, which an image may lack.
+// contentType returns the content type of a file. It ignores the machine's own table,
+// because an image may lack one.
 func contentType(name string) string {
 	switch path.Ext(name) {
 	case ".js":
@@ -85,9 +86,9 @@ func contentType(name string) string {
 	}
 }
 
-// OrElse serves the page if a person asks, and list otherwise. The list of stays and
-// the page have one path, since OpenFaaS tells a function nothing of a slash at the end
-// of its own.
+// OrElse serves the page to a person, and list to all other callers. The list of stays
+// and the page share one path, because OpenFaaS does not pass a slash at the end of a
+// function's path.
 func (p *Page) OrElse(list http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Vary", "Accept")
@@ -110,8 +111,9 @@ func (p *Page) OrElse(list http.HandlerFunc) http.HandlerFunc {
 	}
 }
 
-// wanted reports whether a person asks: with a browser, or, if the gateway tells the
-// original path as ours does, with a slash at its end and nothing else.
+// wanted reports whether the caller is a person: a browser, or a request without a
+// query whose original path ends in a slash. The gateway of Parkstream passes the
+// original path.
 func (p *Page) wanted(r *http.Request) bool {
 	if r.URL.Query().Has("format") {
 		return false
@@ -120,9 +122,9 @@ func (p *Page) wanted(r *http.Request) bool {
 		r.URL.RawQuery == "" && strings.HasSuffix(r.Header.Get("X-Forwarded-Uri"), "/")
 }
 
-// withSlash returns the address of the page if it was asked for without the slash
-// that its relative addresses need. If the gateway does not tell, the page's own
-// script goes there.
+// withSlash returns the address of the page if the request lacks the slash that
+// relative addresses need. If the gateway does not pass the original path, the page's
+// own script redirects.
 func withSlash(r *http.Request) (location string, ok bool) {
 	original, err := url.Parse(r.Header.Get("X-Forwarded-Uri"))
 	if err != nil || original.Path == "" || strings.HasSuffix(original.Path, "/") {
@@ -132,7 +134,7 @@ func withSlash(r *http.Request) (location string, ok bool) {
 	return to.String(), true
 }
 
-// prefersHTML reports whether HTML is named, and not after JSON.
+// prefersHTML reports whether HTML is accepted, and is not listed after JSON.
 func prefersHTML(accept []string) bool {
 	var html, plain float64
 	for part := range strings.SplitSeq(strings.Join(accept, ","), ",") {
@@ -154,7 +156,7 @@ func prefersHTML(accept []string) bool {
 	return html > 0 && html >= plain
 }
 
-// Asset serves the file that the path value "file" names.
+// Asset serves the file of the path value "file".
 func (p *Page) Asset(w http.ResponseWriter, r *http.Request) {
 	a, ok := p.assets[r.PathValue("file")]
 	if !ok {

@@ -31,34 +31,34 @@ type Client struct {
 	reachedAt atomic.Int64 // UnixNano of the last post that succeeded; 0: none yet
 	reach     *probe.Shared[struct{}]
 
-	// Timeout bounds one try of a POST. It has to be longer than the endpoint waits
-	// for replicas of Redis. A caller with less time gives each try its share of that.
-	// Set it before the first call.
+	// Timeout bounds one try of a POST. It has to be longer than the endpoint's wait
+	// for replicas of Redis. If the caller has less time, each try gets a share of
+	// that. Set it before the first call.
 	Timeout time.Duration
 }
 
-// postTimeout is the time of one try by default. A connection to what is gone gives no
-// answer: the second try needs its share of the caller's time.
+// postTimeout is the default time of one try. A connection to an endpoint that is gone
+// gives no answer, so the second try needs its share of the caller's time.
 const postTimeout = 4 * time.Second
 
-// tryPercent is the most of the caller's time that one of the two tries gets. The rest
-// is for the caller's own answer.
+// tryPercent bounds the share of the caller's time that one of the two tries gets. The
+// rest is for the caller's own response.
 const tryPercent = 45
 
 // New returns a client of the endpoint at a URL, such as
-// http://gateway:8080/function/summary. token is asked before each call, so that
-// a rotated secret is picked up.
+// http://gateway:8080/function/summary. token is called before each post, so a rotated
+// secret takes effect.
 func New(url string, token func() (string, error)) *Client {
 	url = strings.TrimSuffix(url, "/")
 	return NewFunc(func(context.Context) (string, error) { return url, nil }, token)
 }
 
-// NewFunc is [New] for an endpoint whose URL is asked for before each call.
+// NewFunc is [New] for an endpoint whose URL is resolved by locate before each call.
 func NewFunc(locate func(context.Context) (string, error), token func() (string, error)) *Client {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
-	// As many as there are calls in flight: each finds an idle connection.
+	// There are as many idle connections as calls in flight.
 	transport.MaxIdleConns, transport.MaxIdleConnsPerHost = 0, 64
-	// Over HTTP/2 the calls share a connection, which is not idle while others wait on
+	// Over HTTP/2 calls would share a connection that is not idle while others wait on
 	// it: a repeated call would take the same one again.
 	transport.Protocols = new(http.Protocols)
 	transport.Protocols.SetHTTP1(true)
@@ -73,29 +73,29 @@ func NewFunc(locate func(context.Context) (string, error), token func() (string,
 // Close closes idle connections.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
-// StatusError is an answer of the endpoint other than 201 Created.
+// StatusError is the error for a response other than 201 Created.
 type StatusError struct {
 	URL, Status string
 	Code        int
-	Answer      string // the beginning of it
+	Answer      string // the beginning of the body
 }
 
 func (e *StatusError) Error() string {
 	return fmt.Sprintf("%s answers %s: %s", e.URL, e.Status, e.Answer)
 }
 
-// Refused reports whether the endpoint has looked at the stays and does not take
-// them. Any other answer says that it is unavailable, or that something else
-// answers in its place.
+// Refused reports whether the endpoint examined the stays and does not accept them. Any
+// other response means that the endpoint is unavailable or that another server
+// responded in its place.
 func (e *StatusError) Refused() bool {
 	return e.Code == http.StatusBadRequest || e.Code == http.StatusRequestEntityTooLarge || e.Code == http.StatusUnprocessableEntity
 }
 
-// Post sends stays in one call. Nil says that all of them are durable at their
-// revision or a higher one; on an error some may be, and posting all of them
-// again is right. An answer other than 201 is a *[StatusError]. A call that gets no
-// answer is repeated once over a fresh connection: the endpoint may have been replaced,
-// and a connection kept from before may lead to what is gone.
+// Post sends stays in one call. If it returns nil, all of them are durable at their
+// revision or a higher one. After an error some may be durable, and posting all of them
+// again is safe. The error for a response other than 201 is a *[StatusError]. A call
+// without a response is repeated once over a fresh connection: the endpoint may have
+// been replaced, and an old connection may lead to the former one.
 func (c *Client) Post(ctx context.Context, stays []parking.Stay) (err error) {
 	ctx, span := tracing.Start(ctx, trace.SpanKindClient, "POST summary")
 	defer func() { tracing.End(span, err) }()
@@ -141,8 +141,8 @@ func (c *Client) Post(ctx context.Context, stays []parking.Stay) (err error) {
 	return nil
 }
 
-// try makes one call. It returns the response, whose body is closed, with the
-// beginning of the body.
+// try makes one call. It returns the response with its body closed, and the beginning
+// of the body.
 func (c *Client) try(ctx context.Context, timeout time.Duration, url string, body []byte, token string) (*http.Response, []byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()

@@ -10,19 +10,20 @@ import (
 )
 
 const (
-	// probeEvery is the least time between two probes, however many ask.
+	// probeEvery is the least time between two probes, for any number of callers.
 	probeEvery = 500 * time.Millisecond
-	// reachedFor is how long a post that succeeded stands for the next ones.
+	// reachedFor is the time for which a successful post replaces a probe.
 	reachedFor = 10 * time.Second
-	// reachGrace is how long the summary may be unreachable after it was reached, as
-	// when it is deployed again, before that counts.
+	// reachGrace is the time for which a summary that was reached before may be
+	// unreachable, for example during a deployment.
 	reachGrace = 30 * time.Second
 )
 
-// Reachable returns why stays cannot be posted: since the start of the process, or
-// for longer than half a minute. To find out it posts an empty list, with the secret,
-// unless a post has succeeded within the last ten seconds, and at most twice a second.
-// The error has a method Detail() string with what everyone may read.
+// Reachable returns the reason why stays cannot be posted, or nil. A failure counts if
+// it has lasted since the start of the process, or for longer than half a minute. The
+// probe is a post of an empty list, with the secret. It is omitted if a post has
+// succeeded within the last ten seconds, and runs at most twice a second. The error has
+// a method Detail() string with a public text.
 func (c *Client) Reachable(ctx context.Context) error {
 	if c.reachedWithin(reachedFor) {
 		return nil
@@ -34,13 +35,13 @@ func (c *Client) Reachable(ctx context.Context) error {
 }
 
 func (c *Client) tryEmpty(ctx context.Context) (struct{}, error) {
-	if c.reachedWithin(reachedFor) { // meanwhile
+	if c.reachedWithin(reachedFor) { // by another post meanwhile
 		return struct{}{}, nil
 	}
 	return struct{}{}, c.Post(ctx, nil)
 }
 
-// reachedWithin reports whether a post has succeeded so lately.
+// reachedWithin reports whether a post has succeeded within d.
 func (c *Client) reachedWithin(d time.Duration) bool {
 	at := c.reachedAt.Load()
 	return at != 0 && time.Since(time.Unix(0, at)) < d
@@ -51,7 +52,7 @@ type unreachableError struct{ error }
 
 func (e unreachableError) Unwrap() error { return e.error }
 
-// Detail returns what callers may know, and what to do about it.
+// Detail returns the public text and what to do.
 func (e unreachableError) Detail() string {
 	if known, ok := errors.AsType[interface {
 		error
