@@ -13,7 +13,7 @@ import (
 	"github.com/prometheus/common/model"
 )
 
-// families are the metrics of a process by name; nil where it has not told them.
+// families are the metrics of a process by name, or nil if it returned none.
 type families map[string]*dto.MetricFamily
 
 func (m *Monitor) scrape(ctx context.Context, url string) families {
@@ -32,7 +32,7 @@ func (m *Monitor) scrape(ctx context.Context, url string) families {
 	return nil
 }
 
-// each calls what for every series of a metric, in the order of labels.
+// each calls what for every series of a metric, sorted by labels.
 func (f families) each(name string, what func(label func(string) string, m *dto.Metric)) {
 	for _, m := range f[name].GetMetric() {
 		what(func(label string) string {
@@ -70,7 +70,7 @@ func (f families) outcomes() []Outcome {
 	return list
 }
 
-// breakerStates are named as the connector numbers them.
+// breakerStates are indexed by the connector's numbers for them.
 var breakerStates = []string{"closed", "open", "probing"}
 
 func (f families) connector() *Connector {
@@ -132,7 +132,7 @@ func (f families) connector() *Connector {
 	return c
 }
 
-// value is that of a counter or a gauge.
+// value returns the value of a counter or a gauge.
 func value(m *dto.Metric) float64 {
 	if c := m.GetCounter(); c != nil {
 		return c.GetValue()

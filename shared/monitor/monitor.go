@@ -1,4 +1,4 @@
-// Package monitor reports how the parts of Parkstream are, as a caller sees them.
+// Package monitor reports the health of the parts of Parkstream, as a caller sees them.
 package monitor
 
 import (
@@ -20,22 +20,23 @@ import (
 )
 
 const (
-	// askTimeout bounds the time in which all parts answer. It is longer than the two
-	// seconds that a function gives its own checks, so that it can say what it lacks.
+	// askTimeout bounds the requests to all parts together. It is longer than the two
+	// seconds of a function's own checks, so the function can still report its fault.
 	askTimeout = 2500 * time.Millisecond
-	// snapshotInterval is how long after its At a snapshot serves everyone who asks.
+	// snapshotInterval is the time from its At for which a snapshot serves all callers.
 	snapshotInterval = 900 * time.Millisecond
-	// maxScrapeBytes bounds what is read of one answer.
+	// maxScrapeBytes bounds the bytes read of one response.
 	maxScrapeBytes = 4 << 20
 )
 
-// The functions whose health is shown, and those of them that process events.
+// The functions whose health is shown, and the ones that process events.
 var (
 	watchedFunctions = []string{"entry-processor", "exit-processor", "entry-generator", "exit-generator"}
 	eventProcessors  = watchedFunctions[:2]
 )
 
-// Monitor asks all parts of Parkstream how they are, from outside, as a caller does.
+// Monitor asks all parts of Parkstream for their health, from outside, as a caller
+// does.
 type Monitor struct {
 	gateway   func(context.Context) (string, error)
 	connector string
@@ -45,9 +46,9 @@ type Monitor struct {
 	shared    *probe.Shared[*Snapshot]
 }
 
-// New returns a monitor of the functions behind a gateway, of the connector
-// whose health and metrics are at connectorURL (none where it is empty), and of
-// Redis, which ping tries.
+// New returns a monitor of the functions behind a gateway, of the connector and of
+// Redis. connectorURL is the address of the connector's health and metrics; if it is
+// empty, there is no connector. ping checks Redis.
 func New(gateway func(context.Context) (string, error), connectorURL string, ping func(context.Context) error, log *slog.Logger) *Monitor {
 	m := &Monitor{
 		gateway: gateway, connector: strings.TrimSuffix(connectorURL, "/"),
@@ -57,9 +58,9 @@ func New(gateway func(context.Context) (string, error), connectorURL string, pin
 	return m
 }
 
-// Snapshot returns the system as it is now or was less than a second ago, however
-// many ask; the snapshot that is under way serves those who ask meanwhile. What cannot be reached is part of the snapshot; the only error is that of
-// ctx.
+// Snapshot returns the state of the system, less than a second old, for any number of
+// callers. Callers during a check share its snapshot. An unreachable part is part of
+// the snapshot. The only error is that of ctx.
 func (m *Monitor) Snapshot(ctx context.Context) (*Snapshot, error) {
 	snapshot, err := m.shared.Result(ctx)
 	if err != nil {
@@ -68,7 +69,8 @@ func (m *Monitor) Snapshot(ctx context.Context) (*Snapshot, error) {
 	return snapshot, nil
 }
 
-// ask asks all parts. It goes on when its caller goes: others may wait for it.
+// ask asks all parts. It continues when its caller's context ends, because others may
+// wait for the result.
 func (m *Monitor) ask(ctx context.Context) (*Snapshot, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), askTimeout)
 	defer cancel()
@@ -79,7 +81,7 @@ func (m *Monitor) ask(ctx context.Context) (*Snapshot, error) {
 	connector := Part{Name: "connector", Kind: "connector"}
 	var connectorFigures families
 	gateway, err := m.gateway(ctx)
-	if err != nil { // then no function can be reached, which their parts tell
+	if err != nil { // no function can be reached, and their parts report it
 		m.log.DebugContext(ctx, "the gateway is not found", "error", err)
 	}
 	function := func(name string) string { return gateway + "/function/" + name }
@@ -124,7 +126,7 @@ func (m *Monitor) ask(ctx context.Context) (*Snapshot, error) {
 	return snapshot, nil
 }
 
-// part asks whether a part is ready.
+// part returns the state of a part by its readiness check.
 func (m *Monitor) part(ctx context.Context, name, kind, url string) Part {
 	p := Part{Name: name, Kind: kind}
 	status, text, err := m.get(ctx, url)
@@ -142,7 +144,8 @@ func (m *Monitor) part(ctx context.Context, name, kind, url string) Part {
 	return p
 }
 
-// failing returns what a part that is not ready lacks, from the JSON of shared/process.
+// failing returns the failed checks of a part that is not ready, from the JSON of
+// shared/process.
 func failing(status int, text []byte) string {
 	var told struct {
 		Failing []string `json:"failing"`
@@ -153,7 +156,7 @@ func failing(status int, text []byte) string {
 	return "waits for " + strings.Join(told.Failing, ", ")
 }
 
-// reason leaves out addresses: the snapshot is open to everybody.
+// reason returns an error's text without addresses, because the snapshot is public.
 func reason(err error) string {
 	if errors.Is(err, context.DeadlineExceeded) {
 		return "does not answer in time"
