@@ -1,13 +1,14 @@
 // Package generator generates vehicles that drive into car parks and out again, for
 // demonstrations and load tests.
 //
-// An entry is a random plate, published and then put into the set of plates
-// that are inside. In this order a plate in the set always has its entry on the
-// way: a crash between the two steps leaves a vehicle inside for which no exit
-// is generated, never an exit that claims an entry which was not published.
+// The generator publishes an entry with a random plate and then adds the plate to the
+// set of plates inside. In this order the entry of a plate in the set is always
+// published: a crash between the two steps leaves a vehicle inside without a generated
+// exit, but never an exit whose entry was not published.
 //
-// An exit takes a plate out of the set before it is published, since no two exits may
-// get the same plate, and puts it back if the broker does not confirm it.
+// The generator takes the plate of an exit out of the set before it publishes the exit,
+// because two exits must not get the same plate. It puts the plate back if the broker
+// does not confirm the exit.
 package generator
 
 import (
@@ -36,55 +37,57 @@ import (
 const (
 	// MaxCount bounds the events of one run.
 	MaxCount = 100_000
-	// chunkSize is how many events share one round trip to each of Redis and
+	// chunkSize is the number of events in one round trip to each of Redis and
 	// RabbitMQ.
 	chunkSize = 1000
-	// chunksPerSecond is the number of chunks of a second's events if there is a rate.
+	// chunksPerSecond is the number of chunks for the events of one second if there is
+	// a rate.
 	chunksPerSecond = 20
 	declareTimeout  = 10 * time.Second
-	// putBackTimeout bounds putting plates back after the call itself has ended.
+	// putBackTimeout bounds the return of plates to the set after the call itself has
+	// ended.
 	putBackTimeout = 5 * time.Second
 )
 
 // Publisher publishes events; [broker.Publisher] is one.
 type Publisher interface {
-	// DeclareQueue makes sure that the queue exists.
+	// DeclareQueue declares the queue unless it exists.
 	DeclareQueue(ctx context.Context, queue string) (broker.Queue, error)
 	// Publish returns nil if every message is confirmed. If only some are, its error
 	// wraps a *broker.PublishError.
 	Publish(ctx context.Context, msgs []broker.Message) error
 }
 
-// Config is what the generators are made of.
+// Config has the dependencies and defaults of the generators.
 type Config struct {
 	Publisher Publisher
 	Inside    *Inside
 	Metrics   *Metrics
 	Log       *slog.Logger
-	// EntryQueue and ExitQueue are the queues that events are published to.
+	// EntryQueue and ExitQueue are the queues for the published events.
 	EntryQueue, ExitQueue string
-	// Count is how many events a run makes by default.
+	// Count is the default number of events in a run.
 	Count int
 	// Above is the default threshold of a run of exits.
 	Above int
-	// Now is the clock that events are observed with.
+	// Now is the clock for the times of observation.
 	Now func() time.Time
 }
 
-// run is the order for a number of events.
+// run has the parameters of one run.
 type run struct {
 	count int
 	// rate is in events a second; 0 is as fast as possible.
 	rate float64
-	// seed makes the plates and the decisions. The ids of the events are new in
-	// each run: an event that is observed at another time is another event.
+	// seed determines the plates and the decisions. The ids of the events are new in
+	// each run: an event observed at another time is another event.
 	seed  uint64
 	above int
 	site  string
 	gate  string
 }
 
-// counts is how many events of a run were published.
+// counts has the numbers of published events of a run.
 type counts struct {
 	published int // confirmed by the broker
 	matched   int // of these, with a plate out of the set
@@ -133,7 +136,8 @@ func (g *generator) generate(ctx context.Context, r run) (counts, error) {
 	return total, nil
 }
 
-// declare fails early if the broker is unavailable: a person waits for the response.
+// declare returns an error early if the broker is unavailable, because a person waits
+// for the response.
 func (g *generator) declare(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, declareTimeout)
 	defer cancel()
@@ -143,10 +147,10 @@ func (g *generator) declare(ctx context.Context) error {
 	return nil
 }
 
-// errSecret is wrapped by the error of a secret rabbitmq-url that cannot be read.
+// errSecret is wrapped by the error for an unreadable secret rabbitmq-url.
 var errSecret = errors.New("the secret rabbitmq-url cannot be read")
 
-// brokerError marks an error of a connection as RabbitMQ's, or as one of rabbitmq-url.
+// brokerError marks a connection's error as one of RabbitMQ, or of rabbitmq-url.
 func brokerError(err error) error {
 	refused, _ := errors.AsType[*amqp.Error](err)
 	switch {
@@ -161,7 +165,7 @@ func brokerError(err error) error {
 	}
 }
 
-// pace divides a run into chunks that come at its rate.
+// pace returns the size of a run's chunks, and the limiter for its rate.
 func (r run) pace() (size int, limiter *rate.Limiter) {
 	if r.rate == 0 {
 		return chunkSize, rate.NewLimiter(rate.Inf, 0)
@@ -170,8 +174,8 @@ func (r run) pace() (size int, limiter *rate.Limiter) {
 	return size, rate.NewLimiter(rate.Limit(r.rate), size)
 }
 
-// draw makes n events. It draws for each exit both a decision about a match and a
-// random plate: the vehicles in the set do not change the later draws of a seed.
+// draw returns n events. For each exit it draws both a decision about a match and a
+// random plate, so the vehicles in the set do not change the later draws of a seed.
 func (g *generator) draw(ctx context.Context, r run, random *mathrand.Rand, plates *plateSource, n int) ([]draft, error) {
 	drafts := make([]draft, n)
 	wanted := 0
@@ -199,7 +203,7 @@ func (g *generator) draw(ctx context.Context, r run, random *mathrand.Rand, plat
 	return drafts, nil
 }
 
-// publish publishes the events and updates the set with those that are confirmed.
+// publish publishes events and updates the set with the confirmed ones.
 func (g *generator) publish(ctx context.Context, r run, drafts []draft, idPrefix string) (counts, error) {
 	msgs := make([]broker.Message, len(drafts))
 	var now time.Time
@@ -244,7 +248,8 @@ func (g *generator) publish(ctx context.Context, r run, drafts []draft, idPrefix
 		}
 		err = failure.New("RabbitMQ", kind, fmt.Errorf("publish to %s: %w", g.queue, err))
 	}
-	// The set must learn what was confirmed or taken out even if the caller has left.
+	// The set is updated with confirmed entries and used plates even if the caller has
+	// left.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), putBackTimeout)
 	defer cancel()
 	return t, errors.Join(err, g.Inside.add(ctx, r.site, append(entered, unsent...)))
@@ -271,8 +276,8 @@ func (g *generator) send(ctx context.Context, msgs []broker.Message) (err error)
 	return g.Publisher.Publish(ctx, msgs)
 }
 
-// later returns t in microseconds, or the microsecond after previous: the set
-// keeps vehicles in the order of their entries only when no two are the same.
+// later returns t in microseconds, or the microsecond after previous. The set keeps the
+// order of entries only if no two times are equal.
 func later(t, previous time.Time) time.Time {
 	t = t.Truncate(time.Microsecond)
 	if !t.After(previous) {
@@ -293,7 +298,7 @@ func (g *generator) encode(id, plate string, now time.Time, r run) ([]byte, erro
 	return body, nil
 }
 
-// failures reports for each message whether it is not confirmed.
+// failures returns a function that reports whether a message is not confirmed.
 func failures(err error) func(i int) bool {
 	if some, ok := errors.AsType[*broker.PublishError](err); ok {
 		return func(i int) bool { _, failed := some.Failed[i]; return failed }
@@ -301,7 +306,7 @@ func failures(err error) func(i int) bool {
 	return func(int) bool { return err != nil }
 }
 
-// newRunID begins the ids of a run's events.
+// newRunID returns the prefix of the ids of a run's events.
 func newRunID() string {
 	var id [9]byte
 	_, _ = rand.Read(id[:]) // never fails

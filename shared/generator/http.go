@@ -25,7 +25,7 @@ import (
 
 const maxRate = 100_000
 
-// answerMargin is what a run must leave of the call's time.
+// answerMargin is the time that a run must leave before the end of the call.
 const answerMargin = time.Second
 
 // response is the response to a run.
@@ -53,11 +53,10 @@ func NewEntryHandler(c Config) http.Handler {
 	return &endpoint{generator: generator{Config: c, kind: parking.Entry, queue: c.EntryQueue}, known: []string{"count", "rate", "seed", "site", "gate"}}
 }
 
-// NewExitHandler returns the handler that generates exits. For each it draws a
-// number from 1 to 100; when that is above the threshold, the exit is that of the
-// vehicle which was generated first of those inside, otherwise, or with no
-// vehicle inside, that of a random plate. Besides the parameters of
-// [NewEntryHandler] it takes
+// NewExitHandler returns the handler that generates exits. For each exit it draws a
+// number from 1 to 100. If the number is above the threshold, the exit belongs to the
+// vehicle inside that was generated first. Otherwise, or if no vehicle is inside, the
+// exit has a random plate. One parameter is added to those of [NewEntryHandler]:
 //   - above, the threshold: 80 makes one exit in five match, 0 makes all match.
 //
 // The response has the number of matches, too: {"published":10,"matched":2}. A seed
@@ -106,7 +105,7 @@ func (e *endpoint) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	httpjson.Write(w, http.StatusOK, a)
 }
 
-// generateInTime leaves time to answer.
+// generateInTime is generate with a deadline that leaves time for the response.
 func (e *endpoint) generateInTime(ctx context.Context, r run) (counts, error) {
 	if deadline, bounded := ctx.Deadline(); bounded {
 		var cancel context.CancelFunc
@@ -119,7 +118,8 @@ func (e *endpoint) generateInTime(ctx context.Context, r run) (counts, error) {
 // maxBody bounds the body, in bytes.
 const maxBody = 8 << 10
 
-// admit returns how many bytes the body of a call may have; see [faas.Admission].
+// admit returns the maximum number of bytes in the body of a call; see
+// [faas.Admission].
 func admit(_ http.ResponseWriter, r *http.Request) (maxBytes int64, admitted bool) {
 	if r.Method != http.MethodPost {
 		return 0, true
@@ -127,8 +127,8 @@ func admit(_ http.ResponseWriter, r *http.Request) (maxBytes int64, admitted boo
 	return maxBody, true
 }
 
-// parameters returns those of the query and of the body, as texts. It calls mistake
-// for each member of the body that cannot be one.
+// parameters returns the parameters in the query and the body, as texts. It calls
+// mistake for each invalid member of the body.
 func parameters(query string, body io.Reader, mistake func(format string, args ...any)) (url.Values, error) {
 	values, err := url.ParseQuery(query)
 	if err != nil {
@@ -163,7 +163,7 @@ func parameters(query string, body io.Reader, mistake func(format string, args .
 	return values, nil
 }
 
-// parse reads the order. Its error lists every mistake.
+// parse returns the run of a request. Its error lists every mistake.
 func (e *endpoint) parse(query string, body io.Reader) (run, error) {
 	var mistakes []string
 	mistake := func(format string, args ...any) { mistakes = append(mistakes, fmt.Sprintf(format, args...)) }
@@ -216,7 +216,7 @@ func (e *endpoint) parse(query string, body io.Reader) (run, error) {
 		mistake("gate is empty")
 	}
 	if len(mistakes) > 0 {
-		slices.Sort(mistakes) // a map's order is random
+		slices.Sort(mistakes) // the order of a map is random
 		return run{}, errors.New(strings.Join(mistakes, "; "))
 	}
 	return r, nil
@@ -227,7 +227,8 @@ func checkGate(gate string) error {
 	return err
 }
 
-// checkTime refuses a run that its rate makes longer than the call may last.
+// checkTime returns an error if the run takes longer at its rate than the call may
+// last.
 func (r run) checkTime(ctx context.Context) error {
 	deadline, bounded := ctx.Deadline()
 	if !bounded || r.rate == 0 {

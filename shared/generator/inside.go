@@ -13,12 +13,11 @@ import (
 	"parkstream/shared/redis"
 )
 
-// Inside is the set of generated plates whose entry was published and whose
-// exit was not, one for each site. Every method is one round trip.
+// Inside is the set of generated plates with a published entry and without a published
+// exit, one set for each site. Every method takes one round trip.
 //
-// It is a sorted set by the time of entry rather than a plain one: a run with a seed
-// takes the same plates out each time, and those whose entries the pipeline has
-// forgotten can be dropped.
+// It is sorted by the time of entry. A run with a seed therefore takes the same plates
+// out each time, and plates whose entries have expired in the pipeline can be removed.
 type Inside struct {
 	redis     *redis.Client
 	retention time.Duration
@@ -30,16 +29,17 @@ type vehicle struct {
 	entered time.Time
 }
 
-// NewInside returns the set on a client, which the caller closes. Plates leave
-// it after retention.
+// NewInside returns the set on a client. The caller closes the client. Plates expire
+// after retention.
 func NewInside(client *redis.Client, retention time.Duration) *Inside {
 	return &Inside{redis: client, retention: retention}
 }
 
-// insideKey is on the shard of its site in Redis Cluster.
+// insideKey returns the key of a site's set. In Redis Cluster it is on the shard of the
+// site.
 func insideKey(site string) string { return "gen:plates:{" + site + "}" }
 
-// add adds vehicles. If one is inside already, only its time changes.
+// add adds vehicles. It only updates the time of a vehicle that is inside already.
 func (s *Inside) add(ctx context.Context, site string, vehicles []vehicle) error {
 	if len(vehicles) == 0 {
 		return nil
@@ -66,8 +66,8 @@ func (s *Inside) add(ctx context.Context, site string, vehicles []vehicle) error
 	return nil
 }
 
-// take removes at most n vehicles, those that entered first. No two callers get
-// the same one.
+// take removes the vehicles that entered first, at most n, and returns them. No two
+// callers get the same vehicle.
 func (s *Inside) take(ctx context.Context, site string, n int) ([]vehicle, error) {
 	if n == 0 {
 		return nil, nil
@@ -79,13 +79,13 @@ func (s *Inside) take(ctx context.Context, site string, n int) ([]vehicle, error
 	}
 	vehicles := make([]vehicle, len(members))
 	for i, m := range members {
-		plate, _ := m.Member.(string) // go-redis reads every member as one
+		plate, _ := m.Member.(string) // go-redis returns every member as a string
 		vehicles[i] = vehicle{plate: plate, entered: entered(m.Score)}
 	}
 	return vehicles, nil
 }
 
-// score is in microseconds, which a float64 holds exactly for the next 200
+// score returns a time in microseconds. A float64 is exact for them for the next 200
 // years.
 func score(t time.Time) float64 { return float64(t.UnixMicro()) }
 

@@ -2,18 +2,18 @@ package generator
 
 import "math/rand/v2"
 
-// states begin Indian number plates.
+// states are the two-letter prefixes of Indian number plates.
 const states = "ANAPARASBRCGCHDDDLGAGJHPHRJHJKKAKLLALDMHMLMNMPMZNLODPBPYRJSKTNTRTSUKUPWB"
 
-// letters of a series. I and O are not given out, they look like 1 and 0.
+// letters of a series. I and O are not issued, because they look like 1 and 0.
 const letters = "ABCDEFGHJKLMNPQRSTUVWXYZ"
 
 const (
 	districts    = 99
 	seriesLength = 3
 	numbers      = 9999
-	// plateSpace is the number of plates that can be drawn, some 5e11: two runs
-	// of 10,000 share a plate once in 5,000 times.
+	// plateSpace is the number of possible plates, some 5e11: two runs of 10,000 share
+	// a plate once in 5,000 times.
 	plateSpace int64 = int64(len(states)/2) * districts * int64(len(letters)*len(letters)*len(letters)) * numbers
 )
 
@@ -37,7 +37,7 @@ func (s *plateSource) next() string {
 	}
 }
 
-// plate writes the n-th of all plates.
+// plate returns the n-th of all plates.
 func plate(n int64) string {
 	take := func(size int) int {
 		digit := int(n % int64(size))
@@ -56,5 +56,5 @@ func plate(n int64) string {
 	return string(append(text, digit(number/1000), digit(number/100), digit(number/10), digit(number)))
 }
 
-// digit is the last decimal digit of n.
+// digit returns the last decimal digit of n.
 func digit(n int) byte { return '0' + byte(n%10) }

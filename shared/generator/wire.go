@@ -21,7 +21,7 @@ type settings struct {
 	Retention  time.Duration `env:"RETENTION" envDefault:"2160h"`
 }
 
-// Validate reports every mistake.
+// Validate returns all mistakes as one error.
 func (s settings) Validate() error {
 	var errs []error
 	if s.Count < 1 || s.Count > MaxCount {
@@ -36,15 +36,15 @@ func (s settings) Validate() error {
 	return errors.Join(errs...)
 }
 
-// unready is the reason why events cannot be published.
+// unready is the error of a generator that cannot publish events.
 type unready struct{ error }
 
 func (e unready) Unwrap() error { return e.error }
 
-// Detail returns what callers may know.
+// Detail returns the public text.
 func (e unready) Detail() string { return failure.Told(e.error) }
 
-// Wire builds the parts of a generator from the settings and secrets of its process. It
+// Wire returns the parts of a generator for the settings and secrets of its process. It
 // opens no connection.
 func Wire(rt *faas.Runtime) (Config, error) {
 	var s settings
