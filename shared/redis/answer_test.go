@@ -13,8 +13,8 @@ import (
 	"parkstream/shared/instance/instancetest"
 )
 
-// fake is a Redis that answers each command as a test says; an answer that is empty
-// ends the connection.
+// fake is a Redis that returns the test's answer to each command. An empty answer ends
+// the connection.
 func fake(t *testing.T, answer func(command string, nth int) string) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -55,7 +55,7 @@ func fake(t *testing.T, answer func(command string, nth int) string) string {
 	return "redis://:password@" + l.Addr().String() + "?max_retries=1"
 }
 
-// readCommand returns the name of the next command.
+// readCommand reads a command and returns its name.
 func readCommand(in *bufio.Reader) (string, error) {
 	number := func(prefix string) (int, error) {
 		line, err := in.ReadString('\n')
@@ -85,7 +85,7 @@ func readCommand(in *bufio.Reader) (string, error) {
 	return name, nil
 }
 
-// However Redis fails, a call has its answer or an error that gives Redis's reason.
+// After any failure of Redis a call has its answer, or an error with Redis's reason.
 func TestACallHasAnAnswerOrAnError(t *testing.T) {
 	const done = "$4\r\ndone\r\n"
 	evals := func(of func(nth int) string) func(string, int) string {
@@ -103,7 +103,7 @@ func TestACallHasAnAnswerOrAnError(t *testing.T) {
 	always := func(text string) func(string, int) string { return func(string, int) string { return text } }
 	for name, tt := range map[string]struct {
 		answer func(string, int) string
-		reason string // in the error; empty: none of the calls has to fail
+		reason string // in the error; empty: no call has to fail
 		done   int    // calls that have their answer
 	}{
 		"all is well":       {evals(func(int) string { return done }), "", 3},
@@ -120,7 +120,7 @@ func TestACallHasAnAnswerOrAnError(t *testing.T) {
 		"second is refused": {evals(func(nth int) string { return map[bool]string{true: "-OOM full\r\n", false: done}[nth == 2] }), "OOM", 2},
 		"cut in an answer": {evals(func(nth int) string {
 			return map[int]string{1: done, 2: "$4\r\ndo"}[nth]
-		}), "EOF", 0}, // go-redis takes back what was answered
+		}), "EOF", 0}, // go-redis drops the answers received
 
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -156,8 +156,8 @@ func TestACallHasAnAnswerOrAnError(t *testing.T) {
 	}
 }
 
-// The same, of every kind of Redis, where new connections cannot log in while one that
-// is open is lost.
+// For every kind of Redis: the reason is a refused login if new connections cannot log
+// in while an open one is lost.
 func TestARefusedLoginIsTheReason(t *testing.T) {
 	for name, r := range map[string]*instance.Redis{"standalone": instancetest.Redis(t), "cluster": instancetest.RedisClusterOfOne(t)} {
 		client, err := Open(URL(r.URL()))

@@ -41,7 +41,7 @@ func TestUnsafeSettings(t *testing.T) {
 	}
 	for name, tt := range map[string]struct {
 		info  map[string]string
-		fsync string // always where it is empty
+		fsync string // always, if empty
 		err   error  // of both, or of CONFIG if there is info
 		want  []string
 	}{
@@ -83,7 +83,7 @@ func TestUnsafeSettings(t *testing.T) {
 	}
 }
 
-// process remembers what a client registers.
+// process records what a client registers.
 type process struct {
 	ready, warning map[string]func(context.Context) error
 	closers        []func(context.Context) error
@@ -97,7 +97,7 @@ func (p *process) OnClose(_ string, run func(context.Context) error) {
 	p.closers = append(p.closers, run)
 }
 
-// warnings returns the names of what is warned of; each tells everyone why.
+// warnings returns the names of the current warnings. Each has a public text.
 func (p *process) warnings(t *testing.T) []string {
 	t.Helper()
 	var names []string
@@ -115,7 +115,7 @@ func (p *process) warnings(t *testing.T) []string {
 	return names
 }
 
-// A Redis as caches have it is warned of while it is one.
+// A Redis configured as a cache causes warnings until its configuration changes.
 func TestWarnings(t *testing.T) {
 	r := instancetest.Redis(t)
 	client, a := newClient(t, r.URL()), admin(t, r.URL())
@@ -183,7 +183,7 @@ func TestClusterIsLookedAt(t *testing.T) {
 	}
 }
 
-// Ready is who can write, not who answers.
+// Readiness requires that Redis accepts writes, not only that it answers.
 func TestWritable(t *testing.T) {
 	answers := func(text string) func(t *testing.T) string {
 		return func(t *testing.T) string {
@@ -208,7 +208,7 @@ func TestWritable(t *testing.T) {
 	}
 	for name, tt := range map[string]struct {
 		url  func(t *testing.T) string
-		want string // what everyone may read
+		want string // the public text
 	}{
 		"writable":     {tuned("PING"), ""},
 		"replica":      {tuned("REPLICAOF", "127.0.0.1", "1"), "READONLY"},
@@ -242,14 +242,14 @@ func TestWritable(t *testing.T) {
 	}
 }
 
-// files returns what the append-only files of a Redis hold.
+// files returns the contents of a Redis's append-only files.
 func files(t *testing.T, a redis.UniversalClient) string {
 	t.Helper()
 	dir := a.ConfigGet(t.Context(), "dir").Val()["dir"]
 	var held strings.Builder
 	err := filepath.WalkDir(filepath.Join(dir, "appendonlydir"), func(path string, d os.DirEntry, err error) error {
 		if err == nil && d.Type().IsRegular() {
-			text, _ := os.ReadFile(path) // it may be gone by now
+			text, _ := os.ReadFile(path) // the file may be gone by now
 			held.Write(text)
 		}
 		return nil
@@ -260,8 +260,8 @@ func files(t *testing.T, a redis.UniversalClient) string {
 	return held.String()
 }
 
-// What was erased is in no file and in no log of Redis; a second erasure within five
-// minutes waits, and is not forgotten.
+// Erased data is in no file and in no log of Redis. A second erasure within five
+// minutes is deferred, but not forgotten.
 func TestErasedIsNowhere(t *testing.T) {
 	for name, r := range map[string]*instance.Redis{"standalone": instancetest.Redis(t), "cluster": instancetest.RedisClusterOfOne(t)} {
 		t.Run(name, func(t *testing.T) {
@@ -302,7 +302,7 @@ func TestErasedIsNowhere(t *testing.T) {
 	}
 }
 
-// A process that ends when the rewrite is due and before it is begun leaves it to another.
+// If a process ends before it begins a pending rewrite, another process runs it.
 func TestAPendingRewriteOutlivesItsProcess(t *testing.T) {
 	r := instancetest.Redis(t)
 	client, a := newClient(t, r.URL()), admin(t, r.URL())
@@ -346,7 +346,7 @@ func (h before) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proces
 	return next
 }
 
-// Redis may refuse what it is asked for: that is logged, and tried again.
+// If Redis refuses a rewrite, that is logged, and the rewrite is tried again.
 func TestARefusedRewriteIsTriedAgain(t *testing.T) {
 	r := instancetest.Redis(t)
 	a := admin(t, r.URL())

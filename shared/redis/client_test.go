@@ -6,8 +6,8 @@ import (
 	"parkstream/shared/instance/instancetest"
 )
 
-// A call holds its error also when no connection can be had, in which case the
-// commands of a pipeline know of none.
+// A call has an error even if no connection can be opened. The commands of the pipeline
+// have none then.
 func TestWithoutRedis(t *testing.T) {
 	node := instancetest.Redis(t)
 	client, err := Open(URL(node.URL()))

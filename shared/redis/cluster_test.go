@@ -19,7 +19,7 @@ import (
 	"parkstream/shared/instance/instancetest"
 )
 
-// siteOf returns the prefix of a site whose slot a master has.
+// siteOf returns the prefix of a site whose slot belongs to a master.
 func siteOf(t *testing.T, client *Client, master *instance.Redis) string {
 	t.Helper()
 	cluster := client.Current().(*goredis.ClusterClient)
@@ -46,8 +46,8 @@ func command(t *testing.T, node *instance.Redis, args ...any) any {
 	return answer
 }
 
-// Every shard waits for its own replicas; a slot that moves and a replica that takes
-// over cost a retry at most.
+// Every shard waits for its own replicas. A moved slot or a failover costs a retry at
+// most.
 func TestClusterWaitsForReplicas(t *testing.T) {
 	nodes := instancetest.RedisCluster(t)
 	client := waitingClient(t, nodes.URL(), 1)
@@ -110,7 +110,7 @@ func TestClusterWaitsForReplicas(t *testing.T) {
 	if err := nodes.Masters[2].Kill(); err != nil {
 		t.Fatal(err)
 	}
-	// One replica is all that the shard had.
+	// The shard had only this replica.
 	alone := siteOf(t, client, nodes.Masters[2])
 	eventually.Succeeds(t, "the shard reports its missing replicas", func() error {
 		_, err := text(t.Context(), client, setScript, alone)
@@ -124,8 +124,8 @@ func TestClusterWaitsForReplicas(t *testing.T) {
 	}
 }
 
-// A rotation under load cuts no call, whatever it waits for, and what is in use then waits
-// for replicas, too.
+// A rotation under load aborts no call, even one that waits. The new client waits for
+// replicas, too.
 func rotates(t *testing.T, nodes *instance.RedisCluster, sites []string) {
 	s := &secret{url: nodes.URL()}
 	client, err := Open(s.value, WithSettings(Settings{Replicas: 1, ReplicasTimeout: 5 * time.Second}))
@@ -174,8 +174,8 @@ func rotates(t *testing.T, nodes *instance.RedisCluster, sites []string) {
 	missing(t, "after the rotation, a shard with a stopped replica", err, 1, 0)
 }
 
-// The URL of a node of a cluster is not used for a standalone Redis, whichever slots the
-// node has.
+// The URL of a cluster's node is not accepted for a standalone Redis, regardless of the
+// node's slots.
 func aNodeIsRefused(t *testing.T, nodes *instance.RedisCluster) {
 	s := &secret{url: nodes.URL()}
 	client := rotated(t, s)
@@ -189,7 +189,7 @@ func aNodeIsRefused(t *testing.T, nodes *instance.RedisCluster) {
 	}
 }
 
-// A client that is replaced between two tries of a call is open until the last one.
+// A client that is replaced between two tries of a call stays open until the last try.
 func TestNoClientIsClosedBetweenTries(t *testing.T) {
 	r := instancetest.RedisClusterOfOne(t)
 	s := &secret{url: r.URL()}
@@ -225,7 +225,7 @@ func TestNoClientIsClosedBetweenTries(t *testing.T) {
 	})
 }
 
-// onPipeline is a hook that may fail instead of a pipeline.
+// onPipeline is a hook that may return an error instead of running a pipeline.
 type onPipeline func() error
 
 func (onPipeline) DialHook(next goredis.DialHook) goredis.DialHook { return next }
@@ -241,8 +241,8 @@ func (fail onPipeline) ProcessPipelineHook(next goredis.ProcessPipelineHook) gor
 	}
 }
 
-// While a slot is on its way, a script whose keys only begin with what it names must
-// run at neither master; when it has arrived, the client finds it.
+// While a slot is moved, a script must run at neither master, because it declares only
+// the prefix of its keys. After the move the client finds the slot.
 func slotsMove(t *testing.T, client *Client, nodes *instance.RedisCluster) {
 	from, to := nodes.Masters[0], nodes.Masters[1]
 	prefix := siteOf(t, client, from)
@@ -250,7 +250,7 @@ func slotsMove(t *testing.T, client *Client, nodes *instance.RedisCluster) {
 	fromID, toID := command(t, from, "CLUSTER", "MYID"), command(t, to, "CLUSTER", "MYID")
 	command(t, to, "CLUSTER", "SETSLOT", slot, "IMPORTING", fromID)
 	command(t, from, "CLUSTER", "SETSLOT", slot, "MIGRATING", toID)
-	// No key of that name exists, as none has that of a prefix.
+	// No key has the name of a prefix.
 	command(t, from, "DEL", prefix)
 	writeBeside := NewScript(`redis.call('SET', KEYS[1] .. 'e', ARGV[1]) return ARGV[1]`)
 	if got, err := text(t.Context(), client, writeBeside, prefix); err == nil {
@@ -259,7 +259,7 @@ func slotsMove(t *testing.T, client *Client, nodes *instance.RedisCluster) {
 	if n := command(t, to, "CLUSTER", "COUNTKEYSINSLOT", slot); n != int64(0) {
 		t.Errorf("the new master has %d keys already", n)
 	}
-	// Keys move, then the slot does.
+	// The keys move first, then the slot.
 	for _, key := range command(t, from, "CLUSTER", "GETKEYSINSLOT", slot, 10).([]any) {
 		command(t, from, "DEL", key)
 	}
@@ -275,8 +275,8 @@ func slotsMove(t *testing.T, client *Client, nodes *instance.RedisCluster) {
 	}
 }
 
-// A shard that is stopped, so that it neither answers nor fails, costs the calls of the
-// others a bounded time, with replicas and without.
+// A stopped shard neither answers nor fails. It delays the calls of the other shards by
+// a bounded time, with and without replicas.
 func TestASilentShard(t *testing.T) {
 	nodes := instancetest.RedisCluster(t)
 	var sites []string
@@ -314,15 +314,15 @@ func TestASilentShard(t *testing.T) {
 				return errs
 			}
 			eventually.Succeeds(t, "every call succeeds", func() error { return errors.Join(run(t.Context())...) })
-			// With its replica there is no failover.
+			// The replica is stopped, too, so there is no failover.
 			resumeReplica, resume := pause(t, nodes.Replicas[silent]), pause(t, nodes.Masters[silent])
 			defer resumeReplica()
 			defer resume()
-			// A call to a node that has just answered waits as long as replicas may take.
+			// A call to a node with a recent answer waits as long as replicas may take.
 			under, cancel := context.WithTimeout(t.Context(), heardFor)
 			run(under)
 			cancel()
-			// The first call takes the node's time, the second one takes none.
+			// The first call takes the node's whole timeout, the second one none.
 			for _, bound := range []time.Duration{2 * answerTimeout, answerTimeout - time.Second} {
 				ctx, cancel := context.WithTimeout(t.Context(), bound)
 				errs := run(ctx)
@@ -346,8 +346,8 @@ func TestASilentShard(t *testing.T) {
 	}
 }
 
-// A call that meets a cluster in change asks one node after the other which master has
-// which slot, although some are silent.
+// A call during a change of the cluster asks one node after the other for the topology,
+// even if some are silent.
 func TestTheTopologyIsAskedOfOthers(t *testing.T) {
 	t.Parallel()
 	var asked atomic.Int64

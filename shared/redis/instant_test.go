@@ -11,7 +11,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// The texts are those of version 0.1.0: they are stored.
+// The texts are those of version 0.1.0, because Redis has stored ones.
 func TestInstant(t *testing.T) {
 	at := time.Date(2026, 11, 23, 8, 15, 0, 1, time.UTC)
 	for _, tt := range []struct {
@@ -50,7 +50,7 @@ func TestInstant(t *testing.T) {
 	}
 }
 
-// The order of what is written is that of time, in Go and in scripts, in any locale.
+// The order of the texts is the order of time, in Go and in scripts, in any locale.
 func TestInstantsKeepTheirOrder(t *testing.T) {
 	instancetest.Danish(t)
 	client, err := Open(URL(instancetest.Redis(t).URL()))

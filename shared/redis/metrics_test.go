@@ -13,7 +13,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// A first command makes a connection, the next finds it.
+// The first command opens a connection, the next one reuses it.
 func TestPoolMetrics(t *testing.T) {
 	client, err := Open(URL(instancetest.Redis(t).URL()))
 	if err != nil {

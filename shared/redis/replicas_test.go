@@ -19,8 +19,8 @@ var (
 	idleScript = NewScript(`return ARGV[1]`) // writes nothing
 )
 
-// waitingClient returns a client of its own, as another process has one, that waits
-// for replicas, and for most of the tests' calls in vain.
+// waitingClient returns a separate client, as another process has one, that waits for
+// replicas. Most calls of the tests wait in vain.
 func waitingClient(t *testing.T, url string, n int) *Client {
 	t.Helper()
 	return patientClient(t, url, n, 300*time.Millisecond)
@@ -42,8 +42,8 @@ func text(ctx context.Context, client *Client, script *Script, keys ...string) (
 	return call.Text()
 }
 
-// succeeds waits until a call does: a replica that has just connected has its first
-// append-only file to write, and machines that run tests are busy.
+// succeeds waits until a call succeeds: a newly connected replica first writes its
+// append-only file, and test machines are busy.
 func succeeds(t *testing.T, client *Client, script *Script) {
 	t.Helper()
 	eventually.Succeeds(t, "the write is done", func() error {
@@ -55,7 +55,7 @@ func succeeds(t *testing.T, client *Client, script *Script) {
 	})
 }
 
-// missing reports whether an error is that replicas did not acknowledge a write.
+// missing reports whether an error is that of missing acknowledgements by replicas.
 func missing(t *testing.T, what string, err error, asked, acknowledged int) {
 	t.Helper()
 	lost, ok := errors.AsType[*ReplicasError](err)
@@ -77,8 +77,8 @@ func pause(t *testing.T, node *instance.Redis) (resume func()) {
 	}
 }
 
-// While the replica is stopped nothing succeeds, neither what writes nor what comes
-// again over another connection and writes nothing; afterwards all of it does.
+// While the replica is stopped, no call succeeds: neither one that writes nor a
+// repeated one over another connection that writes nothing. Afterwards all succeed.
 func TestWaitsForReplicas(t *testing.T) {
 	primary := instancetest.Redis(t)
 	replica := instancetest.RedisReplica(t, primary)
@@ -98,7 +98,8 @@ func TestWaitsForReplicas(t *testing.T) {
 	_, err = text(ctx, client, setScript, "park:{a}:")
 	missing(t, "a call that Redis has forgotten the script of", err, 1, 0)
 
-	// However long it waited, the text is the same, so that logs and dead letters group.
+	// The text does not depend on the duration of the wait, so logs and dead letters
+	// are grouped.
 	reason := err.Error()
 	for _, left := range []time.Duration{1000 * time.Millisecond, 1003 * time.Millisecond, 1070 * time.Millisecond} {
 		short, cancel := context.WithTimeout(ctx, left)
@@ -122,8 +123,8 @@ func TestWaitsForReplicas(t *testing.T) {
 	}
 }
 
-// From Redis 7.2 on WAIT waits for nothing if its connection has written nothing, so
-// that each round trip writes.
+// From Redis 7.2 on WAIT does not wait if its connection has written nothing. Therefore
+// each round trip writes.
 func TestEachRoundTripWrites(t *testing.T) {
 	primary := instancetest.Redis(t)
 	instancetest.RedisReplica(t, primary)
@@ -149,7 +150,7 @@ func TestEachRoundTripWrites(t *testing.T) {
 	}
 }
 
-// What only reads goes on while replicas are missing.
+// Calls that only read succeed while replicas are missing.
 func TestReadsWaitForNoReplica(t *testing.T) {
 	client := waitingClient(t, instancetest.Redis(t).URL(), 1)
 	r := NewRegistry(client, "park:registry")
@@ -164,8 +165,8 @@ func TestReadsWaitForNoReplica(t *testing.T) {
 	}
 }
 
-// Where the server can tell, what the replica has only in memory is not enough; an
-// older one promises no more.
+// If the server supports it, a write in the replica's memory alone is not enough. An
+// older server can promise no more.
 func TestWaitsForAppendOnlyFiles(t *testing.T) {
 	for _, fsync := range []string{"always", "everysec"} {
 		primary := instancetest.Redis(t)
@@ -187,7 +188,7 @@ func TestWaitsForAppendOnlyFiles(t *testing.T) {
 	if lost, ok := errors.AsType[*ReplicasError](err); ok != hasWaitAOF || ok && (!lost.Primary || lost.Acknowledged != 0) {
 		t.Errorf("a replica without a file: error %v; the server has WAITAOF: %t", err, hasWaitAOF)
 	}
-	// Without a file of the primary there is nothing that the replica's would add to.
+	// Without the primary's own file, the replica's file is not waited for.
 	if _, err := primary.Command(t.Context(), "CONFIG", "SET", "appendonly", "no"); err != nil {
 		t.Fatal(err)
 	}

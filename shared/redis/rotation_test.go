@@ -21,7 +21,7 @@ import (
 	"parkstream/shared/instance/instancetest"
 )
 
-// secret is a file with a URL that a test changes.
+// secret is a file with a URL, which a test changes.
 type secret struct {
 	mu  sync.Mutex
 	url string
@@ -74,9 +74,9 @@ func order(t *testing.T, client redis.UniversalClient, args ...any) {
 	}
 }
 
-// The URL changes under load, in each of its parts: nothing that was acknowledged is
-// missing from the Redis that it was written to, unless that is gone; what is new is used,
-// and what is former is given up, so that Redis can refuse it.
+// Each part of the URL changes under load. No acknowledged write is missing from its
+// Redis, unless that Redis is gone. The new value is used and the former one is given
+// up, so Redis can refuse it.
 func TestTheURLIsReadAgain(t *testing.T) {
 	smooth := []string{"password, first in the file", "two passwords for a while", "database", "kind"}
 	for name, change := range map[string]func(t *testing.T, r *instance.Redis, s *secret) (former, changed string){
@@ -174,7 +174,7 @@ func TestTheURLIsReadAgain(t *testing.T) {
 			}
 			eventually.True(t, "the load runs", func() bool { return written.Load() > 20 })
 			former, changed := change(t, r, s)
-			// What is written from some time on is where the changed URL leads.
+			// From some time on writes go to the Redis of the changed URL.
 			a := admin(t, changed)
 			n := 0
 			eventually.True(t, "the changed URL is used", func() bool {
@@ -190,7 +190,7 @@ func TestTheURLIsReadAgain(t *testing.T) {
 				t.Errorf("there is a problem still: %v", err)
 			}
 			places := []redis.UniversalClient{a}
-			if former == "" { // it is there still
+			if former == "" { // the former Redis still runs
 				places = append(places, admin(t, r.URL()))
 			}
 			if n := missingKeys(t, places, acknowledged[:]); n > 0 && name != "port" {
@@ -205,8 +205,8 @@ func TestTheURLIsReadAgain(t *testing.T) {
 	}
 }
 
-// missingKeys counts the keys of the load that are nowhere, of which each part of the load
-// acknowledged the first so many.
+// missingKeys returns the number of acknowledged keys that are in no Redis. Each part
+// of the load acknowledged its first keys, as many as acknowledged has for it.
 func missingKeys(t *testing.T, places []redis.UniversalClient, acknowledged []int) (missing int) {
 	t.Helper()
 	for i, n := range acknowledged {
@@ -235,8 +235,8 @@ func missingKeys(t *testing.T, places []redis.UniversalClient, acknowledged []in
 	return missing
 }
 
-// A changed URL that cannot be used changes nothing, is told once in the log and as
-// long as it lasts to those who ask, and never with the password.
+// A changed URL that does not work changes nothing. It is logged once and reported to
+// callers as long as it lasts, never with the password.
 func TestABadURLIsNotUsed(t *testing.T) {
 	r, gone := instancetest.Redis(t), instancetest.Redis(t)
 	replica := instancetest.RedisReplica(t, r)
@@ -292,7 +292,7 @@ func TestABadURLIsNotUsed(t *testing.T) {
 				u.User = url.UserPassword("default", password)
 			}), nil)
 			eventually.True(t, "the mended URL is used", func() bool { return client.Problem(t.Context()) == nil && client.Current() != before })
-			if err := client.Close(); err != nil { // nothing logs from here on
+			if err := client.Close(); err != nil { // nothing is logged from here on
 				t.Error(err)
 			}
 			if n := strings.Count(log.String(), "level=WARN"); n != 1 || strings.Contains(log.String(), "geheim") {
@@ -302,8 +302,8 @@ func TestABadURLIsNotUsed(t *testing.T) {
 	}
 }
 
-// What is not up to the URL keeps no changed one from being used: a Redis that is full, or
-// that answers no write.
+// A changed URL is used even if Redis is full or does not answer writes, because the
+// URL is not to blame.
 func TestAnIllRedisIsUsed(t *testing.T) {
 	for name, answer := range map[string]string{
 		"full":       "-OOM command not allowed when used memory > 'maxmemory'.\r\n",
@@ -328,18 +328,18 @@ func TestAnIllRedisIsUsed(t *testing.T) {
 		if err := client.Problem(t.Context()); err != nil || client.Current() == before {
 			t.Errorf("%s: the changed URL is not used: %v", name, err)
 		}
-		_ = client.Close() // before the end of what it is connected to
+		_ = client.Close() // before its Redis ends
 	}
 }
 
-// tryAgain lets the next look try a URL that could not be used, as if its wait were over.
+// tryAgain ends the wait after a failed URL: the next look tries it again.
 func tryAgain(client *Client) {
 	client.mu.Lock()
 	defer client.mu.Unlock()
 	client.failed.at = time.Time{}
 }
 
-// blocked returns the URL of something that takes a connection and answers nothing.
+// blocked returns the URL of a server that accepts connections and never answers.
 func blocked(t *testing.T) (url string, taken <-chan struct{}) {
 	t.Helper()
 	took, answer := make(chan struct{}, 100), make(chan struct{})
@@ -352,8 +352,8 @@ func blocked(t *testing.T) (url string, taken <-chan struct{}) {
 	return url, took
 }
 
-// While a changed URL is tried, requests go on with the previous one, and those that
-// Redis refuses wait for the try no longer than their context.
+// During the try of a changed URL requests use the previous one. Requests that Redis
+// refuses wait for the try, no longer than their context.
 func TestATryIsInNoRequestsWay(t *testing.T) {
 	t.Parallel()
 	r := instancetest.Redis(t)
@@ -373,7 +373,7 @@ func TestATryIsInNoRequestsWay(t *testing.T) {
 			t.Errorf("a command: %v", err)
 		}
 	}
-	s.set(url+"&read_timeout=-1", nil) // the try alone ends it
+	s.set(url+"&read_timeout=-1", nil) // only the try's own timeout ends it
 	works()
 	<-taken
 	works()
@@ -382,7 +382,7 @@ func TestATryIsInNoRequestsWay(t *testing.T) {
 		defer client.mu.Unlock()
 		return client.trying == nil
 	})
-	// A try that does not end.
+	// A try without an end.
 	client.mu.Lock()
 	client.trying = &try{cancel: func() {}, done: make(chan struct{})}
 	client.mu.Unlock()
@@ -404,8 +404,8 @@ func TestATryIsInNoRequestsWay(t *testing.T) {
 	}
 }
 
-// While Redis refuses the login of the client in use, a changed URL is tried each second,
-// however long it could not be used.
+// While Redis refuses the login of the current client, a changed URL is tried each
+// second, however often it failed.
 func TestARefusedLoginTriesAgainSooner(t *testing.T) {
 	changed := fake(t, func(string, int) string { return "+OK\r\n" })
 	s := &secret{url: "redis://127.0.0.1:1"}
@@ -429,7 +429,7 @@ func TestARefusedLoginTriesAgainSooner(t *testing.T) {
 	}
 }
 
-// A URL that cannot be used is tried less and less often, one that is new at once.
+// A failed URL is tried at increasing intervals, a new one at once.
 func TestTriesOfABadURLGetRare(t *testing.T) {
 	var tries atomic.Int64
 	bad := fake(t, func(command string, _ int) string {
@@ -476,8 +476,8 @@ func TestTriesOfABadURLGetRare(t *testing.T) {
 	}
 }
 
-// Redis refuses the login of a process that was idle while the password changed: the
-// first thing that it does reads the file again and succeeds, whatever it is.
+// Redis refuses the login of a process that was idle while the password changed. The
+// process's first call or command reads the file again and succeeds.
 func TestARefusedLoginIsRepeated(t *testing.T) {
 	for kind, r := range map[string]*instance.Redis{"standalone": instancetest.Redis(t), "cluster": instancetest.RedisClusterOfOne(t)} {
 		a, password := admin(t, r.URL()), 0
@@ -528,8 +528,8 @@ func TestARefusedLoginIsRepeated(t *testing.T) {
 	}
 }
 
-// The login of a replaced client's new connection is repeated at no other Redis: neither
-// its database nor its password is of any use there.
+// The login of a replaced client's new connection is not repeated at another Redis: its
+// database and password are invalid there.
 func TestALoginIsNotRepeatedElsewhere(t *testing.T) {
 	t.Run("database", func(t *testing.T) {
 		r := instancetest.Redis(t)
@@ -578,8 +578,8 @@ func rotated(t *testing.T, s *secret) *Client {
 	return client
 }
 
-// A call whose login was refused is planned for the Redis that it is repeated at, whose
-// append-only file has to have the write although the former one had none.
+// A call with a refused login is prepared again for the Redis of the repetition: its
+// append-only file has to have the write, even if the former Redis had none.
 func TestARepeatedCallIsPlannedAgain(t *testing.T) {
 	var refuse, disk atomic.Bool
 	answers := func(script, waitaof func() string) func(string, int) string {
@@ -626,8 +626,8 @@ func TestARepeatedCallIsPlannedAgain(t *testing.T) {
 	}
 }
 
-// A replaced client is closed when its calls are over, and not before; who has got it
-// and not used it yet uses the other.
+// A replaced client is closed after its last call, not before. A caller that has it but
+// has not used it yet uses the new one.
 func TestAReplacedClientIsClosed(t *testing.T) {
 	r, other := instancetest.Redis(t), instancetest.Redis(t)
 	s := &secret{url: r.URL()}

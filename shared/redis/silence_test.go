@@ -18,8 +18,8 @@ import (
 	"parkstream/shared/instance/instancetest"
 )
 
-// A Redis that is stopped, so that it neither answers nor fails, uses up the time of
-// neither a script nor another command, whatever its kind is and whatever its URL repeats.
+// A stopped Redis neither answers nor fails. Scripts and other commands nevertheless
+// end in time, for every kind of Redis and with any repetitions in the URL.
 func TestASilentRedis(t *testing.T) {
 	primary := instancetest.Redis(t)
 	behind := instancetest.Redis(t)
@@ -52,7 +52,7 @@ func TestASilentRedis(t *testing.T) {
 			}
 			silent := make(chan error, 1)
 			go func() { silent <- exists() }()
-			// The first call takes the node's time, those after it take none.
+			// The first call takes the node's whole timeout, later ones none.
 			for i, do := range []func(context.Context) error{get, run, get} {
 				bound := 2 * answerTimeout
 				if i > 0 {
@@ -68,7 +68,8 @@ func TestASilentRedis(t *testing.T) {
 					t.Errorf("call %d: error %v", i, err)
 				}
 			}
-			// Who got the client before it was replaced does not pay for its node.
+			// A caller that got the client before its replacement does not wait for its
+			// node.
 			if _, ok := errors.AsType[silentError](<-silent); !ok {
 				t.Error("the node was not silent: the test shows nothing")
 			}
@@ -89,14 +90,13 @@ func TestASilentRedis(t *testing.T) {
 	}
 }
 
-// stopped is a node behind the hook of silence that answers nothing until it is resumed.
+// stopped is a node behind the hook of silence. It answers nothing until it is resumed.
 type stopped struct {
 	hook    *silence
 	resumed atomic.Bool
 }
 
-// ask sends the node a command and returns how long that took. One with several words is a
-// pipeline.
+// ask sends the node a command and returns the duration. Several words are a pipeline.
 func (s *stopped) ask(ctx context.Context, words string) (time.Duration, error) {
 	start := time.Now()
 	answer := func(ctx context.Context) error {
@@ -119,8 +119,8 @@ func (s *stopped) ask(ctx context.Context, words string) (time.Duration, error) 
 	return time.Since(start), err
 }
 
-// A node is remembered to be silent: then one call in a while takes its time, all others
-// fail at once, and an answer ends it.
+// A silent node is remembered. One call per interval takes its timeout, all others fail
+// at once, and an answer ends the silence.
 func TestSilenceIsRemembered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		node := &stopped{hook: newSilence(timeouts{}, Settings{})}
@@ -131,7 +131,7 @@ func TestSilenceIsRemembered(t *testing.T) {
 				t.Errorf("%s takes %s, want %s: error %v", word, took, want, err)
 			}
 		}
-		// Who has the topology is another node, while this one may just be busy.
+		// Another node has the topology, while this one may only be busy.
 		takes("cluster", topologyTimeout)
 		takes("cluster", 0)
 		takes("get", answerTimeout)
@@ -163,8 +163,8 @@ func TestSilenceIsRemembered(t *testing.T) {
 	})
 }
 
-// A caller that does not wait as long as a node has, and an answer to another one, are no
-// silence.
+// A node is not silent if the caller's own time is shorter than the node's, or if it
+// answered another call.
 func TestNotSilent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		node := &stopped{hook: newSilence(timeouts{}, Settings{})}
@@ -190,7 +190,7 @@ func TestNotSilent(t *testing.T) {
 	})
 }
 
-// The bound of a node is as long as the longest timeout of its URL.
+// The timeout of a node is the longest timeout in its URL.
 func TestSilenceOfAURL(t *testing.T) {
 	for url, want := range map[string]time.Duration{
 		"redis://h": 3 * time.Second,
@@ -217,7 +217,7 @@ func TestSilenceOfAURL(t *testing.T) {
 	}
 }
 
-// A node whose connections are all taken by calls that wait for a replica is not silent.
+// A node is not silent if calls that wait for a replica use all its connections.
 func TestWaitingForReplicasIsNoSilence(t *testing.T) {
 	t.Parallel()
 	primary := instancetest.Redis(t)
@@ -248,8 +248,8 @@ func TestWaitingForReplicasIsNoSilence(t *testing.T) {
 	}
 }
 
-// A Redis that is not there refuses connections: that is no silence, and it is used as
-// soon as it is back.
+// A Redis that is down refuses connections. It is not silent and is used as soon as it
+// is back.
 func TestARefusedConnectionIsNoSilence(t *testing.T) {
 	node := instancetest.Redis(t)
 	client, err := Open(URL(node.URL()))
