@@ -75,7 +75,7 @@ func TestStayJSON(t *testing.T) {
 	}
 }
 
-// TestStayContradictions: a stay that says two things is refused, not half taken.
+// TestStayContradictions: a stay with a contradiction is refused as a whole.
 func TestStayContradictions(t *testing.T) {
 	const exit = `"id":"x","exit_id":"x","exit_date_time":"2026-11-23T09:45:10.5Z"`
 	const both = exit + `,"entry_id":"e","entry_date_time":"2026-11-23T08:15:00Z"`

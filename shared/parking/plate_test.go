@@ -41,8 +41,8 @@ func TestNormalizePlate(t *testing.T) {
 	}
 }
 
-// plates has a line for each script that plates are written in: the key form of a
-// plate and how else publishers spell the same one.
+// plates has a line for each script: the key form of a plate and other spellings of
+// publishers.
 var plates = []struct {
 	script, key string
 	spellings   []string
@@ -168,9 +168,8 @@ func TestDigitsOfAllScripts(t *testing.T) {
 	}
 }
 
-// check fails if a plate's key form is not one: not a fixed point, not the same for
-// every normalisation form, or with characters in it that stores and logs part
-// fields with.
+// check fails if a key form is invalid: it is no fixed point, differs between
+// normalisation forms, or contains characters that separate fields in stores and logs.
 func check(t interface{ Fatalf(string, ...any) }, raw string) {
 	plate := NormalizePlate(raw)
 	if again := NormalizePlate(plate); again != plate {

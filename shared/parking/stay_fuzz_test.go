@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// FuzzStay wants that a stay which is read is the same when it is written and read
-// again, and that none of its fields contradicts another.
+// FuzzStay checks that a valid stay is the same if it is written and read again, and
+// that its fields are consistent.
 func FuzzStay(f *testing.F) {
 	for _, text := range []string{
 		`{"id":"x","site":"default","vehicle_plate":"KA01","entry_id":"e","entry_date_time":"2026-11-23T12:00:00Z","exit_id":"x","exit_date_time":"2026-11-23T13:31:00.999Z","duration_seconds":5460,"duration":"PT1H31M","status":"completed","revision":1}`,
@@ -42,7 +42,7 @@ func FuzzStay(f *testing.F) {
 		}
 		for _, at := range []time.Time{s.EntryTime, s.ExitTime} {
 			if at.Year() < 0 || at.Year() > 9999 {
-				return // the zone moved it out of what RFC 3339 can say
+				return // the zone moved it out of RFC 3339's range
 			}
 		}
 		written, err := json.Marshal(s)

@@ -11,7 +11,7 @@ import (
 	jsonv2 "github.com/go-json-experiment/json"
 )
 
-// accepted are date-times of RFC 3339 with the same instant as Go writes it.
+// accepted are date-times of RFC 3339 with the same instant in Go's form.
 var accepted = map[string]string{
 	"2026-11-23T06:15:00Z":                                 "2026-11-23T06:15:00Z",
 	"2026-11-23t06:15:00z":                                 "2026-11-23T06:15:00Z",

@@ -49,8 +49,7 @@ func TestPair(t *testing.T) {
 	}
 }
 
-// The result depends on the set of events alone, and every event is accounted
-// for once.
+// The result depends only on the set of events, and it contains every event once.
 func TestPairIsAFunctionOfTheSet(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		n := rapid.IntRange(0, 12).Draw(t, "n")

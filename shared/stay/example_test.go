@@ -10,8 +10,8 @@ import (
 	"parkstream/shared/stay"
 )
 
-// A stay is stored, a second time without an effect, and read in a list of its site, page
-// by page.
+// A stay is stored twice, the second time without an effect, and read in a list of its
+// site, page by page.
 func ExampleStore() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()

@@ -18,9 +18,9 @@ import (
 	"parkstream/shared/timeline"
 )
 
-// shard is the part of a Redis that has the keys of a prefix, and a replica of it.
-// The replica has everything, or, while it lags, a moment of the past: a prefix of
-// the effects of scripts, each of which is there as a whole or not at all.
+// shard is the part of a Redis with the keys of a prefix, and its replica. The replica
+// has everything, or, while it lags, a past state: the effects of the first scripts,
+// each complete.
 type shard struct {
 	client goredis.UniversalClient
 	prefix string
@@ -35,7 +35,7 @@ func (s *shard) keys(t *rapid.T) []string {
 	return keys
 }
 
-// lag leaves the replica behind from now on.
+// lag makes the replica fall behind from now on.
 func (s *shard) lag(t *rapid.T) {
 	if s.past != nil {
 		return
@@ -70,28 +70,28 @@ func (s *shard) failOver(t *rapid.T) {
 	s.past = nil
 }
 
-// acknowledged reports whether the replica has what was written until now, which is
-// what the client waits for.
+// acknowledged reports whether the replica has all writes until now. The client waits
+// for that.
 func (s *shard) acknowledged() bool { return s.past == nil }
 
-// posting is an event that is recorded and whose stays are to be posted.
+// posting is a recorded event with the stays to post.
 type posting struct {
 	event int
 	stays []parking.Stay
 }
 
-// failovers is a pipeline over two shards whose replicas take over at any moment.
+// failovers is a pipeline over two shards whose replicas take over at any time.
 type failovers struct {
 	events           []parking.Event
 	timelines, stays *shard
 	data             *timeline.Store
 	summary          *Store
-	pending          map[int]bool // events that are not done, and come again
+	pending          map[int]bool // events that are not done and are delivered again
 	posting          []posting
 }
 
-// record delivers events, those that are done as well, and goes on with what is
-// acknowledged.
+// record delivers events, including ones that are done, and continues with the
+// acknowledged ones.
 func (f *failovers) record(t *rapid.T, index []int) {
 	events := make([]parking.Event, len(index))
 	for i, n := range index {
@@ -107,7 +107,7 @@ func (f *failovers) record(t *rapid.T, index []int) {
 	}
 }
 
-// post posts the stays of an event, which is done if that is acknowledged.
+// post posts the stays of an event. The event is done if they are acknowledged.
 func (f *failovers) post(t *rapid.T, i int) {
 	p := f.posting[i]
 	f.posting = append(f.posting[:i], f.posting[i+1:]...)
@@ -122,12 +122,12 @@ func (f *failovers) post(t *rapid.T, i int) {
 	delete(f.pending, p.event)
 }
 
-// site of all events.
+// site is the site of all events.
 const site = "default"
 
-// Whatever replicas take over, and at what moment: once every event has been
-// acknowledged, the stays and totals are those of the set of events. This holds
-// because nothing is posted before the timelines' replica has it.
+// Replicas take over at any time. Once every event has been acknowledged, the stays and
+// totals are those of the set of events, because no stay is posted before the
+// timelines' replica has its event.
 func TestFailoversLoseAndDoubleNothing(t *testing.T) {
 	client, err := redis.Open(redis.URL(instancetest.Redis(t).URL()))
 	if err != nil {
@@ -177,7 +177,8 @@ func TestFailoversLoseAndDoubleNothing(t *testing.T) {
 	})
 }
 
-// finish has all replicas at hand and delivers what is not done, as the broker would.
+// finish makes all replicas current and redelivers the pending events, as the broker
+// would.
 func (f *failovers) finish(t *rapid.T) {
 	if rapid.Bool().Draw(t, "the timelines fail over at last") {
 		f.timelines.failOver(t)
@@ -245,7 +246,7 @@ func (f *failovers) finish(t *rapid.T) {
 	}
 }
 
-// A stay counts as posted when the replica has it, also when it is posted again.
+// A stay is posted when the replica has it, also if it is posted again.
 func TestUpsertWaitsForReplicas(t *testing.T) {
 	primary := instancetest.Redis(t)
 	replica := instancetest.RedisReplica(t, primary)

@@ -9,8 +9,8 @@ import (
 	"parkstream/shared/parking"
 )
 
-// FuzzCursor wants that a cursor which is read names a stay that can exist, and is
-// written as it was read.
+// FuzzCursor checks that a valid cursor names a possible stay and is written as it was
+// read.
 func FuzzCursor(f *testing.F) {
 	for _, seed := range []string{
 		"", "MTY", "==",
@@ -32,7 +32,7 @@ func FuzzCursor(f *testing.F) {
 	})
 }
 
-// FuzzValue wants that the value of every possible stay is read as it was written.
+// FuzzValue checks that the value of every possible stay is read as it was written.
 func FuzzValue(f *testing.F) {
 	f.Add("x1", "KA01AB1234", "e1", int64(1795763908e9), int64(5400e9), int64(1))
 	f.Add("a/../b", "Ä1", "", int64(0), int64(0), int64(1<<62))
@@ -55,8 +55,8 @@ func FuzzValue(f *testing.F) {
 	})
 }
 
-// FuzzStored wants that a value which is read is the same stay when it is written and
-// read again, whatever is kept.
+// FuzzStored checks that the stay of a stored value stays the same if it is written and
+// read again, for any value.
 func FuzzStored(f *testing.F) {
 	for _, details := range []string{"", "K", "K\n", "K\n" + strings.Repeat("\x10", 16), "K\n" + strings.Repeat("\x10", 24), "Ä1\n" + strings.Repeat("\x10", 24) + "e\n1", "\n" + strings.Repeat("\xff", 25)} {
 		f.Add("1 c 0\n" + details)

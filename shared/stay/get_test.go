@@ -37,7 +37,7 @@ func TestGet(t *testing.T) {
 	}
 }
 
-// ambiguous returns the sites that an error names.
+// ambiguous returns the sites in an AmbiguousError.
 func ambiguous(err error) []string {
 	several, _ := errors.AsType[AmbiguousError](err)
 	return several.Sites

@@ -14,7 +14,7 @@ import (
 	"parkstream/shared/redis/redistest"
 )
 
-// layout.go and layout.lua name the same keys and cut positions alike.
+// layout.go and layout.lua have the same keys and cut positions at the same places.
 func TestScriptsKnowTheLayout(t *testing.T) {
 	s := newStore(t)
 	script := newScript(`
@@ -60,7 +60,7 @@ func TestTheExampleOfTheScript(t *testing.T) {
 	}
 }
 
-// before has the commands that make what version 0.1.0 stored of staysBefore.
+// before has the commands that store staysBefore as version 0.1.0 did.
 //
 //go:embed testdata/v0.1.0.txt
 var before string
@@ -81,8 +81,8 @@ func staysBefore() []parking.Stay {
 	return stays
 }
 
-// What the version before stored is stored alike, and goes on: a deployment is upgraded in
-// place, and while it is, both versions write.
+// The previous version's data is stored in the same form and stays usable: during an
+// upgrade in place both versions write.
 func TestDataOfTheVersionBefore(t *testing.T) {
 	s := newStore(t)
 	client := s.redis.Current()
@@ -106,7 +106,7 @@ func TestDataOfTheVersionBefore(t *testing.T) {
 			t.Errorf("stay %d: %+v, error %v; want %+v", i, k, err, want)
 		}
 	}
-	// A new stay falls between those of before, one of those gets an entry.
+	// A new stay falls between the previous ones, and one of those gets an entry.
 	between := completed("new", "north", "KA01", stays[2].ExitTime.Add(time.Second), 60)
 	stays[3].EntryID, stays[3].EntryTime, stays[3].Revision = "e3", stays[3].ExitTime.Add(-time.Minute), 2
 	if n := put(t, s, between, stays[3]); n != 2 {
@@ -122,7 +122,7 @@ func TestDataOfTheVersionBefore(t *testing.T) {
 		{Query{Status: parking.UnmatchedExit}, "x0"},
 		{Query{From: stays[1].ExitTime, To: stays[4].ExitTime}, "x3 new x2 x1"},
 	} {
-		tt.q.Limit = 2 // cursors point to what was stored by either
+		tt.q.Limit = 2 // cursors point to stays of both versions
 		got := strings.ReplaceAll(strings.Join(list(t, s, tt.q), " "), "north/", "")
 		if got != tt.want {
 			t.Errorf("%+v: %q, want %q", tt.q, got, tt.want)

@@ -13,11 +13,11 @@ import (
 	"parkstream/shared/parking"
 )
 
-// list follows the cursors with pages of a size and returns "site/id" of all.
+// list follows the cursors with pages of a size and returns "site/id" of all stays.
 func list(t rapid.TB, s *Store, q Query) []string {
 	t.Helper()
 	ids := []string{}
-	const most = 10_000 // of stays in any test; beyond it the cursors go round
+	const most = 10_000 // bound of the stays in any test; with more the cursors form a cycle
 	for len(ids) < most {
 		page, err := s.List(context.Background(), q)
 		if err != nil {
@@ -63,7 +63,7 @@ func TestListFilters(t *testing.T) {
 		{Query{From: at(2), To: at(4)}, "a/x3 a/x2"},
 		{Query{From: at(2), To: at(2)}, ""},
 		{Query{From: at(1), To: at(4), Plate: "P1", Site: "a", Status: parking.Completed}, "a/x3 a/x1"},
-		// Instants that no int64 of nanoseconds can tell.
+		// Instants outside of the range of int64 nanoseconds.
 		{Query{Site: "a", To: year(9999)}, "a/x3 a/x2 a/x1"},
 		{Query{Site: "a", From: year(1600), To: year(2500)}, "a/x3 a/x2 a/x1"},
 		{Query{From: year(2263)}, ""},
@@ -78,8 +78,8 @@ func TestListFilters(t *testing.T) {
 	}
 }
 
-// A list that is followed while others are stored, and while its own change their
-// status, has each of the first ones exactly once, even where all have one time.
+// A list is followed while others are stored and while its own stays change their
+// status. It has each of its first stays exactly once, even if all have one time.
 func TestListWhileStaysArrive(t *testing.T) {
 	s := newStore(t)
 	want := make(map[string]bool)
@@ -126,7 +126,7 @@ func TestListWhileStaysArrive(t *testing.T) {
 	}
 }
 
-// A cursor says where to go on, and no filter gets lost by it.
+// A cursor marks a place for the next page. It does not lose a filter.
 func TestCursorWithAnotherFilter(t *testing.T) {
 	s := newStore(t)
 	put(t, s, unmatched("x1", "a", "P", daysAgo(3)), unmatched("x2", "a", "P", daysAgo(2)), unmatched("x3", "a", "P", daysAgo(1)), unmatched("x4", "a", "P", today))

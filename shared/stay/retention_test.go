@@ -34,7 +34,7 @@ func TestRetention(t *testing.T) {
 	checkKept(t, s, "x2 of P2")
 }
 
-// checkKept compares what Redis holds of the stays of site a, in whatever key.
+// checkKept compares the stays of site a in all keys of Redis.
 func checkKept(t *testing.T, s *Store, want ...string) {
 	t.Helper()
 	var stays, plates []string
@@ -75,8 +75,7 @@ func TestRetentionToTheNanosecond(t *testing.T) {
 	}
 }
 
-// Redis forgets an expired stay at once, so that nothing would keep it from being
-// counted again each time it is put.
+// Redis deletes an expired stay at once. Otherwise each Upsert would count it again.
 func TestUpsertIgnoresWhatIsExpired(t *testing.T) {
 	s := newStore(t)
 	stay := completed("old", "a", "P1", s.Now().Add(-retention-time.Second), 60)
@@ -91,8 +90,8 @@ func TestUpsertIgnoresWhatIsExpired(t *testing.T) {
 	}
 }
 
-// An id may come again once its stay is expired. In a site that was silent the
-// old stay is still there; it is neither taken for the new one nor left behind.
+// An id may be used again after its stay has expired. At a silent site the old stay
+// still exists. It is not mistaken for the new one, and it is removed.
 func TestAnIDIsUsedAgain(t *testing.T) {
 	s := newStore(t)
 	old, same := completed("x1", "a", "P1", today, 60), completed("x2", "a", "P2", today, 60)
@@ -120,7 +119,7 @@ func TestAnIDIsUsedAgain(t *testing.T) {
 	}
 }
 
-// Lua compares text as the locale of Redis does.
+// Lua compares text by the locale of Redis.
 func TestAnIDIsUsedAgainInAnyLocale(t *testing.T) {
 	instancetest.Danish(t)
 	s := newStore(t)
@@ -143,7 +142,7 @@ func TestAnIDIsUsedAgainInAnyLocale(t *testing.T) {
 	}
 }
 
-// Each stay that is stored takes what is older than the retention away.
+// Each stored stay removes stays older than the retention.
 func TestABusySiteIsTrimmed(t *testing.T) {
 	s := newStore(t)
 	for i := range 4 {
@@ -158,7 +157,8 @@ func TestABusySiteIsTrimmed(t *testing.T) {
 	checkKept(t, s, "x2 of P0", "x3 of P1")
 }
 
-// One call forgets more stays than one brings, or what expired would pile up.
+// One call removes more expired stays than it adds. Otherwise expired ones would
+// accumulate.
 func TestMuchIsTrimmedAtOnce(t *testing.T) {
 	s := newStore(t)
 	var old []parking.Stay

@@ -12,7 +12,7 @@ import (
 	"parkstream/shared/parking"
 )
 
-// The promise holds for each duration, not for large ones alone.
+// The promise holds for each duration, not only for long ones.
 func TestQuantileOfEveryDuration(t *testing.T) {
 	for seconds := range int64(100_000) {
 		one := newTotals()
@@ -62,7 +62,7 @@ func TestStats(t *testing.T) {
 	}
 }
 
-// sums are the exact ones of stays.
+// sums returns the exact statistics of stays.
 func sums(stays []parking.Stay) Stats {
 	stats := Stats{Counts: count(stays), Days: []Day{}}
 	byDay := make(map[string][]parking.Stay)
@@ -97,7 +97,7 @@ func count(stays []parking.Stay) Counts {
 	return c
 }
 
-// sameCounts takes the quantiles as the same within the 2 % that are promised.
+// sameCounts compares counts, with quantiles within the promised 2 %.
 func sameCounts(a, b Counts) bool {
 	const exact, promised = 1e-9, 0.02 + 1e-9
 	near := func(a, b *float64, within float64) bool {

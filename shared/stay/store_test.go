@@ -22,14 +22,14 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	// go-redis tries in the background to reach a Redis that does not answer, and
-	// notices within a second that its client was closed.
+	// go-redis dials an unresponsive Redis in the background, and notices within a
+	// second that its client was closed.
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/redis/go-redis/v9/internal/pool.(*ConnPool).tryDial"))
 }
 
 const retention = 90 * 24 * time.Hour
 
-// today is noon, so that hours before and after it are of the same UTC day.
+// today is noon, so the hours around it belong to one UTC day.
 var today = time.Now().UTC().Truncate(day).Add(-12 * time.Hour)
 
 func newClient(t testing.TB) *redis.Client {
@@ -47,7 +47,7 @@ func newStore(t testing.TB) *Store {
 	return New(newClient(t), retention)
 }
 
-// completed makes a stay of so many seconds; unmatched one without an entry.
+// completed returns a stay of so many seconds, unmatched a stay without an entry.
 func completed(id, site, plate string, exit time.Time, seconds int) parking.Stay {
 	s := unmatched(id, site, plate, exit)
 	s.EntryID, s.EntryTime = "entry of "+id, exit.Add(-time.Duration(seconds)*time.Second)
@@ -67,9 +67,9 @@ func put(t rapid.TB, s *Store, stays ...parking.Stay) int {
 	return n
 }
 
-// Whatever is put, in whatever order and how often: lists, single stays and sums
-// are those of the highest revision of each, also where a correction by hand has
-// another plate or time.
+// Stays are stored in any order and any number of times. Lists, single stays and
+// statistics are those of each stay's highest revision, even if a correction by hand
+// changes the plate or the time.
 func TestUpsertAgreesWithTheModel(t *testing.T) {
 	s := newStore(t)
 	var cases atomic.Int64
@@ -157,8 +157,8 @@ func newestFirst(a, b parking.Stay) int {
 	return cmp.Or(b.ExitTime.Compare(a.ExitTime), strings.Compare(b.ID, a.ID), strings.Compare(a.Site, b.Site))
 }
 
-// Lists by any filter in pages of any size, and sums of any days, are those of
-// the model, where sites have ids, plates and exit times in common.
+// Lists by any filter in pages of any size, and statistics of any days, agree with the
+// model if sites share ids, plates and exit times.
 func TestSeveralSitesAgreeWithTheModel(t *testing.T) {
 	s := newStore(t)
 	rapid.Check(t, func(t *rapid.T) {
@@ -218,7 +218,7 @@ func TestSeveralSitesAgreeWithTheModel(t *testing.T) {
 
 func daysAgo(n int) time.Time { return today.AddDate(0, 0, -n) }
 
-// A cluster refuses a call whose keys are on several shards.
+// A cluster refuses a call with keys on several shards.
 func TestCluster(t *testing.T) {
 	client, err := redis.Open(redis.URL(instancetest.RedisClusterOfOne(t).URL()))
 	if err != nil {

@@ -27,7 +27,7 @@ func TestUpsertCounts(t *testing.T) {
 			t.Errorf("step %d: %d stored, want %d", i, got, step.want)
 		}
 	}
-	// A Redis that lost its scripts, as after a restart.
+	// A Redis without scripts, as after a restart.
 	if err := s.redis.Current().ScriptFlush(t.Context()).Err(); err != nil {
 		t.Fatal(err)
 	}

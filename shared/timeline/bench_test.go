@@ -17,13 +17,12 @@ import (
 	"parkstream/shared/redis"
 )
 
-// BenchmarkRecord is the pipelined throughput of the script for events that come
-// late, into timelines of so many events. Redis holds the same number of events
-// whatever the length of the timelines, so that memory is equally far away. What
-// comes in is taken out again, uncounted, so that the history keeps its length.
-// That an event falls directly before an entry changes no stay, whatever the
-// history; one that falls between an entry and its exit moves that stay to a new
-// revision.
+// BenchmarkRecord measures the pipelined throughput of the script for late events in
+// timelines of so many events. Redis holds the same number of events for every length
+// of timelines, so the distance of memory is equal. The added events are removed again
+// outside of the measurement, so the history keeps its length. An event directly before
+// an entry changes no stay, for any history. An event between an entry and its exit
+// gives that stay a new revision.
 func BenchmarkRecord(b *testing.B) {
 	const (
 		size = 500
@@ -42,8 +41,8 @@ func BenchmarkRecord(b *testing.B) {
 			b.Run(fmt.Sprint(late.name, "/history=", history), func(b *testing.B) {
 				s, client := newStore(b)
 				plates, random := held/history, rand.New(rand.NewPCG(1, 2))
-				// The n-th event of the history is at n steps; the last is an exit, the
-				// only one an entry.
+				// The n-th event of the history is at n steps. The last one is an exit;
+				// if there is only one, it is an entry.
 				step := time.Hour / time.Duration(history)
 				past := func(i, n int) parking.Event {
 					e := exit(fmt.Sprint(i, "-", n), 0)
@@ -97,7 +96,7 @@ func BenchmarkRecord(b *testing.B) {
 					b.StartTimer()
 				}
 				b.ReportMetric(float64(b.N*size)/b.Elapsed().Seconds(), "events/s")
-				// Of the script alone, without the way there and the fsync.
+				// The time of the script alone, without the network and the fsync.
 				stats := client.InfoMap(b.Context(), "commandstats").Item("Commandstats", "cmdstat_evalsha")
 				_, text, _ := strings.Cut(stats, "usec_per_call=")
 				text, _, _ = strings.Cut(text, ",")
@@ -111,8 +110,7 @@ func BenchmarkRecord(b *testing.B) {
 	}
 }
 
-// takeOut removes events that were just recorded, wherever their timelines have
-// them.
+// takeOut removes recorded events from their timelines.
 func takeOut(b *testing.B, client goredis.UniversalClient, events []parking.Event) {
 	const timelines = "park:{default}:t"
 	for i := range events {
@@ -134,7 +132,8 @@ func takeOut(b *testing.B, client goredis.UniversalClient, events []parking.Even
 	}
 }
 
-// BenchmarkReplicas is what replicas cost: 500 new entries a call, four callers.
+// BenchmarkReplicas measures the cost of replicas: 500 new entries a call, four
+// callers.
 func BenchmarkReplicas(b *testing.B) {
 	for _, setup := range []struct {
 		name           string

@@ -43,8 +43,7 @@ func TestErasePlateLeavesNoTrace(t *testing.T) {
 	}
 }
 
-// An erasure that Redis refuses has erased nothing, and finds everything when it is
-// repeated.
+// An erasure that Redis refuses has erased nothing. A repeated one erases everything.
 func TestARefusedErasureErasesNothing(t *testing.T) {
 	type fault struct{ refuse, mend []any }
 	faults := map[string]fault{
@@ -106,7 +105,7 @@ func TestARefusedErasureErasesNothing(t *testing.T) {
 	}
 }
 
-// dump returns what each key holds.
+// dump returns the contents of each key.
 func dump(t *testing.T, client goredis.UniversalClient) map[string]string {
 	t.Helper()
 	held := make(map[string]string)

@@ -12,7 +12,7 @@ import (
 	"parkstream/shared/parking"
 )
 
-// Every key that holds something of a vehicle expires.
+// Every key with data of a vehicle expires.
 func TestEverythingOfAVehicleExpires(t *testing.T) {
 	s, client := newStore(t)
 	s.Record(t.Context(), []parking.Event{exit("x", 9), entry("e", 0), entry("f", 20)})
@@ -35,12 +35,12 @@ func TestEverythingOfAVehicleExpires(t *testing.T) {
 			t.Errorf("%s expires in %s", key, ttl)
 		}
 	}
-	// What names the ids to forget may not go before them.
+	// The list of ids to delete must not expire before the ids.
 	ids, older := client.PTTL(t.Context(), defaultKeys.events()).Val(), client.PTTL(t.Context(), "park:{default}:o:KA03").Val()
 	if older < ids+retention/2 {
 		t.Errorf("the ids expire in %s, older events of a plate in %s", ids, older)
 	}
-	// What stands for all vehicles of a site is trimmed by the next event.
+	// The keys for all vehicles of a site are trimmed by the next event.
 	s.now = func() time.Time { return start.Add(retention + 19*time.Second) }
 	late := entry("late", 3600)
 	late.Plate = "KA02"
@@ -69,11 +69,11 @@ func TestEverythingOfAVehicleExpires(t *testing.T) {
 	}
 }
 
-// Expired members of a busy plate leave no data that an erasure could not find, and
-// have no effect any more.
+// Expired members of a busy plate have no effect and leave no data that an erasure
+// would miss.
 func TestABusyPlateIsTrimmed(t *testing.T) {
 	s, client := newStore(t)
-	// The exit before its entry, so that there is a revision to forget.
+	// The exit precedes its entry, so there is a revision to delete.
 	s.Record(t.Context(), []parking.Event{exit("old-x", 1), entry("old-e", 0), entry("long", 2)})
 	s.now = func() time.Time { return start.Add(retention + time.Hour) }
 	late := exit("late", int((retention + 30*time.Minute).Seconds()))
@@ -100,8 +100,8 @@ func TestABusyPlateIsTrimmed(t *testing.T) {
 	}
 }
 
-// A plate that is read all the time, such as what a camera makes of a dirty one,
-// has more events than one call forgets.
+// A plate that is read all the time, for example a misread dirty one, has more events
+// than one call deletes.
 func TestAVeryBusyPlateIsTrimmed(t *testing.T) {
 	s, client := newStore(t)
 	plates := []string{"KA01", "KA02"} // more than a thousand ids to forget in one call
@@ -133,8 +133,8 @@ func TestAVeryBusyPlateIsTrimmed(t *testing.T) {
 	}
 }
 
-// A site that was closed for long has much to forget, and the first car that comes
-// does not wait for all of it.
+// A site has many expired events after a long closure. The first car does not wait for
+// the removal of all.
 func TestMuchIsForgottenInManyCalls(t *testing.T) {
 	s, client := newStore(t)
 	const plates, each = 50, 100
@@ -159,7 +159,7 @@ func TestMuchIsForgottenInManyCalls(t *testing.T) {
 		before := client.HLen(t.Context(), defaultKeys.events()).Val()
 		s.Record(t.Context(), events)
 		kept += int64(len(events))
-		// Those that are kept in one text go with the last of the others.
+		// Members that are stored in one text are removed with the last of the others.
 		if n := before + int64(len(events)) - client.HLen(t.Context(), defaultKeys.events()).Val(); n > 1000+plates*16 {
 			t.Errorf("call %d forgot %d events", i, n)
 		}
@@ -169,7 +169,7 @@ func TestMuchIsForgottenInManyCalls(t *testing.T) {
 	}
 }
 
-// A processor whose clock was far ahead does not end the search for expired members.
+// The search for expired members survives a processor whose clock was far ahead.
 func TestTheSearchSurvivesAWrongClock(t *testing.T) {
 	s, client := newStore(t)
 	at := func(now time.Time, id, plate string) {
@@ -189,8 +189,8 @@ func TestTheSearchSurvivesAWrongClock(t *testing.T) {
 	}
 }
 
-// The search for expired members continues at its last place, past the plates that
-// stay.
+// The search for expired members continues at its last place, past the plates without
+// any.
 func TestWhatExpiredIsFoundAmongMuchThatDidNot(t *testing.T) {
 	s, client := newStore(t)
 	const plates = 4000
@@ -213,8 +213,7 @@ func TestWhatExpiredIsFoundAmongMuchThatDidNot(t *testing.T) {
 	}
 }
 
-// Nor do expired members have an effect while there are more of them than one call
-// forgets.
+// Expired members have no effect even if they are more than one call deletes.
 func TestExpiredEntriesOfAVeryBusyPlateMeanNothing(t *testing.T) {
 	s, _ := newStore(t)
 	old := make([]parking.Event, 3500)
@@ -238,8 +237,8 @@ func TestExpiredEntriesOfAVeryBusyPlateMeanNothing(t *testing.T) {
 	}
 }
 
-// An id is known as long as its event is kept: afterwards it may come again, with
-// another plate, and erasing the old plate leaves it alone.
+// An id is known as long as its event is stored. After that another plate may use it,
+// and the erasure of the old plate does not affect it.
 func TestIDsAreForgotten(t *testing.T) {
 	s, client := newStore(t)
 	first, erased := entry("first", 0), entry("erased", 1)
@@ -264,8 +263,8 @@ func TestIDsAreForgotten(t *testing.T) {
 	}
 }
 
-// Where few events come, what expired is gone soon all the same: its id has the
-// plate with it, as the camera wrote it, and could not be erased any more.
+// At a site with few events expired data is deleted soon, too. An id is stored with the
+// raw plate, and an erasure would no longer find it.
 func TestAQuietSiteForgetsIDs(t *testing.T) {
 	s, client := newStore(t)
 	var old []parking.Event
@@ -337,8 +336,7 @@ func TestTheOlderPartOfATimelineIsKept(t *testing.T) {
 				late.Plate = plate
 				s.Record(t.Context(), []parking.Event{late})
 			}
-			// It was looked at within the last eighth of the retention, by whichever call
-			// came then.
+			// A call within the last eighth of the retention has searched it.
 			if got, want := expires().Sub(before), calls*step-retention/8-step; got < want {
 				t.Errorf("expires %s later than before, want at least %s", got, want)
 			}
@@ -346,8 +344,8 @@ func TestTheOlderPartOfATimelineIsKept(t *testing.T) {
 	}
 }
 
-// Where the retention was raised, the older part of a timeline can expire before
-// what else there is of it. A set that is made again expires, too.
+// After an increase of the retention the older part of a timeline can expire before the
+// rest. A recreated set expires, too.
 func TestAnOlderPartThatIsMadeAgainExpires(t *testing.T) {
 	s, client := newStore(t)
 	events := make([]parking.Event, 20)
@@ -355,7 +353,7 @@ func TestAnOlderPartThatIsMadeAgainExpires(t *testing.T) {
 		events[i] = exit(fmt.Sprint("many", i), 1000+i)
 	}
 	s.Record(t.Context(), events)
-	// After this the search, which would keep it for longer, is not due.
+	// After this no search is due. A search would keep the older part for longer.
 	s.Record(t.Context(), []parking.Event{exit("searches", 2000)})
 	const tail = "park:{default}:o:KA01"
 	if n := client.Del(t.Context(), tail).Val(); n != 1 {
@@ -369,8 +367,8 @@ func TestAnOlderPartThatIsMadeAgainExpires(t *testing.T) {
 	}
 }
 
-// A plate that had many events and does not come again is forgotten as soon, though
-// one call forgets but a part of them.
+// A plate that had many events and does not return is deleted as soon as others,
+// although one call deletes only some of its events.
 func TestAVeryBusyPlateThatDoesNotComeAgain(t *testing.T) {
 	s, client := newStore(t)
 	old := make([]parking.Event, 3500)

@@ -12,8 +12,8 @@ import (
 	"parkstream/shared/parking"
 )
 
-// FuzzMember wants that events are read as they were written into a timeline and stand
-// there in the order of time, and that a member which is read names an event.
+// FuzzMember checks that events are read as they were written into a timeline, that the
+// order of members is the order of time, and that a valid member names an event.
 func FuzzMember(f *testing.F) {
 	f.Add("1hqkugo58ea01"+"0id", int64(1795763908e9), "x/1", int64(1795763908e9), "x/2")
 	f.Add("1hqkugo58ea01", int64(0), "Ä", int64(1<<62), "e")
@@ -39,8 +39,8 @@ func FuzzMember(f *testing.F) {
 	})
 }
 
-// FuzzAnswer wants that every stay in an answer of the record script names its exit, and
-// an entry if it has the time of one, and that stays are read as they were written.
+// FuzzAnswer checks that every stay in a response of the record script has an exit, and
+// an entry if it has an entry time, and that stays are read as they were written.
 func FuzzAnswer(f *testing.F) {
 	f.Add("N", "x1", int64(1795763908e9), "e1", int64(5400e9), int64(1))
 	f.Add("D\t1hqkugo58ea010x\t\t7", "x", int64(0), "", int64(0), int64(1<<62))
@@ -78,7 +78,8 @@ func FuzzAnswer(f *testing.F) {
 	})
 }
 
-// FuzzMinute wants that a count is added to the step that its minute is in, or to none.
+// FuzzMinute checks that a count is added to the step that contains its minute, or to
+// none.
 func FuzzMinute(f *testing.F) {
 	f.Add("e5", int64(3), uint8(0), uint8(24))
 	f.Add("x1439", int64(1), uint8(23), uint8(1))

@@ -14,7 +14,7 @@ import (
 	"parkstream/shared/redis/redistest"
 )
 
-// layout.go and layout.lua name the same keys and cut members alike.
+// layout.go and layout.lua have the same keys and cut members at the same places.
 func TestScriptsKnowTheLayout(t *testing.T) {
 	s, _ := newStore(t)
 	script := newScript(`
@@ -71,15 +71,15 @@ func TestTheExampleOfTheScript(t *testing.T) {
 	}
 }
 
-// before has the commands that make what version 0.1.0 stored of eventsBefore.
+// before has the commands that store eventsBefore as version 0.1.0 did.
 //
 //go:embed testdata/v0.1.0.txt
 var before string
 
 var noonBefore = time.Date(2100, 11, 23, 12, 0, 0, 0, time.UTC)
 
-// eventsBefore are a long timeline, a late entry with all that may be kept of an event, a
-// vehicle inside and an exit without an entry.
+// eventsBefore are a long timeline, a late entry with every optional field, a vehicle
+// inside and an exit without an entry.
 func eventsBefore() []parking.Event {
 	at := func(kind parking.Kind, plate, id string, minute int) parking.Event {
 		return parking.Event{
@@ -130,7 +130,7 @@ func TestDataOfTheVersionBefore(t *testing.T) {
 	if diff := cmp.Diff(wantSite, site); diff != "" || err != nil {
 		t.Errorf("error %v, site, -want +got:\n%s", err, diff)
 	}
-	// A late entry among the older events takes the exit of the one before it, and the
+	// A late entry among the older events takes the exit of the entry before it. The
 	// late entry of KA02 is moved: its stay was changed once already.
 	older := events[2]
 	older.ID, older.Time = "older", older.Time.Add(time.Second)

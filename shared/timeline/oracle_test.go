@@ -15,17 +15,16 @@ import (
 	"parkstream/shared/parking"
 )
 
-// Timelines that are longer than what is kept in one place, in any order of
-// arrival, while their beginnings expire, plates are erased and ids come again:
-// each answer, the state of the site and what Redis keeps are what the pairing
-// rule says of the events that are retained.
+// Timelines are longer than one key holds. Events arrive in any order while old events
+// expire, plates are erased and ids are used again. Each response, the state of the
+// site and the contents of Redis agree with the pairing rule for the retained events.
 func TestLongTimelinesAgreeWithTheOracle(t *testing.T) {
 	s, client := newStore(t)
 	for seed := range uint64(12) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			// A site of its own, and a time that does not depend on today: where the
-			// slots of ids begin is part of the case. It is in the future, as Redis
-			// expires keys by its own clock.
+			// Each case has a site of its own and a fixed time, because the start of
+			// the slots of ids is part of the case. The time is in the future, because
+			// Redis expires keys by its own clock.
 			o := &timelineOracle{
 				s: s, client: client, site: fmt.Sprint("site-", seed),
 				random: rand.New(rand.NewPCG(seed, 0)),
@@ -48,7 +47,7 @@ func TestLongTimelinesAgreeWithTheOracle(t *testing.T) {
 	}
 }
 
-// timelineOracle is what the store should know of a site.
+// timelineOracle is the expected state of a site.
 type timelineOracle struct {
 	s      *Store
 	client goredis.UniversalClient
@@ -58,9 +57,9 @@ type timelineOracle struct {
 	now    time.Time
 	drawn  int
 	unused []string                 // ids of events that expired
-	events map[string]parking.Event // by id, those that are retained
+	events map[string]parking.Event // retained events, by id
 	lines  map[string][]string      // by plate, the members of their timelines
-	stays  map[string]parking.Stay  // by id, as the store last gave them
+	stays  map[string]parking.Stay  // the store's last response, by id
 	totals Totals
 }
 
@@ -70,15 +69,14 @@ const elsewhere = "ELSEWHERE"
 
 func pick[T any](o *timelineOracle, from []T) T { return from[o.random.IntN(len(from))] }
 
-// draw makes events and shuffles them, some of them twice, and some with the id of
-// another one.
+// draw returns shuffled events. Some are repeated, and some have the id of another one.
 func (o *timelineOracle) draw() []parking.Event {
 	o.expire()
 	oldest := o.now.Add(-retention)
 	span := time.Duration(1+o.random.IntN(int(retention.Hours()))) * time.Hour
 	var deliveries []parking.Event
 	for range 50 + o.random.IntN(350) {
-		// Few instants, so that equal ones are common; next to a millisecond, where
+		// Few instants make equal ones frequent. They are next to a millisecond, where
 		// scores are rounded.
 		at := o.now.Add(-time.Duration(o.random.Int64N(int64(span/time.Minute))) * time.Minute).Truncate(time.Second)
 		at = at.Add(time.Duration(o.random.IntN(5) - 2))
@@ -127,7 +125,7 @@ func (o *timelineOracle) deliver(t *testing.T, deliveries []parking.Event) {
 	for len(deliveries) > 0 {
 		batch := deliveries[:min(len(deliveries), 1+o.random.IntN(pick(o, []int{3, 30, 300})))]
 		deliveries = deliveries[len(batch):]
-		// Expired events stay counted: the totals grow by the changes of a batch.
+		// The totals include expired events, so they change by the changes of a batch.
 		o.count(-1)
 		for i, got := range o.s.Record(t.Context(), batch) {
 			o.record(t, batch[i], got)
@@ -137,8 +135,8 @@ func (o *timelineOracle) deliver(t *testing.T, deliveries []parking.Event) {
 	}
 }
 
-// expire forgets the events beyond the retention. An id may return when its slot is
-// over.
+// expire removes the events older than the retention. An id may be used again when its
+// slot has ended.
 func (o *timelineOracle) expire() {
 	oldest := instant(o.now.Add(-o.s.retention))
 	for plate, line := range o.lines {
@@ -156,7 +154,7 @@ func (o *timelineOracle) expire() {
 	slices.Sort(o.unused)
 }
 
-// timeline is the events of some members.
+// timeline returns the events of some members.
 func (o *timelineOracle) timeline(members []string) []parking.Event {
 	events := make([]parking.Event, len(members))
 	for i, m := range members {
@@ -188,8 +186,8 @@ func (o *timelineOracle) record(t *testing.T, e parking.Event, got parking.Recor
 			want.Stays = append(want.Stays, stay)
 		}
 	}
-	// Which revision it is depends on who used the id before; that it never falls,
-	// and grows unless the entry just expired, does not.
+	// The revision depends on the earlier users of the id. It never decreases, and it
+	// increases unless the entry has just expired.
 	for i, stay := range got.Stays {
 		last := o.stays[stay.ID]
 		retained := !last.EntryTime.Before(o.now.Add(-o.s.retention))
@@ -205,7 +203,7 @@ func (o *timelineOracle) record(t *testing.T, e parking.Event, got parking.Recor
 	}
 }
 
-// count adds what the timelines mean to the totals, or takes it away.
+// count adds the effect of the timelines to the totals, or subtracts it.
 func (o *timelineOracle) count(sign int64) {
 	for _, line := range o.lines {
 		timeline := parking.Pair(o.timeline(line))
@@ -259,8 +257,8 @@ func (o *timelineOracle) settle(t *testing.T) {
 	}
 }
 
-// compare reads the state of the site and the timelines, of which Redis may keep
-// events that expired until their plate comes again.
+// compare reads the state of the site and the timelines. Redis may keep expired events
+// until the next event of their plate.
 func (o *timelineOracle) compare(t *testing.T) {
 	t.Helper()
 	prefix, oldest := string(keysOf(o.site)), instant(o.now.Add(-o.s.retention))

@@ -14,8 +14,8 @@ import (
 	"parkstream/shared/parking"
 )
 
-// Each step records one event. Its stays are those that the event affects; a stay's
-// revision grows when another event changes it.
+// Each step records one event and lists the affected stays. The revision of a stay
+// increases when another event changes it.
 func TestRecordStepByStep(t *testing.T) {
 	s, _ := newStore(t)
 	e10, e20, x15, x30, x40 := entry("e10", 10), entry("e20", 20), exit("x15", 15), exit("x30", 30), exit("x40", 40)
@@ -30,12 +30,12 @@ func TestRecordStepByStep(t *testing.T) {
 		{e10, false, []parking.Stay{stayOf(&e10, x30, 2)}, Totals{1, 1, 1, 0, 0}, 0},
 		{x40, false, []parking.Stay{stayOf(nil, x40, 1)}, Totals{1, 2, 1, 1, 0}, 0},
 		{e20, false, []parking.Stay{stayOf(&e20, x30, 3)}, Totals{2, 2, 1, 1, 1}, 0},
-		// The exit between two entries completes the missed one; nothing else moves.
+		// The exit between two entries completes the missed one. No other stay changes.
 		{x15, false, []parking.Stay{stayOf(&e10, x15, 1)}, Totals{2, 3, 2, 1, 0}, 0},
 		{e10, true, []parking.Stay{stayOf(&e10, x15, 1)}, Totals{2, 3, 2, 1, 0}, 0},
 		{x30, true, []parking.Stay{stayOf(&e20, x30, 3), stayOf(nil, x40, 1)}, Totals{2, 3, 2, 1, 0}, 0},
 		{exit("x25", 25), false, []parking.Stay{stayOf(&e20, exit("x25", 25), 1), stayOf(nil, x30, 4)}, Totals{2, 4, 2, 2, 0}, 0},
-		// An exit that changes nothing still answers for the exit after it, whose
+		// An exit without an effect also returns the stay of the exit after it, whose
 		// last change may not have been posted.
 		{exit("x27", 27), false, []parking.Stay{stayOf(nil, exit("x27", 27), 1), stayOf(nil, x30, 4)}, Totals{2, 5, 2, 3, 0}, 0},
 		{entry("e50", 50), false, nil, Totals{3, 5, 2, 3, 0}, 1},
@@ -99,7 +99,7 @@ func TestRecordManyEventsOfManySites(t *testing.T) {
 	}
 }
 
-// An entry that expired and is not trimmed yet is none for an exit that comes late.
+// An expired entry that is not trimmed yet does not match a late exit.
 func TestALateExitHasNoExpiredEntry(t *testing.T) {
 	s, _ := newStore(t)
 	s.Record(t.Context(), []parking.Event{entry("old", 0)})
@@ -116,8 +116,7 @@ func TestALateExitHasNoExpiredEntry(t *testing.T) {
 	}
 }
 
-// A timeline is kept in two places, and a stay has its entry in one and its exit
-// in the other.
+// A timeline has two keys. A stay has its entry in one and its exit in the other.
 func TestAStayBetweenOldEventsAndNew(t *testing.T) {
 	s, client := newStore(t)
 	var events []parking.Event
@@ -134,7 +133,7 @@ func TestAStayBetweenOldEventsAndNew(t *testing.T) {
 		t.Fatalf("%d events are kept by themselves, want %d", n, older)
 	}
 	want := parking.Recorded{Duplicate: true, Stays: []parking.Stay{stayOf(&events[older-1], events[older], 1)}}
-	for range 2 { // then only one older event is left
+	for range 2 { // only one older event is left then
 		for _, e := range events[older-1 : older+1] {
 			if diff := cmp.Diff(want, s.Record(t.Context(), []parking.Event{e})[0]); diff != "" {
 				t.Errorf("event %s, -want +got:\n%s", e.ID, diff)
@@ -150,7 +149,7 @@ func TestAStayBetweenOldEventsAndNew(t *testing.T) {
 	}
 }
 
-// Lua compares text as the locale of Redis does.
+// Lua compares text by the locale of Redis.
 func TestTheLocaleChangesNoOrder(t *testing.T) {
 	instancetest.Danish(t)
 	s, client := newStore(t)
@@ -174,8 +173,8 @@ func TestTheLocaleChangesNoOrder(t *testing.T) {
 	}
 }
 
-// A revision never falls, or the summary would take no correction any more: also
-// where an id was used before, by the same plate, for an exit that is trimmed now.
+// A revision never decreases, even if the same plate used the id before for an exit
+// that is trimmed now. Otherwise the summary would ignore later corrections.
 func TestTheRevisionOfAnIDThatIsUsedAgain(t *testing.T) {
 	s, _ := newStore(t)
 	hours := func(n int) int { return int((retention + time.Duration(n)*time.Hour).Seconds()) }
@@ -187,7 +186,7 @@ func TestTheRevisionOfAnIDThatIsUsedAgain(t *testing.T) {
 	s.now = func() time.Time { return start.Add(retention - time.Minute) }
 	record(entry("last", hours(-1)))
 	s.now = func() time.Time { return start.Add(retention + 12*time.Hour) }
-	// Both come late: the first call that trims is that of the entry after them.
+	// Both are late. The first call that trims is that of the entry after them.
 	again := exit("x", hours(-1)-10)
 	record(again)
 	before := record(entry("f", hours(-1)-20)).Stays
@@ -197,7 +196,7 @@ func TestTheRevisionOfAnIDThatIsUsedAgain(t *testing.T) {
 	}
 }
 
-// What a camera wrote is kept beside the key that was made of it.
+// The raw plate is stored beside the key.
 func TestRawPlateAndGateAreKept(t *testing.T) {
 	s, client := newStore(t)
 	e := entry("id", 0)

@@ -24,8 +24,8 @@ func at(site, id string) parking.Event {
 	return e
 }
 
-// An event that is done is of a listed site, whatever Redis has lost or refused in
-// between.
+// The site of a completed event is listed, regardless of what Redis has lost or refused
+// in between.
 func TestTheSiteOfADoneEventIsListed(t *testing.T) {
 	for name, lose := range map[string]func(t *testing.T, r *instance.Redis, client goredis.UniversalClient){
 		"nothing": func(*testing.T, *instance.Redis, goredis.UniversalClient) {},
@@ -79,7 +79,7 @@ func do(t *testing.T, client goredis.UniversalClient, args ...any) {
 	t.Helper()
 	err := client.Do(t.Context(), args...).Err()
 	if redisErr := goredis.Error(nil); errors.As(err, &redisErr) {
-		t.Fatalf("%v: %v", args, err) // a connection that ends is what some commands are for
+		t.Fatalf("%v: %v", args, err) // some commands end the connection
 	}
 }
 
@@ -93,8 +93,8 @@ func storeOf(t testing.TB, r *instance.Redis) (*Store, goredis.UniversalClient) 
 	return New(client, retention), client.Current()
 }
 
-// Strangers that come at the same time do not pass the bound together, a batch
-// larger than the bound does not either, and sites that are known go on.
+// Concurrent new sites cannot exceed the bound together, and a batch larger than the
+// bound cannot either. Known sites continue.
 func TestSitesAreBounded(t *testing.T) {
 	r := instancetest.Redis(t)
 	const most, strangers, each = 30, 8, 300
@@ -182,7 +182,7 @@ func TestSitesAreForgotten(t *testing.T) {
 	}
 }
 
-// A count by hand makes a site known that had no event yet.
+// A count by hand registers a site without events.
 func TestACountMakesASiteKnown(t *testing.T) {
 	s, _ := newStore(t)
 	if _, err := s.CorrectOccupancy(t.Context(), "counted", 3, "walked through"); err != nil {

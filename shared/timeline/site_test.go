@@ -24,7 +24,7 @@ func TestToday(t *testing.T) {
 	if err != nil || site.EntriesToday != 2 || site.ExitsToday != 1 {
 		t.Errorf("today %d entries, %d exits, error %v; want 2 and 1", site.EntriesToday, site.ExitsToday, err)
 	}
-	// What comes in another call is added, to the day and to the minute.
+	// Events of another call are added to the day and to the minute.
 	s.Record(t.Context(), []parking.Event{entry("e3", seconds(time.Minute+time.Second)), exit("x3", seconds(time.Minute+2*time.Second))})
 	site, err = s.Site(t.Context(), "default")
 	if err != nil || site.EntriesToday != 3 || site.ExitsToday != 2 {
@@ -54,19 +54,20 @@ func TestOccupancy(t *testing.T) {
 		t.Fatalf("correction %+v, error %v", c, err)
 	}
 	occupancy(0)
-	// Counted already: it left before the count, and the event comes late.
+	// The count includes this exit: the vehicle left before the count, and the event is
+	// late.
 	s.Record(t.Context(), []parking.Event{exit("late", -5)})
 	occupancy(0)
 	s.Record(t.Context(), []parking.Event{entry("missed", -4)})
 	occupancy(0)
-	// The vehicle whose exit was missed comes back, leaves, and one more leaves.
+	// The vehicle with the missed exit returns and leaves, and one more leaves.
 	s.Record(t.Context(), []parking.Event{entry("back", 1), entry("back", 1)})
 	occupancy(1)
 	s.Record(t.Context(), []parking.Event{exit("x", 2)})
 	occupancy(0)
 	s.Record(t.Context(), []parking.Event{exit("y", 3)})
 	occupancy(-1) // shown, not hidden
-	// What expires was counted, too.
+	// Expired events stay counted.
 	s.now = func() time.Time { return start.Add(retention + time.Minute) }
 	occupancy(-1)
 	s.now = func() time.Time { return start.Add(time.Minute) }

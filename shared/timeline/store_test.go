@@ -56,10 +56,10 @@ func stayOf(e *parking.Event, x parking.Event, revision int64) parking.Stay {
 // defaultKeys are the keys of the site of most tests.
 var defaultKeys = keysOf("default")
 
-// instantLen is how many bytes of a member are its instant.
+// instantLen is the length in bytes of the instant in a member.
 var instantLen = redis.Base32.Len()
 
-// timeline is the ids of a plate's events in their order.
+// timeline returns the ids of a plate's events in order.
 func timeline(t testing.TB, client goredis.UniversalClient, plate string) []string {
 	t.Helper()
 	members, err := client.ZRange(t.Context(), "park:{default}:o:"+plate, 0, -1).Result()
@@ -87,7 +87,7 @@ func keys(t *testing.T, client goredis.UniversalClient) []string {
 	return all
 }
 
-// A cluster refuses a call whose keys are on several shards.
+// A cluster refuses a call with keys on several shards.
 func TestCluster(t *testing.T) {
 	client, err := redis.Open(redis.URL(instancetest.RedisClusterOfOne(t).URL()))
 	if err != nil {
@@ -98,7 +98,7 @@ func TestCluster(t *testing.T) {
 	sites := []string{"a", "b", "c"}
 	var events []parking.Event
 	for _, site := range sites {
-		// Out of order, so that a revision is kept, too.
+		// They are out of order, so a revision is stored, too.
 		for _, e := range []parking.Event{exit("x", 9), entry("e", 0), entry("inside", 20)} {
 			e.Site = site
 			events = append(events, e)
