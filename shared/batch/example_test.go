@@ -37,7 +37,7 @@ func ExampleParseRequest() {
 	// {"results":[{"id":"1","outcome":"done"},{"id":"2","outcome":"retry","reason":"the letter box is full"},{"id":"3","outcome":"reject","reason":"it has no address"}]}
 }
 
-// An event that the answer does not name is tried again.
+// An event that is missing from the response is tried again.
 func ExampleParseResponse() {
 	events := []batch.Event{{ID: "1"}, {ID: "2"}}
 	results, err := batch.ParseResponse([]byte(`{"results":[{"id":"2","outcome":"done"}]}`), events)

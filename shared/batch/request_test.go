@@ -18,9 +18,9 @@ import (
 	"pgregory.net/rapid"
 )
 
-// strict checks a request as a CloudEvents consumer without mercy does: the
-// attributes by CloudEvents 1.0.2, section 3.1, with a JSON parser that takes no
-// invalid UTF-8 and no nesting beyond 64.
+// strict checks a request as a strict CloudEvents consumer does: the attributes by
+// CloudEvents 1.0.2, section 3.1, with a JSON parser that accepts no invalid UTF-8 and
+// no nesting beyond 64.
 func strict(t *testing.T, body []byte) {
 	t.Helper()
 	if !utf8.Valid(body) {
@@ -70,7 +70,7 @@ func strict(t *testing.T, body []byte) {
 
 var attributeName = regexp.MustCompile(`^[a-z0-9]+$`)
 
-// farTimes are those of publishers who count in other units, or have no clock.
+// farTimes are times of publishers with other units or without a clock.
 var farTimes = []time.Time{
 	{},
 	time.Unix(0, 0), time.Unix(-1, 0), time.Unix(1_795_000_000_000, 0), time.Unix(1_795_000_000_000_000, 0), time.Unix(math.MaxInt64, 0), time.Unix(math.MinInt64, 0),
@@ -78,8 +78,8 @@ var farTimes = []time.Time{
 	time.Date(9999, 12, 31, 23, 59, 59, 0, time.FixedZone("west", -3600)), time.Date(0, 1, 1, 0, 0, 0, 0, time.FixedZone("east", 3600)), time.Date(-5, 1, 1, 0, 0, 0, 0, time.UTC),
 }
 
-// A request is valid for a strict consumer and for us, whatever the contents of its
-// events.
+// A request is valid for a strict consumer and for ParseRequest, for any contents of
+// its events.
 func TestRequestIsValidWhateverTheEventsHave(t *testing.T) {
 	const now = "2026-11-27T09:00:00Z"
 	sound := Event{ID: "sound", Data: []byte(`{}`)}
@@ -158,7 +158,7 @@ func TestOptionalAttributesThatCannotBeRead(t *testing.T) {
 	}
 }
 
-// Data that cannot be read refuses its event only.
+// Invalid data makes only its own event invalid.
 func TestDataThatCannotBeRead(t *testing.T) {
 	for _, member := range []string{`"data_base64":"?"`, `"data_base64":1`, `"data_base64":{}`, `"data_base64":"\ud800"`, "\"data_base64\":\"\xff\"", `"data":1,"data_base64":"="`} {
 		got, err := ParseRequest([]byte(`[{"id":"a",` + member + `},{"id":"b","data":2}]`))
@@ -301,7 +301,7 @@ func TestParseRequestOfOthers(t *testing.T) {
 	}
 }
 
-// Data that is a part of the request must not be able to grow into what follows.
+// Data in the request must not grow into the bytes after it.
 func TestDataIsBounded(t *testing.T) {
 	events, err := ParseRequest([]byte(`[{"id":"1","data":{}},{"id":"2","data":{}}]`))
 	if err != nil {
@@ -313,8 +313,7 @@ func TestDataIsBounded(t *testing.T) {
 	}
 }
 
-// A batch of too many events is refused before the first of those too many is
-// looked at.
+// A batch with too many events is refused before the first excess event is parsed.
 func TestTooManyEvents(t *testing.T) {
 	events := make([]Event, MaxEvents)
 	for i := range events {

@@ -9,7 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// A reason of an odd type leaves the outcome what it is.
+// A reason of a wrong type does not change the outcome.
 func TestReasonsThatCannotBeRead(t *testing.T) {
 	events := []Event{{ID: "a"}, {ID: "b"}}
 	for reason, want := range map[string]string{`5`: "5", `{"code":7}`: `{"code":7}`, "\"no \xff\"": "no \uFFFD", `"\ud800"`: "\uFFFD", `null`: "", `true`: "true"} {

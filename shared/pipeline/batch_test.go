@@ -17,7 +17,7 @@ import (
 	"parkstream/shared/pipeline"
 )
 
-// post sends a body as a batch.
+// post posts a body as a batch.
 func post(h http.Handler, body string) *httptest.ResponseRecorder {
 	r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(body))
 	r.Header.Set("Content-Type", batch.ContentType)
@@ -26,8 +26,7 @@ func post(h http.Handler, body string) *httptest.ResponseRecorder {
 	return w
 }
 
-// An event that cannot be read refuses itself only, an attribute that cannot be read
-// nothing.
+// An invalid event is rejected alone. An invalid attribute rejects no event.
 func TestOneBadEventOfABatch(t *testing.T) {
 	h := pipeline.NewHTTPHandler(pipeline.NewExitEventProcessor(config(newStore(t), &summaries{})))
 	w := post(h, `[{"id":"1","data_base64":"?"},{"id":"2","time":"58875-01-01T00:00:00Z","data":`+string(exit("x", "A", 0).Data)+`},{"id":"3","data":"`+"\xff"+`"}]`)
@@ -38,7 +37,7 @@ func TestOneBadEventOfABatch(t *testing.T) {
 	}
 }
 
-// A time of publishing that is far from now is in no latency.
+// No latency includes a time of publishing that is far from now.
 func TestFarTimesAreNotMeasured(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	c := config(newStore(t), &summaries{})
@@ -64,7 +63,7 @@ func TestFarTimesAreNotMeasured(t *testing.T) {
 	}
 }
 
-// What a stranger writes into an event makes neither reasons nor log lines long.
+// Contents of an event cannot make reasons or log lines long.
 func TestReasonsAndLogLinesAreBounded(t *testing.T) {
 	var log bytes.Buffer
 	c := config(newStore(t), &summaries{})

@@ -15,8 +15,8 @@ import (
 	"parkstream/shared/pipeline"
 )
 
-// memory keeps the events of one plate at one site; shared/timeline keeps all of them
-// in Redis.
+// memory keeps the events of one plate at one site. shared/timeline keeps all events in
+// Redis.
 type memory struct{ events []parking.Event }
 
 func (m *memory) Record(_ context.Context, events []parking.Event) []parking.Recorded {
@@ -34,8 +34,8 @@ func (printed) Post(_ context.Context, stays []parking.Stay) error {
 	return nil
 }
 
-// The heart of the function exit-processor, without Redis and without a summary: a
-// caller posts one event and gets the stay back.
+// The function exit-processor without Redis and without a summary: a caller posts one
+// event and gets the stay in the response.
 func ExampleNewHTTPHandler() {
 	now := func() time.Time { return time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC) }
 	entry, err := parking.NewEvent(parking.Event{ID: "e1", Kind: parking.Entry, RawPlate: "KA01AB1234", Time: now().Add(-4 * time.Hour)})

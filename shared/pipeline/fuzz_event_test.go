@@ -40,7 +40,7 @@ func FuzzParseEvent(f *testing.F) {
 		if e.Kind != kind || e.Plate != parking.NormalizePlate(e.Plate) {
 			t.Fatalf("event %+v", e)
 		}
-		// The store separates fields with control characters.
+		// Control characters separate the fields in the store.
 		for _, text := range []string{e.ID, e.Plate, e.RawPlate, e.Site, e.Gate} {
 			if strings.ContainsFunc(text, unicode.IsControl) || strings.Contains(e.Plate, "+") {
 				t.Fatalf("a separator in %q", text)

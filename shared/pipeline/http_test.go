@@ -15,7 +15,7 @@ import (
 	"parkstream/shared/pipeline"
 )
 
-// What a call's body may have is told by its method and header alone.
+// The method and header of a call determine the maximum size of its body.
 func TestAdmit(t *testing.T) {
 	const event = 64 << 10
 	for _, tt := range []struct {
@@ -39,7 +39,7 @@ func TestAdmit(t *testing.T) {
 	}
 }
 
-// counting is a Handler that remembers how many events it got at once.
+// counting is a Handler that counts its calls and the largest batch.
 type counting struct{ most, calls int }
 
 func (c *counting) ProcessMessages(_ context.Context, events []batch.Event) []pipeline.Result {
@@ -51,8 +51,8 @@ func (c *counting) ProcessMessages(_ context.Context, events []batch.Event) []pi
 	return results
 }
 
-// A large batch is processed in parts, and answered as one; one that is too large is
-// not processed at all.
+// A large batch is processed in parts and has one response. A batch that is too large
+// is not processed at all.
 func TestLargeBatch(t *testing.T) {
 	for n, want := range map[int]int{batch.MaxEvents: 200, batch.MaxEvents + 1: 413} {
 		events := make([]batch.Event, n)
@@ -84,7 +84,7 @@ func TestLargeBatch(t *testing.T) {
 	}
 }
 
-// waiting is a Handler that goes on when it is told to.
+// waiting is a Handler that waits for a signal.
 type waiting struct{ entered, leave chan struct{} }
 
 func (h waiting) ProcessMessages(ctx context.Context, events []batch.Event) []pipeline.Result {
@@ -93,7 +93,7 @@ func (h waiting) ProcessMessages(ctx context.Context, events []batch.Event) []pi
 	return new(counting).ProcessMessages(ctx, events)
 }
 
-// Large batches take turns, small ones do not wait for them.
+// Large batches take turns. Small ones do not wait for them.
 func TestLargeBatchesTakeTurns(t *testing.T) {
 	h := waiting{make(chan struct{}), make(chan struct{})}
 	handler := pipeline.NewHTTPHandler(h)
@@ -136,14 +136,15 @@ func TestLargeBatchesTakeTurns(t *testing.T) {
 	calls.Wait()
 }
 
-// unreadable is a body on a connection that was cut.
+// unreadable is the body of an aborted connection.
 type unreadable struct{}
 
 func (unreadable) Read([]byte) (int, error) {
 	return 0, errors.New("read tcp 10.0.0.1:8080->10.0.0.2:41234: connection reset by peer")
 }
 
-// Behind another server, too, a cut body is no refusal, and tells no address.
+// Behind another server, too, an incomplete body is no refusal, and the response has no
+// address.
 func TestUnreadableBody(t *testing.T) {
 	h, w := new(counting), httptest.NewRecorder()
 	pipeline.NewHTTPHandler(h).ServeHTTP(w, httptest.NewRequest("POST", "/", unreadable{}))

@@ -15,7 +15,7 @@ import (
 	"parkstream/shared/pipeline"
 )
 
-// histogram returns one with a label of this value.
+// histogram returns the histogram with a label of this value.
 func histogram(t *testing.T, r *prometheus.Registry, name, value string) *dto.Histogram {
 	t.Helper()
 	families, err := r.Gather()
@@ -35,8 +35,8 @@ func histogram(t *testing.T, r *prometheus.Registry, name, value string) *dto.Hi
 	return nil
 }
 
-// Every stage of a call is measured once, the way of each event that is done from
-// its publishing on, and its trace is the exemplar.
+// Every stage of a call is measured once. The latency of each event that is done is
+// measured from its publishing, with its trace as the exemplar.
 func TestLatencyOfAStay(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	c := config(newStore(t), &summaries{})
@@ -70,8 +70,8 @@ func TestLatencyOfAStay(t *testing.T) {
 	}
 }
 
-// Events are counted by gate, once each; names that never end make no series
-// without end. A completed stay is in the histogram of durations.
+// Each event is counted once by gate. The number of series is bounded for any number of
+// names. A completed stay is in the histogram of durations.
 func TestGates(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	c := config(newStore(t), &summaries{})

@@ -18,10 +18,10 @@ import (
 	"parkstream/shared/timeline"
 )
 
-// Whatever order events arrive in, in batches of whatever size, repeated, through
-// several processors at once, of which some die between store and post: once all
-// are done, the stays, the vehicles inside and the site's totals are what the
-// pairing rule says of the whole set.
+// Events arrive in any order, in batches of any size and repeatedly, at several
+// concurrent processors, some of which die between store and post. Once all are done,
+// the stays, the vehicles inside and the site's totals agree with the pairing rule for
+// the whole set.
 func TestProcessorsAgreeWithTheOracle(t *testing.T) {
 	data := newStore(t)
 	var cases atomic.Int64
@@ -54,14 +54,15 @@ func drawCase(t *rapid.T, site string) *oracleCase {
 		c.events = append(c.events, parking.Event{
 			ID: fmt.Sprint("ev", i), Site: site, Kind: kinds.Draw(t, "kind"),
 			Plate: fmt.Sprint("P", rapid.IntRange(1, plates).Draw(t, "plate")),
-			// Few instants, so that equal ones are common.
+			// Few instants make equal ones frequent.
 			Time: start.Add(time.Duration(rapid.IntRange(0, 20).Draw(t, "time")) * 500 * time.Millisecond),
 		})
 	}
 	return c
 }
 
-// faults fails with a probability: the processor that died after the store.
+// faults returns a function that fails with a probability: the processor died after the
+// store.
 func (c *oracleCase) faults(probability float64) func() error {
 	random := rand.New(rand.NewPCG(c.random.Uint64(), 1))
 	return func() error {
@@ -72,8 +73,8 @@ func (c *oracleCase) faults(probability float64) func() error {
 	}
 }
 
-// deliver brings every event to a processor, some twice, until each delivery is
-// done: what a queue with redelivery does.
+// deliver delivers every event to a processor, some twice, until each delivery is done,
+// as a queue with redelivery does.
 func (c *oracleCase) deliver(t *rapid.T, data pipeline.DataStore, posted pipeline.SummaryPoster) {
 	deliveries := append([]parking.Event{}, c.events...)
 	for _, e := range c.events {

@@ -28,12 +28,12 @@ func (f storeFunc) Record(_ context.Context, events []parking.Event) []parking.R
 	return f(events)
 }
 
-// unmatched is what a store says of an exit whose entry it does not have.
+// unmatched returns a store's response to an exit whose entry it does not have.
 func unmatched(e parking.Event) parking.Recorded {
 	return parking.Recorded{Stays: []parking.Stay{{ID: e.ID, Site: e.Site, Plate: e.Plate, ExitTime: e.Time, Revision: 1}}}
 }
 
-// each makes a store of what becomes of one event.
+// each returns a store that records each event by itself.
 func each(record func(parking.Event) parking.Recorded) storeFunc {
 	return func(events []parking.Event) []parking.Recorded {
 		recorded := make([]parking.Recorded, len(events))
@@ -46,15 +46,15 @@ func each(record func(parking.Event) parking.Recorded) storeFunc {
 
 var errOOM = errors.New("OOM command not allowed")
 
-// reply is an error that a Redis replies with.
+// reply is an error reply of Redis.
 type reply string
 
 func (r reply) Error() string { return string(r) }
 func (reply) RedisError()     {}
 
-// An event for which the store is unavailable is told so, beside others that are done.
-// One that the store has looked at is a retry of its own. A call of which nothing is
-// done is answered as an outage; what has no answer is never done.
+// An event is unavailable during an outage of the store, beside others that are done.
+// An event that the store has examined is a retry without an outage. If no event of a
+// call is done, the response is an outage. An event without a response is never done.
 func TestStoreOutages(t *testing.T) {
 	failing := func(ids string) storeFunc {
 		return each(func(e parking.Event) parking.Recorded {
@@ -102,7 +102,7 @@ func TestStoreOutages(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
 		store   storeFunc
-		rejects bool // an event is rejected before the store is asked
+		rejects bool // an event is rejected before the call of the store
 		want    string
 	}{
 		{"all taken", failing(""), false, "done done done"},
@@ -147,15 +147,15 @@ func TestStoreOutages(t *testing.T) {
 	})
 }
 
-// The parts of a large batch are tried during an outage until two have brought nothing.
+// During an outage parts of a large batch are tried until two have completed no event.
 func TestOutagesOfLargeBatches(t *testing.T) {
 	const part = 500
 	for _, tt := range []struct {
 		name    string
-		lost    int // of the first events
+		lost    int // number of first events
 		n       int
 		code    int
-		reached int // events that the store got
+		reached int // number of events at the store
 	}{
 		{"all lost", 4 * part, 4 * part, 503, 2 * part},
 		{"the first part lost", part, 3 * part, 200, 3 * part},
@@ -189,8 +189,8 @@ func TestOutagesOfLargeBatches(t *testing.T) {
 	}
 }
 
-// checkOutage sends events and compares the answer: the outcomes, 500 with a reason, or
-// 503 with a reason, which has only results that cost no event an attempt.
+// checkOutage sends events and compares the response: the outcomes, 500 with a reason,
+// or 503 with a reason and only results that cost no event an attempt.
 func checkOutage(t *testing.T, h pipeline.Handler, events []batch.Event, want string) {
 	t.Helper()
 	w := post(pipeline.NewHTTPHandler(h), string(batch.AppendRequest(nil, "/q", events)))
@@ -235,13 +235,13 @@ func checkOutage(t *testing.T, h pipeline.Handler, events []batch.Event, want st
 	}
 }
 
-// refusal is how the summary refuses stays.
+// refusal is the summary's refusal of stays.
 type refusal struct{ error }
 
 func (refusal) Refused() bool { return true }
 
-// A stay that the summary cannot be given makes its events unavailable. What the summary refuses is the matter
-// of the events that have the stay, and of no others.
+// A stay that cannot be posted makes its events unavailable. A stay that the summary
+// refuses affects only the events that have it.
 func TestSummaryOutages(t *testing.T) {
 	away := errors.New("404 Not Found")
 	for _, tt := range []struct {
@@ -312,7 +312,8 @@ func TestSummaryOutages(t *testing.T) {
 	}
 }
 
-// refuse refuses every call with a stay whose id, followed by a blank, begins so.
+// refuse refuses every call with a stay whose id, followed by a blank, begins with
+// prefix.
 func refuse(prefix string) func(stays []parking.Stay) error {
 	return func(stays []parking.Stay) error {
 		for _, s := range stays {
@@ -324,8 +325,8 @@ func refuse(prefix string) func(stays []parking.Stay) error {
 	}
 }
 
-// In an outage of the summary entries without a stay are done, and the others wait for
-// its end.
+// In an outage of the summary entries without a stay are done. The others wait for its
+// end.
 func TestEntriesInASummaryOutage(t *testing.T) {
 	var posted summaries
 	c := config(newStore(t), &posted)
@@ -340,7 +341,8 @@ func TestEntriesInASummaryOutage(t *testing.T) {
 	checkOutage(t, entries, events, "done done")
 }
 
-// Whatever keeps Redis from taking events is an outage, and over when it is mended.
+// Any fault that stops Redis from storing events is an outage, which ends with the
+// fault.
 func TestRedisFaultsAreOutages(t *testing.T) {
 	node := instancetest.Redis(t)
 	admin := openRedis(t, node.URL()).Current()
@@ -383,8 +385,8 @@ func TestRedisFaultsAreOutages(t *testing.T) {
 	}
 }
 
-// An event that breaks the script, and with it the call, is told from an outage: in a
-// batch and alone the call is answered with status 500.
+// An event that breaks the script, and with it the call, is distinguished from an
+// outage: in a batch and alone the status of the call is 500.
 func TestAKeyOfAnotherType(t *testing.T) {
 	node := instancetest.Redis(t)
 	client := openRedis(t, node.URL())

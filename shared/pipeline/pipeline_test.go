@@ -31,15 +31,15 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	// The flag on the command line wins. A hundred cases, rapid's own default, do
-	// not find the rarest order that a broken rule gets wrong; some 500 do.
+	// A flag on the command line takes precedence. rapid's default of a hundred cases
+	// does not find the rarest order that breaks a wrong rule; some 500 do.
 	_ = flag.Set("rapid.checks", "1000")
 	goleak.VerifyTestMain(m)
 }
 
 const retention = 24 * time.Hour
 
-// newStore returns the real store on a Redis of its own.
+// newStore returns the real store on a separate Redis.
 func newStore(t testing.TB) *timeline.Store {
 	t.Helper()
 	client, err := redis.Open(redis.URL(instancetest.Redis(t).URL()))
@@ -50,8 +50,8 @@ func newStore(t testing.TB) *timeline.Store {
 	return timeline.New(client, retention)
 }
 
-// summaries keeps the highest revision of every stay, as the summary function
-// does. Post fails when fail says so.
+// summaries keeps the highest revision of every stay, as the summary function does.
+// Post fails if fail returns an error.
 type summaries struct {
 	mu    sync.Mutex
 	stays map[string]parking.Stay
@@ -124,7 +124,8 @@ func TestAStayGoesThrough(t *testing.T) {
 	}
 }
 
-// A batch in which several events change one stay posts it once, at its latest.
+// A batch in which several events change one stay posts the stay once, at its latest
+// revision.
 func TestPostsTheLatestRevisionOnce(t *testing.T) {
 	var calls [][]parking.Stay
 	poster := posterFunc(func(_ context.Context, stays []parking.Stay) error {
@@ -181,14 +182,14 @@ func TestWhenTheStoreIsAway(t *testing.T) {
 	if results[0].Outcome != batch.Retry || results[1].Outcome != batch.Reject || len(posted.stays) != 0 {
 		t.Errorf("results %+v, posted %+v", results, posted.stays)
 	}
-	// Callers are told no address; the log has it.
+	// Callers get no address. The log has it.
 	if results[0].Reason != "the store refuses connections" || !strings.Contains(log.String(), "127.0.0.1") {
 		t.Errorf("the reason is %q, the log has\n%s", results[0].Reason, &log)
 	}
 }
 
-// TestStrangersAreToldNoAddress: in every way in which a part can fail, neither a
-// person nor a connector is answered with where it is.
+// TestStrangersAreToldNoAddress: for every failure of a part, neither a person nor a
+// connector gets its address.
 func TestStrangersAreToldNoAddress(t *testing.T) {
 	hush := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		http.Error(w, "see http://10.0.0.9/hush", http.StatusServiceUnavailable)
@@ -256,8 +257,8 @@ func TestRejects(t *testing.T) {
 	}
 }
 
-// An exit without an entry is expected: logged at info with its plate masked,
-// counted as an outcome of its own, and done.
+// An exit without an entry is expected. It is done, logged at level info with its plate
+// masked, and counted as an outcome of its own.
 func TestUnmatchedExitIsNoFailure(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	var posted summaries
@@ -271,7 +272,7 @@ func TestUnmatchedExitIsNoFailure(t *testing.T) {
 		!strings.Contains(text, "plate=*******234") || strings.Contains(text, "KA01AB1234") || strings.Contains(text, "level=ERROR") {
 		t.Errorf("the log has\n%s", text)
 	}
-	// Stored, but not posted: what it is stays unsaid until it is.
+	// The exit is stored but not posted. Its outcome is not logged before it is posted.
 	posted.fail = func() error { return errors.New("summary away") }
 	exits.ProcessMessages(t.Context(), []batch.Event{exit("x3", "C", 9)})
 	if strings.Contains(log.String(), "id=x3") {
@@ -283,7 +284,7 @@ func TestUnmatchedExitIsNoFailure(t *testing.T) {
 	if text := log.String(); !strings.Contains(text, `level=INFO msg="exit without entry" id=x3`) {
 		t.Errorf("the log has\n%s", text)
 	}
-	exits.ProcessMessages(t.Context(), []batch.Event{exit("x3", "C", 9)}) // once more, as after a lost acknowledgement
+	exits.ProcessMessages(t.Context(), []batch.Event{exit("x3", "C", 9)}) // repeated, as after a lost acknowledgement
 
 	if posted.stays["default/x"].Status() != parking.UnmatchedExit {
 		t.Errorf("posted %+v", posted.stays)

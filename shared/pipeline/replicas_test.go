@@ -14,8 +14,8 @@ import (
 	"parkstream/shared/timeline"
 )
 
-// Without the replica's acknowledgement an exit is a retry and its stay is not
-// posted, also when it comes again, to another process, as a duplicate.
+// Without the replica's acknowledgement an exit is a retry and its stay is not posted,
+// even if it is delivered again, to another process, as a duplicate.
 func TestNothingIsPostedBeforeReplicasHaveIt(t *testing.T) {
 	primary := instancetest.Redis(t)
 	replica := instancetest.RedisReplica(t, primary)

@@ -11,8 +11,8 @@ import (
 	"parkstream/shared/pipeline"
 )
 
-// The events of one site too many are rejected with what to do, and counted; those
-// beside them are done.
+// The events of a site beyond the bound are rejected with instructions, and counted.
+// Other events of the batch are done.
 func TestTooManySites(t *testing.T) {
 	data := newStore(t)
 	data.MaxSites = 1
