@@ -10,8 +10,8 @@ import (
 	"parkstream/shared/parking"
 )
 
-// FuzzOrder checks that every order is within the generator's bounds or refused, and
-// that a body asks for the same as a query.
+// FuzzOrder checks that every run is within the generator's bounds or refused, and that
+// a body is equivalent to a query.
 func FuzzOrder(f *testing.F) {
 	for _, seed := range []struct{ query, body string }{
 		{"count=10&rate=2.5&seed=18446744073709551615&site=a&gate=b", ""},

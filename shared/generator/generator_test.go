@@ -56,7 +56,7 @@ func (t testsThen) Run() int {
 	return t.M.Run()
 }
 
-// park is both generators on a Redis and queues of their own.
+// park is both generators with a separate Redis and queues of their own.
 type park struct {
 	generator.Config
 	node     *instance.Redis
@@ -122,7 +122,7 @@ func (p *park) leave(t *testing.T, query string) answer {
 	return a
 }
 
-// inside are the plates in the set of a site.
+// inside returns the plates in the set of a site.
 func (p *park) inside(t *testing.T, site string) []string {
 	t.Helper()
 	plates, err := p.redis.Current().ZRange(t.Context(), "gen:plates:{"+site+"}", 0, -1).Result()
@@ -132,7 +132,7 @@ func (p *park) inside(t *testing.T, site string) []string {
 	return plates
 }
 
-// event is either of both on the wire.
+// event is the wire form of both kinds.
 type event struct {
 	ID    string    `json:"id"`
 	Plate string    `json:"vehicle_plate"`
@@ -142,7 +142,7 @@ type event struct {
 	Gate  string    `json:"gate"`
 }
 
-// read takes everything out of a queue.
+// read removes and returns all events of a queue.
 func read(t *testing.T, queue string) []event {
 	t.Helper()
 	conn, err := amqp.Dial(rabbit.URL())
@@ -271,7 +271,7 @@ func TestExitsMatchAboveTheThreshold(t *testing.T) {
 	}{
 		{"count=50&above=100", 0, 0},
 		{"count=50&above=0", 50, 50},
-		{"count=400&seed=1", 60, 100}, // 80 as the setting says: one in five
+		{"count=400&seed=1", 60, 100}, // the setting of 80: one in five
 		{"count=400&seed=1&above=20", 300, 340},
 	} {
 		before := len(p.inside(t, "default"))
@@ -320,7 +320,7 @@ func TestAnEmptySetGivesRandomPlates(t *testing.T) {
 func TestNoVehicleLeavesTwice(t *testing.T) {
 	p := newPark(t)
 	p.enter(t, "count=1500")
-	// RabbitMQ refuses messages for a moment when several declare a new queue at once.
+	// RabbitMQ briefly refuses messages if several clients declare a new queue at once.
 	p.leave(t, "count=1&above=100")
 	var wg sync.WaitGroup
 	var matched [4]int
@@ -387,7 +387,7 @@ func TestWhatIsNotPublishedChangesNothing(t *testing.T) {
 	}
 }
 
-// away fails like a publisher whose broker is unavailable.
+// away fails as if its broker were unavailable.
 type away struct{ generator.Publisher }
 
 func (away) Publish(context.Context, []broker.Message) error {
@@ -472,7 +472,7 @@ func TestRate(t *testing.T) {
 
 const bodyForm = `the body is no JSON object such as {"count":10}: leave it empty, or give the parameters in it or in the query string`
 
-// postBody returns the status and the error of the answer.
+// postBody returns the status and the error of the response.
 func postBody(t *testing.T, h http.Handler, query, body string) (int, string) {
 	t.Helper()
 	w := httptest.NewRecorder()

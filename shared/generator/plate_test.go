@@ -39,7 +39,7 @@ func TestNoPlateTwice(t *testing.T) {
 	}
 }
 
-// loop says every number twice.
+// loop returns every number twice.
 type loop struct{ n uint64 }
 
 func (l *loop) Uint64() uint64 { l.n++; return l.n / 2 << 40 }

@@ -86,7 +86,7 @@ func TestBodyOfACall(t *testing.T) {
 	}
 }
 
-// serve runs a generator as a function until the test's end and returns its URL.
+// serve runs a generator as a function until the end of the test and returns its URL.
 func serve(t *testing.T, newHandler func(generator.Config) http.Handler, environ ...string) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -132,8 +132,8 @@ func callWith(t *testing.T, method, url string, body io.Reader) (status int, a a
 	return resp.StatusCode, a
 }
 
-// A generator that cannot publish is not ready, and says why, as does the answer of a
-// call. It is ready as soon as the secret is right.
+// A generator that cannot publish is not ready and gives the reason, as does the
+// response to a call. It is ready as soon as the secret is right.
 func TestReadyIfRabbitMQIs(t *testing.T) {
 	dir := t.TempDir()
 	write := func(name, value string) {

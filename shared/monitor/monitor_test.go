@@ -53,8 +53,8 @@ parkstream_connector_queue_messages{queue="vehicle_entries",state="waiting"} 0
 parkstream_connector_queue_messages{queue="vehicle_entries",state="dead"} 2
 `
 
-// upstream plays the gateway and the connector: it answers what it was told for a
-// path, and nothing but 404 for others.
+// upstream is the gateway and the connector. It has a response for some paths, and 404
+// for all others.
 type upstream struct {
 	*httptest.Server
 	calls atomic.Int64
@@ -171,8 +171,7 @@ func TestMonitor(t *testing.T) {
 	}
 }
 
-// Whatever is wrong with the parts, there is an answer, and it gives no address
-// away.
+// For any fault of the parts there is a snapshot, and it contains no address.
 func TestMonitorInTrouble(t *testing.T) {
 	u := newUpstream(t)
 	ctx, release := context.WithCancel(t.Context())
@@ -206,8 +205,8 @@ func TestMonitorInTrouble(t *testing.T) {
 	}
 }
 
-// Many who ask at the same time cost one round of calls, and one who leaves takes
-// nothing from the others.
+// Concurrent callers cost one set of calls. A caller that leaves does not affect the
+// others.
 func TestOneSnapshotForAll(t *testing.T) {
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	u := newUpstream(t)
@@ -244,7 +243,7 @@ func TestOneSnapshotForAll(t *testing.T) {
 	}
 }
 
-// A snapshot that a slow part has made old serves no later caller.
+// A snapshot that is old because of a slow part serves no later caller.
 func TestASlowPart(t *testing.T) {
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	u := newUpstream(t)

@@ -15,7 +15,7 @@ const interval = 1500 * time.Millisecond
 
 var errFailed = errors.New("failed")
 
-// check takes a second and returns how often it was run, with the present error.
+// check takes a second and returns the number of its runs, with the current error.
 type check struct {
 	runs int
 	err  error
@@ -31,8 +31,8 @@ func (c *check) run(ctx context.Context) (int, error) {
 	}
 }
 
-// Many who ask at the same time cost one check, and so do those who ask within the
-// interval after its start, whether it failed or not.
+// Concurrent callers cost one check, and so do callers within the interval after its
+// start, for a success and for a failure.
 func TestOneCheckForAll(t *testing.T) {
 	for _, want := range []error{nil, errFailed} {
 		synctest.Test(t, func(t *testing.T) {
@@ -62,8 +62,8 @@ func TestOneCheckForAll(t *testing.T) {
 	}
 }
 
-// A check that takes longer than the interval serves those who ask while it is under
-// way, and none that asks after its end: its result is too old.
+// A check that takes longer than the interval serves the callers during the check. It
+// serves none after its end, because its result is too old.
 func TestALongCheck(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := check{}
@@ -84,8 +84,8 @@ func TestALongCheck(t *testing.T) {
 	})
 }
 
-// A caller waits no longer than its context allows. The failure of one who goes serves
-// no other; a result that is complete although its caller has gone does.
+// A caller waits no longer than its context allows. A failure because of a caller that
+// left serves no other caller. A complete result does.
 func TestACallerGoes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := check{}

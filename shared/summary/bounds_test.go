@@ -27,11 +27,11 @@ import (
 	"parkstream/shared/timeline"
 )
 
-// bounds of the endpoint, which a test may change.
+// bounds returns the bounds of the endpoint, which a test may change.
 func (e *endpoint) bounds() *bounds { return e.Handler.(*Endpoint).bounds }
 
-// What changes something shows the token before its body is read, and every route
-// says how large that may be.
+// A request that changes something needs the token before its body is read. Every route
+// has a bound for its body.
 func TestAdmission(t *testing.T) {
 	e := newEndpoint(t)
 	for _, tt := range []struct {
@@ -67,7 +67,7 @@ func TestAdmission(t *testing.T) {
 	}
 }
 
-// What is too much is not parsed.
+// Excess stays are not parsed.
 func TestTooManyStays(t *testing.T) {
 	one := strings.Trim(stayJSON(t, unmatched("x", "a", "P", today)), "[]")
 	many := "[" + strings.Repeat(one+",", maxPosted)
@@ -81,7 +81,7 @@ func TestTooManyStays(t *testing.T) {
 	}
 }
 
-// commands counts those that a client sends, and how many went in one pipeline.
+// commands counts the commands of a client, and the largest pipeline.
 type commands struct{ all, most atomic.Int64 }
 
 func (c *commands) DialHook(next redis.DialHook) redis.DialHook {
@@ -106,8 +106,8 @@ func (c *commands) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Pro
 	}
 }
 
-// With thousands of sites every query is as right as with few, sends a bounded
-// number of commands, and few of them together.
+// With thousands of sites every query is as correct as with few. It sends a bounded
+// number of commands, few of them at a time.
 func TestThousandsOfSites(t *testing.T) {
 	const sites, busy = 1000, 150
 	e := newEndpoint(t)
@@ -117,7 +117,7 @@ func TestThousandsOfSites(t *testing.T) {
 	for i := range sites {
 		stays = append(stays, unmatched(fmt.Sprint("x", i), fmt.Sprintf("s%04d", i), "P", today.Add(-time.Duration(i%7)*time.Minute)))
 	}
-	for i := range busy { // they are spread among the others, with equal times at two sites
+	for i := range busy { // busy sites are spread among the others, with equal times at two sites
 		stays = append(stays, unmatched(fmt.Sprint("b", i), "busy", "P", today.Add(-time.Duration(i)*2*time.Second)),
 			completed(fmt.Sprint("b", i), "busy2", "P", today.Add(-time.Duration(i)*2*time.Second), 60))
 	}
@@ -165,7 +165,7 @@ func TestThousandsOfSites(t *testing.T) {
 		if diff := cmp.Diff(tt.want, list(t, e.stays, tt.q)); diff != "" {
 			t.Errorf("%s (-want +got):\n%.1000s", name, diff)
 		}
-		// A download and what its cursor leads to are the whole.
+		// A download and the list after its cursor are complete together.
 		cursor, err := e.stays.CursorAfter(t.Context(), tt.q, 601)
 		if err != nil {
 			t.Fatal(err)
@@ -259,7 +259,7 @@ func names(t *testing.T, e *endpoint) []string {
 	return sites
 }
 
-// register makes the sites s0 to the one before n known.
+// register registers the sites from s0 up to, but not including, n.
 func register(t *testing.T, e *endpoint, n int) {
 	t.Helper()
 	for _, key := range []string{"stay:registry", "park:registry"} {
@@ -273,7 +273,7 @@ func register(t *testing.T, e *endpoint, n int) {
 	}
 }
 
-// More sites than can be looked at together are refused, with what to ask instead.
+// A query over too many sites is refused with a suggestion.
 func TestTooManySites(t *testing.T) {
 	e := newEndpoint(t)
 	register(t, e, stay.MaxSites+1)
@@ -289,8 +289,8 @@ func TestTooManySites(t *testing.T) {
 	}
 }
 
-// With as many sites as there may be, everything that the page asks for is answered.
-// What is asked without a span covers as much as there is room for, and tells what.
+// With the maximum number of sites all requests of the page succeed. A query without a
+// span covers as much as the bound allows and returns its span.
 func TestMostSites(t *testing.T) {
 	e := newEndpoint(t)
 	e.stays.Now = func() time.Time { return today.Add(time.Hour) }
@@ -318,7 +318,7 @@ func TestMostSites(t *testing.T) {
 	if w := e.call("GET", "/stats?from="+ago(20), ""); w.Code != 400 || !strings.Contains(w.Body.String(), "at most 20 days") {
 		t.Errorf("21 days: %d %.300s", w.Code, w.Body)
 	}
-	// Those of one busy site among them are not downloaded a few at a time.
+	// The stays of one busy site among them are not downloaded in small batches.
 	const busy = 1000
 	stays := make([]parking.Stay, busy)
 	for i := range stays {
@@ -333,8 +333,8 @@ func TestMostSites(t *testing.T) {
 	}
 }
 
-// Stays that are kept for longer than is summed up leave the question without a span
-// answered as well.
+// A query without a span succeeds even if stays are kept for longer than one query may
+// cover.
 func TestStatsOfLongRetention(t *testing.T) {
 	e := newEndpointKeeping(t, 2*stay.MaxStatsDays*day)
 	var stats stay.Stats
@@ -344,7 +344,7 @@ func TestStatsOfLongRetention(t *testing.T) {
 	}
 }
 
-// A query that takes too long is given up, and the caller is told what to ask.
+// A slow query is aborted, and the response suggests a smaller one.
 func TestSlowQueries(t *testing.T) {
 	e := newEndpoint(t)
 	e.record(t, "a", "P1+")
@@ -365,14 +365,14 @@ func TestSlowQueries(t *testing.T) {
 	if w := e.authorized("DELETE", "/plates/P1?after=a&site=b", ""); w.Code != 400 {
 		t.Errorf("erasure at a site after another: %d %s", w.Code, w.Body)
 	}
-	// It goes on after a site.
+	// The next request continues after a site.
 	if w := e.authorized("DELETE", "/plates/P1?after=a", ""); w.Code != 200 || !strings.Contains(w.Body.String(), `"stays":1`) {
 		t.Errorf("erasure after a: %d %s", w.Code, w.Body)
 	}
 	if got := strings.Join(list(t, e.stays, stay.Query{Limit: 10}), " "); got != "a/xP1" {
 		t.Errorf("left: %s", got)
 	}
-	// Those that wait for their turn are given up, too; those of one site do not wait.
+	// Waiting queries are aborted, too. Queries of one site do not wait.
 	for range queriesTogether {
 		e.bounds().queries <- struct{}{}
 	}
@@ -386,7 +386,7 @@ func TestSlowQueries(t *testing.T) {
 	}
 }
 
-// plain is how docs/summary-api.md tells to read a text of a download.
+// plain restores a text of a download, as docs/summary-api.md describes.
 func plain(text string) string {
 	var b strings.Builder
 	begin := true
@@ -401,8 +401,8 @@ func plain(text string) string {
 	return b.String()
 }
 
-// Whatever a spreadsheet takes for the beginning of a cell, no formula is there; and
-// every text can be told again.
+// No text is a formula in any cell that a spreadsheet makes of it, and every text can
+// be restored.
 func TestTextsAreInertAndCanBeRead(t *testing.T) {
 	check := func(t rapid.TB, text string) {
 		shown := inert(text)
@@ -422,7 +422,7 @@ func TestTextsAreInertAndCanBeRead(t *testing.T) {
 		"=1+1": "'=1+1", "＝1+1": "'＝1+1", "'=1+1": "''=1+1", "x;=1+1": "x;'=1+1", "+1": "'+1", "-A1": "'-A1", "@SUM(A1)": "'@SUM(A1)",
 		"'": "''", "x|＠a": "x|'＠a", "−1": "'−1", "﹣1": "'﹣1", " =1": "' '=1", `"=1`: `'"'=1`, `x"=1`: `x"'=1`, "x\t-1": "x\t'-1",
 		"\u00a0=1": "'\u00a0'=1", "\u200b=1": "'\u200b'=1", "\u3000＝1": "'\u3000'＝1",
-		// Harmless ones stay as they are.
+		// Harmless texts stay unchanged.
 		"a=1": "a=1", "12E5": "12E5", "00123": "00123", "1-2": "1-2", "O'Hara": "O'Hara", "a@b": "a@b", "": "", "ÖÄ 1": "ÖÄ 1",
 	} {
 		if got := inert(text); got != want {
@@ -435,8 +435,8 @@ func TestTextsAreInertAndCanBeRead(t *testing.T) {
 	})
 }
 
-// Every text column is quoted and inert; what looks like a number is read back as it
-// was.
+// Every text column is quoted and inert. A text that looks like a number is read back
+// unchanged.
 func TestCSVTexts(t *testing.T) {
 	e := newEndpoint(t)
 	ids := []string{"12E5", "00123", "1-2", `say "hi"`, "a,b;=1", "'=1", "=1"}
@@ -479,7 +479,7 @@ func TestCSVTexts(t *testing.T) {
 	}
 }
 
-// download is a caller who does something after the first part.
+// downloading is a caller that acts after the first part.
 type downloading struct {
 	*httptest.ResponseRecorder
 	after   func()
@@ -493,7 +493,7 @@ func (d *downloading) FlushError() error {
 	return nil
 }
 
-// A download comes in parts; one that breaks off is seen to be broken.
+// A download comes in parts. An incomplete one is recognisable.
 func TestDownload(t *testing.T) {
 	e := newEndpoint(t)
 	var stays []parking.Stay
@@ -512,7 +512,7 @@ func TestDownload(t *testing.T) {
 		}
 		return ids
 	}
-	// More is stored while it runs: the bound that was told stays right.
+	// Stays stored during the download do not change its cursor.
 	e.bounds().csvRows = 700
 	w := &downloading{ResponseRecorder: httptest.NewRecorder(), after: func() { put(t, e.stays, unmatched("new", "a", "P", today.Add(-600*time.Second))) }}
 	e.ServeHTTP(w, httptest.NewRequest("GET", "/?format=csv&bom=0", http.NoBody))

@@ -134,8 +134,8 @@ func TestTokenIsRotatedUnderLoad(t *testing.T) {
 	}
 }
 
-// The empty post of a probe reaches the summary with the secret, stores nothing and
-// is counted nowhere.
+// The empty post of a probe reaches the summary with the secret. It stores nothing and
+// is not counted.
 func TestClientReaches(t *testing.T) {
 	e := newEndpoint(t)
 	server := httptest.NewServer(e)

@@ -9,7 +9,7 @@ import (
 	"parkstream/shared/stay"
 )
 
-// FuzzQuery wants that whatever is read from a query is within its bounds.
+// FuzzQuery checks that all values of a parsed query are within its bounds.
 func FuzzQuery(f *testing.F) {
 	for _, seed := range []string{
 		"plate=KA01&site=a&status=completed&from=2026-11-24T11:53:07Z&to=2026-11-25T11:53:07Z&limit=10&format=csv",
@@ -70,14 +70,15 @@ func checkFuzzedMinutes(t *testing.T, q minutesQuery) {
 			t.Fatalf("steps without end from %s to %s", q.from, q.to)
 		}
 	}
-	// What the store answers has to fit into the steps.
+	// The store's results have to fit into the steps.
 	last := q.to.Add(-1).Truncate(time.Minute)
 	if i := int(last.Sub(q.from) / q.step); n > 0 && (i < 0 || i >= n) {
 		t.Fatalf("index %d of %d from %s to %s", i, n, q.from, q.to)
 	}
 }
 
-// FuzzStays wants that a stay which is accepted is written so that it is read as it was.
+// FuzzStays checks that an accepted stay is written in a form that is read as the same
+// stay.
 func FuzzStays(f *testing.F) {
 	for _, seed := range []string{
 		`[{"id":"x1","site":"default","vehicle_plate":"KA01AB1234","entry_id":"e1","entry_date_time":"2026-11-24T11:53:07Z","exit_id":"x1","exit_date_time":"2026-11-24T13:23:07Z","revision":1}]`,

@@ -30,7 +30,7 @@ import (
 
 const token = "the-token"
 
-// endpoint is a summary on a Redis of its own.
+// endpoint is a summary on a separate Redis.
 type endpoint struct {
 	http.Handler
 	redis  *instance.Redis
@@ -38,11 +38,11 @@ type endpoint struct {
 	stays  *stay.Store
 	events *timeline.Store
 	log    *lockedLog
-	// counted are the metrics.
+	// counted has the metrics.
 	counted *prometheus.Registry
 }
 
-// lockedLog is written from several requests at once.
+// lockedLog is safe for concurrent requests.
 type lockedLog struct {
 	mu   sync.Mutex
 	text strings.Builder
@@ -95,8 +95,8 @@ func (e *endpoint) serve(r *http.Request) *httptest.ResponseRecorder {
 	return w
 }
 
-// request is one as it comes through Go's server; a path that begins with two
-// slashes names no host.
+// request returns a request as Go's server would. A path that begins with two slashes
+// contains no host.
 func request(method, path, body string) *http.Request {
 	return httptest.NewRequest(method, "http://summary"+path, strings.NewReader(body))
 }
@@ -158,7 +158,7 @@ parkstream_summary_stays_total{result="stored"} 2
 	}
 }
 
-// A secret that cannot be read is our failure, and its error is for the log alone.
+// An unreadable secret is a failure of the server. Only the log has its error.
 func TestTokenCannotBeRead(t *testing.T) {
 	log := new(lockedLog)
 	h := NewHandler(Config{
@@ -277,7 +277,7 @@ func TestBadRequests(t *testing.T) {
 		{"GET", "/?format=xml", 400, "json or csv"},
 		{"GET", "/?cursor=abc", 400, "cursor"},
 		{"GET", "/?palte=P1", 400, `palte`},
-		// What cannot be read must not be as if it were not there.
+		// An unreadable parameter must not count as an absent one.
 		{"GET", "/?site=%zz", 400, "read the query"},
 		{"GET", "/?site=a;status=completed", 400, "read the query"},
 		{"GET", "/stats?site=%zz", 400, "read the query"},
@@ -335,13 +335,13 @@ func TestStatsJSON(t *testing.T) {
 	put(t, e.stays, completed("x1", "a", "P1", exit, 0), unmatched("x2", "b", "P2", exit), unmatched("x3", "b", "P2", exit.Add(-day)))
 	const none = `"match_rate":0,"average_duration_seconds":null,"p50_duration_seconds":null,"p95_duration_seconds":null`
 	const bounds = `{"from":"2026-11-22T00:00:00Z","to":"2026-11-24T00:00:00Z",`
-	// What stays were how long has a test of its own.
+	// The durations have a test of their own.
 	durations := regexp.MustCompile(`"durations":\[[^]]*\],`)
 	const third = `{"day":"2026-11-22","completed":0,"unmatched_exits":1,` + none + `}`
 	for path, want := range map[string]string{
 		"/stats?site=b&from=2026-11-22T23:00:00Z": bounds + `"completed":0,"unmatched_exits":2,` + none + `,"days":[` + third + `,` +
 			`{"day":"2026-11-23","completed":0,"unmatched_exits":1,` + none + `}]}`,
-		// The second bound is 00:00:01 in UTC, so that the day counts.
+		// The second bound is 00:00:01 in UTC, so its day counts.
 		"/stats?site=a&from=2026-11-22T00:00:00Z&to=2026-11-23T01:00:01%2B01:00": bounds + `"completed":1,"unmatched_exits":0,"match_rate":1,` +
 			`"average_duration_seconds":0,"p50_duration_seconds":0,"p95_duration_seconds":0,"days":[{"day":"2026-11-23","completed":1,"unmatched_exits":0,` +
 			`"match_rate":1,"average_duration_seconds":0,"p50_duration_seconds":0,"p95_duration_seconds":0}]}`,
@@ -355,8 +355,8 @@ func TestStatsJSON(t *testing.T) {
 	}
 }
 
-// A site's answer has how long the stays of today were, those that ended at the
-// site and today alone.
+// The state of a site has the durations of today's stays: those that ended at this site
+// and today.
 func TestDurationsToday(t *testing.T) {
 	e := newEndpoint(t)
 	e.stays.Now = func() time.Time { return today }
@@ -385,7 +385,7 @@ func TestDurationsToday(t *testing.T) {
 	}
 }
 
-// within2Percent takes the quantiles as the same if they are as near as promised.
+// within2Percent compares quantiles with the promised precision.
 var within2Percent = cmp.Comparer(func(a, b float64) bool {
 	return math.Abs(a-b) <= (0.02+1e-9)*max(a, b)
 })
@@ -439,8 +439,8 @@ func TestCSV(t *testing.T) {
 	}
 }
 
-// record makes the events of vehicles: plates in upper case enter, and leave an
-// hour later where they are followed by a plus.
+// record records events of vehicles. The plates in upper case enter. Those followed by
+// a plus leave an hour later.
 func (e *endpoint) record(t *testing.T, site string, plates ...string) {
 	t.Helper()
 	var events []parking.Event
@@ -518,7 +518,8 @@ func TestSites(t *testing.T) {
 	if get(); site.Occupancy != 0 || site.VehiclesInside != 2 || site.Correction != -2 {
 		t.Errorf("after the correction: %+v", site)
 	}
-	// Later than the count by a millisecond at least: what is seen in the same one was counted.
+	// The event is at least a millisecond after the count. Events in the count's own
+	// millisecond belong to the count.
 	left := time.Now().UTC().Add(time.Millisecond)
 	e.events.Record(t.Context(), []parking.Event{{ID: "xP1", Kind: parking.Exit, Site: "a", RawPlate: "P1", Plate: "P1", Time: left}})
 	if get(); site.Occupancy != -1 {
@@ -590,7 +591,7 @@ func TestErase(t *testing.T) {
 	}
 }
 
-// contents are the keys of a Redis, each with what it holds.
+// contents returns the contents of each key of a Redis.
 func contents(t *testing.T, client goredis.UniversalClient) []string {
 	t.Helper()
 	var all []string
@@ -616,7 +617,7 @@ func TestRedisIsAway(t *testing.T) {
 	if err := e.redis.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	var calls sync.WaitGroup // each takes as long as go-redis tries again
+	var calls sync.WaitGroup // each takes as long as go-redis repeats it
 	for _, tt := range []struct{ method, path, body string }{
 		{"GET", "/", ""},
 		{"GET", "/?format=csv", ""},

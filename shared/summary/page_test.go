@@ -11,8 +11,7 @@ import (
 
 const browserAccept = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"
 
-// The list and the page have one path: a program gets the list, a person the
-// page.
+// The list and the page have one path. A program gets the list, a person gets the page.
 func TestPageOrList(t *testing.T) {
 	e := newEndpoint(t)
 	for _, tt := range []struct {
@@ -46,7 +45,7 @@ func TestPageOrList(t *testing.T) {
 	}
 }
 
-// Without a slash at its end the page's relative addresses would lead astray.
+// Without a slash at the end the page's relative addresses would be wrong.
 func TestPageWithoutSlash(t *testing.T) {
 	e := newEndpoint(t)
 	for forwarded, want := range map[string]string{
@@ -72,7 +71,7 @@ var (
 	inlineCode = regexp.MustCompile(`(?i)<[^>]+\s(on[a-z]+|style)=`)
 )
 
-// The page brings all that it needs, and allows the browser nothing else.
+// The page contains all that it needs, and forbids the browser all other sources.
 func TestPageAndItsFiles(t *testing.T) {
 	e := newEndpoint(t)
 	w := e.call("GET", "/", "", "Accept", browserAccept)

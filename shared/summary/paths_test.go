@@ -13,16 +13,16 @@ import (
 	"parkstream/shared/stay"
 )
 
-// oddIDs are ids of events that a URL has to encode, or that cleaning a path
-// turns into another.
+// oddIDs are ids of events that a URL has to encode, or that change if the path is
+// cleaned.
 var oddIDs = []string{
 	"b", "cam1/7", "a/../b", "a/./b", "a//b", "/b", "b/", "//", "/", ".", "..", "../b", "./b", "b/..", "b/.", "b//..//b",
 	"a%2Fb", "%2e%2e", "%25", "%", "%252F", "a;b", "a?b", "a#b", "a b", " b", "b ", "a+b", "a&site=x", `a\b`, `..\b`,
 	"Ä/ß", "京都 500", "مرحبا/..", "stats", "page/page.js",
 }
 
-// Every id is found as it is, by its path and by the query, and is never cleaned
-// into another.
+// Every id is found unchanged, by its path and by the query. It is never cleaned into
+// another.
 func TestOddIDs(t *testing.T) {
 	e := newEndpoint(t)
 	for i, id := range oddIDs {
@@ -32,7 +32,7 @@ func TestOddIDs(t *testing.T) {
 		for _, path := range []string{
 			"/stays/" + url.PathEscape(id),
 			"/stays?" + url.Values{"id": {id}}.Encode(),
-			(&url.URL{Path: "/stays/" + id}).EscapedPath(), // as of a gateway that decodes a path and encodes it again
+			(&url.URL{Path: "/stays/" + id}).EscapedPath(), // as from a gateway that decodes and re-encodes a path
 		} {
 			w := e.call("GET", path, "")
 			var got struct{ ID string }
@@ -53,7 +53,7 @@ func TestOddIDs(t *testing.T) {
 	}
 }
 
-// An erasure is of the plate that was meant, or of none.
+// An erasure concerns the plate that the caller meant, or none.
 func TestErasesNoOtherPlate(t *testing.T) {
 	e := newEndpoint(t)
 	e.record(t, "a", "VICTIM1+", "XVICTIM1+", "AB2FCD+", "ABCD+", "AB+", "CD+")
@@ -96,7 +96,7 @@ func TestErasesNoOtherPlate(t *testing.T) {
 	}
 }
 
-// An id that several sites have is not guessed.
+// An id of stays at several sites is an error.
 func TestAnIDOfTwoSites(t *testing.T) {
 	e := newEndpoint(t)
 	put(t, e.stays, unmatched("same", "one", "P1", today), unmatched("same", "two", "P2", today), unmatched("other", "two", "P3", today))
@@ -123,7 +123,7 @@ func TestAnIDOfTwoSites(t *testing.T) {
 	}
 }
 
-// The scheme's name is in any case, and one token is shown, once.
+// The scheme's name may be in any case. Exactly one token is required.
 func TestBearer(t *testing.T) {
 	e := newEndpoint(t)
 	for shown, want := range map[string]int{

@@ -11,8 +11,8 @@ import (
 	"parkstream/shared/stay"
 )
 
-// A Redis that refuses the login is no empty Redis: nothing answers as if there were
-// nothing.
+// A Redis that refuses the login is not an empty Redis: no response looks as if there
+// were no data.
 func TestARefusedLoginIsNoAnswer(t *testing.T) {
 	e := newEndpoint(t)
 	e.record(t, "a", "P1+")

@@ -17,16 +17,16 @@ import (
 	"parkstream/shared/stay"
 )
 
-// edge is a value of a parameter and whether a route takes it.
+// edge is a value of a parameter and whether a route accepts it.
 type edge struct {
 	value string
 	taken bool
 }
 
-// garbage is refused by every parameter but a free text.
+// garbage is refused by every parameter except a free text.
 var garbage = []string{"\x00", "a\x00b", "\xff", "a\xc3", "%00", "%", "a%2Fb", "\u202e\n", " ", "\t", strings.Repeat("x", 5000), "☃️"}
 
-// edgesOf are the values at which a parameter could break. A kind without any
+// edgesOf returns the values at which a parameter could break. A kind without values
 // fails the test.
 func edgesOf(p parameter) []edge {
 	var edges []edge
@@ -86,7 +86,7 @@ var instants = []string{
 	"2262-01-01T00:00:00Z", "2262-04-11T23:47:17Z", "2262-04-12T00:00:00Z", "9999-12-31T23:59:59Z", "9999-12-31T23:59:59-14:00",
 }
 
-// example is a value of a parameter that every route takes.
+// example returns a value of a parameter that every route accepts.
 func example(t *testing.T, p parameter) string {
 	t.Helper()
 	for _, e := range edgesOf(p) {
@@ -98,12 +98,12 @@ func example(t *testing.T, p parameter) string {
 	return ""
 }
 
-// pathParams are those that stand in a path.
+// pathParams are the parameters in a path.
 var pathParams = map[string]parameter{
 	"site": siteParam, "id": idParam, "plate": plateParam, "file": {name: "file", kind: freeText},
 }
 
-// target is a request of a route with the values that it needs.
+// target returns a request of a route with its required values.
 func target(t *testing.T, one *route, query url.Values) string {
 	t.Helper()
 	path := one.path
@@ -122,7 +122,7 @@ func target(t *testing.T, one *route, query url.Values) string {
 	return path + "?" + query.Encode()
 }
 
-// base are the parameters that a route needs beside the one that is tried.
+// base returns the parameters that a route requires besides the tested one.
 func base(t *testing.T, one *route, tried string) url.Values {
 	t.Helper()
 	values := make(url.Values)
@@ -130,7 +130,7 @@ func base(t *testing.T, one *route, tried string) url.Values {
 		if p.required && p.name != tried {
 			values.Set(p.name, example(t, p))
 		}
-		// Offset and limit have a bound together, which has a test of its own; so have
+		// The common bound of offset and limit has a test of its own. So has that of
 		// from and to.
 		if p.name == "limit" && tried == "offset" {
 			values.Set("limit", "1")
@@ -141,9 +141,9 @@ func base(t *testing.T, one *route, tried string) url.Values {
 
 var bodies = map[string]string{"/": "[]", "/sites/{site}/occupancy": `{"counted":1,"reason":"r"}`}
 
-// Every route takes what it may and refuses what it does not know, at every edge
-// of every parameter: no answer is a panic, a failure of the server, or one that
-// ignored what was asked.
+// Every route accepts valid values and refuses unknown ones, at every edge of every
+// parameter. No response is a panic, a failure of the server, or one that ignores a
+// parameter.
 func TestEveryParameterOfEveryRoute(t *testing.T) {
 	e := newEndpoint(t)
 	e.stays.Now = func() time.Time { return today }
@@ -151,7 +151,7 @@ func TestEveryParameterOfEveryRoute(t *testing.T) {
 	for i := range e.Handler.(*Endpoint).routes {
 		one := &e.Handler.(*Endpoint).routes[i]
 		if one.path == "/system" {
-			continue // it asks other parts; its query is tried below
+			continue // it calls other parts; its query is tested below
 		}
 		ask := func(values url.Values) (int, string) {
 			path := target(t, one, values)
@@ -208,7 +208,7 @@ func TestEveryParameterOfEveryRoute(t *testing.T) {
 	}
 }
 
-// triedInPath tries the edges of the parameter in a route's path.
+// triedInPath tests the edges of the parameter in a route's path.
 func triedInPath(t *testing.T, e *endpoint, one *route) {
 	t.Helper()
 	before, name, ok := strings.Cut(one.path, "{")
@@ -228,8 +228,8 @@ func triedInPath(t *testing.T, e *endpoint, one *route) {
 	}
 }
 
-// checkAnswer wants no failure of the server, JSON for every error, and nothing
-// that a cache may keep.
+// checkAnswer requires no failure of the server, JSON for every error, and responses
+// that must not be cached.
 func checkAnswer(t *testing.T, what string, code int, h http.Header, body []byte) {
 	t.Helper()
 	asset := strings.HasPrefix(what, "GET /page/") && code == http.StatusOK
@@ -247,8 +247,8 @@ func checkAnswer(t *testing.T, what string, code int, h http.Header, body []byte
 	}
 }
 
-// Each pair of bounds is taken where the second is not before the first, and
-// selects what lies between them.
+// A pair of bounds is accepted if the second is not before the first. It selects what
+// lies between them.
 func TestEverySpan(t *testing.T) {
 	e := newEndpoint(t)
 	e.stays.Now = func() time.Time { return today }
@@ -303,7 +303,7 @@ func TestEverySpan(t *testing.T) {
 	}
 }
 
-// Offset and limit are bounded together where all sites are asked.
+// Offset and limit have a common bound if a query covers all sites.
 func TestOffsetAndLimit(t *testing.T) {
 	e := newEndpoint(t)
 	for query, want := range map[string]int{
@@ -316,8 +316,8 @@ func TestOffsetAndLimit(t *testing.T) {
 	}
 }
 
-// Every path answers other methods with those that it takes, and no path is
-// redirected to another.
+// Every path responds to other methods with the allowed ones. No path is redirected to
+// another.
 func TestMethodsAndPaths(t *testing.T) {
 	e := newEndpoint(t)
 	routes := e.Handler.(*Endpoint).routes

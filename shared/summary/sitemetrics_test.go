@@ -13,8 +13,8 @@ import (
 	"parkstream/shared/parking"
 )
 
-// The metrics tell the state of the sites, of no more than a hundred of them,
-// and nothing while Redis is unavailable.
+// The metrics have the state of the sites, of a hundred at most, and nothing while
+// Redis is unavailable.
 func TestSiteMetrics(t *testing.T) {
 	e := newEndpoint(t)
 	at := func(id string, kind parking.Kind, site, plate string, minute int) parking.Event {

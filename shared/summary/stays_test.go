@@ -12,8 +12,8 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	// go-redis tries in the background to reach a Redis that does not answer, and
-	// notices within a second that its client was closed.
+	// go-redis dials an unresponsive Redis in the background, and notices within a
+	// second that its client was closed.
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/redis/go-redis/v9/internal/pool.(*ConnPool).tryDial"))
 }
 
@@ -22,12 +22,12 @@ const (
 	retention = 90 * day
 )
 
-// today is noon, so that hours before and after it are of the same UTC day.
+// today is noon, so the hours around it belong to one UTC day.
 var today = time.Now().UTC().Truncate(day).Add(-12 * time.Hour)
 
 func daysAgo(n int) time.Time { return today.AddDate(0, 0, -n) }
 
-// completed makes a stay of so many seconds; unmatched one without an entry.
+// completed returns a stay of so many seconds, unmatched a stay without an entry.
 func completed(id, site, plate string, exit time.Time, seconds int) parking.Stay {
 	s := unmatched(id, site, plate, exit)
 	s.EntryID, s.EntryTime = "entry of "+id, exit.Add(-time.Duration(seconds)*time.Second)

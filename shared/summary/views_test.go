@@ -15,8 +15,8 @@ import (
 	"parkstream/shared/timeline"
 )
 
-// observe takes events in; "e a P1 5" is an entry at site a of P1, five minutes
-// after start.
+// observe records events. "e a P1 5" is an entry of P1 at site a, five minutes after
+// start.
 func (e *endpoint) observe(t *testing.T, start time.Time, events ...string) {
 	t.Helper()
 	list := make([]parking.Event, len(events))
@@ -42,7 +42,7 @@ func (e *endpoint) observe(t *testing.T, start time.Time, events ...string) {
 	}
 }
 
-// answered reads a JSON answer.
+// answered decodes a JSON response.
 func answered[T any](t *testing.T, e *endpoint, path string) T {
 	t.Helper()
 	w := e.call("GET", path, "")
@@ -134,7 +134,7 @@ func TestInsideAnywhere(t *testing.T) {
 	}
 }
 
-// Every stay is counted once among the durations, on the right side of a bound.
+// Every stay is counted once in the durations, on the right side of a bound.
 func TestDurations(t *testing.T) {
 	e := newEndpoint(t)
 	e.authorized("POST", "/", stayJSON(t,
@@ -160,7 +160,7 @@ func TestDurations(t *testing.T) {
 	}
 }
 
-// When Redis is unavailable the caller is told so, and that it is worth another try.
+// While Redis is unavailable the response is an error that suggests another try.
 func TestViewsWithoutRedis(t *testing.T) {
 	e := newEndpoint(t)
 	if err := e.redis.Stop(t.Context()); err != nil {

@@ -36,7 +36,7 @@ func TestClientSaysWhatTheEndpointAnswers(t *testing.T) {
 		want string // empty for no error
 	}{
 		{http.StatusCreated, `{"stored":1,"ignored":0}`, ""},
-		// Only 201 says that the stays are durable.
+		// Only 201 means that the stays are durable.
 		{http.StatusOK, "a page of a proxy", "200 OK: a page of a proxy"},
 		{http.StatusAccepted, "", "202 Accepted"},
 		{http.StatusNoContent, "", "204 No Content"},
@@ -61,7 +61,7 @@ func TestClientSaysWhatTheEndpointAnswers(t *testing.T) {
 	}
 }
 
-// What a client sends is one array, and the token is asked for each time.
+// A client sends one array, and reads the token each time.
 func TestClientRequest(t *testing.T) {
 	var seen []string
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -88,7 +88,7 @@ func TestClientRequest(t *testing.T) {
 	}
 }
 
-// A call under way ends with its context, though the endpoint never answers.
+// A call ends with its context, even if the endpoint never responds.
 func TestClientIsCancelledUnderWay(t *testing.T) {
 	arrived := make(chan struct{})
 	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
@@ -142,7 +142,7 @@ func TestClientFollowsNoRedirect(t *testing.T) {
 	}
 }
 
-// Only an answer that is about the stays is a refusal; anything else says that the
+// Only a response about the stays is a refusal. Any other response means that the
 // endpoint is unavailable.
 func TestClientTellsRefusalsFromOutages(t *testing.T) {
 	var status int
@@ -159,9 +159,9 @@ func TestClientTellsRefusalsFromOutages(t *testing.T) {
 	}
 }
 
-// The endpoint was replaced while connections to the old one were kept: they give
-// neither an answer nor an error. A call is repeated over a fresh one, also if the
-// caller has less time than one try may take.
+// The endpoint was replaced while connections to the old one were open. They give
+// neither an answer nor an error. A call is repeated over a fresh connection, also if
+// the caller has less time than one try may take.
 func TestClientRepeatsOverAFreshConnection(t *testing.T) {
 	for name, tt := range map[string]struct{ try, caller time.Duration }{
 		"a caller with time":            {100 * time.Millisecond, time.Minute},
@@ -194,7 +194,7 @@ func TestClientRepeatsOverAFreshConnection(t *testing.T) {
 			if n := line.dialed.Load(); n != 2 {
 				t.Errorf("%d connections were dialed, want the first and a fresh one", n)
 			}
-			// One that is silent for good is given up after two tries.
+			// A call to a permanently silent endpoint fails after two tries.
 			line.cut()
 			line.dead.Store(true)
 			if err := post(); !errors.Is(err, context.DeadlineExceeded) {
@@ -207,8 +207,8 @@ func TestClientRepeatsOverAFreshConnection(t *testing.T) {
 	}
 }
 
-// Over HTTP/2 all calls share one connection, which no call can have closed while
-// others wait on it.
+// Over HTTP/2 all calls share one connection. No call can close it while others wait on
+// it.
 func TestClientSpeaksHTTP1(t *testing.T) {
 	protocol := make(chan string, 1)
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -231,12 +231,11 @@ func TestClientSpeaksHTTP1(t *testing.T) {
 	}
 }
 
-// silentLine is a network whose connections can fall silent: what is sent over them
-// gets lost.
+// silentLine is a network whose connections can fall silent: it drops all data.
 type silentLine struct {
 	mu     sync.Mutex
 	open   []*silentConn
-	dead   atomic.Bool // for all to come, too
+	dead   atomic.Bool // also for new connections
 	dialed atomic.Int64
 }
 

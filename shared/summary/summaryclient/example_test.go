@@ -13,8 +13,8 @@ import (
 	"parkstream/shared/summary/summaryclient"
 )
 
-// Stays are posted to an endpoint that takes some and refuses others: posting those again
-// is of no use, while any other error is a reason to try later.
+// The endpoint accepts some stays and refuses others. Posting the refused ones again is
+// useless. After any other error a later try is useful.
 func ExampleClient_Post() {
 	endpoint := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)

@@ -16,11 +16,11 @@ import (
 	"parkstream/shared/parking"
 )
 
-// silent is the status of no answer before the end of the request's context.
+// silent is the status for no response before the end of the request's context.
 const silent = -1
 
-// answers is a transport that answers each request with the present status, or not at
-// all with 0, and counts.
+// answers is a transport that responds to each request with the current status, or not
+// at all with 0, and counts the requests.
 type answers struct {
 	status atomic.Int64
 	calls  atomic.Int64
@@ -49,7 +49,7 @@ func reachClient(a *answers) *Client {
 	return c
 }
 
-// Whatever keeps stays from being posted is told, and what to do; addresses are not.
+// Every failure to post stays is reported with instructions, without addresses.
 func TestUnreachable(t *testing.T) {
 	noToken := errors.New("open /secrets/summary-token")
 	for _, tt := range []struct {
@@ -87,7 +87,7 @@ func TestUnreachable(t *testing.T) {
 	}
 }
 
-// locateError tells callers what a client is to tell.
+// locateError has a public text for a client.
 type locateError struct{}
 
 func (locateError) Error() string  { return "http://10.1.2.3 answers 404" }
@@ -101,8 +101,8 @@ func answering(status int) func(*testing.T) *Client {
 	}
 }
 
-// A redeployment of the summary is no reason to be not ready; one that lasts is, and
-// the first success ends it.
+// A short redeployment of the summary does not affect readiness. A long one does, until
+// the first success.
 func TestReachableWhileTheSummaryIsDeployed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := new(answers)
@@ -125,8 +125,8 @@ func TestReachableWhileTheSummaryIsDeployed(t *testing.T) {
 	})
 }
 
-// A caller that waits for the probe of another until its own context ends is ready
-// within the grace, as the other is, and not after it.
+// A caller that waits for another's probe until its own context ends is ready within
+// the grace, like the other one, and not after it.
 func TestReachableWhileAnotherProbes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := new(answers)
@@ -154,8 +154,8 @@ func TestReachableWhileAnotherProbes(t *testing.T) {
 	})
 }
 
-// However often readiness is asked for, the summary is probed at most twice a second
-// when it fails, and not at all when stays are posted.
+// For any rate of readiness checks, the summary is probed at most twice a second while
+// it fails, and not at all while posts succeed.
 func TestProbesAreFew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := new(answers)
@@ -189,7 +189,7 @@ func TestProbesAreFew(t *testing.T) {
 	})
 }
 
-// A probe that hangs holds no caller longer than its own deadline.
+// A hanging probe delays no caller beyond its own deadline.
 func TestReachableEndsWithItsContext(t *testing.T) {
 	hang := make(chan struct{})
 	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-hang }))
