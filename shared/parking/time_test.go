@@ -41,7 +41,7 @@ var accepted = map[string]string{
 	"2016-06-30T23:59:60.99999999Z": "2016-07-01T00:00:00.99999999Z",
 }
 
-// refused are texts that are no date-times of RFC 3339, with a part of the reason.
+// refused are texts in no form of RFC 3339, with a part of the reason.
 var refused = map[string]string{
 	"":                      "want YYYY",
 	"now":                   "want YYYY",
@@ -181,7 +181,7 @@ func FuzzParseTime(f *testing.F) {
 		if again, err2 := ParseTime(got.Format(time.RFC3339Nano)); err == nil && got.Year() >= 0 && got.Year() <= 9999 && (err2 != nil || !again.Equal(got)) {
 			t.Fatalf("%v is read back as %v, %v", got, again, err2)
 		}
-		// Whatever Go writes is read.
+		// Every time that Go writes is accepted.
 		if theirErr == nil && theirs.Year() >= 0 {
 			if again, err := ParseTime(theirs.UTC().Format(time.RFC3339Nano)); theirs.UTC().Year() >= 0 && theirs.UTC().Year() <= 9999 && (err != nil || !again.Equal(theirs)) {
 				t.Fatalf("%v is read as %v, %v", theirs, again, err)

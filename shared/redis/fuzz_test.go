@@ -7,8 +7,9 @@ import (
 	"time"
 )
 
-// FuzzInstant wants that instants are read as they were written, whatever follows them,
-// that their order is that of time, and that a text which is read is written the same.
+// FuzzInstant checks that instants are read as they were written, with any text after
+// them, that their order is that of time, and that a valid text is written as it was
+// read.
 func FuzzInstant(f *testing.F) {
 	f.Add("1hqkugo58ea01", int64(1795763908e9), int64(1795763908e9+1), "0id")
 	f.Add("18ea9e860a872801", int64(0), int64(1<<63-1), "")

@@ -25,6 +25,6 @@ func (s *Store) ErasePlate(ctx context.Context, site, plate string) (int64, erro
 	return n, nil
 }
 
-// Erased has the files of Redis rewritten after erasures, by whatever store they were
-// made; see [redis.Client.Erased].
+// Erased rewrites the files of Redis after erasures by any store; see
+// [redis.Client.Erased].
 func (s *Store) Erased(ctx context.Context) error { return s.redis.Erased(ctx) }

@@ -15,8 +15,8 @@ var layoutSource string
 // newScript returns a script with the layout.
 func newScript(source string) *redis.Script { return redis.NewScript(layoutSource, source) }
 
-// siteKeys returns the keys of a site, by their prefix. layout.lua has the same names
-// and describes the contents.
+// siteKeys is the prefix of a site's keys. Its methods return the keys. layout.lua has
+// the same names and describes the contents.
 type siteKeys string
 
 func keysOf(site string) siteKeys { return siteKeys(redis.Stays.Site(site)) }
