@@ -93,14 +93,23 @@ func (g *Gateway) deploy(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// readRequest reads a request and checks the namespace that is a field of it. It reports
+// false if it has refused the request.
+func readRequest(w http.ResponseWriter, r *http.Request, request any, namespace *string) bool {
+	if err := read(w, r, request); err != nil {
+		refuseBody(w, err, "request", "read the request: "+jsonerror.Explain(err).Error())
+		return false
+	}
+	if err := checkNamespace(*namespace); err != nil {
+		refuse(w, http.StatusBadRequest, err.Error())
+		return false
+	}
+	return true
+}
+
 func (g *Gateway) delete(w http.ResponseWriter, r *http.Request) {
 	var request types.DeleteFunctionRequest
-	if err := read(w, r, &request); err != nil {
-		refuseBody(w, err, "request", "read the request: "+jsonerror.Explain(err).Error())
-		return
-	}
-	if err := checkNamespace(request.Namespace); err != nil {
-		refuse(w, http.StatusBadRequest, err.Error())
+	if !readRequest(w, r, &request, &request.Namespace) {
 		return
 	}
 	g.changing.Lock()
@@ -119,12 +128,7 @@ func (g *Gateway) delete(w http.ResponseWriter, r *http.Request) {
 
 func (g *Gateway) scaleTo(w http.ResponseWriter, r *http.Request) {
 	var request types.ScaleServiceRequest
-	if err := read(w, r, &request); err != nil {
-		refuseBody(w, err, "request", "read the request: "+jsonerror.Explain(err).Error())
-		return
-	}
-	if err := checkNamespace(request.Namespace); err != nil {
-		refuse(w, http.StatusBadRequest, err.Error())
+	if !readRequest(w, r, &request, &request.Namespace) {
 		return
 	}
 	g.changing.Lock()
