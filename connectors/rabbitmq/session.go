@@ -96,8 +96,8 @@ func (c *Connector) serveChannel(ctx context.Context, conn *broker.Conn, source 
 	if ctx.Err() == nil { // else another worker may have the queue
 		c.health.consuming(queue)
 	}
-	// In this order: the dispatchers end, so that no call begins with what is about to be
-	// given back; the consumer is cancelled, so that deliveries end; then they go back.
+	// The dispatchers end first: no call may begin with a message that is given back. The
+	// consumer is cancelled next, which ends the deliveries. The messages go back last.
 	err = k.consume(ctx, c.calls, deliveries, closed)
 	if ctx.Err() != nil {
 		err = nil

@@ -615,8 +615,8 @@ func TestAfterTheCheckThereIsNoProbe(t *testing.T) {
 	})
 }
 
-// What the function needs is unavailable: for every event, or only for some. Then the
-// breaker stays closed, and the events wait longer each time.
+// A dependency of the function is unavailable, for every event or for some. If only some
+// events need it, the breaker stays closed and they wait longer each time.
 func TestUnavailable(t *testing.T) {
 	partly := func(ids []string) openfaas.Response {
 		r := all(ids, unavailable)

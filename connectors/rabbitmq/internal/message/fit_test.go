@@ -12,8 +12,8 @@ import (
 	"parkstream/shared/broker"
 )
 
-// Headers fit for every frame_max and every publisher. The missing ones are named, the
-// largest first, and the connector's own are present.
+// The headers of a copy fit into a frame whatever the publisher sent. A header names those
+// left out, the largest first. The connector's own headers are never left out.
 func TestFit(t *testing.T) {
 	x := func(n int) string { return strings.Repeat("x", n) }
 	for _, frameMax := range []int{4096, 4097, 5000, 8192, 65536, 131072} {

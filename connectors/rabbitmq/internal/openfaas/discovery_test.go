@@ -165,8 +165,8 @@ type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// The list is asked for every second while there is no function, or one is missing, and at
-// the interval otherwise, which may be shorter.
+// Run asks for the list every second if no function is known or one is missing, and at the
+// interval otherwise. An interval below a second is kept.
 func TestPace(t *testing.T) {
 	const none, one, broken = "[]", `[{"name":"fn","annotations":{"topic":"q"}}]`, "no list"
 	type change struct {

@@ -76,8 +76,8 @@ func (g *Gateway) Invoke(ctx context.Context, f *Function, r Request) Response {
 		}
 	}()
 	traced := httptrace.WithClientTrace(callCtx, &httptrace.ClientTrace{
-		// Again for every attempt: that on an idle connection which the gateway has
-		// closed meanwhile does not count.
+		// The client tries again if the gateway has closed an idle connection. Only its
+		// last try counts.
 		GetConn:      func(string) { delivered.Store(false) },
 		WroteHeaders: func() { delivered.Store(true) },
 		WroteRequest: func(info httptrace.WroteRequestInfo) { written.Store(info.Err == nil) },
