@@ -3,6 +3,7 @@ package parking
 import (
 	"strings"
 	"unicode"
+	"unicode/utf8"
 
 	"golang.org/x/text/unicode/norm"
 )
@@ -170,4 +171,57 @@ func MaskPlate(plate string) string {
 		return strings.Repeat("*", hidden)
 	}
 	return strings.Repeat("*", hidden) + plate[starts[hidden]:]
+}
+
+// MaskPlateIn masks a plate wherever it occurs in a text, in any spelling, such as
+// within the id of an event. If the plate is a part of a character, as 1 is of ㍢, the
+// mask replaces the whole text.
+func MaskPlateIn(text, plate string) string {
+	key := NormalizePlate(plate)
+	if key == "" || !strings.Contains(NormalizePlate(text), key) {
+		return text
+	}
+	var b strings.Builder
+	shown := 0 // where the part of b begins that follows the last mask
+	contains := func() bool { return strings.Contains(NormalizePlate(b.String()[shown:]), key) }
+	for text != "" {
+		if n := spelled(text, key); n > 0 {
+			if contains() {
+				return MaskPlate(key)
+			}
+			b.WriteString(MaskPlate(key))
+			shown, text = b.Len(), text[n:]
+			continue
+		}
+		_, size := utf8.DecodeRuneInString(text)
+		b.WriteString(text[:size])
+		text = text[size:]
+	}
+	if contains() {
+		return MaskPlate(key)
+	}
+	return b.String()
+}
+
+// spelled returns the length of the spelling of a plate at the start of a text, or 0 if
+// the text begins with something else. key is the plate's key form.
+func spelled(text, key string) int {
+	if r, _ := utf8.DecodeRuneInString(text); !unicode.IsLetter(r) && !unicode.IsNumber(r) {
+		return 0
+	}
+	for i, r := range text {
+		if i == 0 || unicode.IsMark(r) { // a mark belongs to the letter before it
+			continue
+		}
+		switch got := NormalizePlate(text[:i]); {
+		case got == key:
+			return i
+		case len(got) > 2*len(key): // the next mark may change the last letter
+			return 0
+		}
+	}
+	if NormalizePlate(text) == key {
+		return len(text)
+	}
+	return 0
 }

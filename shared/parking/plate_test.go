@@ -237,3 +237,55 @@ func TestMaskPlate(t *testing.T) {
 		}
 	}
 }
+
+func TestMaskPlateIn(t *testing.T) {
+	const plate = "KA01AB1234"
+	for _, tt := range []struct{ text, plate, want string }{
+		{"", plate, ""},
+		{"cam1-7", plate, "cam1-7"},
+		{plate, plate, "*******234"},
+		{"cam1/" + plate + "/7", plate, "cam1/*******234/7"},
+		{"cam1:ka-01 ab 1234:7", plate, "cam1:*******234:7"},
+		{"KA01AB1234KA01AB1234", plate, "*******234*******234"},
+		{"xKA01AB12345", plate, "x*******2345"},
+		{"KA01AB123", plate, "KA01AB123"},
+		{"KA01KA01AB1234", plate, "KA01*******234"}, // it begins twice
+		{"ＫＡ０１ＡＢ１２３４ at two", plate, "*******234 at two"},
+		{"K\u200bA01AB1234", plate, "*******234"},
+		{"id ka-01-ab-1234!", "ka 01 ab 1234", "id *******234!"},
+		{"id-12 ب 345-1", "۱۲ ب ۳۴۵", "id-****45-1"},
+		{"id-\u0915\u093e12345-1", "\u0915\u093e12345", "id-****45-1"},
+		{"\u0915\u093e", "\u0915", "*"}, // over-masked: another letter
+		{"at 1 ㍢", "1", "*"},
+		{"e\u0301A1", "ÉA1", "***"},
+		{"x-AB-y", "AB", "x-**-y"},
+		{"plate %", "", "plate %"},
+		{"--", "--", "--"},
+		{"\xffKA01AB1234\xff", plate, "\xff*******234\xff"},
+	} {
+		if got := MaskPlateIn(tt.text, tt.plate); got != tt.want {
+			t.Errorf("MaskPlateIn(%q, %q) = %q, want %q", tt.text, tt.plate, got, tt.want)
+		}
+	}
+}
+
+// No spelling of a plate stays in a text.
+func TestMaskPlateInLeavesNoPlate(t *testing.T) {
+	letters := rapid.SampledFrom([]string{"A", "b", "1", "é", "e\u0301", "क\u093e", "٣", "ß", "京", "Ａ"})
+	noise := rapid.SampledFrom([]string{"", "-", " ", "/", ".", "\u200d", "%", "\xff"})
+	rapid.Check(t, func(t *rapid.T) {
+		parts := rapid.SliceOfN(letters, 1, 8).Draw(t, "plate")
+		spelling := ""
+		for _, p := range parts {
+			spelling += p + noise.Draw(t, "noise")
+		}
+		text := rapid.String().Draw(t, "before") + " " + spelling + " " + rapid.String().Draw(t, "after")
+		got := MaskPlateIn(text, strings.Join(parts, ""))
+		key := NormalizePlate(strings.Join(parts, ""))
+		for _, shown := range strings.Split(got, "*") {
+			if strings.Contains(NormalizePlate(shown), key) {
+				t.Fatalf("%q of %q in %q shows the plate", got, key, text)
+			}
+		}
+	})
+}
