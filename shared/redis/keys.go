@@ -44,6 +44,9 @@ func Day(t time.Time) int64 {
 	return t.UTC().Truncate(24*time.Hour).Unix() / 86400 // rounded down before 1970, too
 }
 
+// EndedKey returns the key of a session or login that has ended.
+func EndedKey(id string) string { return "park:ended:" + id }
+
 // Keys of no site.
 const (
 	// erasedKey holds the state of [Client.Erased].
