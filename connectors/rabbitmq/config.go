@@ -135,15 +135,32 @@ func (s Settings) secret(name string) *process.Secret { return process.NewSecret
 // strings, for a gateway without login, if both files are missing or empty.
 func (s Settings) credential() func() (user, password string, err error) {
 	userFile, passwordFile := s.secret("basic-auth-user"), s.secret("basic-auth-password")
-	none := func(err error) bool { return errors.Is(err, os.ErrNotExist) || errors.Is(err, process.ErrEmptySecret) }
 	return func() (user, password string, err error) {
 		user, userErr := userFile.Value()
 		password, passwordErr := passwordFile.Value()
-		if none(userErr) && none(passwordErr) {
+		if isNone(userErr) && isNone(passwordErr) {
 			return "", "", nil
 		}
 		return user, password, errors.Join(userErr, passwordErr)
 	}
+}
+
+// token returns what reads the token for functions that ask for it: an empty string if
+// the file is missing or empty.
+func (s Settings) token() func() (string, error) {
+	file := s.secret("connector-token")
+	return func() (string, error) {
+		token, err := file.Value()
+		if isNone(err) {
+			return "", nil
+		}
+		return token, err
+	}
+}
+
+// isNone reports that a secret is missing or empty.
+func isNone(err error) bool {
+	return errors.Is(err, os.ErrNotExist) || errors.Is(err, process.ErrEmptySecret)
 }
 
 func (c Config) broker(name string) broker.Config {

@@ -57,7 +57,7 @@ func New(cfg Config) (*Connector, error) {
 		return nil, err
 	}
 	gateway, err := openfaas.NewGateway(openfaas.GatewayConfig{
-		URL: cfg.GatewayURL, CAFile: cfg.GatewayCAFile, Connector: connectorName, Credential: cfg.credential(),
+		URL: cfg.GatewayURL, CAFile: cfg.GatewayCAFile, Connector: connectorName, Credential: cfg.credential(), Token: cfg.token(),
 	})
 	if err != nil {
 		return nil, err

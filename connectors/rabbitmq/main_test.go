@@ -52,6 +52,7 @@ const (
 	annotationMaxInFlight = "parkstream.max-in-flight"
 	annotationMaxAttempts = "parkstream.max-attempts"
 	annotationTimeout     = "parkstream.timeout"
+	annotationSendToken   = "parkstream.send-token"
 )
 
 // listed is a function as the gateway lists it.

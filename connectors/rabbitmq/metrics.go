@@ -2,6 +2,7 @@ package rabbitmq
 
 import (
 	"context"
+	"strconv"
 	"sync"
 	"time"
 
@@ -23,6 +24,7 @@ type metrics struct {
 	latency   *prometheus.HistogramVec
 	stages    *prometheus.HistogramVec
 	outcomes  *prometheus.CounterVec
+	setup     *prometheus.CounterVec
 
 	mu       sync.Mutex
 	queues   map[string]*unacked.Counts
@@ -42,6 +44,10 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Name: "parkstream_connector_outcomes_total",
 			Help: "Events by what a function made of them: done, retry, reject, unavailable (to be tried again at no cost), or deferred because of an outage.",
 		}, []string{"queue", "function", "outcome"}),
+		setup: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "parkstream_connector_setup_refusals_total",
+			Help: "Calls that a function refused because of the connector's token (401, 403) or the type of its batches (415), or that were not made because the token cannot be read (0).",
+		}, []string{"function", "status"}),
 		queues:   make(map[string]*unacked.Counts),
 		breakers: make(map[string]*breaker.Breaker),
 		depths:   make(map[string]depths),
@@ -61,6 +67,9 @@ var verdictNames = map[batch.Verdict]string{
 func (m *metrics) call(ctx context.Context, function string, ms []*message.Delivery, start time.Time, r *openfaas.Response) {
 	m.batchSize.WithLabelValues(function).Observe(float64(len(ms)))
 	latency.Observe(ctx, m.latency.WithLabelValues(function, verdictNames[r.Verdict]), r.Took)
+	if r.Setup {
+		m.setup.WithLabelValues(function, strconv.Itoa(r.Status)).Inc()
+	}
 	invoked := m.stages.WithLabelValues(function, latency.Invoked)
 	for _, msg := range ms {
 		latency.Observe(ctx, invoked, start.Sub(msg.Received))

@@ -163,6 +163,20 @@ var rows = map[string]func(t *testing.T, size int){
 			outage(t, size, r)
 		}
 	},
+	"401 or 403 of a function that gets the connector's token": func(t *testing.T, size int) {
+		for _, status := range []int{401, 403} {
+			setup(t, size, refusal(status))
+		}
+	},
+	"415 to a batch": func(t *testing.T, size int) {
+		if size == 0 { // of a raw message it is a refusal, or for a function that gets the token an outage like 404
+			r := failed(415)
+			r.Verdict = batch.Outage
+			outage(t, size, r)
+			return
+		}
+		setup(t, size, refusal(415))
+	},
 	"500, 502, 504, 408": func(t *testing.T, size int) {
 		crashes := []openfaas.Response{
 			failed(500), failed(502), failed(504), failed(408),
@@ -196,6 +210,32 @@ var rows = map[string]func(t *testing.T, size int){
 			}
 		}
 	},
+}
+
+// refusal is a response to how the connector calls a function.
+func refusal(status int) openfaas.Response {
+	r := failed(status)
+	r.Verdict, r.Setup = batch.Outage, true
+	return r
+}
+
+// setup has a function respond so for some minutes, to every call, and then to every other
+// one, as of two replicas one does that has another token: no event spends an attempt.
+func setup(t *testing.T, size int, r openfaas.Response) {
+	t.Helper()
+	outage(t, size, r)
+	simulate(t, []*openfaas.Function{simFunction("fn", size, 2)}, func(s *sim) {
+		calls := 0
+		s.respond = func(_ string, ids []string) openfaas.Response {
+			if calls++; calls%2 == 0 {
+				return r
+			}
+			return doneAll(ids)
+		}
+		more := s.traffic("a hundred calls were refused", func() bool { return calls >= 200 })
+		s.settled(more, 0)
+		s.checkNoAttempts()
+	})
 }
 
 // outage has a function respond so to every call for some minutes: no event spends an attempt, and all

@@ -329,6 +329,36 @@ func TestOutage(t *testing.T) {
 	}
 }
 
+// A refusal of how the connector calls the function costs no event anything, however often
+// an event gets it alone while others are done: replicas may know different tokens.
+func TestSetupConvictsNoEvent(t *testing.T) {
+	refusal := status(http.StatusUnauthorized)
+	refusal.Setup = true
+	for _, n := range []int{1, 10} {
+		inBubble(t, func(t *testing.T, w *world) {
+			es := w.batch(n)
+			for range 10 * message.MaxFailedAlone {
+				w.respond = func([]string) openfaas.Response { return refusal }
+				w.succeedsElsewhere()
+				ds := w.run(es)
+				if got := count(ds); got[Keep] != n || len(w.calls) != 1 {
+					t.Fatalf("%d events: %v after %d calls", n, got, len(w.calls))
+				}
+				w.checkOutage(refusal.Reason)
+				w.respond = done
+				if got := count(w.run(w.batch(1))); got[Done] != 1 { // it ends the outage
+					t.Fatalf("another event: %v", got)
+				}
+			}
+			for i := range es {
+				if h := es[i].History; h.FailedAlone != 0 || h.MaxBatch != 0 || !h.Last.IsZero() {
+					t.Errorf("event %d: %+v", i, h)
+				}
+			}
+		})
+	}
+}
+
 // A success before an event has failed casts no suspicion on it. Nor does that of another
 // call at the beginning of an outage, of which some are answered last.
 func TestAnOutageConvictsNoEvent(t *testing.T) {

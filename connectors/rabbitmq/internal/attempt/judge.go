@@ -34,6 +34,8 @@ func (r *run) judge(part []int, c *call) conclusion {
 	switch {
 	case c.Cancelled:
 		return conclusion{finding: stopped}
+	case c.Setup:
+		return outage(c.Reason, c.RetryAfter)
 	case c.Results != nil:
 		return r.accept(part, c)
 	case c.Verdict == batch.Outage && alone:

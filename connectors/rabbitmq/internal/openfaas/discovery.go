@@ -146,7 +146,11 @@ func (d *Discovery) Notes() []string {
 	var notes []string
 	for queue, functions := range d.routes {
 		for _, f := range functions {
-			notes = append(notes, fmt.Sprintf("queue %s goes to function %s", queue, f.Name))
+			note := fmt.Sprintf("queue %s goes to function %s", queue, f.Name)
+			if f.SendToken {
+				note += ", with the connector's token"
+			}
+			notes = append(notes, note)
 		}
 	}
 	slices.Sort(notes)
@@ -180,7 +184,7 @@ func (d *Discovery) refresh(ctx context.Context) bool {
 	if d.routes == nil || !d.routes.Equal(next) {
 		for queue, functions := range next {
 			for _, f := range functions {
-				d.config.Log.Info("function listens", "queue", queue, "function", f.Name, "batch_size", f.BatchSize, "max_in_flight", f.MaxInFlight)
+				d.config.Log.Info("function listens", "queue", queue, "function", f.Name, "batch_size", f.BatchSize, "max_in_flight", f.MaxInFlight, "send_token", f.SendToken)
 			}
 		}
 		for queue := range d.routes {

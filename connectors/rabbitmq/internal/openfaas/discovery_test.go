@@ -77,11 +77,13 @@ func TestForeignTopicsAreNoProblem(t *testing.T) {
 	g := newTestGateway(t)
 	g.deploy("orders", "orders.v1", "a matter of Kafka's connector")
 	g.deploy("both", "vehicle_entries,clicks", "100")
+	g.deploy("ours", "vehicle_entries", "100")
+	g.functions["ours"].Annotations[annotationSendToken] = "true"
 	d := g.discovery(DiscoveryConfig{Topics: Topics{Served: []string{"vehicle_*"}}})
 	if !d.refresh(t.Context()) {
 		t.Fatal("no function was found")
 	}
-	if r, _ := d.Routes(); len(r) != 1 || len(r["vehicle_entries"]) != 1 {
+	if r, _ := d.Routes(); len(r) != 1 || len(r["vehicle_entries"]) != 2 {
 		t.Errorf("the routes are %v", r)
 	}
 	if ps := d.Problems(); len(ps) > 0 {
@@ -89,6 +91,7 @@ func TestForeignTopicsAreNoProblem(t *testing.T) {
 	}
 	want := []string{
 		"queue vehicle_entries goes to function both",
+		"queue vehicle_entries goes to function ours, with the connector's token",
 		"topic clicks of function both is left to other connectors: see TOPICS and IGNORED_TOPICS",
 		"topic orders.v1 of function orders is left to other connectors: see TOPICS and IGNORED_TOPICS",
 	}

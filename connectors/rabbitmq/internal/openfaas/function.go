@@ -25,6 +25,7 @@ const (
 	annotationMaxAttempts = annotationPrefix + "max-attempts"
 	annotationTimeout     = annotationPrefix + "timeout"
 	annotationSlow        = annotationPrefix + "slow-after"
+	annotationSendToken   = annotationPrefix + "send-token"
 )
 
 // Function is a function that listens to queues, with how it wants to be called.
@@ -50,6 +51,8 @@ type Function struct {
 	Timeout time.Duration
 	// SlowAfter is how long a call may take before there are too many of them.
 	SlowAfter time.Duration
+	// SendToken is whether calls carry the connector's token.
+	SendToken bool
 }
 
 // Batched reports whether the function speaks the batch contract.
@@ -102,6 +105,7 @@ func newFunction(name string, queues []string, annotations map[string]string, d 
 	f.MaxAttempts = r.integer(annotationMaxAttempts, d.MaxAttempts, 1, AttemptsLimit)
 	f.Timeout = r.duration(annotationTimeout, d.Timeout, time.Millisecond, time.Hour)
 	f.SlowAfter = r.duration(annotationSlow, f.Timeout/2, time.Millisecond, time.Hour)
+	f.SendToken = r.boolean(annotationSendToken)
 	if f.MinInFlight > f.MaxInFlight {
 		r.errs = append(r.errs, fmt.Errorf("%s is %d and %s only %d", annotationMinInFlight, f.MinInFlight, annotationMaxInFlight, f.MaxInFlight))
 	}
@@ -157,4 +161,19 @@ func (r *annotationReader) duration(name string, otherwise, least, most time.Dur
 		r.errs = append(r.errs, fmt.Errorf("annotation %s is %q; it takes a duration from %s to %s, such as 2ms or 30s", name, text, least, most))
 	}
 	return d
+}
+
+// boolean returns false if the annotation is missing.
+func (r *annotationReader) boolean(name string) bool {
+	text, given := r.values[name]
+	switch strings.TrimSpace(text) {
+	case "true":
+		return true
+	case "false":
+	default:
+		if given {
+			r.errs = append(r.errs, fmt.Errorf("annotation %s is %q; it takes true or false", name, text))
+		}
+	}
+	return false
 }

@@ -24,9 +24,13 @@ func TestAnnotations(t *testing.T) {
 		{
 			map[string]string{
 				annotationBatchSize: "1", annotationBatchBytes: "2", annotationLinger: "0s", annotationMinInFlight: "3", annotationMaxInFlight: "4",
-				annotationMaxAttempts: "5", annotationTimeout: "6s", annotationSlow: "7ms", "com.example": "x",
+				annotationMaxAttempts: "5", annotationTimeout: "6s", annotationSlow: "7ms", "com.example": "x", annotationSendToken: " true ",
 			},
-			Function{BatchSize: 1, BatchBytes: 2, MinInFlight: 3, MaxInFlight: 4, MaxAttempts: 5, Timeout: 6 * time.Second, SlowAfter: 7 * time.Millisecond},
+			Function{BatchSize: 1, BatchBytes: 2, MinInFlight: 3, MaxInFlight: 4, MaxAttempts: 5, Timeout: 6 * time.Second, SlowAfter: 7 * time.Millisecond, SendToken: true},
+		},
+		{
+			map[string]string{annotationSendToken: "false"},
+			Function{BatchBytes: 4 << 20, Linger: 2 * time.Millisecond, MinInFlight: 2, MaxInFlight: 32, MaxAttempts: 8, Timeout: time.Minute, SlowAfter: 30 * time.Second},
 		},
 	} {
 		f, err := newFunction("fn", []string{"q"}, tt.annotations, d)
@@ -53,6 +57,9 @@ func TestBadAnnotations(t *testing.T) {
 		{"q", map[string]string{annotationMaxInFlight: "2", annotationMinInFlight: "3"}, []string{"parkstream.min-in-flight is 3 and parkstream.max-in-flight only 2"}},
 		{"q", map[string]string{annotationTimeout: "31s"}, []string{"at most half of it"}},
 		{"q", map[string]string{annotationLinger: "-1ms", annotationSlow: "0"}, []string{"linger", "slow-after"}},
+		{"q", map[string]string{annotationSendToken: "yes"}, []string{`parkstream.send-token is "yes"; it takes true or false`}},
+		{"q", map[string]string{annotationSendToken: "True"}, []string{"true or false"}},
+		{"q", map[string]string{annotationSendToken: ""}, []string{"true or false"}},
 		{strings.Repeat("q", maxQueueName+1), nil, []string{"has 231 bytes"}},
 		{"one\ntwo", map[string]string{annotationBatchSize: "many"}, []string{`"one\ntwo" has a control character`, "batch-size"}},
 		{"\xff\x00", nil, []string{"control character"}},

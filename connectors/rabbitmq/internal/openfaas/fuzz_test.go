@@ -22,7 +22,7 @@ func FuzzResponse(f *testing.F) {
 		for _, size := range []int{0, 2} {
 			r := Response{Status: status}
 			function := &Function{BatchSize: size}
-			r.read(http.Header{"Retry-After": {retryAfter}}, []byte(body), function, events)
+			r.read(http.Header{"Retry-After": {retryAfter}}, []byte(body), function, "", events)
 			n := len(r.Results)
 			switch {
 			case r.Verdict == batch.Answered && n != max(1, size),

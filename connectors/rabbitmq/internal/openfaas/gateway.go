@@ -29,6 +29,7 @@ type Gateway struct {
 	url        string // without the last slash
 	connector  string
 	credential func() (user, password string, err error)
+	token      func() (string, error)
 	client     *http.Client
 	buffers    sync.Pool
 	limit      int // of the bytes of a response
@@ -47,6 +48,9 @@ type GatewayConfig struct {
 	// Credential returns the user and the password for the list of functions, or two
 	// empty strings. It is called for each list.
 	Credential func() (user, password string, err error)
+	// Token returns the token for functions with [Function.SendToken], or "". It is
+	// called for each of their calls.
+	Token func() (string, error)
 }
 
 // NewGateway returns a gateway that was not called yet. The error is that of CAFile.
@@ -56,7 +60,7 @@ func NewGateway(c GatewayConfig) (*Gateway, error) {
 		return nil, err
 	}
 	return &Gateway{
-		url: strings.TrimRight(c.URL, "/"), connector: c.Connector, credential: c.Credential,
+		url: strings.TrimRight(c.URL, "/"), connector: c.Connector, credential: c.Credential, token: c.Token,
 		client:  &http.Client{Transport: transport, CheckRedirect: redirect.Refuse},
 		buffers: sync.Pool{New: func() any { return new(buffers) }},
 		limit:   maxResponse,

@@ -84,10 +84,18 @@ func (g *Gateway) Invoke(ctx context.Context, f *Function, r Request) Response {
 	})
 
 	var a Response
+	token, err := g.tokenFor(f)
+	if err != nil {
+		a.Verdict, a.Setup, a.Reason = batch.Outage, true, err.Error()
+		return a
+	}
 	req, err := g.request(traced, f, r, buf)
 	if err != nil { // a mistake of ours or of the settings; it must not cost an event
 		a.Verdict, a.Reason = batch.Outage, err.Error()
 		return a
+	}
+	if token != "" {
+		req.Header["Authorization"] = []string{"Bearer " + token}
 	}
 	req.Header["X-Connector"] = []string{g.connector}
 	req.Header["X-Call-Id"] = []string{r.CallID}
@@ -114,9 +122,25 @@ func (g *Gateway) Invoke(ctx context.Context, f *Function, r Request) Response {
 	case buf.response.Len() > g.limit:
 		a.Verdict, a.Reason = batch.Crash, fmt.Sprintf("the answer is larger than %d bytes", g.limit)
 	default:
-		a.read(resp.Header, buf.response.Bytes(), f, r.Events)
+		a.read(resp.Header, buf.response.Bytes(), f, token, r.Events)
 	}
 	return a
+}
+
+// tokenFor returns the token that calls of a function carry: none unless the function
+// has the annotation for it.
+func (g *Gateway) tokenFor(f *Function) (string, error) {
+	if !f.SendToken {
+		return "", nil
+	}
+	token, err := g.token()
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("the function %s takes the connector's token, which cannot be read: %w", f.Name, err)
+	case !validField(token):
+		return "", errors.New("the secret connector-token has a control character or several lines, and no header can carry it: write the token alone into it")
+	}
+	return token, nil
 }
 
 func (g *Gateway) request(ctx context.Context, f *Function, r Request, buf *buffers) (*http.Request, error) {

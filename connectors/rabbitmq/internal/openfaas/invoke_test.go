@@ -2,6 +2,7 @@ package openfaas
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -216,6 +217,149 @@ func TestRequests(t *testing.T) {
 	}
 }
 
+const testToken = "1f0d-the-token"
+
+// tokenGateway returns a gateway at a URL with a token.
+func tokenGateway(t *testing.T, url string, token func() (string, error)) *Gateway {
+	t.Helper()
+	g, err := NewGateway(GatewayConfig{URL: url, Connector: "test", Token: token})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(g.CloseIdleConnections)
+	return g
+}
+
+// The token goes to functions with the annotation only, in each call as it is then, and
+// no header of a message takes its place.
+func TestWhoGetsTheToken(t *testing.T) {
+	var seen []string
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		seen = append(seen, r.URL.Path+" "+strings.Join(r.Header.Values("Authorization"), "|"))
+	}))
+	defer server.Close()
+	tokens := []string{"first", "second", ""}
+	reads := 0
+	g := tokenGateway(t, server.URL, func() (string, error) {
+		reads++
+		return tokens[reads-1], nil
+	})
+	for _, f := range []*Function{
+		{Name: "others"},
+		{Name: "ours", SendToken: true},
+		{Name: "batches", BatchSize: 1},
+		{Name: "ours", BatchSize: 1, SendToken: true},
+		{Name: "ours", SendToken: true},
+	} {
+		f.Timeout = 10 * time.Second
+		g.Invoke(t.Context(), f, Request{Header: []Field{{"X-Rabbitmq-Header-Authorization", "Bearer forged"}}})
+	}
+	want := []string{"/function/others ", "/function/ours Bearer first", "/function/batches ", "/function/ours Bearer second", "/function/ours "}
+	if strings.Join(seen, "\n") != strings.Join(want, "\n") || reads != 3 {
+		t.Errorf("%d reads, calls\n%s\nwant\n%s", reads, strings.Join(seen, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+// A redirect is an outage, and takes the token nowhere.
+func TestTheTokenFollowsNoRedirect(t *testing.T) {
+	other := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		t.Errorf("%s %s, Authorization %q", r.Method, r.URL, r.Header.Get("Authorization"))
+	}))
+	defer other.Close()
+	for _, status := range []int{301, 302, 303, 307, 308} {
+		for _, to := range []string{other.URL + "/function/ours", "/async-function/ours"} { // elsewhere, and of the same host
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.URL.Path != "/function/ours" {
+					t.Errorf("%s was called", r.URL)
+				}
+				http.Redirect(w, r, to, status)
+			}))
+			g := tokenGateway(t, server.URL, func() (string, error) { return testToken, nil })
+			got := g.Invoke(t.Context(), &Function{Name: "ours", SendToken: true, Timeout: 10 * time.Second}, Request{})
+			if got.Verdict != batch.Outage || got.Status != status || strings.Contains(got.Reason, testToken) {
+				t.Errorf("%d to %s: %+v", status, to, got)
+			}
+			server.Close()
+		}
+	}
+}
+
+// A token that cannot be read or sent is an outage of the functions that take it, without
+// a call, and of no other function.
+func TestATokenThatCannotBeSent(t *testing.T) {
+	for _, tt := range []struct {
+		token string
+		err   error
+		want  string
+	}{
+		{"", errors.New("permission denied"), "the function ours takes the connector's token, which cannot be read: permission denied"},
+		{"two\nlines", nil, "connector-token has a control character or several lines"},
+		{"a\x00b", nil, "connector-token has a control character"},
+	} {
+		called := 0
+		server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { called++ }))
+		g := tokenGateway(t, server.URL, func() (string, error) { return tt.token, tt.err })
+		got := g.Invoke(t.Context(), &Function{Name: "ours", SendToken: true, Timeout: 10 * time.Second}, Request{})
+		if got.Verdict != batch.Outage || !got.Setup || !strings.Contains(got.Reason, tt.want) || called != 0 || tt.token != "" && strings.Contains(got.Reason, tt.token) {
+			t.Errorf("%q: %+v after %d calls", tt.token, got, called)
+		}
+		if got := g.Invoke(t.Context(), &Function{Name: "others", Timeout: 10 * time.Second}, Request{}); got.Verdict != batch.Answered {
+			t.Errorf("another function: %+v", got)
+		}
+		server.Close()
+	}
+}
+
+// What refuses the connector, and what refuses an event.
+func TestRefusals(t *testing.T) {
+	const refuses = "the function fn refuses the connector's token "
+	for _, tt := range []struct {
+		function Function
+		token    string
+		status   int
+		body     string
+		verdict  batch.Verdict
+		setup    bool
+		reason   string
+	}{
+		{Function{SendToken: true}, testToken, 401, "no such token", batch.Outage, true, refuses + "(401): Unauthorized: no such token"},
+		{Function{SendToken: true}, testToken, 403, "", batch.Outage, true, refuses + "(403): Forbidden"},
+		{Function{SendToken: true, BatchSize: 5}, testToken, 401, "", batch.Outage, true, refuses + "(401): Unauthorized"},
+		{Function{SendToken: true, BatchSize: 5}, testToken, 403, "not yours", batch.Outage, true, refuses + "(403): Forbidden: not yours"},
+		{Function{SendToken: true, BatchSize: 5}, "", 401, "log in", batch.Outage, true, refuses + "(401): there is none, create the secret connector-token; Unauthorized: log in"},
+		{Function{SendToken: true, BatchSize: 5}, testToken, 415, "", batch.Outage, true, "the function fn refuses batches of type " + batch.ContentType + " (415): Unsupported Media Type"},
+		{Function{BatchSize: 5}, "", 415, "", batch.Outage, true, "the function fn refuses batches of type " + batch.ContentType + " (415): Unsupported Media Type"},
+		{Function{SendToken: true}, testToken, 415, "text?", batch.Outage, false, "415 Unsupported Media Type: text?"},
+		{Function{}, "", 415, "text?", batch.Refused, false, "415 Unsupported Media Type: text?"},
+		{Function{}, "", 401, "", batch.Outage, false, "401 Unauthorized"},
+		{Function{BatchSize: 5}, "", 403, "", batch.Outage, false, "403 Forbidden"},
+		// Other statuses are what they were.
+		{Function{SendToken: true, BatchSize: 5}, testToken, 400, "", batch.Refused, false, "400 Bad Request"},
+		{Function{SendToken: true, BatchSize: 5}, testToken, 404, "", batch.Outage, false, "404 Not Found"},
+		{Function{SendToken: true, BatchSize: 5}, testToken, 500, "", batch.Crash, false, "500 Internal Server Error"},
+		{Function{SendToken: true, BatchSize: 5}, testToken, 503, "access is not set up", batch.Outage, false, "503 Service Unavailable: access is not set up"},
+		// A function that answers with what it got.
+		{Function{SendToken: true}, testToken, 401, "Bearer " + testToken + "?", batch.Outage, true, refuses + "(401): Unauthorized: Bearer [token]?"},
+		{Function{SendToken: true}, testToken, 500, strings.Repeat("x", maxText-7) + testToken, batch.Crash, false, "500 Internal Server Error: " + strings.Repeat("x", maxText-7) + "[token]"},
+		{Function{SendToken: true, BatchSize: 5}, testToken, 503, `{"results":[{"id":"1","outcome":"retry","unavailable":true,"reason":"got ` + testToken + `"}]}`, batch.Outage, false, "got [token]"},
+	} {
+		g := serve(t, answer(tt.status, tt.body))
+		g.token = func() (string, error) { return tt.token, nil }
+		f := tt.function
+		f.Name, f.Timeout = "fn", 10*time.Second
+		got := g.Invoke(t.Context(), &f, Request{Events: []batch.Event{{ID: "1"}}})
+		if got.Verdict != tt.verdict || got.Setup != tt.setup || got.Reason != tt.reason || got.Status != tt.status {
+			t.Errorf("%+v, token %q, %d: %+v", tt.function, tt.token, tt.status, got)
+		}
+	}
+	g := serve(t, answer(200, `{"results":[{"id":"1","outcome":"reject","reason":"got `+testToken+`"}]}`))
+	g.token = func() (string, error) { return testToken, nil }
+	got := g.Invoke(t.Context(), &Function{Name: "fn", BatchSize: 1, SendToken: true, Timeout: 10 * time.Second}, Request{Events: []batch.Event{{ID: "1"}}})
+	if len(got.Results) != 1 || got.Results[0].Reason != "got [token]" {
+		t.Errorf("%+v", got)
+	}
+}
+
 func TestRetryAfter(t *testing.T) {
 	now := time.Date(2026, 11, 27, 9, 0, 0, 0, time.UTC)
 	for text, want := range map[string]time.Duration{
@@ -232,7 +376,7 @@ func TestRetryAfter(t *testing.T) {
 func TestStatuses(t *testing.T) {
 	for status := 200; status < 600; status++ {
 		r := Response{Status: status}
-		r.read(http.Header{}, nil, &Function{}, nil)
+		r.read(http.Header{}, nil, &Function{}, "", nil)
 		if want := batch.Classify(status); r.Verdict != want || (r.Results != nil) != (want == batch.Answered) || (r.Reason == "") != (want == batch.Answered) || want != batch.Answered && !strings.HasPrefix(r.Reason, fmt.Sprint(status)) {
 			t.Errorf("%+v", r)
 		}

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -20,6 +21,9 @@ type Response struct {
 	// tells an Outage by event: each result is unavailable or a rejection then. A
 	// function that takes raw messages has one result, without an id.
 	Results []batch.Result
+	// Setup reports an Outage because of how the connector calls the function, such as a
+	// token that the function refuses. No event is to blame, whatever others came to.
+	Setup bool
 	// Status is the HTTP status, 0 if there was none.
 	Status int
 	// Reason says why the function has not Answered, with the first bytes of what came
@@ -41,15 +45,16 @@ const (
 	maxText = 1000
 )
 
-// read sets the verdict on a response that arrived, and what belongs to it.
-func (r *Response) read(h http.Header, body []byte, f *Function, events []batch.Event) {
+// read sets the verdict on a response that arrived, and what belongs to it. token is the
+// one that the call carried: a function may answer with what it got, and no reason has it.
+func (r *Response) read(h http.Header, body []byte, f *Function, token string, events []batch.Event) {
 	r.Verdict = batch.Classify(r.Status)
 	switch {
 	case r.Verdict != batch.Answered:
-		r.Reason = fmt.Sprintf("%d %s", r.Status, http.StatusText(r.Status))
-		if text := excerpt(body); text != "" {
-			r.Reason += ": " + text
+		if token != "" {
+			body = bytes.ReplaceAll(body, []byte(token), []byte(redacted))
 		}
+		r.fail(f, token, excerpt(body))
 		r.RetryAfter = retryAfter(h.Get("Retry-After"), time.Now())
 		if r.Status == http.StatusServiceUnavailable && f.Batched() {
 			r.readOutage(body, events)
@@ -63,7 +68,41 @@ func (r *Response) read(h http.Header, body []byte, f *Function, events []batch.
 			r.Verdict, r.Reason = batch.Crash, err.Error()
 			return
 		}
+		for i := range results {
+			if token != "" && results[i].Reason != "" {
+				results[i].Reason = strings.ReplaceAll(results[i].Reason, token, redacted)
+			}
+		}
 		r.Results = results
+	}
+}
+
+// redacted stands for the connector's token.
+const redacted = "[token]"
+
+// fail sets verdict and reason of a status that is no success, and tells refusals that are
+// about the connector from those that are about the events. A function that gets the
+// connector's token answers 401 or 403 to the token. The content type of a batch is the
+// connector's, that of a raw message its publisher's: a 415 is an outage in the first case.
+// In the second case it is one only for a function that gets the token, and until that has
+// done other messages.
+func (r *Response) fail(f *Function, token, text string) {
+	answer := http.StatusText(r.Status)
+	if text != "" {
+		answer += ": " + text
+	}
+	r.Reason = fmt.Sprintf("%d %s", r.Status, answer)
+	switch {
+	case f.SendToken && (r.Status == http.StatusUnauthorized || r.Status == http.StatusForbidden):
+		if token == "" {
+			answer = "there is none, create the secret connector-token; " + answer
+		}
+		r.Setup, r.Reason = true, fmt.Sprintf("the function %s refuses the connector's token (%d): %s", f.Name, r.Status, answer)
+	case r.Status == http.StatusUnsupportedMediaType && f.Batched():
+		r.Verdict, r.Setup = batch.Outage, true
+		r.Reason = fmt.Sprintf("the function %s refuses batches of type %s (%d): %s", f.Name, batch.ContentType, r.Status, answer)
+	case r.Status == http.StatusUnsupportedMediaType && f.SendToken:
+		r.Verdict = batch.Outage
 	}
 }
 

@@ -31,7 +31,7 @@ func TestOutageByEvent(t *testing.T) {
 	} {
 		body := fmt.Sprintf(`{"results":[`+tt.first+`,`+tt.second+`]}`, 1, 2)
 		r := Response{Status: tt.status}
-		r.read(http.Header{}, []byte(body), &Function{BatchSize: 2}, []batch.Event{{ID: "1"}, {ID: "2"}})
+		r.read(http.Header{}, []byte(body), &Function{BatchSize: 2}, "", []batch.Event{{ID: "1"}, {ID: "2"}})
 		if r.Verdict == batch.Answered || (r.Results != nil) != tt.want || tt.want && r.Reason != "shard 2" {
 			t.Errorf("%d %s: %+v", tt.status, body, r)
 		}
@@ -55,7 +55,7 @@ func TestReasonIsCut(t *testing.T) {
 		{"no text", strings.Repeat("\x80", 2*maxText), ": " + strings.Repeat("\x80", maxText-4) + "…"},
 	} {
 		r := Response{Status: 500}
-		r.read(http.Header{}, []byte(tt.body), &Function{}, nil)
+		r.read(http.Header{}, []byte(tt.body), &Function{}, "", nil)
 		if got := strings.TrimPrefix(r.Reason, "500 Internal Server Error"); got != tt.want {
 			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
 		}
