@@ -73,6 +73,9 @@ func NewFunc(locate func(context.Context) (string, error), token func() (string,
 // Close closes idle connections.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
+// notSetUp is in the response of a function that refuses every caller: it has no users.
+const notSetUp = "access is not set up"
+
 // StatusError is the error for a response other than 201 Created.
 type StatusError struct {
 	URL, Status string
@@ -130,6 +133,9 @@ func (c *Client) Post(ctx context.Context, stays []parking.Stay) (err error) {
 	}
 	trace.SpanFromContext(ctx).SetAttributes(semconv.HTTPResponseStatusCode(resp.StatusCode))
 	answers := fmt.Sprintf("answers %d", resp.StatusCode)
+	if resp.StatusCode == http.StatusServiceUnavailable && bytes.Contains(answer, []byte(notSetUp)) {
+		answers += ": " + notSetUp
+	}
 	if err := redirect.Check(resp); err != nil {
 		return failure.New("the summary", answers, fmt.Errorf("%s: %w", url, err))
 	}

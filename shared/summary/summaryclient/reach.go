@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"strings"
 	"time"
 
 	"parkstream/shared/failure"
@@ -67,6 +68,12 @@ func (e unreachableError) Detail() string {
 			told += ": is it deployed, and does GATEWAY_URL or SUMMARY_URL lead there?"
 		case http.StatusUnauthorized:
 			told += ": its secret summary-token is another one than this function's"
+		case http.StatusForbidden:
+			told += ": this function's secret summary-token is one that may not post stays"
+		case http.StatusServiceUnavailable:
+			if strings.HasSuffix(told, notSetUp) {
+				told += ": create its secret users, or set its OIDC_ISSUER"
+			}
 		}
 	}
 	return told

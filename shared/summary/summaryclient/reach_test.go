@@ -3,6 +3,7 @@ package summaryclient
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -13,6 +14,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"parkstream/shared/failure"
 	"parkstream/shared/parking"
 )
 
@@ -66,6 +68,15 @@ func TestUnreachable(t *testing.T) {
 		{"not deployed", answering(http.StatusNotFound), "the summary answers 404: is it deployed, and does GATEWAY_URL or SUMMARY_URL lead there?"},
 		{"another token", answering(http.StatusUnauthorized), "the summary answers 401: its secret summary-token is another one than this function's"},
 		{"the gateway has no replica", answering(http.StatusServiceUnavailable), "the summary answers 503"},
+		{"a token without the right", answering(http.StatusForbidden), "the summary answers 403: this function's secret summary-token is one that may not post stays"},
+		{"the summary has no users", func(t *testing.T) *Client {
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				w.WriteHeader(http.StatusServiceUnavailable)
+				_, _ = io.WriteString(w, `{"error":"access is not set up: create the secret users (parkstream users add), or set OIDC_ISSUER"}`)
+			}))
+			t.Cleanup(server.Close)
+			return New(server.URL, func() (string, error) { return token, nil })
+		}, "the summary answers 503: access is not set up: create its secret users, or set its OIDC_ISSUER"},
 		{"another page", answering(http.StatusOK), "the summary answers 200"},
 		{"redirect", answering(http.StatusFound), "the summary answers 302"},
 		{"no token", func(*testing.T) *Client {
@@ -79,6 +90,9 @@ func TestUnreachable(t *testing.T) {
 			c := tt.client(t)
 			defer c.Close()
 			err := c.Reachable(t.Context())
+			if !failure.Outage(err) { // no event spends an attempt
+				t.Errorf("%v is no outage", err)
+			}
 			told, ok := err.(interface{ Detail() string })
 			if !ok || !strings.HasSuffix(told.Detail(), tt.want) {
 				t.Errorf("Reachable returns %v, which tells %v", err, told)
