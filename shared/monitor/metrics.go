@@ -16,20 +16,30 @@ import (
 // families are the metrics of a process by name, or nil if it returned none.
 type families map[string]*dto.MetricFamily
 
-func (m *Monitor) scrape(ctx context.Context, url string) families {
-	status, text, err := m.get(ctx, url)
+// scrape returns the metrics of a process, or reports that it refuses the token. token
+// may be nil.
+func (m *Monitor) scrape(ctx context.Context, url string, token func() (string, error)) (found families, refused bool) {
+	var bearer string
+	if token != nil {
+		var err error
+		if bearer, err = token(); err != nil {
+			m.log.DebugContext(ctx, "metrics are requested without a token", "error", err)
+			bearer = ""
+		}
+	}
+	status, text, err := m.get(ctx, url, bearer)
+	refused = err == nil && (status == http.StatusUnauthorized || status == http.StatusForbidden)
 	if err == nil && status != http.StatusOK {
 		err = fmt.Errorf("GET %s: status %d", url, status)
 	}
 	if err == nil {
-		var found families
 		parser := expfmt.NewTextParser(model.UTF8Validation)
 		if found, err = parser.TextToMetricFamilies(strings.NewReader(string(text))); err == nil {
-			return found
+			return found, false
 		}
 	}
 	m.log.DebugContext(ctx, "metrics cannot be read", "error", err)
-	return nil
+	return nil, refused
 }
 
 // each calls what for every series of a metric, sorted by labels.

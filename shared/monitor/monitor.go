@@ -44,6 +44,11 @@ type Monitor struct {
 	log       *slog.Logger
 	client    *http.Client
 	shared    *probe.Shared[*Snapshot]
+
+	// Token returns the token for the metrics of functions. Nothing else gets it. Without
+	// it, or if it returns an error, their metrics are requested without one. Set it
+	// before the first call.
+	Token func() (string, error)
 }
 
 // New returns a monitor of the functions behind a gateway, of the connector and of
@@ -77,6 +82,7 @@ func (m *Monitor) ask(ctx context.Context) (*Snapshot, error) {
 	snapshot := &Snapshot{At: time.Now().UTC(), Latency: []Latency{}, Outcomes: []Outcome{}}
 	parts := make([]Part, len(watchedFunctions), len(watchedFunctions)+3)
 	figures := make([]families, len(eventProcessors))
+	refused := make([]bool, len(eventProcessors))
 	redis := Part{Name: "redis", Kind: "store", State: stateUp}
 	connector := Part{Name: "connector", Kind: "connector"}
 	var connectorFigures families
@@ -91,7 +97,7 @@ func (m *Monitor) ask(ctx context.Context) (*Snapshot, error) {
 		wg.Go(func() { parts[i] = m.part(ctx, name, "function", function(name)+"/_/ready") })
 	}
 	for i, name := range eventProcessors {
-		wg.Go(func() { figures[i] = m.scrape(ctx, function(name)+"/metrics") })
+		wg.Go(func() { figures[i], refused[i] = m.scrape(ctx, function(name)+"/metrics", m.Token) })
 	}
 	wg.Go(func() {
 		if err := m.redis(ctx); err != nil {
@@ -107,10 +113,15 @@ func (m *Monitor) ask(ctx context.Context) (*Snapshot, error) {
 	})
 	if m.connector != "" {
 		wg.Go(func() { connector = m.part(ctx, connector.Name, connector.Kind, m.connector+"/readyz") })
-		wg.Go(func() { connectorFigures = m.scrape(ctx, m.connector+"/metrics") })
+		wg.Go(func() { connectorFigures, _ = m.scrape(ctx, m.connector+"/metrics", nil) })
 	}
 	wg.Wait()
 
+	for i := range eventProcessors { // the first ones of the parts
+		if refused[i] && parts[i].State == stateUp {
+			parts[i].Detail = "refuses the summary's token: its figures are not shown"
+		}
+	}
 	parts = append(parts, Part{Name: "summary", Kind: "function", State: stateUp}, redis)
 	if m.connector != "" {
 		parts = append(parts, connector)
@@ -129,7 +140,7 @@ func (m *Monitor) ask(ctx context.Context) (*Snapshot, error) {
 // part returns the state of a part by its readiness check.
 func (m *Monitor) part(ctx context.Context, name, kind, url string) Part {
 	p := Part{Name: name, Kind: kind}
-	status, text, err := m.get(ctx, url)
+	status, text, err := m.get(ctx, url, "")
 	switch {
 	case err != nil:
 		m.log.DebugContext(ctx, "a part cannot be reached", "part", name, "error", err)
@@ -164,10 +175,13 @@ func reason(err error) string {
 	return "cannot be reached"
 }
 
-func (m *Monitor) get(ctx context.Context, url string) (status int, text []byte, err error) {
+func (m *Monitor) get(ctx context.Context, url, token string) (status int, text []byte, err error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return 0, nil, err
+	}
+	if token != "" {
+		r.Header.Set("Authorization", "Bearer "+token)
 	}
 	r.Header.Set("Accept", string(expfmt.NewFormat(expfmt.TypeTextPlain)))
 	resp, err := m.client.Do(r)

@@ -205,6 +205,87 @@ func TestMonitorInTrouble(t *testing.T) {
 	}
 }
 
+// Metrics of functions that need a token get it, and nothing else does: no readiness
+// check, no connector, and no host to which a redirect leads. A refused or missing token
+// is told, and the rest of the snapshot is as before.
+func TestMonitorSendsItsToken(t *testing.T) {
+	const token = "the-token"
+	other := newUpstream(t)
+	u := newUpstream(t)
+	var mu sync.Mutex
+	carried := map[string]string{}
+	needsToken := func(kind string) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) {
+			if r.Header.Get("Authorization") != "Bearer "+token {
+				http.Error(w, `{"error":"this needs a login"}`, http.StatusUnauthorized)
+				return
+			}
+			_, _ = io.WriteString(w, strings.ReplaceAll(processorMetrics, "KIND", kind))
+		}
+	}
+	u.does("/function/entry-processor/metrics", needsToken("entry"))
+	u.does("/function/exit-processor/metrics", needsToken("exit"))
+	u.does("/function/entry-generator/_/ready", func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, other.URL+"/readyz", http.StatusTemporaryRedirect)
+	})
+	for _, s := range []*upstream{u, other} {
+		inner := s.Config.Handler
+		s.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			mu.Lock()
+			carried[r.URL.Path] = r.Header.Get("Authorization")
+			mu.Unlock()
+			inner.ServeHTTP(w, r)
+		})
+	}
+	told := func(got *Snapshot) string { return states(got)["entry-processor"] + ", " + states(got)["exit-processor"] }
+	m := u.monitor(t, u.URL)
+	m.Token = func() (string, error) { return token, nil }
+	got := snapshot(t, m)
+	if len(got.Latency) != 2 || len(got.Outcomes) != 4 || got.Connector == nil || told(got) != "up, up" {
+		t.Errorf("%+v", got)
+	}
+	for path, value := range carried {
+		want := ""
+		if path == "/function/entry-processor/metrics" || path == "/function/exit-processor/metrics" {
+			want = "Bearer " + token
+		}
+		if value != want {
+			t.Errorf("%s got %q, want %q", path, value, want)
+		}
+	}
+	if len(carried) != 8 {
+		t.Errorf("calls of %v", carried)
+	}
+	for name, secret := range map[string]func() (string, error){
+		"none":       nil,
+		"another":    func() (string, error) { return "another", nil },
+		"unreadable": func() (string, error) { return token, errors.New("permission denied") },
+	} {
+		m := u.monitor(t, u.URL)
+		m.Token = secret
+		got := snapshot(t, m)
+		const refused = "up refuses the summary's token: its figures are not shown"
+		if told(got) != refused+", "+refused || len(got.Latency) != 0 || got.Connector == nil {
+			t.Errorf("%s: %+v", name, got)
+		}
+		if text, _ := json.Marshal(got); strings.Contains(string(text), token) {
+			t.Errorf("%s: %s", name, text)
+		}
+	}
+	// A redirect of the metrics takes the token nowhere.
+	u.does("/function/entry-processor/metrics", func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, other.URL+"/elsewhere", http.StatusTemporaryRedirect)
+	})
+	m = u.monitor(t, "")
+	m.Token = func() (string, error) { return token, nil }
+	if got := snapshot(t, m); told(got) != "up, up" {
+		t.Errorf("%+v", got)
+	}
+	if _, called := carried["/elsewhere"]; called {
+		t.Error("the redirect was followed")
+	}
+}
+
 // Concurrent callers cost one set of calls. A caller that leaves does not affect the
 // others.
 func TestOneSnapshotForAll(t *testing.T) {
