@@ -237,7 +237,9 @@ func TestMonitorSendsItsToken(t *testing.T) {
 			inner.ServeHTTP(w, r)
 		})
 	}
-	told := func(got *Snapshot) string { return states(got)["entry-processor"] + ", " + states(got)["exit-processor"] }
+	told := func(got *Snapshot) string {
+		return states(got)["entry-processor"] + ", " + states(got)["exit-processor"]
+	}
 	m := u.monitor(t, u.URL)
 	m.Token = func() (string, error) { return token, nil }
 	got := snapshot(t, m)
