@@ -53,4 +53,7 @@ const (
 	erasedKey = "park:erased"
 	// writableKey begins the keys that [Client.Writable] writes.
 	writableKey = "park:writable"
+	// Audit is the prefix of the keys of the audit. Its hash tag keeps them on one
+	// shard, so their entries have the times of one clock.
+	Audit = "park:audit:{all}:"
 )
