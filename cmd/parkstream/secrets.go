@@ -15,6 +15,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"parkstream/cmd/internal/secrets"
 	"parkstream/cmd/internal/services"
 	"parkstream/shared/broker"
 	"parkstream/shared/redis"
@@ -159,7 +160,7 @@ func (c secretsInitCommand) write(notes io.Writer, name, value string) (string, 
 			return value
 		}
 	}
-	found, err := services.Secret(c.Dir, name, missing)
+	found, err := secrets.Ensure(c.Dir, name, missing)
 	if err != nil {
 		return "", err
 	}

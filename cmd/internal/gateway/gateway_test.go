@@ -28,7 +28,7 @@ import (
 	"github.com/robfig/cron/v3"
 	"go.uber.org/goleak"
 
-	"parkstream/cmd/internal/services"
+	"parkstream/cmd/internal/secrets"
 	"parkstream/shared/eventually"
 	"parkstream/shared/process"
 )
@@ -110,12 +110,12 @@ type local struct {
 func newGateway(t *testing.T) *local {
 	t.Helper()
 	l := &local{dir: t.TempDir()}
-	secrets := filepath.Join(l.dir, "secrets")
-	if err := os.Mkdir(secrets, 0o700); err != nil {
+	dir := filepath.Join(l.dir, "secrets")
+	if err := os.Mkdir(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
 	for name, value := range map[string]string{userSecret: "admin", passwordSecret: "secret"} {
-		if err := services.WriteSecret(secrets, name, []byte(value)); err != nil {
+		if err := secrets.Write(dir, name, []byte(value)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -124,7 +124,7 @@ func newGateway(t *testing.T) *local {
 		t.Fatal(err)
 	}
 	l.Gateway = New(Config{
-		Known: []string{"one", "two"}, SecretsDir: secrets, AllowedHosts: []string{"parking.example", "2001:db8::1"}, LogsDir: l.dir, Timeout: 2 * time.Second,
+		Known: []string{"one", "two"}, SecretsDir: dir, AllowedHosts: []string{"parking.example", "2001:db8::1"}, LogsDir: l.dir, Timeout: 2 * time.Second,
 		Command: func(string) *exec.Cmd { return exec.Command(os.Args[0]) },
 		Environ: []string{"SETTING=ours", "GORACE=atexit_sleep_ms=0"}, Process: p,
 		Notify: func(text string) {

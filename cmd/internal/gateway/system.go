@@ -17,7 +17,7 @@ import (
 	sdk "github.com/openfaas/go-sdk"
 
 	"parkstream/cmd/internal/jsonerror"
-	"parkstream/cmd/internal/services"
+	"parkstream/cmd/internal/secrets"
 	"parkstream/shared/version"
 )
 
@@ -203,7 +203,7 @@ func (g *Gateway) secrets(w http.ResponseWriter, r *http.Request) {
 	case r.Method == http.MethodDelete:
 		err = os.Remove(path)
 	default:
-		err = services.WriteSecret(g.config.SecretsDir, secret.Name, value)
+		err = secrets.Write(g.config.SecretsDir, secret.Name, value)
 	}
 	if err != nil {
 		refuse(w, http.StatusInternalServerError, "the secret's file cannot be changed")

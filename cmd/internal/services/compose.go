@@ -16,6 +16,7 @@ import (
 	"strings"
 	"time"
 
+	"parkstream/cmd/internal/secrets"
 	"parkstream/deploy"
 )
 
@@ -38,7 +39,7 @@ func compose(ctx context.Context, o Options) (Nodes, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return Nodes{}, fmt.Errorf("make the folder of the containers: %w", err)
 	}
-	password, err := Secret(dir, "password", rand.Text)
+	password, err := secrets.Ensure(dir, "password", rand.Text)
 	if err != nil {
 		return Nodes{}, err
 	}
@@ -112,7 +113,7 @@ func composePorts(dir string) ([2]string, error) {
 	var ports [2]string
 	for i, name := range []string{"rabbitmq-port", "redis-port"} {
 		var free error
-		port, err := Secret(dir, name, func() string {
+		port, err := secrets.Ensure(dir, name, func() string {
 			l, err := net.Listen("tcp", "127.0.0.1:0")
 			if err != nil {
 				free = err

@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"parkstream/cmd/internal/gateway"
-	"parkstream/cmd/internal/services"
+	"parkstream/cmd/internal/secrets"
 	"parkstream/cmd/internal/supervise"
 	"parkstream/deploy"
 	"parkstream/shared/instance"
@@ -158,7 +158,7 @@ func (s *System) configurePrometheus(dir string) error {
 	if err != nil {
 		return err
 	}
-	user, err := services.Secret(s.Secrets(), "basic-auth-user", nil)
+	user, err := secrets.Ensure(s.Secrets(), "basic-auth-user", nil)
 	if err != nil {
 		return err
 	}

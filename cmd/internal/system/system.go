@@ -21,6 +21,7 @@ import (
 
 	"parkstream/cmd/internal/gateway"
 	"parkstream/cmd/internal/logfile"
+	"parkstream/cmd/internal/secrets"
 	"parkstream/cmd/internal/services"
 	"parkstream/cmd/internal/supervise"
 	"parkstream/shared/process"
@@ -222,12 +223,12 @@ func (s *System) notify(text string) { s.Say("%s", text) }
 
 func (s *System) writeSecrets() error {
 	dir := s.Secrets()
-	_, err1 := services.Secret(dir, "summary-token", rand.Text)
-	_, err2 := services.Secret(dir, "basic-auth-user", func() string { return "admin" })
-	_, err3 := services.Secret(dir, "basic-auth-password", rand.Text)
+	_, err1 := secrets.Ensure(dir, "summary-token", rand.Text)
+	_, err2 := secrets.Ensure(dir, "basic-auth-user", func() string { return "admin" })
+	_, err3 := secrets.Ensure(dir, "basic-auth-password", rand.Text)
 	return errors.Join(err1, err2, err3,
-		services.WriteSecret(dir, "rabbitmq-url", []byte(s.Nodes.RabbitMQURL)),
-		services.WriteSecret(dir, "redis-url", []byte(s.Nodes.RedisURL)))
+		secrets.Write(dir, "rabbitmq-url", []byte(s.Nodes.RabbitMQURL)),
+		secrets.Write(dir, "redis-url", []byte(s.Nodes.RedisURL)))
 }
 
 func (s *System) startGateway() error {
