@@ -60,6 +60,9 @@ type Config struct {
 	// AllowedHosts are names and addresses besides those of loopback under which
 	// the gateway may be called, without ports.
 	AllowedHosts []string
+	// Open refuses requests that come through a proxy from other machines: the functions
+	// ask for no login.
+	Open bool
 	// LogsDir gets one file of output for each function.
 	LogsDir string
 	// Timeout bounds one call of a function.
@@ -409,7 +412,7 @@ func (g *Gateway) forward(w http.ResponseWriter, r *http.Request, name, host, en
 	}
 	proxy := httputil.ReverseProxy{
 		Rewrite: func(p *httputil.ProxyRequest) {
-			p.SetXForwarded()
+			forwardedFrom(p)
 			// The query is forwarded unchanged: the package removes what it cannot parse,
 			// and an erasure at one site would become one at all sites.
 			p.Out.URL = &url.URL{Scheme: "http", Host: host, Path: path, RawPath: encoded, RawQuery: p.In.URL.RawQuery}
@@ -421,6 +424,19 @@ func (g *Gateway) forward(w http.ResponseWriter, r *http.Request, name, host, en
 		},
 	}
 	proxy.ServeHTTP(w, r.WithContext(ctx))
+}
+
+// forwardedFrom sets the headers from which a function learns who calls it under which
+// address. What a proxy in front of the gateway has set stays, as with every gateway of
+// OpenFaaS.
+func forwardedFrom(p *httputil.ProxyRequest) {
+	p.Out.Header["X-Forwarded-For"] = p.In.Header["X-Forwarded-For"] // the caller's address is appended
+	p.SetXForwarded()
+	for _, name := range []string{"X-Forwarded-Host", "X-Forwarded-Proto"} {
+		if given := p.In.Header[name]; len(given) > 0 {
+			p.Out.Header[name] = given
+		}
+	}
 }
 
 // statusWriter records the status of a response.

@@ -20,27 +20,61 @@ func (g *Gateway) guard(next http.Handler) http.Handler {
 	sameOrigin.SetDenyHandler(refusal(http.StatusForbidden, "a page of another site must not change anything here: requests with an Origin or Sec-Fetch-Site of another site are refused"))
 	guarded := sameOrigin.Handler(next)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !g.serves(r.Host) {
-			refuse(w, http.StatusMisdirectedRequest, fmt.Sprintf("this gateway does not serve the host %.100q: use a loopback address or localhost, or name the host with --allowed-hosts", r.Host))
+		for _, host := range append([]string{r.Host}, forwarded(r, "X-Forwarded-Host")...) {
+			if !g.serves(host) {
+				refuse(w, http.StatusMisdirectedRequest, fmt.Sprintf("this gateway does not serve the host %.100q: use a loopback address or localhost, or name the host with --allowed-hosts", host))
+				return
+			}
+		}
+		if g.config.Open && fromElsewhere(r) {
+			refuse(w, http.StatusForbidden, "the request comes through a proxy, and this system is open: it is for this machine alone. Start it with a login, parkstream up --users FILE")
 			return
 		}
 		guarded.ServeHTTP(w, r)
 	})
 }
 
-// serves reports whether a Host header names this gateway: as a loopback address, as
-// localhost, or as one of Config.AllowedHosts.
-func (g *Gateway) serves(hostport string) bool {
+// forwarded returns the elements of a header that proxies set.
+func forwarded(r *http.Request, name string) []string {
+	var list []string
+	for _, value := range r.Header[name] {
+		for element := range strings.SplitSeq(value, ",") {
+			list = append(list, strings.TrimSpace(element))
+		}
+	}
+	return list
+}
+
+// fromElsewhere reports whether a proxy names a caller that is not on this machine. A
+// proxy that names none is not noticed.
+func fromElsewhere(r *http.Request) bool {
+	callers := append(forwarded(r, "X-Forwarded-For"), forwarded(r, "X-Real-Ip")...)
+	return len(r.Header["Forwarded"]) > 0 || slices.ContainsFunc(callers, func(caller string) bool {
+		return !IsLoopback(hostOf(caller))
+	})
+}
+
+// hostOf returns a host without port, brackets and the dot at its end, in lower case.
+func hostOf(hostport string) string {
 	host := hostport
 	if h, _, err := net.SplitHostPort(hostport); err == nil {
 		host = h
 	}
-	host = strings.ToLower(strings.TrimSuffix(strings.Trim(host, "[]"), "."))
+	return strings.ToLower(strings.TrimSuffix(strings.Trim(host, "[]"), "."))
+}
+
+// IsLoopback reports whether a host name or address, without port, is this machine's own.
+func IsLoopback(host string) bool {
 	address, err := netip.ParseAddr(host)
-	if err == nil && address.Unmap().IsLoopback() || host == "localhost" || strings.HasSuffix(host, ".localhost") {
-		return true
-	}
-	return slices.ContainsFunc(g.config.AllowedHosts, func(allowed string) bool {
+	return err == nil && address.Unmap().IsLoopback() || host == "localhost" || strings.HasSuffix(host, ".localhost")
+}
+
+// serves reports whether a Host header names this gateway: as a loopback address, as
+// localhost, or as one of Config.AllowedHosts.
+func (g *Gateway) serves(hostport string) bool {
+	host := hostOf(hostport)
+	address, err := netip.ParseAddr(host)
+	return IsLoopback(host) || slices.ContainsFunc(g.config.AllowedHosts, func(allowed string) bool {
 		if a, allowedErr := netip.ParseAddr(allowed); err == nil && allowedErr == nil {
 			return a == address
 		}

@@ -49,6 +49,85 @@ func TestHosts(t *testing.T) {
 	}
 }
 
+// A function gets credentials as the caller sent them, and learns by whom it was called
+// and under which address.
+func TestWhatFunctionsLearnOfTheCaller(t *testing.T) {
+	l := newGateway(t)
+	l.deploy(t, deployment("one", nil))
+	host := strings.TrimPrefix(l.server.URL, "http://")
+	for name, tt := range map[string]struct{ sent, want map[string]string }{
+		"directly": {
+			map[string]string{"Authorization": "Bearer hush", "Cookie": `a=1; parkstream_session="x y"`, "X-Real-Ip": "127.0.0.1"},
+			map[string]string{
+				"Authorization": "Bearer hush", "Cookie": `a=1; parkstream_session="x y"`, "X-Real-Ip": "127.0.0.1",
+				"X-Forwarded-For": "127.0.0.1", "X-Forwarded-Host": host, "X-Forwarded-Proto": "http",
+			},
+		},
+		"through a proxy": {
+			map[string]string{"Authorization": "Basic aHVzaA==", "X-Forwarded-For": "203.0.113.7, 10.0.0.2", "X-Forwarded-Host": "parking.example", "X-Forwarded-Proto": "https"},
+			map[string]string{
+				"Authorization": "Basic aHVzaA==", "Cookie": "",
+				"X-Forwarded-For": "203.0.113.7, 10.0.0.2, 127.0.0.1", "X-Forwarded-Host": "parking.example", "X-Forwarded-Proto": "https",
+			},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, l.server.URL+"/function/one", http.NoBody)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for name, value := range tt.sent {
+				r.Header.Set(name, value)
+			}
+			resp, err := http.DefaultClient.Do(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer resp.Body.Close()
+			var got seen
+			if err := json.NewDecoder(resp.Body).Decode(&got); err != nil {
+				t.Fatal(err)
+			}
+			for name, want := range tt.want {
+				if value := strings.Join(got.Header[name], "|"); value != want {
+					t.Errorf("%s is %q, want %q", name, value, want)
+				}
+			}
+		})
+	}
+}
+
+// An open system is for this machine alone: a proxy in front of it is refused if it names
+// its caller. One that asks for a login serves them, if it serves their host.
+func TestProxies(t *testing.T) {
+	for header, values := range map[string]map[string]int{ // the status of an open gateway
+		"X-Forwarded-For": {
+			"127.0.0.1": 200, "::1": 200, "[::1]:4711": 200, "127.0.0.1:4711, ::ffff:127.0.0.1": 200,
+			"203.0.113.7": 403, "127.0.0.1, 203.0.113.7": 403, "203.0.113.7, 127.0.0.1": 403, "10.0.0.1:80": 403, "unknown": 403, "": 403, "localhost.evil.example": 403,
+		},
+		"X-Real-Ip":        {"127.0.0.1": 200, "203.0.113.7": 403},
+		"Forwarded":        {"for=203.0.113.7": 403, "for=127.0.0.1": 403},
+		"X-Forwarded-Host": {"localhost:8080": 200, "127.0.0.1": 200, "evil.example": 421, "localhost, evil.example": 421, "": 421},
+	} {
+		for value, want := range values {
+			for _, open := range []bool{true, false} {
+				l := &Gateway{config: Config{Open: open}}
+				r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "http://127.0.0.1:8080/", http.NoBody)
+				r.Header[header] = []string{value}
+				w := httptest.NewRecorder()
+				l.guard(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})).ServeHTTP(w, r)
+				wanted := want
+				if wanted == http.StatusForbidden && !open {
+					wanted = http.StatusOK
+				}
+				if w.Code != wanted {
+					t.Errorf("%s %q, open %t: %d, want %d", header, value, open, w.Code, wanted)
+				}
+			}
+		}
+	}
+}
+
 // TestOrigins: a page of another site cannot change anything with an operator's
 // browser. Other clients need no origin.
 func TestOrigins(t *testing.T) {
