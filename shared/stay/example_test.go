@@ -32,7 +32,7 @@ func ExampleStore() {
 		stored, err := store.Upsert(ctx, []parking.Stay{completed})
 		fmt.Println(stored, err)
 	}
-	query := stay.Query{Site: "north", Limit: 100}
+	query := stay.Query{Sites: []string{"north"}, Limit: 100}
 	for {
 		page, err := store.List(ctx, query)
 		if err != nil {

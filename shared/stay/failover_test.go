@@ -217,7 +217,7 @@ func (f *failovers) finish(t *rapid.T) {
 	if got, err := f.data.Site(context.Background(), site); err != nil || got.Totals != want {
 		t.Fatalf("totals %+v, error %v, want %+v", got.Totals, err, want)
 	}
-	page, err := f.summary.List(context.Background(), Query{Site: site, Limit: 100})
+	page, err := f.summary.List(context.Background(), Query{Sites: []string{site}, Limit: 100})
 	if err != nil {
 		t.Fatal(err)
 	}

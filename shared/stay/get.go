@@ -13,25 +13,16 @@ import (
 // ErrNotFound is the error for an id without a stay.
 var ErrNotFound = errors.New("no such stay")
 
-// AmbiguousError is the error for an id without a site, if several sites have a stay
-// with that id.
+// AmbiguousError is the error for an id with which several of the sites have a stay.
 type AmbiguousError struct{ Sites []string }
 
 func (e AmbiguousError) Error() string {
 	return fmt.Sprintf("%d sites have a stay with this id: choose one with the parameter site", len(e.Sites))
 }
 
-// Get returns one stay. site may be empty if only one site has a stay with the id.
-// Otherwise the error is an [AmbiguousError]. The error for an unknown id is
-// [ErrNotFound].
-func (s *Store) Get(ctx context.Context, site, id string) (StoredStay, error) {
-	sites := []string{site}
-	if site == "" {
-		var err error
-		if sites, err = s.Sites(ctx); err != nil {
-			return StoredStay{}, err
-		}
-	}
+// Get returns the stay with an id at one of the sites. The error is [ErrNotFound] if
+// none of them has the id, and an [AmbiguousError] if several have.
+func (s *Store) Get(ctx context.Context, sites []string, id string) (StoredStay, error) {
 	if err := CheckSites(len(sites)); err != nil {
 		return StoredStay{}, err
 	}

@@ -102,7 +102,7 @@ func TestDataOfTheVersionBefore(t *testing.T) {
 		t.Errorf("%d stored again, want 0", n)
 	}
 	for i, want := range stays {
-		if k, err := s.Get(t.Context(), "", want.ID); err != nil || k.Stay != want || !k.UpdatedAt.Equal(noonBefore) {
+		if k, err := s.Get(t.Context(), sitesOf(t, s), want.ID); err != nil || k.Stay != want || !k.UpdatedAt.Equal(noonBefore) {
 			t.Errorf("stay %d: %+v, error %v; want %+v", i, k, err, want)
 		}
 	}
@@ -128,7 +128,7 @@ func TestDataOfTheVersionBefore(t *testing.T) {
 			t.Errorf("%+v: %q, want %q", tt.q, got, tt.want)
 		}
 	}
-	stats, err := s.Stats(t.Context(), "north", noonBefore, noonBefore)
+	stats, err := s.Stats(t.Context(), []string{"north"}, noonBefore, noonBefore)
 	if err != nil || stats.Completed != 6 || stats.UnmatchedExits != 1 {
 		t.Errorf("sums %+v, error %v", stats.Counts, err)
 	}

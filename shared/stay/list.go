@@ -106,7 +106,7 @@ func (s *Store) longer(ctx context.Context, q Query, n int) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	indexes, err := s.indexes(ctx, q)
+	indexes, err := q.indexes()
 	if err != nil {
 		return false, err
 	}

@@ -13,9 +13,23 @@ import (
 	"parkstream/shared/parking"
 )
 
-// list follows the cursors with pages of a size and returns "site/id" of all stays.
+// sitesOf returns the sites with stays.
+func sitesOf(t rapid.TB, s *Store) []string {
+	t.Helper()
+	sites, err := s.Sites(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sites
+}
+
+// list follows the cursors with pages of a size and returns "site/id" of all stays. A
+// query without sites is one of all of them.
 func list(t rapid.TB, s *Store, q Query) []string {
 	t.Helper()
+	if q.Sites == nil {
+		q.Sites = sitesOf(t, s)
+	}
 	ids := []string{}
 	const most = 10_000 // bound of the stays in any test; with more the cursors form a cycle
 	for len(ids) < most {
@@ -50,22 +64,26 @@ func TestListFilters(t *testing.T) {
 		want string
 	}{
 		{Query{}, "b/x4 a/x3 a/x2 a/x1 b/x1"},
-		{Query{Site: "a"}, "a/x3 a/x2 a/x1"},
-		{Query{Site: "nowhere"}, ""},
+		{Query{Sites: []string{}}, ""},
+		{Query{Sites: []string{"b", "a"}}, "b/x4 a/x3 a/x2 a/x1 b/x1"},
+		{Query{Sites: []string{"nowhere", "b"}}, "b/x4 b/x1"},
+		{Query{Sites: []string{"c", "a"}, Plate: "P1", Status: parking.Completed}, "a/x3 a/x1"},
+		{Query{Sites: []string{"a"}}, "a/x3 a/x2 a/x1"},
+		{Query{Sites: []string{"nowhere"}}, ""},
 		{Query{Plate: "P1"}, "b/x4 a/x3 a/x1 b/x1"},
-		{Query{Plate: "P1", Site: "b"}, "b/x4 b/x1"},
+		{Query{Plate: "P1", Sites: []string{"b"}}, "b/x4 b/x1"},
 		{Query{Plate: "P1", Status: parking.UnmatchedExit}, "b/x4"},
 		{Query{Plate: "P9"}, ""},
 		{Query{Status: parking.Completed}, "a/x3 a/x1 b/x1"},
-		{Query{Status: parking.UnmatchedExit, Site: "a"}, "a/x2"},
+		{Query{Status: parking.UnmatchedExit, Sites: []string{"a"}}, "a/x2"},
 		{Query{From: at(2)}, "b/x4 a/x3 a/x2"},
 		{Query{To: at(2)}, "a/x1 b/x1"},
 		{Query{From: at(2), To: at(4)}, "a/x3 a/x2"},
 		{Query{From: at(2), To: at(2)}, ""},
-		{Query{From: at(1), To: at(4), Plate: "P1", Site: "a", Status: parking.Completed}, "a/x3 a/x1"},
+		{Query{From: at(1), To: at(4), Plate: "P1", Sites: []string{"a"}, Status: parking.Completed}, "a/x3 a/x1"},
 		// Instants outside of the range of int64 nanoseconds.
-		{Query{Site: "a", To: year(9999)}, "a/x3 a/x2 a/x1"},
-		{Query{Site: "a", From: year(1600), To: year(2500)}, "a/x3 a/x2 a/x1"},
+		{Query{Sites: []string{"a"}, To: year(9999)}, "a/x3 a/x2 a/x1"},
+		{Query{Sites: []string{"a"}, From: year(1600), To: year(2500)}, "a/x3 a/x2 a/x1"},
 		{Query{From: year(2263)}, ""},
 		{Query{To: year(1600)}, ""},
 	} {
@@ -104,6 +122,7 @@ func TestListWhileStaysArrive(t *testing.T) {
 		if n := put(t, s, first...); n != len(first) {
 			t.Fatalf("%d of %d changes were stored", n, len(first))
 		}
+		q.Sites = sitesOf(t, s)
 		page, err := s.List(t.Context(), q)
 		if err != nil {
 			t.Fatal(err)
@@ -130,7 +149,7 @@ func TestListWhileStaysArrive(t *testing.T) {
 func TestCursorWithAnotherFilter(t *testing.T) {
 	s := newStore(t)
 	put(t, s, unmatched("x1", "a", "P", daysAgo(3)), unmatched("x2", "a", "P", daysAgo(2)), unmatched("x3", "a", "P", daysAgo(1)), unmatched("x4", "a", "P", today))
-	page, err := s.List(t.Context(), Query{Limit: 1})
+	page, err := s.List(t.Context(), Query{Sites: []string{"a"}, Limit: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -145,7 +164,7 @@ func TestBadCursors(t *testing.T) {
 	s := newStore(t)
 	put(t, s, unmatched("x", "a", "P", today))
 	for _, cursor := range []string{"!", "YWJj", "MDEyMzQ1Njc4OWFiY2RlZngKc2l0ZQ", strings.Repeat("A", 100)} {
-		if _, err := s.List(t.Context(), Query{Limit: 1, Cursor: cursor}); !errors.Is(err, ErrCursor) {
+		if _, err := s.List(t.Context(), Query{Sites: []string{"a"}, Limit: 1, Cursor: cursor}); !errors.Is(err, ErrCursor) {
 			t.Errorf("cursor %q: %v", cursor, err)
 		}
 	}

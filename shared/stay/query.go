@@ -6,10 +6,12 @@ import (
 	"parkstream/shared/parking"
 )
 
-// Query selects stays. The zero value selects all of them.
+// Query selects stays of some sites.
 type Query struct {
+	// Sites are the sites to look at, each once; see [Store.Sites]. Without one the query
+	// selects nothing.
+	Sites  []string
 	Plate  string // normalised
-	Site   string
 	Status parking.Status
 	// From (inclusive) and To (exclusive) bound the time of the exit.
 	From, To time.Time

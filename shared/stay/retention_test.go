@@ -26,7 +26,7 @@ func TestRetention(t *testing.T) {
 		t.Errorf("listed after the retention: %v", got)
 	}
 	for _, id := range []string{"x1", "x0"} {
-		if k, err := s.Get(t.Context(), "a", id); !errors.Is(err, ErrNotFound) {
+		if k, err := s.Get(t.Context(), []string{"a"}, id); !errors.Is(err, ErrNotFound) {
 			t.Errorf("after the retention: %+v, %v", k, err)
 		}
 	}
@@ -84,7 +84,7 @@ func TestUpsertIgnoresWhatIsExpired(t *testing.T) {
 			t.Errorf("%d stored, want at most the new one", n)
 		}
 	}
-	stats, err := s.Stats(t.Context(), "a", stay.ExitTime, time.Time{})
+	stats, err := s.Stats(t.Context(), []string{"a"}, stay.ExitTime, time.Time{})
 	if err != nil || stats.Completed != 0 || stats.UnmatchedExits != 1 {
 		t.Errorf("%+v, %v; want the new one alone", stats.Counts, err)
 	}
@@ -112,7 +112,7 @@ func TestAnIDIsUsedAgain(t *testing.T) {
 		}
 	}
 	for day, want := range map[time.Time]Counts{today: {Completed: 2}, s.Now(): {Completed: 1, UnmatchedExits: 1}} {
-		stats, err := s.Stats(t.Context(), "a", day, day.Add(time.Nanosecond))
+		stats, err := s.Stats(t.Context(), []string{"a"}, day, day.Add(time.Nanosecond))
 		if err != nil || stats.Completed != want.Completed || stats.UnmatchedExits != want.UnmatchedExits {
 			t.Errorf("sums of %s: %+v, %v; want %+v", day, stats.Counts, err, want)
 		}

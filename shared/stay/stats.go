@@ -54,22 +54,14 @@ const day = 24 * time.Hour
 // MaxStatsDays is the maximum number of days in one call of Stats.
 const MaxStatsDays = 3660
 
-// Stats summarises the stays of a site, or of all sites if site is empty. It counts
-// exits from the UTC day of from to the UTC day of to. A zero to is today. A zero from
-// is the oldest day kept, or a later one if the range has more days than so many sites
-// may be summarised for.
-func (s *Store) Stats(ctx context.Context, site string, from, to time.Time) (Stats, error) {
+// Stats summarises the stays of sites. It counts exits from the UTC day of from to the
+// UTC day of to. A zero to is today. A zero from is the oldest day kept, or a later one
+// if the range has more days than so many sites may be summarised for.
+func (s *Store) Stats(ctx context.Context, sites []string, from, to time.Time) (Stats, error) {
 	if to.IsZero() {
 		to = s.Now()
 	}
 	to = to.UTC().Add(-1).Truncate(day).Add(day)
-	sites := []string{site}
-	if site == "" {
-		var err error
-		if sites, err = s.Sites(ctx); err != nil {
-			return Stats{}, err
-		}
-	}
 	if from.IsZero() {
 		from = s.Now().Add(-s.retention)
 		if bound := to.Add(-day * time.Duration(mostDays(len(sites)))); bound.After(from) {

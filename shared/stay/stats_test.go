@@ -31,7 +31,7 @@ func TestStats(t *testing.T) {
 	}
 	put(t, s, stays...)
 	put(t, s, unmatched("u", "a", "P", today.Add(-24*time.Hour)), completed("b", "b", "P", today, 7))
-	stats, err := s.Stats(t.Context(), "a", today.Add(-48*time.Hour), time.Time{})
+	stats, err := s.Stats(t.Context(), []string{"a"}, today.Add(-48*time.Hour), time.Time{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,13 +51,13 @@ func TestStats(t *testing.T) {
 	if d := stats.Days[0]; d.Day != today.Add(-24*time.Hour).Format(time.DateOnly) || d.UnmatchedExits != 1 || d.Completed != 0 || d.AverageSeconds != nil {
 		t.Errorf("the first day is %+v", d)
 	}
-	if all, err := s.Stats(t.Context(), "", time.Time{}, time.Time{}); err != nil || all.Completed != 1001 {
+	if all, err := s.Stats(t.Context(), sitesOf(t, s), time.Time{}, time.Time{}); err != nil || all.Completed != 1001 {
 		t.Errorf("all sites: %+v, %v", all.Counts, err)
 	}
-	if none, err := s.Stats(t.Context(), "nowhere", time.Time{}, time.Time{}); err != nil || none.MatchRate != nil || none.P50Seconds != nil {
+	if none, err := s.Stats(t.Context(), []string{"nowhere"}, time.Time{}, time.Time{}); err != nil || none.MatchRate != nil || none.P50Seconds != nil {
 		t.Errorf("no stays: %+v, %v", none.Counts, err)
 	}
-	if _, err := s.Stats(t.Context(), "", today.Add(-(MaxStatsDays+1)*day), time.Time{}); !errors.Is(err, parking.ErrInvalid) {
+	if _, err := s.Stats(t.Context(), sitesOf(t, s), today.Add(-(MaxStatsDays+1)*day), time.Time{}); !errors.Is(err, parking.ErrInvalid) {
 		t.Errorf("too many days: %v", err)
 	}
 }

@@ -98,14 +98,14 @@ func TestUpsertAgreesWithTheModel(t *testing.T) {
 		}
 
 		want := slices.SortedFunc(maps.Values(best), newestFirst)
-		page, err := s.List(context.Background(), Query{Site: site, Limit: 1000})
+		page, err := s.List(context.Background(), Query{Sites: []string{site}, Limit: 1000})
 		if err != nil {
 			t.Fatal(err)
 		}
 		got := make([]parking.Stay, len(page.Stays))
 		for i, k := range page.Stays {
 			got[i] = k.Stay
-			if one, err := s.Get(context.Background(), site, k.ID); err != nil || one != k {
+			if one, err := s.Get(context.Background(), []string{site}, k.ID); err != nil || one != k {
 				t.Errorf("Get(%q) = %+v, %v; the list has %+v", k.ID, one, err, k)
 			}
 		}
@@ -121,7 +121,7 @@ func TestUpsertAgreesWithTheModel(t *testing.T) {
 				unmatched++
 			}
 		}
-		stats, err := s.Stats(context.Background(), site, today.Add(-72*time.Hour), today.Add(48*time.Hour))
+		stats, err := s.Stats(context.Background(), []string{site}, today.Add(-72*time.Hour), today.Add(48*time.Hour))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -130,7 +130,7 @@ func TestUpsertAgreesWithTheModel(t *testing.T) {
 			t.Errorf("stats %+v, want %d completed of %d s and %d unmatched", stats.Counts, completed, seconds, unmatched)
 		}
 		for _, status := range []parking.Status{parking.Completed, parking.UnmatchedExit} {
-			page, err := s.List(context.Background(), Query{Site: site, Status: status, Limit: 1000})
+			page, err := s.List(context.Background(), Query{Sites: []string{site}, Status: status, Limit: 1000})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -146,7 +146,7 @@ func TestUpsertAgreesWithTheModel(t *testing.T) {
 					of = append(of, site+"/"+stay.ID)
 				}
 			}
-			if got := list(t, s, Query{Site: site, Plate: plate, Limit: 5}); !slices.Equal(got, of) {
+			if got := list(t, s, Query{Sites: []string{site}, Plate: plate, Limit: 5}); !slices.Equal(got, of) {
 				t.Errorf("of %s are listed %q, want %q", plate, got, of)
 			}
 		}
@@ -183,7 +183,7 @@ func TestSeveralSitesAgreeWithTheModel(t *testing.T) {
 		bound := rapid.SampledFrom([]time.Time{{}, daysAgo(3), daysAgo(2), daysAgo(2).Add(1), daysAgo(1).Truncate(day), daysAgo(0), daysAgo(-1)})
 		for range 5 {
 			q := Query{
-				Site:   rapid.SampledFrom([]string{"", "", "a", "b", "nowhere"}).Draw(t, "site"),
+				Sites:  rapid.SampledFrom([][]string{sitesOf(t, s), {}, {"a"}, {"b"}, {"nowhere"}, {"c", "a"}, {"a", "nowhere", "b"}}).Draw(t, "sites"),
 				Plate:  rapid.SampledFrom([]string{"", "", "P0", "P1", "P9"}).Draw(t, "plate"),
 				Status: rapid.SampledFrom([]parking.Status{"", parking.Completed, parking.UnmatchedExit}).Draw(t, "status"),
 				From:   bound.Draw(t, "from"), To: bound.Draw(t, "to"), Limit: rapid.IntRange(1, 20).Draw(t, "limit"),
@@ -191,7 +191,7 @@ func TestSeveralSitesAgreeWithTheModel(t *testing.T) {
 			want := []string{}
 			var summed []parking.Stay
 			for _, stay := range slices.SortedFunc(maps.Values(best), newestFirst) {
-				if q.Site != "" && stay.Site != q.Site {
+				if !slices.Contains(q.Sites, stay.Site) {
 					continue
 				}
 				if (q.Plate == "" || stay.Plate == q.Plate) && (q.Status == "" || stay.Status() == q.Status) &&
@@ -205,7 +205,7 @@ func TestSeveralSitesAgreeWithTheModel(t *testing.T) {
 			if diff := gocmp.Diff(want, list(t, s, q)); diff != "" {
 				t.Errorf("list of %+v (-want +got):\n%s", q, diff)
 			}
-			got, err := s.Stats(context.Background(), q.Site, q.From, q.To)
+			got, err := s.Stats(context.Background(), q.Sites, q.From, q.To)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -236,21 +236,21 @@ func TestCluster(t *testing.T) {
 		{Query{}, "a/x2 b/x2 c/x2 a/x1 b/x1 c/x1"},
 		{Query{Plate: "P1"}, "a/x1 b/x1 c/x1"},
 		{Query{Status: parking.UnmatchedExit}, "a/x2 b/x2 c/x2"},
-		{Query{Site: "b"}, "b/x2 b/x1"},
+		{Query{Sites: []string{"b"}}, "b/x2 b/x1"},
 	} {
 		tt.q.Limit = 2
 		if got := strings.Join(list(t, s, tt.q), " "); got != tt.want {
 			t.Errorf("%+v: %q, want %q", tt.q, got, tt.want)
 		}
 	}
-	stats, err := s.Stats(t.Context(), "", time.Time{}, time.Time{})
+	stats, err := s.Stats(t.Context(), sitesOf(t, s), time.Time{}, time.Time{})
 	if err != nil || stats.Completed != 3 || stats.UnmatchedExits != 3 {
 		t.Errorf("sums %+v, error %v", stats.Counts, err)
 	}
-	if k, err := s.Get(t.Context(), "b", "x2"); err != nil || k.Plate != "P2" {
+	if k, err := s.Get(t.Context(), []string{"b"}, "x2"); err != nil || k.Plate != "P2" {
 		t.Errorf("x2 is %+v, error %v", k, err)
 	}
-	_, err = s.Get(t.Context(), "", "x2")
+	_, err = s.Get(t.Context(), sitesOf(t, s), "x2")
 	ambiguous, _ := errors.AsType[AmbiguousError](err)
 	if want := []string{"a", "b", "c"}; !slices.Equal(ambiguous.Sites, want) {
 		t.Errorf("without a site x2 is at %v, want %v", ambiguous.Sites, want)

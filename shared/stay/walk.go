@@ -33,19 +33,12 @@ type index struct {
 }
 
 // indexes returns the indexes to merge for a query.
-func (s *Store) indexes(ctx context.Context, q Query) ([]index, error) {
-	sites := []string{q.Site}
-	if q.Site == "" {
-		var err error
-		if sites, err = s.Sites(ctx); err != nil {
-			return nil, err
-		}
-		if err := CheckSites(len(sites)); err != nil {
-			return nil, err
-		}
+func (q *Query) indexes() ([]index, error) {
+	if err := CheckSites(len(q.Sites)); err != nil {
+		return nil, err
 	}
-	indexes := make([]index, 0, len(sites))
-	for _, site := range sites {
+	indexes := make([]index, 0, len(q.Sites))
+	for _, site := range q.Sites {
 		key := keysOf(site)
 		x := index{prefix: string(key)}
 		switch {
@@ -102,7 +95,7 @@ func (s *Store) walk(ctx context.Context, q Query, want int) (*walk, error) {
 	if err1 != nil || err2 != nil {
 		return nil, ErrCursor
 	}
-	indexes, err := s.indexes(ctx, q)
+	indexes, err := q.indexes()
 	if err != nil {
 		return nil, err
 	}

@@ -31,7 +31,7 @@ func TestClientPosts(t *testing.T) {
 	if err := c.Post(t.Context(), stays); err != nil {
 		t.Fatal(err)
 	}
-	if k, err := e.stays.Get(t.Context(), "a", "x1"); err != nil || k.Stay != stays[0] {
+	if k, err := e.stays.Get(t.Context(), []string{"a"}, "x1"); err != nil || k.Stay != stays[0] {
 		t.Errorf("%+v, %v", k, err)
 	}
 	shown = "rotated"
@@ -128,7 +128,7 @@ func TestTokenIsRotatedUnderLoad(t *testing.T) {
 	for i := range posters {
 		want += posted[i].Load()
 	}
-	stats, err := e.stays.Stats(t.Context(), "a", today, time.Time{})
+	stats, err := e.stays.Stats(t.Context(), []string{"a"}, today, time.Time{})
 	if err != nil || stats.Completed != want {
 		t.Errorf("%d stays were posted, kept are %+v, error %v", want, stats.Counts, err)
 	}

@@ -23,7 +23,7 @@ const byteOrderMark = "\ufeff"
 
 // csv responds with all stays up to a maximum, or with one page if a limit is given.
 // The header X-Next-Cursor has the cursor at which a longer list continues.
-func (h handler) csv(w http.ResponseWriter, r *http.Request, q stay.Query, bom bool) {
+func (h handler) csv(w http.ResponseWriter, r *http.Request, q listQuery, bom bool) {
 	head := strings.Join(csvColumns, ",") + "\r\n"
 	if bom {
 		head = byteOrderMark + head
@@ -33,7 +33,7 @@ func (h handler) csv(w http.ResponseWriter, r *http.Request, q stay.Query, bom b
 		return
 	}
 	downloads, which := h.bounds.downloads, "downloads of one site"
-	if q.Site == "" {
+	if q.site == "" {
 		downloads, which = h.bounds.downloadsOfAll, "downloads of all sites"
 	}
 	select {
@@ -45,15 +45,18 @@ func (h handler) csv(w http.ResponseWriter, r *http.Request, q stay.Query, bom b
 		return
 	}
 	var err error
-	if q.Last, err = h.Stays.CursorAfter(r.Context(), q, h.bounds.csvRows); err != nil {
+	if q.Sites, err = h.sitesOf(r.Context(), q.site, h.Stays); err == nil {
+		q.Last, err = h.Stays.CursorAfter(r.Context(), q.Query, h.bounds.csvRows)
+	}
+	if err != nil {
 		h.fail(w, r, err)
 		return
 	}
-	h.download(w, r, q, head)
+	h.download(w, r, q.Query, head)
 }
 
-func (h handler) csvPage(w http.ResponseWriter, r *http.Request, q stay.Query, head string) {
-	page, err := h.Stays.List(r.Context(), q)
+func (h handler) csvPage(w http.ResponseWriter, r *http.Request, q listQuery, head string) {
+	page, err := h.page(r.Context(), q)
 	if err != nil {
 		h.fail(w, r, err)
 		return

@@ -38,13 +38,13 @@ func FuzzQuery(f *testing.F) {
 	})
 }
 
-func checkFuzzedQuery(t *testing.T, q stay.Query, values url.Values) {
+func checkFuzzedQuery(t *testing.T, q listQuery, values url.Values) {
 	t.Helper()
 	if q.Limit < 1 || q.Limit > maxLimit {
 		t.Fatalf("limit %d", q.Limit)
 	}
-	if q.Site != "" && parking.CheckSite(q.Site) != nil {
-		t.Fatalf("site %q", q.Site)
+	if q.site != "" && parking.CheckSite(q.site) != nil {
+		t.Fatalf("site %q", q.site)
 	}
 	if q.Plate != parking.NormalizePlate(q.Plate) || (q.Plate == "") != (values.Get("plate") == "") {
 		t.Fatalf("plate %q of %q", q.Plate, values.Get("plate"))

@@ -2,6 +2,7 @@ package summary
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"net/http"
 	"net/url"
@@ -11,13 +12,19 @@ import (
 	"parkstream/shared/stay"
 )
 
-func parseQuery(values url.Values) (stay.Query, error) {
+// listQuery is the query of a list. site is empty if it covers all sites.
+type listQuery struct {
+	stay.Query
+	site string
+}
+
+func parseQuery(values url.Values) (q listQuery, err error) {
 	var errs [5]error
-	q := stay.Query{Cursor: values.Get("cursor")}
+	q.Cursor = values.Get("cursor")
 	if raw := values.Get("plate"); raw != "" {
 		q.Plate, errs[0] = plateOf(raw)
 	}
-	q.Site, errs[1] = siteOf(values)
+	q.site, errs[1] = siteOf(values)
 	status, err := statusParam.choice(values)
 	q.Status, errs[2] = parking.Status(status), err
 	q.From, q.To, errs[3] = spanOf(values)
@@ -42,13 +49,21 @@ func (h handler) list(w http.ResponseWriter, r *http.Request) {
 	h.query(func(w http.ResponseWriter, r *http.Request) { h.listPage(w, r, q) })(w, r)
 }
 
-func (h handler) listPage(w http.ResponseWriter, r *http.Request, q stay.Query) {
-	page, err := h.Stays.List(r.Context(), q)
+func (h handler) listPage(w http.ResponseWriter, r *http.Request, q listQuery) {
+	page, err := h.page(r.Context(), q)
 	if err != nil {
 		h.fail(w, r, err)
 		return
 	}
 	httpjson.Write(w, http.StatusOK, page)
+}
+
+// page returns a page of a list.
+func (h handler) page(ctx context.Context, q listQuery) (page stay.Page, err error) {
+	if q.Sites, err = h.sitesOf(ctx, q.site, h.Stays); err != nil {
+		return page, err
+	}
+	return h.Stays.List(ctx, q.Query)
 }
 
 // one responds with a stay by its id, from the path or the query.
@@ -60,7 +75,12 @@ func (h handler) one(w http.ResponseWriter, r *http.Request) {
 		h.fail(w, r, err)
 		return
 	}
-	k, err := h.Stays.Get(r.Context(), site, id)
+	sites, err := h.sitesOf(r.Context(), site, h.Stays)
+	if err != nil {
+		h.fail(w, r, err)
+		return
+	}
+	k, err := h.Stays.Get(r.Context(), sites, id)
 	if err != nil {
 		h.fail(w, r, err)
 		return
@@ -76,7 +96,12 @@ func (h handler) stats(w http.ResponseWriter, r *http.Request) {
 		h.fail(w, r, err)
 		return
 	}
-	stats, err := h.Stays.Stats(r.Context(), site, from, to)
+	sites, err := h.sitesOf(r.Context(), site, h.Stays)
+	if err != nil {
+		h.fail(w, r, err)
+		return
+	}
+	stats, err := h.Stays.Stats(r.Context(), sites, from, to)
 	if err != nil {
 		h.fail(w, r, err)
 		return

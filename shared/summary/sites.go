@@ -1,6 +1,7 @@
 package summary
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"time"
@@ -13,8 +14,23 @@ import (
 	"parkstream/shared/timeline"
 )
 
+// registry lists the sites of which something is kept.
+type registry interface {
+	Sites(ctx context.Context) ([]string, error)
+}
+
+// sitesOf returns the sites of a query: the named one, or all of a registry if site is
+// empty. It returns an error if they are too many.
+func (h handler) sitesOf(ctx context.Context, site string, all registry) ([]string, error) {
+	if site != "" {
+		return []string{site}, nil
+	}
+	sites, err := all.Sites(ctx)
+	return sites, errors.Join(err, stay.CheckSites(len(sites)))
+}
+
 func (h handler) sites(w http.ResponseWriter, r *http.Request) {
-	sites, err := h.siteOrAll(r.Context(), "")
+	sites, err := h.sitesOf(r.Context(), "", h.Sites)
 	if err != nil {
 		h.fail(w, r, err)
 		return
@@ -40,7 +56,7 @@ func (h handler) site(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	today := h.Stays.Now().UTC()
-	stats, err := h.Stays.Stats(r.Context(), site, today, time.Time{})
+	stats, err := h.Stays.Stats(r.Context(), []string{site}, today, time.Time{})
 	if err != nil {
 		h.fail(w, r, err)
 		return

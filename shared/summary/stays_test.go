@@ -45,9 +45,13 @@ func put(t *testing.T, s *stay.Store, stays ...parking.Stay) {
 	}
 }
 
-// list returns "site/id" of the stays of all pages.
+// list returns "site/id" of the stays of all pages, at all sites.
 func list(t *testing.T, s *stay.Store, q stay.Query) []string {
 	t.Helper()
+	var err error
+	if q.Sites, err = s.Sites(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	ids := []string{}
 	for {
 		page, err := s.List(t.Context(), q)

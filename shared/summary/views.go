@@ -1,7 +1,6 @@
 package summary
 
 import (
-	"context"
 	"errors"
 	"net/http"
 	"net/url"
@@ -28,7 +27,7 @@ type overview struct {
 }
 
 func (h handler) overview(w http.ResponseWriter, r *http.Request) {
-	sites, err := h.siteOrAll(r.Context(), "")
+	sites, err := h.sitesOf(r.Context(), "", h.Sites)
 	if err != nil {
 		h.fail(w, r, err)
 		return
@@ -84,7 +83,7 @@ func (h handler) minutes(w http.ResponseWriter, r *http.Request) {
 		h.fail(w, r, err)
 		return
 	}
-	sites, err := h.siteOrAll(r.Context(), q.site)
+	sites, err := h.sitesOf(r.Context(), q.site, h.Sites)
 	if err != nil {
 		h.fail(w, r, err)
 		return
@@ -102,16 +101,6 @@ func (h handler) minutes(w http.ResponseWriter, r *http.Request) {
 	httpjson.Write(w, http.StatusOK, minutesResponse{int64(q.step / time.Second), steps})
 }
 
-// siteOrAll returns one site, or all sites if site is empty. It returns an error if
-// they are too many.
-func (h handler) siteOrAll(ctx context.Context, site string) ([]string, error) {
-	if site != "" {
-		return []string{site}, nil
-	}
-	sites, err := h.Sites.Sites(ctx)
-	return sites, errors.Join(err, stay.CheckSites(len(sites)))
-}
-
 func (h handler) insideAnywhere(w http.ResponseWriter, r *http.Request) {
 	values := r.URL.Query()
 	offset, limit, err := insidePage(values, offsetOfAll)
@@ -122,7 +111,7 @@ func (h handler) insideAnywhere(w http.ResponseWriter, r *http.Request) {
 		h.fail(w, r, err)
 		return
 	}
-	sites, err := h.siteOrAll(r.Context(), "")
+	sites, err := h.sitesOf(r.Context(), "", h.Sites)
 	if err != nil {
 		h.fail(w, r, err)
 		return
