@@ -1,6 +1,8 @@
 package parking
 
 import (
+	"net/url"
+	"regexp"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -174,11 +176,54 @@ func MaskPlate(plate string) string {
 }
 
 // MaskPlateIn masks a plate wherever it occurs in a text, in any spelling, such as
-// within the id of an event. If the plate is a part of a character, as 1 is of ㍢, the
-// mask replaces the whole text.
+// within the id of an event. If what remains still has the part of the plate that
+// [MaskPlate] hides, the mask replaces the whole text: in a text that is
+// percent-encoded, without the end of the plate, with other marks, or as a part of a
+// character, as 1 is of ㍢.
 func MaskPlateIn(text, plate string) string {
 	key := NormalizePlate(plate)
-	if key == "" || !strings.Contains(NormalizePlate(text), key) {
+	if key == "" {
+		return text
+	}
+	masked := maskSpellings(text, key)
+	if reveals(masked, key) {
+		return MaskPlate(key)
+	}
+	return masked
+}
+
+// reveals reports whether a text has the letters of a plate that MaskPlate hides.
+func reveals(text, key string) bool {
+	shown := strings.TrimLeft(MaskPlate(key), "*")
+	hidden := unmarked(strings.TrimSuffix(key, shown))
+	const encodings = 3 // within one another
+	for range encodings {
+		if strings.Contains(unmarked(NormalizePlate(text)), hidden) {
+			return true
+		}
+		text = percentEncoded.ReplaceAllStringFunc(text, func(one string) string {
+			decoded, _ := url.PathUnescape(one) // the expression matches valid ones only
+			return decoded
+		})
+	}
+	return false
+}
+
+var percentEncoded = regexp.MustCompile(`%[0-9A-Fa-f]{2}`)
+
+// unmarked returns a text without the marks on its letters.
+func unmarked(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsMark(r) {
+			return -1
+		}
+		return r
+	}, norm.NFKD.String(text))
+}
+
+// maskSpellings masks the spellings of a plate in a text. key is the plate's key form.
+func maskSpellings(text, key string) string {
+	if !strings.Contains(NormalizePlate(text), key) {
 		return text
 	}
 	var b strings.Builder

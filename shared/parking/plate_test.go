@@ -248,7 +248,16 @@ func TestMaskPlateIn(t *testing.T) {
 		{"cam1:ka-01 ab 1234:7", plate, "cam1:*******234:7"},
 		{"KA01AB1234KA01AB1234", plate, "*******234*******234"},
 		{"xKA01AB12345", plate, "x*******2345"},
-		{"KA01AB123", plate, "KA01AB123"},
+		{"KA01AB-7", plate, "KA01AB-7"},
+		// What MaskPlate hides is enough to know the plate.
+		{"KA01AB123", plate, "*******234"},
+		{"cam1-ka 01 ab 1", plate, "*******234"},
+		{"cam1-KA%2001%20AB%201234", plate, "*******234"},
+		{"100%-cam1-%4B%2541%301AB1234", plate, "*******234"},
+		{"K̊A01AB1234-7", plate, "*******234"},
+		{"cam1-1234", plate, "cam1-1234"},
+		{"cam1-١٢", "12", "cam1-**"},
+		{"cam1-2", "12", "cam**"}, // over-masked: another number
 		{"KA01KA01AB1234", plate, "KA01*******234"}, // it begins twice
 		{"ＫＡ０１ＡＢ１２３４ at two", plate, "*******234 at two"},
 		{"K\u200bA01AB1234", plate, "*******234"},
