@@ -257,7 +257,7 @@ func TestMaskPlateIn(t *testing.T) {
 		{"K̊A01AB1234-7", plate, "*******234"},
 		{"cam1-1234", plate, "cam1-1234"},
 		{"cam1-١٢", "12", "cam1-**"},
-		{"cam1-2", "12", "cam**"}, // over-masked: another number
+		{"cam1-2", "12", "cam**"},                   // over-masked: another number
 		{"KA01KA01AB1234", plate, "KA01*******234"}, // it begins twice
 		{"ＫＡ０１ＡＢ１２３４ at two", plate, "*******234 at two"},
 		{"K\u200bA01AB1234", plate, "*******234"},
