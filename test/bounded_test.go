@@ -51,7 +51,7 @@ func startBounded(t *testing.T, program, name string, environ ...string) *bounde
 		b.cmd.Env = append(b.cmd.Env, key+"="+value)
 	}
 	b.cmd.Env = append(b.cmd.Env, environ...)
-	b.cmd.Env = append(b.cmd.Env, "LISTEN="+strings.TrimPrefix(b.url, "http://"), "LOG_FORMAT=text", "LOG_LEVEL=error")
+	b.cmd.Env = append(b.cmd.Env, "LISTEN="+strings.TrimPrefix(b.url, "http://"), "ACCESS=open", "LOG_FORMAT=text", "LOG_LEVEL=error")
 	b.cmd.Stdout, b.cmd.Stderr = b.output, b.output
 	if procs, err := memoryCgroup(t, name); err != nil {
 		t.Logf("%s runs without a memory cgroup, so that its peak decides: %v", name, err)

@@ -199,7 +199,7 @@ func functionRegistry(t *testing.T, name, secrets string) *prometheus.Registry {
 	}
 	wired := make(chan *prometheus.Registry, 1)
 	background(t, func(ctx context.Context) {
-		o := process.Options{Name: name, Environ: []string{"SECRETS_DIR=" + secrets}, Listener: l}
+		o := process.Options{Name: name, Environ: []string{"ACCESS=open", "SECRETS_DIR=" + secrets}, Listener: l}
 		err := faas.Run(ctx, o, func(rt *faas.Runtime) error {
 			wired <- rt.Registerer.(*prometheus.Registry)
 			return functions[name].wire(rt)

@@ -3,6 +3,7 @@
 package function
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -10,6 +11,7 @@ import (
 
 	handler "github.com/openfaas/templates-sdk/go-http"
 
+	"parkstream/shared/access"
 	"parkstream/shared/faas"
 	"parkstream/shared/gateway"
 	"parkstream/shared/monitor"
@@ -65,7 +67,16 @@ func Wire(rt *faas.Runtime) error {
 		Metrics: summary.NewMetrics(rt.Registerer),
 		Log:     rt.Log,
 	})
-	rt.Admit(endpoint.Admit)
+	rt.Admit(func(w http.ResponseWriter, r *http.Request) (context.Context, int64, bool) {
+		if r.Method == http.MethodGet || r.Method == http.MethodHead {
+			ctx, ok := rt.Access.Require(w, r, access.Read)
+			if !ok {
+				return nil, 0, false
+			}
+			r = r.WithContext(ctx)
+		}
+		return endpoint.Admit(w, r)
+	})
 	service = endpoint
 	return nil
 }

@@ -1,6 +1,7 @@
 package faas
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -13,22 +14,18 @@ import (
 )
 
 // Admission decides on a call before a byte of its body is read. It gets the method,
-// the path (after /function/<name>), the query and the header; the request's body is
-// empty. It returns how many bytes the body may have. 0 leaves the body unread, and
+// the path (after /function/<name>), the query, the header and the announced length; the
+// request's body is empty. It returns the context for the call, which has the principal
+// ([access.From]), and how many bytes the body may have. 0 leaves the body unread, and
 // MAX_BODY_BYTES bounds the number. If the call is not admitted, the response is what
 // the Admission wrote to w.
 //
 // Everything that can be decided without the body belongs here: who calls, and what the
 // caller may do.
-type Admission func(w http.ResponseWriter, r *http.Request) (maxBody int64, admitted bool)
+type Admission func(w http.ResponseWriter, r *http.Request) (ctx context.Context, maxBody int64, admitted bool)
 
 // AnyBody is the limit of an [Admission] that allows what the process allows.
 const AnyBody = math.MaxInt64
-
-// admitAll is the [Admission] of a function that has none.
-func admitAll(http.ResponseWriter, *http.Request) (maxBody int64, admitted bool) {
-	return AnyBody, true
-}
 
 const (
 	// defaultMemory is the memory limit of the functions in stack.yml.

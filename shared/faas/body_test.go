@@ -3,6 +3,7 @@ package faas_test
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -18,17 +19,17 @@ import (
 )
 
 // admitted lets a call pass by its path: the number in it is the limit of the body.
-func admitted(w http.ResponseWriter, r *http.Request) (int64, bool) {
-	if n, _ := io.Copy(io.Discard, r.Body); n > 0 || r.ContentLength != 0 {
+func admitted(w http.ResponseWriter, r *http.Request) (context.Context, int64, bool) {
+	if n, _ := io.Copy(io.Discard, r.Body); n > 0 {
 		panic("an admission sees no body")
 	}
 	var limit int64
 	if _, err := fmt.Sscanf(r.URL.Path, "/%d", &limit); err != nil {
 		w.Header().Set("WWW-Authenticate", "Bearer")
 		http.Error(w, r.Method+" without a token", http.StatusUnauthorized)
-		return 0, false
+		return nil, 0, false
 	}
-	return limit, true
+	return r.Context(), limit, true
 }
 
 func TestAdmission(t *testing.T) {

@@ -6,7 +6,11 @@
 //
 //	var service http.Handler
 //
-//	func Wire(rt *faas.Runtime) error { ... }
+//	func Wire(rt *faas.Runtime) error {
+//		rt.Admit(rt.Require(access.Read))
+//		...
+//	}
+//
 //	func Handle(req handler.Request) (handler.Response, error) { return faas.Adapt(service, req) }
 //
 // and its program is one line:
@@ -18,9 +22,11 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net/http"
 
 	handler "github.com/openfaas/templates-sdk/go-http"
 
+	"parkstream/shared/access"
 	"parkstream/shared/process"
 )
 
@@ -44,7 +50,7 @@ func Main(name string, wire func(*Runtime) error, handle Handler) (exitCode int)
 //
 //	/_/health   200 as long as the process serves
 //	/_/ready    200, or 503 with the names of what is not ready; also warnings
-//	/metrics    Prometheus
+//	/metrics    Prometheus, for principals with the right ReadMetrics
 //
 // Its error is nil when ctx ended. An error about settings lists every mistake,
 // one a line.
@@ -54,6 +60,9 @@ func Run(ctx context.Context, o process.Options, wire func(*Runtime) error, hand
 		if err := errors.Join(err, wire(rt)); err != nil {
 			return process.Service{}, err
 		}
+		if rt.admission == nil {
+			return process.Service{}, errors.New("the function does not decide who may call it: its Wire has to call Admit")
+		}
 		return newServer(rt, handle).service(), nil
 	})
 }
@@ -62,17 +71,34 @@ func Run(ctx context.Context, o process.Options, wire func(*Runtime) error, hand
 // they return is used later, too.
 type Runtime struct {
 	*process.Process
-	settings settings
-	// admission is never nil.
+	// Access identifies the callers; never nil.
+	Access    *access.Guard
+	settings  settings
 	admission Admission
 }
 
 // newRuntime returns a usable runtime despite an error: the mistakes of the process are
 // reported together with those of the function.
 func newRuntime(p *process.Process) (*Runtime, error) {
-	rt := &Runtime{Process: p, admission: admitAll}
-	return rt, p.Settings(&rt.settings)
+	rt := &Runtime{Process: p}
+	err := p.Settings(&rt.settings)
+	var guarded access.Settings
+	guardedErr := p.Settings(&guarded)
+	guard, guardErr := access.New(p, guarded)
+	guard.Token("metrics", p.Secret("metrics-token").Value, access.ReadMetrics)
+	rt.Access = guard
+	return rt, errors.Join(err, guardedErr, guardErr)
 }
 
-// Admit makes a decide on each call of the function before its body is read.
+// Admit makes a decide on each call of the function before its body is read. A function
+// that does not call it does not start.
 func (rt *Runtime) Admit(a Admission) { rt.admission = a }
+
+// Require returns the [Admission] of a function whose calls all need one right; see
+// [access.Guard.Require].
+func (rt *Runtime) Require(right access.Right, contentTypes ...string) Admission {
+	return func(w http.ResponseWriter, r *http.Request) (context.Context, int64, bool) {
+		ctx, ok := rt.Access.Require(w, r, right, contentTypes...)
+		return ctx, AnyBody, ok
+	}
+}

@@ -40,12 +40,20 @@ func TestMain(m *testing.M) {
 // child answers a call with a line of its standard input: the test decides how long the
 // call is in flight.
 func child() int {
-	return faas.Main("child", func(*faas.Runtime) error { return nil },
+	return faas.Main("child", admitAll,
 		func(handler.Request) (handler.Response, error) {
 			fmt.Println("called")
 			line, err := bufio.NewReader(os.Stdin).ReadString('\n')
 			return handler.Response{Body: []byte(line)}, err
 		})
+}
+
+// admitAll is the wiring of a function that everyone may call.
+func admitAll(rt *faas.Runtime) error {
+	rt.Admit(func(_ http.ResponseWriter, r *http.Request) (context.Context, int64, bool) {
+		return r.Context(), faas.AnyBody, true
+	})
+	return nil
 }
 
 // running is a process of this package's making inside the test.
@@ -58,14 +66,17 @@ type running struct {
 func start(t *testing.T, environ []string, wire func(*faas.Runtime) error, handle faas.Handler) running {
 	t.Helper()
 	listener := localListener(t)
-	if wire == nil {
-		wire = func(*faas.Runtime) error { return nil }
+	wired := func(rt *faas.Runtime) error {
+		if err := admitAll(rt); err != nil || wire == nil {
+			return err
+		}
+		return wire(rt)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	log := &buffer{}
 	done := make(chan error, 1)
 	go func() {
-		done <- faas.Run(ctx, process.Options{Name: "test", Environ: environ, Listener: listener, Log: log}, wire, handle)
+		done <- faas.Run(ctx, process.Options{Name: "test", Environ: append([]string{"ACCESS=open"}, environ...), Listener: listener, Log: log}, wired, handle)
 	}()
 	stop := sync.OnceValue(func() error {
 		cancel()
@@ -318,7 +329,7 @@ func TestLimitsOfBodies(t *testing.T) {
 		"1": true, "1073741824": true, "1073741825": false, "4611686018427387904": false, "9223372036854775807": false, "0": false, "-1": false,
 	} {
 		err := faas.Run(canceled(t), process.Options{Name: "test", Environ: []string{"MAX_BODY_BYTES=" + value}, Listener: localListener(t)},
-			func(*faas.Runtime) error { return nil }, echo)
+			admitAll, echo)
 		if (err == nil) != ok || err != nil && !strings.Contains(err.Error(), "MAX_BODY_BYTES is "+value+", want 1 to 1073741824") {
 			t.Errorf("MAX_BODY_BYTES=%s: %v", value, err)
 		}

@@ -16,6 +16,7 @@ import (
 	handler "github.com/openfaas/templates-sdk/go-http"
 	"go.opentelemetry.io/otel/trace"
 
+	"parkstream/shared/access"
 	"parkstream/shared/process"
 	"parkstream/shared/tracing"
 )
@@ -26,20 +27,21 @@ type server struct {
 	settings settings
 	handle   Handler
 	own      map[string]http.HandlerFunc // paths that are not the function's
-	tracer   trace.Tracer                // nil if tracing is off
+	scrape   http.Handler
+	tracer   trace.Tracer // nil if tracing is off
 	metrics  *metrics
 	bodies   bodies
 	inflight atomic.Int64
 }
 
 func newServer(rt *Runtime, handle Handler) *server {
-	s := &server{rt: rt, settings: rt.settings, handle: handle}
+	s := &server{rt: rt, settings: rt.settings, handle: handle, scrape: rt.Metrics()}
 	s.bodies.limit, s.bodies.stall = rt.settings.bodiesInFlight(), stallTimeout
 	s.metrics = newMetrics(rt.Registerer, func() float64 { return float64(s.inflight.Load()) })
 	s.own = map[string]http.HandlerFunc{
 		"/_/health": process.Healthy,
 		"/_/ready":  rt.Ready,
-		"/metrics":  rt.Metrics().ServeHTTP,
+		"/metrics":  s.metricsFor,
 	}
 	if rt.Traces != nil {
 		s.tracer = rt.Traces.Tracer(tracing.Scope)
@@ -60,6 +62,13 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.call(w, r)
+}
+
+// metricsFor answers Prometheus.
+func (s *server) metricsFor(w http.ResponseWriter, r *http.Request) {
+	if _, ok := s.rt.Access.Require(w, r, access.ReadMetrics); ok {
+		s.scrape.ServeHTTP(w, r)
+	}
 }
 
 // closeAfter makes net/http close the connection after the response. It would read the
@@ -146,7 +155,7 @@ func (s *server) answer(ctx context.Context, c *call, r *http.Request) (answer h
 	if limit := s.settings.MaxInflight; limit > 0 && s.inflight.Load() >= limit {
 		return s.full()
 	}
-	limit, refusal := s.admit(ctx, r)
+	ctx, limit, refusal := s.admit(ctx, r)
 	if refusal != nil {
 		return *refusal
 	}
@@ -182,17 +191,17 @@ func (s *server) full() handler.Response {
 	return answer
 }
 
-// admit asks the function's [Admission] and returns how many bytes the body may
-// have, or the answer with which the call is refused.
-func (s *server) admit(ctx context.Context, r *http.Request) (maxBody int64, refusal *handler.Response) {
+// admit asks the function's [Admission] and returns the context of the call and how many
+// bytes its body may have, or the answer with which the call is refused.
+func (s *server) admit(ctx context.Context, r *http.Request) (admittedCtx context.Context, maxBody int64, refusal *handler.Response) {
 	seen := r.WithContext(ctx)
-	seen.Body, seen.ContentLength = http.NoBody, 0
+	seen.Body = http.NoBody
 	w := recorder{header: make(http.Header, 2)}
-	maxBody, admitted := s.rt.admission(&w, seen)
+	admittedCtx, maxBody, admitted := s.rt.admission(&w, seen)
 	if !admitted {
-		return 0, &handler.Response{Body: w.body, StatusCode: w.status, Header: w.header}
+		return ctx, 0, &handler.Response{Body: w.body, StatusCode: w.status, Header: w.header}
 	}
-	return min(max(0, maxBody), s.settings.MaxBodyBytes), nil
+	return admittedCtx, min(max(0, maxBody), s.settings.MaxBodyBytes), nil
 }
 
 func (s *server) invoke(ctx context.Context, req handler.Request) handler.Response {

@@ -2,6 +2,7 @@ package faas
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -28,6 +29,9 @@ func testRuntime(tb testing.TB, environ ...string) *Runtime {
 	if err != nil {
 		tb.Fatal(err)
 	}
+	rt.Admit(func(_ http.ResponseWriter, r *http.Request) (context.Context, int64, bool) {
+		return r.Context(), AnyBody, true
+	})
 	return rt
 }
 

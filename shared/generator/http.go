@@ -118,15 +118,6 @@ func (e *endpoint) generateInTime(ctx context.Context, r run) (counts, error) {
 // maxBody bounds the body, in bytes.
 const maxBody = 8 << 10
 
-// admit returns the maximum number of bytes in the body of a call; see
-// [faas.Admission].
-func admit(_ http.ResponseWriter, r *http.Request) (maxBytes int64, admitted bool) {
-	if r.Method != http.MethodPost {
-		return 0, true
-	}
-	return maxBody, true
-}
-
 // parameters returns the parameters in the query and the body, as texts. It calls
 // mistake for each invalid member of the body.
 func parameters(query string, body io.Reader, mistake func(format string, args ...any)) (url.Values, error) {

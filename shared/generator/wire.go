@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"time"
 
+	"parkstream/shared/access"
 	"parkstream/shared/broker"
 	"parkstream/shared/faas"
 	"parkstream/shared/failure"
@@ -54,7 +56,10 @@ func Wire(rt *faas.Runtime) (Config, error) {
 		return Config{}, err
 	}
 	client.Register(rt, rt.Registerer)
-	rt.Admit(admit)
+	rt.Admit(func(w http.ResponseWriter, r *http.Request) (context.Context, int64, bool) {
+		ctx, ok := rt.Access.Require(w, r, access.Generate)
+		return ctx, maxBody, ok
+	})
 	inside := NewInside(client, s.Retention)
 
 	secret := rt.Secret("rabbitmq-url")

@@ -62,7 +62,7 @@ func TestBodyOfACall(t *testing.T) {
 	const limit = 8 << 10
 	padded := func(body string, size int) string { return body + strings.Repeat(" ", size-len(body)) }
 	for name, newHandler := range map[string]func(generator.Config) http.Handler{"entry": generator.NewEntryHandler, "exit": generator.NewExitHandler} {
-		url := serve(t, newHandler, "SECRETS_DIR="+dir, "DEFAULT_COUNT=2", "ENTRY_QUEUE="+t.Name()+".entries", "EXIT_QUEUE="+t.Name()+".exits")
+		url := serve(t, newHandler, "ACCESS=open", "SECRETS_DIR="+dir, "DEFAULT_COUNT=2", "ENTRY_QUEUE="+t.Name()+".entries", "EXIT_QUEUE="+t.Name()+".exits")
 		for _, tt := range []struct {
 			method, query, body string
 			status, published   int
@@ -121,6 +121,7 @@ func callWith(t *testing.T, method, url string, body io.Reader) (status int, a a
 	if err != nil {
 		t.Fatal(err)
 	}
+	r.Header.Set("Content-Type", "application/json")
 	resp, err := http.DefaultClient.Do(r)
 	if err != nil {
 		t.Fatal(err)
@@ -152,7 +153,7 @@ func TestReadyIfRabbitMQIs(t *testing.T) {
 		change(&u)
 		return u.String()
 	}
-	base := serve(t, generator.NewEntryHandler, "SECRETS_DIR="+dir, "DEFAULT_COUNT=1", "ENTRY_QUEUE="+t.Name())
+	base := serve(t, generator.NewEntryHandler, "ACCESS=open", "SECRETS_DIR="+dir, "DEFAULT_COUNT=1", "ENTRY_QUEUE="+t.Name())
 	ready := func() string {
 		resp, err := http.Get(base + "_/ready")
 		if err != nil {

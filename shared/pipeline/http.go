@@ -74,17 +74,17 @@ func isBatch(r *http.Request) bool {
 	return kind == batch.ContentType
 }
 
-// Admit returns the maximum number of bytes in the body of a call of [NewHTTPHandler],
+// MaxBody returns the maximum number of bytes in the body of a call of [NewHTTPHandler],
 // by its method and header. A batch may have what the process allows. A single event
 // has its own limit.
-func Admit(_ http.ResponseWriter, r *http.Request) (maxBody int64, admitted bool) {
+func MaxBody(r *http.Request) int64 {
 	switch {
 	case r.Method != http.MethodPost:
-		return 0, true
+		return 0
 	case isBatch(r):
-		return math.MaxInt64, true
+		return math.MaxInt64
 	default:
-		return maxEventBytes, true
+		return maxEventBytes
 	}
 }
 

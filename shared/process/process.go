@@ -160,6 +160,18 @@ func (p *Process) Settings(dst any) error { return Parse(dst, p.environ) }
 // given a listener.
 func (p *Process) Listen() string { return p.settings.Listen }
 
+// Loopback reports whether the process serves this machine only.
+func (p *Process) Loopback() bool {
+	if p.listener == nil && p.settings.ListenFD >= firstInheritedFD { // its address is the socket's
+		p.listener, _ = p.settings.listen() // else Serve reports it
+	}
+	address := p.settings.Listen
+	if p.listener != nil {
+		address = p.listener.Addr().String()
+	}
+	return isLoopback(address)
+}
+
 // Secret returns the secret of that name. The file is read when its value is asked for.
 func (p *Process) Secret(name string) *Secret { return NewSecret(p.settings.SecretsDir, name) }
 

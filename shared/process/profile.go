@@ -16,11 +16,20 @@ func checkProfileAddress(name, value string) error {
 	if value == "" {
 		return nil
 	}
-	host, _, err := net.SplitHostPort(value)
-	if address, parseErr := netip.ParseAddr(host); err != nil || host != "localhost" && (parseErr != nil || !address.Unmap().IsLoopback()) {
+	if !isLoopback(value) {
 		return fmt.Errorf("%s is %q, want a loopback address with a port such as 127.0.0.1:6060: profiles are for this machine alone", name, value)
 	}
 	return nil
+}
+
+// isLoopback reports whether only this machine reaches an address with a port.
+func isLoopback(address string) bool {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return false
+	}
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.Unmap().IsLoopback()
 }
 
 // serveProfiles serves the profiles of net/http/pprof at /debug/pprof/ of an address of

@@ -6,8 +6,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"time"
 
+	"parkstream/shared/access"
 	"parkstream/shared/faas"
 	"parkstream/shared/gateway"
 	"parkstream/shared/parking"
@@ -62,7 +64,11 @@ func Wire(rt *faas.Runtime) (pipeline.Config, error) {
 	client.Register(rt, rt.Registerer)
 	data := timeline.New(client, s.Retention)
 	client.RegisterReplicas(rt)
-	rt.Admit(pipeline.Admit)
+	rt.Access.Token("connector", rt.Secret("connector-token").Value, access.PostEvents)
+	rt.Admit(func(w http.ResponseWriter, r *http.Request) (context.Context, int64, bool) {
+		ctx, ok := rt.Access.Require(w, r, access.PostEvents)
+		return ctx, pipeline.MaxBody(r), ok
+	})
 	data.MaxSites = s.MaxSites
 	summaries := s.summaries(rt.Secret("summary-token").Value)
 	if s.Redis.Replicas > 0 {

@@ -57,7 +57,7 @@ func TestNotReadyWithoutSummary(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() {
-		options := process.Options{Name: "exit-processor", Environ: []string{"SECRETS_DIR=" + dir, "GATEWAY_URL=" + gateway.URL}, Listener: listener}
+		options := process.Options{Name: "exit-processor", Environ: []string{"ACCESS=open", "SECRETS_DIR=" + dir, "GATEWAY_URL=" + gateway.URL}, Listener: listener}
 		ended <- faas.Run(ctx, options, func(rt *faas.Runtime) error {
 			_, err := processor.Wire(rt)
 			return err

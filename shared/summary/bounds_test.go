@@ -53,7 +53,7 @@ func TestAdmission(t *testing.T) {
 			r := httptest.NewRequest(tt.method, tt.path, http.NoBody)
 			r.Header.Set("Authorization", header)
 			w := httptest.NewRecorder()
-			maxBody, admitted := e.Handler.(*Endpoint).Admit(w, r)
+			_, maxBody, admitted := e.Handler.(*Endpoint).Admit(w, r)
 			if tt.secret && !right {
 				if admitted || w.Code != http.StatusUnauthorized || !strings.Contains(w.Body.String(), "error") {
 					t.Errorf("%s %s with %q: admitted %t, %d %s", tt.method, tt.path, header, admitted, w.Code, w.Body)

@@ -1,6 +1,7 @@
 package summary
 
 import (
+	"context"
 	"net/http"
 	"net/url"
 	"slices"
@@ -21,15 +22,15 @@ type Endpoint struct {
 // Admit decides about a request before its body is read. A request that changes
 // something needs the secret. Admit returns the maximum number of bytes in the body. If
 // admitted is false, it has written the response.
-func (e *Endpoint) Admit(w http.ResponseWriter, r *http.Request) (maxBody int64, admitted bool) {
+func (e *Endpoint) Admit(w http.ResponseWriter, r *http.Request) (ctx context.Context, maxBody int64, admitted bool) {
 	found, _ := e.find(r)
 	if found == nil {
-		return 0, true // ServeHTTP writes the error
+		return r.Context(), 0, true // ServeHTTP writes the error
 	}
 	if found.token && !e.authorize(w, r) {
-		return 0, false
+		return nil, 0, false
 	}
-	return found.body, true
+	return r.Context(), found.body, true
 }
 
 // ServeHTTP implements [http.Handler].

@@ -249,6 +249,7 @@ func (s *System) startGateway() error {
 		Command: func(name string) *exec.Cmd { return exec.Command(s.Program, "function", name) },
 		Environ: append(telemetryEnv(os.Environ()),
 			"SECRETS_DIR="+s.Secrets(), "GATEWAY_URL="+s.URL(), "CONNECTOR_URL="+s.ConnectorURL(), "LOG_FORMAT=text",
+			"ACCESS=open",             // to this machine
 			"healthcheck_interval=0s", // no load balancer has to notice that a replica ends
 		),
 		SecretsDir: s.Secrets(), AllowedHosts: s.AllowedHosts, LogsDir: s.Logs(),

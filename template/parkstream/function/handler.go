@@ -7,6 +7,7 @@ import (
 
 	handler "github.com/openfaas/templates-sdk/go-http"
 
+	"parkstream/shared/access"
 	"parkstream/shared/faas"
 )
 
@@ -21,6 +22,7 @@ func Wire(rt *faas.Runtime) error {
 	if err := rt.Settings(&s); err != nil {
 		return err
 	}
+	rt.Admit(rt.Require(access.Read))
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{name}", func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprintf(w, "%s, %s!\n", s.Greeting, r.PathValue("name"))

@@ -1,0 +1,61 @@
+package access
+
+import (
+	"fmt"
+	"mime"
+	"net/http"
+	"slices"
+	"strings"
+)
+
+// contentTypes are those of a write. A form of another site's page can send none of
+// them.
+var contentTypes = []string{"application/json", "application/cloudevents-batch+json", "application/cloudevents+json"}
+
+func safe(method string) bool {
+	return method == http.MethodGet || method == http.MethodHead || method == http.MethodOptions
+}
+
+// checkWrite returns the refusal of a write that a page of another site may have sent.
+// also are content types that the route takes besides.
+func (g *Guard) checkWrite(r *http.Request, right Right, also []string) error {
+	if safe(r.Method) && !right.changes() {
+		return nil
+	}
+	if err := g.CheckOrigin(r); err != nil {
+		return err
+	}
+	if safe(r.Method) {
+		return nil
+	}
+	given := r.Header.Values("Content-Type")
+	if len(given) == 0 && r.ContentLength == 0 {
+		return nil
+	}
+	kind, _, err := mime.ParseMediaType(strings.Join(given, ","))
+	if err != nil || !slices.Contains(contentTypes, kind) && !slices.Contains(also, kind) {
+		return &Refusal{
+			Status: http.StatusUnsupportedMediaType,
+			Reason: fmt.Sprintf("the request's Content-Type has to be %s", strings.Join(append(slices.Clone(contentTypes), also...), ", ")),
+		}
+	}
+	return nil
+}
+
+// CheckOrigin returns the refusal of a request that a page of another site has made a
+// browser send, also of a GET. Require calls it for each request that changes something.
+func (g *Guard) CheckOrigin(r *http.Request) error {
+	seen := *r
+	if safe(seen.Method) {
+		seen.Method = http.MethodPost
+	}
+	err := g.crossOrigin.Check(&seen)
+	if host := r.Header.Get("X-Forwarded-Host"); err != nil && host != "" && r.Header.Get("Sec-Fetch-Site") == "" {
+		seen.Host = host // a proxy's Host is not that of the browser's address bar
+		err = g.crossOrigin.Check(&seen)
+	}
+	if err != nil {
+		return Forbidden("a page of another site sent this request")
+	}
+	return nil
+}
