@@ -2,6 +2,7 @@ package test
 
 import (
 	"debug/buildinfo"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,6 +16,7 @@ import (
 
 // TestStack checks what other programs rely on in stack.yml.
 func TestStack(t *testing.T) {
+	t.Setenv("DEFAULT_SITE", "") // as for those who do not set it
 	services, err := stack.ParseYAMLFile(filepath.Join(repository, "stack.yml"), "", "", true)
 	if err != nil {
 		t.Fatal(err)
@@ -45,9 +47,28 @@ func TestStack(t *testing.T) {
 		if !slices.Equal(f.Secrets, w.secrets) {
 			t.Errorf("%s has the secrets %v, want %v", name, f.Secrets, w.secrets)
 		}
+		if f.Environment["SCHEDULE"] != w.schedule {
+			t.Errorf("%s has SCHEDULE %q, and its annotation schedule is %q", name, f.Environment["SCHEDULE"], w.schedule)
+		}
+		if site := f.Environment["DEFAULT_SITE"]; w.schedule != "" && site != "generated" {
+			t.Errorf("%s generates at the site %q", name, site)
+		}
 		if !f.ReadOnlyRootFilesystem {
 			t.Errorf("%s: readonly_root_filesystem %v", name, f.ReadOnlyRootFilesystem)
 		}
+	}
+}
+
+// The command in docs/operations.md deploys all functions but the generators.
+func TestStackWithoutGenerators(t *testing.T) {
+	_, command, found := strings.Cut(read(t, "docs/operations.md"), "faas-cli deploy -f stack.yml --regex '")
+	expression, _, closed := strings.Cut(command, "'\n")
+	services, err := stack.ParseYAMLFile(filepath.Join(repository, "stack.yml"), expression, "", true)
+	if !found || !closed || err != nil {
+		t.Fatalf("expression %q: %v", expression, err)
+	}
+	if got, want := slices.Sorted(maps.Keys(services.Functions)), []string{"entry-processor", "exit-processor", "summary"}; !slices.Equal(got, want) {
+		t.Errorf("%s deploys %v, want %v", expression, got, want)
 	}
 }
 

@@ -59,8 +59,10 @@ var (
 		{"SHOW_PLATES", "yes", `SHOW_PLATES is "yes"` + noBool},
 	}...)
 	ofGenerators = append(slices.Clip(ofFunctions), []mistake{
-		{"DEFAULT_COUNT", "0", `DEFAULT_COUNT is 0, want 1 to 100000`},
+		{"DEFAULT_COUNT", "0", `DEFAULT_COUNT is 0, want 1 to 10000: anyone may make a call without parameters`},
 		{"DEFAULT_ABOVE", "most", `DEFAULT_ABOVE is "most"` + noNumber},
+		{"DEFAULT_SITE", "of mine", `DEFAULT_SITE: site "of mine" must be 1 to 64 ASCII letters, digits, dots, hyphens or underscores`},
+		{"SCHEDULE", "at noon", `SCHEDULE is "at noon", want a cron expression as in the annotation schedule: expected exactly 5 fields, found 2: [at noon]`},
 		{"RETENTION", "soon", `RETENTION is "soon"` + noDuration},
 	}...)
 )

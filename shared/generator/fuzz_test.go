@@ -26,9 +26,9 @@ func FuzzOrder(f *testing.F) {
 		f.Add(seed.query, seed.body, false)
 	}
 	f.Fuzz(func(t *testing.T, query, body string, exits bool) {
-		handler := NewEntryHandler(Config{Count: 1, Above: 80})
+		handler := NewEntryHandler(Config{Count: 1, Above: 80, Site: "generated"})
 		if exits {
-			handler = NewExitHandler(Config{Count: 1, Above: 80})
+			handler = NewExitHandler(Config{Count: 1, Above: 80, Site: "generated"})
 		}
 		e, _ := handler.(*endpoint)
 		r, err := e.parse(query, strings.NewReader(body))

@@ -37,6 +37,8 @@ import (
 const (
 	// MaxCount bounds the events of one run.
 	MaxCount = 100_000
+	// maxDefaultCount bounds those of a call without parameters: strangers may make it.
+	maxDefaultCount = 10_000
 	// chunkSize is the number of events in one round trip to each of Redis and
 	// RabbitMQ.
 	chunkSize = 1000
@@ -62,6 +64,7 @@ type Publisher interface {
 type Config struct {
 	Publisher Publisher
 	Inside    *Inside
+	Ticks     *Ticks
 	Metrics   *Metrics
 	Log       *slog.Logger
 	// EntryQueue and ExitQueue are the queues for the published events.
@@ -70,13 +73,17 @@ type Config struct {
 	Count int
 	// Above is the default threshold of a run of exits.
 	Above int
-	// Now is the clock for the times of observation.
+	// Site is the default site of a run, and the only one of cron's calls.
+	Site string
+	// Now is the clock for ticks and times of observation.
 	Now func() time.Time
 }
 
 // run has the parameters of one run.
 type run struct {
-	count int
+	// byCron reports that the call had no parameters.
+	byCron bool
+	count  int
 	// rate is in events a second; 0 is as fast as possible.
 	rate float64
 	// seed determines the plates and the decisions. The ids of the events are new in

@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -77,12 +78,16 @@ func newPark(t *testing.T) *park {
 	})
 	t.Cleanup(func() { publisher.Close() })
 	registry := prometheus.NewRegistry()
+	ticks, err := generator.NewTicks(client, "generator", "* * * * *")
+	if err != nil {
+		t.Fatal(err)
+	}
 	return &park{
 		Config: generator.Config{
-			Publisher: publisher, Inside: generator.NewInside(client, time.Hour),
+			Publisher: publisher, Inside: generator.NewInside(client, time.Hour), Ticks: ticks,
 			Metrics: generator.NewMetrics(registry), Log: testLog(t),
 			EntryQueue: t.Name() + ".entries", ExitQueue: t.Name() + ".exits",
-			Count: 3, Above: 80, Now: time.Now,
+			Count: 3, Above: 80, Site: "default", Now: time.Now,
 		},
 		node: node, redis: client, registry: registry,
 	}
@@ -418,8 +423,13 @@ func TestRedisAway(t *testing.T) {
 	if status, text, a := post(t, generator.NewExitHandler(p.Config), "above=0"); status != http.StatusServiceUnavailable || a.Published != 0 || !strings.Contains(text, "Redis") {
 		t.Errorf("exits: %d %s", status, text)
 	}
-	if status, text, a := post(t, generator.NewEntryHandler(p.Config), ""); status != http.StatusServiceUnavailable || a.Published != 3 || !strings.Contains(text, "Redis") {
+	if status, text, a := post(t, generator.NewEntryHandler(p.Config), "count=3"); status != http.StatusServiceUnavailable || a.Published != 3 || !strings.Contains(text, "Redis") {
 		t.Errorf("entries: %d %s", status, text)
+	}
+	w := httptest.NewRecorder()
+	generator.NewEntryHandler(p.Config).ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", nil))
+	if w.Code != http.StatusServiceUnavailable || w.Header().Get("Retry-After") != "1" || !strings.HasPrefix(w.Body.String(), `{"error":"Redis `) {
+		t.Errorf("cron's call: %d %v %s", w.Code, w.Header(), w.Body)
 	}
 	if n := len(read(t, p.EntryQueue)); n != 3 {
 		t.Errorf("%d entries are in the queue, the answer says 3", n)
@@ -468,6 +478,101 @@ func TestRate(t *testing.T) {
 	if spread := events[29].Entry.Sub(events[0].Entry); spread < 240*time.Millisecond {
 		t.Errorf("they were observed within %s", spread)
 	}
+}
+
+// Cron calls two replicas in each of ten ticks, a little before or after its time by
+// clocks that differ: one call of each tick generates, at the site of the setting.
+func TestCron(t *testing.T) {
+	p := newPark(t)
+	p.Site = "generated"
+	tick := time.Now().Truncate(time.Minute)
+	replica := func(newHandler func(generator.Config) http.Handler, function string, now *time.Time) http.Handler {
+		config := p.Config
+		var err error
+		if config.Ticks, err = generator.NewTicks(p.redis, function, "* * * * *"); err != nil {
+			t.Fatal(err)
+		}
+		config.Now = func() time.Time { return *now }
+		return newHandler(config)
+	}
+	var clocks [2]time.Time
+	var entries, exits [2]http.Handler
+	for i := range clocks {
+		entries[i] = replica(generator.NewEntryHandler, "entry-generator", &clocks[i])
+		exits[i] = replica(generator.NewExitHandler, "exit-generator", &clocks[i])
+	}
+	const ticks = 10
+	for n := range ticks {
+		jitter := time.Duration(n%5-2) * 4 * time.Second
+		clocks = [2]time.Time{tick.Add(jitter), tick.Add(jitter + 5*time.Second)}
+		for kind, replicas := range map[string][2]http.Handler{"entries": entries, "exits": exits} {
+			answers := make(chan *httptest.ResponseRecorder, 2)
+			for _, h := range replicas {
+				go func() {
+					w := httptest.NewRecorder()
+					h.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", nil))
+					answers <- w
+				}()
+			}
+			one, other := <-answers, <-answers
+			if one.Code > other.Code {
+				one, other = other, one
+			}
+			if one.Code != http.StatusOK || !strings.HasPrefix(one.Body.String(), `{"published":3`) || other.Code != http.StatusTooManyRequests {
+				t.Fatalf("%s, %s after a tick: %d %s and %d %s", kind, jitter, one.Code, one.Body, other.Code, other.Body)
+			}
+			after := other.Header().Get("Retry-After")
+			want := `{"error":"a call without parameters generates events once in each tick of SCHEDULE (* * * * *), and this tick has had its call: ` +
+				`try again in ` + after + ` s, or name a parameter such as count"}`
+			if seconds, err := strconv.Atoi(after); err != nil || seconds < 32 || seconds > 53 || strings.TrimSpace(other.Body.String()) != want {
+				t.Errorf("Retry-After %s: %s", after, other.Body)
+			}
+		}
+		tick = tick.Add(time.Minute)
+	}
+	for queue, events := range map[string][]event{"entries": read(t, p.EntryQueue), "exits": read(t, p.ExitQueue)} {
+		if len(events) != 3*ticks {
+			t.Errorf("%d %s in %d ticks of 3", len(events), queue, ticks)
+		}
+		for _, e := range events {
+			if e.Site != "generated" {
+				t.Fatalf("%+v is at another site", e)
+			}
+		}
+	}
+	keys, err := p.redis.Current().Keys(t.Context(), "gen:tick:*").Result()
+	if err != nil || len(keys) != 2*ticks {
+		t.Errorf("%d keys, error %v", len(keys), err)
+	}
+	for _, key := range keys {
+		if ttl, err := p.redis.Current().PTTL(t.Context(), key).Result(); err != nil || ttl <= 10*time.Minute || ttl > 11*time.Minute {
+			t.Errorf("%s lives for %s, error %v", key, ttl, err)
+		}
+	}
+}
+
+// A call with a parameter takes no tick, and a call that fails costs its tick only.
+func TestTicksThatAreSpent(t *testing.T) {
+	p := newPark(t)
+	now := time.Now()
+	p.Now = func() time.Time { return now }
+	call := func(publisher generator.Publisher, query string, want int) {
+		t.Helper()
+		config := p.Config
+		config.Publisher = publisher
+		if status, text, _ := post(t, generator.NewEntryHandler(config), query); status != want {
+			t.Errorf("%q is answered with %d %s, want %d", query, status, text, want)
+		}
+	}
+	broken := away{p.Publisher}
+	call(p.Publisher, "count=3", 200)
+	call(p.Publisher, "cuont=3", 400)
+	call(broken, "", 503)
+	call(p.Publisher, "", 429)
+	call(p.Publisher, "count=3", 200)
+	now = now.Add(time.Minute)
+	call(p.Publisher, "", 200)
+	call(p.Publisher, "", 429)
 }
 
 const bodyForm = `the body is no JSON object such as {"count":10}: leave it empty, or give the parameters in it or in the query string`

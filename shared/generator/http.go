@@ -41,14 +41,17 @@ type response struct {
 //
 //	200 {"published":10}
 //	400 {"error":"count is \"0\", want a whole number from 1 to 100000"}
+//	429 {"error":"..."} to a second call without parameters in a tick
 //	503 {"published":4,"error":"..."}
 //
 // Every parameter may be left out, or be a member of a JSON object in the body instead:
-// {"count":10,"site":"airport"}.
+// {"count":10,"site":"airport"}. A call without any is one of cron: it takes a tick of
+// [Ticks] and generates the default number of events. A tick that was taken is not
+// taken again, even if its call was cut off or its events could not be published.
 //   - count is how many, rate at how many a second (as fast as possible without).
 //   - seed draws the same plates again. Times are those of the clock and ids are
 //     new, so a repeated run is new visits of the same vehicles.
-//   - site and gate are written into every event.
+//   - site and gate are written into every event; the default of site is a setting.
 func NewEntryHandler(c Config) http.Handler {
 	return &endpoint{generator: generator{Config: c, kind: parking.Entry, queue: c.EntryQueue}, known: []string{"count", "rate", "seed", "site", "gate"}}
 }
@@ -87,6 +90,9 @@ func (e *endpoint) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		httpjson.Error(w, http.StatusBadRequest, err.Error())
 		return
 	}
+	if r.byCron && !e.takeTick(ctx, w) {
+		return
+	}
 	start := time.Now()
 	t, err := e.generateInTime(ctx, r)
 	a := response{Published: t.published}
@@ -103,6 +109,25 @@ func (e *endpoint) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	}
 	log.InfoContext(ctx, "generated")
 	httpjson.Write(w, http.StatusOK, a)
+}
+
+// takeTick takes the tick of a call by cron. It writes the response if the tick cannot
+// be taken.
+func (e *endpoint) takeTick(ctx context.Context, w http.ResponseWriter) bool {
+	now := e.Now()
+	taken, end, err := e.Ticks.take(ctx, now)
+	switch {
+	case err != nil:
+		e.Log.ErrorContext(ctx, "no tick taken", "event_type", e.kind.String(), "error", err)
+		w.Header().Set("Retry-After", "1")
+		httpjson.Error(w, http.StatusServiceUnavailable, failure.Told(err))
+	case !taken:
+		seconds := int(math.Ceil(end.Sub(now).Seconds()))
+		w.Header().Set("Retry-After", strconv.Itoa(seconds))
+		httpjson.Error(w, http.StatusTooManyRequests, fmt.Sprintf("a call without parameters generates events once in each tick of SCHEDULE (%s), "+
+			"and this tick has had its call: try again in %d s, or name a parameter such as count", e.Ticks.text, seconds))
+	}
+	return taken
 }
 
 // generateInTime is generate with a deadline that leaves time for the response.
@@ -162,7 +187,7 @@ func (e *endpoint) parse(query string, body io.Reader) (run, error) {
 	if err != nil {
 		return run{}, err
 	}
-	r := run{count: e.Count, seed: rand.Uint64(), above: e.Above, site: parking.DefaultSite, gate: values.Get("gate")}
+	r := run{byCron: len(values) == 0, count: e.Count, seed: rand.Uint64(), above: e.Above, site: e.Site, gate: values.Get("gate")}
 	for name, given := range values {
 		if !slices.Contains(e.known, name) {
 			mistake("%q is no parameter, want %s", name, strings.Join(e.known, ", "))

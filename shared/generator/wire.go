@@ -11,6 +11,7 @@ import (
 	"parkstream/shared/broker"
 	"parkstream/shared/faas"
 	"parkstream/shared/failure"
+	"parkstream/shared/parking"
 	"parkstream/shared/redis"
 )
 
@@ -20,17 +21,25 @@ type settings struct {
 	ExitQueue  string        `env:"EXIT_QUEUE" envDefault:"vehicle_exits"`
 	Count      int           `env:"DEFAULT_COUNT" envDefault:"1"`
 	Above      int           `env:"DEFAULT_ABOVE" envDefault:"80"`
+	Site       string        `env:"DEFAULT_SITE" envDefault:"default"`
+	Schedule   string        `env:"SCHEDULE" envDefault:"* * * * *"`
 	Retention  time.Duration `env:"RETENTION" envDefault:"2160h"`
 }
 
 // Validate returns all mistakes as one error.
 func (s settings) Validate() error {
 	var errs []error
-	if s.Count < 1 || s.Count > MaxCount {
-		errs = append(errs, fmt.Errorf("DEFAULT_COUNT is %d, want 1 to %d", s.Count, MaxCount))
+	if s.Count < 1 || s.Count > maxDefaultCount {
+		errs = append(errs, fmt.Errorf("DEFAULT_COUNT is %d, want 1 to %d: anyone may make a call without parameters", s.Count, maxDefaultCount))
 	}
 	if s.Above < 0 || s.Above > 100 {
 		errs = append(errs, fmt.Errorf("DEFAULT_ABOVE is %d, want 0 to 100", s.Above))
+	}
+	if err := parking.CheckSite(s.Site); err != nil {
+		errs = append(errs, fmt.Errorf("DEFAULT_SITE: %w", err))
+	}
+	if _, err := parseSchedule(s.Schedule); err != nil {
+		errs = append(errs, fmt.Errorf("SCHEDULE is %q, want a cron expression as in the annotation schedule: %w", s.Schedule, err))
 	}
 	if s.Retention < time.Hour {
 		errs = append(errs, fmt.Errorf("RETENTION is %s, want at least 1h", s.Retention))
@@ -53,6 +62,10 @@ func Wire(rt *faas.Runtime) (Config, error) {
 	settingsErr := rt.Settings(&s)
 	client, err := redis.Open(rt.Secret("redis-url").Value, redis.WithLogger(rt.Log))
 	if err := errors.Join(settingsErr, err); err != nil {
+		return Config{}, err
+	}
+	ticks, err := NewTicks(client, rt.Name, s.Schedule)
+	if err != nil {
 		return Config{}, err
 	}
 	client.Register(rt, rt.Registerer)
@@ -81,7 +94,7 @@ func Wire(rt *faas.Runtime) (Config, error) {
 	})
 	rt.OnClose("RabbitMQ publisher", func(context.Context) error { return publisher.Close() })
 	return Config{
-		Publisher: publisher, Inside: inside, Metrics: NewMetrics(rt.Registerer), Log: rt.Log,
-		EntryQueue: s.EntryQueue, ExitQueue: s.ExitQueue, Count: s.Count, Above: s.Above, Now: time.Now,
+		Publisher: publisher, Inside: inside, Ticks: ticks, Metrics: NewMetrics(rt.Registerer), Log: rt.Log,
+		EntryQueue: s.EntryQueue, ExitQueue: s.ExitQueue, Count: s.Count, Above: s.Above, Site: s.Site, Now: time.Now,
 	}, nil
 }

@@ -34,12 +34,14 @@ func TestWireReportsEveryMistake(t *testing.T) {
 	run := func(environ ...string) []string { return faastest.Mistakes(t, wire, dir, environ...) }
 	want := []string{
 		`cannot start:`,
-		`DEFAULT_COUNT is 0, want 1 to 100000`,
+		`DEFAULT_COUNT is 10001, want 1 to 10000: anyone may make a call without parameters`,
 		`DEFAULT_ABOVE is 101, want 0 to 100`,
+		`DEFAULT_SITE: site "a b" must be 1 to 64 ASCII letters, digits, dots, hyphens or underscores`,
+		`SCHEDULE is "* * * *", want a cron expression as in the annotation schedule: expected exactly 5 fields, found 4: [* * * *]`,
 		`RETENTION is 5s, want at least 1h`,
 		`secret redis-url: put it into the file ` + filepath.Join(dir, "redis-url") + `, or name its folder in SECRETS_DIR: file does not exist`,
 	}
-	if diff := cmp.Diff(want, run("DEFAULT_COUNT=0", "DEFAULT_ABOVE=101", "RETENTION=5")); diff != "" {
+	if diff := cmp.Diff(want, run("DEFAULT_COUNT=10001", "DEFAULT_ABOVE=101", "DEFAULT_SITE=a b", "SCHEDULE=* * * *", "RETENTION=5")); diff != "" {
 		t.Errorf("mistakes (-want +got):\n%s", diff)
 	}
 
@@ -62,27 +64,31 @@ func TestBodyOfACall(t *testing.T) {
 	const limit = 8 << 10
 	padded := func(body string, size int) string { return body + strings.Repeat(" ", size-len(body)) }
 	for name, newHandler := range map[string]func(generator.Config) http.Handler{"entry": generator.NewEntryHandler, "exit": generator.NewExitHandler} {
-		url := serve(t, newHandler, "ACCESS=open", "SECRETS_DIR="+dir, "DEFAULT_COUNT=2", "ENTRY_QUEUE="+t.Name()+".entries", "EXIT_QUEUE="+t.Name()+".exits")
-		for _, tt := range []struct {
-			method, query, body string
-			status, published   int
-		}{
-			{"POST", "", "", 200, 2},
-			{"POST", "", `{"count":3}`, 200, 3},
-			{"POST", "?count=4", `{"site":"a"}`, 200, 4},
-			{"POST", "", padded(`{"count":5}`, limit), 200, 5},
-			{"POST", "", padded(`{"count":5}`, limit+1), 413, 0},
-			{"POST", "", `{"count":0}`, 400, 0},
-			{"GET", "", `{"count":3}`, 405, 0},
-		} {
-			for sent, body := range map[string]io.Reader{"whole": strings.NewReader(tt.body), "in chunks": io.MultiReader(strings.NewReader(tt.body))} {
-				status, a := callWith(t, tt.method, url+tt.query, body)
-				if status != tt.status || a.Published != tt.published {
-					t.Errorf("%s %s %s %.20s, %d bytes %s: %d %+v, want %d with %d published",
-						name, tt.method, tt.query, tt.body, len(tt.body), sent, status, a, tt.status, tt.published)
+		t.Run(name, func(t *testing.T) {
+			url := serve(t, newHandler, "ACCESS=open", "SECRETS_DIR="+dir, "DEFAULT_COUNT=2", "ENTRY_QUEUE=body.entries", "EXIT_QUEUE=body.exits")
+			if status, a := callWith(t, "POST", url, nil); status != http.StatusOK || a.Published != 2 {
+				t.Errorf("cron's call: %d %+v", status, a)
+			}
+			for _, tt := range []struct {
+				method, query, body string
+				status, published   int
+			}{
+				{"POST", "", `{"count":3}`, 200, 3},
+				{"POST", "?count=4", `{"site":"a"}`, 200, 4},
+				{"POST", "", padded(`{"count":5}`, limit), 200, 5},
+				{"POST", "", padded(`{"count":5}`, limit+1), 413, 0},
+				{"POST", "", `{"count":0}`, 400, 0},
+				{"GET", "", `{"count":3}`, 405, 0},
+			} {
+				for sent, body := range map[string]io.Reader{"whole": strings.NewReader(tt.body), "in chunks": io.MultiReader(strings.NewReader(tt.body))} {
+					status, a := callWith(t, tt.method, url+tt.query, body)
+					if status != tt.status || a.Published != tt.published {
+						t.Errorf("%s %s %.20s, %d bytes %s: %d %+v, want %d with %d published",
+							tt.method, tt.query, tt.body, len(tt.body), sent, status, a, tt.status, tt.published)
+					}
 				}
 			}
-		}
+		})
 	}
 }
 
@@ -103,7 +109,7 @@ func serve(t *testing.T, newHandler func(generator.Config) http.Handler, environ
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() {
-		ended <- faas.Run(ctx, process.Options{Name: "test", Environ: environ, Listener: listener}, wire, handle)
+		ended <- faas.Run(ctx, process.Options{Name: t.Name(), Environ: environ, Listener: listener}, wire, handle)
 	}()
 	t.Cleanup(func() {
 		stop()

@@ -24,6 +24,7 @@ import (
 	"parkstream/cmd/internal/secrets"
 	"parkstream/cmd/internal/services"
 	"parkstream/cmd/internal/supervise"
+	"parkstream/shared/parking"
 	"parkstream/shared/process"
 )
 
@@ -249,8 +250,9 @@ func (s *System) startGateway() error {
 		Command: func(name string) *exec.Cmd { return exec.Command(s.Program, "function", name) },
 		Environ: append(telemetryEnv(os.Environ()),
 			"SECRETS_DIR="+s.Secrets(), "GATEWAY_URL="+s.URL(), "CONNECTOR_URL="+s.ConnectorURL(), "LOG_FORMAT=text",
-			"ACCESS=open",             // to this machine
-			"healthcheck_interval=0s", // no load balancer has to notice that a replica ends
+			"ACCESS=open",                       // to this machine
+			"DEFAULT_SITE="+parking.DefaultSite, // here are no real cars to keep apart from
+			"healthcheck_interval=0s",           // no load balancer has to notice that a replica ends
 		),
 		SecretsDir: s.Secrets(), AllowedHosts: s.AllowedHosts, LogsDir: s.Logs(),
 		Timeout: s.Timeout, Notify: s.notify, Process: p,
