@@ -166,9 +166,9 @@ func (p Principal) Rights() []Right {
 	return all
 }
 
-// exempt reports whether the principal is bounded by what the process bounds, and by no
-// share of it.
-func (p Principal) exempt() bool { return p.Role == Part || p.Role == Open }
+// Exempt reports whether the principal may have all that the process bounds, and no
+// share of it only: another part of the system, or everyone together.
+func (p Principal) Exempt() bool { return p.Role == Part || p.Role == Open }
 
 type principalKey struct{}
 

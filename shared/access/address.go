@@ -21,11 +21,10 @@ func (p proxies) trust(a netip.Addr) bool {
 // address returns the address of a request's caller: the last hop that is no proxy of
 // ours. What a caller writes into the header itself is left of that.
 func (p proxies) address(r *http.Request) netip.Addr {
-	remote, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil {
-		return netip.Addr{}
+	caller := remote(r)
+	if !p.trust(caller) {
+		return caller
 	}
-	caller := remote.Addr().Unmap().WithZone("")
 	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
 	for i := len(hops) - 1; i >= 0 && p.trust(caller); i-- {
 		hop, err := parseHop(hops[i])
@@ -35,6 +34,12 @@ func (p proxies) address(r *http.Request) netip.Addr {
 		caller = hop
 	}
 	return caller
+}
+
+// remote returns the address at the other end of a request's connection.
+func remote(r *http.Request) netip.Addr {
+	end, _ := netip.ParseAddrPort(r.RemoteAddr)
+	return end.Addr().Unmap().WithZone("")
 }
 
 // parseHop parses an address, with or without a port.

@@ -41,20 +41,26 @@ func AddUser(file []byte, u NewUser) ([]byte, error) {
 		line.Sites, err = json.Marshal(u.Sites)
 		errs = append(errs, err)
 	}
-	if u.Password != "" {
-		line.Password, err = hashPassword(u.Password)
-		errs = append(errs, err)
-	}
 	if u.Token != "" {
 		line.Token, err = hashToken(u.Token)
 		errs = append(errs, err)
 	}
+	if u.Password != "" {
+		line.Password = users.decoy // until all else is known to be right
+		errs = append(errs, CheckPassword(u.Password))
+	}
 	text, err := encodeUser(line)
-	if err := errors.Join(append(errs, err)...); err != nil {
+	_, wrong := parseUser(bytes.TrimSpace(text))
+	if err := errors.Join(append(append(errs, err), wrong...)...); err != nil {
 		return nil, err
 	}
-	if _, errs := parseUser(bytes.TrimSpace(text)); len(errs) > 0 {
-		return nil, errors.Join(errs...)
+	if u.Password != "" {
+		if line.Password, err = hashPassword(u.Password); err != nil {
+			return nil, err
+		}
+		if text, err = encodeUser(line); err != nil {
+			return nil, err
+		}
 	}
 	changed := slices.Clone(file)
 	if len(changed) > 0 && !bytes.HasSuffix(changed, []byte("\n")) {
@@ -78,12 +84,10 @@ func RemoveUser(file []byte, name string) ([]byte, error) {
 
 // SetPassword returns a users file with another password of a user.
 func SetPassword(file []byte, name, password string) ([]byte, error) {
-	hash, err := hashPassword(password)
-	if err != nil {
-		return nil, err
-	}
-	return editUser(file, name, func(line userLine) ([]byte, error) {
-		line.Password = hash
+	return editUser(file, name, func(line userLine) (_ []byte, err error) {
+		if line.Password, err = hashPassword(password); err != nil {
+			return nil, err
+		}
 		return encodeUser(line)
 	})
 }
@@ -133,8 +137,10 @@ func editUser(file []byte, name string, edit func(userLine) ([]byte, error)) ([]
 }
 
 func checked(file []byte) ([]byte, error) {
-	_, err := ParseUsers(file)
-	return file, err
+	if _, err := ParseUsers(file); err != nil {
+		return nil, err
+	}
+	return file, nil
 }
 
 func encodeUser(line userLine) ([]byte, error) {
@@ -145,15 +151,21 @@ func encodeUser(line userLine) ([]byte, error) {
 	return append(text, '\n'), nil
 }
 
-var errPassword = fmt.Errorf("want a password of 1 to %d bytes", maxPassword)
+// CheckPassword returns what is wrong with a new password.
+func CheckPassword(password string) error {
+	if password == "" || len(password) > maxPassword {
+		return fmt.Errorf("want a password of 1 to %d bytes", maxPassword)
+	}
+	return nil
+}
 
 func hashPassword(password string) (string, error) {
-	if password == "" || len(password) > maxPassword {
-		return "", errPassword
+	if err := CheckPassword(password); err != nil {
+		return "", err
 	}
 	hash, err := bcrypt.GenerateFromPassword([]byte(password), bcryptCost)
 	if err != nil {
-		return "", errors.Join(errPassword, err)
+		return "", fmt.Errorf("hash the password: %w", err)
 	}
 	return string(hash), nil
 }

@@ -1,19 +1,19 @@
 package access
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
-	"crypto/subtle"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"net/http"
 	"path/filepath"
-	"slices"
 	"strings"
+	"sync"
+	"time"
 
-	"golang.org/x/crypto/bcrypt"
+	"golang.org/x/time/rate"
 
 	"parkstream/shared/process"
 )
@@ -22,32 +22,33 @@ import (
 type Guard struct {
 	settings    Settings
 	log         *slog.Logger
+	metrics     *metrics
 	users       *usersFile
-	tokens      []partToken
+	tokens      []*partToken
+	passwords   *passwords
+	throttle    *throttle
+	limits      *limits
 	identifiers []func(*http.Request) (Principal, bool, error)
 	refused     []func(context.Context, Principal)
 	proxies     proxies
 	crossOrigin *http.CrossOriginProtection
-	hashing     chan struct{} // holds one element for each hash that is being computed
+	failing     rate.Sometimes // logs
+	proxied     sync.Once      // logs
+	reminder    reminder
 }
 
-// partToken is the token of another part of the system.
-type partToken struct {
-	principal Principal
-	secret    func() (string, error)
-}
-
-// New returns the guard of a process. It answers nobody but health checks until there
-// are users, and reports that as not ready.
+// New returns the guard of a process. Without users it answers only health checks, and
+// the process is not ready.
 func New(p *process.Process, s Settings) (*Guard, error) {
 	users := p.Secret("users")
 	if s.UsersFile != "" {
 		users = process.NewSecret(filepath.Dir(s.UsersFile), filepath.Base(s.UsersFile))
 	}
 	g := &Guard{
-		settings: s, log: p.Log, users: newUsersFile(users),
-		crossOrigin: http.NewCrossOriginProtection(), hashing: make(chan struct{}, maxHashing),
+		settings: s, log: p.Log, users: newUsersFile(users), passwords: newPasswords(), throttle: newThrottle(), limits: newLimits(s.RequestRate),
+		crossOrigin: http.NewCrossOriginProtection(), failing: rate.Sometimes{First: 1, Interval: time.Minute},
 	}
+	g.metrics = newMetrics(p.Registerer, g.setUp)
 	for _, text := range s.TrustedProxies {
 		if network, err := parseProxy(text); err == nil { // else Validate reports it
 			g.proxies = append(g.proxies, network)
@@ -55,31 +56,26 @@ func New(p *process.Process, s Settings) (*Guard, error) {
 	}
 	if origin := s.origin(); origin != "" {
 		if err := g.crossOrigin.AddTrustedOrigin(origin); err != nil {
-			return g, fmt.Errorf("PUBLIC_URL: %w", err)
+			return g, fmt.Errorf("PUBLIC_URL is not the address of a site: %w", err)
 		}
 	}
-	if s.Access == open {
-		if !p.Loopback() {
-			return g, errors.New("ACCESS is open, which is for a process that listens on loopback only: make a users file (parkstream users add), or set LISTEN to 127.0.0.1")
-		}
-		return g, nil
-	}
-	p.OnReady("access", g.ready)
 	p.OnWarning("users", func(context.Context) error { return g.users.broken() })
+	if !g.Open() {
+		p.OnReady("access", g.ready)
+	} else if !p.Loopback() {
+		return g, errors.New("ACCESS is open, and the process does not listen on a loopback address: make a users file (parkstream users add), or listen on 127.0.0.1")
+	}
 	return g, nil
 }
-
-// maxHashing is how many passwords are checked at a time: each takes a core for 50 ms.
-const maxHashing = 2
 
 // Open reports whether everyone may read and post.
 func (g *Guard) Open() bool { return g.settings.Access == open }
 
 // Token makes the guard take the token of another part of the system, which has these
-// rights at all sites. The secret is asked for on each request; without its file there is
-// no such token.
+// rights at all sites. Without the secret's file there is no such token. An old token is
+// taken for up to a second after a change.
 func (g *Guard) Token(name string, secret func() (string, error), rights ...Right) {
-	g.tokens = append(g.tokens, partToken{principal: PartOf(name, rights...), secret: secret})
+	g.tokens = append(g.tokens, &partToken{principal: PartOf(name, rights...), secret: secret})
 }
 
 // AddIdentifier makes the guard ask identify who sends a request without a header
@@ -92,6 +88,9 @@ func (g *Guard) AddIdentifier(identify func(r *http.Request) (p Principal, ok bo
 // before it is answered. The principal has the way in and the address, and the name if
 // the users file has it: people type passwords there.
 func (g *Guard) OnRefused(told func(context.Context, Principal)) { g.refused = append(g.refused, told) }
+
+// HasPasswords reports whether a user can log in with a password.
+func (g *Guard) HasPasswords() bool { return g.users.current().passwords }
 
 // User returns the user of a name as the users file has it now, or nil.
 func (g *Guard) User(name string) *User { return g.users.current().Find(name) }
@@ -110,51 +109,72 @@ func (g *Guard) Require(w http.ResponseWriter, r *http.Request, right Right, con
 	return NewContext(r.Context(), p), true
 }
 
-// Check returns the refusal of a request of anyone: access is not set up, or it is
-// a write that a page of another site may have sent. Require checks that, too.
-func (g *Guard) Check(r *http.Request, contentTypes ...string) error {
-	return g.check(r, Read, contentTypes)
-}
-
-func (g *Guard) check(r *http.Request, right Right, contentTypes []string) error {
-	if !g.setUp() {
-		return errNotSetUp
+// CheckRequest returns the refusal of a request that needs no login: access is not set
+// up, or it is a write that a page of another site may have sent.
+func (g *Guard) CheckRequest(r *http.Request, contentTypes ...string) error {
+	if err := g.checkSetUp(); err != nil {
+		return err
 	}
-	return g.checkWrite(r, right, contentTypes)
+	if safe(r.Method) {
+		return nil
+	}
+	return cmp.Or(g.CheckOrigin(r), checkContentType(r, contentTypes))
 }
 
 func (g *Guard) decide(r *http.Request, right Right, contentTypes []string) (Principal, error) {
-	if err := g.check(r, right, contentTypes); err != nil {
+	if err := g.checkSetUp(); err != nil {
 		return Principal{}, err
+	}
+	write := !safe(r.Method)
+	if write || right.changes() {
+		if err := g.CheckOrigin(r); err != nil {
+			return Principal{}, err
+		}
 	}
 	p, err := g.Identify(r)
 	if err != nil {
 		return Principal{}, err
 	}
-	if !p.May(right) {
-		if p.Via == ViaOpen {
-			return Principal{}, errNoLogin
+	if write && p.Role != Part { // no page has its token, and the connector sends what others published
+		if err := checkContentType(r, contentTypes); err != nil {
+			return Principal{}, err
 		}
-		return Principal{}, Forbidden(fmt.Sprintf("the role %s may not do this", p.Role))
 	}
-	return p, nil
+	if err := g.limits.check(p); err != nil {
+		return Principal{}, err
+	}
+	switch {
+	case p.May(right):
+		return p, nil
+	case p.Role == Open:
+		return Principal{}, errNoLogin
+	case right == ReadMetrics && !p.Sites.All():
+		return Principal{}, forbidden("the metrics are those of all sites, and this login has some")
+	default:
+		return Principal{}, forbidden(fmt.Sprintf("the role %s does not have the right to do this", p.Role))
+	}
 }
 
 // Identify returns who sends a request.
 func (g *Guard) Identify(r *http.Request) (Principal, error) {
-	if !g.setUp() {
-		return Principal{}, errNotSetUp
+	if err := g.checkSetUp(); err != nil {
+		return Principal{}, err
 	}
 	p, err := g.identify(r)
-	p.Address = g.Address(r)
 	if err != nil {
 		return Principal{}, err
 	}
+	p.Address = g.Address(r)
 	return p, nil
 }
 
 // Address returns the address of a request's caller; see TRUSTED_PROXIES.
 func (g *Guard) Address(r *http.Request) string {
+	if r.Header.Get("X-Forwarded-For") != "" && !g.proxies.trust(remote(r)) {
+		g.proxied.Do(func() {
+			g.log.Warn("requests come through a proxy that TRUSTED_PROXIES does not name: all its callers count as one address", "proxy", remote(r).String())
+		})
+	}
 	if a := g.proxies.address(r); a.IsValid() {
 		return a.String()
 	}
@@ -204,20 +224,20 @@ func cutScheme(text string) (scheme, credentials string) {
 }
 
 func (g *Guard) bearer(r *http.Request, token string) (Principal, error) {
-	sum := sha256.Sum256([]byte(token))
+	sum := digest(sha256.Sum256([]byte(token)))
+	now := time.Now()
+	for _, t := range g.tokens {
+		if t.fresh(sum, now) {
+			return t.principal, nil
+		}
+	}
 	var failed error
 	for _, t := range g.tokens {
-		secret, err := t.secret()
-		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, process.ErrEmptySecret) {
-			continue // there is no such token
-		}
-		if err != nil {
-			failed = err
-			continue
-		}
-		want := sha256.Sum256([]byte(secret))
-		if secret != "" && subtle.ConstantTimeCompare(want[:], sum[:]) == 1 {
+		switch ok, err := t.read(sum, now); {
+		case ok:
 			return t.principal, nil
+		case err != nil:
+			failed = err
 		}
 	}
 	if user := g.users.current().byToken[sum]; user != nil {
@@ -230,33 +250,33 @@ func (g *Guard) bearer(r *http.Request, token string) (Principal, error) {
 	return Principal{}, errLogin
 }
 
-// Login returns the user of a name and password.
+// Login returns the user of a name and password. Failures cost the name and the caller's
+// address time.
 func (g *Guard) Login(ctx context.Context, r *http.Request, name, password string) (Principal, error) {
 	users := g.users.current()
 	user := users.Find(name)
-	hash := users.decoy
+	l := login{name: name, hash: users.decoy, password: password}
 	if user != nil && user.HasPassword() {
-		hash = user.password
+		l.hash = user.password
 	}
-	select {
-	case g.hashing <- struct{}{}:
-	case <-ctx.Done():
-		return Principal{}, errUnidentified
+	right, err := g.check(ctx, l, g.proxies.address(r))
+	if err != nil {
+		return Principal{}, err
 	}
-	err := bcrypt.CompareHashAndPassword([]byte(hash), []byte(password))
-	<-g.hashing
-	if err != nil || user == nil || !user.HasPassword() || len(password) > maxPassword {
+	if !right || user == nil {
 		if user == nil {
 			name = ""
 		}
 		g.tellRefused(r, name, ViaPassword)
 		return Principal{}, errLogin
 	}
-	return user.Principal(ViaPassword), nil
+	p := user.Principal(ViaPassword)
+	p.Address = g.Address(r)
+	return p, nil
 }
 
 func (g *Guard) tellRefused(r *http.Request, name, via string) {
-	for _, told := range slices.Clone(g.refused) {
+	for _, told := range g.refused {
 		told(r.Context(), Principal{Name: name, Via: via, Address: g.Address(r)})
 	}
 }

@@ -1,6 +1,7 @@
 package access
 
 import (
+	"cmp"
 	"errors"
 	"math"
 	"net/http"
@@ -15,36 +16,49 @@ type Refusal struct {
 	Status     int
 	Reason     string
 	RetryAfter time.Duration // 0: none
+
+	kind string // one of kinds; empty: forbidden
 }
 
 func (r *Refusal) Error() string { return r.Reason }
 
-// Forbidden returns the refusal of a principal that lacks a right or a site.
-func Forbidden(reason string) error { return &Refusal{Status: http.StatusForbidden, Reason: reason} }
+// forbidden returns the refusal of a principal that lacks a right.
+func forbidden(reason string) error { return &Refusal{Status: http.StatusForbidden, Reason: reason} }
 
 // ErrSite is the refusal of a site that the principal does not have, whether or not it
 // exists.
-var ErrSite = Forbidden("this login has no access to that site")
+var ErrSite = forbidden("this login has no access to that site")
 
 var (
-	errNoLogin      = &Refusal{Status: http.StatusUnauthorized, Reason: "this needs a login: send Authorization: Bearer with a token, or a name and password"}
-	errLogin        = &Refusal{Status: http.StatusUnauthorized, Reason: "the login is not valid"}
-	errNotSetUp     = &Refusal{Status: http.StatusServiceUnavailable, Reason: notSetUp, RetryAfter: 30 * time.Second}
-	errUnidentified = &Refusal{Status: http.StatusServiceUnavailable, Reason: "the login cannot be checked now, try again", RetryAfter: 5 * time.Second}
+	errNoLogin       = &Refusal{Status: http.StatusUnauthorized, Reason: "this needs a login: send Authorization: Bearer with a token, or a name and password", kind: "no_login"}
+	errLogin         = &Refusal{Status: http.StatusUnauthorized, Reason: "the login is not valid", kind: "login"}
+	errOrigin        = &Refusal{Status: http.StatusForbidden, Reason: "a page of another site sent this request", kind: "origin"}
+	errUnidentified  = &Refusal{Status: http.StatusServiceUnavailable, Reason: "the login cannot be checked now, try again", RetryAfter: 5 * time.Second, kind: "unavailable"}
+	errNotSetUp      = &Refusal{Status: http.StatusServiceUnavailable, Reason: notSetUp, RetryAfter: retrySetUp, kind: "not_set_up"}
+	errMistaken      = &Refusal{Status: http.StatusServiceUnavailable, Reason: mistaken, RetryAfter: retrySetUp, kind: "not_set_up"}
+	errTooManyLogins = &Refusal{Status: http.StatusTooManyRequests, Reason: "too many logins are being checked, try again", RetryAfter: 2 * time.Second, kind: "throttled"}
 )
+
+// retrySetUp is a time in which a person may set access up.
+const retrySetUp = 30 * time.Second
 
 const notSetUp = "access is not set up: create the secret users (parkstream users add), or set OIDC_ISSUER"
 
-// Refuse responds to an error of a [Guard]. One that is no [Refusal] is logged, and the
-// caller learns that the login cannot be checked.
+// mistaken is for the same with a file that cannot be used.
+const mistaken = "access is not set up: the secret users has mistakes, which the log names"
+
+// Refuse responds to an error of a [Guard]. One that is no [Refusal] is logged, at most
+// once a minute, and the caller learns that the login cannot be checked.
 func (g *Guard) Refuse(w http.ResponseWriter, r *http.Request, err error) {
 	refusal, ok := errors.AsType[*Refusal](err)
 	if !ok {
-		g.log.ErrorContext(r.Context(), "a caller cannot be identified", "error", err)
+		g.failing.Do(func() { g.log.ErrorContext(r.Context(), "a caller cannot be identified", "error", err) })
 		refusal = errUnidentified
 	}
+	g.metrics.refusals.WithLabelValues(cmp.Or(refusal.kind, "forbidden")).Inc()
 	h := w.Header()
 	h.Set("Cache-Control", "no-store")
+	h.Set("Vary", "Authorization, Cookie")
 	if refusal.Status == http.StatusUnauthorized {
 		Challenge(w, r)
 	}

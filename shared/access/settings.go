@@ -21,6 +21,8 @@ type Settings struct {
 	PublicURL string `env:"PUBLIC_URL"`
 	// TrustedProxies are networks whose X-Forwarded-For is believed.
 	TrustedProxies []string `env:"TRUSTED_PROXIES"`
+	// RequestRate bounds the requests of one principal; 0: no bound.
+	RequestRate int `env:"REQUESTS_PER_SECOND" envDefault:"200"`
 }
 
 const (
@@ -34,6 +36,7 @@ func (s *Settings) Validate() error {
 	if s.Access != closed && s.Access != open {
 		errs = append(errs, fmt.Errorf("ACCESS is %q, want closed or open", s.Access))
 	}
+	errs = append(errs, process.CheckRange("REQUESTS_PER_SECOND", s.RequestRate, 0, maxRequestRate))
 	for _, text := range s.TrustedProxies {
 		if _, err := parseProxy(text); err != nil {
 			errs = append(errs, err)
@@ -41,6 +44,8 @@ func (s *Settings) Validate() error {
 	}
 	return errors.Join(errs...)
 }
+
+const maxRequestRate = 1_000_000
 
 func parseProxy(text string) (netip.Prefix, error) {
 	if address, err := netip.ParseAddr(text); err == nil {

@@ -2,6 +2,7 @@ package access
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -65,7 +66,9 @@ type Users struct {
 	all     []*User
 	byName  map[string]*User
 	byToken map[digest]*User
-	decoy   string // a password's hash that nothing matches, of the cost of the others
+	// passwords: a user has one.
+	passwords bool
+	decoy     string // a password's hash that nothing matches, of the cost of the others
 }
 
 // All returns the users in the order of the file.
@@ -92,11 +95,11 @@ type userLine struct {
 // nothing of a password or token.
 func ParseUsers(text []byte) (*Users, error) {
 	if len(text) > maxUsersBytes {
-		return nil, fmt.Errorf("the users file has %d bytes, want at most %d", len(text), maxUsersBytes)
+		return nil, fmt.Errorf("users: the file has %d bytes, want at most %d", len(text), maxUsersBytes)
 	}
 	users := &Users{byName: make(map[string]*User), byToken: make(map[digest]*User)}
 	lines := make(map[*User]int)
-	cost := bcryptCost
+	cost := 0
 	var mistakes mistakes
 	for number, text := range userLines(text) {
 		user, errs := parseUser(text)
@@ -123,9 +126,10 @@ func ParseUsers(text []byte) (*Users, error) {
 		if user.HasPassword() {
 			costs, _ := bcrypt.Cost([]byte(user.password)) // was parsed
 			cost = max(cost, costs)
+			users.passwords = true
 		}
 	}
-	users.decoy = fmt.Sprintf("$2a$%02d$%s", cost, strings.Repeat("A", 53))
+	users.decoy = fmt.Sprintf("$2a$%02d$%s", cmp.Or(cost, bcryptCost), strings.Repeat("A", 53))
 	return users, mistakes.err()
 }
 

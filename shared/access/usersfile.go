@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"sync"
+	"time"
 
 	"parkstream/shared/process"
 )
@@ -19,6 +20,7 @@ type usersFile struct {
 	wrong error  // the mistakes in text
 	good  *Users // of text, or of the last one without mistakes; never nil
 	err   error  // why good is not what the file has now
+	at    time.Time
 }
 
 func newUsersFile(secret *process.Secret) *usersFile {
@@ -30,6 +32,13 @@ func newUsersFile(secret *process.Secret) *usersFile {
 func (f *usersFile) current() *Users {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.read()
+	return f.good
+}
+
+// read reads the file if it was changed. The caller holds mu.
+func (f *usersFile) read() {
+	f.at = time.Now()
 	text, err := f.secret.Value()
 	if errors.Is(err, fs.ErrNotExist) { // removed, and so are its users
 		text, err = "", nil
@@ -42,7 +51,6 @@ func (f *usersFile) current() *Users {
 		f.text = text
 	}
 	f.err = errors.Join(err, f.wrong)
-	return f.good
 }
 
 // broken returns why the file is not in use, if an older one is.
@@ -53,35 +61,85 @@ func (f *usersFile) broken() error {
 	return f.err
 }
 
+// some reports whether the file has users. What it returns may be readAgainAfter old.
+func (f *usersFile) some() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if time.Since(f.at) >= readAgainAfter {
+		f.read()
+	}
+	return len(f.good.all) > 0
+}
+
 // setUp reports whether anyone can have a login.
 func (g *Guard) setUp() bool {
-	return g.Open() || g.settings.OIDCIssuer != "" || len(g.users.current().all) > 0
+	return g.Open() || g.settings.OIDCIssuer != "" || g.users.some()
 }
 
-// ready is a check of readiness. Its error is told to everyone.
+func (g *Guard) checkSetUp() error {
+	switch {
+	case g.setUp():
+		return nil
+	case g.users.broken() != nil:
+		return errMistaken
+	default:
+		return errNotSetUp
+	}
+}
+
+// ready is a check of readiness: the log has what is wrong when that begins, and then
+// each hour.
 func (g *Guard) ready(context.Context) error {
 	if g.setUp() {
+		g.reminder.forget()
 		return nil
 	}
-	return errSetUp{g.users.broken()}
+	err := setUpError{cause: g.users.broken()}
+	if g.reminder.due() {
+		g.log.Warn("still not ready", "check", "access", "error", err)
+	}
+	return err
 }
 
-// errSetUp is the error of a process that nobody can use.
-type errSetUp struct{ cause error }
+// reminder is due each hour after the first time.
+type reminder struct {
+	mu   sync.Mutex
+	last time.Time
+}
 
-func (e errSetUp) Error() string {
+func (r *reminder) due() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	first := r.last.IsZero()
+	if !first && time.Since(r.last) < time.Hour {
+		return false
+	}
+	r.last = time.Now()
+	return !first
+}
+
+func (r *reminder) forget() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.last = time.Time{}
+}
+
+// setUpError is the error of a process that cannot be used.
+type setUpError struct{ cause error }
+
+func (e setUpError) Error() string {
 	if e.cause != nil {
-		return notSetUp + "; " + e.cause.Error()
+		return mistaken + ":\n" + e.cause.Error()
 	}
 	return notSetUp
 }
 
-func (e errSetUp) Unwrap() error { return e.cause }
+func (e setUpError) Unwrap() error { return e.cause }
 
 // Detail returns the public text.
-func (e errSetUp) Detail() string {
+func (e setUpError) Detail() string {
 	if e.cause != nil {
-		return "the secret users has mistakes; the log names them"
+		return mistaken
 	}
 	return notSetUp
 }

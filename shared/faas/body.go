@@ -9,8 +9,10 @@ import (
 	"net"
 	"net/http"
 	"runtime/debug"
-	"sync/atomic"
+	"sync"
 	"time"
+
+	"parkstream/shared/access"
 )
 
 // Admission decides on a call before a byte of its body is read. It gets the method,
@@ -56,14 +58,38 @@ func bodiesLimit(maxBody int64) int64 {
 	return max(memory/bodiesShare, growth*maxBody)
 }
 
-// errBusy is the error of a body for which there is not enough memory now.
-var errBusy = errors.New("the bodies of the calls in flight take all memory that they may take")
+// Errors of a body for which there is not enough memory now.
+var (
+	errBusy  = errors.New("the bodies of the calls in flight take all memory that they may take")
+	errShare = errors.New("the bodies of this login's calls in flight take all memory that one login may take")
+)
 
-// bodies bounds the memory that the bodies of all calls take together.
+// bodies bounds the memory that the bodies of all calls take together, and those of one
+// principal.
 type bodies struct {
 	limit int64
-	held  atomic.Int64
+	share int64         // of limit, for one principal
 	stall time.Duration // stallTimeout
+
+	mu   sync.Mutex
+	held int64
+	by   map[string]int64 // held by each principal that has a share; no zeros
+}
+
+// principalShare is the part of the bodies' memory that one principal may take, if that
+// is enough for one body.
+const principalShare = 4
+
+func newBodies(limit, maxBody int64) *bodies {
+	return &bodies{limit: limit, share: max(limit/principalShare, growth*maxBody), stall: stallTimeout, by: make(map[string]int64)}
+}
+
+// reserve returns an empty reservation for a call.
+func (b *bodies) reserve(p access.Principal) *reservation {
+	if p.Exempt() {
+		return &reservation{of: b}
+	}
+	return &reservation{of: b, by: string(p.Role) + " " + p.Name}
 }
 
 // pace aborts a body that stalls while it uses counted memory.
@@ -99,17 +125,32 @@ func (p *pace) finish() {
 // reservation is the part that one call holds.
 type reservation struct {
 	of   *bodies
+	by   string // the principal; empty: it has no share
 	held int64
 }
 
 // resize makes the reservation cover n bytes, of which firstRead are not counted.
 func (r *reservation) resize(n int64) error {
 	n = max(0, n-firstRead)
-	if r.of.held.Add(n-r.held) > r.of.limit && n > r.held {
-		r.of.held.Add(r.held - n)
-		return errBusy
+	b, more := r.of, n-r.held
+	if more == 0 {
+		return nil
 	}
-	r.held = n
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch {
+	case more > 0 && b.held+more > b.limit:
+		return errBusy
+	case more > 0 && r.by != "" && b.by[r.by]+more > b.share:
+		return errShare
+	}
+	b.held, r.held = b.held+more, n
+	if r.by == "" {
+		return nil
+	}
+	if b.by[r.by] += more; b.by[r.by] == 0 {
+		delete(b.by, r.by)
+	}
 	return nil
 }
 
@@ -162,7 +203,7 @@ func refused(err error) (status int, reason string) {
 	if tooLarge, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return http.StatusRequestEntityTooLarge, fmt.Sprintf("the request's body is larger than %d bytes", tooLarge.Limit)
 	}
-	if errors.Is(err, errBusy) {
+	if errors.Is(err, errBusy) || errors.Is(err, errShare) {
 		return http.StatusTooManyRequests, err.Error() + " (MAX_BODY_BYTES_IN_FLIGHT): try again"
 	}
 	failed, network := errors.AsType[net.Error](err) // its text has addresses

@@ -30,13 +30,13 @@ type server struct {
 	scrape   http.Handler
 	tracer   trace.Tracer // nil if tracing is off
 	metrics  *metrics
-	bodies   bodies
+	bodies   *bodies
 	inflight atomic.Int64
 }
 
 func newServer(rt *Runtime, handle Handler) *server {
 	s := &server{rt: rt, settings: rt.settings, handle: handle, scrape: rt.Metrics()}
-	s.bodies.limit, s.bodies.stall = rt.settings.bodiesInFlight(), stallTimeout
+	s.bodies = newBodies(rt.settings.bodiesInFlight(), rt.settings.MaxBodyBytes)
 	s.metrics = newMetrics(rt.Registerer, func() float64 { return float64(s.inflight.Load()) })
 	s.own = map[string]http.HandlerFunc{
 		"/_/health": process.Healthy,
@@ -159,7 +159,7 @@ func (s *server) answer(ctx context.Context, c *call, r *http.Request) (answer h
 	if refusal != nil {
 		return *refusal
 	}
-	held := reservation{of: &s.bodies}
+	held := s.bodies.reserve(access.From(ctx))
 	defer held.release()
 	body, err := held.read(r, limit, &pace{
 		conn: http.NewResponseController(c.stream.w), stall: s.bodies.stall, end: time.Now().Add(s.settings.ReadTimeout), next: firstRead,

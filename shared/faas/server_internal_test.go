@@ -16,6 +16,7 @@ import (
 
 	handler "github.com/openfaas/templates-sdk/go-http"
 
+	"parkstream/shared/access"
 	"parkstream/shared/process"
 )
 
@@ -38,6 +39,13 @@ func testRuntime(tb testing.TB, environ ...string) *Runtime {
 func testServer(t *testing.T, environ ...string) *server {
 	t.Helper()
 	return newServer(testRuntime(t, environ...), func(req handler.Request) (handler.Response, error) { return handler.Response{Body: req.Body}, nil })
+}
+
+// total returns what all reservations hold.
+func (b *bodies) total() int64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.held
 }
 
 // Senders that stall with large bodies lose their memory within the time for the
@@ -93,7 +101,7 @@ func TestStalledBodies(t *testing.T) {
 			t.Errorf("%s: %d, want 408", name, got)
 		}
 	}
-	if held := s.bodies.held.Load(); held != 0 {
+	if held := s.bodies.total(); held != 0 {
 		t.Errorf("%d bytes are held after all", held)
 	}
 
@@ -149,4 +157,50 @@ type deadlines struct {
 func (d *deadlines) SetReadDeadline(at time.Time) error {
 	d.set = append(d.set, at)
 	return nil
+}
+
+// One principal takes a share of the memory of bodies only. The other parts of the
+// system, and everyone if access is open, may take all of it.
+func TestShareOfAPrincipal(t *testing.T) {
+	const maxBody, limit = 1 << 20, 16 << 20
+	anna := access.Principal{Name: "anna", Role: access.Operator}
+	b := newBodies(limit, maxBody)
+	var held []*reservation
+	take := func(p access.Principal, n int64) error {
+		r := b.reserve(p)
+		err := r.resize(n + firstRead)
+		held = append(held, r)
+		return err
+	}
+	for range 4 {
+		if err := take(anna, maxBody); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, tt := range []struct {
+		who  access.Principal
+		n    int64
+		want error
+	}{
+		{anna, 1, errShare},
+		{access.Principal{Name: "ben", Role: access.Operator}, maxBody, nil},
+		{access.Principal{Name: "anna", Role: access.Machine}, 4 * maxBody, nil},
+		{access.Principal{}, 4*maxBody + 1, errShare},
+		{access.PartOf("connector"), 6 * maxBody, nil},
+		{access.Principal{Name: "open", Role: access.Open}, maxBody, nil},
+		{access.PartOf("connector"), 1, errBusy},
+	} {
+		if err := take(tt.who, tt.n); err != tt.want { //nolint:errorlint // it is never wrapped
+			t.Errorf("%s %s takes %d: %v, want %v", tt.who.Role, tt.who.Name, tt.n, err, tt.want)
+		}
+	}
+	for _, r := range held {
+		r.release()
+	}
+	if b.held != 0 || len(b.by) != 0 {
+		t.Errorf("after all calls %d bytes are held, %v", b.held, b.by)
+	}
+	if small := newBodies(2*maxBody, maxBody); small.share != 2*maxBody {
+		t.Errorf("a share of %d bytes is too small for a body", small.share)
+	}
 }

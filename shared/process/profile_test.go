@@ -17,7 +17,7 @@ func TestProfiles(t *testing.T) {
 			t.Errorf("%s is answered by the process: %.100s", path, text)
 		}
 	}
-	found := regexp.MustCompile(`"serving profiles","process":"test","address":"(127\.0\.0\.1:\d+)"`).FindStringSubmatch(p.log.String())
+	found := regexp.MustCompile(`"serving","process":"test","what":"profiles","address":"(127\.0\.0\.1:\d+)"`).FindStringSubmatch(p.log.String())
 	if found == nil {
 		t.Fatalf("the log does not tell the address: %s", p.log)
 	}
@@ -46,7 +46,32 @@ func TestProfiles(t *testing.T) {
 			t.Errorf("answered with %s", text)
 		}
 	}
-	if text := second.log.String(); !strings.Contains(text, "profiles are not served") {
+	if text := second.log.String(); !strings.Contains(text, `"not served","process":"test","what":"profiles"`) {
 		t.Errorf("the second says %s", text)
+	}
+}
+
+// METRICS_LISTEN serves the metrics alone, until the process ends.
+func TestMetricsBeside(t *testing.T) {
+	p := start(t, []string{"METRICS_LISTEN=127.0.0.1:0"}, nothing)
+	found := regexp.MustCompile(`"what":"metrics","address":"(127\.0\.0\.1:\d+)"`).FindStringSubmatch(p.log.String())
+	if found == nil {
+		t.Fatalf("the log does not tell the address: %s", p.log)
+	}
+	url := "http://" + found[1]
+	if resp, text := get(t, url+"/metrics"); resp.StatusCode != http.StatusOK || !strings.Contains(text, "go_goroutines") {
+		t.Errorf("/metrics: %d %.100s", resp.StatusCode, text)
+	}
+	for _, path := range []string{"/", "/_/ready", "/debug/pprof/", "/metrics/more"} {
+		if resp, _ := get(t, url+path); resp.StatusCode != http.StatusNotFound {
+			t.Errorf("%s: %d", path, resp.StatusCode)
+		}
+	}
+	if err := p.stop(); err != nil {
+		t.Error(err)
+	}
+	if resp, err := http.Get(url + "/metrics"); err == nil {
+		_ = resp.Body.Close()
+		t.Error("metrics are served after the end")
 	}
 }

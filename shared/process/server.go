@@ -65,6 +65,7 @@ type Service struct {
 // nil if ctx ended and no request was cut off; see [ErrCutOff].
 func (p *Process) Serve(ctx context.Context, s Service) error {
 	defer p.serveProfiles()()
+	defer p.serveMetrics()()
 	defer p.Close()
 	listener := p.listener
 	if listener == nil {

@@ -15,7 +15,9 @@ type Settings struct {
 	LogFormat   string `env:"LOG_FORMAT" envDefault:"json"`
 	LogLevel    string `env:"LOG_LEVEL" envDefault:"info"`
 	PprofListen string `env:"PPROF_LISTEN"` // of the profiles; empty: none
-	Tracing     tracingSettings
+	// MetricsListen is the address of /metrics alone; empty: none.
+	MetricsListen string `env:"METRICS_LISTEN"`
+	Tracing       tracingSettings
 }
 
 // firstInheritedFD is the first file descriptor after standard input, output
@@ -37,6 +39,9 @@ func (s *Settings) Validate() error {
 	}
 	if _, err := parseLevel(s.LogLevel); err != nil {
 		mistake("LOG_LEVEL is %q, want debug, info, warn or error", s.LogLevel)
+	}
+	if _, _, err := net.SplitHostPort(s.MetricsListen); err != nil && s.MetricsListen != "" {
+		mistake("METRICS_LISTEN is %q, want an address with a port such as :9091", s.MetricsListen)
 	}
 	errs = append(errs, checkProfileAddress("PPROF_LISTEN", s.PprofListen), s.Tracing.Validate())
 	return errors.Join(errs...)
