@@ -41,7 +41,7 @@ var mayImport = []struct {
 	{"shared/timeline", []string{"shared/failure", "shared/parking", "shared/redis"}},
 	{"shared/stay", []string{"shared/parking", "shared/redis"}},
 	{"shared/access/ended", []string{"shared/redis"}},
-	{"shared/audit", []string{"shared/parking", "shared/redis"}},
+	{"shared/audit", []string{"shared/access", "shared/parking", "shared/redis"}},
 	{"shared/probe", nil},
 	{"shared/httpjson", nil},
 	{"shared/gateway", []string{"shared/failure", "shared/probe", "shared/redirect"}},

@@ -17,6 +17,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"parkstream/shared/access"
 	"parkstream/shared/parking"
 	"parkstream/shared/redis"
 )
@@ -123,24 +124,37 @@ const endTimeout = 5 * time.Second
 
 // Do records an act as begun, does it, and records its end as done or failed. It
 // returns the error of the act. If the act cannot be recorded, it is not done, and the
-// error is a [NotRecordedError]. If only its end cannot be recorded, that is logged.
+// error is a [NotRecordedError].
 func (l *Log) Do(ctx context.Context, e Entry, act func(context.Context) (Change, error)) error {
-	e.Outcome = Begun
-	id, err := l.add(ctx, e)
+	end, err := l.Begin(ctx, e)
 	if err != nil {
 		return err
 	}
 	change, err := act(ctx)
-	e.Before, e.After, e.Of, e.Outcome = change.Before, change.After, id, Done
-	if err != nil {
-		e.Outcome = Failed
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTimeout)
-	defer cancel()
-	if _, endErr := l.add(ctx, e); endErr != nil {
-		l.log.ErrorContext(ctx, "the end of an act is not in the audit", append(attributes(&e), "error", endErr)...)
-	}
+	end(change, err)
 	return err
+}
+
+// Begin records an act as begun. The caller does it and calls end with its result. An
+// end that cannot be recorded is logged. If err is not nil the act must not be done; err
+// is a [NotRecordedError].
+func (l *Log) Begin(ctx context.Context, e Entry) (end func(Change, error), err error) {
+	e.Outcome = Begun
+	if e.Of, err = l.add(ctx, e); err != nil {
+		return nil, err
+	}
+	return func(change Change, failure error) {
+		e.Before, e.After, e.Outcome = change.Before, change.After, Done
+		if failure != nil {
+			e.Outcome = Failed
+		}
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTimeout)
+		defer cancel()
+		if _, err := l.add(ctx, e); err != nil {
+			clean(&e)
+			l.log.ErrorContext(ctx, "the end of an act is not in the audit", append(attributes(&e), "error", err)...)
+		}
+	}, nil
 }
 
 // add records an entry and returns its id.
@@ -247,28 +261,47 @@ func (e displacedError) Detail() string { return e.Error() }
 // Refused records a refused login. Those of one user and address in a minute have an
 // entry for the 1st, the 10th, the 100th and so on; of further users and addresses they
 // have such entries together. A login is refused all the same if that is not recorded.
-func (l *Log) Refused(ctx context.Context, e Entry) {
-	e.Action, e.Outcome = LoginRefused, Refused
+func (l *Log) Refused(ctx context.Context, p access.Principal) {
+	e := By(p, LoginRefused)
+	e.Outcome = Refused
+	if e.Who == "" {
+		e.Who = "(unknown)"
+	}
+	clean(&e)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), refusedTimeout)
 	defer cancel()
-	clean(&e)
+	if err := l.refused(ctx, &e); err != nil {
+		l.log.WarnContext(ctx, "a refused login is not in the audit", "error", err)
+	}
+}
+
+func (l *Log) refused(ctx context.Context, e *Entry) error {
 	// A failover may lose it: a stranger must not make the system wait for replicas.
 	call := redis.Call{Script: refuseScript, Keys: []string{l.prefix}, Args: []any{e.Who + "\n" + e.Address, refusedApart}, NoWait: true}
 	l.redis.Run(ctx, &call)
 	n, err := call.Int64()
-	if err != nil {
-		l.metrics.failures.WithLabelValues(string(LoginRefused)).Inc()
-		l.log.WarnContext(ctx, "a refused login is not in the audit", "error", err)
-		return
-	}
 	switch {
+	case err != nil:
+		l.metrics.failures.WithLabelValues(string(LoginRefused)).Inc()
+		return err
 	case n == 0:
-		return
+		return nil
 	case n < 0:
-		e.Who, e.Role, e.Address, n = "(others)", "", "", -n
+		e.Who, e.Via, e.Address, n = "(others)", "", "", -n
 	}
 	e.Object = strconv.FormatInt(n, 10) + " in a minute"
-	if _, err := l.add(ctx, e); err != nil {
-		l.log.WarnContext(ctx, "a refused login is not in the audit", "error", err)
-	}
+	_, err = l.add(ctx, *e)
+	return err
+}
+
+// Process is what a [Log] reports to; shared/process implements it.
+type Process interface {
+	OnWarning(name string, check func(context.Context) error)
+}
+
+// Register makes a process show the warnings of the audit, and a guard record the logins
+// that it refuses.
+func (l *Log) Register(p Process, guard *access.Guard) {
+	p.OnWarning("audit", l.Check)
+	guard.OnRefused(l.Refused)
 }

@@ -23,6 +23,7 @@ import (
 	goredis "github.com/redis/go-redis/v9"
 	"go.uber.org/goleak"
 
+	"parkstream/shared/access"
 	"parkstream/shared/instance"
 	"parkstream/shared/instance/instancetest"
 	"parkstream/shared/redis"
@@ -293,7 +294,7 @@ func TestAnEntryIsAsDurableAsAnEvent(t *testing.T) {
 	if missing, ok := errors.AsType[*redis.ReplicasError](err); !ok || missing.Asked != 1 {
 		t.Errorf("without its replica: %v", err)
 	}
-	a.Refused(t.Context(), Entry{Who: "anna"})
+	a.Refused(t.Context(), access.Principal{Name: "anna"})
 }
 
 // A process that ends between the entry and the act leaves the entry, without an end.
@@ -395,13 +396,13 @@ func TestRefused(t *testing.T) {
 	for i := range 8 {
 		wg.Go(func() {
 			for range 50 {
-				[]*audited{one, two}[i%2].Refused(t.Context(), Entry{Who: "anna", Via: "password", Address: "192.0.2.7"})
+				[]*audited{one, two}[i%2].Refused(t.Context(), access.Principal{Name: "anna", Via: "password", Address: "192.0.2.7"})
 			}
 		})
 	}
 	wg.Wait()
 	for i := range 300 { // a botnet
-		one.Refused(t.Context(), Entry{Who: "anna\n", Address: fmt.Sprint("192.0.2.", i)})
+		one.Refused(t.Context(), access.Principal{Name: "anna\n", Address: fmt.Sprint("192.0.2.", i)})
 	}
 	var objects []string
 	alone, together := 0, 0
@@ -430,15 +431,19 @@ func TestRefused(t *testing.T) {
 		t.Errorf("%d users and addresses are counted for %s", n, ttl)
 	}
 	order(t, one.client, "DEL", minute) // as if a minute had passed
-	one.Refused(t.Context(), Entry{Who: "anna", Via: "password", Address: "192.0.2.7"})
+	one.Refused(t.Context(), access.Principal{Name: "anna", Via: "password", Address: "192.0.2.7"})
 	if got := one.all(t, Query{})[0]; got.Object != "1 in a minute" {
 		t.Errorf("in the next minute the entry is %+v", got)
 	}
 	if got := one.all(t, Query{Action: Login}); len(got) != 1 {
 		t.Errorf("logins %+v", got)
 	}
+	one.Refused(t.Context(), access.Principal{Via: "token"})
+	if got := one.all(t, Query{})[0]; got.Who != "(unknown)" || got.Via != "token" {
+		t.Errorf("the entry of an unknown user is %+v", got)
+	}
 	order(t, one.client, "ACL", "SETUSER", "default", "-hincrby")
-	one.Refused(t.Context(), Entry{Who: "anna"})
+	one.Refused(t.Context(), access.Principal{Name: "anna"})
 	if !strings.Contains(one.lines.String(), "a refused login is not in the audit") {
 		t.Error("what is not recorded is not in the log")
 	}
