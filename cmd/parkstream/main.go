@@ -23,7 +23,8 @@ type program struct {
 	Send      sendCommand      `cmd:"" help:"Publish events from a JSONL or CSV file."`
 	Replay    replayCommand    `cmd:"" help:"Look at dead letters, put them back or delete them."`
 	Bench     benchCommand     `cmd:"" hidden:"" passthrough:"all" help:"Names the program that measures."`
-	Secrets   secretsCommand   `cmd:"" help:"Write the secrets of a deployment to OpenFaaS."`
+	Secrets   secretsCommand   `cmd:"" help:"Write and replace the secrets of a deployment."`
+	Users     usersCommand     `cmd:"" help:"Edit a users file: who may log in, and what each may do."`
 	Top       topCommand       `cmd:"" help:"Show throughput, latency, queues and outcomes, each second."`
 	Deps      depsCommand      `cmd:"" help:"Install what the tests need and is missing: ${dependencies}."`
 	Function  functionCommand  `cmd:"" help:"Serve one function; 'up' does this for each."`

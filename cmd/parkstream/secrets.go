@@ -22,7 +22,8 @@ import (
 )
 
 type secretsCommand struct {
-	Init secretsInitCommand `cmd:"" help:"Write the secrets of a deployment, and print the commands that hand them to OpenFaaS."`
+	Init   secretsInitCommand   `cmd:"" help:"Write the secrets of a deployment, and print the commands that hand them to OpenFaaS."`
+	Rotate secretsRotateCommand `cmd:"" help:"Replace a secret that was made, and print the command that hands it to OpenFaaS."`
 }
 
 type secretsInitCommand struct {
@@ -91,11 +92,37 @@ func (c secretsInitCommand) run(in io.Reader, out, notes io.Writer) error {
 			return err
 		}
 	}
-	if _, err := c.write(notes, "summary-token", rand.Text()); err != nil {
+	for _, s := range []struct{ name, value string }{
+		{secrets.SummaryToken, rand.Text()}, {secrets.ConnectorToken, rand.Text()}, {secrets.SessionKey, secrets.NewSessionKeys()},
+	} {
+		if _, err := c.write(notes, s.name, s.value); err != nil {
+			return err
+		}
+	}
+	if err := c.writeUsers(notes); err != nil {
 		return err
 	}
-	for _, name := range []string{"rabbitmq-url", "redis-url", "summary-token"} {
+	for _, name := range []string{"rabbitmq-url", "redis-url", secrets.SummaryToken, secrets.ConnectorToken, secrets.SessionKey, secrets.UsersFile} {
 		fmt.Fprintf(out, "faas-cli secret create %s --from-file=%s\n", name, shellQuoted(filepath.Join(c.Dir, name)))
+	}
+	return nil
+}
+
+// writeUsers writes a users file with the first login of a person and that of Prometheus,
+// if there is none.
+func (c secretsInitCommand) writeUsers(notes io.Writer) error {
+	made, err := secrets.EnsureUsers(c.Dir)
+	if err != nil {
+		return err
+	}
+	done := "kept"
+	if made {
+		done = "wrote"
+	}
+	for _, name := range []string{secrets.UsersFile, secrets.AdminPassword, secrets.MetricsToken} {
+		if c.has(name) { // the last two may be removed when they are in a safe place
+			c.tell(notes, done, name)
+		}
 	}
 	return nil
 }
@@ -152,7 +179,7 @@ func (c secretsInitCommand) writeNode(notes io.Writer, s nodeSecret, value strin
 // write returns the secret that is there, or else writes the value, which is none if
 // it is empty.
 func (c secretsInitCommand) write(notes io.Writer, name, value string) (string, error) {
-	path, done := filepath.Join(c.Dir, name), "kept"
+	done := "kept"
 	var missing func() string
 	if value != "" {
 		missing = func() string {
@@ -167,11 +194,58 @@ func (c secretsInitCommand) write(notes io.Writer, name, value string) (string, 
 	if found != value { // another process was first
 		done = "kept"
 	}
+	c.tell(notes, done, name)
+	return found, nil
+}
+
+// tell reports what was done to a secret, and if others can read it.
+func (c secretsInitCommand) tell(notes io.Writer, done, name string) {
+	path := filepath.Join(c.Dir, name)
 	fmt.Fprintln(notes, done, path)
 	if info, err := os.Stat(path); err == nil && info.Mode().Perm()&0o077 != 0 {
 		fmt.Fprintf(notes, "warning: others can read it: chmod 600 %s\n", shellQuoted(path))
 	}
-	return found, nil
+}
+
+type secretsRotateCommand struct {
+	Name        string `arg:"" enum:"session-key,connector-token,summary-token" help:"One of ${enum}."`
+	Dir         string `default:".secrets" help:"Folder of the secrets."`
+	EndSessions bool   `help:"With session-key: forget the former keys, which logs everyone out."`
+}
+
+// Validate reports flags that do not go together.
+func (c secretsRotateCommand) Validate() error {
+	if c.EndSessions && c.Name != secrets.SessionKey {
+		return fmt.Errorf("--end-sessions is for %s", secrets.SessionKey)
+	}
+	return nil
+}
+
+// Run replaces the secret.
+func (c secretsRotateCommand) Run() error { return c.run(os.Stdout, os.Stderr) }
+
+func (c secretsRotateCommand) run(out, notes io.Writer) error {
+	if _, err := secrets.Ensure(c.Dir, c.Name, nil); err != nil {
+		return fmt.Errorf("%w: parkstream secrets init makes it", err)
+	}
+	path := filepath.Join(c.Dir, c.Name)
+	var err error
+	if c.Name == secrets.SessionKey {
+		err = secrets.RotateSessionKey(c.Dir, c.EndSessions)
+	} else {
+		err = secrets.Edit(path, func([]byte) ([]byte, error) { return []byte(rand.Text()), nil })
+	}
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(notes, "wrote", path)
+	fmt.Fprintln(notes, map[string]string{
+		secrets.SessionKey:     "The summary signs with the next key, and has a new next one, as soon as it reads the file.",
+		secrets.ConnectorToken: "The processors and the connector need it: run the command and copy the file to the connector's secrets. Until both have it events wait at RabbitMQ.",
+		secrets.SummaryToken:   "The processors and the summary need it. Until all have it events wait at RabbitMQ.",
+	}[c.Name])
+	fmt.Fprintf(out, "faas-cli secret update %s --from-file=%s\n", c.Name, shellQuoted(path))
+	return nil
 }
 
 // plainPassword needs no quoting in a configuration.

@@ -3,21 +3,46 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"parkstream/cmd/internal/secrets"
+	"parkstream/shared/access"
 )
 
-// secretsInit runs `parkstream secrets init` with the defaults of its flags. Whatever
-// it does, it prints no secret of its folder, in whole or in part.
+// secretsInit is secretsInitWithUsers in a folder that has a users file: the hash of a
+// password takes its time.
 func secretsInit(t *testing.T, c secretsInitCommand, in string) (out, notes string, err error) {
+	t.Helper()
+	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if file := filepath.Join(c.Dir, "users"); !exists(file) {
+		if err := os.WriteFile(file, []byte("# of a person\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return secretsInitWithUsers(t, c, in)
+}
+
+func exists(file string) bool {
+	_, err := os.Stat(file)
+	return err == nil
+}
+
+// secretsInitWithUsers runs `parkstream secrets init` with the defaults of its flags.
+// Whatever it does, it prints no secret of its folder, in whole or in part.
+func secretsInitWithUsers(t *testing.T, c secretsInitCommand, in string) (out, notes string, err error) {
 	t.Helper()
 	c.RabbitMQ, c.Redis = "rabbitmq:5672", "redis:6379"
 	var o, n bytes.Buffer
@@ -33,20 +58,20 @@ func secretsInit(t *testing.T, c secretsInitCommand, in string) (out, notes stri
 
 // secretsIn returns the tokens and, of each URL, the password as it is and as the URL
 // has it.
-func secretsIn(dir string) (secrets []string) {
-	for _, name := range []string{"summary-token", "rabbitmq-url", "redis-url"} {
+func secretsIn(dir string) (found []string) {
+	for _, name := range []string{"summary-token", "connector-token", "session-key", "admin-password", "metrics-token", "rabbitmq-url", "redis-url"} {
 		text, _ := os.ReadFile(filepath.Join(dir, name))
 		for value := range strings.FieldsFuncSeq(string(text), func(r rune) bool { return r == ',' || r == '\n' }) {
 			if u, err := url.Parse(value); err == nil && u.User != nil {
 				password, _ := u.User.Password()
 				_, encoded, _ := strings.Cut(u.User.String(), ":")
-				secrets = append(secrets, password, encoded)
+				found = append(found, password, encoded)
 			} else {
-				secrets = append(secrets, value)
+				found = append(found, value)
 			}
 		}
 	}
-	return secrets
+	return found
 }
 
 func files(t *testing.T, dir string) map[string]string {
@@ -77,7 +102,7 @@ func files(t *testing.T, dir string) map[string]string {
 // the nodes, and a second run changes nothing.
 func TestSecretsInitForNodes(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "a folder's")
-	out, _, err := secretsInit(t, secretsInitCommand{Dir: dir, Nodes: true}, "")
+	out, _, err := secretsInitWithUsers(t, secretsInitCommand{Dir: dir, Nodes: true}, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -88,7 +113,8 @@ func TestSecretsInitForNodes(t *testing.T) {
 	for file, want := range map[string]string{
 		"rabbitmq-url":  `^amqp://parkstream:\w{20,}@rabbitmq:5672/$`,
 		"redis-url":     `^redis://:\w{20,}@redis:6379/0$`,
-		"summary-token": `^\w{20,}$`,
+		"summary-token": `^\w{20,}$`, "connector-token": `^\w{20,}$`, "session-key": `^([0-9a-f]{64}\n){2}$`,
+		"admin-password": `^\w{20,}$`, "metrics-token": `^[0-9a-f]{64}$`,
 		"rabbitmq.conf": `^default_user = parkstream\ndefault_pass = \w{20,}\n$`,
 		"redis.conf":    `(?s)^requirepass \w{20,}\n.*appendonly yes\nappendfsync always\nmaxmemory-policy noeviction\n`,
 	} {
@@ -96,9 +122,10 @@ func TestSecretsInitForNodes(t *testing.T) {
 			t.Errorf("%s is %q", file, first[file])
 		}
 	}
-	if len(first) != 5 {
+	if len(first) != 10 {
 		t.Errorf("%d files", len(first))
 	}
+	checkUsers(t, dir)
 	for config, secret := range map[string]string{"rabbitmq.conf": "rabbitmq-url", "redis.conf": "redis-url"} {
 		u, err := url.Parse(first[secret])
 		if err != nil {
@@ -122,7 +149,7 @@ func TestSecretsInitForNodes(t *testing.T) {
 	shell := exec.CommandContext(t.Context(), "/bin/sh", "-c", script)
 	got, err := shell.Output()
 	want := ""
-	for _, name := range []string{"rabbitmq-url", "redis-url", "summary-token"} {
+	for _, name := range []string{"rabbitmq-url", "redis-url", "summary-token", "connector-token", "session-key", "users"} {
 		want += "secret|create|" + name + "|--from-file=" + filepath.Join(dir, name) + "|" + first[name] + "\n"
 	}
 	if err != nil || string(got) != want {
@@ -148,6 +175,107 @@ func TestSecretsInitForNodes(t *testing.T) {
 	}
 }
 
+// checkUsers compares a users file with the secrets of its two users.
+func checkUsers(t *testing.T, dir string) {
+	t.Helper()
+	made, file := files(t, dir), filepath.Join(dir, "users")
+	users := parsed(t, file)
+	if u := users.Find("admin"); u == nil || u.Role != access.Admin || !u.Sites.All() || !hasPassword(t, file, "admin", made["admin-password"]) {
+		t.Errorf("admin-password is not that of an admin: %+v", u)
+	}
+	if u := users.FindToken(made["metrics-token"]); u == nil || !u.Principal(access.ViaToken).May(access.ReadMetrics) || len(users.All()) != 2 {
+		t.Errorf("metrics-token reads no metrics: %+v", u)
+	}
+}
+
+// A folder of an older version gets what is missing and keeps its own; what a person has
+// taken out is not made again.
+func TestSecretsInitInAnOlderFolder(t *testing.T) {
+	dir := t.TempDir()
+	write := writer(t, dir)
+	mine := map[string]string{"rabbitmq-url": "amqp://u:hidden@host/", "redis-url": "redis://host/0", "summary-token": "mine-of-last-year", "users": "# of a person\n"}
+	for name, value := range mine {
+		write(name, value)
+	}
+	_, notes, err := secretsInitWithUsers(t, secretsInitCommand{Dir: dir}, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := files(t, dir)
+	for name, value := range mine {
+		if now[name] != value || !strings.Contains(notes, "kept "+filepath.Join(dir, name)+"\n") {
+			t.Errorf("%s is %q; %s", name, now[name], notes)
+		}
+	}
+	if now["connector-token"] == "" || now["session-key"] == "" || len(now) != len(mine)+2 {
+		t.Errorf("it makes %q", now)
+	}
+}
+
+// A rotated session-key signs at once, and with a key that every replica knows already;
+// what the former keys have signed stays valid until it is to end.
+func TestSecretsRotate(t *testing.T) {
+	dir := t.TempDir()
+	write := writer(t, dir)
+	file := filepath.Join(dir, "session-key")
+	rotate := func(c secretsRotateCommand) (out string) {
+		t.Helper()
+		c.Dir = dir
+		var o, n bytes.Buffer
+		if err := c.run(&o, &n); err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range secretsIn(dir) {
+			if printed := o.String() + n.String(); strings.Contains(printed, s) {
+				t.Errorf("%q is printed: %s", s, printed)
+			}
+		}
+		return o.String()
+	}
+	keys := func() []string {
+		t.Helper()
+		return strings.Fields(files(t, dir)["session-key"])
+	}
+	write("session-key", secrets.NewSessionKeys())
+	first := keys()
+	if out := rotate(secretsRotateCommand{Name: "session-key"}); out != "faas-cli secret update session-key --from-file="+file+"\n" {
+		t.Errorf("it prints %q", out)
+	}
+	second := keys()
+	if len(second) != 3 || second[0] != first[1] || second[2] != first[0] || slices.Contains(first, second[1]) {
+		t.Errorf("%q becomes %q", first, second)
+	}
+	for range 20 {
+		rotate(secretsRotateCommand{Name: "session-key"})
+	}
+	if n := len(keys()); n != 10 {
+		t.Errorf("%d keys are kept", n)
+	}
+	last := keys()
+	rotate(secretsRotateCommand{Name: "session-key", EndSessions: true})
+	if now := keys(); len(now) != 2 || slices.ContainsFunc(now, func(k string) bool { return slices.Contains(last, k) }) {
+		t.Errorf("to end all sessions %q becomes %q", last, now)
+	}
+	write("session-key", "# by hand\n"+first[0])
+	rotate(secretsRotateCommand{Name: "session-key"})
+	if now := keys(); len(now) != 3 || now[2] != first[0] {
+		t.Errorf("one key of a person becomes %q", now)
+	}
+	for _, name := range []string{"connector-token", "summary-token"} {
+		if err := (secretsRotateCommand{Name: name, Dir: dir}).run(io.Discard, io.Discard); err == nil || !strings.Contains(err.Error(), "parkstream secrets init makes it") {
+			t.Errorf("%s that is missing: %v", name, err)
+		}
+		write(name, "former-one")
+		rotate(secretsRotateCommand{Name: name})
+		if now := files(t, dir)[name]; len(now) < 20 {
+			t.Errorf("%s is %q", name, now)
+		}
+	}
+	if err := (secretsRotateCommand{Name: "summary-token", EndSessions: true}).Validate(); err == nil {
+		t.Error("--end-sessions of a token")
+	}
+}
+
 // With URLs of nodes that exist only the secrets are written.
 func TestSecretsInitForURLs(t *testing.T) {
 	const rabbitMQ, redisURL = "amqps://u:p%40ss@one:5671/v,amqps://u:p%40ss@two:5671/v", "rediss://user:hunter2@redis.example:6380/1"
@@ -164,7 +292,7 @@ func TestSecretsInitForURLs(t *testing.T) {
 		t.Fatal(err)
 	}
 	first := files(t, dir)
-	if first["rabbitmq-url"] != rabbitMQ || first["redis-url"] != redisURL || len(first["summary-token"]) < 20 || len(first) != 3 {
+	if first["rabbitmq-url"] != rabbitMQ || first["redis-url"] != redisURL || len(first["summary-token"]) < 20 || len(first) != 6 {
 		t.Errorf("%q", first)
 	}
 	if notes, err := run(rabbitMQ); err != nil || strings.Contains(notes, "wrote") {
@@ -220,7 +348,7 @@ func TestSecretsInitRefuses(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			tt.c.Dir = t.TempDir()
-			_, _, err := secretsInit(t, tt.c, tt.in)
+			_, _, err := secretsInitWithUsers(t, tt.c, tt.in)
 			if err == nil || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "hidden") {
 				t.Errorf("error %v, want one with %q", err, tt.want)
 			}
@@ -270,12 +398,15 @@ func TestSecretsInitWithoutTheURLOfAConfiguration(t *testing.T) {
 
 // Two runs at the same time give the same secrets to all, and the nodes their passwords.
 func TestSecretsInitTwiceAtOnce(t *testing.T) {
-	for range 20 {
+	for i := range 20 {
 		dir := t.TempDir()
+		if i > 0 {
+			writer(t, dir)("users", "# of a person\n")
+		}
 		var runs sync.WaitGroup
 		for range 4 {
 			runs.Go(func() {
-				if _, _, err := secretsInit(t, secretsInitCommand{Dir: dir, Nodes: true}, ""); err != nil {
+				if _, _, err := secretsInitWithUsers(t, secretsInitCommand{Dir: dir, Nodes: true}, ""); err != nil {
 					t.Error(err)
 				}
 			})
@@ -291,8 +422,11 @@ func TestSecretsInitTwiceAtOnce(t *testing.T) {
 				t.Fatalf("%s has another password than %s", config, secret)
 			}
 		}
-		if len(made) != 5 {
-			t.Fatalf("%d files", len(made))
+		if want := map[bool]int{true: 10, false: 8}[i == 0]; len(made) != want {
+			t.Fatalf("%d files, want %d", len(made), want)
+		}
+		if i == 0 && parsed(t, filepath.Join(dir, "users")).FindToken(made["metrics-token"]) == nil {
+			t.Fatal("metrics-token is that of no user")
 		}
 	}
 }

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"parkstream/shared/access"
 )
 
 func TestSecret(t *testing.T) {
@@ -160,5 +162,62 @@ func TestEdit(t *testing.T) {
 	}
 	if err := Edit(filepath.Join(dir, "none", "users"), func(text []byte) ([]byte, error) { return text, nil }); err == nil || !strings.Contains(err.Error(), "edit ") {
 		t.Errorf("in a folder that is missing: %v", err)
+	}
+}
+
+// A system on this machine has the token of an administrator, in a folder of any age, and
+// takes none away that a person has made.
+func TestEnsureAccess(t *testing.T) {
+	const other = `{"name":"admin","role":"admin","token":"sha256:` + "0000000000000000000000000000000000000000000000000000000000000000" + "\"}\n"
+	for name, tt := range map[string]struct {
+		users string
+		has   bool // admin-token is that of an administrator
+	}{
+		"users of a person":           {"# mine\n", true},
+		"admin without a token":       {strings.Replace(other, `"token":"sha256:`, `"password":"$2a$10$`, 1)[:len(`{"name":"admin","role":"admin","password":"$2a$10$`)+53] + "\"}\n", true},
+		"admin with another token":    {other, false},
+		"admin is the name of others": {strings.Replace(other, `"role":"admin"`, `"role":"viewer"`, 1), false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			file := filepath.Join(dir, UsersFile)
+			if err := os.WriteFile(file, []byte(tt.users), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			var texts []string
+			for range 2 {
+				if err := EnsureAccess(dir); err != nil {
+					t.Fatal(err)
+				}
+				text, err := os.ReadFile(file)
+				if err != nil {
+					t.Fatal(err)
+				}
+				texts = append(texts, string(text))
+			}
+			if texts[0] != texts[1] || !tt.has && texts[0] != tt.users {
+				t.Errorf("the users are %q", texts)
+			}
+			users, err := access.ParseUsers([]byte(texts[0]))
+			if err != nil {
+				t.Fatal(err)
+			}
+			token, err := Ensure(dir, AdminToken, nil)
+			if u := users.FindToken(token); err != nil || (u != nil && u.Role == access.Admin) != tt.has {
+				t.Errorf("admin-token is that of %+v, %v", u, err)
+			}
+			for _, name := range []string{SummaryToken, ConnectorToken, SessionKey, MetricsToken} {
+				if _, err := Ensure(dir, name, nil); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, UsersFile), []byte("{\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := EnsureAccess(dir); err == nil || !strings.Contains(err.Error(), "line 1") {
+		t.Errorf("with a users file that has mistakes: %v", err)
 	}
 }
