@@ -16,6 +16,7 @@ type upCommand struct {
 	Dir           string        `default:".parkstream" help:"Folder of data, secrets and logs."`
 	Port          int           `default:"8080" env:"PORT" help:"Port of the gateway on loopback."`
 	ConnectorPort int           `default:"${connector_port}" help:"Port of the connector's health and metrics on loopback; 0 takes a free one."`
+	Users         string        `placeholder:"FILE" help:"Ask for a login: FILE has the users ('parkstream users' edits it) and is read again when it changes. Without it everyone on this machine may read and send events."`
 	Stack         string        `default:"stack.yml" type:"existingfile" help:"The functions to run."`
 	AllowedHosts  []string      `placeholder:"HOST" help:"Names under which the gateway may be called, besides localhost and loopback addresses; for a proxy that passes Host on."`
 	Cron          bool          `default:"true" negatable:"" help:"Fire the functions that have a schedule."`
@@ -40,6 +41,9 @@ func (c upCommand) Validate() error {
 		if err := gateway.CheckHost(host); err != nil {
 			return fmt.Errorf("--allowed-hosts: %w", err)
 		}
+		if c.Users == "" && !gateway.IsLoopback(host) {
+			return fmt.Errorf("--allowed-hosts %s: a system that asks for no login is for this machine alone: name a file of users with --users", host)
+		}
 	}
 	return nil
 }
@@ -55,6 +59,9 @@ func (c upCommand) Run(ctx context.Context) (err error) {
 	if err := errors.Join(err1, err2); err != nil {
 		return err
 	}
+	if err := c.checkUsers(); err != nil {
+		return err
+	}
 	held, err := system.Lock(c.Dir)
 	if err != nil {
 		return err
@@ -62,7 +69,7 @@ func (c upCommand) Run(ctx context.Context) (err error) {
 	defer held.Close()
 	s, err := system.New(system.Config{
 		Dir: c.Dir, Port: c.Port, ConnectorPort: c.ConnectorPort, Functions: functions, Known: functionNames(),
-		AllowedHosts: c.AllowedHosts, Prometheus: c.Prometheus, PrometheusPort: c.PromPort,
+		Users: c.Users, AllowedHosts: c.AllowedHosts, Prometheus: c.Prometheus, PrometheusPort: c.PromPort,
 		Cron: c.Cron, Timeout: c.Timeout, Pprof: c.Pprof, RabbitMQURL: rabbitMQURL, RedisURL: redisURL, Say: say,
 	})
 	if err != nil {
@@ -104,6 +111,21 @@ func (c upCommand) start(ctx context.Context, s *system.System) error {
 	return s.AwaitReady(ctx)
 }
 
+// checkUsers returns every mistake in the file of the users.
+func (c upCommand) checkUsers() error {
+	if c.Users == "" {
+		return nil
+	}
+	users, err := readUsers(c.Users)
+	if errors.Is(err, os.ErrNotExist) || err == nil && len(users.All()) == 0 {
+		err = errors.Join(err, fmt.Errorf("it needs a user: parkstream users add NAME --role admin --file %s", shellQuoted(c.Users)))
+	}
+	if err != nil {
+		return fmt.Errorf("--users: %w", err)
+	}
+	return nil
+}
+
 // givenURL returns the URL of a flag, or of the file that another one names.
 func givenURL(name, value, file string) (string, error) {
 	if file == "" {
@@ -127,10 +149,17 @@ func say(format string, args ...any) {
 // welcome prints where everything is. The events that it proposes are those of a vehicle
 // of this start: the next start finds the data of this one.
 func welcome(s *system.System, took time.Duration) {
+	curl, try := "curl", "Try it:"
+	login := fmt.Sprintf(`none: open to everyone on this machine. For one: parkstream users add NAME --role admin --file FILE, then up --users FILE
+  admin      %[1]s/admin-token is for corrections and erasures, admin-password for the page`, s.Secrets())
+	if s.Users != "" {
+		login, curl, try = "the users of "+s.Users, "curl -u NAME", "Try it (NAME is an operator; curl asks for the password):"
+	}
 	now := time.Now().UTC()
 	fmt.Printf(`
 Parkstream runs (started in %[1]s; Ctrl-C or "parkstream down" stops it).
 
+  login      %[10]s
   gateway    %[2]s   user admin, password in %[3]s/basic-auth-password
   the page   %[2]s/function/summary/
   stays      %[2]s/function/summary
@@ -139,14 +168,15 @@ Parkstream runs (started in %[1]s; Ctrl-C or "parkstream down" stops it).
   RabbitMQ   its URL is in %[3]s/rabbitmq-url
   logs       %[5]s
 
-Try it:
+%[12]s
 
-  curl -d '{"id":"up-e%[9]d","vehicle_plate":"KA%[9]d","entry_date_time":"%[6]s"}' %[2]s/function/entry-processor
-  curl -d '{"id":"up-x%[9]d","vehicle_plate":"KA%[9]d","exit_date_time":"%[7]s"}' %[2]s/function/exit-processor
-  curl '%[2]s/function/summary?plate=KA%[9]d'
+  %[11]s --json '{"id":"up-e%[9]d","vehicle_plate":"KA%[9]d","entry_date_time":"%[6]s"}' %[2]s/function/entry-processor
+  %[11]s --json '{"id":"up-x%[9]d","vehicle_plate":"KA%[9]d","exit_date_time":"%[7]s"}' %[2]s/function/exit-processor
+  %[11]s '%[2]s/function/summary?plate=KA%[9]d'
 
 ready
 `, took.Round(100*time.Millisecond), s.URL(), s.Secrets(), s.ConnectorURL(), s.Logs(),
 		now.Add(-90*time.Minute).Format(time.RFC3339), now.Format(time.RFC3339),
-		cmp.Or(s.PrometheusURL(), "does not run: switched off, or not installed (`make deps` does that)"), now.Unix())
+		cmp.Or(s.PrometheusURL(), "does not run: switched off, or not installed (`make deps` does that)"), now.Unix(),
+		login, curl, try)
 }

@@ -86,3 +86,41 @@ func TestGivenURL(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// A system without a login is for this machine alone, and one with a login does not start
+// with a wrong file: every mistake is told before anything is started.
+func TestUpUsers(t *testing.T) {
+	dir := t.TempDir()
+	write := writer(t, dir)
+	none := filepath.Join(dir, "it's none")
+	for _, tt := range []struct {
+		file string
+		want []string
+	}{
+		{none, []string{"no such file", "parkstream users add NAME --role admin --file '" + dir + `/it'\''s none'`}},
+		{write("empty", "# no users\n"), []string{"it needs a user: parkstream users add NAME"}},
+		{write("broken", "{\"name\":\"a b\",\"role\":\"king\"}\n{\n"), []string{"line 1: name: want", "line 1: role: want", "line 2: "}},
+		{dir, []string{"is a directory"}},
+	} {
+		c := upCommand{Dir: filepath.Join(dir, "ps"), Stack: "../../stack.yml", Users: tt.file, RabbitMQURL: "amqp://127.0.0.1:1/", RedisURL: "redis://127.0.0.1:1/"}
+		err := c.Run(t.Context())
+		for _, want := range tt.want {
+			if err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("%s: %v, want %q", tt.file, err, want)
+			}
+		}
+		if exists(c.Dir) {
+			t.Errorf("%s: it has begun", tt.file)
+		}
+	}
+	for host, open := range map[string]bool{"localhost": true, "127.0.0.1": true, "::1": true, "app.localhost": true, "parking.example": false, "10.0.0.1": false, "0.0.0.0": false} {
+		c := upCommand{Timeout: time.Second, AllowedHosts: []string{host}}
+		if err := c.Validate(); (err == nil) != open || err != nil && !strings.Contains(err.Error(), "--users") {
+			t.Errorf("open at %s: %v", host, err)
+		}
+		c.Users = "users"
+		if err := c.Validate(); err != nil {
+			t.Errorf("with a login at %s: %v", host, err)
+		}
+	}
+}

@@ -29,8 +29,8 @@ const (
 	prometheusGrace = 20 * time.Second
 )
 
-// prometheusConfig discovers the replicas of the functions through the gateway. The
-// password is in a file.
+// prometheusConfig discovers the replicas of the functions through the gateway. Password
+// and token are in files.
 var prometheusConfig = template.Must(template.New("prometheus.yml").Parse(`# Written by "parkstream up" at each start.
 global:
   scrape_interval: 5s
@@ -46,6 +46,8 @@ scrape_configs:
         basic_auth:
           username: {{printf "%q" .User}}
           password_file: {{printf "%q" .PasswordFile}}
+    authorization:
+      credentials_file: {{printf "%q" .TokenFile}}
   - job_name: parkstream-connector
     static_configs:
       - targets: [{{printf "%q" .Connector}}]
@@ -164,7 +166,7 @@ func (s *System) configurePrometheus(dir string) error {
 	}
 	var text strings.Builder
 	err = prometheusConfig.Execute(&text, map[string]string{
-		"Targets": targets, "User": user, "PasswordFile": "../secrets/basic-auth-password",
+		"Targets": targets, "User": user, "PasswordFile": "../secrets/basic-auth-password", "TokenFile": "../secrets/" + secrets.MetricsToken,
 		"Connector": s.connectorAddr(), "Gateway": s.listener.Addr().String(), "Self": s.prometheusAddr(),
 	})
 	if err != nil {

@@ -1,6 +1,7 @@
 package system
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -22,7 +23,7 @@ func TestPrometheusInAnyFolder(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer func() { _ = s.Stop() }()
-		if err := s.writeSecrets(); err != nil {
+		if err := errors.Join(noUsers(s), s.writeSecrets()); err != nil {
 			t.Fatal(err)
 		}
 		dir := filepath.Join(s.Dir, "prometheus")

@@ -65,6 +65,9 @@ type Config struct {
 	Timeout time.Duration
 	// Pprof has each function and the connector serve profiles at a loopback port.
 	Pprof bool
+	// Users is the file of the users, which is in use where it is. If it is empty, the
+	// functions are open to everyone on this machine.
+	Users string
 	// AllowedHosts are those of gateway.Config.
 	AllowedHosts []string
 	// Prometheus scrapes every process, if its program is installed.
@@ -107,6 +110,11 @@ func New(c Config) (*System, error) {
 	var err error
 	if c.Dir, err = filepath.Abs(c.Dir); err != nil {
 		return nil, err
+	}
+	if c.Users != "" {
+		if c.Users, err = filepath.Abs(c.Users); err != nil {
+			return nil, err
+		}
 	}
 	s := &System{Config: c, failed: make(chan error, 1)}
 	for _, dir := range []string{s.Dir, s.Secrets(), s.Logs()} {
@@ -224,12 +232,28 @@ func (s *System) notify(text string) { s.Say("%s", text) }
 
 func (s *System) writeSecrets() error {
 	dir := s.Secrets()
-	_, err1 := secrets.Ensure(dir, "summary-token", rand.Text)
-	_, err2 := secrets.Ensure(dir, "basic-auth-user", func() string { return "admin" })
-	_, err3 := secrets.Ensure(dir, "basic-auth-password", rand.Text)
-	return errors.Join(err1, err2, err3,
+	errs := []error{secrets.EnsureAccess(dir)}
+	for name, value := range map[string]func() string{
+		"basic-auth-user": func() string { return "admin" }, "basic-auth-password": rand.Text,
+	} {
+		_, err := secrets.Ensure(dir, name, value)
+		errs = append(errs, err)
+	}
+	return errors.Join(append(errs,
 		secrets.Write(dir, "rabbitmq-url", []byte(s.Nodes.RabbitMQURL)),
-		secrets.Write(dir, "redis-url", []byte(s.Nodes.RedisURL)))
+		secrets.Write(dir, "redis-url", []byte(s.Nodes.RedisURL)))...)
+}
+
+// access returns the settings with which functions ask for a login, or not.
+func (s *System) access() []string {
+	settings := []string{"ACCESS=open", "USERS_FILE="}
+	if s.Users != "" {
+		settings = []string{"ACCESS=closed", "USERS_FILE=" + s.Users}
+	}
+	return append(settings,
+		"TRUSTED_PROXIES=127.0.0.0/8,::1", // the gateway
+		"METRICS_LISTEN=",                 // of all replicas it would be the same port
+	)
 }
 
 func (s *System) startGateway() error {
@@ -248,13 +272,12 @@ func (s *System) startGateway() error {
 	s.Gateway = gateway.New(gateway.Config{
 		Known:   s.Known,
 		Command: func(name string) *exec.Cmd { return exec.Command(s.Program, "function", name) },
-		Environ: append(telemetryEnv(os.Environ()),
+		Environ: append(append(telemetryEnv(os.Environ()), s.access()...),
 			"SECRETS_DIR="+s.Secrets(), "GATEWAY_URL="+s.URL(), "CONNECTOR_URL="+s.ConnectorURL(), "LOG_FORMAT=text",
-			"ACCESS=open",                       // to this machine
 			"DEFAULT_SITE="+parking.DefaultSite, // here are no real cars to keep apart from
 			"healthcheck_interval=0s",           // no load balancer has to notice that a replica ends
 		),
-		SecretsDir: s.Secrets(), AllowedHosts: s.AllowedHosts, LogsDir: s.Logs(),
+		SecretsDir: s.Secrets(), AllowedHosts: s.AllowedHosts, Open: s.Users == "", LogsDir: s.Logs(),
 		Timeout: s.Timeout, Notify: s.notify, Process: p,
 	})
 	ctx, stop := context.WithCancel(context.Background())

@@ -7,13 +7,16 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/openfaas/faas-provider/types"
 
+	"parkstream/shared/access"
 	"parkstream/shared/process"
 )
 
@@ -48,6 +51,11 @@ func TestConnectorTopics(t *testing.T) {
 	}
 }
 
+// noUsers writes a users file: the hash of a password takes its time.
+func noUsers(s *System) error {
+	return os.WriteFile(filepath.Join(s.Secrets(), "users"), []byte("# nobody\n"), 0o600)
+}
+
 // A stop that cuts off a request of the gateway returns an error.
 func TestStopThatCutsOff(t *testing.T) {
 	t.Parallel() // it takes the grace of the gateway
@@ -55,7 +63,7 @@ func TestStopThatCutsOff(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(s.writeSecrets(), s.startGateway()); err != nil {
+	if err := errors.Join(noUsers(s), s.writeSecrets(), s.startGateway()); err != nil {
 		t.Fatal(err)
 	}
 	password, err := os.ReadFile(filepath.Join(s.Secrets(), "basic-auth-password"))
@@ -79,5 +87,40 @@ func TestStopThatCutsOff(t *testing.T) {
 	}
 	if err := s.Stop(); !errors.Is(err, process.ErrCutOff) {
 		t.Errorf("the stop returns %v", err)
+	}
+}
+
+// Whether functions ask for a login is the start's decision: neither stack.yml nor the
+// environment changes it. Nor do they bring a port that is not on loopback.
+func TestAccessOfFunctions(t *testing.T) {
+	t.Setenv("ACCESS", "open")
+	t.Setenv("METRICS_LISTEN", ":9100")
+	stack := map[string]string{
+		"ACCESS": "open", "access": "open", "USERS_FILE": "/theirs", "LISTEN": ":8080", "METRICS_LISTEN": ":9100", "TRUSTED_PROXIES": "0.0.0.0/0",
+	}
+	for users, want := range map[string]access.Settings{
+		"":      {Access: "open", TrustedProxies: []string{"127.0.0.0/8", "::1"}},
+		"users": {Access: "closed", UsersFile: "users", TrustedProxies: []string{"127.0.0.0/8", "::1"}},
+	} {
+		s := System{Config: Config{Users: users}}
+		// As the gateway makes the environment of a function; of a name the last value counts.
+		cmd := exec.Command("env")
+		for name, value := range stack {
+			cmd.Env = append(cmd.Env, name+"="+value)
+		}
+		cmd.Env = append(cmd.Env, s.access()...)
+		var got access.Settings
+		if err := process.Parse(&got, cmd.Environ()); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("--users %q (-want +got):\n%s", users, diff)
+		}
+		var metrics struct {
+			Listen string `env:"METRICS_LISTEN"`
+		}
+		if err := process.Parse(&metrics, cmd.Environ()); err != nil || metrics.Listen != "" {
+			t.Errorf("--users %q: metrics at %q, %v", users, metrics.Listen, err)
+		}
 	}
 }
