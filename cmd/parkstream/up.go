@@ -153,7 +153,7 @@ func welcome(s *system.System, took time.Duration) {
 	login := fmt.Sprintf(`none: open to everyone on this machine. For one: parkstream users add NAME --role admin --file FILE, then up --users FILE
   admin      %[1]s/admin-token is for corrections and erasures, admin-password for the page`, s.Secrets())
 	if s.Users != "" {
-		login, curl, try = "the users of "+s.Users, "curl -u NAME", "Try it (NAME is an operator; curl asks for the password):"
+		login, curl, try = "the users of "+s.Users, "curl -u NAME", "Try it (NAME is an operator, whose password is asked for):"
 	}
 	now := time.Now().UTC()
 	fmt.Printf(`
