@@ -358,6 +358,28 @@ func ready(t testing.TB, conn *broker.Conn, queue string) int {
 	return q.Messages
 }
 
+// left waits until a queue has no consumer any more and n messages. RabbitMQ counts a
+// cancelled consumer until each of its messages is settled or is back in the queue: none
+// comes back after that.
+func left(t testing.TB, queue string, n int) {
+	t.Helper()
+	ch, err := dialNode(t).Channel()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ch.Close()
+	eventually.Succeeds(t, "the rest is in the queue", func() error {
+		q, err := ch.QueueDeclarePassive(queue, true, false, false, false, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if q.Consumers != 0 || q.Messages != n {
+			return fmt.Errorf("%s has %d consumers and %d messages, want 0 and %d", queue, q.Consumers, q.Messages, n)
+		}
+		return nil
+	})
+}
+
 // takeDead takes all dead letters of a queue.
 func takeDead(t testing.TB, queue string) []amqp.Delivery {
 	t.Helper()

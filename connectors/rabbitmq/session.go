@@ -102,20 +102,31 @@ func (c *Connector) serveChannel(ctx context.Context, conn *broker.Conn, source 
 	if ctx.Err() != nil {
 		err = nil
 	}
-	_ = ch.Cancel(tag, false) // fails only with the channel, which is the end of the consumer as well
+	// Both fail only with the channel, which is the end of the consumer as well. The answer to
+	// the second comes when the queue has taken what was acknowledged before the transaction.
+	_ = ch.Tx()
+	_ = ch.Cancel(tag, false)
 	c.giveBack(k, ch, deliveries, closed, stopSettling)
 	return err
 }
 
 // giveBack gives back to the queue what no function was called with, and the rest when
 // the calls have ended, if the channel is not lost before.
+//
+// It does so in transactions, or what is acknowledged could come back: RabbitMQ has at most
+// 32 commands of a channel under way to a quorum queue, and forgets further ones when the
+// channel is closed (rabbitmq-server issue 10327). Each frame is one command, but so is a run
+// of frames of one kind in a transaction. See ADR 27.
 func (c *Connector) giveBack(k *consumer, ch *amqp.Channel, deliveries <-chan amqp.Delivery, closed <-chan *amqp.Error, stopSettling func()) {
-	warn := func(err error) {
+	commit := func(err error) {
+		if err == nil {
+			err = ch.TxCommit()
+		}
 		if err != nil && !ch.IsClosed() {
 			c.log.Warn("messages could not be given back", "queue", k.source.Queue, "error", err)
 		}
 	}
-	warn(k.giveBackUntouched(deliveries))
+	commit(k.giveBackUntouched(deliveries))
 	ended := make(chan struct{})
 	c.background.Go(func() {
 		k.calls.Wait()
@@ -126,7 +137,7 @@ func (c *Connector) giveBack(k *consumer, ch *amqp.Channel, deliveries <-chan am
 	case <-closed: //nolint:errcheck // that it is closed is all; why, the caller says
 		stopSettling()
 	}
-	warn(k.tracker.GiveBackAll())
+	commit(k.tracker.GiveBackAll())
 }
 
 // newConsumer returns a consumer whose messages can be settled until settling ends.

@@ -80,9 +80,12 @@ var (
 	ChannelOpen       = Method{20, 10}
 	ChannelClose      = Method{20, 40}
 	BasicConsume      = Method{60, 20}
+	BasicCancelOk     = Method{60, 31}
 	BasicDeliver      = Method{60, 60}
 	BasicAck          = Method{60, 80}
 	BasicNack         = Method{60, 120}
+	TxSelect          = Method{90, 10}
+	TxCommit          = Method{90, 20}
 )
 
 // NewProxy starts a proxy in front of the broker at rawURL. It ends with the

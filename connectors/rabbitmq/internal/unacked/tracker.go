@@ -151,6 +151,10 @@ func (t *Tracker) advance() error {
 func (t *Tracker) Flush() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	return t.flush()
+}
+
+func (t *Tracker) flush() error {
 	for i := range t.entries {
 		if e := &t.entries[i]; e.settled() && !e.sent {
 			e.sent = true
@@ -194,9 +198,8 @@ func (t *Tracker) GiveBack(tags []uint64) error {
 	return t.advance()
 }
 
-// GiveBackAll acknowledges what is settled and gives everything else back to the queue,
-// also what the client has not handed over yet. It takes a frame for each run of
-// messages of one kind. Nothing is tracked afterwards.
+// GiveBackAll acknowledges what is settled, then gives everything else back to the queue,
+// also what the client has not handed over yet. Nothing is tracked afterwards.
 //
 // RabbitMQ 4.3 counts a failed delivery for each message that is unacknowledged when a
 // channel is closed, but not for one that is given back.
@@ -207,36 +210,10 @@ func (t *Tracker) GiveBackAll() error {
 		return nil
 	}
 	defer t.end()
-	var (
-		last    uint64 // tag of the run
-		settled bool   // what the run is
-	)
-	for i := range t.entries {
-		e := &t.entries[i]
-		if e.sent {
-			continue
-		}
-		if last != 0 && e.settled() != settled {
-			if err := t.release(last, settled); err != nil {
-				return err
-			}
-		}
-		last, settled = t.first+uint64(i), e.settled()
-	}
-	if settled {
-		if err := t.release(last, settled); err != nil {
-			return err
-		}
+	if err := t.flush(); err != nil {
+		return err
 	}
 	return t.channel.Nack(0, true, true) // all that are left
-}
-
-// release ends a run, up to its last tag: all before it are released.
-func (t *Tracker) release(last uint64, settled bool) error {
-	if settled {
-		return t.channel.Ack(last, true)
-	}
-	return t.channel.Nack(last, true, true)
 }
 
 // Close ends the tracking of a channel that is lost: the broker puts what is

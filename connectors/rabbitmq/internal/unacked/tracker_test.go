@@ -166,7 +166,8 @@ func TestFlush(t *testing.T) {
 	}
 }
 
-// Messages are given back with a frame for each run of one kind, the oldest first.
+// All that is settled is acknowledged before the rest is given back: in a transaction each
+// run of one kind is one command.
 func TestGiveBackFrames(t *testing.T) {
 	all := []uint64{1, 2, 3, 4, 5, 6, 7, 8, 9}
 	for _, tt := range []struct {
@@ -180,8 +181,8 @@ func TestGiveBackFrames(t *testing.T) {
 	}{
 		{name: "all open", oldest: 1, want: "nack to 0"},
 		{name: "all settled", settled: all, want: "ack to 9, nack to 0"},
-		{name: "one open", settled: all[1:], oldest: 1, want: "nack to 1, ack to 9, nack to 0"},
-		{name: "in turn", settled: []uint64{1, 3, 4, 8}, oldest: 2, want: "ack 1, nack to 2, ack to 4, nack to 7, ack to 8, nack to 0"},
+		{name: "one open", settled: all[1:], oldest: 1, want: "ack 2, ack 3, ack 4, ack 5, ack 6, ack 7, ack 8, ack 9, nack to 0"},
+		{name: "in turn", settled: []uint64{1, 3, 4, 8}, oldest: 2, want: "ack 1, ack 3, ack 4, ack 8, nack to 0"},
 		{name: "flushed before", settled: []uint64{3, 4, 9}, flushed: true, oldest: 1, want: "ack 3, ack 4, ack 9, nack to 0"},
 		{
 			name: "returned among settled", settled: []uint64{3, 4}, returned: []uint64{2, 5}, more: []uint64{1}, oldest: 6,
@@ -189,11 +190,11 @@ func TestGiveBackFrames(t *testing.T) {
 		},
 		{
 			name: "returned behind an open one", settled: []uint64{2, 3, 6}, returned: []uint64{4, 5}, oldest: 1,
-			want: "nack 4, nack 5, nack to 1, ack to 6, nack to 0",
+			want: "nack 4, nack 5, ack 2, ack 3, ack 6, nack to 0",
 		},
 		{
 			name: "returned before open ones", settled: []uint64{2, 3}, returned: []uint64{4, 5}, oldest: 1,
-			want: "nack 4, nack 5, nack to 1, ack to 3, nack to 0",
+			want: "nack 4, nack 5, ack 2, ack 3, nack to 0",
 		},
 		{name: "the oldest returned", settled: []uint64{2, 3}, returned: []uint64{1, 2, 99}, oldest: 4, want: "nack 1, ack to 3, nack to 0"},
 		{name: "all returned", returned: all, want: "nack 1, nack 2, nack 3, nack 4, nack 5, nack 6, nack 7, nack 8, nack 9, nack to 0"},
