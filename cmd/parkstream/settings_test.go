@@ -33,6 +33,7 @@ var (
 		{"LOG_FORMAT", "xml", `LOG_FORMAT is "xml", want json or text`},
 		{"LOG_LEVEL", "loud", `LOG_LEVEL is "loud", want debug, info, warn or error`},
 		{"PPROF_LISTEN", ":6060", `PPROF_LISTEN is ":6060", want a loopback address with a port such as 127.0.0.1:6060: profiles are for this machine alone`},
+		{"METRICS_LISTEN", "9091", `METRICS_LISTEN is "9091", want an address with a port such as :9091`},
 		{"OTEL_SDK_DISABLED", "perhaps", `OTEL_SDK_DISABLED is "perhaps"` + noBool},
 		{"OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4318", `OTEL_EXPORTER_OTLP_ENDPOINT` + noURL},
 		{"OTEL_EXPORTER_OTLP_PROTOCOL", "grpc", `OTEL_EXPORTER_OTLP_PROTOCOL is "grpc", want http/protobuf or http/json; collectors take both on port 4318`},
@@ -45,6 +46,11 @@ var (
 		{"max_inflight", "many", `max_inflight is "many"` + noNumber},
 		{"MAX_BODY_BYTES", "8MB", `MAX_BODY_BYTES is "8MB"` + noNumber},
 		{"MAX_BODY_BYTES_IN_FLIGHT", "1", `MAX_BODY_BYTES_IN_FLIGHT is 1, want 0 (a quarter of the memory) or at least 2 times MAX_BODY_BYTES, which is 8388608`},
+		{"ACCESS", "ajar", `ACCESS is "ajar", want closed or open`},
+		{"PUBLIC_URL", "parking.example", `PUBLIC_URL` + noURL},
+		{"OIDC_ISSUER", "login.example", `OIDC_ISSUER` + noURL},
+		{"TRUSTED_PROXIES", "gateway", `TRUSTED_PROXIES has "gateway", want addresses and networks such as 10.62.0.0/16`},
+		{"REQUESTS_PER_SECOND", "-1", `REQUESTS_PER_SECOND is -1, want 0 to 1000000`},
 	}...)
 	ofStores = append(slices.Clip(ofFunctions), []mistake{
 		{"GATEWAY_URL", "gateway:8080", `GATEWAY_URL` + noURL},

@@ -163,7 +163,7 @@ func TestWaysIn(t *testing.T) {
 		{basic("Anna", "anna's"), Read, 401, wrong},
 		{basic("gate", gateToken+pad), PostEvents, 401, wrong},
 		{basic("gate", ""), PostEvents, 401, wrong},
-		{basic("nobody", "anna's"), Read, 401, wrong},
+		{basic("someone", "anna's"), Read, 401, wrong},
 		{basic("vera", "vera's"+strings.Repeat("\x00", 80)), Read, 401, wrong},
 		{basic("vera", strings.Repeat("v", 1000)), Read, 401, wrong},
 		{"Basic !", Read, 401, wrong},
@@ -309,7 +309,7 @@ func TestOpen(t *testing.T) {
 	}
 }
 
-// Without users and without another way to log in nothing is served, to nobody. The
+// Without users and without another way to log in nothing is served. The
 // answer, the readiness and the log say what to do.
 func TestNotSetUp(t *testing.T) {
 	sentence := "access is not set up: create the secret users (parkstream users add), or set OIDC_ISSUER"
@@ -420,7 +420,7 @@ func TestUsersFileElsewhere(t *testing.T) {
 	if status, text := answer(t, g.Guard, request(http.MethodGet, basic("vera", "vera's")), Read); status != 200 {
 		t.Errorf("%d %s", status, text)
 	}
-	if u := g.User("vera"); u == nil || u.Principal(ViaSession).Role != Viewer || g.User("nobody") != nil || !g.HasPasswords() {
+	if u := g.User("vera"); u == nil || u.Principal(ViaSession).Role != Viewer || g.User("someone") != nil || !g.HasPasswords() {
 		t.Errorf("%+v", u)
 	}
 }
