@@ -40,6 +40,7 @@ var mayImport = []struct {
 	{"shared/redis/redistest", nil},
 	{"shared/timeline", []string{"shared/failure", "shared/parking", "shared/redis"}},
 	{"shared/stay", []string{"shared/parking", "shared/redis"}},
+	{"shared/access/session", []string{"shared/access"}},
 	{"shared/access/ended", []string{"shared/redis"}},
 	{"shared/audit", []string{"shared/access", "shared/parking", "shared/redis"}},
 	{"shared/probe", nil},
@@ -76,11 +77,11 @@ var mayImport = []struct {
 // testsMayImport is what the tests of a place may import besides: the real
 // services, and what they are tried together with.
 var testsMayImport = map[string][]string{
-	"":                 {"shared/eventually", "shared/instance", "shared/instance/instancetest", "shared/broker/brokertest", "shared/redis/redistest", "shared/tracing/tracingtest"},
-	"shared/generator": {"shared/faas/faastest", "shared/process"},
-	"shared/pipeline":  {"shared/redis", "shared/summary/summaryclient", "shared/timeline"},
-	"shared/processor": {"shared/faas/faastest"},
-	"shared/stay":      {"shared/timeline"},
+	"":                   {"shared/eventually", "shared/instance", "shared/instance/instancetest", "shared/broker/brokertest", "shared/redis/redistest", "shared/tracing/tracingtest"},
+	"shared/generator":   {"shared/faas/faastest", "shared/process"},
+	"shared/pipeline":    {"shared/redis", "shared/summary/summaryclient", "shared/timeline"},
+	"shared/processor":   {"shared/faas/faastest"},
+	"shared/stay":        {"shared/timeline"},
 
 	"connectors/rabbitmq/deadletter": {"shared/process"},
 
