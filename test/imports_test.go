@@ -41,6 +41,8 @@ var mayImport = []struct {
 	{"shared/timeline", []string{"shared/failure", "shared/parking", "shared/redis"}},
 	{"shared/stay", []string{"shared/parking", "shared/redis"}},
 	{"shared/access/session", []string{"shared/access"}},
+	{"shared/access/oidc", []string{"shared/access", "shared/access/session", "shared/parking", "shared/process", "shared/redirect", "shared/restart"}},
+	{"shared/access/oidc/providertest", nil},
 	{"shared/access/ended", []string{"shared/redis"}},
 	{"shared/audit", []string{"shared/access", "shared/parking", "shared/redis"}},
 	{"shared/probe", nil},
@@ -78,6 +80,7 @@ var mayImport = []struct {
 // services, and what they are tried together with.
 var testsMayImport = map[string][]string{
 	"":                   {"shared/eventually", "shared/instance", "shared/instance/instancetest", "shared/broker/brokertest", "shared/redis/redistest", "shared/tracing/tracingtest"},
+	"shared/access/oidc": {"shared/access/oidc/providertest"},
 	"shared/generator":   {"shared/faas/faastest", "shared/process"},
 	"shared/pipeline":    {"shared/redis", "shared/summary/summaryclient", "shared/timeline"},
 	"shared/processor":   {"shared/faas/faastest"},
