@@ -3,7 +3,6 @@
 package function
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -59,24 +58,21 @@ func Wire(rt *faas.Runtime) error {
 	sites := timeline.New(client, s.Retention)
 	sites.MaxSites = s.MaxSites
 	rt.Registerer.MustRegister(summary.NewSiteMetrics(sites, rt.Log))
+	token := rt.Secret("summary-token").Value
+	rt.Access.Token("processors", token, access.PostStays)
+	parts := monitor.New(gateway.New(s.GatewayURL).URL, s.ConnectorURL, client.Writable, rt.Log)
+	parts.Token = token // the processors take it for their metrics
 	endpoint := summary.NewHandler(summary.Config{
 		Stays:   stays,
 		Sites:   sites,
-		Monitor: monitor.New(gateway.New(s.GatewayURL).URL, s.ConnectorURL, client.Writable, rt.Log),
-		Token:   rt.Secret("summary-token").Value,
-		Metrics: summary.NewMetrics(rt.Registerer),
-		Log:     rt.Log,
+		Monitor: parts,
+		Access:  rt.Access,
+		// The processors and all replicas of the summary have this secret.
+		CursorKey: token,
+		Metrics:   summary.NewMetrics(rt.Registerer),
+		Log:       rt.Log,
 	})
-	rt.Admit(func(w http.ResponseWriter, r *http.Request) (context.Context, int64, bool) {
-		if r.Method == http.MethodGet || r.Method == http.MethodHead {
-			ctx, ok := rt.Access.Require(w, r, access.Read)
-			if !ok {
-				return nil, 0, false
-			}
-			r = r.WithContext(ctx)
-		}
-		return endpoint.Admit(w, r)
-	})
+	rt.Admit(endpoint.Admit)
 	service = endpoint
 	return nil
 }

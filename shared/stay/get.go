@@ -14,10 +14,19 @@ import (
 var ErrNotFound = errors.New("no such stay")
 
 // AmbiguousError is the error for an id with which several of the sites have a stay.
-type AmbiguousError struct{ Sites []string }
+type AmbiguousError struct{ Stays []StoredStay }
 
 func (e AmbiguousError) Error() string {
-	return fmt.Sprintf("%d sites have a stay with this id: choose one with the parameter site", len(e.Sites))
+	return fmt.Sprintf("%d sites have a stay with this id: choose one with the parameter site", len(e.Stays))
+}
+
+// Sites returns the sites of the stays.
+func (e AmbiguousError) Sites() []string {
+	sites := make([]string, len(e.Stays))
+	for i, k := range e.Stays {
+		sites[i] = k.Site
+	}
+	return sites
 }
 
 // Get returns the stay with an id at one of the sites. The error is [ErrNotFound] if
@@ -44,11 +53,7 @@ func (s *Store) Get(ctx context.Context, sites []string, id string) (StoredStay,
 	case 1:
 		return found[0], nil
 	}
-	var ambiguous AmbiguousError
-	for _, k := range found {
-		ambiguous.Sites = append(ambiguous.Sites, k.Site)
-	}
-	return StoredStay{}, ambiguous
+	return StoredStay{}, AmbiguousError{found}
 }
 
 // read returns the stays at positions. It omits stays older than the retention and

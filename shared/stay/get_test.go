@@ -40,7 +40,7 @@ func TestGet(t *testing.T) {
 // ambiguous returns the sites in an AmbiguousError.
 func ambiguous(err error) []string {
 	several, _ := errors.AsType[AmbiguousError](err)
-	return several.Sites
+	return several.Sites()
 }
 
 func TestErasePlate(t *testing.T) {

@@ -252,8 +252,8 @@ func TestCluster(t *testing.T) {
 	}
 	_, err = s.Get(t.Context(), sitesOf(t, s), "x2")
 	ambiguous, _ := errors.AsType[AmbiguousError](err)
-	if want := []string{"a", "b", "c"}; !slices.Equal(ambiguous.Sites, want) {
-		t.Errorf("without a site x2 is at %v, want %v", ambiguous.Sites, want)
+	if want := []string{"a", "b", "c"}; !slices.Equal(ambiguous.Sites(), want) {
+		t.Errorf("without a site x2 is at %v, want %v", ambiguous.Sites(), want)
 	}
 	if n, err := s.ErasePlate(t.Context(), "c", "P1"); err != nil || n != 1 {
 		t.Errorf("erased %d, error %v", n, err)

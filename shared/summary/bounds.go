@@ -1,6 +1,7 @@
 package summary
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -16,11 +17,14 @@ const (
 	queriesTogether = 4
 	// maxDownloads bounds the concurrent CSV downloads of one site.
 	maxDownloads = 16
-	// maxDownloadsOfAll bounds the concurrent downloads of all sites, besides those of
-	// one site. Each takes some MiB if there are thousands of sites, until the reader
+	// maxDownloadsOfAll bounds the concurrent downloads of several sites, besides those
+	// of one site. Each takes some MiB if there are thousands of sites, until the reader
 	// has read it.
 	maxDownloadsOfAll = 4
-	maxCSVRows        = 100_000
+	// One principal gets a part of these numbers.
+	queriesShare, downloadsShare, downloadsOfAllShare = 2, 4, 2
+
+	maxCSVRows = 100_000
 )
 
 // errSlow is the cause of a query's context after its timeout.
@@ -28,7 +32,7 @@ var errSlow = errors.New("this takes more than " + queryTimeout.String() + ": as
 
 // bounds are the limits of concurrency, time and size.
 type bounds struct {
-	queries, downloads, downloadsOfAll chan struct{}
+	queries, downloads, downloadsOfAll *pool
 
 	timeout time.Duration // of a query
 	csvRows int           // of a download
@@ -36,26 +40,31 @@ type bounds struct {
 
 func newBounds() *bounds {
 	return &bounds{
-		queries: make(chan struct{}, queriesTogether), downloads: make(chan struct{}, maxDownloads), downloadsOfAll: make(chan struct{}, maxDownloadsOfAll),
-		timeout: queryTimeout, csvRows: maxCSVRows,
+		queries: newPool(queriesTogether, queriesShare), downloads: newPool(maxDownloads, downloadsShare),
+		downloadsOfAll: newPool(maxDownloadsOfAll, downloadsOfAllShare),
+		timeout:        queryTimeout, csvRows: maxCSVRows,
 	}
 }
 
-// query bounds the time of a query, and the concurrency of queries over all sites.
+// query bounds a query by its site in the path or in the query.
 func (h handler) query(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		ctx, cancel := context.WithTimeoutCause(r.Context(), h.bounds.timeout, errSlow)
-		defer cancel()
-		r = r.WithContext(ctx)
-		if r.URL.Query().Get("site") == "" && r.PathValue("site") == "" {
-			select {
-			case h.bounds.queries <- struct{}{}:
-				defer func() { <-h.bounds.queries }()
-			case <-ctx.Done():
-				h.fail(w, r, ctx.Err())
-				return
-			}
-		}
-		next(w, r)
+		h.bounded(w, r, cmp.Or(r.PathValue("site"), r.URL.Query().Get("site")), next)
 	}
+}
+
+// bounded bounds the time of a query, and the concurrency of queries over several sites.
+func (h handler) bounded(w http.ResponseWriter, r *http.Request, site string, next http.HandlerFunc) {
+	ctx, cancel := context.WithTimeoutCause(r.Context(), h.bounds.timeout, errSlow)
+	defer cancel()
+	r = r.WithContext(ctx)
+	if covers(ctx, site) {
+		leave, err := h.bounds.queries.wait(ctx)
+		if err != nil {
+			h.fail(w, r, err)
+			return
+		}
+		defer leave()
+	}
+	next(w, r)
 }

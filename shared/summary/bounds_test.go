@@ -28,7 +28,7 @@ import (
 )
 
 // bounds returns the bounds of the endpoint, which a test may change.
-func (e *endpoint) bounds() *bounds { return e.Handler.(*Endpoint).bounds }
+func (e *endpoint) bounds() *bounds { return e.api().bounds }
 
 // A request that changes something needs the token before its body is read. Every route
 // has a bound for its body.
@@ -49,12 +49,14 @@ func TestAdmission(t *testing.T) {
 		{"PUT", "/", 0, false},
 		{"POST", "/stats", 0, false},
 	} {
-		for header, right := range map[string]bool{"": false, "Bearer wrong": false, "Bearer " + token: true} {
+		for _, header := range []string{"", "Bearer wrong", "Bearer " + token} {
 			r := httptest.NewRequest(tt.method, tt.path, http.NoBody)
-			r.Header.Set("Authorization", header)
+			if header != "" {
+				r.Header.Set("Authorization", header)
+			}
 			w := httptest.NewRecorder()
-			_, maxBody, admitted := e.Handler.(*Endpoint).Admit(w, r)
-			if tt.secret && !right {
+			_, maxBody, admitted := e.api().Admit(w, r)
+			if header == "Bearer wrong" || tt.secret && header == "" {
 				if admitted || w.Code != http.StatusUnauthorized || !strings.Contains(w.Body.String(), "error") {
 					t.Errorf("%s %s with %q: admitted %t, %d %s", tt.method, tt.path, header, admitted, w.Code, w.Body)
 				}
@@ -375,7 +377,7 @@ func TestSlowQueries(t *testing.T) {
 	}
 	// Waiting queries are aborted, too. Queries of one site do not wait.
 	for range queriesTogether {
-		e.bounds().queries <- struct{}{}
+		e.bounds().queries.turns <- struct{}{}
 	}
 	e.bounds().timeout = 10 * time.Millisecond
 	if w := e.call("GET", "/stats", ""); w.Code != 503 {
@@ -530,15 +532,15 @@ func TestDownload(t *testing.T) {
 		t.Errorf("HEAD: %d %v", w.Code, w.Header())
 	}
 	for range maxDownloads {
-		e.bounds().downloads <- struct{}{}
+		e.bounds().downloads.turns <- struct{}{}
 	}
 	for range maxDownloadsOfAll - 1 { // those over all sites have a number of their own
-		e.bounds().downloadsOfAll <- struct{}{}
+		e.bounds().downloadsOfAll.turns <- struct{}{}
 	}
 	if w := e.call("GET", "/?format=csv", ""); w.Code != http.StatusOK {
 		t.Errorf("the last download over all sites: %d %s", w.Code, w.Body)
 	}
-	e.bounds().downloadsOfAll <- struct{}{}
+	e.bounds().downloadsOfAll.turns <- struct{}{}
 	if w := e.call("GET", "/?format=csv", ""); w.Code != http.StatusTooManyRequests || w.Header().Get("Retry-After") == "" {
 		t.Errorf("one download over all sites too many: %d %s", w.Code, w.Body)
 	}
@@ -546,10 +548,10 @@ func TestDownload(t *testing.T) {
 		t.Errorf("one download too many: %d %s", w.Code, w.Body)
 	}
 	for range maxDownloadsOfAll {
-		<-e.bounds().downloadsOfAll
+		<-e.bounds().downloadsOfAll.turns
 	}
 	for range maxDownloads {
-		<-e.bounds().downloads
+		<-e.bounds().downloads.turns
 	}
 
 	broken := &downloading{ResponseRecorder: httptest.NewRecorder(), after: func() { _ = e.redis.Kill() }}

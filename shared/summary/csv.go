@@ -23,36 +23,38 @@ const byteOrderMark = "\ufeff"
 
 // csv responds with all stays up to a maximum, or with one page if a limit is given.
 // The header X-Next-Cursor has the cursor at which a longer list continues.
-func (h handler) csv(w http.ResponseWriter, r *http.Request, q listQuery, bom bool) {
+func (h handler) csv(w http.ResponseWriter, r *http.Request, q listQuery, onePage, bom bool) {
 	head := strings.Join(csvColumns, ",") + "\r\n"
 	if bom {
 		head = byteOrderMark + head
 	}
-	if r.URL.Query().Has(limitParam.name) {
-		h.query(func(w http.ResponseWriter, r *http.Request) { h.csvPage(w, r, q, head) })(w, r)
+	if onePage {
+		h.bounded(w, r, q.site, func(w http.ResponseWriter, r *http.Request) { h.csvPage(w, r, q, head) })
 		return
 	}
 	downloads, which := h.bounds.downloads, "downloads of one site"
-	if q.site == "" {
-		downloads, which = h.bounds.downloadsOfAll, "downloads of all sites"
+	if covers(r.Context(), q.site) {
+		downloads, which = h.bounds.downloadsOfAll, "downloads of several sites"
 	}
-	select {
-	case downloads <- struct{}{}:
-		defer func() { <-downloads }()
-	default:
+	leave, err := downloads.try(r.Context())
+	if err != nil {
 		w.Header().Set("Retry-After", "5")
-		httpjson.Error(w, http.StatusTooManyRequests, strconv.Itoa(cap(downloads))+" "+which+" are under way, and no more are served at the same time: try again")
+		httpjson.Error(w, http.StatusTooManyRequests, which+" are under way, and "+err.Error()+": try again")
 		return
 	}
-	var err error
+	defer leave()
+	var next string
 	if q.Sites, err = h.sitesOf(r.Context(), q.site, h.Stays); err == nil {
 		q.Last, err = h.Stays.CursorAfter(r.Context(), q.Query, h.bounds.csvRows)
+	}
+	if err == nil {
+		next, err = h.next(r.Context(), q.Last)
 	}
 	if err != nil {
 		h.fail(w, r, err)
 		return
 	}
-	h.download(w, r, q.Query, head)
+	h.download(w, r, q.Query, head, next)
 }
 
 func (h handler) csvPage(w http.ResponseWriter, r *http.Request, q listQuery, head string) {
@@ -77,13 +79,14 @@ func setCSVHeader(h http.Header, next string) {
 	h.Set("Content-Disposition", `attachment; filename="stays.csv"`)
 }
 
-// download streams a list as CSV after a head. It sends the header with the first
-// bytes. An error before that sets the status of the response.
-func (h handler) download(w http.ResponseWriter, r *http.Request, q stay.Query, head string) {
+// download streams a list as CSV after a head. It sends the header, with the cursor of
+// what follows, with the first bytes. An error before that sets the status of the
+// response.
+func (h handler) download(w http.ResponseWriter, r *http.Request, q stay.Query, head, next string) {
 	text, sent := []byte(head), false
 	send := func() error {
 		if !sent {
-			setCSVHeader(w.Header(), q.Last)
+			setCSVHeader(w.Header(), next)
 			sent = true
 		}
 		if _, err := w.Write(text); err != nil {
@@ -96,11 +99,11 @@ func (h handler) download(w http.ResponseWriter, r *http.Request, q stay.Query, 
 		return nil
 	}
 	if r.Method == http.MethodHead {
-		setCSVHeader(w.Header(), q.Last)
+		setCSVHeader(w.Header(), next)
 		return
 	}
 	err := h.Stays.Export(r.Context(), q, func(stays []stay.StoredStay) error {
-		for _, k := range stays {
+		for _, k := range maskOf(r.Context()).stays(stays) {
 			text = appendCSV(text, csvRecord(k))
 		}
 		return send()

@@ -2,11 +2,13 @@ package summary
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
 
+	"parkstream/shared/access"
 	"parkstream/shared/httpjson"
 	"parkstream/shared/summary/page"
 )
@@ -19,24 +21,58 @@ type Endpoint struct {
 	routes []route
 }
 
-// Admit decides about a request before its body is read. A request that changes
-// something needs the secret. Admit returns the maximum number of bytes in the body. If
-// admitted is false, it has written the response.
+// Admit decides about a request before its body is read. It returns the request's
+// context with the principal, and the maximum number of bytes in the body. If admitted
+// is false, it has written the response.
 func (e *Endpoint) Admit(w http.ResponseWriter, r *http.Request) (ctx context.Context, maxBody int64, admitted bool) {
+	setHeader(w.Header())
 	found, _ := e.find(r)
-	if found == nil {
-		return r.Context(), 0, true // ServeHTTP writes the error
+	switch {
+	case found == nil:
+		ctx, err := e.unrouted(r)
+		if err != nil {
+			e.Access.Refuse(w, r, err)
+		}
+		return ctx, 0, err == nil
+	case e.forStrangers(found, r):
+		if err := e.Access.CheckRequest(r); err != nil {
+			e.Access.Refuse(w, r, err)
+			return nil, 0, false
+		}
+		return r.Context(), found.body, true
 	}
-	if found.token && !e.authorize(w, r) {
-		return nil, 0, false
+	ctx, admitted = e.Access.Require(w, r, found.right)
+	return ctx, found.body, admitted
+}
+
+// unrouted returns the context of a request that has no route, or the refusal that one
+// with a route would get: a stranger does not learn which routes there are.
+func (e *Endpoint) unrouted(r *http.Request) (context.Context, error) {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead && r.Method != http.MethodOptions {
+		if err := e.Access.CheckOrigin(r); err != nil {
+			return nil, err
+		}
 	}
-	return r.Context(), found.body, true
+	p, err := e.Access.Identify(r)
+	return access.NewContext(r.Context(), p), err
+}
+
+// forStrangers reports whether a request is served without a login.
+func (e *Endpoint) forStrangers(found *route, r *http.Request) bool {
+	return found.open || found.orPage && e.page.Wanted(r)
+}
+
+// setHeader sets what every response has whose content depends on the principal. A cache
+// must not keep it, and one that does must not give it to others.
+func setHeader(h http.Header) {
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Cache-Control", "no-store")
+	h.Set("Vary", "Authorization, Cookie")
 }
 
 // ServeHTTP implements [http.Handler].
 func (e *Endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	w.Header().Set("X-Content-Type-Options", "nosniff")
-	w.Header().Set("Cache-Control", "no-store") // plates must not be cached
+	setHeader(w.Header())
 	// URL.Query drops malformed parts: an erasure at one site would become one at all
 	// sites.
 	query, err := url.ParseQuery(r.URL.RawQuery)
@@ -57,10 +93,7 @@ func (e *Endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	r.Pattern = found.method + " " + found.path
 	serve := func(w http.ResponseWriter, r *http.Request) {
-		if found.token && !e.authorize(w, r) {
-			return
-		}
-		if err := checkQuery(query, found.query); err != nil {
+		if err := errors.Join(e.permit(found, r, query), checkQuery(query, found.query)); err != nil {
 			e.fail(w, r, err)
 			return
 		}
@@ -70,6 +103,26 @@ func (e *Endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		serve = e.page.OrElse(serve)
 	}
 	serve(w, r)
+}
+
+// permit returns the refusal of a request whose principal lacks the route's right, or
+// does not see a site that it needs.
+func (e *Endpoint) permit(found *route, r *http.Request, query url.Values) error {
+	if found.open {
+		return nil
+	}
+	switch p := access.From(r.Context()); {
+	case !p.May(found.right):
+		return forbidden("this login may not do this") // also for a request that Admit has not seen
+	case found.allSites && !p.Sites.All():
+		return forbidden("this needs a login for all sites")
+	}
+	return checkSites(r, query, found.query)
+}
+
+// forbidden returns the refusal of a principal that lacks a right.
+func forbidden(reason string) error {
+	return &access.Refusal{Status: http.StatusForbidden, Reason: reason}
 }
 
 // find returns the route of a request and sets its path values. If the method does not

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"sync"
 
+	"parkstream/shared/access"
 	"parkstream/shared/httpjson"
 	"parkstream/shared/parking"
 )
@@ -107,11 +108,13 @@ func (h handler) eraseAtSite(ctx context.Context, site, plate string) (erasure, 
 	return erasure{Events: erased.Events, Keys: erased.Keys, Stays: stays}, err
 }
 
-// everySite returns the names of the sites with events or stays.
+// everySite returns the names of the sites with events or stays that the principal sees.
 func (h handler) everySite(ctx context.Context) ([]string, error) {
 	withEvents, err1 := h.Sites.Sites(ctx)
 	withStays, err2 := h.Stays.Sites(ctx)
 	sites := slices.Concat(withEvents, withStays)
 	slices.Sort(sites)
-	return slices.Compact(sites), errors.Join(err1, err2)
+	seen := access.From(ctx).Sites
+	sites = slices.DeleteFunc(slices.Compact(sites), func(site string) bool { return !seen.Has(site) })
+	return sites, errors.Join(err1, err2)
 }

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 
+	"parkstream/shared/access"
 	"parkstream/shared/httpjson"
 	"parkstream/shared/monitor"
 	"parkstream/shared/parking"
@@ -22,10 +23,12 @@ type Config struct {
 	Sites *timeline.Store
 	// Monitor reports the health of the other parts.
 	Monitor *monitor.Monitor
-	// Token returns the secret that writers must send.
-	Token   func() (string, error)
-	Metrics *Metrics
-	Log     *slog.Logger
+	// Access identifies the callers.
+	Access *access.Guard
+	// CursorKey returns a secret that all replicas have.
+	CursorKey func() (string, error)
+	Metrics   *Metrics
+	Log       *slog.Logger
 
 	bounds *bounds
 }
@@ -52,13 +55,18 @@ type handler struct{ Config }
 // and answered with 503.
 func (h handler) fail(w http.ResponseWriter, r *http.Request, err error) {
 	ambiguous, isAmbiguous := errors.AsType[stay.AmbiguousError](err)
+	_, isRefusal := errors.AsType[*access.Refusal](err)
 	switch {
+	case isRefusal:
+		h.Access.Refuse(w, r, err)
+	case errors.Is(err, parking.ErrTooManySites) && !access.From(r.Context()).Sites.All():
+		httpjson.Error(w, http.StatusBadRequest, parking.ErrTooManySites.Error()) // not how many there are
 	case errors.Is(err, parking.ErrInvalid), errors.Is(err, stay.ErrCursor):
 		httpjson.Error(w, http.StatusBadRequest, err.Error())
 	case errors.Is(err, stay.ErrNotFound):
 		httpjson.Error(w, http.StatusNotFound, err.Error())
 	case isAmbiguous:
-		httpjson.Write(w, http.StatusConflict, map[string]any{"error": ambiguous.Error(), "sites": ambiguous.Sites})
+		httpjson.Write(w, http.StatusConflict, map[string]any{"error": ambiguous.Error(), "sites": ambiguous.Sites()})
 	case context.Cause(r.Context()) == errSlow: //nolint:errorlint // it is never wrapped
 		h.Log.WarnContext(r.Context(), "query given up", "route", r.Pattern, "after", queryTimeout.String())
 		w.Header().Set("Retry-After", "5")

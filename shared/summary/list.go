@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"slices"
 
 	"parkstream/shared/httpjson"
 	"parkstream/shared/parking"
@@ -33,20 +34,29 @@ func parseQuery(values url.Values) (q listQuery, err error) {
 	return q, errors.Join(errs[:]...)
 }
 
-func (h handler) list(w http.ResponseWriter, r *http.Request) {
-	values := r.URL.Query()
+func (h handler) list(w http.ResponseWriter, r *http.Request) { h.listOf(w, r, r.URL.Query()) }
+
+// listOf responds with a list by its parameters, which are in the query or in the body.
+func (h handler) listOf(w http.ResponseWriter, r *http.Request, values url.Values) {
+	if values.Has(plateParam.name) && !maskOf(r.Context()).whole {
+		h.fail(w, r, forbidden("this login may not search by plate"))
+		return
+	}
 	q, err1 := parseQuery(values)
 	format, err2 := formatParam.choice(values)
 	bom, err3 := bomParam.choice(values)
-	if err := errors.Join(err1, err2, err3); err != nil {
+	err := errors.Join(err1, err2, err3)
+	if err == nil {
+		q.Cursor, err = h.cursor(r.Context(), q.Cursor)
+	}
+	switch {
+	case err != nil:
 		h.fail(w, r, err)
-		return
+	case format == "csv":
+		h.csv(w, r, q, values.Has(limitParam.name), bom != "0")
+	default:
+		h.bounded(w, r, q.site, func(w http.ResponseWriter, r *http.Request) { h.listPage(w, r, q) })
 	}
-	if format == "csv" {
-		h.csv(w, r, q, bom != "0")
-		return
-	}
-	h.query(func(w http.ResponseWriter, r *http.Request) { h.listPage(w, r, q) })(w, r)
 }
 
 func (h handler) listPage(w http.ResponseWriter, r *http.Request, q listQuery) {
@@ -58,12 +68,17 @@ func (h handler) listPage(w http.ResponseWriter, r *http.Request, q listQuery) {
 	httpjson.Write(w, http.StatusOK, page)
 }
 
-// page returns a page of a list.
+// page returns a page of a list as the principal sees it.
 func (h handler) page(ctx context.Context, q listQuery) (page stay.Page, err error) {
 	if q.Sites, err = h.sitesOf(ctx, q.site, h.Stays); err != nil {
 		return page, err
 	}
-	return h.Stays.List(ctx, q.Query)
+	if page, err = h.Stays.List(ctx, q.Query); err != nil {
+		return page, err
+	}
+	page.Stays = maskOf(ctx).stays(page.Stays)
+	page.Next, err = h.next(ctx, page.Next)
+	return page, err
 }
 
 // one responds with a stay by its id, from the path or the query.
@@ -80,12 +95,31 @@ func (h handler) one(w http.ResponseWriter, r *http.Request) {
 		h.fail(w, r, err)
 		return
 	}
-	k, err := h.Stays.Get(r.Context(), sites, id)
+	k, err := h.get(r.Context(), sites, id)
 	if err != nil {
 		h.fail(w, r, err)
 		return
 	}
-	httpjson.Write(w, http.StatusOK, k)
+	httpjson.Write(w, http.StatusOK, maskOf(r.Context()).stay(k))
+}
+
+// get returns the stay with an id at one of the sites that the principal may ask for.
+func (h handler) get(ctx context.Context, sites []string, id string) (stay.StoredStay, error) {
+	k, err := h.Stays.Get(ctx, sites, id)
+	found := []stay.StoredStay{k}
+	if several, ok := errors.AsType[stay.AmbiguousError](err); ok {
+		found = several.Stays
+	} else if err != nil {
+		return k, err
+	}
+	switch known := slices.DeleteFunc(found, func(k stay.StoredStay) bool { return !maskOf(ctx).knows(k) }); len(known) {
+	case 0:
+		return k, stay.ErrNotFound
+	case 1:
+		return known[0], nil
+	default:
+		return k, stay.AmbiguousError{Stays: known}
+	}
 }
 
 func (h handler) stats(w http.ResponseWriter, r *http.Request) {

@@ -39,7 +39,7 @@ func TestPageOrList(t *testing.T) {
 		if tt.page {
 			want = "text/html; charset=utf-8"
 		}
-		if w.Code != http.StatusOK || w.Header().Get("Content-Type") != want || w.Header().Get("Vary") != "Accept" {
+		if w.Code != http.StatusOK || w.Header().Get("Content-Type") != want || strings.Join(w.Header().Values("Vary"), ", ") != "Authorization, Cookie, Accept" {
 			t.Errorf("%+v: %d %v", tt, w.Code, w.Header())
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"math"
 	"net/http"
 
+	"parkstream/shared/access"
 	"parkstream/shared/summary/page"
 )
 
@@ -16,11 +17,16 @@ type route struct {
 	// slashes.
 	path  string
 	query []parameter
-	// token: the request needs the secret.
-	token bool
+	// right is what the principal needs.
+	right access.Right
+	// allSites: the principal needs the right at all sites.
+	allSites bool
+	// open: strangers are served, too, without a right. The response must not depend on
+	// the principal.
+	open bool
 	// body is the maximum number of bytes in the request's body.
 	body int64
-	// orPage: a person gets the page instead.
+	// orPage: a person gets the page instead, which strangers may have: it logs in.
 	orPage bool
 	handle http.HandlerFunc
 }
@@ -28,22 +34,23 @@ type route struct {
 // routes returns the routes of the whole API.
 func (h handler) routes(p *page.Page) []route {
 	return []route{
-		{method: "GET", path: "/", query: listParams, orPage: true, handle: h.list},
-		{method: "POST", path: "/", token: true, body: math.MaxInt64, handle: h.receive},
-		{method: "GET", path: "/page/{file...}", query: []parameter{versionParam}, handle: p.Asset},
-		{method: "GET", path: "/stats", query: []parameter{siteParam, fromParam, toParam}, handle: h.query(h.stats)},
-		{method: "GET", path: "/stays", query: []parameter{idParam.must(), siteParam}, handle: h.query(h.one)},
-		{method: "GET", path: "/stays/{id...}", query: []parameter{siteParam}, handle: h.query(h.one)},
-		{method: "GET", path: "/system", handle: h.system},
-		{method: "GET", path: "/overview", handle: h.query(h.overview)},
-		{method: "GET", path: "/minutes", query: minutesParams, handle: h.query(h.minutes)},
-		{method: "GET", path: "/inside", query: []parameter{limitParam, offsetOfAll}, handle: h.query(h.insideAnywhere)},
-		{method: "GET", path: "/sites", handle: h.query(h.sites)},
-		{method: "GET", path: "/sites/{site}", handle: h.query(h.site)},
-		{method: "GET", path: "/sites/{site}/inside", query: []parameter{limitParam, offsetParam}, handle: h.query(h.inside)},
-		{method: "GET", path: "/sites/{site}/occupancy", handle: h.query(h.corrections)},
-		{method: "POST", path: "/sites/{site}/occupancy", token: true, body: maxCorrection, handle: h.correct},
-		{method: "DELETE", path: "/plates", query: []parameter{plateParam.must(), siteParam, afterParam}, token: true, handle: h.erase},
-		{method: "DELETE", path: "/plates/{plate...}", query: []parameter{siteParam, afterParam}, token: true, handle: h.erase},
+		{method: "GET", path: "/", right: access.Read, query: listParams, orPage: true, handle: h.list},
+		{method: "POST", path: "/", right: access.PostStays, body: math.MaxInt64, handle: h.receive},
+		{method: "POST", path: "/search", right: access.Read, body: maxSearch, handle: h.search},
+		{method: "GET", path: "/page/{file...}", open: true, query: []parameter{versionParam}, handle: p.Asset},
+		{method: "GET", path: "/stats", right: access.Read, query: []parameter{siteParam, fromParam, toParam}, handle: h.query(h.stats)},
+		{method: "GET", path: "/stays", right: access.Read, query: []parameter{idParam.must(), siteParam}, handle: h.query(h.one)},
+		{method: "GET", path: "/stays/{id...}", right: access.Read, query: []parameter{siteParam}, handle: h.query(h.one)},
+		{method: "GET", path: "/system", right: access.Read, allSites: true, handle: h.system},
+		{method: "GET", path: "/overview", right: access.Read, handle: h.query(h.overview)},
+		{method: "GET", path: "/minutes", right: access.Read, query: minutesParams, handle: h.query(h.minutes)},
+		{method: "GET", path: "/inside", right: access.Read, query: []parameter{limitParam, offsetOfAll}, handle: h.query(h.insideAnywhere)},
+		{method: "GET", path: "/sites", right: access.Read, handle: h.query(h.sites)},
+		{method: "GET", path: "/sites/{site}", right: access.Read, handle: h.query(h.site)},
+		{method: "GET", path: "/sites/{site}/inside", right: access.Read, query: []parameter{limitParam, offsetParam}, handle: h.query(h.inside)},
+		{method: "GET", path: "/sites/{site}/occupancy", right: access.Read, handle: h.query(h.corrections)},
+		{method: "POST", path: "/sites/{site}/occupancy", right: access.Correct, body: maxCorrection, handle: h.correct},
+		{method: "DELETE", path: "/plates", right: access.Administer, query: []parameter{plateParam.must(), siteParam, afterParam}, handle: h.erase},
+		{method: "DELETE", path: "/plates/{plate...}", right: access.Administer, query: []parameter{siteParam, afterParam}, handle: h.erase},
 	}
 }

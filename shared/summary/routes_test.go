@@ -139,7 +139,7 @@ func base(t *testing.T, one *route, tried string) url.Values {
 	return values
 }
 
-var bodies = map[string]string{"/": "[]", "/sites/{site}/occupancy": `{"counted":1,"reason":"r"}`}
+var bodies = map[string]string{"/": "[]", "/search": "{}", "/sites/{site}/occupancy": `{"counted":1,"reason":"r"}`}
 
 // Every route accepts valid values and refuses unknown ones, at every edge of every
 // parameter. No response is a panic, a failure of the server, or one that ignores a
@@ -148,8 +148,8 @@ func TestEveryParameterOfEveryRoute(t *testing.T) {
 	e := newEndpoint(t)
 	e.stays.Now = func() time.Time { return today }
 	put(t, e.stays, unmatched("b", "a", "KA01AB1234", today))
-	for i := range e.Handler.(*Endpoint).routes {
-		one := &e.Handler.(*Endpoint).routes[i]
+	for i := range e.api().routes {
+		one := &e.api().routes[i]
 		if one.path == "/system" {
 			continue // it calls other parts; its query is tested below
 		}
@@ -320,7 +320,7 @@ func TestOffsetAndLimit(t *testing.T) {
 // another.
 func TestMethodsAndPaths(t *testing.T) {
 	e := newEndpoint(t)
-	routes := e.Handler.(*Endpoint).routes
+	routes := e.api().routes
 	for i := range routes {
 		path := target(t, &routes[i], nil)
 		var methods []string

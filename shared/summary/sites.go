@@ -1,7 +1,6 @@
 package summary
 
 import (
-	"context"
 	"errors"
 	"net/http"
 	"time"
@@ -13,21 +12,6 @@ import (
 	"parkstream/shared/stay"
 	"parkstream/shared/timeline"
 )
-
-// registry lists the sites of which something is kept.
-type registry interface {
-	Sites(ctx context.Context) ([]string, error)
-}
-
-// sitesOf returns the sites of a query: the named one, or all of a registry if site is
-// empty. It returns an error if they are too many.
-func (h handler) sitesOf(ctx context.Context, site string, all registry) ([]string, error) {
-	if site != "" {
-		return []string{site}, nil
-	}
-	sites, err := all.Sites(ctx)
-	return sites, errors.Join(err, stay.CheckSites(len(sites)))
-}
 
 func (h handler) sites(w http.ResponseWriter, r *http.Request) {
 	sites, err := h.sitesOf(r.Context(), "", h.Sites)
@@ -76,7 +60,7 @@ func (h handler) inside(w http.ResponseWriter, r *http.Request) {
 		h.fail(w, r, err)
 		return
 	}
-	httpjson.Write(w, http.StatusOK, map[string][]timeline.Inside{"vehicles": vehicles})
+	httpjson.Write(w, http.StatusOK, map[string][]timeline.Inside{"vehicles": maskOf(r.Context()).inside(vehicles)})
 }
 
 func (h handler) corrections(w http.ResponseWriter, r *http.Request) {
@@ -90,7 +74,7 @@ func (h handler) corrections(w http.ResponseWriter, r *http.Request) {
 		h.fail(w, r, err)
 		return
 	}
-	httpjson.Write(w, http.StatusOK, map[string][]timeline.Correction{"corrections": list})
+	httpjson.Write(w, http.StatusOK, map[string][]timeline.Correction{"corrections": maskOf(r.Context()).corrections(list)})
 }
 
 func (h handler) correct(w http.ResponseWriter, r *http.Request) {

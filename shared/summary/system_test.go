@@ -14,10 +14,10 @@ import (
 func TestSystemEndpoint(t *testing.T) {
 	redis := newEndpoint(t)
 	nowhere := func(context.Context) (string, error) { return "http://127.0.0.1:1", nil }
-	h := NewHandler(Config{
-		Stays: redis.stays, Sites: redis.events, Log: slog.New(slog.DiscardHandler),
+	h := admitting{NewHandler(Config{
+		Access: newGuard(t, "", theToken), Stays: redis.stays, Sites: redis.events, Log: slog.New(slog.DiscardHandler),
 		Monitor: monitor.New(nowhere, "", redis.client.Writable, slog.New(slog.DiscardHandler)),
-	})
+	})}
 	e := &endpoint{Handler: h}
 	state := func() string {
 		parts := answered[monitor.Snapshot](t, e, "/system").Parts

@@ -121,7 +121,7 @@ func (h handler) insideAnywhere(w http.ResponseWriter, r *http.Request) {
 		h.fail(w, r, err)
 		return
 	}
-	httpjson.Write(w, http.StatusOK, map[string][]timeline.InsideSite{"vehicles": vehicles[min(int(offset), len(vehicles)):]})
+	httpjson.Write(w, http.StatusOK, map[string][]timeline.InsideSite{"vehicles": maskOf(r.Context()).insideSites(vehicles[min(int(offset), len(vehicles)):])})
 }
 
 // insidePage returns the offset and limit of a page of vehicles inside.

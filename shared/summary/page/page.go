@@ -91,8 +91,8 @@ func contentType(name string) string {
 // function's path.
 func (p *Page) OrElse(list http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Vary", "Accept")
-		if !p.wanted(r) {
+		w.Header().Add("Vary", "Accept")
+		if !p.Wanted(r) {
 			list(w, r)
 			return
 		}
@@ -111,10 +111,10 @@ func (p *Page) OrElse(list http.HandlerFunc) http.HandlerFunc {
 	}
 }
 
-// wanted reports whether the caller is a person: a browser, or a request without a
+// Wanted reports whether the caller is a person: a browser, or a request without a
 // query whose original path ends in a slash. The gateway of Parkstream passes the
 // original path.
-func (p *Page) wanted(r *http.Request) bool {
+func (p *Page) Wanted(r *http.Request) bool {
 	if r.URL.Query().Has("format") {
 		return false
 	}
@@ -168,6 +168,7 @@ func (p *Page) Asset(w http.ResponseWriter, r *http.Request) {
 		keep = "public, max-age=31536000, immutable"
 	}
 	w.Header().Set("Cache-Control", keep)
+	w.Header().Del("Vary") // everyone gets the same
 	w.Header().Set("Content-Type", a.contentType)
 	w.Header().Set("ETag", `"`+p.version+`"`)
 	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(a.text))
