@@ -111,6 +111,7 @@ func TestMessagesAreGivenBack(t *testing.T) {
 		meanwhile   func(t *testing.T, c *running, queue string)
 		end         func(t *testing.T, g *gateway, c *running, queue string)
 		acked       int
+		copies      bool // functions share the queue in the end: each may be owed a copy of its own
 	}{
 		{name: "stop in an outage", annotations: batched, script: unavailable, meanwhile: unacked(20)},
 		{
@@ -128,7 +129,14 @@ func TestMessagesAreGivenBack(t *testing.T) {
 			},
 		},
 		{
-			name: "a function is added", annotations: batched, script: unavailable, change: fewProbes, meanwhile: unacked(20),
+			name: "the function is deployed again", annotations: batched, script: unavailable, change: fewProbes, meanwhile: unacked(20),
+			end: func(t *testing.T, g *gateway, c *running, queue string) {
+				g.add("fn", queue, map[string]string{annotationBatchSize: "50"}).setScript(unavailable)
+				eventually.True(t, "messages are given back", func() bool { return c.counters(t, queue)["returned"] >= 20 })
+			},
+		},
+		{
+			name: "a function is added", annotations: batched, script: unavailable, change: fewProbes, meanwhile: unacked(20), copies: true,
 			end: func(t *testing.T, g *gateway, c *running, queue string) {
 				g.add("second", queue, batched).setScript(unavailable)
 				eventually.True(t, "messages are given back", func() bool { return c.counters(t, queue)["returned"] >= 20 })
@@ -188,6 +196,11 @@ func TestMessagesAreGivenBack(t *testing.T) {
 			}
 			if counters["acked"] != tt.acked || counters["unacked"] != 0 {
 				t.Errorf("counters: %v", counters)
+			}
+			if tt.copies {
+				conn := dialNode(t)
+				eventually.True(t, "no event is lost", func() bool { return ready(t, conn, queue) >= 20 })
+				return
 			}
 			left(t, queue, 20-tt.acked)
 		})
