@@ -89,35 +89,38 @@ func (p *passwords) matches(ctx context.Context, l login) (right bool, err error
 	return len(l.password) <= maxPassword && bcrypt.CompareHashAndPassword([]byte(l.hash), []byte(l.password)) == nil, nil
 }
 
-// check reports whether a password is right, unless its caller has to wait.
+// check reports whether a password is right, unless its caller has to wait. All who send
+// the same from one address at the same time are one try.
 func (g *Guard) check(ctx context.Context, l login, address netip.Addr) (right bool, err error) {
-	one := newTry(l.name, address)
+	one, d := newTry(l.name, address), g.passwords.digest(l)
+	result, err, _ := g.passwords.flight.Do(string(d[:])+string(one.pair[:]), func() (any, error) {
+		return g.try(context.WithoutCancel(ctx), l, d, one) // others may wait for it
+	})
+	right, _ = result.(bool)
+	return right, err
+}
+
+func (g *Guard) try(ctx context.Context, l login, d digest, one try) (right bool, err error) {
+	// Who has to wait may not ask what is remembered, either: he could guess at that
+	// as fast as he likes.
 	if wait := g.throttle.waitPair(one); wait > 0 {
 		return false, throttled(wait)
 	}
-	d := g.passwords.digest(l)
 	if g.passwords.remembers(d) {
 		return true, nil
 	}
-	// One caller computes for all who send the same at the same time: together they
-	// are one try.
-	key := string(d[:]) + string(one.pair[:])
-	result, err, _ := g.passwords.flight.Do(key, func() (any, error) {
-		if wait := g.throttle.begin(one); wait > 0 {
-			return false, throttled(wait)
-		}
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), loginTimeout) // others may wait for it
-		defer cancel()
-		right, err := g.passwords.matches(ctx, l)
-		if right || err != nil { // it has not failed
-			g.throttle.undo(one, right)
-		}
-		if right {
-			g.passwords.remember(d)
-		}
-		return right, err
-	})
-	right, _ = result.(bool)
+	if wait := g.throttle.begin(one); wait > 0 {
+		return false, throttled(wait)
+	}
+	ctx, cancel := context.WithTimeout(ctx, loginTimeout)
+	defer cancel()
+	right, err = g.passwords.matches(ctx, l)
+	if right || err != nil { // it has not failed
+		g.throttle.undo(one, right)
+	}
+	if right {
+		g.passwords.remember(d)
+	}
 	return right, err
 }
 

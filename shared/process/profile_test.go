@@ -54,6 +54,7 @@ func TestProfiles(t *testing.T) {
 // METRICS_LISTEN serves the metrics alone, until the process ends.
 func TestMetricsBeside(t *testing.T) {
 	p := start(t, []string{"METRICS_LISTEN=127.0.0.1:0"}, nothing)
+	get(t, p.url+"/") // it serves
 	found := regexp.MustCompile(`"what":"metrics","address":"(127\.0\.0\.1:\d+)"`).FindStringSubmatch(p.log.String())
 	if found == nil {
 		t.Fatalf("the log does not tell the address: %s", p.log)
