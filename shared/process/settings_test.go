@@ -1,7 +1,10 @@
 package process
 
 import (
+	"fmt"
+	"net"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -90,5 +93,47 @@ func TestCheckProfileAddress(t *testing.T) {
 		if err := checkProfileAddress("PPROF_LISTEN", value); (err == nil) != ok {
 			t.Errorf("%q: %v", value, err)
 		}
+	}
+}
+
+// Loopback is what the process listens on, whatever LISTEN has.
+func TestLoopback(t *testing.T) {
+	for address, want := range map[string]bool{
+		":8080": false, "0.0.0.0:8080": false, "[::]:0": false, "192.0.2.1:0": false, "parking.example:80": false, "127.0.0.1.example:80": false,
+		"127.0.0.1:0": true, "127.9.9.9:0": true, "[::1]:0": true, "localhost:0": true, "[::ffff:127.0.0.1]:0": true,
+	} {
+		p, err := New(Options{Environ: []string{"LISTEN=" + address}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p.Loopback() != want {
+			t.Errorf("%s is loopback: %t", address, !want)
+		}
+	}
+	for listen, want := range map[string]bool{"127.0.0.1:0": true, ":0": false} {
+		listener, err := net.Listen("tcp", listen)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := New(Options{Environ: []string{"LISTEN=127.0.0.1:0"}, Listener: listener})
+		if err != nil || p.Loopback() != want {
+			t.Errorf("a listener on %s is loopback: %t, %v", listen, !want, err)
+		}
+		socket, err := listener.(*net.TCPListener).File()
+		if err != nil {
+			t.Fatal(err)
+		}
+		// The process takes the descriptor over and closes it.
+		fd, err := syscall.Dup(int(socket.Fd()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err = New(Options{Environ: []string{"LISTEN=127.0.0.1:0", fmt.Sprint("LISTEN_FD=", fd)}})
+		if err != nil || p.Loopback() != want || p.Loopback() != want {
+			t.Errorf("an inherited socket on %s is loopback: %t, %v", listen, !want, err)
+		}
+		p.listener.Close()
+		socket.Close()
+		listener.Close()
 	}
 }
