@@ -11,6 +11,7 @@ import (
 	handler "github.com/openfaas/templates-sdk/go-http"
 
 	"parkstream/shared/access"
+	"parkstream/shared/audit"
 	"parkstream/shared/faas"
 	"parkstream/shared/gateway"
 	"parkstream/shared/monitor"
@@ -30,11 +31,12 @@ type settings struct {
 	ConnectorURL string        `env:"CONNECTOR_URL"` // for its health and metrics; empty: not shown
 	MaxSites     int           `env:"MAX_SITES" envDefault:"1000"`
 	Redis        redis.Settings
+	Audit        audit.Settings
 }
 
 // Validate reports every mistake.
 func (s settings) Validate() error {
-	errs := []error{process.CheckURL("GATEWAY_URL", s.GatewayURL), process.CheckURL("CONNECTOR_URL", s.ConnectorURL), s.Redis.Validate()}
+	errs := []error{process.CheckURL("GATEWAY_URL", s.GatewayURL), process.CheckURL("CONNECTOR_URL", s.ConnectorURL), s.Redis.Validate(), s.Audit.Validate()}
 	if s.Retention < time.Hour { // with none, every stay would be too old to be kept
 		errs = append(errs, fmt.Errorf("RETENTION is %s, want at least 1h", s.Retention))
 	}
@@ -53,6 +55,8 @@ func Wire(rt *faas.Runtime) error {
 		return err
 	}
 	client.Register(rt, rt.Registerer)
+	recorded := audit.New(client, s.Audit, rt.Log, rt.Registerer)
+	recorded.Register(rt, rt.Access)
 	stays := stay.New(client, s.Retention)
 	client.RegisterReplicas(rt)
 	sites := timeline.New(client, s.Retention)

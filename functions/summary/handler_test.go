@@ -15,10 +15,11 @@ func TestWireReportsEveryMistake(t *testing.T) {
 	secret := `secret redis-url: put it into the file ` + filepath.Join(dir, "redis-url") + `, or name its folder in SECRETS_DIR: file does not exist`
 	for _, tt := range []struct{ environ, want []string }{
 		{nil, nil}, // every setting has a default that is right
-		{[]string{"GATEWAY_URL=gateway:8080", "CONNECTOR_URL=ftp://host", "RETENTION=0", "REDIS_REPLICAS=10"}, []string{
+		{[]string{"GATEWAY_URL=gateway:8080", "CONNECTOR_URL=ftp://host", "RETENTION=0", "REDIS_REPLICAS=10", "AUDIT_RETENTION=23h"}, []string{
 			`GATEWAY_URL is not an http:// or https:// URL with a host`,
 			`CONNECTOR_URL is not an http:// or https:// URL with a host`,
 			`REDIS_REPLICAS is 10, want 0 to 9`,
+			`AUDIT_RETENTION is 23h0m0s, want 24h0m0s to 87840h0m0s`,
 			`RETENTION is 0s, want at least 1h`,
 		}},
 	} {

@@ -28,6 +28,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/time/rate"
 
+	"parkstream/shared/audit"
 	"parkstream/shared/broker"
 	"parkstream/shared/failure"
 	"parkstream/shared/parking"
@@ -65,6 +66,7 @@ type Config struct {
 	Publisher Publisher
 	Inside    *Inside
 	Ticks     *Ticks
+	Audit     *audit.Log
 	Metrics   *Metrics
 	Log       *slog.Logger
 	// EntryQueue and ExitQueue are the queues for the published events.

@@ -23,6 +23,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 	"go.uber.org/goleak"
 
+	"parkstream/shared/audit"
 	"parkstream/shared/broker"
 	"parkstream/shared/generator"
 	"parkstream/shared/instance"
@@ -85,6 +86,7 @@ func newPark(t *testing.T) *park {
 	return &park{
 		Config: generator.Config{
 			Publisher: publisher, Inside: generator.NewInside(client, time.Hour), Ticks: ticks,
+			Audit:   audit.New(client, audit.Settings{Retention: 24 * time.Hour, MaxEntries: 1000}, testLog(t), registry),
 			Metrics: generator.NewMetrics(registry), Log: testLog(t),
 			EntryQueue: t.Name() + ".entries", ExitQueue: t.Name() + ".exits",
 			Count: 3, Above: 80, Site: "default", Now: time.Now,

@@ -94,7 +94,7 @@ func (e *endpoint) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		return
 	}
 	start := time.Now()
-	t, err := e.generateInTime(ctx, r)
+	t, err := e.audited(ctx, r)
 	a := response{Published: t.published}
 	if e.kind == parking.Exit {
 		a.Matched = &t.matched

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"parkstream/shared/access"
+	"parkstream/shared/audit"
 	"parkstream/shared/broker"
 	"parkstream/shared/faas"
 	"parkstream/shared/failure"
@@ -24,6 +25,7 @@ type settings struct {
 	Site       string        `env:"DEFAULT_SITE" envDefault:"default"`
 	Schedule   string        `env:"SCHEDULE" envDefault:"* * * * *"`
 	Retention  time.Duration `env:"RETENTION" envDefault:"2160h"`
+	Audit      audit.Settings
 }
 
 // Validate returns all mistakes as one error.
@@ -44,7 +46,7 @@ func (s settings) Validate() error {
 	if s.Retention < time.Hour {
 		errs = append(errs, fmt.Errorf("RETENTION is %s, want at least 1h", s.Retention))
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, s.Audit.Validate())...)
 }
 
 // unready is the error of a generator that cannot publish events.
@@ -93,8 +95,10 @@ func Wire(rt *faas.Runtime) (Config, error) {
 		return nil
 	})
 	rt.OnClose("RabbitMQ publisher", func(context.Context) error { return publisher.Close() })
+	recorded := audit.New(client, s.Audit, rt.Log, rt.Registerer)
+	recorded.Register(rt, rt.Access)
 	return Config{
-		Publisher: publisher, Inside: inside, Ticks: ticks, Metrics: NewMetrics(rt.Registerer), Log: rt.Log,
+		Publisher: publisher, Inside: inside, Ticks: ticks, Audit: recorded, Metrics: NewMetrics(rt.Registerer), Log: rt.Log,
 		EntryQueue: s.EntryQueue, ExitQueue: s.ExitQueue, Count: s.Count, Above: s.Above, Site: s.Site, Now: time.Now,
 	}, nil
 }

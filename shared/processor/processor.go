@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"parkstream/shared/access"
+	"parkstream/shared/audit"
 	"parkstream/shared/faas"
 	"parkstream/shared/gateway"
 	"parkstream/shared/parking"
@@ -29,11 +30,12 @@ type Settings struct {
 	MaxSites   int           `env:"MAX_SITES" envDefault:"1000"`
 	ShowPlates bool          `env:"SHOW_PLATES" envDefault:"false"`
 	Redis      redis.Settings
+	Audit      audit.Settings
 }
 
 // Validate reports every mistake.
 func (s Settings) Validate() error {
-	errs := []error{process.CheckURL("GATEWAY_URL", s.GatewayURL), process.CheckURL("SUMMARY_URL", s.SummaryURL), s.Redis.Validate()}
+	errs := []error{process.CheckURL("GATEWAY_URL", s.GatewayURL), process.CheckURL("SUMMARY_URL", s.SummaryURL), s.Redis.Validate(), s.Audit.Validate()}
 	if s.Retention < time.Hour {
 		errs = append(errs, fmt.Errorf("RETENTION is %s, want at least 1h", s.Retention))
 	}
@@ -70,6 +72,8 @@ func Wire(rt *faas.Runtime) (pipeline.Config, error) {
 		return ctx, pipeline.MaxBody(r), ok
 	})
 	data.MaxSites = s.MaxSites
+	recorded := audit.New(client, s.Audit, rt.Log, rt.Registerer)
+	recorded.Register(rt, rt.Access)
 	summaries := s.summaries(rt.Secret("summary-token").Value)
 	if s.Redis.Replicas > 0 {
 		summaries.Timeout += 2 * s.Redis.ReplicasTimeout // the endpoint waits for the replicas' memory and disks
@@ -80,7 +84,7 @@ func Wire(rt *faas.Runtime) (pipeline.Config, error) {
 		return nil
 	})
 	return pipeline.Config{
-		Store:      data,
+		Store:      auditedStore{data, recorded},
 		Summaries:  summaries,
 		Limits:     parking.Limits{MaxFuture: s.MaxFuture, Retention: s.Retention},
 		Metrics:    pipeline.NewMetrics(rt.Registerer, rt.Name),

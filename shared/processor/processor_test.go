@@ -26,11 +26,13 @@ func TestWireReportsEveryMistake(t *testing.T) {
 	for _, tt := range []struct{ environ, want []string }{
 		{nil, nil}, // every setting has a default that is right
 		{[]string{"REDIS_REPLICAS=9", "REDIS_REPLICAS_TIMEOUT=7", "RETENTION=1h", "MAX_FUTURE=24h", "SUMMARY_URL=https://host/summary"}, nil},
-		{[]string{"GATEWAY_URL=gateway:8080", "SUMMARY_URL=http://user:hidden@host", "RETENTION=59m", "MAX_FUTURE=-1s", "MAX_SITES=0", "REDIS_REPLICAS=-1", "REDIS_REPLICAS_TIMEOUT=1m"}, []string{
+		{[]string{"GATEWAY_URL=gateway:8080", "SUMMARY_URL=http://user:hidden@host", "RETENTION=59m", "MAX_FUTURE=-1s", "MAX_SITES=0", "REDIS_REPLICAS=-1", "REDIS_REPLICAS_TIMEOUT=1m", "AUDIT_RETENTION=1h", "AUDIT_MAX_ENTRIES=1"}, []string{
 			`GATEWAY_URL is not an http:// or https:// URL with a host`,
 			`SUMMARY_URL has a password: no secret may be in the environment, and none is asked for there`,
 			`REDIS_REPLICAS is -1, want 0 to 9`,
 			`REDIS_REPLICAS_TIMEOUT is 1m0s, want 10ms to 7s: a wait takes at most a third of what is left of its call (exec_timeout)`,
+			`AUDIT_RETENTION is 1h0m0s, want 24h0m0s to 87840h0m0s`,
+			`AUDIT_MAX_ENTRIES is 1, want 1000 to 1000000`,
 			`RETENTION is 59m0s, want at least 1h`,
 			`MAX_FUTURE is -1s, want 0s to 24h`,
 			`MAX_SITES is 0, want 1 to 10000`,
