@@ -68,6 +68,7 @@ type benchCommand struct {
 	Markdown       string   `placeholder:"FILE" help:"Replace the generated part of this page."`
 	Pprof          string   `placeholder:"DIR" help:"Save CPU profiles of our processes during a further drain."`
 	Dir            string   `placeholder:"DIR" help:"Folder of data, secrets and logs, which is kept; a temporary one by default."`
+	Open           bool     `help:"Measure functions that ask for no login; by default they do, as deployed ones."`
 	Stack          string   `default:"stack.yml" type:"existingfile" help:"The functions to run."`
 	Program        string   `placeholder:"FILE" type:"existingfile" help:"The parkstream to measure; by default the one in the folder of this program."`
 }
@@ -143,7 +144,7 @@ func (c benchCommand) config() bench.Config {
 		Parts: c.Only, Events: c.Events, Runs: c.Runs, Singles: []int{8, 16, 32, 64},
 		Rates: []int{10, 100, 1000, 5000}, LatencyTime: time.Duration(c.LatencySeconds) * time.Second,
 		Growth: c.Growth, Backlog: c.Backlog, BacklogTime: time.Duration(c.BacklogSeconds) * time.Second,
-		PprofDir: c.Pprof, Dir: c.Dir, Stack: c.Stack, Program: c.Program, Say: say,
+		PprofDir: c.Pprof, Dir: c.Dir, Stack: c.Stack, Program: c.Program, Open: c.Open, Say: say,
 	}
 	if len(config.Parts) == 0 {
 		config.Parts = bench.Parts

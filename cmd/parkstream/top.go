@@ -9,12 +9,14 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
 
 	"parkstream/shared/monitor"
+	"parkstream/shared/process"
 	"parkstream/shared/redirect"
 )
 
@@ -23,13 +25,17 @@ import (
 const topInterval = time.Second
 
 type topCommand struct {
-	Gateway string `default:"http://127.0.0.1:8080" help:"URL of the gateway."`
-	Once    bool   `help:"Print the figures of one second and end."`
+	Gateway   string `default:"http://127.0.0.1:8080" help:"URL of the gateway."`
+	TokenFile string `placeholder:"FILE" help:"File with the token of a user of all sites, for a system that asks for a login: 'parkstream users add NAME --role viewer --token >FILE' makes one."`
+	Once      bool   `help:"Print the figures of one second and end."`
 }
 
 // Run shows the system's figures until ctx ends, or once.
 func (c topCommand) Run(ctx context.Context) error {
 	t := &top{url: strings.TrimSuffix(c.Gateway, "/") + "/function/summary/system", name: c.Gateway, out: os.Stdout, interval: topInterval}
+	if c.TokenFile != "" {
+		t.token = process.NewSecret(filepath.Dir(c.TokenFile), filepath.Base(c.TokenFile))
+	}
 	if c.Once {
 		return t.once(ctx)
 	}
@@ -43,6 +49,7 @@ type top struct {
 	out       io.Writer
 	terminal  bool // out understands ANSI
 	interval  time.Duration
+	token     *process.Secret // nil: none
 	before    *monitor.Snapshot
 }
 
@@ -135,6 +142,13 @@ func (t *top) look(ctx context.Context) (*monitor.Snapshot, error) {
 	if err != nil {
 		return nil, fmt.Errorf("--gateway %s: %w", t.name, err)
 	}
+	if t.token != nil {
+		token, err := t.token.Value()
+		if err != nil {
+			return nil, fmt.Errorf("--token-file: %w", err)
+		}
+		r.Header.Set("Authorization", "Bearer "+token)
+	}
 	resp, err := (&http.Client{CheckRedirect: redirect.Refuse}).Do(r)
 	if err != nil {
 		return nil, fmt.Errorf("nothing answers at %s: start it with `parkstream up`, or name its gateway with --gateway (%w)", t.name, err)
@@ -145,6 +159,9 @@ func (t *top) look(ctx context.Context) (*monitor.Snapshot, error) {
 		return nil, fmt.Errorf("read the answer of %s: %w", t.url, err)
 	}
 	var s monitor.Snapshot
+	if resp.StatusCode == http.StatusUnauthorized {
+		return nil, fmt.Errorf("%s asks for a login: name a file with a token with --token-file (%s)", t.name, resp.Status)
+	}
 	if resp.StatusCode != http.StatusOK {
 		return nil, fmt.Errorf("%s answers %s: %s", t.url, resp.Status, bytes.TrimSpace(text))
 	}

@@ -6,11 +6,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"time"
 
 	"parkstream/cmd/internal/eventfile"
 	"parkstream/cmd/internal/gateway"
+	"parkstream/cmd/internal/secrets"
 	"parkstream/cmd/internal/system"
 	"parkstream/shared/broker"
 	"parkstream/shared/process"
@@ -57,6 +59,8 @@ type Config struct {
 	Stack string
 	// Program is the parkstream to measure.
 	Program string
+	// Open measures functions that ask for no login.
+	Open bool
 	// Say reports progress to the user.
 	Say func(format string, args ...any)
 }
@@ -96,6 +100,7 @@ type bench struct {
 	stays     *stay.Store
 	publisher *broker.Publisher
 	conn      *broker.Conn // looks at queues
+	token     string       // of an administrator
 	fleets    int          // made so far
 }
 
@@ -123,9 +128,13 @@ func Run(ctx context.Context, c Config) (result *Result, err error) {
 	for i, f := range functions {
 		known[i] = f.Service
 	}
-	s, err := system.New(system.Config{
+	config := system.Config{
 		Program: c.Program, Dir: c.Dir, Functions: functions, Known: known, Timeout: callTimeout, Pprof: c.PprofDir != "", Say: c.Say,
-	})
+	}
+	if !c.Open {
+		config.Users = filepath.Join(c.Dir, "secrets", secrets.UsersFile) // which the start makes
+	}
+	s, err := system.New(config)
 	if err != nil {
 		return nil, err
 	}
@@ -137,6 +146,9 @@ func Run(ctx context.Context, c Config) (result *Result, err error) {
 		return nil, err
 	}
 	b := &bench{Config: c, system: s}
+	if b.token, err = secrets.Ensure(s.Secrets(), secrets.AdminToken, nil); err != nil {
+		return nil, err
+	}
 	if err := b.connect(ctx); err != nil {
 		return nil, err
 	}

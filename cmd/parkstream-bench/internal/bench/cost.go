@@ -50,7 +50,7 @@ func (b *bench) usages(ctx context.Context) (map[string]usage, error) {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
 		if url := b.metricsURL(name); url != "" {
-			s, err := scrape(ctx, url)
+			s, err := b.scrape(ctx, url)
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", name, err)
 			}
@@ -292,7 +292,7 @@ func (b *bench) backlog(ctx context.Context, result *Result) (err error) {
 	r := &Backlog{Messages: b.Backlog, Seconds: b.BacklogTime.Seconds()}
 	var began time.Time
 	err = poll(ctx, b.BacklogTime+time.Minute, 4*sampling, func() (bool, error) {
-		m, err := scrape(ctx, b.system.ConnectorURL())
+		m, err := b.scrape(ctx, b.system.ConnectorURL())
 		if err != nil {
 			return false, b.failed(ctx)
 		}

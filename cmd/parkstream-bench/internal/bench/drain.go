@@ -211,7 +211,7 @@ func (b *bench) awaitSettled(ctx context.Context, l load) (took time.Duration, e
 			return false, nil
 		}
 		asked = time.Now()
-		m, err := scrape(ctx, b.system.ConnectorURL())
+		m, err := b.scrape(ctx, b.system.ConnectorURL())
 		if err != nil { // it does not listen yet
 			return false, b.failed(ctx)
 		}
@@ -397,7 +397,7 @@ func (b *bench) countStays(ctx context.Context) (completed, unmatched int, err e
 
 // get reads a JSON answer of the gateway.
 func (b *bench) get(ctx context.Context, path string, v any) error {
-	body, err := fetch(ctx, b.system.URL()+path, "")
+	body, err := b.fetch(ctx, b.system.URL()+path, "")
 	if err != nil {
 		return err
 	}
@@ -449,7 +449,7 @@ func (b *bench) profileAll(ctx context.Context, w string, seconds int) error {
 	}
 	// The connector serves profiles a moment after its start.
 	err = poll(ctx, time.Minute, 5*time.Millisecond, func() (bool, error) {
-		_, err := fetch(ctx, b.system.ConnectorURL()+"/healthz", "")
+		_, err := b.fetch(ctx, b.system.ConnectorURL()+"/healthz", "")
 		return err == nil, ctx.Err()
 	})
 	if err != nil {
@@ -464,7 +464,7 @@ func (b *bench) profileAll(ctx context.Context, w string, seconds int) error {
 	var wg sync.WaitGroup
 	for name, url := range urls {
 		wg.Go(func() {
-			body, err := fetch(ctx, fmt.Sprintf("%s/debug/pprof/profile?seconds=%d", url, seconds), "")
+			body, err := b.fetch(ctx, fmt.Sprintf("%s/debug/pprof/profile?seconds=%d", url, seconds), "")
 			if err == nil {
 				err = os.WriteFile(file(name), body, 0o644)
 			}

@@ -75,7 +75,7 @@ func (b *bench) atRate(ctx context.Context, f fleet, rate, n int) (r *Latency, e
 	published, confirmed, err := b.publishAt(ctx, f, rate, n, func(i int) (err error) {
 		sent.Store(int64(i) + 1)
 		if i == skipped {
-			before, err = scrape(ctx, b.functionURL("exit-processor"))
+			before, err = b.scrape(ctx, b.functionURL("exit-processor"))
 		}
 		return err
 	})
@@ -94,7 +94,7 @@ func (b *bench) atRate(ctx context.Context, f fleet, rate, n int) (r *Latency, e
 	if err != nil {
 		return nil, err
 	}
-	after, err := scrape(ctx, b.functionURL("exit-processor"))
+	after, err := b.scrape(ctx, b.functionURL("exit-processor"))
 	if err != nil {
 		return nil, err
 	}

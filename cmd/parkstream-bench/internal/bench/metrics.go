@@ -10,6 +10,7 @@ import (
 	"math"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	dto "github.com/prometheus/client_model/go"
@@ -22,12 +23,12 @@ import (
 var client = &http.Client{Timeout: 2 * time.Minute, CheckRedirect: redirect.Refuse}
 
 // fetch gets a page that answers 200.
-func fetch(ctx context.Context, url, accept string) ([]byte, error) {
-	body, _, err := get(ctx, url, accept)
+func (b *bench) fetch(ctx context.Context, url, accept string) ([]byte, error) {
+	body, _, err := b.request(ctx, url, accept)
 	return body, err
 }
 
-func get(ctx context.Context, url, accept string) ([]byte, http.Header, error) {
+func (b *bench) request(ctx context.Context, url, accept string) ([]byte, http.Header, error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return nil, nil, err
@@ -36,6 +37,9 @@ func get(ctx context.Context, url, accept string) ([]byte, http.Header, error) {
 	r.Header.Set("Accept-Encoding", "identity")
 	if accept != "" {
 		r.Header.Set("Accept", accept)
+	}
+	if strings.HasPrefix(url, b.system.URL()+"/") {
+		r.Header.Set("Authorization", "Bearer "+b.token)
 	}
 	resp, err := client.Do(r)
 	if err != nil {
@@ -57,8 +61,8 @@ type sample map[string]*dto.MetricFamily
 
 // scrape reads the metrics of the process at a URL, in the form that has native
 // histograms.
-func scrape(ctx context.Context, url string) (sample, error) {
-	body, header, err := get(ctx, url+"/metrics", string(expfmt.NewFormat(expfmt.TypeProtoDelim)))
+func (b *bench) scrape(ctx context.Context, url string) (sample, error) {
+	body, header, err := b.request(ctx, url+"/metrics", string(expfmt.NewFormat(expfmt.TypeProtoDelim)))
 	if err != nil {
 		return nil, err
 	}
