@@ -35,6 +35,7 @@ func (r *faultRun) startConnector() *connectorProcess {
 		"rabbitmq-url":        rabbitMQ,
 		"basic-auth-user":     r.s.secret(r.t, "basic-auth-user"),
 		"basic-auth-password": r.s.secret(r.t, "basic-auth-password"),
+		"connector-token":     r.s.secret(r.t, "connector-token"),
 	} {
 		if err := os.WriteFile(filepath.Join(secrets, name), []byte(value), 0o600); err != nil {
 			r.t.Fatal(err)

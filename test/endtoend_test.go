@@ -163,11 +163,101 @@ func TestEndToEnd(t *testing.T) {
 			t.Fatalf("down: %v: %s", err, out)
 		}
 		s.stop(t)
-		again := startSystem(t, dir)
+		again, tokens := startClosed(t, nil, dir)
 		again.wantStay(t, "KA01AB1234", "http-e", "http-x", 5410)
 		again.wantStay(t, "MH12DE1433", "amqp-e", "amqp-x", 90)
-		again.completesAStay(t, commands(again.output.String(), "Try it:"))
+		again.closed(t, tokens)
 	})
+}
+
+// closed tries what needs a login when everything does: the commands of the README and of
+// the start, a user of one site, the generators, and the ways that need none.
+func (s *system) closed(t *testing.T, tokens map[string]string) {
+	t.Helper()
+	at := time.Now().UTC().Add(-time.Hour).Truncate(time.Second)
+	login := func(script string) string {
+		return strings.NewReplacer("-u NAME ", "", "curl ", "curl -H 'Authorization: Bearer "+tokens["operator"]+"' ", "http://127.0.0.1:8080", s.gateway, "KA01AB1234", "README2").Replace(script)
+	}
+	s.completesAStay(t, login(commands(read(t, "README.md"), "By hand over HTTP")))
+	s.completesAStay(t, login(commands(s.output.String(), "Try it")))
+
+	event := func(id, site, kind string) string {
+		return strings.Replace(eventJSON(id, "CLOSED"+site, kind, at), "{", `{"site":"`+site+`",`, 1)
+	}
+	for _, tt := range []struct {
+		who, method, path, body string
+		status                  int
+		answer                  string
+	}{
+		{"", "GET", "summary", "", 401, "login"},
+		{"", "GET", "summary/", "", 401, "login"},
+		{"", "GET", "entry-processor/metrics", "", 401, "login"},
+		{"", "GET", "summary/_/ready", "", 200, `"ready":true`},
+		{"", "POST", "exit-processor", event("forged", "north", "exit"), 401, "login"},
+		{"", "POST", "entry-generator?count=100000", "", 401, "login"},
+		{"viewer", "POST", "entry-generator?count=10", "", 403, "viewer"},
+		{"operator", "POST", "entry-generator?count=10&site=closed", "", 200, `{"published":10}`},
+		{"gate", "POST", "entry-processor", event("closed-n", "north", "entry"), 200, `"done"`},
+		{"gate", "POST", "entry-processor", event("closed-s", "south", "entry"), 403, ""},
+		{"operator", "POST", "entry-processor", event("closed-s", "south", "entry"), 200, `"done"`},
+		{"gate", "GET", "summary/sites/north", "", 403, ""},
+		{"north", "GET", "summary/sites", "", 200, `{"sites":["north"]}`},
+		{"north", "GET", "summary/sites/north", "", 200, `"vehicles_inside":1`},
+		{"north", "GET", "summary/sites/south", "", 403, ""},
+		{"north", "GET", "summary/sites/of-nobody", "", 403, ""},
+		{"north", "GET", "summary?plate=README2", "", 200, `"stays":[]`},
+		{"viewer", "GET", "summary?plate=README2", "", 403, ""},
+		{"operator", "DELETE", "summary/plates?plate=README2", "", 403, ""},
+		{"admin", "DELETE", "summary/plates?plate=README2", "", 200, `"stays":1`},
+	} {
+		status, body := s.callAs(t, tokens[tt.who], tt.method, "/function/"+tt.path, tt.body)
+		if status != tt.status || !strings.Contains(body, tt.answer) {
+			t.Errorf("%s %s by %q: %d %.300s, want %d with %s", tt.method, tt.path, tt.who, status, body, tt.status, tt.answer)
+		}
+	}
+	if _, body := s.callAs(t, tokens["viewer"], "GET", "/function/summary?limit=1000", ""); strings.Contains(body, "12DE1") || !strings.Contains(body, "433") {
+		t.Errorf("a viewer's list: %.300s", body)
+	}
+	if out, err := s.run("top", "--once", "--gateway", s.gateway); err == nil || !strings.Contains(out, "--token-file") {
+		t.Errorf("top without a login: %v: %s", err, out)
+	}
+	file := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(file, []byte(tokens["viewer"]+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := s.run("top", "--once", "--gateway", s.gateway, "--token-file", file); err != nil || !strings.Contains(out, "vehicle_entries") {
+		t.Errorf("top: %v: %s", err, out)
+	}
+	// The connector and cron are let in.
+	ch := s.dial(t)
+	publish(t, ch, "vehicle_exits", []byte(event("closed-x", "north", "exit")))
+	eventually.Succeeds(t, "the exit is recorded", func() error {
+		var site struct {
+			Totals struct{ Exits int }
+		}
+		if s.get(t, "/function/summary/sites/north", &site); site.Totals.Exits != 1 {
+			return fmt.Errorf("%d exits", site.Totals.Exits)
+		}
+		return nil
+	})
+	// The file is in use where it is: a user that is removed is nobody from then on.
+	if out, err := s.run("users", "remove", "north", "--file", s.users); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if status, body := s.callAs(t, tokens["north"], "GET", "/function/summary/sites", ""); status != 401 {
+		t.Errorf("a user that was removed: %d %s", status, body)
+	}
+	for _, log := range s.logs() {
+		text, err := os.ReadFile(log)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, token := range tokens {
+			if strings.Contains(string(text), token) {
+				t.Errorf("%s has the token of %s", filepath.Base(log), name)
+			}
+		}
+	}
 }
 
 // commands returns the indented lines that follow a line of a text with a heading in it.
@@ -360,8 +450,9 @@ func (s *system) badInput(t *testing.T, arrival time.Time) {
 	}
 }
 
-// invokes sends what `faas-cli invoke` does, a POST of text/plain to the name with its
-// namespace: each function does something with it or answers what to do instead.
+// invokes sends what `faas-cli invoke --content-type application/json` does, to the name with
+// its namespace: each function does something with it or answers what to do instead. Without
+// the flag the type is text/plain, which a page of another site can send, too.
 func (s *system) invokes(t *testing.T) {
 	left := time.Now().UTC().Truncate(time.Second)
 	entry := `{"id":"invoke-e","vehicle_plate":"INVOKE1","entry_date_time":"` + left.Add(-time.Hour).Format(time.RFC3339) + `"}`
@@ -374,6 +465,7 @@ func (s *system) invokes(t *testing.T) {
 		{"POST", "entry-processor", "", "", 400, `"entry_date_time\":`},
 		{"POST", "entry-processor", "", "hello", 400, `"entry_date_time\":`},
 		{"POST", "entry-processor", "", `{"count":2}`, 400, `"entry_date_time\":`},
+		{"POST", "entry-processor", "", entry, 415, "application/json"},
 		{"POST", "entry-processor", "", entry, 200, `"outcome":"done"`},
 		{"GET", "entry-processor", "", "", 405, "use POST"},
 		{"POST", "exit-processor", "", "", 400, `"exit_date_time\":`},
@@ -381,13 +473,14 @@ func (s *system) invokes(t *testing.T) {
 		{"POST", "exit-processor", "", `{"count":2}`, 400, `"exit_date_time\":`},
 		{"POST", "exit-processor", "", exit, 200, `"duration_seconds":3600`},
 		{"GET", "exit-processor", "", "", 405, "use POST"},
-		{"POST", "entry-generator", "", "", 200, `{"published":10}`},
+		{"POST", "entry-generator", "?count=10", "", 200, `{"published":10}`},
+		{"POST", "entry-generator", "?count=2", "", 415, "application/json"},
 		{"POST", "entry-generator", "?count=2&site=invoke", "", 200, `{"published":2}`},
 		{"POST", "entry-generator", "", "hello", 400, `{\"count\":10}`},
 		{"POST", "entry-generator", "", `{"count":3,"site":"invoke"}`, 200, `{"published":3}`},
 		{"POST", "entry-generator", "", strings.Repeat(" ", 9<<10), 413, "larger than"},
 		{"GET", "entry-generator", "", "", 405, "use POST"},
-		{"POST", "exit-generator", "", "", 200, `{"published":10,`},
+		{"POST", "exit-generator", "?count=10", "", 200, `{"published":10,`},
 		{"POST", "exit-generator", "", "hello", 400, `{\"count\":10}`},
 		{"POST", "exit-generator", "", `{"count":5,"above":0,"site":"invoke"}`, 200, `{"published":5,"matched":5}`},
 		{"GET", "exit-generator", "", "", 405, "use POST"},
@@ -400,7 +493,10 @@ func (s *system) invokes(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r.Header.Set("Content-Type", "text/plain")
+		r.Header.Set("Content-Type", "application/json")
+		if tt.status == http.StatusUnsupportedMediaType {
+			r.Header.Set("Content-Type", "text/plain")
+		}
 		resp, err := http.DefaultClient.Do(r)
 		if err != nil {
 			t.Fatal(err)

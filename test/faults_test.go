@@ -22,7 +22,7 @@ import (
 // Parts die while events flow: each event is done exactly once or is a dead letter with
 // its reason. Every part is a process of its own.
 func TestFaults(t *testing.T) {
-	s := startSystem(t, t.TempDir(), "--no-cron", "--no-connector")
+	s, _ := startClosed(t, nil, t.TempDir(), "--no-cron", "--no-connector")
 	var table []string
 	for _, f := range []struct {
 		name   string

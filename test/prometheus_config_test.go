@@ -22,6 +22,9 @@ import (
 // without: files of targets, one a namespace, with the labels that it gives.
 var pods = regexp.MustCompile(`kubernetes_sd_configs:\n +- role: pod\n +namespaces: \{names: \[([a-z-]+)\]\}`)
 
+// credentials is the file of the token for /metrics.
+var credentials = regexp.MustCompile(`credentials_file: \S+`)
+
 // targetGroup is one of Prometheus's files of targets.
 type targetGroup struct {
 	Targets []string          `json:"targets"`
@@ -88,6 +91,7 @@ func tryConfiguration(t *testing.T, s *system, connector, file string, want []st
 		"gateway:8080", gateway, "gateway:8082", gateway, "faasd-provider:8081", gateway,
 		"rabbitmq-connector:8083", connector, "localhost:9090", self, "_interval: 15s", "_interval: 1s",
 	).Replace(string(text))
+	config = credentials.ReplaceAllString(config, "credentials_file: "+filepath.Join(s.dir, "secrets", "metrics-token"))
 	config = pods.ReplaceAllString(config, "file_sd_configs:\n      - files: [$1.json]")
 	write := func(name string, text []byte) {
 		t.Helper()

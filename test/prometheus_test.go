@@ -12,13 +12,13 @@ import (
 	"parkstream/shared/tracing/tracingtest"
 )
 
-// `parkstream up` runs Prometheus, which scrapes every process, follows the
+// `parkstream up --users` runs Prometheus, which scrapes every process, follows the
 // replicas, has the rules, and of latencies the traces as exemplars; it is gone
 // when everything else is.
 func TestPrometheus(t *testing.T) {
 	port := freePort(t)
 	collector := tracingtest.New(t)
-	s := startSystemWith(t, []string{"OTEL_EXPORTER_OTLP_ENDPOINT=" + collector.URL, "OTEL_BSP_SCHEDULE_DELAY=100"},
+	s, _ := startClosed(t, []string{"OTEL_EXPORTER_OTLP_ENDPOINT=" + collector.URL, "OTEL_BSP_SCHEDULE_DELAY=100"},
 		t.TempDir(), "--prometheus", "--prometheus-port", fmt.Sprint(port), "--no-cron")
 	prometheus := fmt.Sprintf("http://127.0.0.1:%d", port)
 	if !strings.Contains(s.output.String(), prometheus) {

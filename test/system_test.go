@@ -53,6 +53,8 @@ func TestMain(m *testing.M) {
 // system is a running `parkstream up`.
 type system struct {
 	program, dir, gateway string
+	users                 string   // file of --users
+	token                 string   // of who makes the calls; empty: nobody's
 	connectorEnv          []string // more settings of the connectors of fault runs
 	cmd                   *exec.Cmd
 	output                *lockedBuffer
@@ -64,6 +66,40 @@ type system struct {
 func startSystem(t *testing.T, dir string, flags ...string) *system {
 	t.Helper()
 	return startSystemWith(t, nil, dir, flags...)
+}
+
+// startClosed runs `parkstream up --users` with the users that [logins] makes. Calls are
+// made by the operator.
+func startClosed(t *testing.T, environ []string, dir string, flags ...string) (s *system, tokens map[string]string) {
+	t.Helper()
+	file, tokens := logins(t)
+	s = startSystemWith(t, environ, dir, append(flags, "--users", file)...)
+	s.users, s.token = file, tokens["operator"]
+	if !strings.Contains(s.output.String(), "the users of "+file) {
+		t.Error("the start does not tell that it asks for a login")
+	}
+	return s, tokens
+}
+
+// logins has `parkstream users` make a file, and returns the tokens of its users by name.
+func logins(t *testing.T) (file string, tokens map[string]string) {
+	t.Helper()
+	program, err := buildProgram()
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, tokens = filepath.Join(t.TempDir(), "users"), make(map[string]string)
+	for name, flags := range map[string][]string{
+		"admin": {"--role", "admin"}, "operator": {"--role", "operator"}, "viewer": {"--role", "viewer"},
+		"north": {"--role", "operator", "--site", "north"}, "gate": {"--role", "machine", "--site", "north"},
+	} {
+		token, err := exec.CommandContext(t.Context(), program, append([]string{"users", "add", name, "--token", "--file", file}, flags...)...).Output()
+		if err != nil {
+			t.Fatalf("add %s: %v", name, err)
+		}
+		tokens[name] = strings.TrimSpace(string(token))
+	}
+	return file, tokens
 }
 
 // startSystemWith is startSystem with more variables in the environment.
@@ -155,11 +191,23 @@ func (s *system) secret(t *testing.T, name string) string {
 // call sends a request to a path of the gateway.
 func (s *system) call(t *testing.T, method, path, body string) (status int, answer string) {
 	t.Helper()
+	return s.callAs(t, s.token, method, path, body)
+}
+
+// callAs is call with a token, if it is not empty.
+func (s *system) callAs(t *testing.T, token, method, path, body string) (status int, answer string) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	r, err := http.NewRequestWithContext(ctx, method, s.gateway+path, strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
+	}
+	if body != "" {
+		r.Header.Set("Content-Type", "application/json")
+	}
+	if token != "" {
+		r.Header.Set("Authorization", "Bearer "+token)
 	}
 	resp, err := http.DefaultClient.Do(r)
 	if err != nil {
