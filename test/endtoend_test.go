@@ -204,7 +204,7 @@ func (s *system) closed(t *testing.T, tokens map[string]string) {
 		{"north", "GET", "summary/sites", "", 200, `{"sites":["north"]}`},
 		{"north", "GET", "summary/sites/north", "", 200, `"vehicles_inside":1`},
 		{"north", "GET", "summary/sites/south", "", 403, ""},
-		{"north", "GET", "summary/sites/of-nobody", "", 403, ""},
+		{"north", "GET", "summary/sites/unknown", "", 403, ""},
 		{"north", "GET", "summary?plate=README2", "", 200, `"stays":[]`},
 		{"viewer", "GET", "summary?plate=README2", "", 403, ""},
 		{"operator", "DELETE", "summary/plates?plate=README2", "", 403, ""},
@@ -240,7 +240,7 @@ func (s *system) closed(t *testing.T, tokens map[string]string) {
 		}
 		return nil
 	})
-	// The file is in use where it is: a user that is removed is nobody from then on.
+	// The file is in use where it is: a user that is removed has no login from then on.
 	if out, err := s.run("users", "remove", "north", "--file", s.users); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}

@@ -54,7 +54,7 @@ func TestMain(m *testing.M) {
 type system struct {
 	program, dir, gateway string
 	users                 string   // file of --users
-	token                 string   // of who makes the calls; empty: nobody's
+	token                 string   // of the caller; empty: none
 	connectorEnv          []string // more settings of the connectors of fault runs
 	cmd                   *exec.Cmd
 	output                *lockedBuffer

@@ -53,7 +53,7 @@ func TestConnectorTopics(t *testing.T) {
 
 // noUsers writes a users file: the hash of a password takes its time.
 func noUsers(s *System) error {
-	return os.WriteFile(filepath.Join(s.Secrets(), "users"), []byte("# nobody\n"), 0o600)
+	return os.WriteFile(filepath.Join(s.Secrets(), "users"), []byte("# none\n"), 0o600)
 }
 
 // A stop that cuts off a request of the gateway returns an error.
