@@ -176,6 +176,14 @@ func TestWaysIn(t *testing.T) {
 			t.Errorf("%q for %s: %d %s, want %d %s", tt.credentials, tt.right, status, text, tt.status, tt.want)
 		}
 	}
+	// bcrypt takes 72 bytes into account, and more must not count as these.
+	long := strings.Repeat("p", maxPassword)
+	g.write(t, "users", someUsers(t)+fmt.Sprintf(`{"name":"long","role":"viewer","password":%q}`, hash(t, long)))
+	for password, want := range map[string]int{long: 200, long + "p": 401, long[1:]: 401} {
+		if status, _ := answer(t, g.Guard, request(http.MethodGet, basic("long", password)), Read); status != want {
+			t.Errorf("a password of %d bytes: %d, want %d", len(password), status, want)
+		}
+	}
 	two := request(http.MethodGet, "Bearer "+annaToken+pad)
 	two.Header.Add("Authorization", basic("ada", "ada's"))
 	if status, _ := answer(t, g.Guard, two, Read); status != 401 {

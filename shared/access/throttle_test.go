@@ -37,8 +37,15 @@ func TestFailuresCostTime(t *testing.T) {
 		n    int
 		took time.Duration
 	}{
-		{0, 0}, {5, 0}, {6, time.Second}, {7, 3 * time.Second}, {8, 7 * time.Second}, {9, 15 * time.Second},
-		{15, 1023 * time.Second}, {16, 1023*time.Second + 15*time.Minute}, {20, 1023*time.Second + 5*15*time.Minute},
+		{0, 0},
+		{5, 0},
+		{6, time.Second},
+		{7, 3 * time.Second},
+		{8, 7 * time.Second},
+		{9, 15 * time.Second},
+		{15, 1023 * time.Second},
+		{16, 1023*time.Second + 15*time.Minute},
+		{20, 1023*time.Second + 5*15*time.Minute},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			if took := newThrottle().fail("anna", home, tt.n); took != tt.took {
