@@ -73,6 +73,7 @@ func Wire(rt *faas.Runtime) error {
 		Access:  rt.Access,
 		// The processors and all replicas of the summary have this secret.
 		CursorKey: token,
+		Audit:     recorded,
 		Metrics:   summary.NewMetrics(rt.Registerer),
 		Log:       rt.Log,
 	})

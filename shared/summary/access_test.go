@@ -79,6 +79,7 @@ var matrix = []row{
 	{route: "GET /sites/{site}/inside", code: 200, may: readers, own: "/sites/north/inside", other: "/sites/south/inside"},
 	{route: "GET /sites/{site}/occupancy", code: 200, may: readers, own: "/sites/north/occupancy", other: "/sites/south/occupancy"},
 	{route: "POST /sites/{site}/occupancy", code: 201, may: []string{operator, admin}, own: "/sites/north/occupancy", other: "/sites/south/occupancy", body: `{"counted":1,"reason":"r"}`},
+	{route: "GET /audit", code: 200, may: []string{admin}, own: "/audit?site=north", other: "/audit?site=south", none: "/audit"},
 	{route: "DELETE /plates", code: 200, may: []string{admin}, own: "/plates?plate=none&site=north", other: "/plates?plate=none&site=south", none: "/plates?plate=none"},
 	{route: "DELETE /plates/{plate...}", code: 200, may: []string{admin}, own: "/plates/none?site=north", other: "/plates/none?site=south", none: "/plates/none"},
 }

@@ -1,8 +1,10 @@
 package summary
 
 import (
+	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -18,31 +20,32 @@ var csvColumns = []string{
 	"duration_seconds", "duration", "status", "revision", "updated_at",
 }
 
+// table is a list as a CSV file.
+type table struct {
+	file    string
+	columns []string
+	numbers []int // the columns that are not quoted
+}
+
+var staysTable = table{"stays.csv", csvColumns, []int{secondsColumn, revisionColumn}}
+
 // byteOrderMark tells spreadsheets that the text is UTF-8.
 const byteOrderMark = "\ufeff"
 
 // csv responds with all stays up to a maximum, or with one page if a limit is given.
 // The header X-Next-Cursor has the cursor at which a longer list continues.
 func (h handler) csv(w http.ResponseWriter, r *http.Request, q listQuery, onePage, bom bool) {
-	head := strings.Join(csvColumns, ",") + "\r\n"
-	if bom {
-		head = byteOrderMark + head
-	}
+	head := staysTable.head(bom)
 	if onePage {
 		h.bounded(w, r, q.site, func(w http.ResponseWriter, r *http.Request) { h.csvPage(w, r, q, head) })
 		return
 	}
-	downloads, which := h.bounds.downloads, "downloads of one site"
-	if covers(r.Context(), q.site) {
-		downloads, which = h.bounds.downloadsOfAll, "downloads of several sites"
-	}
-	leave, err := downloads.try(r.Context())
-	if err != nil {
-		w.Header().Set("Retry-After", "5")
-		httpjson.Error(w, http.StatusTooManyRequests, which+" are under way, and "+err.Error()+": try again")
+	leave, ok := h.mayDownload(w, r, covers(r.Context(), q.site))
+	if !ok {
 		return
 	}
 	defer leave()
+	var err error
 	var next string
 	if q.Sites, err = h.sitesOf(r.Context(), q.site, h.Stays); err == nil {
 		q.Last, err = h.Stays.CursorAfter(r.Context(), q.Query, h.bounds.csvRows)
@@ -54,7 +57,30 @@ func (h handler) csv(w http.ResponseWriter, r *http.Request, q listQuery, onePag
 		h.fail(w, r, err)
 		return
 	}
-	h.download(w, r, q.Query, head, next)
+	h.download(w, r, staysTable, head, next, func(ctx context.Context, send func([][]string) error) error {
+		return h.Stays.Export(ctx, q.Query, func(stays []stay.StoredStay) error {
+			records := make([][]string, len(stays))
+			for i, k := range maskOf(ctx).stays(stays) {
+				records[i] = csvRecord(k)
+			}
+			return send(records)
+		})
+	})
+}
+
+// mayDownload takes a turn of the downloads of one site or of several. leave ends it. If
+// there is none, it has written the response.
+func (h handler) mayDownload(w http.ResponseWriter, r *http.Request, several bool) (leave func(), ok bool) {
+	downloads, which := h.bounds.downloads, "downloads of one site"
+	if several {
+		downloads, which = h.bounds.downloadsOfAll, "downloads of several sites"
+	}
+	leave, err := downloads.try(r.Context())
+	if err != nil {
+		w.Header().Set("Retry-After", "5")
+		httpjson.Error(w, http.StatusTooManyRequests, which+" are under way, and "+err.Error()+": try again")
+	}
+	return leave, err == nil
 }
 
 func (h handler) csvPage(w http.ResponseWriter, r *http.Request, q listQuery, head string) {
@@ -63,30 +89,39 @@ func (h handler) csvPage(w http.ResponseWriter, r *http.Request, q listQuery, he
 		h.fail(w, r, err)
 		return
 	}
-	setCSVHeader(w.Header(), page.Next)
+	staysTable.setHeader(w.Header(), page.Next)
 	text := []byte(head)
 	for _, k := range page.Stays {
-		text = appendCSV(text, csvRecord(k))
+		text = staysTable.append(text, csvRecord(k))
 	}
 	_, _ = w.Write(text)
 }
 
-func setCSVHeader(h http.Header, next string) {
+// head returns the first line of the file.
+func (t table) head(bom bool) string {
+	head := strings.Join(t.columns, ",") + "\r\n"
+	if bom {
+		return byteOrderMark + head
+	}
+	return head
+}
+
+func (t table) setHeader(h http.Header, next string) {
 	if next != "" {
 		h.Set("X-Next-Cursor", next)
 	}
 	h.Set("Content-Type", "text/csv; charset=utf-8")
-	h.Set("Content-Disposition", `attachment; filename="stays.csv"`)
+	h.Set("Content-Disposition", `attachment; filename="`+t.file+`"`)
 }
 
 // download streams a list as CSV after a head. It sends the header, with the cursor of
 // what follows, with the first bytes. An error before that sets the status of the
 // response.
-func (h handler) download(w http.ResponseWriter, r *http.Request, q stay.Query, head, next string) {
+func (h handler) download(w http.ResponseWriter, r *http.Request, t table, head, next string, export func(context.Context, func(records [][]string) error) error) {
 	text, sent := []byte(head), false
 	send := func() error {
 		if !sent {
-			setCSVHeader(w.Header(), next)
+			t.setHeader(w.Header(), next)
 			sent = true
 		}
 		if _, err := w.Write(text); err != nil {
@@ -99,12 +134,12 @@ func (h handler) download(w http.ResponseWriter, r *http.Request, q stay.Query, 
 		return nil
 	}
 	if r.Method == http.MethodHead {
-		setCSVHeader(w.Header(), next)
+		t.setHeader(w.Header(), next)
 		return
 	}
-	err := h.Stays.Export(r.Context(), q, func(stays []stay.StoredStay) error {
-		for _, k := range maskOf(r.Context()).stays(stays) {
-			text = appendCSV(text, csvRecord(k))
+	err := export(r.Context(), func(records [][]string) error {
+		for _, record := range records {
+			text = t.append(text, record)
 		}
 		return send()
 	})
@@ -126,20 +161,20 @@ func (h handler) download(w http.ResponseWriter, r *http.Request, q stay.Query, 
 // brokenOff is the last line of an incomplete download.
 const brokenOff = "\"INCOMPLETE: the download broke off here\"\r\n"
 
-// The numeric columns, which are not quoted.
+// The numeric columns.
 const (
 	secondsColumn  = 7
 	revisionColumn = 10
 )
 
-// appendCSV appends a line. Texts are always quoted: a spreadsheet then does not take
+// append appends a line. Texts are always quoted: a spreadsheet then does not take
 // them for numbers and keeps separators inside of them.
-func appendCSV(line []byte, record []string) []byte {
+func (t table) append(line []byte, record []string) []byte {
 	for i, field := range record {
 		if i > 0 {
 			line = append(line, ',')
 		}
-		if i == secondsColumn || i == revisionColumn {
+		if slices.Contains(t.numbers, i) {
 			line = append(line, field...)
 			continue
 		}

@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"parkstream/shared/access"
+	"parkstream/shared/audit"
 	"parkstream/shared/httpjson"
 	"parkstream/shared/parking"
 )
@@ -43,11 +44,22 @@ func (h handler) erase(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
+	e := entry(r.Context(), audit.Erase, site)
+	e.Plate = plate
+	if after != "" {
+		e.Object = "after " + after
+	}
+	recordEnd, err := h.Audit.Begin(r.Context(), e)
+	if err != nil {
+		h.fail(w, r, err)
+		return
+	}
 	ctx, cancel := context.WithTimeoutCause(r.Context(), h.bounds.timeout, errSlow)
 	defer cancel()
 	total, done, err := h.eraseAt(ctx, sites, after, plate)
 	// Files must not keep what was erased before an error, either.
 	err = errors.Join(err, h.Stays.Erased(r.Context()))
+	recordEnd(audit.Change{After: fmt.Sprintf("%d events, %d stays", total.Events, total.Stays)}, err)
 	switch {
 	case context.Cause(ctx) == errSlow: //nolint:errorlint // it is never wrapped
 		h.Log.WarnContext(r.Context(), "plate erased at some sites only", "plate", parking.MaskPlate(plate), "events", total.Events, "stays", total.Stays)

@@ -8,6 +8,7 @@ import (
 	"net/http"
 
 	"parkstream/shared/access"
+	"parkstream/shared/audit"
 	"parkstream/shared/httpjson"
 	"parkstream/shared/monitor"
 	"parkstream/shared/parking"
@@ -27,8 +28,10 @@ type Config struct {
 	Access *access.Guard
 	// CursorKey returns a secret that all replicas have.
 	CursorKey func() (string, error)
-	Metrics   *Metrics
-	Log       *slog.Logger
+	// Audit records what is corrected, erased, searched for and downloaded.
+	Audit   *audit.Log
+	Metrics *Metrics
+	Log     *slog.Logger
 
 	bounds *bounds
 }
@@ -56,17 +59,22 @@ type handler struct{ Config }
 func (h handler) fail(w http.ResponseWriter, r *http.Request, err error) {
 	ambiguous, isAmbiguous := errors.AsType[stay.AmbiguousError](err)
 	_, isRefusal := errors.AsType[*access.Refusal](err)
+	notRecorded, isNotRecorded := errors.AsType[*audit.NotRecordedError](err)
 	switch {
 	case isRefusal:
 		h.Access.Refuse(w, r, err)
 	case errors.Is(err, parking.ErrTooManySites) && !access.From(r.Context()).Sites.All():
 		httpjson.Error(w, http.StatusBadRequest, parking.ErrTooManySites.Error()) // not how many there are
-	case errors.Is(err, parking.ErrInvalid), errors.Is(err, stay.ErrCursor):
+	case errors.Is(err, parking.ErrInvalid), errors.Is(err, stay.ErrCursor), errors.Is(err, audit.ErrCursor):
 		httpjson.Error(w, http.StatusBadRequest, err.Error())
 	case errors.Is(err, stay.ErrNotFound):
 		httpjson.Error(w, http.StatusNotFound, err.Error())
 	case isAmbiguous:
 		httpjson.Write(w, http.StatusConflict, map[string]any{"error": ambiguous.Error(), "sites": ambiguous.Sites()})
+	case isNotRecorded:
+		h.Log.ErrorContext(r.Context(), "an act was refused, since it cannot be in the audit", "route", r.Pattern, "error", err)
+		w.Header().Set("Retry-After", "5")
+		httpjson.Error(w, http.StatusServiceUnavailable, notRecorded.Detail())
 	case context.Cause(r.Context()) == errSlow: //nolint:errorlint // it is never wrapped
 		h.Log.WarnContext(r.Context(), "query given up", "route", r.Pattern, "after", queryTimeout.String())
 		w.Header().Set("Retry-After", "5")

@@ -20,6 +20,7 @@ import (
 	goredis "github.com/redis/go-redis/v9"
 
 	"parkstream/shared/access"
+	"parkstream/shared/audit"
 	"parkstream/shared/instance"
 	"parkstream/shared/instance/instancetest"
 	"parkstream/shared/parking"
@@ -41,6 +42,7 @@ type endpoint struct {
 	// counted has the metrics.
 	counted *prometheus.Registry
 	metrics *Metrics
+	audit   *audit.Log
 }
 
 // lockedLog is safe for concurrent requests.
@@ -76,6 +78,7 @@ func newEndpointKeeping(t *testing.T, retention time.Duration) *endpoint {
 	t.Cleanup(func() { _ = client.Close() })
 	e := &endpoint{redis: r, client: client, stays: stay.New(client, retention), events: timeline.New(client, retention), log: new(lockedLog), counted: prometheus.NewRegistry()}
 	e.metrics = NewMetrics(e.counted)
+	e.audit = audit.New(client, audit.Settings{Retention: 24 * time.Hour, MaxEntries: 100_000}, slog.New(slog.NewTextHandler(e.log, nil)), e.counted)
 	e.Handler = admitting{NewHandler(e.config(newGuard(t, "", theToken, everyRight...)))}
 	return e
 }
@@ -84,7 +87,7 @@ func theToken() (string, error) { return token, nil }
 
 func (e *endpoint) config(g *access.Guard) Config {
 	return Config{
-		Stays: e.stays, Sites: e.events, Access: g, CursorKey: theToken,
+		Stays: e.stays, Sites: e.events, Access: g, CursorKey: theToken, Audit: e.audit,
 		Metrics: e.metrics, Log: slog.New(slog.NewTextHandler(e.log, nil)),
 	}
 }

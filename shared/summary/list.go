@@ -49,6 +49,9 @@ func (h handler) listOf(w http.ResponseWriter, r *http.Request, values url.Value
 	if err == nil {
 		q.Cursor, err = h.cursor(r.Context(), q.Cursor)
 	}
+	if err == nil {
+		err = h.recordRead(r.Context(), q, values)
+	}
 	switch {
 	case err != nil:
 		h.fail(w, r, err)

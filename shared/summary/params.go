@@ -35,10 +35,15 @@ const (
 	stayID
 	plateText
 	cursorText
+	userName
+	entryID
 )
 
 // maxOffset bounds the offset of a page in the list of vehicles inside a site.
 const maxOffset = 1_000_000
+
+// maxUserName bounds the name of a user in a query, in bytes.
+const maxUserName = 512
 
 var (
 	plateParam    = parameter{name: "plate", kind: plateText}
@@ -56,6 +61,10 @@ var (
 	formatParam   = parameter{name: "format", kind: oneOf, choices: []string{"json", "csv"}}
 	bomParam      = parameter{name: "bom", kind: oneOf, choices: []string{"0", "1"}}
 	afterParam    = parameter{name: "after", kind: siteName}
+	whoParam      = parameter{name: "who", kind: userName}
+	actionParam   = parameter{name: "action", kind: oneOf, choices: actions()}
+	entryParam    = parameter{name: "cursor", kind: entryID}
+	auditParams   = []parameter{fromParam, toParam, whoParam, actionParam, siteParam, limitParam, entryParam, formatParam, bomParam}
 	listParams    = []parameter{plateParam, siteParam, statusParam, fromParam, toParam, limitParam, cursorParam, formatParam, bomParam}
 	minutesParams = []parameter{siteParam, fromParam, toParam, stepParam}
 )

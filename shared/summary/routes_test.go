@@ -35,7 +35,7 @@ func edgesOf(p parameter) []edge {
 			edges = append(edges, edge{v, taken})
 		}
 	}
-	if p.kind != freeText && p.kind != stayID {
+	if p.kind != freeText && p.kind != stayID && p.kind != userName {
 		add(false, garbage...)
 	}
 	switch p.kind {
@@ -67,6 +67,12 @@ func edgesOf(p parameter) []edge {
 	case plateText:
 		add(true, "KA01AB1234", "ka-01 ab 1234", "Ä/ß 1", "京都 500", "A.B", "../A", "A;B", "A?B#C", "A&B", "A+B", strings.Repeat("P", parking.MaxPlateRunes))
 		add(false, "--", "/", "..", strings.Repeat("P", parking.MaxPlateRunes+1))
+	case userName:
+		add(true, "anna", "DOMAIN\\anna", "zoë@example.org", "\x00", "a\nb", "\xff", "\u202e", strings.Repeat("n", maxUserName))
+		add(false, strings.Repeat("n", maxUserName+1))
+	case entryID:
+		add(true, "1795763908123-0.login", "0-0.post-event", "9223372036854775807-18446744073709551615.erase")
+		add(false, "1795763908123-0", "1-1.none", "1-1.minute", "1.login", "-1-0.login", "01-0.login", "9223372036854775808-0.login", "1-0.login.login")
 	case cursorText:
 		at := func(position, prefix string) string {
 			return base64.RawURLEncoding.EncodeToString([]byte(position + "\n" + prefix))

@@ -1,12 +1,16 @@
 package summary
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/go-json-experiment/json"
 
+	"parkstream/shared/audit"
 	"parkstream/shared/httpjson"
 	"parkstream/shared/parking"
 	"parkstream/shared/stay"
@@ -96,7 +100,15 @@ func (h handler) correct(w http.ResponseWriter, r *http.Request) {
 		h.fail(w, r, err)
 		return
 	}
-	c, err := h.Sites.CorrectOccupancy(r.Context(), site, *body.Counted, body.Reason)
+	var c timeline.Correction
+	e := entry(r.Context(), audit.Correct, site)
+	e.Object = fmt.Sprintf("counted %d", *body.Counted)
+	err = h.Audit.Do(r.Context(), e, func(ctx context.Context) (audit.Change, error) {
+		if c, err = h.Sites.CorrectOccupancy(ctx, site, *body.Counted, body.Reason); err != nil {
+			return audit.Change{}, err
+		}
+		return audit.Change{Before: strconv.FormatInt(c.Was, 10), After: strconv.FormatInt(c.Counted, 10)}, nil
+	})
 	if err != nil {
 		h.fail(w, r, err)
 		return

@@ -49,6 +49,8 @@ func Contents(t testing.TB, client redis.UniversalClient) map[string]any {
 			held[key] = client.ZRangeWithScores(t.Context(), key, 0, -1).Val()
 		case "list":
 			held[key] = client.LRange(t.Context(), key, 0, -1).Val()
+		case "stream":
+			held[key] = client.XRange(t.Context(), key, "-", "+").Val()
 		default:
 			t.Fatalf("%s is a %s", key, kind)
 		}
