@@ -38,11 +38,62 @@ func TestPrometheus(t *testing.T) {
 	// Debian's Prometheus is built without Kubernetes; the test of the whole system
 	// loads kubernetes.yml with targets of another kind.
 	for _, config := range []string{"faasd.yml", "compose.yml"} {
-		if out := promtool(t, "check", "config", config); strings.Count(out, "rules found") != len(files) {
+		if out := promtool(t, "check", "config", withToken(t, config, files)); strings.Count(out, "rules found") != len(files) {
 			t.Errorf("%s does not load the rules of each of %q:\n%s", config, files, out)
 		}
 	}
 	promtool(t, "test", "rules", "tests.yml")
+}
+
+// credentials are where a configuration has its token, with which functions are scraped.
+var credentials = regexp.MustCompile(`(?m)^    authorization: \{credentials_file: (/\S+)\}`)
+
+// withToken returns a copy of a configuration, beside copies of its rules, whose token is
+// there: promtool looks for the file.
+func withToken(t *testing.T, config string, rules []string) string {
+	t.Helper()
+	dir, text := t.TempDir(), read(t, "prometheus/"+config)
+	m := credentials.FindAllStringSubmatch(text, -1)
+	if len(m) != 1 {
+		t.Fatalf("%s has %d files of credentials, want that of the functions", config, len(m))
+	}
+	token := filepath.Join(dir, "token")
+	text = strings.ReplaceAll(text, m[0][1], token)
+	write := func(file, text string) {
+		t.Helper()
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(token, "of no one")
+	write(filepath.Join(dir, config), text)
+	for _, file := range rules {
+		write(filepath.Join(dir, filepath.Base(file)), read(t, file))
+	}
+	return filepath.Join(dir, config)
+}
+
+// Each configuration sends its token to the functions only, from a file that its
+// deployment mounts.
+func TestScrapeTokens(t *testing.T) {
+	for config, mount := range map[string]string{
+		"compose.yml": "prometheus-token:/secrets:ro",
+		"faasd.yml":   "target: /etc/prometheus/metrics-token",
+	} {
+		_, jobs, _ := strings.Cut(read(t, "prometheus/"+config), "\nscrape_configs:\n")
+		for job := range strings.SplitSeq(jobs, "- job_name: ") {
+			if name, _, _ := strings.Cut(job, "\n"); strings.Contains(job, "\n    authorization:") != (name == "parkstream-functions") {
+				t.Errorf("%s: the job %s sends a token, or the functions' does not", config, name)
+			}
+		}
+		if !strings.Contains(read(t, "compose.full.yaml")+read(t, "prometheus/faasd.yml"), mount) {
+			t.Errorf("%s: nothing mounts the token: %s", config, mount)
+		}
+	}
+	// On Kubernetes there is a port for it, which has no login.
+	if text := read(t, "prometheus/kubernetes.yml"); credentials.MatchString(text) {
+		t.Error("kubernetes.yml sends a token to a port that needs none")
+	}
 }
 
 // Every alert has a test: it fires where it should.

@@ -37,7 +37,7 @@ import (
 const connectorUser = 12000
 
 // connectorSecrets are the secrets that the connector reads in every deployment.
-var connectorSecrets = []string{"basic-auth-password", "basic-auth-user", "rabbitmq-url"}
+var connectorSecrets = []string{"basic-auth-password", "basic-auth-user", "connector-token", "rabbitmq-url"}
 
 // deployment is one of the ways in which deploy/ runs the connector.
 type deployment struct {

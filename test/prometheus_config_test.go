@@ -23,7 +23,7 @@ import (
 var pods = regexp.MustCompile(`kubernetes_sd_configs:\n +- role: pod\n +namespaces: \{names: \[([a-z-]+)\]\}`)
 
 // credentials is the file of the token for /metrics.
-var credentials = regexp.MustCompile(`credentials_file: \S+`)
+var credentials = regexp.MustCompile(`credentials_file: [^\s}]+`)
 
 // targetGroup is one of Prometheus's files of targets.
 type targetGroup struct {
