@@ -215,9 +215,10 @@ func TestComposeFullIsRestricted(t *testing.T) {
 	}
 	// Each sees only its own secrets, and those that do not write them cannot.
 	want := map[string]map[string]string{
-		"secrets":         {"secrets": "rw", "configs": "ro", "parkstream": "rw"},
-		"rabbitmq-config": {"configs": "rw", "rabbitmq": "ro"},
-		"redis-config":    {"configs": "rw", "redis": "ro"},
+		"secrets":          {"secrets": "rw", "configs": "ro", "parkstream": "rw"},
+		"rabbitmq-config":  {"configs": "rw", "rabbitmq": "ro"},
+		"redis-config":     {"configs": "rw", "redis": "ro"},
+		"prometheus-token": {"configs": "rw", "prometheus": "ro"},
 	}
 	got := make(map[string]map[string]string)
 	for name, s := range file.Services {

@@ -16,6 +16,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"gopkg.in/yaml.v3"
 
+	"parkstream/shared/access"
 	"parkstream/shared/eventually"
 	"parkstream/shared/instance"
 )
@@ -78,6 +79,9 @@ func TestComposeFull(t *testing.T) {
 	if err := errors.Join(err1, err2); err != nil {
 		t.Fatal(err)
 	}
+	if p.Up.Users != filepath.Join(dir, "users") {
+		t.Errorf("the users are in %q", p.Up.Users)
+	}
 	if p.Up.Port != 8080 || p.Up.ConnectorPort != 8083 || p.Up.Prometheus {
 		t.Errorf("deploy/prometheus/compose.yml and the health checks ask for other ports than %+v", p.Up)
 	}
@@ -107,19 +111,36 @@ func TestComposeFull(t *testing.T) {
 	// The nodes get copies of their configurations.
 	script, nodes := strings.Join(commands["configs"], " "), t.TempDir()
 	script = strings.NewReplacer("$$", "$", "/data/secrets", dir, "/data/", nodes+"/").Replace(script)
-	for _, node := range []string{"rabbitmq", "redis"} {
+	for _, node := range []string{"rabbitmq", "redis", "prometheus"} {
 		if err := os.Mkdir(filepath.Join(nodes, node), 0o700); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if out, err := exec.CommandContext(t.Context(), "sh", "-ec", script).CombinedOutput(); err != nil {
-		t.Fatalf("%s: %v\n%s", script, err, out)
+	for range 2 { // also at a later start
+		if out, err := exec.CommandContext(t.Context(), "sh", "-ec", script).CombinedOutput(); err != nil {
+			t.Fatalf("%s: %v\n%s", script, err, out)
+		}
 	}
 	if found := files(t, filepath.Join(nodes, "rabbitmq")); len(found) != 1 || found["rabbitmq.conf"] != string(config) {
 		t.Errorf("RabbitMQ sees %q", found)
 	}
 	if found := files(t, filepath.Join(nodes, "redis")); len(found) != 1 {
 		t.Errorf("Redis sees %q", found)
+	}
+
+	// Prometheus is another user, and gets a token that is in the users file.
+	token, err1 := os.ReadFile(filepath.Join(nodes, "prometheus", "metrics-token"))
+	info, err2 := os.Stat(filepath.Join(nodes, "prometheus", "metrics-token"))
+	all, err3 := os.ReadDir(filepath.Join(nodes, "prometheus"))
+	if err := errors.Join(err1, err2, err3); err != nil || len(all) != 1 || info.Mode().Perm() != 0o444 {
+		t.Fatalf("Prometheus sees %v, error %v", all, err)
+	}
+	users, err := readUsers(filepath.Join(dir, "users"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if u := users.FindToken(strings.TrimSpace(string(token))); u == nil || !u.Principal(access.ViaToken).May(access.ReadMetrics) {
+		t.Errorf("its token is that of %+v", u)
 	}
 
 	redisFor(t, commands["redis"], "/config", filepath.Join(nodes, "redis"), redisURL)
