@@ -60,7 +60,9 @@ func (c usersAddCommand) run(t terminal) error {
 	wrong := c.check(user)
 	if c.wantPassword() && (c.PasswordFile != "" || wrong == nil) {
 		var err error
-		user.Password, err = c.password(t, c.Name)
+		if user.Password, err = c.password(t, c.Name); err == nil {
+			err = access.CheckPassword(user.Password)
+		}
 		wrong = errors.Join(wrong, err)
 	}
 	if wrong != nil {

@@ -163,7 +163,7 @@ func TestUsersRefuses(t *testing.T) {
 		file, args string
 		want       []string
 	}{
-		"all at once":          {file, "add a:b --role viewer --site x/y --plates --password-file " + empty, []string{"name: want", `site "x/y"`, "one line with the password"}},
+		"all at once":          {file, "add a:b --role viewer --site x/y --plates --password-file " + long, []string{"name: want", `site "x/y"`, "72 bytes"}},
 		"the name is taken":    {file, "add anna --role admin --token", []string{"anna exists"}},
 		"no role":              {file, "add bob", []string{"--role"}},
 		"another role":         {file, "add bob --role king", []string{"viewer"}},
