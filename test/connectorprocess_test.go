@@ -17,6 +17,7 @@ import (
 // connectorProcess is a connector as a process of its own.
 type connectorProcess struct {
 	program string
+	secrets string // its folder of them
 	env     []string
 	address string
 	log     *lockedBuffer
@@ -43,7 +44,7 @@ func (r *faultRun) startConnector() *connectorProcess {
 	}
 	address := fmt.Sprint("127.0.0.1:", freePort(r.t))
 	c := &connectorProcess{
-		program: r.s.program, address: address, log: new(lockedBuffer),
+		program: r.s.program, secrets: secrets, address: address, log: new(lockedBuffer),
 		env: append([]string{
 			"SECRETS_DIR=" + secrets, "GATEWAY_URL=" + r.gateway.URL, "LISTEN=" + address,
 			"UPSTREAM_TIMEOUT=3s", "RETRY_DELAY=100ms", "RETRY_MAX_DELAY=1s", "PROBE_MAX_DELAY=2s", "RABBITMQ_HEARTBEAT=2s",

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -47,6 +48,18 @@ func TestFaults(t *testing.T) {
 			r.gateway.answer.Store(&refuse)
 			r.wait(20 * time.Second)
 			r.gateway.answer.Store(nil)
+		}},
+		{"the connector's token is another one for 5 s", func(r *faultRun) {
+			// The processors read it before the connector does: they refuse what it sends.
+			token := []byte("rotated-" + r.s.secret(r.t, "connector-token"))
+			give := func(dir string) {
+				if err := os.WriteFile(filepath.Join(dir, "connector-token"), token, 0o600); err != nil {
+					r.t.Fatal(err)
+				}
+			}
+			give(filepath.Join(r.s.dir, "secrets"))
+			r.wait(5 * time.Second)
+			give(r.connectors[0].secrets)
 		}},
 		{"a function answers 500 for 10 s", func(r *faultRun) {
 			r.gateway.answer.Store(&serverError)
