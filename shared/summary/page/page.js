@@ -1,5 +1,6 @@
 // The page of the summary. It asks the API for what it shows, again and again,
-// since a function cannot push; sums come from the server, lists page by page.
+// since a function cannot push; sums come from the server, lists page by page. It shows
+// what the login may see; the server decides that.
 'use strict';
 (() => {
   const ROWS = 20; // of a page of a list
@@ -10,7 +11,8 @@
   const $ = (id) => document.getElementById(id);
   const root = new URL('.', location.href);
 
-  // ---- What is looked at. It is in the address, so that it can be shared.
+  // ---- What is looked at. It is in the address, so that it can be shared. A plate is
+  // read from the address and removed: addresses are kept and logged.
 
   const asked = new URLSearchParams(location.search);
   const view = {
@@ -22,7 +24,7 @@
 
   const filter = () => {
     const f = new URLSearchParams();
-    for (const name of ['site', 'plate', 'status']) if (view[name]) f.set(name, view[name]);
+    for (const name of ['site', 'status']) if (view[name]) f.set(name, view[name]);
     return f;
   };
 
@@ -119,15 +121,23 @@
     }
   }
 
-  const get = async (path, params, signal) => {
-    const url = new URL(path, root);
-    url.search = params ?? '';
-    let answer;
+  const send = async (path, options, signal) => {
+    const patience = AbortSignal.timeout(8000);
     try {
-      answer = await fetch(url, { headers: { Accept: 'application/json' }, signal: AbortSignal.any([signal, AbortSignal.timeout(8000)]) });
+      return await fetch(new URL(path, root), { ...options, signal: signal ? AbortSignal.any([signal, patience]) : patience });
     } catch (e) {
       throw new Failure(e.name === 'TimeoutError' ? 'summary' : 'connection', e.message);
     }
+  };
+
+  const post = (path, value, signal) => send(path, {
+    method: 'POST', headers: { Accept: 'application/json', 'Content-Type': 'application/json' }, body: JSON.stringify(value),
+  }, signal);
+
+  const get = async (path, params, signal) => read(await send(path + (String(params) ? '?' + params : ''), { headers: { Accept: 'application/json' } }, signal));
+
+  // read returns the body of a response, or throws what went wrong.
+  const read = async (answer) => {
     let body;
     try {
       body = await answer.json();
@@ -137,8 +147,11 @@
     if (answer.ok) return body;
     // An error of the gateway's own has this header.
     if (answer.headers.has('X-OpenFaaS-Internal')) throw new Failure('summary', body.error ?? `status ${answer.status}`);
-    throw new Failure(answer.status === 400 ? 'asked' : answer.status === 503 ? 'store' : 'summary', body.error ?? `status ${answer.status}`);
+    const failure = new Failure(KINDS[answer.status] ?? 'summary', body.error ?? `status ${answer.status}`);
+    failure.body = body;
+    throw failure;
   };
+  const KINDS = { 400: 'asked', 401: 'login', 403: 'asked', 503: 'store' };
 
   const pollers = [];
 
@@ -151,9 +164,18 @@
     }
 
     refresh() {
+      this.stop();
+      if (this.allowed()) this.run();
+    }
+
+    stop() {
       clearTimeout(this.timer);
       this.pending?.abort();
-      this.run();
+    }
+
+    // allowed reports whether the login may ask for it.
+    allowed() {
+      return Boolean(login) && (this.may?.() ?? true);
     }
 
     async run() {
@@ -169,6 +191,10 @@
       } catch (e) {
         if (pending.signal.aborted) return;
         if (!(e instanceof Failure)) throw e;
+        if (e.kind === 'login') {
+          enter();
+          return;
+        }
         this.failure = e;
         this.failures++;
         if (e.kind === 'asked') this.refused?.(e.message);
@@ -184,6 +210,106 @@
 
   const retryFailed = () => pollers.forEach((p) => p.failures && p.refresh());
 
+  // ---- Who is logged in.
+
+  let login = null; // as GET /me has it
+  const may = (right) => Boolean(login?.rights.includes(right));
+  const ofAllSites = () => Boolean(login) && login.sites === null;
+
+  // enter asks who is logged in, and shows the figures or the form.
+  const enter = async () => {
+    pollers.forEach((p) => p.stop());
+    clearTimeout(enter.timer);
+    try {
+      const me = await get('me', '');
+      // Figures of another login must not stay, and all have been drawn by its rights.
+      if (login && JSON.stringify([login.name, login.rights, login.sites]) !== JSON.stringify([me.name, me.rights, me.sites])) {
+        location.reload();
+        return;
+      }
+      // A login that is valid and was refused all the same is not asked again at once.
+      enter.timer = setTimeout(() => pollers.forEach((p) => p.refresh()), login ? 3000 : 0);
+      login = me;
+      drawLogin();
+    } catch (e) {
+      if (!(e instanceof Failure)) throw e;
+      if (e.kind === 'login') {
+        leave(e.body);
+        return;
+      }
+      $('banner').hidden = false;
+      put('banner-text', e.message ? `The login cannot be checked: ${e.message}` : 'The login cannot be checked.');
+      enter.timer = setTimeout(enter, 3000);
+    }
+  };
+
+  // leave removes what a login has shown: the page is loaded again.
+  const leave = (ways) => {
+    if (login) {
+      location.reload();
+      return;
+    }
+    offer(ways);
+    $('banner').hidden = true;
+    $('main').hidden = true;
+    $('live').hidden = true;
+    $('site').closest('.field').hidden = true;
+  };
+
+  // offer shows the ways to log in.
+  const offer = ({ login: ways = [], unavailable = {} }) => {
+    $('login').hidden = false;
+    $('login-form').hidden = !ways.includes('password');
+    $('login-oidc').hidden = !ways.includes('oidc');
+    put('login-text', Object.values(unavailable)[0] ?? (ways.length ? '' : 'There is no way to log in here.'));
+    if (ways.includes('password')) $('login-name').focus();
+  };
+
+  const drawLogin = () => {
+    $('login').hidden = true;
+    $('main').hidden = $('live').hidden = $('site').closest('.field').hidden = false;
+    $('account').hidden = login.open && !login.login.length;
+    put('who', login.open ? 'Open to this machine' : `${login.name}, ${login.role}`);
+    $('log-in').hidden = !login.open;
+    $('log-out').hidden = login.open;
+    $('plate-field').hidden = !may('read_plates');
+    for (const id of ['health', 'latency-panel', 'system-link']) $(id).hidden = !ofAllSites();
+    for (const id of ['k-latency', 'k-dead']) $(id).closest('.kpi').hidden = !ofAllSites();
+    $('audit').hidden = !may('administer');
+    drawCorrection();
+  };
+
+  $('log-in').addEventListener('click', () => offer(login));
+
+  $('login-form').addEventListener('submit', async (e) => {
+    e.preventDefault();
+    put('login-text', 'Checking');
+    try {
+      const answer = await post('login', { name: $('login-name').value, password: $('login-password').value });
+      if (!answer.ok) {
+        const wait = answer.headers.get('Retry-After');
+        put('login-text', (await answer.json().catch(() => ({}))).error ?? `status ${answer.status}`);
+        if (answer.status === 429 && wait) $('login-text').append(` Try again in ${span(Number(wait))}.`);
+        $('login-password').select();
+        return;
+      }
+      location.reload(); // with the rights of the login
+    } catch (failure) {
+      put('login-text', 'The server cannot be reached. Try again.');
+    }
+  });
+
+  $('log-out').addEventListener('click', async () => {
+    try {
+      const answer = await post('logout', {});
+      if (!answer.ok) throw new Failure('store');
+      location.reload();
+    } catch (failure) {
+      $('banner').hidden = false;
+      put('banner-text', 'You are still logged in: the logout could not be stored. Try again.');
+    }
+  });
+
   document.addEventListener('visibilitychange', () => {
     for (const p of pollers) document.hidden ? clearTimeout(p.timer) : p.refresh();
   });
@@ -193,10 +319,11 @@
   // drawState shows the state of the figures: live, old or unavailable.
   const drawState = () => {
     const storeAway = !system.failure && system.data && redisAway(system.data);
-    const broken = pollers.map((p) => p.failure).filter((f) => f && f.kind !== 'asked');
+    const asking = pollers.filter((p) => p.allowed());
+    const broken = asking.map((p) => p.failure).filter((f) => f && f.kind !== 'asked');
     const lost = storeAway ? new Failure('store') : broken.find((f) => f.kind === 'connection') ?? broken.find((f) => f.kind === 'summary') ?? broken[0];
-    const latest = Math.max(...pollers.map((p) => p.succeeded));
-    const waiting = pollers.some((p) => !p.succeeded && !p.failure);
+    const latest = Math.max(...asking.map((p) => p.succeeded));
+    const waiting = asking.some((p) => !p.succeeded && !p.failure);
     $('main').setAttribute('aria-busy', String(waiting));
     $('main').classList.toggle('stale', Boolean(lost));
     $('live').dataset.state = lost ? 'lost' : waiting ? 'loading' : 'live';
@@ -516,17 +643,19 @@
     drawHealth(look);
     drawLatency(look);
   });
+  system.may = ofAllSites;
 
   // ---- Stays.
 
   const STATUS = { completed: 'Completed', unmatched_exit: 'Unmatched' };
 
-  const stays = new Poller(() => 2000, (signal) => {
+  const stays = new Poller(() => 2000, async (signal) => {
     const q = filter();
     q.set('format', 'json');
     q.set('limit', ROWS);
     if (view.cursors.at(-1)) q.set('cursor', view.cursors.at(-1));
-    return get('.', q, signal);
+    if (!view.plate) return get('.', q, signal);
+    return read(await post('search', { ...Object.fromEntries(q), plate: view.plate }, signal));
   }, ({ stays: rows, next }) => {
     putRows('stay-rows', JSON.stringify(rows), () => rows.map((s) => element('tr', {},
       cell('plate', s.vehicle_plate), cell('roomy site', s.site),
@@ -555,6 +684,20 @@
     remember();
     stays.refresh();
   };
+  // The stays of a plate are downloaded by POST: a link would have the plate in it.
+  $('csv').addEventListener('click', async (e) => {
+    if (!view.plate) return;
+    e.preventDefault();
+    try {
+      const answer = await post('search', { ...Object.fromEntries(filter()), plate: view.plate, format: 'csv' });
+      if (!answer.ok) await read(answer);
+      const link = element('a', { href: URL.createObjectURL(await answer.blob()), download: 'stays.csv' });
+      link.click();
+      URL.revokeObjectURL(link.href);
+    } catch (failure) {
+      put('stays-text', failure.message);
+    }
+  });
   let typing;
   $('plate').addEventListener('input', () => {
     clearTimeout(typing);
@@ -605,12 +748,44 @@
   $('inside-back').addEventListener('click', () => page(-ROWS));
   $('inside-on').addEventListener('click', () => page(ROWS));
 
+  // ---- Corrections of the occupancy.
+
+  const drawCorrection = () => {
+    $('correct').hidden = !may('correct') || !view.site;
+  };
+
+  $('correct').addEventListener('submit', async (e) => {
+    e.preventDefault();
+    const site = view.site;
+    try {
+      const { was, counted } = await read(await post(`sites/${encodeURIComponent(site)}/occupancy`, { counted: Number($('correct-counted').value), reason: $('correct-reason').value }));
+      put('correct-text', `The occupancy of ${site} was ${show(was)} and is ${show(counted)} now.`);
+      $('correct').reset();
+      overview.refresh();
+      audit.refresh();
+    } catch (failure) {
+      put('correct-text', failure.message || 'The server cannot be reached. Nothing is corrected.');
+    }
+  });
+
+  // ---- Audit.
+
+  const audit = new Poller(() => 10_000, (signal) => get('audit', new URLSearchParams({ limit: ROWS }), signal), ({ entries }) => {
+    putRows('audit-rows', JSON.stringify(entries), () => entries.map((e) => element('tr', {},
+      cell('when', at(e.at)), cell('', `${e.who} (${e.role}${e.address ? ', ' + e.address : ''})`), cell('', e.action), cell('site', e.site), cell('', e.plate || e.object), cell('', e.before), cell('', e.after), cell('', e.outcome))));
+    $('audit-empty').hidden = entries.length > 0;
+    put('audit-empty', 'No entries yet.');
+  });
+  audit.may = () => may('administer');
+
   // ---- What is chosen.
 
   const choose = (site) => {
     [view.site, view.cursors, view.offset] = [site, [''], 0];
     $('site').value = site;
     remember();
+    drawCorrection();
+    put('correct-text', '');
     if (overview.data) overview.draw(overview.data);
     for (const p of [flow, stats, stays, inside]) p.refresh();
   };
@@ -653,5 +828,5 @@
   $('status').value = view.status;
   setTheme(document.documentElement.dataset.theme);
   remember();
-  pollers.forEach((p) => p.run());
+  enter();
 })();
