@@ -12,7 +12,7 @@ import (
 )
 
 // Refusal is the error of a request that is not served.
-type Refusal struct {
+type Refusal struct { //nolint:errname // it is the response, and an error on its way there
 	Status     int
 	Reason     string
 	RetryAfter time.Duration // 0: none

@@ -154,8 +154,8 @@ func TestAddressesOfATry(t *testing.T) {
 			t.Errorf("%s and %s count as one: %t", tt.one, tt.two, !tt.same)
 		}
 	}
-	if newTry("a", netip.Addr{}) != newTry("a", netip.Addr{}) {
-		t.Error("without an address a try has no key")
+	if newTry("a", netip.Addr{}) == newTry("a", home) {
+		t.Error("a try without an address is one from home")
 	}
 }
 

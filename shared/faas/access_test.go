@@ -26,9 +26,9 @@ func whoAmI(req handler.Request) (handler.Response, error) {
 }
 
 // ask sends a request with a bearer token, if there is one.
-func ask(t *testing.T, method, url, token, body string) (status int, text string) {
+func ask(t *testing.T, method, url, token string) (status int, text string) {
 	t.Helper()
-	r, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
+	r, err := http.NewRequestWithContext(t.Context(), method, url, http.NoBody)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,7 +82,7 @@ func TestClosedByDefault(t *testing.T) {
 		{"GET", "/metrics", "", 503, "access is not set up"},
 		{"GET", "/metrics", metricsToken, 503, "access is not set up"},
 	} {
-		if status, text := ask(t, tt.method, p.url+tt.path, tt.token, ""); status != tt.status || !strings.Contains(text, tt.want) {
+		if status, text := ask(t, tt.method, p.url+tt.path, tt.token); status != tt.status || !strings.Contains(text, tt.want) {
 			t.Errorf("without users: %s %s: %d %s", tt.method, tt.path, status, text)
 		}
 	}
@@ -120,7 +120,7 @@ func TestClosedByDefault(t *testing.T) {
 		{"GET", "/metrics", tokens["ada"], 200, "parkstream_access_refusals_total"},
 		{"GET", "/metrics", metricsToken, 200, "go_goroutines"},
 	} {
-		if status, text := ask(t, tt.method, p.url+tt.path, tt.token, ""); status != tt.status || !strings.Contains(text, tt.want) {
+		if status, text := ask(t, tt.method, p.url+tt.path, tt.token); status != tt.status || !strings.Contains(text, tt.want) {
 			t.Errorf("with users: %s %s with %q: %d %.300s", tt.method, tt.path, tt.token, status, text)
 		}
 	}
@@ -201,20 +201,20 @@ func TestNoProfilesOnTheFunctionsPort(t *testing.T) {
 	p := start(t, []string{"PPROF_LISTEN=127.0.0.1:0", "METRICS_LISTEN=127.0.0.1:0"}, nil, func(handler.Request) (handler.Response, error) {
 		return handler.Response{StatusCode: http.StatusTeapot}, nil
 	})
-	if status, _ := ask(t, "GET", p.url, "", ""); status != http.StatusTeapot {
+	if status, _ := ask(t, "GET", p.url, ""); status != http.StatusTeapot {
 		t.Fatalf("the function: %d", status)
 	}
 	_, after, _ := strings.Cut(p.log.String(), `"what":"metrics","address":"`)
 	metrics, _, _ := strings.Cut(after, `"`)
 	for _, path := range []string{"/debug/pprof/", "/debug/pprof/heap", "/debug/pprof/cmdline", "/debug/pprof/profile?seconds=1", "/debug/vars", "/_/debug/pprof/", "//debug/pprof/"} {
-		if status, text := ask(t, "GET", p.url+path, "", ""); status != http.StatusTeapot {
+		if status, text := ask(t, "GET", p.url+path, ""); status != http.StatusTeapot {
 			t.Errorf("%s of the function: %d %.100s", path, status, text)
 		}
-		if status, text := ask(t, "GET", "http://"+metrics+path, "", ""); status != http.StatusNotFound {
+		if status, text := ask(t, "GET", "http://"+metrics+path, ""); status != http.StatusNotFound {
 			t.Errorf("%s of the metrics: %d %.100s", path, status, text)
 		}
 	}
-	if status, text := ask(t, "GET", "http://"+metrics+"/metrics", "", ""); status != 200 || !strings.Contains(text, "parkstream_http_calls_total") {
+	if status, text := ask(t, "GET", "http://"+metrics+"/metrics", ""); status != 200 || !strings.Contains(text, "parkstream_http_calls_total") {
 		t.Errorf("the metrics: %d %.100s", status, text)
 	}
 }
@@ -227,7 +227,7 @@ func TestPrincipalOfACall(t *testing.T) {
 		})
 		return nil
 	}, whoAmI)
-	if status, text := ask(t, "GET", p.url, "", ""); status != 200 || text != "operator anna" {
+	if status, text := ask(t, "GET", p.url, ""); status != 200 || text != "operator anna" {
 		t.Errorf("%d %s", status, text)
 	}
 }
