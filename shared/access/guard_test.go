@@ -515,8 +515,10 @@ func TestMetrics(t *testing.T) {
 		answer(t, g.Guard, request(http.MethodGet, tt.credentials), tt.right)
 	}
 	g.Refuse(httptest.NewRecorder(), request(http.MethodGet, ""), ErrSite)
-	g.Refuse(httptest.NewRecorder(), request(http.MethodGet, ""), &Refusal{Status: 403, Reason: "x"})
-	for kind, want := range map[string]float64{"not_set_up": 1, "no_login": 1, "login": 1, "forbidden": 3, "origin": 0, "unavailable": 0} {
+	for _, status := range []int{401, 403, 404, 429, 503} { // of others
+		g.Refuse(httptest.NewRecorder(), request(http.MethodGet, ""), &Refusal{Status: status, Reason: "x"})
+	}
+	for kind, want := range map[string]float64{"not_set_up": 1, "no_login": 1, "login": 2, "forbidden": 4, "limited": 1, "origin": 0, "unavailable": 1} {
 		if got := testutil.ToFloat64(g.metrics.refusals.WithLabelValues(kind)); got != want {
 			t.Errorf("%s: %v, want %v", kind, got, want)
 		}

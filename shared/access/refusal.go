@@ -1,7 +1,6 @@
 package access
 
 import (
-	"cmp"
 	"errors"
 	"math"
 	"net/http"
@@ -17,7 +16,24 @@ type Refusal struct { //nolint:errname // it is the response, and an error on it
 	Reason     string
 	RetryAfter time.Duration // 0: none
 
-	kind string // one of kinds; empty: forbidden
+	kind string // one of kinds; empty: by the status
+}
+
+// label returns the refusal's kind for the metrics.
+func (r *Refusal) label() string {
+	if r.kind != "" {
+		return r.kind
+	}
+	switch r.Status {
+	case http.StatusUnauthorized:
+		return errLogin.kind
+	case http.StatusTooManyRequests:
+		return "limited"
+	case http.StatusServiceUnavailable:
+		return errUnidentified.kind
+	default:
+		return "forbidden"
+	}
 }
 
 func (r *Refusal) Error() string { return r.Reason }
@@ -55,7 +71,7 @@ func (g *Guard) Refuse(w http.ResponseWriter, r *http.Request, err error) {
 		g.failing.Do(func() { g.log.ErrorContext(r.Context(), "a caller cannot be identified", "error", err) })
 		refusal = errUnidentified
 	}
-	g.metrics.refusals.WithLabelValues(cmp.Or(refusal.kind, "forbidden")).Inc()
+	g.metrics.refusals.WithLabelValues(refusal.label()).Inc()
 	h := w.Header()
 	h.Set("Cache-Control", "no-store")
 	h.Set("Vary", "Authorization, Cookie")
