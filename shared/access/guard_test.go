@@ -196,13 +196,25 @@ func TestWaysIn(t *testing.T) {
 
 // A browser is not made to ask for a password in a dialog of its own.
 func TestChallenge(t *testing.T) {
-	for site, want := range map[string]int{"": 2, "same-origin": 1, "none": 1, "cross-site": 1} {
+	for _, tt := range []struct {
+		site, agent string
+		want        int
+	}{
+		{"", "", 2},
+		{"", "curl/8.14.1", 2},
+		{"", "Prometheus/3.7.0", 2},
+		{"same-origin", "", 1},
+		{"none", "curl/8.14.1", 1},
+		{"cross-site", "", 1},
+		{"", "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36", 1}, // without TLS
+	} {
 		r, w := request(http.MethodGet, ""), httptest.NewRecorder()
-		r.Header.Set("Sec-Fetch-Site", site)
+		r.Header.Set("Sec-Fetch-Site", tt.site)
+		r.Header.Set("User-Agent", tt.agent)
 		Challenge(w, r)
 		Challenge(w, r)
-		if got := w.Result().Header.Values("WWW-Authenticate"); len(got) != want || !strings.HasPrefix(got[0], "Bearer") {
-			t.Errorf("Sec-Fetch-Site %q: %q", site, got)
+		if got := w.Result().Header.Values("WWW-Authenticate"); len(got) != tt.want || !strings.HasPrefix(got[0], "Bearer") {
+			t.Errorf("%+v: %q", tt, got)
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"math"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"parkstream/shared/httpjson"
@@ -87,8 +88,14 @@ func (g *Guard) Refuse(w http.ResponseWriter, r *http.Request, err error) {
 // Challenge writes the header of a response 401.
 func Challenge(w http.ResponseWriter, r *http.Request) {
 	challenges := []string{`Bearer realm="parkstream"`}
-	if r.Header.Get("Sec-Fetch-Site") == "" { // else a browser would ask for a password in a dialog of its own
+	if !browser(r) { // which would ask for a password in a dialog of its own
 		challenges = append(challenges, `Basic realm="parkstream", charset="UTF-8"`)
 	}
 	w.Header()["Www-Authenticate"] = challenges
+}
+
+// browser reports whether a browser sends a request. One that is not at a site with TLS
+// sends no Sec-Fetch-Site.
+func browser(r *http.Request) bool {
+	return r.Header.Get("Sec-Fetch-Site") != "" || strings.HasPrefix(r.UserAgent(), "Mozilla/")
 }
