@@ -131,6 +131,9 @@ func (h handler) recordRead(ctx context.Context, q listQuery, values url.Values)
 	case q.Plate == "":
 		return nil
 	}
+	if q.site != "" && !access.From(ctx).Sites.Has(q.site) {
+		return access.ErrSite // a refused search is none
+	}
 	e := entry(ctx, action, q.site)
 	e.Plate, e.Outcome = q.Plate, audit.Begun
 	filters := make(url.Values)
