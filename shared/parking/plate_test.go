@@ -291,7 +291,7 @@ func TestMaskPlateInLeavesNoPlate(t *testing.T) {
 		text := rapid.String().Draw(t, "before") + " " + spelling + " " + rapid.String().Draw(t, "after")
 		got := MaskPlateIn(text, strings.Join(parts, ""))
 		key := NormalizePlate(strings.Join(parts, ""))
-		for _, shown := range strings.Split(got, "*") {
+		for _, shown := range strings.SplitSeq(got, "*") {
 			if strings.Contains(NormalizePlate(shown), key) {
 				t.Fatalf("%q of %q in %q shows the plate", got, key, text)
 			}

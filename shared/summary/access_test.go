@@ -134,7 +134,7 @@ func (g *guarded) as(who, method, path, body string, header ...string) *httptest
 	if who == open {
 		g.open.ServeHTTP(w, r)
 	} else {
-		g.Handler.ServeHTTP(w, r)
+		g.ServeHTTP(w, r)
 	}
 	return w
 }
