@@ -49,7 +49,7 @@ var mayImport = []struct {
 	{"shared/httpjson", nil},
 	{"shared/gateway", []string{"shared/failure", "shared/probe", "shared/redirect"}},
 	{"shared/monitor", []string{"shared/probe", "shared/redirect"}},
-	{"shared/summary", []string{"shared/access", "shared/audit", "shared/httpjson", "shared/latency", "shared/monitor", "shared/parking", "shared/stay", "shared/summary/page", "shared/timeline"}},
+	{"shared/summary", []string{"shared/access", "shared/access/session", "shared/audit", "shared/httpjson", "shared/latency", "shared/monitor", "shared/parking", "shared/stay", "shared/summary/page", "shared/timeline"}},
 	{"shared/summary/page", []string{"shared/httpjson"}},
 	{"shared/summary/summaryclient", []string{"shared/failure", "shared/parking", "shared/probe", "shared/redirect", "shared/tracing"}},
 	{"shared/processor", []string{"shared/access", "shared/audit", "shared/failure", "shared/faas", "shared/gateway", "shared/parking", "shared/pipeline", "shared/process", "shared/redis", "shared/summary/summaryclient", "shared/timeline"}},
@@ -90,7 +90,7 @@ var testsMayImport = map[string][]string{
 
 	"connectors/rabbitmq":                  {"connectors/rabbitmq/deadletter", "connectors/rabbitmq/internal/message/messagetest"},
 	"connectors/rabbitmq/internal/message": {"connectors/rabbitmq/internal/message/messagetest"},
-	"shared/summary":                       {"shared/process", "shared/redis", "shared/summary/summaryclient"},
+	"shared/summary":                       {"shared/access/ended", "shared/access/oidc", "shared/access/oidc/providertest", "shared/process", "shared/redis", "shared/summary/summaryclient"},
 }
 
 // thirdParty is what the domain may import from outside the standard library;

@@ -3,6 +3,7 @@
 package function
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -11,6 +12,9 @@ import (
 	handler "github.com/openfaas/templates-sdk/go-http"
 
 	"parkstream/shared/access"
+	"parkstream/shared/access/ended"
+	"parkstream/shared/access/oidc"
+	"parkstream/shared/access/session"
 	"parkstream/shared/audit"
 	"parkstream/shared/faas"
 	"parkstream/shared/gateway"
@@ -30,13 +34,14 @@ type settings struct {
 	GatewayURL   string        `env:"GATEWAY_URL"`   // discovered if it is empty
 	ConnectorURL string        `env:"CONNECTOR_URL"` // for its health and metrics; empty: not shown
 	MaxSites     int           `env:"MAX_SITES" envDefault:"1000"`
+	OIDC         oidc.Settings
 	Redis        redis.Settings
 	Audit        audit.Settings
 }
 
 // Validate reports every mistake.
 func (s settings) Validate() error {
-	errs := []error{process.CheckURL("GATEWAY_URL", s.GatewayURL), process.CheckURL("CONNECTOR_URL", s.ConnectorURL), s.Redis.Validate(), s.Audit.Validate()}
+	errs := []error{process.CheckURL("GATEWAY_URL", s.GatewayURL), process.CheckURL("CONNECTOR_URL", s.ConnectorURL), s.Redis.Validate(), s.Audit.Validate(), s.OIDC.Validate()}
 	if s.Retention < time.Hour { // with none, every stay would be too old to be kept
 		errs = append(errs, fmt.Errorf("RETENTION is %s, want at least 1h", s.Retention))
 	}
@@ -71,6 +76,7 @@ func Wire(rt *faas.Runtime) error {
 		Sites:   sites,
 		Monitor: parts,
 		Access:  rt.Access,
+		Login:   login(rt, s.OIDC, client),
 		// The processors and all replicas of the summary have this secret.
 		CursorKey: token,
 		Audit:     recorded,
@@ -80,6 +86,28 @@ func Wire(rt *faas.Runtime) error {
 	rt.Admit(endpoint.Admit)
 	service = endpoint
 	return nil
+}
+
+// login builds how people log in.
+func login(rt *faas.Runtime, s oidc.Settings, client *redis.Client) summary.Login {
+	c := session.Config{
+		Keys: rt.Secret("session-key").Value, User: rt.Access.User, Ended: ended.New(client),
+		HTTPS: s.ByHTTPS(), Log: rt.Log,
+	}
+	var provider summary.Provider
+	if s.Issuer != "" {
+		p := oidc.Register(rt.Process, s)
+		provider, c.Grant = p, p.Grant
+	}
+	sessions := session.New(c)
+	rt.Access.AddIdentifier(sessions.Identify)
+	rt.OnWarning("session-key", func(ctx context.Context) error {
+		if provider == nil && !rt.Access.HasPasswords() {
+			return nil // no one needs a session
+		}
+		return sessions.Available(ctx)
+	})
+	return summary.Login{Sessions: sessions, Provider: provider}
 }
 
 // Handle serves one call.

@@ -67,6 +67,11 @@ var matrix = []row{
 	{route: "POST /", code: 201, may: []string{processors}, none: "/", body: "[]"},
 	{route: "POST /search", code: 200, may: readers, none: "/search", body: "{}"},
 	{route: "GET /page/{file...}", code: 200, may: everyone, none: "/page/page.js"},
+	{route: "POST /login", code: 400, may: everyone, none: "/login", body: "{}"},
+	{route: "POST /logout", code: 204, may: everyone, none: "/logout"},
+	{route: "GET /me", code: 200, may: slices.DeleteFunc(slices.Clone(everyone), func(who string) bool { return who == stranger || who == wrongLogin }), none: "/me"},
+	{route: "GET /oidc/login", code: 404, may: everyone, none: "/oidc/login"},
+	{route: "GET /oidc/callback", code: 404, may: everyone, none: "/oidc/callback"},
 	{route: "GET /stats", code: 200, may: readers, own: "/stats?site=north", other: "/stats?site=south", none: "/stats"},
 	{route: "GET /stays", code: 200, may: readers, own: "/stays?id=n1&site=north", other: "/stays?id=s1&site=south", none: "/stays?id=n1"},
 	{route: "GET /stays/{id...}", code: 200, may: readers, own: "/stays/n1?site=north", other: "/stays/s1?site=south", none: "/stays/n1"},
@@ -509,7 +514,7 @@ func TestStrangersLearnNothing(t *testing.T) {
 	}
 	// Without Admit nothing is served, either.
 	for _, one := range matrix {
-		if slices.Contains(one.may, stranger) {
+		if slices.Contains(one.may, stranger) || one.route == "GET /me" { // which asks who it is
 			continue
 		}
 		method, _, _ := strings.Cut(one.route, " ")

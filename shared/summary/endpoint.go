@@ -93,10 +93,15 @@ func (e *Endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	r.Pattern = found.method + " " + found.path
 	serve := func(w http.ResponseWriter, r *http.Request) {
-		if err := errors.Join(e.permit(found, r, query), checkQuery(query, found.query)); err != nil {
+		err := e.permit(found, r, query)
+		if !found.anyQuery {
+			err = errors.Join(err, checkQuery(query, found.query))
+		}
+		if err != nil {
 			e.fail(w, r, err)
 			return
 		}
+		e.Login.Sessions.Renew(w, r)
 		found.handle(w, r)
 	}
 	if found.orPage {

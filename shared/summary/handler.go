@@ -26,6 +26,8 @@ type Config struct {
 	Monitor *monitor.Monitor
 	// Access identifies the callers.
 	Access *access.Guard
+	// Login is how people log in.
+	Login Login
 	// CursorKey returns a secret that all replicas have.
 	CursorKey func() (string, error)
 	// Audit records what is corrected, erased, searched for and downloaded.
@@ -48,6 +50,7 @@ const (
 // NewHandler serves the summary endpoint; docs/summary-api.md describes it.
 func NewHandler(c Config) *Endpoint {
 	c.bounds = newBounds()
+	c.Login.refused = newRefused()
 	h, p := handler{c}, page.New()
 	return &Endpoint{handler: h, page: p, routes: h.routes(p)}
 }

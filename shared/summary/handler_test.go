@@ -87,7 +87,7 @@ func theToken() (string, error) { return token, nil }
 
 func (e *endpoint) config(g *access.Guard) Config {
 	return Config{
-		Stays: e.stays, Sites: e.events, Access: g, CursorKey: theToken, Audit: e.audit,
+		Stays: e.stays, Sites: e.events, Access: g, CursorKey: theToken, Audit: e.audit, Login: e.login(g),
 		Metrics: e.metrics, Log: slog.New(slog.NewTextHandler(e.log, nil)),
 	}
 }

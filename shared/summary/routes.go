@@ -17,12 +17,13 @@ type route struct {
 	// slashes.
 	path  string
 	query []parameter
+	// anyQuery: the parameters are not ours to know.
+	anyQuery bool
 	// right is what the principal needs.
 	right access.Right
 	// allSites: the principal needs the right at all sites.
 	allSites bool
-	// open: strangers are served, too, without a right. The response must not depend on
-	// the principal.
+	// open: strangers are served, too, without a right.
 	open bool
 	// body is the maximum number of bytes in the request's body.
 	body int64
@@ -38,6 +39,11 @@ func (h handler) routes(p *page.Page) []route {
 		{method: "POST", path: "/", right: access.PostStays, body: math.MaxInt64, handle: h.receive},
 		{method: "POST", path: "/search", right: access.Read, body: maxSearch, handle: h.search},
 		{method: "GET", path: "/page/{file...}", open: true, query: []parameter{versionParam}, handle: p.Asset},
+		{method: "POST", path: "/login", open: true, body: maxLogin, handle: h.login},
+		{method: "POST", path: "/logout", open: true, handle: h.logout},
+		{method: "GET", path: "/me", open: true, handle: h.me},
+		{method: "GET", path: "/oidc/login", open: true, handle: h.depart},
+		{method: "GET", path: "/oidc/callback", open: true, anyQuery: true, handle: h.arrive},
 		{method: "GET", path: "/stats", right: access.Read, query: []parameter{siteParam, fromParam, toParam}, handle: h.query(h.stats)},
 		{method: "GET", path: "/stays", right: access.Read, query: []parameter{idParam.must(), siteParam}, handle: h.query(h.one)},
 		{method: "GET", path: "/stays/{id...}", right: access.Read, query: []parameter{siteParam}, handle: h.query(h.one)},

@@ -29,6 +29,9 @@ type Settings struct {
 	Scopes []string `env:"OIDC_SCOPES" envDefault:"profile,email"`
 }
 
+// ByHTTPS reports whether browsers reach the function by https only.
+func (s *Settings) ByHTTPS() bool { return strings.HasPrefix(strings.ToLower(s.PublicURL), "https://") }
+
 // Validate reports every mistake.
 func (s *Settings) Validate() error {
 	if s.Issuer == "" {
@@ -37,7 +40,7 @@ func (s *Settings) Validate() error {
 		}
 		return nil
 	}
-	errs := []error{checkSecure("OIDC_ISSUER", s.Issuer), checkSecure("PUBLIC_URL", s.PublicURL)}
+	var errs []error
 	mistake := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	if s.ClientID == "" {
 		mistake("OIDC_CLIENT_ID is missing: it is what the provider at OIDC_ISSUER calls this application")
@@ -46,6 +49,10 @@ func (s *Settings) Validate() error {
 		mistake("PUBLIC_URL is missing: the provider at OIDC_ISSUER sends people back there; want the URL of the summary as browsers see it, such as https://parking.example/function/summary")
 	}
 	for _, one := range []struct{ name, text string }{{"OIDC_ISSUER", s.Issuer}, {"PUBLIC_URL", s.PublicURL}} {
+		if process.CheckURL(one.name, one.text) != nil {
+			continue // package access reports it
+		}
+		errs = append(errs, checkSecure(one.name, one.text))
 		if strings.ContainsAny(one.text, "?#") {
 			mistake("%s has a query or a fragment, want a URL without", one.name)
 		}
