@@ -15,6 +15,7 @@ import (
 
 	"parkstream/shared/access"
 	"parkstream/shared/access/session"
+	"parkstream/shared/audit"
 	"parkstream/shared/httpjson"
 	"parkstream/shared/parking"
 )
@@ -77,17 +78,28 @@ func (h handler) login(w http.ResponseWriter, r *http.Request) {
 		h.fail(w, r, err)
 		return
 	}
+	if err := h.record(r, p, audit.Login, ""); err != nil {
+		h.fail(w, r, err)
+		return
+	}
 	if err := h.Login.Sessions.Begin(w, r, p.Name); err != nil {
 		h.Log.ErrorContext(r.Context(), "no session can begin", "error", err)
 		h.fail(w, r, errNoSession)
 		return
 	}
-	h.Log.InfoContext(r.Context(), "login", "user", p.Name, "role", p.Role, "address", h.Access.Address(r))
 	w.WriteHeader(http.StatusNoContent)
 }
 
+// record puts what a principal does into the audit.
+func (h handler) record(r *http.Request, p access.Principal, a audit.Action, object string) error {
+	p.Address = h.Access.Address(r)
+	e := audit.By(p, a)
+	e.Object, e.Outcome = object, audit.Done
+	return h.Audit.Add(r.Context(), e)
+}
+
 func (h handler) logout(w http.ResponseWriter, r *http.Request) {
-	p, err := h.Access.Identify(r) // for the log
+	p, err := h.Access.Identify(r)
 	if _, refused := errors.AsType[*access.Refusal](err); err == nil || refused {
 		err = h.Login.Sessions.End(w, r)
 	}
@@ -97,7 +109,9 @@ func (h handler) logout(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if p.Via == access.ViaSession {
-		h.Log.InfoContext(r.Context(), "logout", "user", p.Name, "role", p.Role, "address", p.Address)
+		if err := h.record(r, p, audit.Logout, ""); err != nil { // it takes rights away, so it is done all the same
+			h.Log.ErrorContext(r.Context(), "a logout is not in the audit", "error", err)
+		}
 	}
 	w.WriteHeader(http.StatusNoContent)
 }
@@ -217,27 +231,34 @@ func (h handler) arrive(w http.ResponseWriter, r *http.Request) {
 		h.comeBack(w, r, err)
 		return
 	}
+	err = h.complete(w, r, id, kept)
+	if refusal, ok := errors.AsType[*access.Refusal](err); ok && refusal.Status == http.StatusForbidden {
+		h.Audit.Refused(r.Context(), access.Principal{Via: byProvider, Address: h.Access.Address(r)})
+	}
+	h.comeBack(w, r, err)
+}
+
+// complete begins the session of a person who comes back from the provider.
+func (h handler) complete(w http.ResponseWriter, r *http.Request, id, kept string) error {
 	person, err := h.Login.Provider.Complete(r.Context(), kept, r.URL.Query())
 	if err != nil {
-		h.comeBack(w, r, err)
-		return
+		return err
 	}
-	first, err := h.Login.Sessions.Once(r.Context(), id)
-	if err == nil && !first {
-		err = forbidden("this login was completed before: log in again")
+	switch first, err := h.Login.Sessions.Once(r.Context(), id); {
+	case err != nil:
+		return err
+	case !first:
+		return forbidden("this login was completed before: log in again")
 	}
-	if err == nil {
-		err = h.Login.Sessions.BeginByGroups(w, r, person, h.Login.Provider.Path())
+	role, sites, _ := h.Login.Sessions.Grant(person.Groups)
+	if err := h.record(r, access.Principal{Name: person.Name, Role: role, Sites: sites, Via: byProvider}, audit.Login, person.Subject); err != nil {
+		return err
 	}
+	err = h.Login.Sessions.BeginByGroups(w, r, person, h.Login.Provider.Path())
 	if errors.Is(err, session.ErrTooLarge) {
-		err = forbidden("too many of your groups have the same role here: ask the administrator")
+		return forbidden("too many of your groups have the same role here: ask the administrator")
 	}
-	if err != nil {
-		h.comeBack(w, r, err)
-		return
-	}
-	h.Log.InfoContext(r.Context(), "login", "user", person.Name, "subject", person.Subject, "groups", person.Groups, "address", h.Access.Address(r))
-	h.comeBack(w, r, nil)
+	return err
 }
 
 // between is the page on the way from the provider to the page. A redirect would not do:

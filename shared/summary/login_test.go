@@ -24,6 +24,7 @@ import (
 	"parkstream/shared/access/oidc"
 	"parkstream/shared/access/oidc/providertest"
 	"parkstream/shared/access/session"
+	"parkstream/shared/audit"
 	"parkstream/shared/eventually"
 	"parkstream/shared/process"
 )
@@ -220,6 +221,19 @@ func (v visitor) copy() visitor {
 	return other
 }
 
+// recorded returns the entries of an action in the audit, oldest first.
+func (l *lobby) recorded(a audit.Action) (entries []string) {
+	l.t.Helper()
+	page, err := l.audit.List(l.t.Context(), audit.Query{Action: a, Limit: 100})
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	for _, e := range page.Entries {
+		entries = append([]string{strings.Join([]string{e.Who, e.Role, e.Via, e.Address, e.Object, string(e.Outcome)}, " ")}, entries...)
+	}
+	return entries
+}
+
 func texts(all ...any) []any { return append([]any{}, all...) }
 
 var loggedOut = map[string]any{"error": "...", "open": false, "login": texts("password")}
@@ -310,6 +324,12 @@ func TestLoginByPassword(t *testing.T) {
 	v.expectMe("with another role", 401, loggedOut)
 	other.expectMe("a removed user", 401, loggedOut)
 
+	if diff := cmp.Diff([]string{"anna operator password 127.0.0.1  done", "anna operator password 127.0.0.1  done", "ben viewer password 127.0.0.1  done"}, l.recorded(audit.Login)); diff != "" {
+		t.Errorf("logins in the audit (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{"anna operator session 127.0.0.1  done"}, l.recorded(audit.Logout)); diff != "" {
+		t.Errorf("logouts in the audit (-want +got):\n%s", diff)
+	}
 	v.login("anna", passwordOf("anna"))
 	copied = v.copy()
 	if err := l.redis.Kill(); err != nil {
@@ -394,8 +414,11 @@ func TestLoginAtProvider(t *testing.T) {
 	if names := cookieNames(v.cookies("/oidc/callback")); !slices.Equal(names, []string{"parkstream_session"}) {
 		t.Errorf("after the login the browser has the cookies %q", names)
 	}
-	if text := l.log.String(); !strings.Contains(text, "user=oidc:eve subject=248289761001") || strings.Contains(text, "code=") {
+	if text := l.log.String(); strings.Contains(text, "code=") {
 		t.Errorf("the log of the login:\n%s", text)
+	}
+	if diff := cmp.Diff([]string{"oidc:eve viewer oidc 127.0.0.1 248289761001 done"}, l.recorded(audit.Login)); diff != "" {
+		t.Errorf("logins in the audit (-want +got):\n%s", diff)
 	}
 	copied := v.copy()
 	if a := v.do("POST", "/logout", ""); a.status != 204 || len(v.cookies("/")) != 0 {
@@ -519,6 +542,10 @@ func TestWaysBack(t *testing.T) {
 	v, back = departed()
 	if a := v.do("GET", back, ""); a.status != 503 || a.header.Get("Retry-After") == "" || in(v) {
 		t.Errorf("while the token endpoint is down: %d %s", a.status, a.text)
+	}
+
+	if entries := l.recorded(audit.LoginRefused); len(entries) == 0 || entries[0] != "(unknown)  oidc 127.0.0.1 1 in a minute refused" {
+		t.Errorf("refused logins in the audit: %q", entries)
 	}
 
 	// Anyone can come back without having departed: the log stays small.

@@ -41,7 +41,7 @@ const (
 	// provider.
 	maxExchanges = 8
 	// maxName bounds the name of a user in bytes.
-	maxName = 128
+	maxName = 120
 	// prefix begins the names of the provider's users. No user of the users file has a
 	// colon in its name.
 	prefix = "oidc:"
