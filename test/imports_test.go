@@ -83,7 +83,7 @@ var testsMayImport = map[string][]string{
 	"shared/access/oidc": {"shared/access/oidc/providertest"},
 	"shared/generator":   {"shared/faas/faastest", "shared/process"},
 	"shared/pipeline":    {"shared/redis", "shared/summary/summaryclient", "shared/timeline"},
-	"shared/processor":   {"shared/faas/faastest"},
+	"shared/processor":   {"shared/batch", "shared/faas/faastest"},
 	"shared/stay":        {"shared/timeline"},
 
 	"connectors/rabbitmq/deadletter": {"shared/process"},

@@ -61,9 +61,12 @@ func runExits(t *testing.T, redisURL string) *exitRun {
 	exits := pipeline.NewHTTPHandler(pipeline.NewExitEventProcessor(pipeline.Config{
 		Store:     timeline.New(r.client, 24*time.Hour),
 		Summaries: summaryclient.New(posted.URL, func() (string, error) { return "token", nil }),
-		Limits:    parking.Limits{MaxFuture: time.Minute, Retention: 24 * time.Hour},
-		Metrics:   pipeline.NewMetrics(prometheus.NewRegistry(), "exit-processor"),
-		Log:       slog.New(slog.DiscardHandler),
+		Caller: func(context.Context) pipeline.Caller {
+			return pipeline.Caller{CheckSite: func(string) error { return nil }}
+		},
+		Limits:  parking.Limits{MaxFuture: time.Minute, Retention: 24 * time.Hour},
+		Metrics: pipeline.NewMetrics(prometheus.NewRegistry(), "exit-processor"),
+		Log:     slog.New(slog.DiscardHandler),
 	}))
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /system/functions", func(w http.ResponseWriter, _ *http.Request) {

@@ -45,10 +45,13 @@ func ExampleNewHTTPHandler() {
 	handler := pipeline.NewHTTPHandler(pipeline.NewExitEventProcessor(pipeline.Config{
 		Store:     &memory{events: []parking.Event{entry}},
 		Summaries: printed{},
-		Limits:    parking.Limits{MaxFuture: 2 * time.Minute, Retention: 90 * 24 * time.Hour},
-		Metrics:   pipeline.NewMetrics(prometheus.NewRegistry(), "exit-processor"),
-		Log:       slog.New(slog.DiscardHandler),
-		Now:       now,
+		Caller: func(context.Context) pipeline.Caller {
+			return pipeline.Caller{CheckSite: func(string) error { return nil }, MayRead: true}
+		},
+		Limits:  parking.Limits{MaxFuture: 2 * time.Minute, Retention: 90 * 24 * time.Hour},
+		Metrics: pipeline.NewMetrics(prometheus.NewRegistry(), "exit-processor"),
+		Log:     slog.New(slog.DiscardHandler),
+		Now:     now,
 	}))
 	for _, event := range []string{
 		`{"id":"x1","vehicle_plate":"ka-01 ab-1234","exit_date_time":"2026-11-23T09:30:00Z"}`,

@@ -27,6 +27,7 @@ type response struct {
 //
 //	200 {"id":"...","outcome":"done","stays":[...]}
 //	400 {"id":"...","outcome":"reject","reason":"..."}
+//	403 {"id":"...","outcome":"reject","reason":"..."} if the caller does not have its site
 //	503 {"id":"...","outcome":"retry","reason":"..."}
 //	500 {"id":"...","outcome":"retry","reason":"..."} if it is Unexplained, see [Result]
 //
@@ -74,9 +75,9 @@ func isBatch(r *http.Request) bool {
 	return kind == batch.ContentType
 }
 
-// MaxBody returns the maximum number of bytes in the body of a call of [NewHTTPHandler],
-// by its method and header. A batch may have what the process allows. A single event
-// has its own limit.
+// MaxBody returns the maximum number of bytes in the body of a call of
+// [NewHTTPHandler], by its method and header. A batch may have what the process allows.
+// A single event has its own limit.
 func MaxBody(r *http.Request) int64 {
 	switch {
 	case r.Method != http.MethodPost:
@@ -164,9 +165,8 @@ func serveOne(w http.ResponseWriter, r *http.Request, h Handler, body []byte) {
 	switch {
 	case result.Outcome == batch.Done:
 		a.Stays = result.Stays
-		if a.Stays == nil {
-			a.Stays = []parking.Stay{}
-		}
+	case result.Forbidden:
+		status = http.StatusForbidden
 	case result.Outcome == batch.Reject:
 		status = http.StatusBadRequest
 	case result.Unexplained:

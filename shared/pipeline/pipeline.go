@@ -42,14 +42,24 @@ type Refusal interface {
 	Refused() bool
 }
 
+// Caller is what the caller of a call may do.
+type Caller struct {
+	// CheckSite returns why the caller may not post events of a site, or nil.
+	CheckSite func(site string) error
+	// MayRead reports whether the caller may see stays.
+	MayRead bool
+}
+
 // Result is the result of one event.
 type Result struct {
 	// Result has the id of the batch.Event, which is the id in the transport.
 	batch.Result
 	// EventID is the id in the event itself, or "" if it is unreadable.
 	EventID string
-	// Stays are the stays posted for the event.
+	// Stays are the stays posted for the event; nil if the caller may not see them.
 	Stays []parking.Stay
+	// Forbidden reports, of a Reject, that the caller may not post events of its site.
+	Forbidden bool
 	// Unexplained reports, of a Retry, that the store recorded no event of the call and
 	// that one of the events may be the cause as well as the store.
 	Unexplained bool
@@ -66,9 +76,11 @@ type Handler interface {
 type Config struct {
 	Store     DataStore
 	Summaries SummaryPoster
-	Limits    parking.Limits
-	Metrics   *Metrics
-	Log       *slog.Logger
+	// Caller returns who makes the call of a context.
+	Caller  func(context.Context) Caller
+	Limits  parking.Limits
+	Metrics *Metrics
+	Log     *slog.Logger
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 	// ShowPlates logs plates in full instead of masked; see [parking.MaskPlate].
@@ -119,10 +131,11 @@ func newProcessor(c Config, kind parking.Kind) processor {
 
 func (p *processor) process(ctx context.Context, msgs []batch.Event) []Result {
 	start := p.Now()
-	work := p.parse(ctx, msgs)
+	caller := p.Caller(ctx)
+	work := p.parse(ctx, msgs, caller)
 	p.record(ctx, work)
 	p.post(ctx, work, p.summarise(ctx, work))
-	return p.results(ctx, msgs, work, start)
+	return p.results(ctx, msgs, work, caller, start)
 }
 
 // unavailable is the error of an event during an outage; see batch.Result.
@@ -135,6 +148,14 @@ func (u unavailable) Unwrap() error { return u.error }
 type unexplained struct{ error }
 
 func (u unexplained) Unwrap() error { return u.error }
+
+// forbidden is the error of an event of a site that the caller does not have.
+type forbidden struct{ error }
+
+func (f forbidden) Unwrap() error { return f.error }
+
+// Is makes it a rejection: it is the event that names the site.
+func (f forbidden) Is(target error) bool { return target == parking.ErrInvalid }
 
 // item is one event on its way through the steps. An err ends the way.
 type item struct {
@@ -153,7 +174,7 @@ func (p *processor) stage(ctx context.Context, name string) (_ context.Context, 
 	}
 }
 
-func (p *processor) parse(ctx context.Context, msgs []batch.Event) []item {
+func (p *processor) parse(ctx context.Context, msgs []batch.Event, caller Caller) []item {
 	_, end := p.stage(ctx, stageParse)
 	defer end()
 	now, failed := p.Now(), 0
@@ -164,7 +185,11 @@ func (p *processor) parse(ctx context.Context, msgs []batch.Event) []item {
 		case msgs[i].DataErr != nil:
 			it.err = parking.Invalid("%v", msgs[i].DataErr)
 		case it.err == nil:
-			it.err = p.Limits.Check(it.event, now)
+			if err := caller.CheckSite(it.event.Site); err != nil {
+				it.err = forbidden{err}
+			} else {
+				it.err = p.Limits.Check(it.event, now)
+			}
 		}
 		if it.err != nil {
 			failed++
@@ -301,7 +326,7 @@ func refused(err error) bool {
 
 // results returns the results of the events. It is the only place that decides between
 // retry and reject and that counts and logs the outcomes.
-func (p *processor) results(ctx context.Context, msgs []batch.Event, work []item, start time.Time) []Result {
+func (p *processor) results(ctx context.Context, msgs []batch.Event, work []item, caller Caller, start time.Time) []Result {
 	results := make([]Result, len(work))
 	retried := make(map[string]error) // by the reason in the result; there are few reasons
 	counts := make(map[string]int, 4)
@@ -314,7 +339,13 @@ func (p *processor) results(ctx context.Context, msgs []batch.Event, work []item
 		var outcome string
 		switch {
 		case it.err == nil:
-			r.Outcome, r.Stays = batch.Done, it.recorded.Stays
+			r.Outcome = batch.Done
+			if r.Stays = it.recorded.Stays; r.Stays == nil {
+				r.Stays = []parking.Stay{}
+			}
+			if !caller.MayRead {
+				r.Stays = nil
+			}
 			outcome = p.doneAs(ctx, it)
 			if !msgs[i].Time.IsZero() {
 				published = append(published, msgs[i].Time)
@@ -326,6 +357,7 @@ func (p *processor) results(ctx context.Context, msgs []batch.Event, work []item
 		case errors.Is(it.err, parking.ErrInvalid):
 			r.Outcome, r.Reason = batch.Reject, clip(it.err.Error(), maxReason)
 			outcome = outcomeReject
+			_, r.Forbidden = errors.AsType[forbidden](it.err)
 			if errors.Is(it.err, parking.ErrTooManySites) {
 				p.Metrics.sites.WithLabelValues(p.kind.String()).Inc()
 			}

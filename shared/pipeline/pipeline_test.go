@@ -80,12 +80,15 @@ func (s *summaries) Post(_ context.Context, stays []parking.Stay) error {
 
 func config(data pipeline.DataStore, poster pipeline.SummaryPoster) pipeline.Config {
 	return pipeline.Config{
-		Store: data, Summaries: poster,
+		Store: data, Summaries: poster, Caller: func(context.Context) pipeline.Caller { return everything },
 		Limits:  parking.Limits{MaxFuture: 2 * time.Minute, Retention: retention},
 		Metrics: pipeline.NewMetrics(prometheus.NewRegistry(), "test"),
 		Log:     slog.New(slog.DiscardHandler),
 	}
 }
+
+// everything is what a caller with all rights may do.
+var everything = pipeline.Caller{CheckSite: func(string) error { return nil }, MayRead: true}
 
 // start is the time of the first event of a test.
 var start = time.Now().UTC().Add(-2 * time.Hour).Truncate(time.Second)

@@ -55,6 +55,20 @@ func (s Settings) summaries(token func() (string, error)) *summaryclient.Client 
 	return summaryclient.NewFunc(gateway.New(s.GatewayURL).SummaryURL, token)
 }
 
+// callerOf returns what the principal of a call may do.
+func callerOf(ctx context.Context) pipeline.Caller {
+	principal := access.From(ctx)
+	return pipeline.Caller{
+		CheckSite: func(site string) error {
+			if !principal.Sites.Has(site) {
+				return access.ErrSite
+			}
+			return nil
+		},
+		MayRead: principal.May(access.Read),
+	}
+}
+
 // Wire builds the parts of a processor. It opens no connection.
 func Wire(rt *faas.Runtime) (pipeline.Config, error) {
 	var s Settings
@@ -66,7 +80,9 @@ func Wire(rt *faas.Runtime) (pipeline.Config, error) {
 	client.Register(rt, rt.Registerer)
 	data := timeline.New(client, s.Retention)
 	client.RegisterReplicas(rt)
+	summaryToken := rt.Secret("summary-token").Value
 	rt.Access.Token("connector", rt.Secret("connector-token").Value, access.PostEvents)
+	rt.Access.Token("summary", summaryToken, access.ReadMetrics)
 	rt.Admit(func(w http.ResponseWriter, r *http.Request) (context.Context, int64, bool) {
 		ctx, ok := rt.Access.Require(w, r, access.PostEvents)
 		return ctx, pipeline.MaxBody(r), ok
@@ -74,7 +90,7 @@ func Wire(rt *faas.Runtime) (pipeline.Config, error) {
 	data.MaxSites = s.MaxSites
 	recorded := audit.New(client, s.Audit, rt.Log, rt.Registerer)
 	recorded.Register(rt, rt.Access)
-	summaries := s.summaries(rt.Secret("summary-token").Value)
+	summaries := s.summaries(summaryToken)
 	if s.Redis.Replicas > 0 {
 		summaries.Timeout += 2 * s.Redis.ReplicasTimeout // the endpoint waits for the replicas' memory and disks
 	}
@@ -86,6 +102,7 @@ func Wire(rt *faas.Runtime) (pipeline.Config, error) {
 	return pipeline.Config{
 		Store:      auditedStore{data, recorded},
 		Summaries:  summaries,
+		Caller:     callerOf,
 		Limits:     parking.Limits{MaxFuture: s.MaxFuture, Retention: s.Retention},
 		Metrics:    pipeline.NewMetrics(rt.Registerer, rt.Name),
 		Log:        rt.Log,
