@@ -23,6 +23,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 	"go.uber.org/goleak"
 
+	"parkstream/shared/access"
 	"parkstream/shared/audit"
 	"parkstream/shared/broker"
 	"parkstream/shared/generator"
@@ -101,9 +102,15 @@ type answer struct {
 	Error     string `json:"error"`
 }
 
+// allowed returns the context of a call by a part of the system that may generate: what
+// persons do is in the audit, too.
+func allowed(t *testing.T) context.Context {
+	return access.NewContext(t.Context(), access.PartOf("test", access.Generate))
+}
+
 func post(t *testing.T, h http.Handler, query string) (status int, text string, a answer) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(allowed(t), 30*time.Second)
 	defer cancel()
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, httptest.NewRequestWithContext(ctx, http.MethodPost, "/?"+query, nil))
@@ -405,7 +412,7 @@ func TestTheSetIsRestoredWhenTheCallerHasGone(t *testing.T) {
 	p := newPark(t)
 	p.enter(t, "count=10")
 	before := p.inside(t, "default")
-	ctx, cancel := context.WithCancel(t.Context())
+	ctx, cancel := context.WithCancel(allowed(t))
 	p.Publisher = lossy{away{p.Publisher}, func(int) bool { cancel(); return false }}
 	w := httptest.NewRecorder()
 	generator.NewExitHandler(p.Config).ServeHTTP(w, httptest.NewRequestWithContext(ctx, http.MethodPost, "/?count=5&above=0", nil))
@@ -583,7 +590,7 @@ const bodyForm = `the body is no JSON object such as {"count":10}: leave it empt
 func postBody(t *testing.T, h http.Handler, query, body string) (int, string) {
 	t.Helper()
 	w := httptest.NewRecorder()
-	h.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/?"+query, strings.NewReader(body)))
+	h.ServeHTTP(w, httptest.NewRequestWithContext(allowed(t), http.MethodPost, "/?"+query, strings.NewReader(body)))
 	var a answer
 	if err := json.Unmarshal(w.Body.Bytes(), &a); err != nil {
 		t.Fatalf("%d %s: %v", w.Code, w.Body, err)

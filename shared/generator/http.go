@@ -18,6 +18,7 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
+	"parkstream/shared/access"
 	"parkstream/shared/failure"
 	"parkstream/shared/httpjson"
 	"parkstream/shared/parking"
@@ -41,6 +42,7 @@ type response struct {
 //
 //	200 {"published":10}
 //	400 {"error":"count is \"0\", want a whole number from 1 to 100000"}
+//	403 {"error":"..."} if the principal does not have the site
 //	429 {"error":"..."} to a second call without parameters in a tick
 //	503 {"published":4,"error":"..."}
 //
@@ -93,6 +95,10 @@ func (e *endpoint) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	if r.byCron && !e.takeTick(ctx, w) {
 		return
 	}
+	if !r.byCron && !access.From(ctx).Sites.Has(r.site) {
+		httpjson.Error(w, http.StatusForbidden, access.ErrSite.Error())
+		return
+	}
 	start := time.Now()
 	t, err := e.audited(ctx, r)
 	a := response{Published: t.published}
@@ -118,7 +124,7 @@ func (e *endpoint) takeTick(ctx context.Context, w http.ResponseWriter) bool {
 	taken, end, err := e.Ticks.take(ctx, now)
 	switch {
 	case err != nil:
-		e.Log.ErrorContext(ctx, "no tick taken", "event_type", e.kind.String(), "error", err)
+		e.Log.DebugContext(ctx, "no tick taken", "event_type", e.kind.String(), "error", err) // a stranger may call often
 		w.Header().Set("Retry-After", "1")
 		httpjson.Error(w, http.StatusServiceUnavailable, failure.Told(err))
 	case !taken:

@@ -57,6 +57,22 @@ func (e unready) Unwrap() error { return e.error }
 // Detail returns the public text.
 func (e unready) Detail() string { return failure.Told(e.error) }
 
+// admission returns who may call a generator, see [faas.Admission]: anyone as cron does,
+// without parameters, and otherwise those who may generate.
+func admission(guard *access.Guard) faas.Admission {
+	return func(w http.ResponseWriter, r *http.Request) (context.Context, int64, bool) {
+		if r.Method == http.MethodPost && r.URL.RawQuery == "" && r.ContentLength == 0 {
+			if err := guard.CheckRequest(r); err != nil {
+				guard.Refuse(w, r, err)
+				return nil, 0, false
+			}
+			return r.Context(), 0, true
+		}
+		ctx, ok := guard.Require(w, r, access.Generate)
+		return ctx, maxBody, ok
+	}
+}
+
 // Wire returns the parts of a generator for the settings and secrets of its process. It
 // opens no connection.
 func Wire(rt *faas.Runtime) (Config, error) {
@@ -71,10 +87,7 @@ func Wire(rt *faas.Runtime) (Config, error) {
 		return Config{}, err
 	}
 	client.Register(rt, rt.Registerer)
-	rt.Admit(func(w http.ResponseWriter, r *http.Request) (context.Context, int64, bool) {
-		ctx, ok := rt.Access.Require(w, r, access.Generate)
-		return ctx, maxBody, ok
-	})
+	rt.Admit(admission(rt.Access))
 	inside := NewInside(client, s.Retention)
 
 	secret := rt.Secret("rabbitmq-url")
