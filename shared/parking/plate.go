@@ -182,7 +182,7 @@ func MaskPlate(plate string) string {
 // character, as 1 is of ㍢.
 func MaskPlateIn(text, plate string) string {
 	key := NormalizePlate(plate)
-	if key == "" {
+	if key == "" || !reveals(text, key) {
 		return text
 	}
 	masked := maskSpellings(text, key)
@@ -195,11 +195,14 @@ func MaskPlateIn(text, plate string) string {
 // reveals reports whether a text has the letters of a plate that MaskPlate hides.
 func reveals(text, key string) bool {
 	shown := strings.TrimLeft(MaskPlate(key), "*")
-	hidden := unmarked(strings.TrimSuffix(key, shown))
+	hidden := spelling(strings.TrimSuffix(key, shown))
 	const encodings = 3 // within one another
 	for range encodings {
-		if strings.Contains(unmarked(NormalizePlate(text)), hidden) {
+		if strings.Contains(spelling(text), hidden) {
 			return true
+		}
+		if !strings.Contains(text, "%") {
+			return false
 		}
 		text = percentEncoded.ReplaceAllStringFunc(text, func(one string) string {
 			decoded, _ := url.PathUnescape(one) // the expression matches valid ones only
@@ -211,21 +214,29 @@ func reveals(text, key string) bool {
 
 var percentEncoded = regexp.MustCompile(`%[0-9A-Fa-f]{2}`)
 
-// unmarked returns a text without the marks on its letters.
-func unmarked(text string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsMark(r) {
-			return -1
+// spelling returns the key form of a text without the marks on its letters.
+func spelling(text string) string {
+	letters := make([]byte, 0, len(text))
+	for i := range len(text) {
+		switch c := text[i]; {
+		case c >= 'A' && c <= 'Z' || c >= '0' && c <= '9':
+			letters = append(letters, c)
+		case c >= 'a' && c <= 'z':
+			letters = append(letters, c-'a'+'A')
+		case c >= utf8.RuneSelf:
+			return strings.Map(func(r rune) rune {
+				if unicode.IsMark(r) {
+					return -1
+				}
+				return r
+			}, norm.NFKD.String(NormalizePlate(text)))
 		}
-		return r
-	}, norm.NFKD.String(text))
+	}
+	return string(letters)
 }
 
 // maskSpellings masks the spellings of a plate in a text. key is the plate's key form.
 func maskSpellings(text, key string) string {
-	if !strings.Contains(NormalizePlate(text), key) {
-		return text
-	}
 	var b strings.Builder
 	shown := 0 // where the part of b begins that follows the last mask
 	contains := func() bool { return strings.Contains(NormalizePlate(b.String()[shown:]), key) }
