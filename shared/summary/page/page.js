@@ -11,8 +11,8 @@
   const $ = (id) => document.getElementById(id);
   const root = new URL('.', location.href);
 
-  // ---- What is looked at. It is in the address, so that it can be shared. A plate is
-  // read from the address and removed: addresses are kept and logged.
+  // ---- What is looked at. It is in the address and can be shared. A plate is read from
+  // the address and removed: addresses are kept and logged.
 
   const asked = new URLSearchParams(location.search);
   const view = {
@@ -151,7 +151,26 @@
     failure.body = body;
     throw failure;
   };
-  const KINDS = { 400: 'asked', 401: 'login', 403: 'asked', 503: 'store' };
+  const KINDS = { 400: 'asked', 401: 'login', 403: 'login', 404: 'asked', 429: 'busy', 503: 'store' };
+
+  // once keeps a form from being sent again before its answer is there.
+  const once = (form, what) => form.addEventListener('submit', async (e) => {
+    e.preventDefault();
+    if (form.ariaBusy === 'true') return;
+    form.ariaBusy = 'true';
+    try {
+      await what();
+    } finally {
+      form.ariaBusy = 'false';
+    }
+  });
+
+  // notice shows what went wrong with something that was asked for, until it is closed.
+  const notice = (text) => {
+    $('notice').hidden = !text;
+    put('notice-text', text);
+  };
+  $('notice-close').addEventListener('click', () => notice(''));
 
   const pollers = [];
 
@@ -175,7 +194,7 @@
 
     // allowed reports whether the login may ask for it.
     allowed() {
-      return Boolean(login) && (this.may?.() ?? true);
+      return this === who || Boolean(login) && (this.may?.() ?? true);
     }
 
     async run() {
@@ -191,147 +210,156 @@
       } catch (e) {
         if (pending.signal.aborted) return;
         if (!(e instanceof Failure)) throw e;
-        if (e.kind === 'login') {
-          enter();
-          return;
-        }
         this.failure = e;
         this.failures++;
-        if (e.kind === 'asked') this.refused?.(e.message);
+        if (e.kind === 'login') who.refresh(); // it may have ended, or may do less than before
+        if (e.kind === 'asked' || e.kind === 'login') this.refused?.(e.message);
       }
       const pause = Math.min(this.every() * 2 ** this.failures, Math.max(LONGEST_PAUSE, this.every()));
       const wait = pause * (0.9 + 0.2 * Math.random());
       this.due = Date.now() + wait;
       clearTimeout(this.timer);
-      if (!document.hidden) this.timer = setTimeout(() => this.run(), wait);
+      if (!document.hidden && wait < Infinity) this.timer = setTimeout(() => this.run(), wait);
       drawState();
     }
   }
 
   const retryFailed = () => pollers.forEach((p) => p.failures && p.refresh());
+  // What is asked for once only is there already.
+  const refreshAll = () => pollers.forEach((p) => (p.failures || p.every() < Infinity) && p.refresh());
 
   // ---- Who is logged in.
 
-  let login = null; // as GET /me has it
+  let login = null; // as GET /me has it; null: the figures are not shown
   const may = (right) => Boolean(login?.rights.includes(right));
   const ofAllSites = () => Boolean(login) && login.sites === null;
+  const isOpen = (me) => me.role === 'open'; // no one is logged in, and everyone may read
 
-  // enter asks who is logged in, and shows the figures or the form.
-  const enter = async () => {
-    pollers.forEach((p) => p.stop());
-    clearTimeout(enter.timer);
+  const who = new Poller(() => 10_000, async (signal) => {
     try {
-      const me = await get('me', '');
-      // Figures of another login must not stay, and all have been drawn by its rights.
-      if (login && JSON.stringify([login.name, login.rights, login.sites]) !== JSON.stringify([me.name, me.rights, me.sites])) {
-        location.reload();
-        return;
-      }
-      // A login that is valid and was refused all the same is not asked again at once.
-      enter.timer = setTimeout(() => pollers.forEach((p) => p.refresh()), login ? 3000 : 0);
-      login = me;
-      drawLogin();
+      return await get('me', '', signal);
     } catch (e) {
-      if (!(e instanceof Failure)) throw e;
-      if (e.kind === 'login') {
-        leave(e.body);
-        return;
-      }
-      $('banner').hidden = false;
-      put('banner-text', e.message ? `The login cannot be checked: ${e.message}` : 'The login cannot be checked.');
-      enter.timer = setTimeout(enter, 3000);
+      if (e.kind === 'login' && e.body?.login) return e.body; // how one can log in
+      throw e;
     }
-  };
-
-  // leave removes what a login has shown: the page is loaded again.
-  const leave = (ways) => {
-    if (login) {
-      location.reload();
+  }, (me) => {
+    const identity = (l) => JSON.stringify([l.name, l.role, l.sites, l.rights]);
+    if (login && (!me.rights || identity(me) !== identity(login))) {
+      leave();
       return;
     }
-    offer(ways);
-    $('banner').hidden = true;
-    $('main').hidden = true;
-    $('live').hidden = true;
-    $('site').closest('.field').hidden = true;
+    if (!me.rights) {
+      offer(me);
+      return;
+    }
+    const entered = !login;
+    login = me;
+    drawLogin();
+    if (entered) pollers.forEach((p) => p !== who && p.refresh());
+  });
+
+  // leave removes all that a login has shown: nothing of it stays in the page, and
+  // another login begins with nothing.
+  const leave = () => {
+    pollers.forEach((p) => p.stop());
+    login = null;
+    $('figures').replaceChildren();
+    $('account').remove();
+    location.reload();
   };
 
   // offer shows the ways to log in.
-  const offer = ({ login: ways = [], unavailable = {} }) => {
+  const offer = ({ login: ways, unavailable = {} }) => {
+    const opened = $('login').hidden;
+    const byPassword = ways.includes('password');
     $('login').hidden = false;
-    $('login-form').hidden = !ways.includes('password');
+    $('login-form').hidden = !byPassword;
     $('login-oidc').hidden = !ways.includes('oidc');
-    put('login-text', Object.values(unavailable)[0] ?? (ways.length ? '' : 'There is no way to log in here.'));
-    if (ways.includes('password')) $('login-name').focus();
+    const without = Object.values(unavailable)[0] ?? (ways.length ? '' : 'There is no way to log in: no user has a password, or the secret session-key is missing.');
+    if (opened || without !== offer.without) put('login-text', without);
+    offer.without = without;
+    if (opened && byPassword) $('login-name').focus();
   };
 
   const drawLogin = () => {
-    $('login').hidden = true;
-    $('main').hidden = $('live').hidden = $('site').closest('.field').hidden = false;
-    $('account').hidden = login.open && !login.login.length;
-    put('who', login.open ? 'Open to this machine' : `${login.name}, ${login.role}`);
-    $('log-in').hidden = !login.open;
-    $('log-out').hidden = login.open;
+    if (!isOpen(login)) $('login').hidden = true;
+    for (const id of ['skip', 'site-field', 'live', 'figures', 'end']) $(id).hidden = false;
+    $('account').hidden = isOpen(login) && !login.login.length;
+    put('who', isOpen(login) ? 'Not logged in' : `${login.name}, ${login.role}`);
+    $('log-in').hidden = !isOpen(login);
+    $('log-out').hidden = isOpen(login);
     $('plate-field').hidden = !may('read_plates');
+    if (!may('read_plates')) view.plate = $('plate').value = '';
+    if (login.sites && !login.sites.includes(view.site)) {
+      view.site = login.sites.length === 1 ? login.sites[0] : '';
+      remember();
+    }
     for (const id of ['health', 'latency-panel', 'system-link']) $(id).hidden = !ofAllSites();
     for (const id of ['k-latency', 'k-dead']) $(id).closest('.kpi').hidden = !ofAllSites();
     $('audit').hidden = !may('administer');
+    put('sites-note', 'occupancy now, entries and exits today' + (may('correct') ? '; choose one to correct it' : ''));
     drawCorrection();
   };
 
-  $('log-in').addEventListener('click', () => offer(login));
+  $('log-in').addEventListener('click', () => {
+    if ($('login').hidden) offer(login);
+    else $('login').hidden = true;
+  });
 
-  $('login-form').addEventListener('submit', async (e) => {
-    e.preventDefault();
+  once($('login-form'), async () => {
     put('login-text', 'Checking');
     try {
       const answer = await post('login', { name: $('login-name').value, password: $('login-password').value });
-      if (!answer.ok) {
-        const wait = answer.headers.get('Retry-After');
-        put('login-text', (await answer.json().catch(() => ({}))).error ?? `status ${answer.status}`);
-        if (answer.status === 429 && wait) $('login-text').append(` Try again in ${span(Number(wait))}.`);
-        $('login-password').select();
-        return;
-      }
-      location.reload(); // with the rights of the login
+      if (!answer.ok) await read(answer);
+      await get('me', '');
+      leave(); // and begin with the rights of the login
     } catch (failure) {
-      put('login-text', 'The server cannot be reached. Try again.');
+      if (!(failure instanceof Failure)) throw failure;
+      const reason = { connection: 'The server cannot be reached. Try again.', summary: 'The server does not answer. Try again.' }[failure.kind] ??
+        (failure.body?.login ? 'The browser has not kept the cookie of the login. Allow cookies for this page.' : sentence(failure.message));
+      put('login-text', reason);
+      $('login-password').select();
     }
   });
+
+  const sentence = (text) => text[0].toUpperCase() + text.slice(1) + (text.endsWith('.') ? '' : '.');
 
   $('log-out').addEventListener('click', async () => {
     try {
       const answer = await post('logout', {});
-      if (!answer.ok) throw new Failure('store');
-      location.reload();
+      if (!answer.ok) await read(answer);
+      leave();
     } catch (failure) {
-      $('banner').hidden = false;
-      put('banner-text', 'You are still logged in: the logout could not be stored. Try again.');
+      if (!(failure instanceof Failure)) throw failure;
+      notice('You are still logged in: the logout did not reach the server, or could not be stored. Try again.');
     }
   });
 
   document.addEventListener('visibilitychange', () => {
-    for (const p of pollers) document.hidden ? clearTimeout(p.timer) : p.refresh();
+    if (document.hidden) pollers.forEach((p) => clearTimeout(p.timer));
+    else refreshAll();
   });
-  window.addEventListener('online', () => pollers.forEach((p) => p.refresh()));
-  $('retry').addEventListener('click', () => pollers.forEach((p) => p.refresh()));
+  window.addEventListener('online', refreshAll);
+  $('retry').addEventListener('click', refreshAll);
 
   // drawState shows the state of the figures: live, old or unavailable.
   const drawState = () => {
     const storeAway = !system.failure && system.data && redisAway(system.data);
     const asking = pollers.filter((p) => p.allowed());
-    const broken = asking.map((p) => p.failure).filter((f) => f && f.kind !== 'asked');
+    const broken = asking.map((p) => p.failure).filter((f) => f && f.kind !== 'asked' && f.kind !== 'login');
     const lost = storeAway ? new Failure('store') : broken.find((f) => f.kind === 'connection') ?? broken.find((f) => f.kind === 'summary') ?? broken[0];
-    const latest = Math.max(...asking.map((p) => p.succeeded));
+    const latest = login && Math.max(...asking.map((p) => p.succeeded));
     const waiting = asking.some((p) => !p.succeeded && !p.failure);
-    $('main').setAttribute('aria-busy', String(waiting));
-    $('main').classList.toggle('stale', Boolean(lost));
+    $('figures').setAttribute('aria-busy', String(waiting));
+    $('figures').classList.toggle('stale', Boolean(lost));
     $('live').dataset.state = lost ? 'lost' : waiting ? 'loading' : 'live';
     put('live-text', lost ? 'Not live' : waiting ? 'Loading' : 'Live');
     $('banner').hidden = !lost;
     if (!lost) return;
-    const what = { connection: 'The connection to the server is lost.', summary: 'The summary function does not answer.' }[lost.kind] ??
-      'The store of stays (Redis) cannot be reached.';
+    const what = {
+      connection: 'The connection to the server is lost.', summary: 'The summary function does not answer.',
+      busy: 'The server takes no more requests of this login for now.',
+    }[lost.kind] ?? (login ? 'The store of stays (Redis) cannot be reached.' : `The login cannot be checked: ${lost.message}.`);
     const since = latest ? ` Figures are of ${second.format(latest)}.` : '';
     put('banner-text', `${what}${since} Trying again by itself.`);
   };
@@ -467,7 +495,7 @@
   const drawSelector = (sites) => {
     const names = sites.map((s) => s.site).sort();
     if (view.site && !names.includes(view.site)) names.push(view.site);
-    putRows('site', names.join('\n'), () => [element('option', { value: '' }, 'All sites'), ...names.map((n) => element('option', { value: n }, n))]);
+    putRows('site', names.join('\n'), () => [element('option', { value: '' }, ofAllSites() ? 'All sites' : 'Your sites'), ...names.map((n) => element('option', { value: n }, n))]);
     $('site').value = view.site;
   };
 
@@ -649,7 +677,9 @@
 
   const STATUS = { completed: 'Completed', unmatched_exit: 'Unmatched' };
 
-  const stays = new Poller(() => 2000, async (signal) => {
+  // Each search for a plate is in the audit: it is made when a person asks for it, and
+  // is not repeated but when it has failed.
+  const stays = new Poller(() => (view.plate && !stays.failures ? Infinity : 2000), async (signal) => {
     const q = filter();
     q.set('format', 'json');
     q.set('limit', ROWS);
@@ -665,7 +695,7 @@
     const page = view.cursors.length, filtered = view.plate || view.status || view.site;
     $('stays-empty').hidden = rows.length > 0;
     put('stays-empty', page > 1 ? 'No more stays.' : filtered ? 'No stay matches.' : 'No stays yet. They appear with the first exit.');
-    put('stays-text', rows.length ? `Page ${page}${view.plate ? ` of stays of ${view.plate.toUpperCase()}` : ''}, newest exit first` : '');
+    put('stays-text', rows.length ? `Page ${page}${view.plate ? ` of stays of ${view.plate.toUpperCase()} at ${second.format(new Date())}` : ''}, newest exit first` : '');
     $('stays-newer').disabled = page < 2;
     $('stays-older').disabled = !next;
     stays.next = next;
@@ -693,15 +723,15 @@
       if (!answer.ok) await read(answer);
       const link = element('a', { href: URL.createObjectURL(await answer.blob()), download: 'stays.csv' });
       link.click();
-      URL.revokeObjectURL(link.href);
+      setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
     } catch (failure) {
-      put('stays-text', failure.message);
+      notice(`The stays could not be downloaded: ${failure.message}.`);
     }
   });
   let typing;
   $('plate').addEventListener('input', () => {
     clearTimeout(typing);
-    typing = setTimeout(search, 250);
+    typing = setTimeout(search, 500);
   });
   $('status').addEventListener('change', search);
   $('search').addEventListener('submit', (e) => {
@@ -752,31 +782,55 @@
 
   const drawCorrection = () => {
     $('correct').hidden = !may('correct') || !view.site;
+    put('correct-title', `Correct the occupancy of ${view.site}`);
   };
 
-  $('correct').addEventListener('submit', async (e) => {
-    e.preventDefault();
+  once($('correct'), async () => {
     const site = view.site;
+    put('correct-text', 'Correcting');
+    let text;
     try {
       const { was, counted } = await read(await post(`sites/${encodeURIComponent(site)}/occupancy`, { counted: Number($('correct-counted').value), reason: $('correct-reason').value }));
-      put('correct-text', `The occupancy of ${site} was ${show(was)} and is ${show(counted)} now.`);
-      $('correct').reset();
-      overview.refresh();
-      audit.refresh();
+      text = `The occupancy of ${site} was ${show(was)} and is ${show(counted)} now.`;
+      if (site === view.site) $('correct').reset();
     } catch (failure) {
-      put('correct-text', failure.message || 'The server cannot be reached. Nothing is corrected.');
+      if (!(failure instanceof Failure)) throw failure;
+      text = ['connection', 'summary'].includes(failure.kind) ? 'There was no answer. Look at the occupancy before you try again.' : sentence(failure.message);
+      if (failure.kind === 'login') who.refresh();
     }
+    if (site === view.site) put('correct-text', text);
+    for (const p of [overview, audit]) p.refresh();
   });
 
   // ---- Audit.
 
-  const audit = new Poller(() => 10_000, (signal) => get('audit', new URLSearchParams({ limit: ROWS }), signal), ({ entries }) => {
+  const auditPages = ['']; // their cursors, up to the one shown
+  const audit = new Poller(() => 10_000, (signal) => {
+    const q = new URLSearchParams({ limit: ROWS });
+    if (auditPages.at(-1)) q.set('cursor', auditPages.at(-1));
+    return get('audit', q, signal);
+  }, ({ entries, next }) => {
     putRows('audit-rows', JSON.stringify(entries), () => entries.map((e) => element('tr', {},
-      cell('when', at(e.at)), cell('', `${e.who} (${e.role}${e.address ? ', ' + e.address : ''})`), cell('', e.action), cell('site', e.site), cell('', e.plate || e.object), cell('', e.before), cell('', e.after), cell('', e.outcome))));
+      cell('when', at(e.at)), cell('', e.role ? `${e.who}, ${e.role}` : e.who), cell('', e.address), cell('', e.action), cell('site', e.site),
+      cell('', [e.plate, e.object].filter(Boolean).join(', ')), cell('', e.before), cell('', e.after), cell('', e.outcome))));
     $('audit-empty').hidden = entries.length > 0;
-    put('audit-empty', 'No entries yet.');
+    put('audit-empty', auditPages.length > 1 ? 'No more entries.' : 'No entries yet.');
+    put('audit-text', entries.length ? `Page ${auditPages.length}` : '');
+    $('audit-newer').disabled = auditPages.length < 2;
+    $('audit-older').disabled = !next;
+    audit.next = next;
   });
   audit.may = () => may('administer');
+  $('audit-older').addEventListener('click', () => {
+    if (!audit.next) return;
+    auditPages.push(audit.next);
+    audit.next = '';
+    audit.refresh();
+  });
+  $('audit-newer').addEventListener('click', () => {
+    if (auditPages.length > 1) auditPages.pop();
+    audit.refresh();
+  });
 
   // ---- What is chosen.
 
@@ -785,6 +839,7 @@
     $('site').value = site;
     remember();
     drawCorrection();
+    $('correct').reset(); // it was of another site
     put('correct-text', '');
     if (overview.data) overview.draw(overview.data);
     for (const p of [flow, stats, stays, inside]) p.refresh();
@@ -828,5 +883,5 @@
   $('status').value = view.status;
   setTheme(document.documentElement.dataset.theme);
   remember();
-  enter();
+  who.refresh();
 })();
