@@ -2,7 +2,7 @@
 // as a [Principal] by a password or token of the users file, by the token of another
 // part of the system, or by a session, and refuses what the principal has no [Right] to.
 //
-// The roles and their rights are one table in this file.
+// The roles and their rights are one table in access.go.
 package access
 
 import (
