@@ -6,12 +6,15 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/openfaas/go-sdk/stack"
+
+	"parkstream/shared/tracing"
 )
 
 // TestStack checks what other programs rely on in stack.yml.
@@ -21,15 +24,12 @@ func TestStack(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := map[string]struct {
-		topic, schedule string
-		secrets         []string
-	}{
-		"entry-processor": {topic: "vehicle_entries", secrets: []string{"redis-url", "summary-token"}},
-		"exit-processor":  {topic: "vehicle_exits", secrets: []string{"redis-url", "summary-token"}},
-		"entry-generator": {topic: "cron-function", schedule: "* * * * *", secrets: []string{"rabbitmq-url", "redis-url"}},
-		"exit-generator":  {topic: "cron-function", schedule: "* * * * *", secrets: []string{"rabbitmq-url", "redis-url"}},
-		"summary":         {secrets: []string{"redis-url", "summary-token"}},
+	want := map[string]struct{ topic, schedule string }{
+		"entry-processor": {topic: "vehicle_entries"},
+		"exit-processor":  {topic: "vehicle_exits"},
+		"entry-generator": {topic: "cron-function", schedule: "* * * * *"},
+		"exit-generator":  {topic: "cron-function", schedule: "* * * * *"},
+		"summary":         {},
 	}
 	for name, w := range want {
 		f, ok := services.Functions[name]
@@ -44,8 +44,13 @@ func TestStack(t *testing.T) {
 		if annotations["topic"] != w.topic || annotations["schedule"] != w.schedule {
 			t.Errorf("%s has the annotations %v, want topic %q and schedule %q", name, annotations, w.topic, w.schedule)
 		}
-		if !slices.Equal(f.Secrets, w.secrets) {
-			t.Errorf("%s has the secrets %v, want %v", name, f.Secrets, w.secrets)
+		if sends := strings.HasSuffix(name, "-processor"); (annotations["parkstream.send-token"] == "true") != sends {
+			t.Errorf("%s has the annotations %v", name, annotations)
+		}
+		for _, setting := range []string{"METRICS_LISTEN", "OIDC_ISSUER", "PUBLIC_URL", "TRUSTED_PROXIES"} {
+			if value, ok := f.Environment[setting]; !ok || value != os.Getenv(setting) {
+				t.Errorf("%s has %s %q", name, setting, value)
+			}
 		}
 		if f.Environment["SCHEDULE"] != w.schedule {
 			t.Errorf("%s has SCHEDULE %q, and its annotation schedule is %q", name, f.Environment["SCHEDULE"], w.schedule)
@@ -55,6 +60,49 @@ func TestStack(t *testing.T) {
 		}
 		if !f.ReadOnlyRootFilesystem {
 			t.Errorf("%s: readonly_root_filesystem %v", name, f.ReadOnlyRootFilesystem)
+		}
+	}
+}
+
+// optionalSecrets are read if they are there. OpenFaaS does not deploy a function whose
+// secrets are missing.
+var optionalSecrets = []string{"metrics-token", "oidc-client-secret", "otlp-headers"}
+
+// Each function has exactly the secrets that its packages read.
+func TestSecretsOfFunctions(t *testing.T) {
+	services, err := stack.ParseYAMLFile(filepath.Join(repository, "stack.yml"), "", "", true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	reads := regexp.MustCompile(`\.Secret\(([^()]*)\)`)
+	for name, f := range services.Functions {
+		list := exec.CommandContext(t.Context(), "go", "list", "-deps", "-f", "{{if and .Module .Module.Main}}{{$dir := .Dir}}{{range .GoFiles}}{{$dir}}/{{.}}\n{{end}}{{end}}", "./functions/"+name)
+		list.Dir = repository
+		out, err := list.Output()
+		if err != nil {
+			t.Fatalf("go list: %v", err)
+		}
+		var want []string
+		for _, file := range strings.Fields(string(out)) {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, call := range reads.FindAllStringSubmatch(string(text), -1) {
+				secret := strings.Trim(call[1], `"`)
+				if call[1] == "tracing.HeadersSecret" {
+					secret = tracing.HeadersSecret
+				} else if secret == call[1] {
+					t.Errorf("%s reads the secret %s: the test finds names only", file, call[1])
+				}
+				if !slices.Contains(optionalSecrets, secret) {
+					want = append(want, secret)
+				}
+			}
+		}
+		slices.Sort(want)
+		if got := slices.Sorted(slices.Values(f.Secrets)); !slices.Equal(got, slices.Compact(want)) {
+			t.Errorf("%s has the secrets %v, and reads %v", name, got, slices.Compact(want))
 		}
 	}
 }
