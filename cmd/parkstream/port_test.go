@@ -27,8 +27,8 @@ func TestConnectorPort(t *testing.T) {
 	}{
 		{"docs/settings.md", `\| .LISTEN. \| .*127\.0\.0\.1:(\d+)`, 1},
 		{"docs/settings.md", `rabbitmq-connector[.\w]*:(\d+)`, 1},
-		{"docs/operations.md", `\bLISTEN=:(\d+)`, 1},
-		{"docs/deploy-faasd.md", `\bLISTEN=[\d.]*:(\d+)`, 2},
+		{"docs/operations.md", `[^_]LISTEN=:(\d+)`, 1},
+		{"docs/deploy-faasd.md", `[^_]LISTEN=[\d.]*:(\d+)`, 2},
 		{"docs/deploy-faasd.md", `CONNECTOR_URL=\S+:(\d+)`, 1},
 		{"stack.yml", `rabbitmq-connector[.\w]*:(\d+)`, 1},
 		{"deploy/prometheus/faasd.yml", `"rabbitmq-connector:(\d+)"`, 1},
