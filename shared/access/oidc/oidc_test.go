@@ -142,7 +142,7 @@ func TestRefusedLogins(t *testing.T) {
 			}
 		}
 	}
-	hour := func(hours time.Duration) int64 { return time.Now().Add(hours * time.Hour).Unix() }
+	hour := func(hours int64) int64 { return time.Now().Unix() + hours*3600 }
 	none := func(*providertest.State) {}
 	for _, tt := range []struct {
 		name   string

@@ -76,7 +76,7 @@ func Start(t testing.TB) *Provider {
 		Key:    NewKey(t), KeyID: "one",
 	}}
 	p.Server = httptest.NewServer(http.HandlerFunc(p.serve))
-	t.Cleanup(p.Server.Close)
+	t.Cleanup(p.Close)
 	p.keys.SetIssuer(p.URL)
 	return p
 }
