@@ -13,6 +13,8 @@ import (
 // call holds what handler.Request has no field for.
 type call struct {
 	url *url.URL
+	// remote is the address at the other end of the connection.
+	remote string
 	// stream sends a response in parts; nil on a server other than ours.
 	stream *stream
 	// inflight is set while the call counts as in flight.
@@ -63,7 +65,7 @@ func Adapt(h http.Handler, req handler.Request) (handler.Response, error) {
 	}).WithContext(ctx)
 	w := recorder{header: make(http.Header, 2)}
 	if c := callOf(ctx); c != nil {
-		w.stream = c.stream
+		w.stream, r.RemoteAddr = c.stream, c.remote
 	}
 	h.ServeHTTP(&w, r)
 	return handler.Response{Body: w.body, StatusCode: w.status, Header: w.header}, nil

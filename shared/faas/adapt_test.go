@@ -37,6 +37,15 @@ func TestAdaptBehindTheServer(t *testing.T) {
 	}
 }
 
+// A handler learns the caller's address: failed logins are counted by it.
+func TestAdaptKnowsTheCaller(t *testing.T) {
+	remote := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, r.RemoteAddr) })
+	p := start(t, nil, nil, func(req handler.Request) (handler.Response, error) { return faas.Adapt(remote, req) })
+	if _, text := do(t, "GET", p.url, nil); !strings.HasPrefix(text, "127.0.0.1:") {
+		t.Errorf("the caller's address is %q", text)
+	}
+}
+
 func TestAdaptWithAnotherTemplate(t *testing.T) {
 	resp, err := faas.Adapt(describe, handler.Request{Method: "POST", QueryString: "q=2", Body: []byte("y")})
 	if want := "POST / / q=2 host= header= body=y"; string(resp.Body) != want || err != nil {

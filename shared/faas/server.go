@@ -79,7 +79,7 @@ func closeAfter(w http.ResponseWriter) { w.Header().Set("Connection", "close") }
 // call serves one call of the function.
 func (s *server) call(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
-	c := &call{url: r.URL, stream: &stream{w: w}}
+	c := &call{url: r.URL, remote: r.RemoteAddr, stream: &stream{w: w}}
 	if r.ContentLength != 0 {
 		closeAfter(w) // unless the body is read
 	}
