@@ -83,7 +83,7 @@ func TestSecretsOfFunctions(t *testing.T) {
 			t.Fatalf("go list: %v", err)
 		}
 		var want []string
-		for _, file := range strings.Fields(string(out)) {
+		for file := range strings.FieldsSeq(string(out)) {
 			text, err := os.ReadFile(file)
 			if err != nil {
 				t.Fatal(err)

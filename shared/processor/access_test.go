@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -152,9 +153,7 @@ func (p *park) send(t *testing.T, q request) (status int, text string) {
 		t.Fatal(err)
 	}
 	r.Header.Set("Content-Type", "application/json")
-	for name, values := range q.header {
-		r.Header[name] = values
-	}
+	maps.Copy(r.Header, q.header)
 	token, known := tokens[q.by]
 	if q.by != "" && !known {
 		t.Fatalf("there is no %s", q.by)
