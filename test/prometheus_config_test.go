@@ -77,11 +77,6 @@ func tryShippedConfigurations(t *testing.T, s *system, connector string) {
 	}
 }
 
-// uncommented returns a configuration without its comments.
-func uncommented(config string) string {
-	return regexp.MustCompile(`(?m)^ *#.*$`).ReplaceAllString(config, "")
-}
-
 func tryConfiguration(t *testing.T, s *system, connector, file string, want []string) {
 	t.Helper()
 	dir := t.TempDir()
@@ -96,11 +91,6 @@ func tryConfiguration(t *testing.T, s *system, connector, file string, want []st
 		"gateway:8080", gateway, "gateway:8082", gateway, "faasd-provider:8081", gateway,
 		"rabbitmq-connector:8083", connector, "localhost:9090", self, "_interval: 15s", "_interval: 1s",
 	).Replace(string(text))
-	if !credentials.MatchString(uncommented(config)) {
-		// METRICS_LISTEN is one address, and all functions are on one machine: they are
-		// scraped as kubernetes.yml describes it without that setting.
-		config = strings.Replace(config, "    honor_labels: true", "    authorization: {credentials_file: /token}\n    honor_labels: true", 1)
-	}
 	config = credentials.ReplaceAllString(config, "credentials_file: "+filepath.Join(s.dir, "secrets", "metrics-token"))
 	if name := filepath.Base(file); name == "kubernetes.yml" {
 		// Here is no port of METRICS_LISTEN: the way that the file names instead.
