@@ -343,7 +343,7 @@ func TestLogout(t *testing.T) {
 			t.Fatal("the session is not renewed after an hour")
 		}
 		renewed := b.copy()
-		late := b.request("GET", "/overview") // of another window, under way
+		late := old.request("GET", "/overview") // of another window, under way
 		if err := b.logout(); err != nil {
 			t.Fatal(err)
 		}
