@@ -89,6 +89,7 @@ func TestMistakesOfSettings(t *testing.T) {
 		"function exit-generator":  ofGenerators,
 		"function summary": append(slices.Clip(ofStores), []mistake{
 			{"CONNECTOR_URL", "ftp://host", `CONNECTOR_URL` + noURL},
+			{"OIDC_ROLES", "guards", `OIDC_ROLES has "guards", want group=role or group=role:site,site`},
 		}...),
 		"connector": append(slices.Clip(ofProcesses), []mistake{
 			{"GATEWAY_URL", "http://user:hidden@gateway", `GATEWAY_URL has a password: put it into the files of basic-auth-user and basic-auth-password`},
@@ -116,7 +117,7 @@ func TestMistakesOfSettings(t *testing.T) {
 			"in the other case": otherCase,
 		} {
 			t.Run(program+" "+spelling, func(t *testing.T) {
-				environ, want := []string{"SECRETS_DIR=" + secrets}, []string{}
+				environ, want := []string{"SECRETS_DIR=" + secrets, "OIDC_CLIENT_ID=parkstream"}, []string{}
 				var names []string
 				for _, m := range mistakes {
 					environ = append(environ, spelt(m.setting)+"="+m.value)
