@@ -140,9 +140,6 @@ func (g *Guard) decide(r *http.Request, right Right, contentTypes []string) (Pri
 			return Principal{}, err
 		}
 	}
-	if err := g.limits.check(p); err != nil {
-		return Principal{}, err
-	}
 	switch {
 	case p.May(right):
 		return p, nil
@@ -155,7 +152,8 @@ func (g *Guard) decide(r *http.Request, right Right, contentTypes []string) (Pri
 	}
 }
 
-// Identify returns who sends a request.
+// Identify returns who sends a request, and counts it as one of that principal. With
+// the refusal of one too many it returns the principal as well.
 func (g *Guard) Identify(r *http.Request) (Principal, error) {
 	if err := g.checkSetUp(); err != nil {
 		return Principal{}, err
@@ -165,7 +163,7 @@ func (g *Guard) Identify(r *http.Request) (Principal, error) {
 		return Principal{}, err
 	}
 	p.Address = g.Address(r)
-	return p, nil
+	return p, g.limits.check(p)
 }
 
 // Address returns the address of a request's caller; see TRUSTED_PROXIES.

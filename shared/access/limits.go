@@ -1,7 +1,6 @@
 package access
 
 import (
-	"math"
 	"net/http"
 	"sync"
 	"time"
@@ -47,7 +46,7 @@ func (l *limits) wait(name string) time.Duration {
 	defer l.mu.Unlock()
 	limiter, ok := l.lru.Get(name)
 	if !ok {
-		limiter = rate.NewLimiter(rate.Limit(l.perSecond), int(min(math.MaxInt32, burst*int64(l.perSecond))))
+		limiter = rate.NewLimiter(rate.Limit(l.perSecond), burst*l.perSecond)
 		l.lru.Add(name, limiter)
 	}
 	now := time.Now()

@@ -45,6 +45,14 @@ func TestRequestRate(t *testing.T) {
 				t.Errorf("request %d of the next second: %d", i, status)
 			}
 		}
+		// What needs no right counts, too: GET /me and unknown paths. A logout is known.
+		time.Sleep(2 * time.Second)
+		for i := range 21 {
+			p, err := g.Identify(request(http.MethodGet, anna))
+			if p.Name != "anna" || (err == nil) != (i < 20) {
+				t.Errorf("identification %d: %+v, %v", i, p, err)
+			}
+		}
 		// What a login may not do counts, too.
 		time.Sleep(2 * time.Second)
 		for range 20 {
