@@ -44,7 +44,7 @@ func (g *guarded) search(who, body string) *httptest.ResponseRecorder {
 }
 
 // What persons change, search for and download with whole plates is recorded, with who
-// it was; what shows no more than others see is not.
+// it was; what shows no more than others see is not. The log has no whole plate.
 func TestActsAreInTheAudit(t *testing.T) {
 	const masked = "*******234"
 	by := func(who, role string, a audit.Action, site, object, plate, before, after string, o audit.Outcome) audit.Entry {
@@ -90,6 +90,9 @@ func TestActsAreInTheAudit(t *testing.T) {
 			}
 			if diff := cmp.Diff(tt.want, g.recorded(t), cmpopts.EquateEmpty()); diff != "" {
 				t.Errorf("entries (-want +got):\n%s", diff)
+			}
+			if text := strings.ToUpper(g.log.String()); strings.Contains(text, "1AB1") || strings.Contains(text, "01 AB") {
+				t.Errorf("the log has the plate: %s", text)
 			}
 		})
 	}

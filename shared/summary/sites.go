@@ -113,6 +113,6 @@ func (h handler) correct(w http.ResponseWriter, r *http.Request) {
 		h.fail(w, r, err)
 		return
 	}
-	h.Log.InfoContext(r.Context(), "occupancy corrected", "site", site, "was", c.Was, "counted", c.Counted, "reason", c.Reason)
+	h.Log.InfoContext(r.Context(), "occupancy corrected", "site", site, "was", c.Was, "counted", c.Counted) // not the reason: people write plates into it
 	httpjson.Write(w, http.StatusCreated, c)
 }
