@@ -2,16 +2,15 @@ package generator
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/robfig/cron/v3"
 
 	"parkstream/shared/failure"
 	"parkstream/shared/redis"
+	"parkstream/shared/schedule"
 )
 
 const (
@@ -36,38 +35,13 @@ type Ticks struct {
 
 // NewTicks returns the ticks of a function's schedule, a cron expression with five
 // fields or a descriptor such as @hourly. The caller closes the client.
-func NewTicks(client *redis.Client, function, schedule string) (*Ticks, error) {
-	parsed, err := parseSchedule(schedule)
+func NewTicks(client *redis.Client, function, text string) (*Ticks, error) {
+	parsed, err := schedule.Parse(text)
 	if err != nil {
 		return nil, err
 	}
-	return &Ticks{redis: client, function: function, text: schedule, schedule: parsed}, nil
+	return &Ticks{redis: client, function: function, text: text, schedule: parsed}, nil
 }
-
-// parseSchedule understands what cron connectors and the local gateway understand.
-func parseSchedule(text string) (cron.Schedule, error) {
-	if strings.Contains(text, "TZ=") && !strings.Contains(text, " ") {
-		return nil, errors.New("a zone only") // cron panics
-	}
-	schedule, err := cron.ParseStandard(text)
-	if err != nil {
-		return nil, err
-	}
-	if every, ok := schedule.(cron.ConstantDelaySchedule); ok {
-		return aligned{every.Delay}, nil
-	}
-	if schedule.Next(time.Now()).IsZero() {
-		return nil, errors.New("it has no time in the next five years")
-	}
-	return schedule, nil
-}
-
-// aligned is the schedule of @every. Its ticks are multiples of the delay, equal in all
-// replicas, and not counted from the start of a process.
-type aligned struct{ delay time.Duration }
-
-// Next returns the first tick after t.
-func (a aligned) Next(t time.Time) time.Time { return t.Truncate(a.delay).Add(a.delay) }
 
 // end returns the instant at which the time of now's tick ends and that of the tick
 // next begins. The times of the ticks follow each other without a gap.

@@ -14,6 +14,7 @@ import (
 	"parkstream/shared/failure"
 	"parkstream/shared/parking"
 	"parkstream/shared/redis"
+	"parkstream/shared/schedule"
 )
 
 // settings of a generator. The secrets rabbitmq-url and redis-url are files.
@@ -40,7 +41,7 @@ func (s settings) Validate() error {
 	if err := parking.CheckSite(s.Site); err != nil {
 		errs = append(errs, fmt.Errorf("DEFAULT_SITE: %w", err))
 	}
-	if _, err := parseSchedule(s.Schedule); err != nil {
+	if _, err := schedule.Parse(s.Schedule); err != nil {
 		errs = append(errs, fmt.Errorf("SCHEDULE is %q, want a cron expression as in the annotation schedule: %w", s.Schedule, err))
 	}
 	if s.Retention < time.Hour {

@@ -7,6 +7,8 @@ import (
 
 	"github.com/openfaas/faas-provider/types"
 	"github.com/robfig/cron/v3"
+
+	"parkstream/shared/schedule"
 )
 
 // cronTopic is the topic of functions with a schedule, as of OpenFaaS's cron connector.
@@ -40,11 +42,11 @@ func scheduleOf(spec types.FunctionDeployment) (cron.Schedule, error) {
 		return nil, nil
 	}
 	text := (*spec.Annotations)["schedule"]
-	schedule, err := cron.ParseStandard(text)
+	parsed, err := schedule.Parse(text)
 	if err != nil {
 		return nil, fmt.Errorf("%w: the schedule %q of function %s is none that cron understands: %w", ErrRefused, text, spec.Service, err)
 	}
-	return schedule, nil
+	return parsed, nil
 }
 
 // set adds or replaces the schedule of a function.

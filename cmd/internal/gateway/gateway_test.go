@@ -653,19 +653,21 @@ func TestCron(t *testing.T) {
 	if n := l.status(t, "two").InvocationCount; n != 0 {
 		t.Errorf("a function of another topic was fired %g times", n)
 	}
-	bad := deployment("two", map[string]string{"topic": "cron-function", "schedule": "at noon"})
-	if err := l.Deploy(bad); err == nil || !strings.Contains(err.Error(), `the schedule "at noon" of function two`) {
-		t.Errorf("bad schedule: %v", err)
-	}
-	if l.find("two") == nil {
-		t.Error("the function that ran is gone after a deployment that was refused")
-	}
-	text, err := json.Marshal(bad)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if code, text := l.call(t, "PUT", "/system/functions", string(text)); code != http.StatusBadRequest {
-		t.Errorf("bad schedule: %d %s", code, text)
+	for _, schedule := range []string{"at noon", "", "TZ=x", "0 0 30 2 *"} {
+		bad := deployment("two", map[string]string{"topic": "cron-function", "schedule": schedule})
+		if err := l.Deploy(bad); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("the schedule %q of function two", schedule)) {
+			t.Errorf("the schedule %q: %v", schedule, err)
+		}
+		if l.find("two") == nil {
+			t.Error("the function that ran is gone after a deployment that was refused")
+		}
+		text, err := json.Marshal(bad)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if code, text := l.call(t, "PUT", "/system/functions", string(text)); code != http.StatusBadRequest {
+			t.Errorf("the schedule %q: %d %s", schedule, code, text)
+		}
 	}
 	// No replica runs: the operator is notified.
 	if err := l.scale(l.find("one"), 0); err != nil {
