@@ -148,7 +148,7 @@
     // An error of the gateway's own has this header.
     if (answer.headers.has('X-OpenFaaS-Internal')) throw new Failure('summary', body.error ?? `status ${answer.status}`);
     const failure = new Failure(KINDS[answer.status] ?? 'summary', body.error ?? `status ${answer.status}`);
-    failure.body = body;
+    Object.assign(failure, { body, status: answer.status, wait: answer.headers.get('Retry-After') });
     throw failure;
   };
   const KINDS = { 400: 'asked', 401: 'login', 403: 'login', 404: 'asked', 429: 'busy', 503: 'store' };
@@ -315,12 +315,19 @@
       leave(); // and begin with the rights of the login
     } catch (failure) {
       if (!(failure instanceof Failure)) throw failure;
-      const reason = { connection: 'The server cannot be reached. Try again.', summary: 'The server does not answer. Try again.' }[failure.kind] ??
-        (failure.body?.login ? 'The browser has not kept the cookie of the login. Allow cookies for this page.' : sentence(failure.message));
-      put('login-text', reason);
+      put('login-text', refusal(failure));
       $('login-password').select();
     }
   });
+
+  // refusal tells why a login was refused.
+  const refusal = ({ kind, status, body, wait, message }) => {
+    if (kind === 'connection') return 'The server cannot be reached. Try again.';
+    if (kind === 'summary') return 'The server does not answer. Try again.';
+    if (body.login) return 'The browser has not kept the cookie of the login. Allow cookies for this page.';
+    if (status === 401) return 'The name or the password is wrong.';
+    return sentence(message) + (wait ? ` Try again in ${span(Number(wait))}.` : '');
+  };
 
   const sentence = (text) => text[0].toUpperCase() + text.slice(1) + (text.endsWith('.') ? '' : '.');
 
@@ -328,6 +335,8 @@
     try {
       const answer = await post('logout', {});
       if (!answer.ok) await read(answer);
+      view.site = view.status = ''; // the next login may be another's
+      remember();
       leave();
     } catch (failure) {
       if (!(failure instanceof Failure)) throw failure;
@@ -359,7 +368,7 @@
     const what = {
       connection: 'The connection to the server is lost.', summary: 'The summary function does not answer.',
       busy: 'The server takes no more requests of this login for now.',
-    }[lost.kind] ?? (login ? 'The store of stays (Redis) cannot be reached.' : `The login cannot be checked: ${lost.message}.`);
+    }[lost.kind] ?? (login ? 'The store of stays (Redis) cannot be reached.' : sentence(lost.message));
     const since = latest ? ` Figures are of ${second.format(latest)}.` : '';
     put('banner-text', `${what}${since} Trying again by itself.`);
   };
