@@ -31,7 +31,7 @@ func example(kind parking.Kind) string {
 }
 
 // parseEvent parses one event. Its errors are parking.ErrInvalid. If the JSON is valid,
-// the returned event has its id despite an error.
+// the returned event has its id despite an error, and the plate if its fields are texts.
 func parseEvent(kind parking.Kind, data []byte) (parking.Event, error) {
 	var wire wireEvent
 	switch {
@@ -52,7 +52,7 @@ func parseEvent(kind parking.Kind, data []byte) (parking.Event, error) {
 	if kind == parking.Exit {
 		text, other, processor = wire.ExitTime, wire.EntryTime, "entry-processor"
 	}
-	named := parking.Event{ID: wire.ID}
+	named := parking.Event{ID: wire.ID, RawPlate: wire.VehiclePlate}
 	e := parking.Event{ID: wire.ID, Kind: kind, Site: wire.Site, Gate: wire.Gate, RawPlate: wire.VehiclePlate}
 	switch {
 	case text == nil && other != nil:

@@ -361,7 +361,7 @@ func (p *processor) results(ctx context.Context, msgs []batch.Event, work []item
 			if errors.Is(it.err, parking.ErrTooManySites) {
 				p.Metrics.sites.WithLabelValues(p.kind.String()).Inc()
 			}
-			p.Log.WarnContext(ctx, "event rejected", "event_type", p.kind.String(), "id", clip(it.event.ID, maxLoggedID), "reason", r.Reason)
+			p.Log.WarnContext(ctx, "event rejected", "event_type", p.kind.String(), "id", p.logged(it, it.event.ID, maxLoggedID), "reason", p.logged(it, r.Reason, maxReason))
 		default:
 			r.Outcome, r.Reason = batch.Retry, failure.Told(it.err)
 			_, r.Unavailable = errors.AsType[unavailable](it.err)
@@ -398,6 +398,15 @@ func clip(text string, n int) string {
 	return strings.ToValidUTF8(text[:n], "") + "…"
 }
 
+// logged returns at most n bytes of a text about an event for a log line: cameras make ids
+// of plates.
+func (p *processor) logged(it *item, text string, n int) string {
+	if !p.ShowPlates {
+		text = parking.MaskPlateIn(clip(text, maxReason), it.event.RawPlate) // an id that is refused may be long
+	}
+	return clip(text, n)
+}
+
 // appendCompleted appends the durations of completed stays.
 func appendCompleted(to []time.Duration, stays []parking.Stay) []time.Duration {
 	for i := range stays {
@@ -417,7 +426,7 @@ func (p *processor) doneAs(ctx context.Context, it *item) string {
 		if !p.ShowPlates {
 			plate = parking.MaskPlate(plate)
 		}
-		p.Log.InfoContext(ctx, "exit without entry", "id", clip(it.event.ID, maxLoggedID), "site", it.event.Site, "gate", it.event.Gate, "plate", plate)
+		p.Log.InfoContext(ctx, "exit without entry", "id", p.logged(it, it.event.ID, maxLoggedID), "site", it.event.Site, "gate", it.event.Gate, "plate", plate)
 		return outcomeUnmatchedExit
 	case it.recorded.Duplicate:
 		return outcomeDuplicate

@@ -317,6 +317,30 @@ parkstream_pipeline_stage_events_total{event_type="exit",result="success",stage=
 	}
 }
 
+// Ids that cameras make of plates are masked in the log, also of events that are
+// rejected.
+func TestPlatesInIDsAreMaskedInTheLog(t *testing.T) {
+	var log bytes.Buffer
+	c := config(newStore(t), new(summaries))
+	c.Log = slog.New(slog.NewTextHandler(&log, nil))
+	process := func(events ...batch.Event) { pipeline.NewExitEventProcessor(c).ProcessMessages(t.Context(), events) }
+	data := func(text string) batch.Event { return batch.Event{ID: "1", Data: []byte(text)} }
+	process(exit("north-KA01AB1234-1", "KA01AB1234", 9))
+	process(exit("north-KA01AB1234-1", "KA01AB1234", 8)) // in conflict
+	process(
+		data(`{"id":"ka-01-ab-1234/2","vehicle_plate":"KA 01 AB 1234","exit_date_time":"at KA01AB1234"}`),
+		data(`{"id":"ka-01-ab-1234/3","vehicle_plate":"KA 01 AB 1234","entry_date_time":"2026-11-23T08:00:00Z"}`),
+		data(`{"id":"`+strings.Repeat("KA01AB1234", 400)+`","vehicle_plate":"KA01AB1234","exit_date_time":"2026-11-23T08:00:00Z"}`),
+	)
+	text := log.String()
+	if strings.Count(text, "event rejected") != 4 || !strings.Contains(text, "id=north-*******234-1") {
+		t.Errorf("the log has\n%s", text)
+	}
+	if strings.Contains(strings.ToUpper(text), "01AB1") || strings.Contains(strings.ToUpper(text), "01-AB") {
+		t.Errorf("a plate is in the log\n%s", text)
+	}
+}
+
 func TestWholePlatesInTheLog(t *testing.T) {
 	var log bytes.Buffer
 	c := config(newStore(t), new(summaries))
