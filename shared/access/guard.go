@@ -146,9 +146,9 @@ func (g *Guard) decide(r *http.Request, right Right, contentTypes []string) (Pri
 	case p.Role == Open:
 		return Principal{}, errNoLogin
 	case right == ReadMetrics && !p.Sites.All():
-		return Principal{}, forbidden("the metrics are those of all sites, and this login has some")
+		return Principal{}, Forbidden("the metrics are those of all sites, and this login has some")
 	default:
-		return Principal{}, forbidden(fmt.Sprintf("the role %s does not have the right to do this", p.Role))
+		return Principal{}, Forbidden(fmt.Sprintf("the role %s does not have the right to do this", p.Role))
 	}
 }
 
@@ -194,7 +194,7 @@ func (g *Guard) identify(r *http.Request) (Principal, error) {
 			if !ok {
 				return Principal{}, errLogin
 			}
-			return g.Login(r.Context(), r, name, password)
+			return g.Login(r, name, password)
 		default:
 			return Principal{}, errLogin
 		}
@@ -250,14 +250,14 @@ func (g *Guard) bearer(r *http.Request, token string) (Principal, error) {
 
 // Login returns the user of a name and password. Failures cost the name and the caller's
 // address time.
-func (g *Guard) Login(ctx context.Context, r *http.Request, name, password string) (Principal, error) {
+func (g *Guard) Login(r *http.Request, name, password string) (Principal, error) {
 	users := g.users.current()
 	user := users.Find(name)
 	l := login{name: name, hash: users.decoy, password: password}
 	if user != nil && user.HasPassword() {
 		l.hash = user.password
 	}
-	right, err := g.check(ctx, l, g.proxies.address(r))
+	right, err := g.check(r.Context(), l, g.proxies.address(r))
 	if err != nil {
 		return Principal{}, err
 	}

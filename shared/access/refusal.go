@@ -39,12 +39,12 @@ func (r *Refusal) label() string {
 
 func (r *Refusal) Error() string { return r.Reason }
 
-// forbidden returns the refusal of a principal that lacks a right.
-func forbidden(reason string) error { return &Refusal{Status: http.StatusForbidden, Reason: reason} }
+// Forbidden returns the refusal of a principal that lacks a right.
+func Forbidden(reason string) error { return &Refusal{Status: http.StatusForbidden, Reason: reason} }
 
 // ErrSite is the refusal of a site that the principal does not have, whether or not it
 // exists.
-var ErrSite = forbidden("this login has no access to that site")
+var ErrSite = Forbidden("this login has no access to that site")
 
 var (
 	errNoLogin       = &Refusal{Status: http.StatusUnauthorized, Reason: "this needs a login: send Authorization: Bearer with a token, or a name and password", kind: "no_login"}

@@ -118,16 +118,11 @@ func (e *Endpoint) permit(found *route, r *http.Request, query url.Values) error
 	}
 	switch p := access.From(r.Context()); {
 	case !p.May(found.right):
-		return forbidden("this login may not do this") // also for a request that Admit has not seen
+		return access.Forbidden("this login may not do this") // also for a request that Admit has not seen
 	case found.allSites && !p.Sites.All():
-		return forbidden("this needs a login for all sites")
+		return access.Forbidden("this needs a login for all sites")
 	}
 	return checkSites(r, query, found.query)
-}
-
-// forbidden returns the refusal of a principal that lacks a right.
-func forbidden(reason string) error {
-	return &access.Refusal{Status: http.StatusForbidden, Reason: reason}
 }
 
 // find returns the route of a request and sets its path values. If the method does not

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"slices"
 
+	"parkstream/shared/access"
 	"parkstream/shared/httpjson"
 	"parkstream/shared/parking"
 	"parkstream/shared/stay"
@@ -39,7 +40,7 @@ func (h handler) list(w http.ResponseWriter, r *http.Request) { h.listOf(w, r, r
 // listOf responds with a list by its parameters, which are in the query or in the body.
 func (h handler) listOf(w http.ResponseWriter, r *http.Request, values url.Values) {
 	if values.Has(plateParam.name) && !maskOf(r.Context()).whole {
-		h.fail(w, r, forbidden("this login may not search by plate"))
+		h.fail(w, r, access.Forbidden("this login may not search by plate"))
 		return
 	}
 	q, err1 := parseQuery(values)

@@ -73,7 +73,7 @@ func (h handler) login(w http.ResponseWriter, r *http.Request) {
 		h.fail(w, r, errNoKey)
 		return
 	}
-	p, err := h.Access.Login(r.Context(), r, given.Name, given.Password)
+	p, err := h.Access.Login(r, given.Name, given.Password)
 	if err != nil {
 		h.fail(w, r, err)
 		return
@@ -225,7 +225,7 @@ func (h handler) arrive(w http.ResponseWriter, r *http.Request) {
 	}
 	id, kept, ok, err := h.Login.Sessions.Return(w, r)
 	if err == nil && !ok {
-		err = forbidden("this login was not begun in this browser, or took more than " + session.FlowTimeout.String() + ": log in again")
+		err = access.Forbidden("this login was not begun in this browser, or took more than " + session.FlowTimeout.String() + ": log in again")
 	}
 	if err != nil {
 		h.comeBack(w, r, err)
@@ -248,15 +248,15 @@ func (h handler) complete(w http.ResponseWriter, r *http.Request, id, kept strin
 	case err != nil:
 		return err
 	case !first:
-		return forbidden("this login was completed before: log in again")
+		return access.Forbidden("this login was completed before: log in again")
 	}
-	role, sites, _ := h.Login.Sessions.Grant(person.Groups)
-	if err := h.record(r, access.Principal{Name: person.Name, Role: role, Sites: sites, Via: byProvider}, audit.Login, person.Subject); err != nil {
+	role, _, _ := h.Login.Sessions.Grant(person.Groups)
+	if err := h.record(r, access.Principal{Name: person.Name, Role: role, Via: byProvider}, audit.Login, person.Subject); err != nil {
 		return err
 	}
 	err = h.Login.Sessions.BeginByGroups(w, r, person, h.Login.Provider.Path())
 	if errors.Is(err, session.ErrTooLarge) {
-		return forbidden("too many of your groups have the same role here: ask the administrator")
+		return access.Forbidden("too many of your groups have the same role here: ask the administrator")
 	}
 	return err
 }
