@@ -70,6 +70,8 @@ var (
 		{"DEFAULT_SITE", "of mine", `DEFAULT_SITE: site "of mine" must be 1 to 64 ASCII letters, digits, dots, hyphens or underscores`},
 		{"SCHEDULE", "at noon", `SCHEDULE is "at noon", want a cron expression as in the annotation schedule: expected exactly 5 fields, found 2: [at noon]`},
 		{"RETENTION", "soon", `RETENTION is "soon"` + noDuration},
+		{"REDIS_REPLICAS", "ten", `REDIS_REPLICAS is "ten"` + noNumber},
+		{"REDIS_REPLICAS_TIMEOUT", "8 seconds", `REDIS_REPLICAS_TIMEOUT is "8 seconds"` + noDuration},
 	}...)
 )
 

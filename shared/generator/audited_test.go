@@ -63,3 +63,20 @@ func TestRunsOfPersonsAreInTheAudit(t *testing.T) {
 		t.Errorf("the run is made: %q inside, %q before", got, before)
 	}
 }
+
+// The audit waits for the replicas of Redis, as in the other functions.
+func TestTheAuditWaitsForReplicas(t *testing.T) {
+	dir, tokens := secrets(t, access.NewUser{Name: "otto", Role: access.Operator})
+	entries := t.Name()
+	url := serve(t, generator.NewEntryHandler, "SECRETS_DIR="+dir, "ENTRY_QUEUE="+entries, "REDIS_REPLICAS=1", "REDIS_REPLICAS_TIMEOUT=10ms")
+	if status, _, text := (call{}).send(t, url); status != http.StatusOK {
+		t.Fatalf("cron's call: %d %s", status, text)
+	}
+	byOtto := call{query: "?count=5", header: http.Header{"Authorization": {"Bearer " + tokens["otto"]}}}
+	if status, _, text := byOtto.send(t, url); status != http.StatusServiceUnavailable || !strings.Contains(text, "the audit") {
+		t.Errorf("without the replica: %d %s", status, text)
+	}
+	if n := len(read(t, entries)); n != 1 {
+		t.Errorf("%d events, want that of cron", n)
+	}
+}

@@ -26,6 +26,7 @@ type settings struct {
 	Site       string        `env:"DEFAULT_SITE" envDefault:"default"`
 	Schedule   string        `env:"SCHEDULE" envDefault:"* * * * *"`
 	Retention  time.Duration `env:"RETENTION" envDefault:"2160h"`
+	Redis      redis.Settings
 	Audit      audit.Settings
 }
 
@@ -47,7 +48,7 @@ func (s settings) Validate() error {
 	if s.Retention < time.Hour {
 		errs = append(errs, fmt.Errorf("RETENTION is %s, want at least 1h", s.Retention))
 	}
-	return errors.Join(append(errs, s.Audit.Validate())...)
+	return errors.Join(append(errs, s.Redis.Validate(), s.Audit.Validate())...)
 }
 
 // unready is the error of a generator that cannot publish events.
@@ -79,7 +80,7 @@ func admission(guard *access.Guard) faas.Admission {
 func Wire(rt *faas.Runtime) (Config, error) {
 	var s settings
 	settingsErr := rt.Settings(&s)
-	client, err := redis.Open(rt.Secret("redis-url").Value, redis.WithLogger(rt.Log))
+	client, err := redis.Open(rt.Secret("redis-url").Value, redis.WithSettings(s.Redis), redis.WithLogger(rt.Log))
 	if err := errors.Join(settingsErr, err); err != nil {
 		return Config{}, err
 	}
@@ -88,6 +89,7 @@ func Wire(rt *faas.Runtime) (Config, error) {
 		return Config{}, err
 	}
 	client.Register(rt, rt.Registerer)
+	client.RegisterReplicas(rt)
 	rt.Admit(admission(rt.Access))
 	inside := NewInside(client, s.Retention)
 
