@@ -7,6 +7,23 @@ import (
 	"parkstream/shared/schedule"
 )
 
+// Whatever an annotation has, it is a schedule with a next time, or a mistake.
+func FuzzParse(f *testing.F) {
+	for _, text := range []string{"* * * * *", "@hourly", "@every 20s", "TZ=UTC 0 6 * * *", "CRON_TZ=x", "*/7,1-5/2 ? L jan mon-fri", "TZ=x @every 1h"} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		got, err := schedule.Parse(text)
+		if err != nil {
+			return
+		}
+		now := time.Now()
+		if next := got.Next(now); !next.After(now) {
+			t.Errorf("%q: the next time is %s at %s", text, next, now)
+		}
+	})
+}
+
 func TestParse(t *testing.T) {
 	now := time.Date(2026, 11, 27, 10, 0, 30, 5, time.UTC)
 	for text, want := range map[string]time.Time{
