@@ -73,7 +73,7 @@ func EnsureAccess(dir string) error {
 	_, err := EnsureUsers(dir)
 	errs := []error{err, ensureAdminToken(dir)}
 	for name, value := range map[string]func() string{
-		SummaryToken: rand.Text, ConnectorToken: access.NewToken, MetricsToken: access.NewToken, SessionKey: NewSessionKeys,
+		SummaryToken: rand.Text, ConnectorToken: rand.Text, MetricsToken: access.NewToken, SessionKey: NewSessionKeys,
 	} {
 		_, err := Ensure(dir, name, value)
 		errs = append(errs, err)
