@@ -17,13 +17,13 @@ import (
 )
 
 const (
-	// Idle is how long a session lasts after its last request.
-	Idle = 12 * time.Hour
-	// Longest is how long a session lasts at most.
-	Longest = 7 * 24 * time.Hour
-	// LongestByGroups is Longest of a user of the provider: what the provider changes of
+	// maxIdle is how long a session lasts after its last request.
+	maxIdle = 12 * time.Hour
+	// maxAge is how long a session lasts at most.
+	maxAge = 7 * 24 * time.Hour
+	// maxAgeByGroups is maxAge of a user of the provider: what the provider changes of
 	// a user is seen at the next login only.
-	LongestByGroups = 12 * time.Hour
+	maxAgeByGroups = 12 * time.Hour
 	// FlowTimeout is how long a login at the provider may take.
 	FlowTimeout = 10 * time.Minute
 
@@ -88,11 +88,11 @@ type state struct {
 
 // expires returns when the session ends if no other request comes.
 func (s *state) expires() time.Time {
-	longest := Longest
+	most := maxAge
 	if s.User == "" {
-		longest = LongestByGroups
+		most = maxAgeByGroups
 	}
-	idle, end := time.Unix(s.Seen, 0).Add(Idle), time.Unix(s.Started, 0).Add(longest)
+	idle, end := time.Unix(s.Seen, 0).Add(maxIdle), time.Unix(s.Started, 0).Add(most)
 	if end.Before(idle) {
 		return end
 	}
@@ -171,15 +171,15 @@ func (s *Sessions) principal(one *state) (p access.Principal, ok bool) {
 	return access.Principal{Name: one.Name, Role: role, Sites: sites, Via: access.ViaSession}, ok
 }
 
-// ErrNoUser is the error of a login of a user that is not in the users file.
-var ErrNoUser = errors.New("the users file does not have this user")
+// errNoUser is the error of a login of a user that is not in the users file.
+var errNoUser = errors.New("the users file does not have this user")
 
 // Begin logs a user of the users file in: the response gets the cookie. A session that
 // the request has ends.
 func (s *Sessions) Begin(w http.ResponseWriter, r *http.Request, name string) error {
 	user := s.User(name)
 	if user == nil {
-		return ErrNoUser
+		return errNoUser
 	}
 	return s.begin(w, r, state{Name: name, User: user.Fingerprint()}, "")
 }
@@ -278,7 +278,7 @@ func (s *Sessions) endAll(r *http.Request) error {
 	all, err := s.read(r)
 	for _, one := range all {
 		// A cookie that was renewed at the same time may expire later than this one.
-		_, endErr := s.Ended.End(r.Context(), one.ID, time.Now().Add(Idle+skew))
+		_, endErr := s.Ended.End(r.Context(), one.ID, time.Now().Add(maxIdle+skew))
 		err = errors.Join(err, endErr)
 	}
 	return err

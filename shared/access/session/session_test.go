@@ -193,7 +193,7 @@ func TestPrincipal(t *testing.T) {
 	if p, _, _ := b.get("/me"); p.Name != "ben" || !p.Sites.All() {
 		t.Errorf("ben's session in the same browser is of %+v", p)
 	}
-	if err := h.Begin(httptest.NewRecorder(), b.request("POST", "/login"), "carl"); !errors.Is(err, ErrNoUser) {
+	if err := h.Begin(httptest.NewRecorder(), b.request("POST", "/login"), "carl"); !errors.Is(err, errNoUser) {
 		t.Errorf("a user that is not there logs in: %v", err)
 	}
 }
@@ -206,11 +206,11 @@ func TestSliding(t *testing.T) {
 		steps []time.Duration
 		in    []bool
 	}{
-		{"idle", []time.Duration{Idle - time.Second, time.Second}, []bool{true, true}},
-		{"idle for too long", []time.Duration{Idle}, []bool{false}},
-		{"it slides", []time.Duration{11 * time.Hour, 11 * time.Hour, 11 * time.Hour, Idle}, []bool{true, true, true, false}},
-		{"a cookie of some minutes is not renewed", []time.Duration{renewAfter - time.Second, Idle - renewAfter}, []bool{true, true}},
-		{"but then it ends by its age", []time.Duration{renewAfter - time.Second, Idle - renewAfter + time.Second}, []bool{true, false}},
+		{"idle", []time.Duration{maxIdle - time.Second, time.Second}, []bool{true, true}},
+		{"idle for too long", []time.Duration{maxIdle}, []bool{false}},
+		{"it slides", []time.Duration{11 * time.Hour, 11 * time.Hour, 11 * time.Hour, maxIdle}, []bool{true, true, true, false}},
+		{"a cookie of some minutes is not renewed", []time.Duration{renewAfter - time.Second, maxIdle - renewAfter}, []bool{true, true}},
+		{"but then it ends by its age", []time.Duration{renewAfter - time.Second, maxIdle - renewAfter + time.Second}, []bool{true, false}},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			b := newHouse(t, anna("viewer", 1)).browser()
@@ -228,14 +228,14 @@ func TestSliding(t *testing.T) {
 		in   func(*house, *browser)
 		most time.Duration
 	}{
-		{"a user of the file", func(_ *house, b *browser) { b.login(t, "anna") }, Longest},
+		{"a user of the file", func(_ *house, b *browser) { b.login(t, "anna") }, maxAge},
 		{"a user of the provider", func(h *house, b *browser) {
 			w := httptest.NewRecorder()
 			if err := h.BeginByGroups(w, b.request("GET", "/oidc/callback"), Identity{Name: "oidc:eve", Groups: []string{"guards"}}, "/function/summary"); err != nil {
 				t.Error(err)
 			}
 			b.take(w)
-		}, LongestByGroups},
+		}, maxAgeByGroups},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			h := newHouse(t, anna("viewer", 1))
@@ -355,7 +355,7 @@ func TestLogout(t *testing.T) {
 		time.Sleep(skew - time.Minute)
 		h.Renew(w, late.WithContext(access.NewContext(late.Context(), access.Principal{Name: "anna", Via: access.ViaSession})))
 		b.take(w)
-		for until := time.Now().Add(Idle + time.Hour); time.Now().Before(until); time.Sleep(3 * time.Minute) {
+		for until := time.Now().Add(maxIdle + time.Hour); time.Now().Before(until); time.Sleep(3 * time.Minute) {
 			for i, copied := range []*browser{b, old, renewed} {
 				if copied.in(t, "/me") {
 					t.Errorf("copy %d is logged in after the logout, %s before the end of the test", i, time.Until(until))
@@ -656,7 +656,7 @@ type model struct {
 
 // signed reports whether the session's cookie is still one.
 func (m *model) signed(keys []int) bool {
-	return m.name != "" && slices.Contains(keys, m.key) && time.Since(m.seen) < Idle && time.Since(m.started) < Longest
+	return m.name != "" && slices.Contains(keys, m.key) && time.Since(m.seen) < maxIdle && time.Since(m.started) < maxAge
 }
 
 // play makes steps and returns the first difference between a browser and its model.
