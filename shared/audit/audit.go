@@ -68,7 +68,6 @@ type Log struct {
 	log      *slog.Logger
 	metrics  *metrics
 	now      func() time.Time
-	prefix   string
 	repeated repeated
 
 	mu  sync.Mutex
@@ -79,7 +78,7 @@ type Log struct {
 // All programs of a system have the same settings.
 func New(client *redis.Client, s Settings, log *slog.Logger, r prometheus.Registerer) *Log {
 	return &Log{
-		redis: client, settings: s, log: log, metrics: newMetrics(r), now: time.Now, prefix: redis.Audit,
+		redis: client, settings: s, log: log, metrics: newMetrics(r), now: time.Now,
 		cut: make(map[Action]time.Time),
 	}
 }
@@ -164,7 +163,7 @@ func (l *Log) add(ctx context.Context, e Entry) (id string, err error) {
 	for _, f := range fields {
 		args = append(args, f.name, *f.of(&e))
 	}
-	call := redis.Call{Script: appendScript, Keys: []string{l.prefix}, Args: args}
+	call := redis.Call{Script: appendScript, Keys: []string{redis.Audit}, Args: args}
 	l.redis.Run(ctx, &call)
 	text, err := call.Text()
 	if err != nil {
@@ -277,7 +276,7 @@ func (l *Log) Refused(ctx context.Context, p access.Principal) {
 
 func (l *Log) refused(ctx context.Context, e *Entry) error {
 	// A failover may lose it: a stranger must not make the system wait for replicas.
-	call := redis.Call{Script: refuseScript, Keys: []string{l.prefix}, Args: []any{e.Who + "\n" + e.Address, refusedApart}, NoWait: true}
+	call := redis.Call{Script: refuseScript, Keys: []string{redis.Audit}, Args: []any{e.Who + "\n" + e.Address, refusedApart}, NoWait: true}
 	l.redis.Run(ctx, &call)
 	n, err := call.Int64()
 	switch {

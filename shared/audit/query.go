@@ -10,6 +10,8 @@ import (
 	"time"
 
 	goredis "github.com/redis/go-redis/v9"
+
+	"parkstream/shared/redis"
 )
 
 // Query selects entries.
@@ -22,7 +24,7 @@ type Query struct {
 	Sites []string
 	// Limit bounds the entries of a page.
 	Limit int
-	// Cursor is the id of the entry after which the list continues; empty: its begin.
+	// Cursor is the id of the entry after which the list continues; empty: it begins.
 	Cursor string
 	// Last is the id of the last entry of a list; empty: its end. Only [Log.Export]
 	// heeds it.
@@ -128,12 +130,12 @@ func (l *Log) CursorAfter(ctx context.Context, q Query, n int) (string, error) {
 	}
 }
 
-// size returns how many entries the streams of a query have. Counting is cheap.
+// size returns how many entries the streams of a query have. Redis has these numbers.
 func (l *Log) size(ctx context.Context, q Query) (total int64, err error) {
 	p := l.redis.Current().Pipeline()
 	var cmds []*goredis.IntCmd
 	for _, a := range q.actions() {
-		cmds = append(cmds, p.XLen(ctx, l.prefix+string(a)))
+		cmds = append(cmds, p.XLen(ctx, redis.Audit+string(a)))
 	}
 	if _, err := p.Exec(ctx); err != nil {
 		return 0, fmt.Errorf("count the entries of the audit in Redis: %w", err)
@@ -259,7 +261,7 @@ func (w *walk) fill(ctx context.Context) error {
 	p := w.log.redis.Current().Pipeline()
 	cmds := make([]*goredis.XMessageSliceCmd, len(empty))
 	for i, s := range empty {
-		cmds[i] = p.XRevRangeN(ctx, w.log.prefix+string(s.action), s.before, w.oldest, readAtOnce)
+		cmds[i] = p.XRevRangeN(ctx, redis.Audit+string(s.action), s.before, w.oldest, readAtOnce)
 	}
 	if _, err := p.Exec(ctx); err != nil {
 		return fmt.Errorf("read the audit from Redis: %w", err)
@@ -293,7 +295,7 @@ func entryOf(a Action, m goredis.XMessage) (Entry, error) {
 	return e, nil
 }
 
-// position is the place of an entry in the list. The list is sorted by time, newest
+// position is where an entry is in the list. The list is sorted by time, newest
 // first, then by action.
 type position struct {
 	milliseconds, sequence uint64
@@ -312,7 +314,7 @@ func (p position) before(q position) bool {
 
 func (p position) inStream() string { return fmt.Sprintf("%d-%d", p.milliseconds, p.sequence) }
 
-// parseID returns the place of the entry with an id.
+// parseID returns the position of the entry with an id.
 func parseID(id string) (p position, err error) {
 	inStream, action, _ := strings.Cut(id, ".")
 	ms, seq, _ := strings.Cut(inStream, "-")
