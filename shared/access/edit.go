@@ -25,8 +25,8 @@ type NewUser struct {
 	Password, Token string
 }
 
-// AddUser returns a users file with a user more. All other lines stay as they are. So do
-// they with the other edits, which refuse a file with mistakes.
+// AddUser returns a users file with one more user. Like the other edits it refuses a file
+// with mistakes and leaves all other lines as they are.
 func AddUser(file []byte, u NewUser) ([]byte, error) {
 	users, err := ParseUsers(file)
 	if err != nil {
@@ -69,8 +69,8 @@ func AddUser(file []byte, u NewUser) ([]byte, error) {
 	return checked(append(changed, text...))
 }
 
-// noUsers is what is left of a file without its last user: an empty file counts as one
-// that is being written.
+// noUsers is the file after the removal of its last user. An empty one would count as one
+// that is being written, and its users would stay.
 const noUsers = "# no users\n"
 
 // RemoveUser returns a users file without a user.

@@ -248,8 +248,8 @@ func (g *Guard) bearer(r *http.Request, token string) (Principal, error) {
 	return Principal{}, errLogin
 }
 
-// Login returns the user of a name and password. Failures cost the name and the caller's
-// address time.
+// Login returns the user with a name and password. Failed ones make the next of the name
+// and of the caller's address wait.
 func (g *Guard) Login(r *http.Request, name, password string) (Principal, error) {
 	users := g.users.current()
 	user := users.Find(name)

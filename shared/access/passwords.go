@@ -101,8 +101,8 @@ func (g *Guard) check(ctx context.Context, l login, address netip.Addr) (right b
 }
 
 func (g *Guard) try(ctx context.Context, l login, d digest, one try) (right bool, err error) {
-	// Who has to wait may not ask what is remembered, either: he could guess at that
-	// as fast as he likes.
+	// A caller that has to wait may not ask what is remembered, either: it could guess
+	// at that as fast as it likes.
 	if wait := g.throttle.waitPair(one); wait > 0 {
 		return false, throttled(wait)
 	}

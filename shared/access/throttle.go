@@ -14,9 +14,9 @@ const (
 	freeTries = 5
 	// freeAtAddress are those of all names at an address: people share one.
 	freeAtAddress = 20
-	// attacked is the number of failed logins of a name at all addresses from which
-	// each address has one free try only. More would lock out the user; one lets
-	// a right password through from everywhere.
+	// attacked is the number of failed logins of a name, at all addresses together,
+	// after which each address has one free try instead of freeTries. With none
+	// strangers could lock out the user.
 	attacked = 50
 	// The first wait; each further failure doubles it.
 	firstWait = time.Second
@@ -97,9 +97,9 @@ func (t *throttle) begin(one try) (wait time.Duration) {
 	return 0
 }
 
-// undo takes back a try that has not failed. A success takes back all of the name at
-// the address, and none of other names: a user could guess at those between logins of
-// his own.
+// undo takes back a try that has not failed. A success takes back all failures of the
+// name at the address, and none of other names: else a user could guess at those between
+// two logins.
 func (t *throttle) undo(one try, success bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -53,7 +53,7 @@ func (f *usersFile) read() {
 	f.err = errors.Join(err, f.wrong)
 }
 
-// broken returns why the file is not in use, if an older one is.
+// broken returns why the users in use are not those of the file as it is now, or nil.
 func (f *usersFile) broken() error {
 	f.current()
 	f.mu.Lock()

@@ -59,17 +59,17 @@ func (s auditedStore) Record(ctx context.Context, events []parking.Event) []park
 	}
 	for site, end := range ends {
 		failed := 0
-		var first error
+		var lastErr error
 		for _, i := range index[site] {
 			if err := recorded[i].Err; err != nil {
 				failed++
-				first = err
+				lastErr = err
 			}
 		}
-		end(audit.Change{After: fmt.Sprintf("%d recorded, %d not", len(index[site])-failed, failed)}, first)
+		end(audit.Change{After: fmt.Sprintf("%d recorded, %d not", len(index[site])-failed, failed)}, lastErr)
 	}
 	if len(stored) != len(admitted) {
-		return stored // the caller takes it for what it is
+		return stored // the caller reports the wrong number
 	}
 	return recorded
 }
