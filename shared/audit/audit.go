@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/time/rate"
 
 	"parkstream/shared/access"
 	"parkstream/shared/parking"
@@ -69,6 +70,7 @@ type Log struct {
 	metrics  *metrics
 	now      func() time.Time
 	repeated repeated
+	failing  rate.Sometimes // logs of refused logins: strangers cause them
 
 	mu  sync.Mutex
 	cut map[Action]time.Time // when entries of an action were last displaced
@@ -79,7 +81,7 @@ type Log struct {
 func New(client *redis.Client, s Settings, log *slog.Logger, r prometheus.Registerer) *Log {
 	return &Log{
 		redis: client, settings: s, log: log, metrics: newMetrics(r), now: time.Now,
-		cut: make(map[Action]time.Time),
+		failing: rate.Sometimes{First: 1, Interval: time.Minute}, cut: make(map[Action]time.Time),
 	}
 }
 
@@ -259,7 +261,8 @@ func (e displacedError) Detail() string { return e.Error() }
 
 // Refused records a refused login. Those of one user and address in a minute have an
 // entry for the 1st, the 10th, the 100th and so on; of further users and addresses they
-// have such entries together. A login is refused all the same if that is not recorded.
+// have such entries together. A login is refused all the same if that is not recorded,
+// which the log tells at most once a minute.
 func (l *Log) Refused(ctx context.Context, p access.Principal) {
 	e := By(p, LoginRefused)
 	e.Outcome = Refused
@@ -270,7 +273,7 @@ func (l *Log) Refused(ctx context.Context, p access.Principal) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), refusedTimeout)
 	defer cancel()
 	if err := l.refused(ctx, &e); err != nil {
-		l.log.WarnContext(ctx, "a refused login is not in the audit", "error", err)
+		l.failing.Do(func() { l.log.WarnContext(ctx, "a refused login is not in the audit", "error", err) })
 	}
 }
 

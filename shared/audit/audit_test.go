@@ -443,9 +443,11 @@ func TestRefused(t *testing.T) {
 		t.Errorf("the entry of an unknown user is %+v", got)
 	}
 	order(t, one.client, "ACL", "SETUSER", "default", "-hincrby")
-	one.Refused(t.Context(), access.Principal{Name: "anna"})
-	if !strings.Contains(one.lines.String(), "a refused login is not in the audit") {
-		t.Error("what is not recorded is not in the log")
+	for range 20 { // strangers do not fill the log
+		one.Refused(t.Context(), access.Principal{Name: "anna"})
+	}
+	if n := strings.Count(one.lines.String(), "a refused login is not in the audit"); n != 1 {
+		t.Errorf("what is not recorded is %d times in the log, want once", n)
 	}
 }
 

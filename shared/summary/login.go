@@ -26,7 +26,8 @@ type Login struct {
 	// Provider is where people log in beside the users file; nil: there is none.
 	Provider Provider
 
-	// refused bounds the log lines of logins that do not succeed: anyone can cause them.
+	// refused bounds the log lines of logins and logouts that do not succeed: anyone can
+	// cause them.
 	refused *rate.Sometimes
 }
 
@@ -104,7 +105,7 @@ func (h handler) logout(w http.ResponseWriter, r *http.Request) {
 		err = h.Login.Sessions.End(w, r)
 	}
 	if err != nil {
-		h.Log.ErrorContext(r.Context(), "a session could not be ended", "error", err)
+		h.Login.refused.Do(func() { h.Log.ErrorContext(r.Context(), "a session could not be ended", "error", err) })
 		h.fail(w, r, errNotEnded)
 		return
 	}
