@@ -48,16 +48,16 @@ func TestMemory(t *testing.T) {
 		run  func(t *testing.T, done <-chan struct{})
 	}{
 		{"bodies without a token", func(t *testing.T, done <-chan struct{}) {
-			hold(t, sum, 40, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 16777216\r\n\r\n", 16<<20-1, false, done)
+			hold(t, sum, 40, "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 16777216\r\n\r\n", 16<<20-1, false, done)
 		}},
 		{"bodies of batches", func(t *testing.T, done <-chan struct{}) {
-			hold(t, exits, 40, "POST / HTTP/1.1\r\nHost: x\r\nContent-Type: "+batch.ContentType+"\r\nContent-Length: 8388608\r\n\r\n", 8<<20-1, false, done)
+			hold(t, exits, 40, "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: "+batch.ContentType+"\r\nContent-Length: 8388608\r\n\r\n", 8<<20-1, false, done)
 		}},
 		{"bodies of unknown length", func(t *testing.T, done <-chan struct{}) {
-			hold(t, exits, 40, "POST / HTTP/1.1\r\nHost: x\r\nContent-Type: "+batch.ContentType+"\r\nTransfer-Encoding: chunked\r\n\r\n", 8<<20-1, true, done)
+			hold(t, exits, 40, "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: "+batch.ContentType+"\r\nTransfer-Encoding: chunked\r\n\r\n", 8<<20-1, true, done)
 		}},
 		{"connections and headers", func(t *testing.T, done <-chan struct{}) {
-			hold(t, sum, 200, "GET / HTTP/1.1\r\nHost: x\r\nX: "+strings.Repeat("x", 1<<20), 0, false, done)
+			hold(t, sum, 200, "GET / HTTP/1.1\r\nHost: localhost\r\nX: "+strings.Repeat("x", 1<<20), 0, false, done)
 		}},
 		{"too many events", func(t *testing.T, _ <-chan struct{}) {
 			body := "[" + strings.Repeat(`{"id":"1","data":{}},`, 80_000) + `{"id":"2"}]`

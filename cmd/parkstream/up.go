@@ -10,6 +10,7 @@ import (
 
 	"parkstream/cmd/internal/gateway"
 	"parkstream/cmd/internal/system"
+	"parkstream/shared/process"
 )
 
 type upCommand struct {
@@ -41,7 +42,7 @@ func (c upCommand) Validate() error {
 		if err := gateway.CheckHost(host); err != nil {
 			return fmt.Errorf("--allowed-hosts: %w", err)
 		}
-		if c.Users == "" && !gateway.IsLoopback(host) {
+		if c.Users == "" && !process.IsLoopback(host) {
 			return fmt.Errorf("--allowed-hosts %s: a system that asks for no login is for this machine alone: name a file of users with --users", host)
 		}
 	}

@@ -121,6 +121,16 @@ func (g *Guard) CheckRequest(r *http.Request, contentTypes ...string) error {
 	return cmp.Or(g.CheckOrigin(r), checkContentType(r, contentTypes))
 }
 
+// CheckHost returns the refusal of a request for a host that is not this machine, if
+// access is open: a name that a page of another site made to point to loopback after it
+// was loaded (DNS rebinding).
+func (g *Guard) CheckHost(r *http.Request) error {
+	if g.Open() && !process.IsLoopback(process.HostOf(r.Host)) {
+		return errHost
+	}
+	return nil
+}
+
 func (g *Guard) decide(r *http.Request, right Right, contentTypes []string) (Principal, error) {
 	if err := g.checkSetUp(); err != nil {
 		return Principal{}, err

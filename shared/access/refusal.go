@@ -50,6 +50,7 @@ var (
 	errNoLogin       = &Refusal{Status: http.StatusUnauthorized, Reason: "this needs a login: send Authorization: Bearer with a token, or a name and password", kind: "no_login"}
 	errLogin         = &Refusal{Status: http.StatusUnauthorized, Reason: "the login is not valid", kind: "login"}
 	errOrigin        = &Refusal{Status: http.StatusForbidden, Reason: "a page of another site sent this request", kind: "origin"}
+	errHost          = &Refusal{Status: http.StatusMisdirectedRequest, Reason: "access is open, for callers of this machine at localhost or a loopback address only", kind: "origin"}
 	errUnidentified  = &Refusal{Status: http.StatusServiceUnavailable, Reason: "the login cannot be checked now, try again", RetryAfter: 5 * time.Second, kind: "unavailable"}
 	errNotSetUp      = &Refusal{Status: http.StatusServiceUnavailable, Reason: notSetUp, RetryAfter: retrySetUp, kind: "not_set_up"}
 	errMistaken      = &Refusal{Status: http.StatusServiceUnavailable, Reason: mistaken, RetryAfter: retrySetUp, kind: "not_set_up"}

@@ -129,6 +129,37 @@ func TestClosedByDefault(t *testing.T) {
 	}
 }
 
+// A page whose name was made to point to loopback after it was loaded (DNS rebinding)
+// reaches each port of this machine, and not only the gateway's.
+func TestHostWhenOpen(t *testing.T) {
+	p := start(t, []string{"ACCESS=open"}, func(rt *faas.Runtime) error {
+		rt.Admit(rt.Require(access.Read))
+		return nil
+	}, whoAmI)
+	port := p.url[strings.LastIndex(p.url, ":"):]
+	for host, status := range map[string]int{
+		"127.0.0.1" + port: 200, "localhost" + port: 200, "LOCALHOST." + port: 200, "[::1]" + port: 200, "park.localhost": 200,
+		"evil.example" + port: 421, "127.0.0.1.evil.example": 421, "localhost.evil.example": 421, "192.0.2.1": 421, "notlocalhost": 421,
+	} {
+		for _, path := range []string{"/", "/metrics", "/_/ready"} {
+			r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, p.url+path, http.NoBody)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Host = host
+			r.Header.Set("X-Forwarded-Host", "localhost") // the page's own requests have what it likes
+			resp, err := http.DefaultClient.Do(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = resp.Body.Close()
+			if resp.StatusCode != status {
+				t.Errorf("%s at %s: %d, want %d", path, host, resp.StatusCode, status)
+			}
+		}
+	}
+}
+
 // A page can send a body without a content type, which an Admission must be able to tell
 // from a call without a body.
 func TestContentTypeOfABody(t *testing.T) {

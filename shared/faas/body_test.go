@@ -66,13 +66,13 @@ func TestAdmissionBeforeTheBody(t *testing.T) {
 		return nil
 	}, echo)
 	for request, want := range map[string]int{
-		"POST /secret HTTP/1.1\r\nHost: x\r\nContent-Length: 8000000\r\n\r\n":           401,
-		"POST /secret HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n":        401,
-		"PUT /secret HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n":                  401,
-		"POST /10 HTTP/1.1\r\nHost: x\r\nContent-Length: 11\r\n\r\n":                    413,
-		"DELETE /0 HTTP/1.1\r\nHost: x\r\nContent-Length: 8000000\r\n\r\n":              200,
-		"GET /0 HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n":              200,
-		"POST /0 HTTP/1.1\r\nHost: x\r\nX: " + strings.Repeat("x", 64<<10) + "\r\n\r\n": 431,
+		"POST /secret HTTP/1.1\r\nHost: localhost\r\nContent-Length: 8000000\r\n\r\n":           401,
+		"POST /secret HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n":        401,
+		"PUT /secret HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\n":                  401,
+		"POST /10 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 11\r\n\r\n":                    413,
+		"DELETE /0 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 8000000\r\n\r\n":              200,
+		"GET /0 HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n":              200,
+		"POST /0 HTTP/1.1\r\nHost: localhost\r\nX: " + strings.Repeat("x", 64<<10) + "\r\n\r\n": 431,
 	} {
 		conn := dial(t, p.url)
 		fmt.Fprint(conn, request)
@@ -120,7 +120,7 @@ func TestBodiesInFlight(t *testing.T) {
 				part = fmt.Sprintf("%x\r\n%s\r\n", len(part), part)
 			}
 			// The server may refuse it, and close the connection, by now.
-			_, _ = fmt.Fprintf(slow[i], "POST / HTTP/1.1\r\nHost: x\r\n%s\r\n\r\n%s", header, part)
+			_, _ = fmt.Fprintf(slow[i], "POST / HTTP/1.1\r\nHost: localhost\r\n%s\r\n\r\n%s", header, part)
 		}
 		busy := false
 		for deadline := time.Now().Add(10 * time.Second); !busy && time.Now().Before(deadline); {
@@ -142,7 +142,7 @@ func TestBodiesInFlight(t *testing.T) {
 		idle := make([]net.Conn, 20)
 		for i := range idle {
 			idle[i] = dial(t, p.url)
-			fmt.Fprintf(idle[i], "POST / HTTP/1.1\r\nHost: x\r\n%s\r\n\r\n", header)
+			fmt.Fprintf(idle[i], "POST / HTTP/1.1\r\nHost: localhost\r\n%s\r\n\r\n", header)
 		}
 		body := strings.Repeat("z", most)
 		status := 0
@@ -184,7 +184,7 @@ func TestCutBody(t *testing.T) {
 		{"no chunks", "Transfer-Encoding: chunked\r\n\r\nno size\r\nshort", true, 400},
 	} {
 		conn := dial(t, p.url)
-		fmt.Fprint(conn, "POST / HTTP/1.1\r\nHost: x\r\n"+tt.request)
+		fmt.Fprint(conn, "POST / HTTP/1.1\r\nHost: localhost\r\n"+tt.request)
 		if !tt.open {
 			if err := conn.(*net.TCPConn).CloseWrite(); err != nil {
 				t.Fatal(err)

@@ -57,6 +57,11 @@ func (s *server) service() process.Service {
 }
 
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if err := s.rt.Access.CheckHost(r); err != nil {
+		closeAfter(w)
+		s.rt.Access.Refuse(w, r, err)
+		return
+	}
 	if own, ok := s.own[r.URL.Path]; ok {
 		own(w, r)
 		return

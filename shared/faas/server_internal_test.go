@@ -73,7 +73,7 @@ func TestStalledBodies(t *testing.T) {
 		if err := conn.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
 			t.Fatal(err)
 		}
-		_, _ = fmt.Fprint(conn, "POST / HTTP/1.1\r\nHost: x\r\n"+request)
+		_, _ = fmt.Fprint(conn, "POST / HTTP/1.1\r\nHost: localhost\r\n"+request)
 		return conn, bufio.NewReader(conn)
 	}
 	status := func(name string, from *bufio.Reader) int {

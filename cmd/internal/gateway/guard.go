@@ -2,13 +2,14 @@ package gateway
 
 import (
 	"fmt"
-	"net"
 	"net/http"
 	"net/netip"
 	"slices"
 	"strings"
 
 	"github.com/openfaas/faas-provider/auth"
+
+	"parkstream/shared/process"
 )
 
 // guard protects an operator's browser from being used against this gateway by
@@ -50,31 +51,16 @@ func forwarded(r *http.Request, name string) []string {
 func fromElsewhere(r *http.Request) bool {
 	callers := append(forwarded(r, "X-Forwarded-For"), forwarded(r, "X-Real-Ip")...)
 	return len(r.Header["Forwarded"]) > 0 || slices.ContainsFunc(callers, func(caller string) bool {
-		return !IsLoopback(hostOf(caller))
+		return !process.IsLoopback(process.HostOf(caller))
 	})
-}
-
-// hostOf returns a host without port, brackets and the dot at its end, in lower case.
-func hostOf(hostport string) string {
-	host := hostport
-	if h, _, err := net.SplitHostPort(hostport); err == nil {
-		host = h
-	}
-	return strings.ToLower(strings.TrimSuffix(strings.Trim(host, "[]"), "."))
-}
-
-// IsLoopback reports whether a host name or address, without port, is this machine's own.
-func IsLoopback(host string) bool {
-	address, err := netip.ParseAddr(host)
-	return err == nil && address.Unmap().IsLoopback() || host == "localhost" || strings.HasSuffix(host, ".localhost")
 }
 
 // serves reports whether a Host header names this gateway: as a loopback address, as
 // localhost, or as one of Config.AllowedHosts.
 func (g *Gateway) serves(hostport string) bool {
-	host := hostOf(hostport)
+	host := process.HostOf(hostport)
 	address, err := netip.ParseAddr(host)
-	return IsLoopback(host) || slices.ContainsFunc(g.config.AllowedHosts, func(allowed string) bool {
+	return process.IsLoopback(host) || slices.ContainsFunc(g.config.AllowedHosts, func(allowed string) bool {
 		if a, allowedErr := netip.ParseAddr(allowed); err == nil && allowedErr == nil {
 			return a == address
 		}
