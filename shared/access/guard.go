@@ -27,7 +27,8 @@ type Guard struct {
 	tokens      []*partToken
 	passwords   *passwords
 	throttle    *throttle
-	limits      *limits
+	limits      *limits // of requests
+	logins      *limits // of sessions that begin
 	identifiers []func(*http.Request) (Principal, bool, error)
 	refused     []func(context.Context, Principal)
 	proxies     proxies
@@ -45,7 +46,9 @@ func New(p *process.Process, s Settings) (*Guard, error) {
 		users = process.NewSecret(filepath.Dir(s.UsersFile), filepath.Base(s.UsersFile))
 	}
 	g := &Guard{
-		settings: s, log: p.Log, users: newUsersFile(users), passwords: newPasswords(), throttle: newThrottle(), limits: newLimits(s.RequestRate),
+		settings: s, log: p.Log, users: newUsersFile(users), passwords: newPasswords(), throttle: newThrottle(),
+		limits:      newLimits(rate.Limit(s.RequestRate), burst*s.RequestRate, "this login makes too many requests (REQUESTS_PER_SECOND)"),
+		logins:      newLimits(loginRate, loginBurst, "this user has logged in too often"),
 		crossOrigin: http.NewCrossOriginProtection(), failing: rate.Sometimes{First: 1, Interval: time.Minute},
 	}
 	g.metrics = newMetrics(p.Registerer, g.setUp)
@@ -204,7 +207,7 @@ func (g *Guard) identify(r *http.Request) (Principal, error) {
 			if !ok {
 				return Principal{}, errLogin
 			}
-			return g.Login(r, name, password)
+			return g.byPassword(r, name, password)
 		default:
 			return Principal{}, errLogin
 		}
@@ -258,9 +261,18 @@ func (g *Guard) bearer(r *http.Request, token string) (Principal, error) {
 	return Principal{}, errLogin
 }
 
-// Login returns the user with a name and password. Failed ones make the next of the name
-// and of the caller's address wait.
+// Login returns the user of a name and password, for a session. Failures cost the name
+// and the caller's address time. A user can begin some sessions in a minute: their
+// entries in the audit displace others.
 func (g *Guard) Login(r *http.Request, name, password string) (Principal, error) {
+	p, err := g.byPassword(r, name, password)
+	if err != nil {
+		return Principal{}, err
+	}
+	return p, g.logins.check(p)
+}
+
+func (g *Guard) byPassword(r *http.Request, name, password string) (Principal, error) {
 	users := g.users.current()
 	user := users.Find(name)
 	l := login{name: name, hash: users.decoy, password: password}

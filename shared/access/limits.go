@@ -9,24 +9,30 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// maxLimited bounds the principals whose requests are remembered.
-const maxLimited = maxUsers
-
-// burst is how many seconds' requests may come at once.
-const burst = 2
+const (
+	// maxLimited bounds the principals whose requests are remembered.
+	maxLimited = maxUsers
+	// burst is how many seconds' requests may come at once.
+	burst = 2
+	// A user can begin loginBurst sessions at once, and 10 a minute.
+	loginRate  rate.Limit = 10. / 60
+	loginBurst            = 30
+)
 
 // limits bounds the requests of each principal. Other parts of the system, and everyone
 // if access is open, are bounded by what the process bounds only.
 type limits struct {
-	perSecond int // 0: no limit
+	perSecond rate.Limit // 0: no limit
+	burst     int
+	reason    string // of a refusal
 
 	mu  sync.Mutex
 	lru *simplelru.LRU[string, *rate.Limiter]
 }
 
-func newLimits(perSecond int) *limits {
+func newLimits(perSecond rate.Limit, burst int, reason string) *limits {
 	lru, _ := simplelru.NewLRU[string, *rate.Limiter](maxLimited, nil) // fails for a size of 0 only
-	return &limits{perSecond: perSecond, lru: lru}
+	return &limits{perSecond: perSecond, burst: burst, reason: reason, lru: lru}
 }
 
 func (l *limits) check(p Principal) error {
@@ -37,7 +43,7 @@ func (l *limits) check(p Principal) error {
 	if wait == 0 {
 		return nil
 	}
-	return &Refusal{Status: http.StatusTooManyRequests, Reason: "this login makes too many requests (REQUESTS_PER_SECOND)", RetryAfter: wait, kind: "limited"}
+	return &Refusal{Status: http.StatusTooManyRequests, Reason: l.reason, RetryAfter: wait, kind: "limited"}
 }
 
 // wait counts a request, or returns when there can be another.
@@ -46,7 +52,7 @@ func (l *limits) wait(name string) time.Duration {
 	defer l.mu.Unlock()
 	limiter, ok := l.lru.Get(name)
 	if !ok {
-		limiter = rate.NewLimiter(rate.Limit(l.perSecond), burst*l.perSecond)
+		limiter = rate.NewLimiter(l.perSecond, l.burst)
 		l.lru.Add(name, limiter)
 	}
 	now := time.Now()

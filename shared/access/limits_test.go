@@ -1,6 +1,7 @@
 package access
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -77,11 +78,43 @@ func TestRequestRate(t *testing.T) {
 			}
 		}
 	}
-	l := newLimits(1)
+	l := newLimits(1, 1, "")
 	for i := range maxLimited + 10 {
 		l.wait(fmt.Sprint(i))
 	}
 	if n := l.lru.Len(); n != maxLimited {
 		t.Errorf("%d principals are remembered", n)
 	}
+}
+
+// Who has a right password cannot begin sessions without a bound: their entries would
+// displace those of others from the audit. Wrong passwords of strangers lock no one out.
+func TestLoginRate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGuard(t)
+		g.write(t, "users", someUsers(t))
+		login := func(name, password string) int {
+			_, err := g.Login(request(http.MethodPost, ""), name, password)
+			if refusal, _ := errors.AsType[*Refusal](err); refusal != nil {
+				return refusal.Status
+			}
+			return 200
+		}
+		for range 40 {
+			login("anna", "wrong")
+		}
+		time.Sleep(time.Hour)
+		for i := range loginBurst + 1 {
+			if status := login("anna", "anna's"); (status == 200) != (i < loginBurst) {
+				t.Errorf("login %d: %d", i, status)
+			}
+		}
+		if _, err := g.Identify(request(http.MethodGet, basic("anna", "anna's"))); err != nil {
+			t.Errorf("a request by password after that: %v", err)
+		}
+		time.Sleep(6 * time.Second)
+		if status := login("anna", "anna's"); status != 200 {
+			t.Errorf("after six seconds: %d", status)
+		}
+	})
 }
