@@ -63,13 +63,18 @@ func (l *Log) List(ctx context.Context, q Query) (Page, error) {
 		switch {
 		case err != nil || !found:
 			return page, err
-		case len(page.Entries) == q.Limit || scanned == maxScanned:
+		case scanned == maxScanned:
 			page.Next = last
 			return page, nil
+		case !w.wants(&e): // what is not selected does not show, in a next page either
+			last = e.ID
+			continue
+		case len(page.Entries) == q.Limit:
+			page.Next = page.Entries[q.Limit-1].ID
+			return page, nil
 		}
-		if last = e.ID; w.wants(&e) {
-			page.Entries = append(page.Entries, e)
-		}
+		last = e.ID
+		page.Entries = append(page.Entries, e)
 	}
 }
 

@@ -193,3 +193,20 @@ func TestReadsOfALostRedis(t *testing.T) {
 		t.Errorf("errors %v, %v, %v", err1, err2, err3)
 	}
 }
+
+// Entries of other sites do not show in whether there is a next page.
+func TestNextPageOfSites(t *testing.T) {
+	a := newAudit(t, instancetest.Redis(t), settings)
+	for _, site := range []string{"south", "north", "south"} { // the oldest first
+		if err := a.Add(t.Context(), Entry{Who: "ada", Action: Erase, Site: site, Outcome: Done}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	page, err := a.List(t.Context(), Query{Sites: []string{"north"}, Limit: 1})
+	if err != nil || len(page.Entries) != 1 || page.Next != "" {
+		t.Errorf("the only entry of north: %+v %v", page, err)
+	}
+	if page, err = a.List(t.Context(), Query{Limit: 2}); err != nil || len(page.Entries) != 2 || page.Next != page.Entries[1].ID {
+		t.Errorf("two of all entries: %+v %v", page, err)
+	}
+}
