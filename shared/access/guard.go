@@ -275,7 +275,7 @@ func (g *Guard) Login(r *http.Request, name, password string) (Principal, error)
 func (g *Guard) byPassword(r *http.Request, name, password string) (Principal, error) {
 	users := g.users.current()
 	user := users.Find(name)
-	l := login{name: name, hash: users.decoy, password: password}
+	l := login{name: name, hash: users.decoy, password: password, cost: users.cost}
 	if user != nil && user.HasPassword() {
 		l.hash = user.password
 	}

@@ -5,8 +5,10 @@ import (
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
+	"fmt"
 	"net/http"
 	"net/netip"
+	"strings"
 	"sync"
 	"time"
 
@@ -47,6 +49,8 @@ func newPasswords() *passwords {
 // login is a password with the hash that it should match.
 type login struct {
 	name, hash, password string
+	// cost is the highest of all hashes.
+	cost int
 }
 
 // digest returns what is remembered of a login. It changes with the hash.
@@ -86,8 +90,35 @@ func (p *passwords) matches(ctx context.Context, l login) (right bool, err error
 	case <-ctx.Done():
 		return false, errUnidentified
 	}
-	return len(l.password) <= maxPassword && bcrypt.CompareHashAndPassword([]byte(l.hash), []byte(l.password)) == nil, nil
+	return l.right(), nil
 }
+
+// right computes whether the password matches.
+func (l login) right() bool {
+	if len(l.password) > maxPassword {
+		return false
+	}
+	if bcrypt.CompareHashAndPassword([]byte(l.hash), []byte(l.password)) == nil {
+		return true
+	}
+	for _, decoy := range l.padding() {
+		_ = bcrypt.CompareHashAndPassword([]byte(decoy), []byte(l.password))
+	}
+	return false
+}
+
+// padding returns what is computed after a wrong password, so each one takes the time of
+// the highest cost: a user with a cheaper hash would be told from an unknown one.
+func (l login) padding() (decoys []string) {
+	cost, _ := bcrypt.Cost([]byte(l.hash)) // was parsed
+	for ; cost < l.cost; cost++ {          // each takes twice the time of the one before
+		decoys = append(decoys, decoyOf(cost))
+	}
+	return decoys
+}
+
+// decoyOf returns a hash of a cost that no password matches.
+func decoyOf(cost int) string { return fmt.Sprintf("$2a$%02d$%s", cost, strings.Repeat("A", 53)) }
 
 // check reports whether a password is right, unless its caller has to wait. All who send
 // the same from one address at the same time are one try.

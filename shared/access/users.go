@@ -68,7 +68,8 @@ type Users struct {
 	byToken map[digest]*User
 	// passwords: a user has one.
 	passwords bool
-	decoy     string // a password's hash that nothing matches, of the cost of the others
+	cost      int    // the highest of the passwords' hashes
+	decoy     string // a password's hash that nothing matches, of that cost
 }
 
 // All returns the users in the order of the file.
@@ -129,7 +130,8 @@ func ParseUsers(text []byte) (*Users, error) {
 			users.passwords = true
 		}
 	}
-	users.decoy = fmt.Sprintf("$2a$%02d$%s", cmp.Or(cost, bcryptCost), strings.Repeat("A", 53))
+	users.cost = cmp.Or(cost, bcryptCost)
+	users.decoy = decoyOf(users.cost)
 	return users, mistakes.err()
 }
 

@@ -341,3 +341,30 @@ func FuzzUsers(f *testing.F) {
 		}
 	})
 }
+
+// A wrong password costs the same whatever the hash of the user, and for unknown users.
+func TestWrongPasswordsCostTheSame(t *testing.T) {
+	const dear = bcrypt.MinCost + 3
+	users, err := ParseUsers(fmt.Appendf(nil, `{"name":"cheap","role":"viewer","password":%q}`+"\n"+`{"name":"dear","role":"viewer","password":%q}`,
+		hash(t, "right"), decoyOf(dear)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, hash := range []string{users.Find("cheap").password, users.Find("dear").password, users.decoy} {
+		l := login{name: "name", hash: hash, password: "wrong", cost: users.cost}
+		work := 0
+		for _, one := range append(l.padding(), hash) {
+			cost, err := bcrypt.Cost([]byte(one))
+			if err != nil {
+				t.Fatal(err)
+			}
+			work += 1 << cost
+		}
+		if work != 1<<dear || l.right() {
+			t.Errorf("a wrong password costs %d rounds for %.7s, want %d", work, hash, 1<<dear)
+		}
+	}
+	if l := (login{hash: users.Find("cheap").password, password: "right", cost: users.cost}); !l.right() {
+		t.Error("the right password is wrong")
+	}
+}
