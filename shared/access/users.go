@@ -141,6 +141,9 @@ func userLines(text []byte) func(yield func(int, []byte) bool) {
 		number := 0
 		for line := range bytes.Lines(text) {
 			number++
+			if number == 1 {
+				line = bytes.TrimPrefix(line, []byte("\ufeff")) // as some editors write it
+			}
 			if line = bytes.TrimSpace(line); len(line) == 0 || line[0] == '#' {
 				continue
 			}

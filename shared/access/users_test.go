@@ -368,3 +368,23 @@ func TestWrongPasswordsCostTheSame(t *testing.T) {
 		t.Error("the right password is wrong")
 	}
 }
+
+// Editors of some systems begin a file with a byte order mark and end lines in CRLF.
+func TestUsersFileOfAnEditor(t *testing.T) {
+	line := fmt.Sprintf(`{"name":"anna","role":"viewer","password":%q}`, hash(t, "anna's"))
+	plain, err := ParseUsers([]byte(line))
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := []byte("\ufeff" + line + "\r\n# end\r\n")
+	users, err := ParseUsers(file)
+	if err != nil || users.Find("anna").Fingerprint() != plain.Find("anna").Fingerprint() {
+		t.Fatalf("with a byte order mark: %v", err)
+	}
+	if file, err = SetPassword(file, "anna", "another"); err != nil || bytes.Contains(file, []byte("\ufeff")) {
+		t.Errorf("edited: %q %v", file, err)
+	}
+	if file, err = RemoveUser(file, "anna"); err != nil || string(file) != "# end\r\n" {
+		t.Errorf("removed: %q %v", file, err)
+	}
+}
