@@ -244,9 +244,10 @@ func (s *System) writeSecrets() error {
 		secrets.Write(dir, "redis-url", []byte(s.Nodes.RedisURL)))...)
 }
 
-// access returns the settings with which functions ask for a login, or not.
+// access returns the settings with which functions ask for a login, or not. Where there is
+// none, there are no real cars to keep generated ones apart from.
 func (s *System) access() []string {
-	settings := []string{"ACCESS=open", "USERS_FILE="}
+	settings := []string{"ACCESS=open", "USERS_FILE=", "DEFAULT_SITE=" + parking.DefaultSite}
 	if s.Users != "" {
 		settings = []string{"ACCESS=closed", "USERS_FILE=" + s.Users}
 	}
@@ -274,8 +275,7 @@ func (s *System) startGateway() error {
 		Command: func(name string) *exec.Cmd { return exec.Command(s.Program, "function", name) },
 		Environ: append(append(telemetryEnv(os.Environ()), s.access()...),
 			"SECRETS_DIR="+s.Secrets(), "GATEWAY_URL="+s.URL(), "CONNECTOR_URL="+s.ConnectorURL(), "LOG_FORMAT=text",
-			"DEFAULT_SITE="+parking.DefaultSite, // here are no real cars to keep apart from
-			"healthcheck_interval=0s",           // no load balancer has to notice that a replica ends
+			"healthcheck_interval=0s", // no load balancer has to notice that a replica ends
 		),
 		SecretsDir: s.Secrets(), AllowedHosts: s.AllowedHosts, Open: s.Users == "", LogsDir: s.Logs(),
 		Timeout: s.Timeout, Notify: s.notify, Process: p,

@@ -16,6 +16,7 @@ import (
 	"github.com/openfaas/faas-provider/types"
 
 	"parkstream/shared/access"
+	"parkstream/shared/parking"
 	"parkstream/shared/process"
 )
 
@@ -120,6 +121,20 @@ func TestAccessOfFunctions(t *testing.T) {
 		}
 		if err := process.Parse(&metrics, cmd.Environ()); err != nil || metrics.Listen != "" {
 			t.Errorf("--users %q: metrics at %q, %v", users, metrics.Listen, err)
+		}
+	}
+}
+
+// Cron's calls of generators need no login. Where people and cameras have one, they do not
+// write to the site of cameras that name none.
+func TestSiteOfGenerators(t *testing.T) {
+	for users, want := range map[string]string{"": parking.DefaultSite, "users": "generated"} {
+		s := System{Config: Config{Users: users}}
+		var got struct {
+			Site string `env:"DEFAULT_SITE"`
+		}
+		if err := process.Parse(&got, append([]string{"DEFAULT_SITE=generated"}, s.access()...)); err != nil || got.Site != want { // stack.yml's comes first
+			t.Errorf("--users %q: site %q, %v", users, got.Site, err)
 		}
 	}
 }
