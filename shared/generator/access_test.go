@@ -119,6 +119,10 @@ func TestStrangersGenerateNothing(t *testing.T) {
 			t.Errorf("%+v is answered with %d %s", c, status, text)
 		}
 	}
+	// Who names no site learns which one it would have been.
+	if _, _, text := (call{query: "?count=50", header: bearer("north")}).send(t, url); !strings.Contains(text, "no access to the site generated: name one") {
+		t.Errorf("the default site is refused with %s", text)
+	}
 	sites := make(map[string]int)
 	for _, e := range read(t, entries) {
 		sites[e.Site]++

@@ -96,7 +96,7 @@ func (e *endpoint) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		return
 	}
 	if !r.byCron && !access.From(ctx).Sites.Has(r.site) {
-		httpjson.Error(w, http.StatusForbidden, access.ErrSite.Error())
+		httpjson.Error(w, http.StatusForbidden, fmt.Sprintf("this login has no access to the site %s: name one of its own with the parameter site", r.site))
 		return
 	}
 	start := time.Now()
