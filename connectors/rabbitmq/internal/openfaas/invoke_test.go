@@ -342,6 +342,7 @@ func TestRefusals(t *testing.T) {
 		{Function{SendToken: true}, testToken, 401, "Bearer " + testToken + "?", batch.Outage, true, refuses + "(401): Unauthorized: Bearer [token]?"},
 		{Function{SendToken: true}, testToken, 500, strings.Repeat("x", maxText-7) + testToken, batch.Crash, false, "500 Internal Server Error: " + strings.Repeat("x", maxText-7) + "[token]"},
 		{Function{SendToken: true, BatchSize: 5}, testToken, 503, `{"results":[{"id":"1","outcome":"retry","unavailable":true,"reason":"got ` + testToken + `"}]}`, batch.Outage, false, "got [token]"},
+		{Function{SendToken: true, BatchSize: 5}, testToken, 200, `{"` + testToken + `":1,"` + testToken + `":2}`, batch.Crash, false, batch.ErrNoContract.Error() + `: jsontext: duplicate object member name "[token]"`},
 	} {
 		g := serve(t, answer(tt.status, tt.body))
 		g.token = func() (string, error) { return tt.token, nil }

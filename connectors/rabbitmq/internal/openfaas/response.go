@@ -66,6 +66,9 @@ func (r *Response) read(h http.Header, body []byte, f *Function, token string, e
 		if err != nil {
 			// What the function did is unknown: as if it had not survived the call.
 			r.Verdict, r.Reason = batch.Crash, err.Error()
+			if token != "" { // the error may quote a name in the response
+				r.Reason = strings.ReplaceAll(r.Reason, token, redacted)
+			}
 			return
 		}
 		for i := range results {
