@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/tls"
 	"encoding/base64"
 	"errors"
@@ -737,6 +738,7 @@ func TestSessionsAgainstAModel(t *testing.T) {
 // whatever it looks like.
 func FuzzCookie(f *testing.F) {
 	h := newHouse(f, anna("viewer", 1))
+	h.keys = rand.Text() + rand.Text() // the seeds of the process that fuzzes are signed by another
 	b := h.browser()
 	b.login(f, "anna")
 	w := httptest.NewRecorder()
