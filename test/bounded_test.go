@@ -29,6 +29,7 @@ const memoryLimit = 128 << 20
 // bounded is a function's process.
 type bounded struct {
 	name, url string
+	token     string // of its callers; none if it is empty
 	cmd       *exec.Cmd
 	output    *lockedBuffer
 	ended     chan struct{}
@@ -176,6 +177,9 @@ func (b *bounded) do(ctx context.Context, method, path, contentType, body string
 	}
 	r.Header.Set("Content-Type", contentType)
 	r.Header.Set("Accept", "application/json")
+	if b.token != "" {
+		r.Header.Set("Authorization", "Bearer "+b.token)
+	}
 	resp, err := http.DefaultClient.Do(r)
 	if err != nil {
 		return 0, nil, err

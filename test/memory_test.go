@@ -34,7 +34,7 @@ func TestMemory(t *testing.T) {
 	}
 	redis := instancetest.Redis(t)
 	secrets := t.TempDir()
-	for name, text := range map[string]string{"redis-url": redis.URL(), "summary-token": "the-token"} {
+	for name, text := range map[string]string{"redis-url": redis.URL(), "summary-token": "the-token", "connector-token": "the-connector"} {
 		if err := os.WriteFile(filepath.Join(secrets, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -42,6 +42,7 @@ func TestMemory(t *testing.T) {
 	seed(t, redis.URL())
 	sum := startBounded(t, program, "summary", "SECRETS_DIR="+secrets)
 	exits := startBounded(t, program, "exit-processor", "SECRETS_DIR="+secrets, "SUMMARY_URL="+sum.url)
+	exits.token = "the-connector" // batches come from it; those of persons are in the audit, site by site
 
 	attacks := []struct {
 		name string
