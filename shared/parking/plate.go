@@ -22,8 +22,9 @@ func NormalizePlate(raw string) string {
 	}
 	var k plateKey
 	// In decomposed form every rule is about single characters. The characters kept
-	// have no decomposition, so one pass is enough.
-	for _, r := range norm.NFKD.String(raw) {
+	// have no decomposition, so one pass is enough. Next to bytes that are not UTF-8 norm
+	// leaves a character as it is.
+	for _, r := range norm.NFKD.String(strings.ToValidUTF8(raw, "\ufffd")) {
 		k.add(r)
 	}
 	if !k.spelled {

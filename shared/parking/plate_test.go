@@ -215,6 +215,7 @@ func FuzzNormalizePlate(f *testing.F) {
 			f.Add(raw)
 		}
 	}
+	f.Add("\xf1\u0140")
 	f.Fuzz(func(t *testing.T, raw string) { check(t, raw) })
 }
 
