@@ -391,7 +391,7 @@ func TestLoginAtProvider(t *testing.T) {
 	v := l.visitor()
 	v.expectMe("while the provider is down", 401, map[string]any{
 		"error": "...", "open": false, "login": texts(),
-		"unavailable": map[string]any{"oidc": "the login provider is unavailable; it is looked for every few seconds"},
+		"unavailable": map[string]any{"oidc": "the login provider is unavailable; it is tried again every few seconds"},
 	})
 	if a := v.do("GET", "/oidc/login", "", "Accept", "text/html"); a.status != 503 || !strings.Contains(a.text, "the login provider is unavailable") || a.header.Get("Retry-After") == "" {
 		t.Errorf("a login while the provider is down: %d %s", a.status, a.text)

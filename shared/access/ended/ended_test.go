@@ -12,8 +12,8 @@ import (
 	"parkstream/shared/redis"
 )
 
-// What has ended is on the list, for every replica, until its time; of many that end it
-// at once one is the first.
+// What has ended is on the list until its time, and each replica finds it there. If many
+// callers end it at the same time, one of them is told to be the first.
 func TestEnded(t *testing.T) {
 	node := instancetest.Redis(t)
 	list := func() *List {

@@ -174,7 +174,7 @@ func (e unavailable) Unwrap() error { return e.cause }
 // Detail returns the public text.
 func (unavailable) Detail() string { return notFound }
 
-const notFound = "the login provider is unavailable; it is looked for every few seconds"
+const notFound = "the login provider is unavailable; it is tried again every few seconds"
 
 var errFirst = errors.New("it is being looked for")
 
