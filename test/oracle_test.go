@@ -58,7 +58,7 @@ func TestStaysEqualTheOracle(t *testing.T) {
 	want := make(map[string]parking.Stay)
 	inside, missed, unmatched := 0, 0, 0
 	for _, events := range byPlate {
-		timeline := parking.Pair(events)
+		timeline := parking.Pair(events, nil)
 		for _, stay := range timeline.Stays {
 			stay.Revision = 0
 			want[stay.ID] = stay

@@ -15,7 +15,8 @@ import (
 // DefaultSite is the car park of an event without a site.
 const DefaultSite = "default"
 
-// EntryEvent is the wire form of a vehicle seen driving in.
+// EntryEvent is the plain wire form of a vehicle seen driving in. [Event] has every
+// field.
 type EntryEvent struct {
 	ID           string    `json:"id"`
 	VehiclePlate string    `json:"vehicle_plate"`
@@ -24,7 +25,7 @@ type EntryEvent struct {
 	Gate         string    `json:"gate,omitempty"`
 }
 
-// ExitEvent is the wire form of a vehicle seen driving out.
+// ExitEvent is the plain wire form of a vehicle seen driving out.
 type ExitEvent struct {
 	ID           string    `json:"id"`
 	VehiclePlate string    `json:"vehicle_plate"`
@@ -50,29 +51,50 @@ func (k Kind) String() string {
 	return "exit"
 }
 
-// Event is a valid entry or exit: the domain's own form of EntryEvent and
-// ExitEvent.
+// Event is one version of an entry or exit. Site and ID identify the event. Of its
+// versions the highest counts; [Current] has that rule.
 type Event struct {
 	ID   string
 	Kind Kind
 	Site string
 	Gate string
+	// Version is 1 or more, at most [MaxVersion].
+	Version int64
+	// Void reports that there was no such event. The fields of the observation mean
+	// nothing then.
+	Void bool
+	// NoPlate reports that a vehicle was seen and no plate was read. Plate and RawPlate
+	// are empty then, and the event is never paired.
+	NoPlate bool
+	// Camera is the id of the camera, or empty.
+	Camera string
 	// RawPlate is the plate as the camera sent it, with blanks instead of control
 	// characters. A plate of two lines may contain a line feed.
 	RawPlate string
 	// Plate is the normalised plate, which is the key of the vehicle.
 	Plate string
-	// Time is the time of the observation, in UTC.
+	// Time is the time of the observation, in UTC. It may be zero if the event is void.
 	Time time.Time
+	// Details are what the camera tells besides.
+	Details Details
+}
+
+// SameContent reports whether two events of one id and version are the same one, sent
+// twice. If they are not they conflict.
+func SameContent(a, b Event) bool {
+	if a.Void || b.Void {
+		return a.Void && b.Void
+	}
+	return a.Kind == b.Kind && a.Plate == b.Plate && a.NoPlate == b.NoPlate && a.Time.Equal(b.Time)
 }
 
 // ErrInvalid is wrapped by the errors of events that are never accepted, even if they
 // are sent again.
 var ErrInvalid = errors.New("invalid event")
 
-// ErrConflict is the ErrInvalid of an event whose id already belongs to another plate,
-// time or direction at its site.
-var ErrConflict = Invalid("conflicting event id: it was used before at this site for another plate, time or direction")
+// ErrConflict is the ErrInvalid of an event whose id and version already belong to
+// another plate, time or direction at its site.
+var ErrConflict = Invalid("conflicting event id: it was used before at this site for another plate, time or direction; a correction needs a higher version")
 
 // ErrTooManySites is the ErrInvalid of an event of a new site if the number of sites
 // has reached its bound.
@@ -80,7 +102,10 @@ var ErrTooManySites = Invalid("it is new, and there are too many sites")
 
 // Bounds of an event's fields.
 const (
-	MaxIDBytes        = 128
+	MaxIDBytes = 128
+	// MaxVersion is the highest version. The scripts of the store and JavaScript know
+	// integers as floating point numbers, which are exact up to here.
+	MaxVersion        = 1<<53 - 1
 	MaxSiteBytes      = 64
 	MaxGateRunes      = 64
 	MaxRawPlateRunes  = 64
@@ -103,8 +128,8 @@ func (e invalid) Error() string { return e.reason }
 func (e invalid) Unwrap() error { return ErrInvalid }
 
 // NewEvent validates the fields of an event, normalises its plate, sets a missing site
-// to the default and converts its time to UTC. Its errors are ErrInvalid and give the
-// field's name on the wire.
+// or version to the default and converts its time to UTC. A void event has no plate, and
+// may have no time. Its errors are ErrInvalid and give the field's name on the wire.
 func NewEvent(e Event) (Event, error) {
 	if err := CheckID(e.ID); err != nil {
 		return Event{}, err
@@ -115,27 +140,26 @@ func NewEvent(e Event) (Event, error) {
 	if err := CheckSite(e.Site); err != nil {
 		return Event{}, err
 	}
-	if n := utf8.RuneCountInString(e.Gate); n > MaxGateRunes || !printable(e.Gate) {
-		return Event{}, Invalid("gate %s must be at most %d printable characters", quote(e.Gate), MaxGateRunes)
+	if e.Version == 0 {
+		e.Version = 1
 	}
-	if e.RawPlate == "" {
-		return Event{}, Invalid("vehicle_plate is missing")
+	if e.Version < 1 || e.Version > MaxVersion {
+		return Event{}, Invalid("version is %d, want 1 to %d", e.Version, int64(MaxVersion))
 	}
-	if n := utf8.RuneCountInString(e.RawPlate); n > MaxRawPlateRunes {
-		return Event{}, Invalid("vehicle_plate has %d characters, at most %d are allowed", n, MaxRawPlateRunes)
+	if err := checkText("gate", e.Gate, MaxGateRunes); err != nil {
+		return Event{}, err
 	}
-	e.RawPlate = strings.Map(func(r rune) rune { // control characters separate the fields in the store
-		if unicode.IsControl(r) {
-			return ' '
-		}
-		return r
-	}, e.RawPlate)
-	e.Plate = NormalizePlate(e.RawPlate)
-	if e.Plate == "" {
-		return Event{}, Invalid("vehicle_plate %s has no letter or digit", quote(e.RawPlate))
+	if err := checkText("camera", e.Camera, MaxGateRunes); err != nil {
+		return Event{}, err
 	}
-	if n := utf8.RuneCountInString(e.Plate); n > MaxPlateRunes {
-		return Event{}, Invalid("vehicle_plate has %d letters and digits, at most %d are allowed", n, MaxPlateRunes)
+	if err := e.Details.check(); err != nil {
+		return Event{}, err
+	}
+	if err := e.normalizePlate(); err != nil {
+		return Event{}, err
+	}
+	if e.Void && e.Time.IsZero() {
+		return e, nil
 	}
 	if e.Time.IsZero() {
 		return Event{}, Invalid("%s_date_time is missing or is the zero time", e.Kind)
@@ -146,6 +170,34 @@ func NewEvent(e Event) (Event, error) {
 			e.Kind, e.Time.Format(time.RFC3339), earliestYear, latestYear)
 	}
 	return e, nil
+}
+
+// normalizePlate validates RawPlate and sets Plate.
+func (e *Event) normalizePlate() error {
+	if e.Void || e.NoPlate {
+		e.RawPlate, e.Plate = "", ""
+		return nil
+	}
+	if e.RawPlate == "" {
+		return Invalid("vehicle_plate is missing")
+	}
+	if n := utf8.RuneCountInString(e.RawPlate); n > MaxRawPlateRunes {
+		return Invalid("vehicle_plate has %d characters, at most %d are allowed", n, MaxRawPlateRunes)
+	}
+	e.RawPlate = strings.Map(func(r rune) rune { // control characters separate the fields in the store
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, e.RawPlate)
+	e.Plate = NormalizePlate(e.RawPlate)
+	if e.Plate == "" {
+		return Invalid("vehicle_plate %s has no letter or digit", quote(e.RawPlate))
+	}
+	if n := utf8.RuneCountInString(e.Plate); n > MaxPlateRunes {
+		return Invalid("vehicle_plate has %d letters and digits, at most %d are allowed", n, MaxPlateRunes)
+	}
+	return nil
 }
 
 // CheckID returns an ErrInvalid unless id is a valid event id: 1 to [MaxIDBytes] bytes
@@ -173,6 +225,15 @@ func CheckSite(site string) error {
 	}
 	if !ok {
 		return Invalid("site %s must be 1 to %d ASCII letters, digits, dots, hyphens or underscores", quote(site), MaxSiteBytes)
+	}
+	return nil
+}
+
+// checkText returns an ErrInvalid unless text, which may be empty, is printable and not
+// too long.
+func checkText(field, text string, maxRunes int) error {
+	if utf8.RuneCountInString(text) > maxRunes || !printable(text) {
+		return Invalid("%s %s must be at most %d printable characters", field, quote(text), maxRunes)
 	}
 	return nil
 }
@@ -219,6 +280,9 @@ type Limits struct {
 
 // Check returns an ErrInvalid if the event's time is out of bounds at now.
 func (l Limits) Check(e Event, now time.Time) error {
+	if e.Time.IsZero() { // it is void
+		return nil
+	}
 	if ahead := e.Time.Sub(now); ahead > l.MaxFuture {
 		return Invalid("%s_date_time %s is %s in the future, at most %s is allowed: check the camera's clock and time zone",
 			e.Kind, e.Time.Format(time.RFC3339), ahead.Round(time.Second), l.MaxFuture)

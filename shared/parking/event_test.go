@@ -13,7 +13,7 @@ import (
 func TestNewEvent(t *testing.T) {
 	good := Event{ID: "a", Kind: Exit, RawPlate: "ka-01", Time: noon.In(time.FixedZone("", 5*3600+1800))}
 	got, err := NewEvent(good)
-	want := Event{ID: "a", Kind: Exit, Site: "default", RawPlate: "ka-01", Plate: "KA01", Time: noon}
+	want := Event{ID: "a", Kind: Exit, Site: "default", Version: 1, RawPlate: "ka-01", Plate: "KA01", Time: noon}
 	if diff := cmp.Diff(want, got); err != nil || diff != "" {
 		t.Fatalf("error %v, -want +got:\n%s", err, diff)
 	}

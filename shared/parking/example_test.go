@@ -26,7 +26,7 @@ func ExamplePair() {
 		at(parking.Exit, "x1", "09:45"),
 		at(parking.Entry, "e1", "08:15"),
 		at(parking.Entry, "e3", "18:00"),
-	})
+	}, nil)
 	for _, s := range timeline.Stays {
 		fmt.Print(s.ID, " ", s.Status())
 		if d, ok := s.Duration(); ok {

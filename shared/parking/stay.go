@@ -16,6 +16,11 @@ const (
 	// UnmatchedExit: the exit does not directly follow an entry. The entry camera
 	// missed the vehicle. This is expected and no failure.
 	UnmatchedExit Status = "unmatched_exit"
+	// Repeated: the exit repeats the exit before it; see [Repeats].
+	Repeated Status = "repeat"
+	// Void: the exit's event is void by now, or is no exit with a plate any more. There
+	// is no such stay.
+	Void Status = "void"
 )
 
 // Stay is the meaning of an exit, given all events known so far. Its exit event
@@ -30,28 +35,36 @@ type Stay struct {
 	EntryID   string
 	EntryTime time.Time
 	ExitTime  time.Time
+	// Repeat and Void report the status of a stay without an entry.
+	Repeat, Void bool
 	// Revision starts at 1 and increases each time a late event changes the stay.
 	Revision int64
 }
 
 // Status is Completed if the stay has an entry.
 func (s Stay) Status() Status {
-	if s.EntryID == "" {
-		return UnmatchedExit
+	switch {
+	case s.Void:
+		return Void
+	case s.EntryID != "":
+		return Completed
+	case s.Repeat:
+		return Repeated
 	}
-	return Completed
+	return UnmatchedExit
 }
 
-// Duration returns the time between entry and exit. ok is false for an unmatched exit.
+// Duration returns the time between entry and exit. ok is false unless the stay is
+// completed.
 func (s Stay) Duration() (d time.Duration, ok bool) {
-	if s.Status() == UnmatchedExit {
+	if s.Status() != Completed {
 		return 0, false
 	}
 	return s.ExitTime.Sub(s.EntryTime), true
 }
 
-// StayJSON is the public form of a [Stay]. Entry and duration are null for an unmatched
-// exit. duration_seconds is rounded down, and duration is ISO 8601. The type is public
+// StayJSON is the public form of a [Stay]. Entry and duration are null unless the stay
+// is completed. duration_seconds is rounded down, and duration is ISO 8601. The type is public
 // for callers that encode or decode many stays with a faster package than
 // encoding/json.
 type StayJSON struct {
@@ -85,11 +98,13 @@ func (s Stay) JSON() StayJSON {
 
 // Stay returns the stay of a public form. exit_id has to be the id. The other derived
 // fields (status and the two durations) are optional and may be null. If one is given,
-// it must agree with the rest.
+// it must agree with the rest. Without an entry the status tells a repeat and a void
+// stay from an unmatched exit.
 func (w StayJSON) Stay() (Stay, error) {
 	s := Stay{
 		ID: w.ID, Site: w.Site, Plate: w.VehiclePlate,
 		ExitTime: time.Time(w.ExitDateTime).UTC(), Revision: w.Revision,
+		Repeat: w.Status == Repeated, Void: w.Status == Void,
 	}
 	switch {
 	case w.EntryID == nil && w.EntryDateTime == nil:
@@ -99,6 +114,8 @@ func (w StayJSON) Stay() (Stay, error) {
 		return Stay{}, Invalid("stay %s has an empty entry_id: want null for an unmatched exit", quote(w.ID))
 	case w.EntryDateTime == nil:
 		return Stay{}, Invalid("stay %s has an entry_id but no entry_date_time", quote(w.ID))
+	case s.Repeat || s.Void:
+		return Stay{}, Invalid("stay %s has the status %s and an entry: want null as its entry", quote(w.ID), w.Status)
 	default:
 		s.EntryID, s.EntryTime = *w.EntryID, time.Time(*w.EntryDateTime).UTC()
 	}

@@ -42,7 +42,7 @@ func TestPair(t *testing.T) {
 		"one event five times": {[]Event{e1, e1, e1, x3, x3, e5}, Timeline{Stays: []Stay{stay(&e1, &x3)}, Inside: &e5}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if diff := cmp.Diff(tt.want, Pair(tt.events)); diff != "" {
+			if diff := cmp.Diff(tt.want, Pair(tt.events, nil)); diff != "" {
 				t.Errorf("-want +got:\n%s", diff)
 			}
 		})
@@ -62,11 +62,11 @@ func TestPairIsAFunctionOfTheSet(t *testing.T) {
 			}
 			events = append(events, at(kind, fmt.Sprint(i), rapid.IntRange(0, 5).Draw(t, "minute")))
 		}
-		want := Pair(events)
+		want := Pair(events, nil)
 		shuffled := append(append([]Event{}, events...), events[:rapid.IntRange(0, n).Draw(t, "again")]...)
 		r := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 0))
 		r.Shuffle(len(shuffled), func(i, j int) { shuffled[i], shuffled[j] = shuffled[j], shuffled[i] })
-		if diff := cmp.Diff(want, Pair(shuffled)); diff != "" {
+		if diff := cmp.Diff(want, Pair(shuffled, nil)); diff != "" {
 			t.Fatalf("another order gives another result:\n%s", diff)
 		}
 		paired := 0

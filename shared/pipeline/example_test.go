@@ -21,7 +21,7 @@ type memory struct{ events []parking.Event }
 
 func (m *memory) Record(_ context.Context, events []parking.Event) []parking.Recorded {
 	m.events = append(m.events, events...)
-	return []parking.Recorded{{Stays: parking.Pair(m.events).Stays}}
+	return []parking.Recorded{{Stays: parking.Pair(m.events, nil).Stays}}
 }
 
 // printed prints stays; shared/summary posts them to the summary function.

@@ -8,6 +8,8 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/google/go-cmp/cmp"
+
 	"parkstream/shared/parking"
 )
 
@@ -34,7 +36,7 @@ func FuzzParseEvent(f *testing.F) {
 			}
 			return
 		}
-		if again, err := parking.NewEvent(e); err != nil || again != e {
+		if again, err := parking.NewEvent(e); err != nil || !cmp.Equal(again, e) {
 			t.Fatalf("%+v is no event: %+v, %v", e, again, err)
 		}
 		if e.Kind != kind || e.Plate != parking.NormalizePlate(e.Plate) {

@@ -142,7 +142,7 @@ func (c *oracleCase) compare(t *rapid.T, data *timeline.Store, posted *summaries
 	wantInside := make(map[string]time.Time)
 	var want timeline.Totals
 	for plate, events := range byPlate {
-		timeline := parking.Pair(events)
+		timeline := parking.Pair(events, nil)
 		for _, s := range timeline.Stays {
 			s.Revision = 0
 			wantStays[s.Site+"/"+s.ID] = s

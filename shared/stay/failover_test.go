@@ -197,7 +197,7 @@ func (f *failovers) finish(t *rapid.T) {
 			f.post(t, len(f.posting)-1)
 		}
 	}
-	line := parking.Pair(f.events)
+	line := parking.Pair(f.events, nil)
 	want := timeline.Totals{MissedExits: int64(len(line.MissedExits))}
 	for i := range f.events {
 		if f.events[i].Kind == parking.Entry {

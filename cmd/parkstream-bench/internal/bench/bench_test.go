@@ -15,6 +15,8 @@ import (
 	dto "github.com/prometheus/client_model/go"
 	"go.uber.org/goleak"
 
+	"github.com/google/go-cmp/cmp"
+
 	"parkstream/shared/parking"
 )
 
@@ -146,7 +148,7 @@ func TestFleet(t *testing.T) {
 		t.Fatal(err)
 	}
 	e, err := parking.NewEvent(parking.Event{ID: wire.ID, Kind: parking.Exit, RawPlate: wire.VehiclePlate, Time: wire.ExitTime})
-	if err != nil || e != f.event(parking.Exit, 42) {
+	if err != nil || !cmp.Equal(e, f.event(parking.Exit, 42)) {
 		t.Errorf("%s is %+v, %v; want %+v", m.Body, e, err, f.event(parking.Exit, 42))
 	}
 	if m.Queue != "vehicle_exits" || m.ID != wire.ID {

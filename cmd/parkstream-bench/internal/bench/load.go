@@ -76,7 +76,8 @@ func (f fleet) time(kind parking.Kind, i int) time.Time {
 // event i in the domain's own form.
 func (f fleet) event(kind parking.Kind, i int) parking.Event {
 	return parking.Event{
-		ID: f.id(kind, i), Kind: kind, Site: parking.DefaultSite, RawPlate: plate(i), Plate: plate(i), Time: f.time(kind, i),
+		Version: 1,
+		ID:      f.id(kind, i), Kind: kind, Site: parking.DefaultSite, RawPlate: plate(i), Plate: plate(i), Time: f.time(kind, i),
 	}
 }
 
