@@ -81,6 +81,12 @@ func entryOf(by access.Principal, events []parking.Event, places []int) audit.En
 	e := audit.By(by, audit.PostEvent)
 	e.Site = first.Site
 	e.Object = first.Kind.String() + " " + first.ID
+	if first.Version > 1 {
+		e.Object += fmt.Sprintf(", version %d", first.Version)
+	}
+	if first.Void {
+		e.Object += ", void"
+	}
 	e.Plate = first.Plate
 	if n := len(places); n > 1 {
 		e.Object, e.Plate = fmt.Sprintf("%d of type %s", n, first.Kind), ""

@@ -148,3 +148,18 @@ type oddStore struct{}
 func (oddStore) Record(context.Context, []parking.Event) []parking.Recorded {
 	return make([]parking.Recorded, 2)
 }
+
+// A correction names the version, and whether the event is void.
+func TestACorrectionInTheAudit(t *testing.T) {
+	for want, change := range map[string]func(*parking.Event){
+		"entry e":                  func(e *parking.Event) { e.Version = 1 },
+		"entry e, version 2":       func(e *parking.Event) { e.Version = 2 },
+		"entry e, version 3, void": func(e *parking.Event) { e.Version, e.Void = 3, true },
+	} {
+		e := entry("e", "north", "P1")
+		change(&e)
+		if got := entryOf(access.Principal{Name: "otto", Role: access.Operator}, []parking.Event{e}, []int{0}).Object; got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
