@@ -86,6 +86,16 @@ func (d *Details) check() error {
 	return nil
 }
 
+// MaskPlatesIn returns a text about the event with its plate and those of its candidates
+// masked; see [MaskPlateIn].
+func (e *Event) MaskPlatesIn(text string) string {
+	text = MaskPlateIn(text, e.RawPlate)
+	for i := range e.Details.Candidates {
+		text = MaskPlateIn(text, e.Details.Candidates[i].Plate)
+	}
+	return text
+}
+
 func checkConfidence(field string, c *float64) error {
 	if c != nil && !(*c >= 0 && *c <= 1) {
 		return Invalid("%s is %v, want 0 to 1", field, *c)

@@ -20,11 +20,16 @@ const (
 )
 
 // The outcomes of an event, as metric labels. An exit without an entry is expected and
-// no failure.
+// no failure. So is one that repeats the exit before it, an event of which a higher
+// version is known, and a read without a plate.
 const (
 	outcomeDone          = "done"
 	outcomeDuplicate     = "duplicate"
 	outcomeUnmatchedExit = "unmatched_exit"
+	outcomeRepeat        = "repeat"
+	outcomeNoPlate       = "no_plate"
+	outcomeVoid          = "void"
+	outcomeSuperseded    = "superseded"
 	outcomeReject        = "reject"
 	outcomeRetry         = "retry"
 )
@@ -78,11 +83,11 @@ func NewMetrics(r prometheus.Registerer, function string) *Metrics {
 		}, []string{"event_type", "stage", "result"}),
 		outcomes: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "parkstream_events_total",
-			Help: "Events by what became of them: done, duplicate, unmatched_exit (expected), reject, retry.",
+			Help: "Events by what became of them: done, duplicate, unmatched_exit (expected), repeat (of an exit), no_plate, void, superseded (a higher version is known), reject, retry.",
 		}, []string{"event_type", "outcome"}),
 		gates: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "parkstream_gate_events_total",
-			Help: "Events that were new and are done, by where they were seen: done or unmatched_exit. Of each process 200 gates have series of their own, the rest count as (other).",
+			Help: "Events that were new and are done, by where they were seen: done, unmatched_exit, repeat or no_plate. A further version counts again. Of each process 200 gates have series of their own, the rest count as (other).",
 		}, []string{"event_type", "site", "gate", "outcome"}),
 	}
 	m.sites = prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -106,11 +111,12 @@ func (m *Metrics) expect(kind parking.Kind) {
 		m.steps.WithLabelValues(kind.String(), stage, "success")
 		m.steps.WithLabelValues(kind.String(), stage, "failure")
 	}
-	for _, outcome := range []string{outcomeDone, outcomeDuplicate, outcomeReject, outcomeRetry} {
-		m.outcomes.WithLabelValues(kind.String(), outcome)
-	}
+	outcomes := []string{outcomeDone, outcomeDuplicate, outcomeNoPlate, outcomeVoid, outcomeSuperseded, outcomeReject, outcomeRetry}
 	if kind == parking.Exit {
-		m.outcomes.WithLabelValues(kind.String(), outcomeUnmatchedExit)
+		outcomes = append(outcomes, outcomeUnmatchedExit, outcomeRepeat)
+	}
+	for _, outcome := range outcomes {
+		m.outcomes.WithLabelValues(kind.String(), outcome)
 	}
 }
 

@@ -86,7 +86,7 @@ func TestGates(t *testing.T) {
 		exits.ProcessMessages(t.Context(), []batch.Event{at("exit", "a", "south", 600), at("exit", "b", "south", 600)})
 	}
 	if err := testutil.GatherAndCompare(registry, strings.NewReader(`
-# HELP parkstream_gate_events_total Events that were new and are done, by where they were seen: done or unmatched_exit. Of each process 200 gates have series of their own, the rest count as (other).
+# HELP parkstream_gate_events_total Events that were new and are done, by where they were seen: done, unmatched_exit, repeat or no_plate. A further version counts again. Of each process 200 gates have series of their own, the rest count as (other).
 # TYPE parkstream_gate_events_total counter
 parkstream_gate_events_total{event_type="entry",gate="north",outcome="done",site="P1"} 1
 parkstream_gate_events_total{event_type="exit",gate="south",outcome="done",site="P1"} 1

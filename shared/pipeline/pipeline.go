@@ -181,7 +181,7 @@ func (p *processor) parse(ctx context.Context, msgs []batch.Event, caller Caller
 	work := make([]item, len(msgs))
 	for i := range msgs {
 		it := &work[i]
-		switch it.event, it.err = parseEvent(p.kind, msgs[i].Data); {
+		switch it.event, it.err = ParseEvent(p.kind, msgs[i].Data); {
 		case msgs[i].DataErr != nil:
 			it.err = parking.Invalid("%v", msgs[i].DataErr)
 		case it.err == nil:
@@ -220,7 +220,7 @@ func (p *processor) record(ctx context.Context, work []item) {
 		switch {
 		case len(recorded) != len(events): // the answers cannot be assigned to events
 			it.err = failure.Odd("the store", fmt.Errorf("record events: %d answers for %d events", len(recorded), len(events)))
-		case recorded[j].Err == nil && p.kind == parking.Exit && len(recorded[j].Stays) == 0:
+		case recorded[j].Err == nil && len(recorded[j].Stays) == 0 && hasStay(&it.event, &recorded[j]):
 			it.err = failure.Odd("the store", errors.New("record events: the answer lacks the stay of an exit"))
 		default:
 			it.recorded, it.err = recorded[j], recorded[j].Err
@@ -246,6 +246,11 @@ func (p *processor) record(ctx context.Context, work []item) {
 		}
 	}
 	p.Metrics.passed(p.kind, stageStore, len(events)-failed, failed)
+}
+
+// hasStay reports whether a recorded event is an exit that has a stay.
+func hasStay(e *parking.Event, r *parking.Recorded) bool {
+	return e.Kind == parking.Exit && !e.Void && !e.NoPlate && !r.Superseded
 }
 
 // summarise returns every changed stay once, at its latest revision.
@@ -350,7 +355,7 @@ func (p *processor) results(ctx context.Context, msgs []batch.Event, work []item
 			if !msgs[i].Time.IsZero() {
 				published = append(published, msgs[i].Time)
 			}
-			if !it.recorded.Duplicate {
+			if !it.recorded.Duplicate && outcome != outcomeSuperseded && outcome != outcomeVoid {
 				seen[sighting{gate{it.event.Site, it.event.Gate}, outcome}]++
 				completed = appendCompleted(completed, it.recorded.Stays)
 			}
@@ -402,7 +407,7 @@ func clip(text string, n int) string {
 // of plates.
 func (p *processor) logged(it *item, text string, n int) string {
 	if !p.ShowPlates {
-		text = parking.MaskPlateIn(clip(text, maxReason), it.event.RawPlate) // an id that is refused may be long
+		text = it.event.MaskPlatesIn(clip(text, maxReason)) // an id that is refused may be long
 	}
 	return clip(text, n)
 }
@@ -417,11 +422,24 @@ func appendCompleted(to []time.Duration, stays []parking.Stay) []time.Duration {
 	return to
 }
 
+// doneAs returns the outcome of an event that is done.
 func (p *processor) doneAs(ctx context.Context, it *item) string {
+	var status parking.Status
+	if hasStay(&it.event, &it.recorded) {
+		status = it.recorded.Stays[0].Status()
+	}
 	switch {
-	// This precedes the check for duplicates: an exit is also a duplicate if its stay
+	case it.recorded.Superseded:
+		return outcomeSuperseded
+	// These precede the check for duplicates: an event is also a duplicate if its stays
 	// could not be posted the first time.
-	case p.kind == parking.Exit && it.recorded.Stays[0].Status() == parking.UnmatchedExit:
+	case it.event.Void:
+		return outcomeVoid
+	case it.event.NoPlate:
+		return outcomeNoPlate
+	case status == parking.Repeated:
+		return outcomeRepeat
+	case status == parking.UnmatchedExit:
 		plate := it.event.Plate
 		if !p.ShowPlates {
 			plate = parking.MaskPlate(plate)

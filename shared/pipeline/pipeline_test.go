@@ -293,13 +293,17 @@ func TestUnmatchedExitIsNoFailure(t *testing.T) {
 		t.Errorf("posted %+v", posted.stays)
 	}
 	err := testutil.GatherAndCompare(registry, strings.NewReader(`
-# HELP parkstream_events_total Events by what became of them: done, duplicate, unmatched_exit (expected), reject, retry.
+# HELP parkstream_events_total Events by what became of them: done, duplicate, unmatched_exit (expected), repeat (of an exit), no_plate, void, superseded (a higher version is known), reject, retry.
 # TYPE parkstream_events_total counter
 parkstream_events_total{event_type="exit",outcome="done"} 0
 parkstream_events_total{event_type="exit",outcome="duplicate"} 0
+parkstream_events_total{event_type="exit",outcome="no_plate"} 0
 parkstream_events_total{event_type="exit",outcome="reject"} 1
+parkstream_events_total{event_type="exit",outcome="repeat"} 0
 parkstream_events_total{event_type="exit",outcome="retry"} 1
+parkstream_events_total{event_type="exit",outcome="superseded"} 0
 parkstream_events_total{event_type="exit",outcome="unmatched_exit"} 4
+parkstream_events_total{event_type="exit",outcome="void"} 0
 # HELP parkstream_pipeline_stage_events_total Events that went through a stage of the pipeline, by success or failure.
 # TYPE parkstream_pipeline_stage_events_total counter
 parkstream_pipeline_stage_events_total{event_type="exit",result="failure",stage="parse"} 1
@@ -375,7 +379,7 @@ func TestHTTP(t *testing.T) {
 		{"one bad event", "POST", "", `{"id":"y"}`, 400, `{"id":"y","outcome":"reject","reason":"vehicle_plate is missing"}` + "\n"},
 		{
 			"a field of a wrong type, before the id", "POST", "", `{"vehicle_plate":5,"id":"y"}`, 400,
-			`{"id":"y","outcome":"reject","reason":"vehicle_plate is a JSON number: want a string"}` + "\n",
+			`{"id":"y","outcome":"reject","reason":"vehicle_plate is a JSON number: want a string, or null if no plate was read"}` + "\n",
 		},
 		{"an id of a wrong type", "POST", "", `{"id":{}}`, 400, `{"id":"","outcome":"reject","reason":"id is a JSON object: want a string"}` + "\n"},
 		{
