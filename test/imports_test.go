@@ -46,7 +46,7 @@ var mayImport = []struct {
 	{"shared/access/oidc/providertest", nil},
 	{"shared/access/ended", []string{"shared/redis"}},
 	{"shared/audit", []string{"shared/access", "shared/parking", "shared/redis"}},
-	{"shared/site", []string{"shared/parking", "shared/redis"}},
+	{"shared/site", []string{"shared/parking", "shared/probe", "shared/redis"}},
 	{"shared/camera", []string{"shared/parking", "shared/site"}},
 	{"shared/camera/webhook", []string{"shared/access", "shared/broker", "shared/camera", "shared/faas", "shared/failure", "shared/httpjson", "shared/image", "shared/latency", "shared/parking", "shared/process", "shared/redis", "shared/site", "shared/tracing"}},
 	{"shared/image", []string{"shared/parking", "shared/site"}},

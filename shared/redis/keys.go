@@ -56,4 +56,7 @@ const (
 	// Audit is the prefix of the keys of the audit. Its hash tag keeps them on one
 	// shard, so their entries have the times of one clock.
 	Audit = "park:audit:{all}:"
+	// Sites is the prefix of the keys of the configurations of sites. Its hash tag keeps
+	// them on one shard.
+	Sites = "park:sites:{all}:"
 )

@@ -1,9 +1,12 @@
 // Package site is what is configured of a car park: its name, time zone, capacity, gates
-// and cameras.
+// and cameras. [Parse] reads it from a file, and a [Registry] keeps it in Redis.
 package site
 
 import (
+	"crypto/sha256"
+	"crypto/subtle"
 	"time"
+	_ "time/tzdata" // images have no time zones
 
 	"parkstream/shared/parking"
 )
@@ -17,7 +20,10 @@ type Site struct {
 	Location *time.Location
 	// Capacity is the number of places, or 0 if it is unknown.
 	Capacity int
-	// Repeats are the settings of repeated reads; nil is the default.
+	// Repeat is the time within which a read is a repeat; nil is [parking.DefaultRepeat].
+	// A change is valid for reads observed [RepeatDelay] later.
+	Repeat *time.Duration
+	// Repeats are the settings of Repeat until now. The registry keeps them.
 	Repeats parking.Repeats
 	// LongestStay is how long vehicles stay at most, or 0 if it is unknown.
 	LongestStay time.Duration
@@ -44,9 +50,6 @@ const (
 	Both Role = "both"
 )
 
-// Auto is the format of a camera whose requests are recognised by their content.
-const Auto = "auto"
-
 // Camera is a camera of a site. Its ID is unique among all sites.
 type Camera struct {
 	ID   string
@@ -61,4 +64,52 @@ type Camera struct {
 	// Location is the time zone of local times that the camera sends: its own, or that
 	// of its site.
 	Location *time.Location
+	// TokenHash is the [HashToken] of the camera's token. Zero: the camera has none.
+	TokenHash [sha256.Size]byte
+}
+
+// HashToken returns what is kept of a camera's token.
+func HashToken(token string) [sha256.Size]byte { return sha256.Sum256([]byte(token)) }
+
+// Authentic reports whether a token is the camera's.
+func (c Camera) Authentic(token string) bool {
+	sum := HashToken(token)
+	var none [sha256.Size]byte
+	return token != "" && c.TokenHash != none && subtle.ConstantTimeCompare(sum[:], c.TokenHash[:]) == 1
+}
+
+// Day returns the number of days from 1970 to the local day of an instant at the site.
+func (s *Site) Day(t time.Time) int64 {
+	year, month, day := t.In(s.location()).Date()
+	return time.Date(year, month, day, 0, 0, 0, 0, time.UTC).Unix() / secondsPerDay
+}
+
+const secondsPerDay = 86400
+
+// StartOfDay returns the first instant of a local day at the site: of one with 23 or 25
+// hours, and of one that does not begin at midnight, too.
+func (s *Site) StartOfDay(day int64) time.Time {
+	midnight := time.Unix(day*secondsPerDay, 0).UTC()
+	// Zones are at most 14 hours from UTC, and a day's first instant is where the number
+	// of the day grows.
+	before, after := midnight.Add(-maxOffset), midnight.Add(maxOffset)
+	for after.Sub(before) > time.Second {
+		middle := before.Add(after.Sub(before) / 2).Truncate(time.Second)
+		if s.Day(middle) < day {
+			before = middle
+		} else {
+			after = middle
+		}
+	}
+	return after
+}
+
+// maxOffset is more than the offset of any zone.
+const maxOffset = 16 * time.Hour
+
+func (s *Site) location() *time.Location {
+	if s.Location == nil {
+		return time.UTC
+	}
+	return s.Location
 }
