@@ -19,6 +19,8 @@ type Request struct {
 	// Received is the time of its arrival. Adapters use it to choose between two readings
 	// of a local time, and never instead of an observed time.
 	Received time.Time
+
+	content *content // what was found in the body, or nil
 }
 
 // Format is one format of requests.

@@ -1,0 +1,139 @@
+package camera
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"parkstream/shared/parking"
+)
+
+func TestDocument(t *testing.T) {
+	for name, tt := range map[string]struct{ contentType, body, want string }{
+		"JSON":                         {"application/json", ` {"a":1} `, `{"a":1}`},
+		"a byte order mark":            {"", "\ufeff\r\n[1]", "[1]"},
+		"a NUL at the end":             {"", "{}\n\x00", "{}"},
+		"XML of another type":          {"text/plain", "<?xml version='1.0'?><a/>", "<?xml version='1.0'?><a/>"},
+		"called a form":                {formEncoding, `{"a":"b"}`, `{"a":"b"}`},
+		"the first document of a form": {"multipart/form-data; boundary=b", "--b\r\n\r\n" + jpeg + "\r\n--b\r\n\r\n<a/>\r\n--b\r\n\r\n{}\r\n--b--", "<a/>"},
+		"a field of a form":            {formEncoding, "x=1&json=%7B%7D", "{}"},
+		"text":                         {"text/plain", "plate=1", ""},
+		"nothing":                      {"", "", ""},
+	} {
+		if got := string(posted(tt.contentType, tt.body).document()); got != tt.want {
+			t.Errorf("%s: %q, want %q", name, got, tt.want)
+		}
+	}
+}
+
+func TestMembers(t *testing.T) {
+	for text, want := range map[string]map[string][]byte{
+		`{"Plate" : "K\u0041" , "n":{"x":[1,2]},"e":1e400,"":null}`: {"plate": []byte(`"K\u0041"`), "n": []byte(`{"x":[1,2]}`), "e": []byte("1e400"), "": []byte("null")},
+		`{"a":1,"a":2}`:    {"a": []byte("2")},
+		"{\"a\":\"\xff\"}": {"a": []byte("\"\xff\"")},
+		`{}`:               {},
+		`[]`:               nil,
+		`{"a":1`:           nil,
+		`{"a"}`:            nil,
+		`{a:1}`:            nil,
+		`<a/>`:             nil,
+		strings.Repeat(`{"a":`, 20000) + "1" + strings.Repeat("}", 20000): nil,
+	} {
+		if diff := cmp.Diff(want, posted("", text).members()); diff != "" {
+			t.Errorf("members of %.40s (-want +got):\n%s", text, diff)
+		}
+	}
+	if r := posted("", `{"Plate":"1","X":2}`); !r.has("plate", "x") || r.has("plate", "y") || posted("", "[]").has() {
+		t.Error("has")
+	}
+}
+
+func TestDecodeJSON(t *testing.T) {
+	var v struct {
+		Text, Number, Big, Yes, Null, Missing, Escaped scalar
+		List                                           []scalar
+		Picture                                        base64Picture
+	}
+	err := decodeJSON([]byte(`{"text":"-","Number":1607123958.748393,"BIG":123456789012345678901234567890,"yes":true,"null":null,"escaped":"K\u0041","list":[1,"2"],
+		"picture":"data:image\/jpeg;base64,\/9j\/4AAQ"}`), &v)
+	if err != nil || v.Text != "-" || v.Number != "1607123958.748393" || v.Big != "123456789012345678901234567890" || v.Yes != "true" || v.Null != "" ||
+		v.Missing != "" || v.Escaped != "KA" || len(v.List) != 2 || string(v.Picture) != "\xff\xd8\xff\xe0\x00\x10" {
+		t.Errorf("%q, %v", v, err)
+	}
+	if p := v.Picture.pictures(); len(p) != 1 || p[0].ContentType != "image/jpeg" {
+		t.Errorf("pictures %v", p)
+	}
+	for name, text := range map[string]string{
+		"cut off": `{"text":"SECRET1`, "an object for a text": `{"text":{"SECRET1":1}}`, "a list for a text": `{"text":["SECRET1"]}`, "no object": `"SECRET1"`,
+		"a text for a list": `{"list":"SECRET1"}`, "too deep": strings.Repeat("[", 20000), "more after it": `{} SECRET1`, "nothing": ``,
+	} {
+		err := decodeJSON([]byte(text), &v)
+		if !errors.Is(err, parking.ErrInvalid) || strings.Contains(err.Error(), "SECRET") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestBase64Picture(t *testing.T) {
+	for text, want := range map[string]string{
+		`"/9j/4AAQ"`: "\xff\xd8\xff\xe0\x00\x10", `"_9j_4AAQ"`: "\xff\xd8\xff\xe0\x00\x10", `"/9j/\n4AA="`: "\xff\xd8\xff\xe0\x00", `"data:image/jpeg;base64,/9j/4AA"`: "\xff\xd8\xff\xe0\x00",
+		`""`: "", `null`: "", `1`: "", `"-"`: "", `"aGVsbG8="`: "", `"/9j/!!!!"`: "",
+	} {
+		var p base64Picture
+		if err := p.UnmarshalJSON([]byte(text)); err != nil || string(p) != want {
+			t.Errorf("%s: %q, %v, want %q", text, p, err, want)
+		}
+	}
+}
+
+func TestDecodeXML(t *testing.T) {
+	type anpr struct {
+		Event string `xml:"eventType"`
+		Plate string `xml:"ANPR>licensePlate"`
+		Lane  string `xml:"lane,attr"`
+	}
+	want := anpr{"ANPR", "K&A", "1"}
+	const inner = `<eventType>ANPR</eventType><ANPR><licensePlate>K&amp;A</licensePlate></ANPR>`
+	for name, text := range map[string]string{
+		"plain":              `<E lane="1">` + inner + `</E>`,
+		"a name space":       `<?xml version="1.0" encoding="UTF-8"?><E xmlns="http://example.test/1" lane="1">` + inner + `</E>`,
+		"prefixes":           `<x:E xmlns:x="http://example.test/2" x:lane="1"><x:eventType>ANPR</x:eventType><x:ANPR><y:licensePlate>K&#38;A</y:licensePlate></x:ANPR></x:E>`,
+		"an encoding":        `<?xml version="1.0" encoding="GB2312"?><E lane="1">` + inner + `</E>`,
+		"comments and CDATA": `<!-- c --><E lane="1"><eventType>ANPR</eventType><ANPR><licensePlate><![CDATA[K&A]]></licensePlate></ANPR></E>`,
+	} {
+		var got anpr
+		if err := decodeXML([]byte(text), &got); err != nil || got != want {
+			t.Errorf("%s: %+v, %v", name, got, err)
+		}
+		if root := posted("", text).root(); root != "E" {
+			t.Errorf("%s: root %q", name, root)
+		}
+	}
+	for name, tt := range map[string]struct{ text, want string }{
+		"an entity of its own":   {`<!DOCTYPE E [<!ENTITY a "b">]><E>&a;</E>`, "the XML has a document type, which is refused: it may define entities"},
+		"an external entity":     {`<!DOCTYPE E SYSTEM "file:///etc/passwd"><E/>`, "the XML has a document type, which is refused: it may define entities"},
+		"a type within":          {`<E><!DOCTYPE E></E>`, "the XML has a document type, which is refused: it may define entities"},
+		"an undefined entity":    {"<E>\n&SECRET1;</E>", "the XML has an entity in line 2, which is refused"},
+		"a bare ampersand":       {`<E>SECRET1 & b</E>`, "the XML has an entity in line 1, which is refused"},
+		"cut off":                {`<E><SECRET1>`, "the XML is malformed in line 1"},
+		"not closed rightly":     {`<E><SECRET1></E>`, "the XML is malformed in line 1"},
+		"too deep":               {strings.Repeat("<a>", 65) + strings.Repeat("</a>", 65), "the XML is deeper than 64 elements"},
+		"too many":               {"<E>" + strings.Repeat("<a/>", maxXMLTokens) + "</E>", "the XML has more than 100000 parts"},
+		"an unknown encoding":    {`<?xml version="1.0" encoding="x-odd"?><E/>`, `xml: opening charset "x-odd": the XML has the encoding "x-odd", which is unknown`},
+		"nothing":                {"", "the XML cannot be read as what it ought to be"},
+		"a byte that is not XML": {"<E>\x01</E>", "the XML is malformed in line 1"},
+	} {
+		var got struct {
+			Text string `xml:",chardata"`
+			A    []any  `xml:"a"`
+		}
+		if err := decodeXML([]byte(tt.text), &got); !errors.Is(err, parking.ErrInvalid) || err.Error() != tt.want {
+			t.Errorf("%s: %v, want %s", name, err, tt.want)
+		}
+	}
+	if root := posted("", `<!DOCTYPE E><E/>`).root(); root != "" {
+		t.Errorf("root behind a document type: %q", root)
+	}
+}
