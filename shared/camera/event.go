@@ -1,0 +1,172 @@
+package camera
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+
+	"parkstream/shared/parking"
+	"parkstream/shared/site"
+)
+
+// Bounds of what an event tells besides. What is longer is cut off: no vehicle is lost
+// for the name of its make.
+const (
+	mostVehicleBytes  = 128
+	mostCountryRunes  = 16
+	mostMakeRunes     = 32
+	mostMemoryOfPlate = parking.MaxRawPlateRunes
+)
+
+// Events returns the events of a message's reads, in their order. Reads without an event
+// are left out, and the error, a [parking.ErrInvalid], tells why.
+func Events(m Message, c site.Camera, received time.Time) ([]parking.Event, error) {
+	var (
+		events []parking.Event
+		errs   []error
+		seen   = map[string]int{}
+	)
+	for _, r := range m.Reads {
+		e, err := event(r, c, received)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		// Several vehicles without a plate may be seen at one instant.
+		if r.Vehicle == "" && e.NoPlate {
+			if seen[e.ID]++; seen[e.ID] > 1 {
+				e.ID = validID(e.ID+":"+strconv.Itoa(seen[e.ID]), c)
+			}
+		}
+		events = append(events, e)
+	}
+	return events, errors.Join(errs...)
+}
+
+// event returns the event of one read.
+//
+// Its id is made of the camera and the vehicle, or else of a hash of plate, kind and
+// time, so that a read that is sent again is the same event. Its version is the order of
+// the read. A read without a time has the time at which it was received, and the event
+// tells so; if it is sent again the first one counts.
+func event(r Read, c site.Camera, received time.Time) (parking.Event, error) {
+	kind, err := KindOf(r, c)
+	if err != nil {
+		return parking.Event{}, err
+	}
+	plate := Plate(r.Plate)
+	e := parking.Event{
+		Kind: kind, Site: c.Site, Gate: c.Gate, Camera: c.ID, Version: r.Order,
+		RawPlate: plate, NoPlate: plate == "", Time: r.Time,
+		Details: parking.Details{
+			Vehicle: tidy(r.Vehicle, mostVehicleBytes), Confidence: likely(r.Confidence), Candidates: candidates(r.Candidates),
+			Country: tidy(r.Country, mostCountryRunes), Make: tidy(r.Make, mostMakeRunes), Color: tidy(r.Color, mostMakeRunes),
+			AmbiguousTime: r.AmbiguousTime,
+		},
+	}
+	if e.Time.IsZero() {
+		e.Time, e.Details.ReceivedTime = received.UTC().Truncate(time.Microsecond), true
+		if r.Vehicle != "" && r.Order == 0 {
+			e.Version = parking.MaxVersion - received.UnixMilli()
+		}
+	}
+	e.ID = id(r, e, c)
+	return parking.NewEvent(e)
+}
+
+// id returns the id of the event of a read.
+func id(r Read, e parking.Event, c site.Camera) string {
+	switch {
+	case r.Vehicle == "":
+		return validID(c.ID+":"+hash(parking.NormalizePlate(e.RawPlate), e.Kind.String(), e.Time.UTC().Format(time.RFC3339Nano)), c)
+	case r.VehicleCounts:
+		return validID(c.ID+":"+r.Vehicle+":"+e.Time.UTC().Format("2006010215"), c)
+	}
+	return validID(c.ID+":"+r.Vehicle, c)
+}
+
+// validID returns an id, or a hash of it if it would not be valid.
+func validID(id string, c site.Camera) string {
+	if parking.CheckID(id) == nil {
+		return id
+	}
+	return c.ID + ":" + hash(id)
+}
+
+// hash returns 24 characters that stand for texts.
+func hash(texts ...string) string {
+	sum := sha256.Sum256([]byte(strings.Join(texts, "\n")))
+	return hex.EncodeToString(sum[:12])
+}
+
+// KindOf returns whether a read is an entry or an exit: by the camera's role if that is
+// one direction, or else by what the camera's configuration maps the direction to, or
+// else by what the format defines.
+func KindOf(r Read, c site.Camera) (parking.Kind, error) {
+	switch c.Role {
+	case site.Entries:
+		return parking.Entry, nil
+	case site.Exits:
+		return parking.Exit, nil
+	case site.Both:
+	}
+	direction := strings.ToLower(strings.TrimSpace(r.Direction))
+	if kind, found := c.Directions[direction]; found {
+		return kind, nil
+	}
+	if r.Kind == parking.Entry || r.Kind == parking.Exit {
+		return r.Kind, nil
+	}
+	return 0, parking.Invalid("the camera %s sees both directions, and the direction %s of its request is not in its configuration: map it to entry or exit there, or set the role of the camera", c.ID, quote(direction))
+}
+
+// likely returns a confidence if it is one.
+func likely(c *float64) *float64 {
+	if c == nil || !(*c >= 0 && *c <= 1) {
+		return nil
+	}
+	return c
+}
+
+// candidates returns the readings that are plates, at most as many as an event has.
+func candidates(given []parking.Candidate) []parking.Candidate {
+	var readings []parking.Candidate
+	for _, c := range given {
+		plate := tidy(Plate(c.Plate), mostMemoryOfPlate)
+		if plate == "" || slices.ContainsFunc(readings, func(r parking.Candidate) bool { return r.Plate == plate }) {
+			continue
+		}
+		if len(readings) == parking.MaxCandidates {
+			break
+		}
+		readings = append(readings, parking.Candidate{Plate: plate, Confidence: likely(c.Confidence)})
+	}
+	return readings
+}
+
+// tidy returns the printable characters of a text, cut off after most bytes. A text of
+// dashes is one that is not known.
+func tidy(text string, most int) string {
+	text = strings.TrimSpace(strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return -1
+		}
+		return r
+	}, strings.ToValidUTF8(text, "")))
+	if strings.Trim(text, "-") == "" {
+		return ""
+	}
+	end := 0
+	for i, r := range text {
+		if i+len(string(r)) > most {
+			break
+		}
+		end = i + len(string(r))
+	}
+	return text[:end]
+}

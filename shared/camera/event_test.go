@@ -1,0 +1,129 @@
+package camera
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"parkstream/shared/parking"
+	"parkstream/shared/site"
+)
+
+var (
+	seenAt   = time.Date(2026, 11, 27, 8, 15, 0, 123e6, time.UTC)
+	received = seenAt.Add(2 * time.Second)
+)
+
+func TestKindOf(t *testing.T) {
+	both := site.Camera{ID: "c", Role: site.Both, Directions: map[string]parking.Kind{"210": parking.Exit, "in": parking.Exit}}
+	for name, tt := range map[string]struct {
+		read   Read
+		camera site.Camera
+		want   parking.Kind // 0: refused
+	}{
+		"an entry camera, whatever is told": {Read{Direction: "out", Kind: parking.Exit}, site.Camera{Role: site.Entries}, parking.Entry},
+		"an exit camera":                    {Read{}, site.Camera{Role: site.Exits}, parking.Exit},
+		"both, mapped":                      {Read{Direction: "210"}, both, parking.Exit},
+		"both, mapped, in another case":     {Read{Direction: " IN "}, both, parking.Exit},
+		"the map precedes the format":       {Read{Direction: "in", Kind: parking.Entry}, both, parking.Exit},
+		"both, by the format":               {Read{Direction: "approach", Kind: parking.Entry}, both, parking.Entry},
+		"both, not mapped":                  {Read{Direction: "90"}, both, 0},
+		"both, none told":                   {Read{}, both, 0},
+		"a camera without a role":           {Read{Direction: "x"}, site.Camera{}, 0},
+	} {
+		if got, err := KindOf(tt.read, tt.camera); got != tt.want || (tt.want == 0) != errors.Is(err, parking.ErrInvalid) {
+			t.Errorf("%s: %c, %v", name, got, err)
+		}
+	}
+}
+
+func TestEvents(t *testing.T) {
+	gate := site.Camera{ID: "gate-1", Site: "north", Gate: "g", Role: site.Entries}
+	base := parking.Event{Kind: parking.Entry, Site: "north", Gate: "g", Camera: "gate-1", Version: 1, RawPlate: "ka 01", Plate: "KA01", Time: seenAt}
+	with := func(change func(*parking.Event)) parking.Event {
+		e := base
+		change(&e)
+		return e
+	}
+	for name, tt := range map[string]struct {
+		read Read
+		want parking.Event
+	}{
+		"by plate, kind and time": {Read{Plate: "ka 01", Time: seenAt}, with(func(e *parking.Event) { e.ID = "gate-1:" + hash("KA01", "entry", "2026-11-27T08:15:00.123Z") })},
+		"by vehicle":              {Read{Plate: "ka 01", Time: seenAt, Vehicle: "v-7", Order: 3}, with(func(e *parking.Event) { e.ID, e.Version, e.Details.Vehicle = "gate-1:v-7", 3, "v-7" })},
+		"by a vehicle of a counter": {Read{Plate: "ka 01", Time: seenAt, Vehicle: "7", VehicleCounts: true}, with(func(e *parking.Event) {
+			e.ID, e.Details.Vehicle = "gate-1:7:2026112708", "7"
+		})},
+		"by a vehicle that is no id": {Read{Plate: "ka 01", Time: seenAt, Vehicle: "a\x00" + strings.Repeat("b", 200)}, with(func(e *parking.Event) {
+			e.ID, e.Details.Vehicle = "gate-1:"+hash("gate-1:a\x00"+strings.Repeat("b", 200)), "a"+strings.Repeat("b", 127)
+		})},
+		"no plate": {Read{Plate: "unknown", Time: seenAt}, with(func(e *parking.Event) {
+			e.ID, e.NoPlate, e.RawPlate, e.Plate = "gate-1:"+hash("", "entry", "2026-11-27T08:15:00.123Z"), true, "", ""
+		})},
+		"no time": {Read{Plate: "ka 01"}, with(func(e *parking.Event) {
+			e.ID, e.Time, e.Details.ReceivedTime = "gate-1:"+hash("KA01", "entry", "2026-11-27T08:15:02.123Z"), received, true
+		})},
+		"no time, but a vehicle: the first one counts": {Read{Plate: "ka 01", Vehicle: "v"}, with(func(e *parking.Event) {
+			e.ID, e.Version, e.Time, e.Details.ReceivedTime, e.Details.Vehicle = "gate-1:v", parking.MaxVersion-received.UnixMilli(), received, true, "v"
+		})},
+		"details": {Read{
+			Plate: "ka 01", Time: seenAt, Vehicle: "v", AmbiguousTime: true, Confidence: new(0.9), Country: "IN", Make: "-", Color: strings.Repeat("rød", 20),
+			Candidates: []parking.Candidate{{Plate: "KA01", Confidence: new(0.9)}, {Plate: "-"}, {Plate: "KAO1", Confidence: new(92.0)}, {Plate: "KA01"}},
+		}, with(func(e *parking.Event) {
+			e.ID = "gate-1:v"
+			e.Details = parking.Details{
+				Vehicle: "v", AmbiguousTime: true, Confidence: new(0.9), Country: "IN", Color: strings.Repeat("rød", 8),
+				Candidates: []parking.Candidate{{Plate: "KA01", Confidence: new(0.9)}, {Plate: "KAO1"}},
+			}
+		})},
+		"more candidates than an event has": {Read{Plate: "ka 01", Time: seenAt, Vehicle: "v", Candidates: manyCandidates(100)}, with(func(e *parking.Event) {
+			e.ID, e.Details.Vehicle, e.Details.Candidates = "gate-1:v", "v", manyCandidates(parking.MaxCandidates)
+		})},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := Events(Message{Reads: []Read{tt.read}}, gate, received)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff([]parking.Event{tt.want}, got); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
+			}
+		})
+	}
+}
+
+func manyCandidates(n int) []parking.Candidate {
+	c := make([]parking.Candidate, n)
+	for i := range c {
+		c[i].Plate = "KA" + strings.Repeat("1", i%50) + string(rune('A'+i/50))
+	}
+	return c
+}
+
+// Of several reads in a request, those that are events are events.
+func TestEventsOfSeveralReads(t *testing.T) {
+	both := site.Camera{ID: "c", Site: "s", Role: site.Both}
+	m := Message{Reads: []Read{
+		{Plate: "A1", Kind: parking.Entry, Time: seenAt},
+		{Plate: "A2", Time: seenAt},
+		{Kind: parking.Exit, Time: seenAt},
+		{Kind: parking.Exit, Time: seenAt},
+		{Plate: strings.Repeat("A", 65), Kind: parking.Exit, Time: seenAt},
+	}}
+	events, err := Events(m, both, received)
+	if len(events) != 3 || events[0].Plate != "A1" || !events[1].NoPlate || !events[2].NoPlate || events[2].ID != events[1].ID+":2" {
+		t.Errorf("events %+v", events)
+	}
+	want := `the camera c sees both directions, and the direction "" of its request is not in its configuration: map it to entry or exit there, or set the role of the camera
+vehicle_plate has 65 characters, at most 64 are allowed`
+	if !errors.Is(err, parking.ErrInvalid) || err.Error() != want {
+		t.Errorf("error %v", err)
+	}
+	again, _ := Events(m, both, received.Add(time.Hour))
+	if diff := cmp.Diff(events, again); diff != "" {
+		t.Errorf("sent again it is something else:\n%s", diff)
+	}
+}
