@@ -179,7 +179,7 @@ func decodeJSON(text []byte, into any) error {
 		return nil
 	}
 	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
-		return parking.Invalid("the JSON is malformed at byte %d", syntax.Offset)
+		return malformed("the JSON is malformed at byte %d", syntax.Offset)
 	}
 	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
 		kind, _, _ := strings.Cut(wrong.Value, " ")
@@ -188,7 +188,7 @@ func decodeJSON(text []byte, into any) error {
 	if errors.Is(err, parking.ErrInvalid) {
 		return err
 	}
-	return parking.Invalid("the JSON cannot be read")
+	return malformed("the JSON cannot be read")
 }
 
 // scalar is the text of a JSON string, number or boolean, as written: no digit of a
@@ -279,11 +279,11 @@ func decodeXML(text []byte, into any) error {
 	}
 	if syntax, ok := errors.AsType[*xml.SyntaxError](err); ok {
 		if strings.Contains(syntax.Msg, "entity") {
-			return parking.Invalid("the XML has an entity in line %d, which is refused", syntax.Line)
+			return malformed("the XML has an entity in line %d, which is refused", syntax.Line)
 		}
-		return parking.Invalid("the XML is malformed in line %d", syntax.Line)
+		return malformed("the XML is malformed in line %d", syntax.Line)
 	}
-	return parking.Invalid("the XML cannot be read as what it ought to be")
+	return malformed("the XML cannot be read as what it ought to be")
 }
 
 // rootOf returns the local name of the root of an XML document, or "".
@@ -320,7 +320,7 @@ func newXMLReader(text []byte) *xmlReader {
 func charsetReader(charset string, input io.Reader) (io.Reader, error) {
 	encoding, err := htmlindex.Get(charset)
 	if err != nil {
-		return nil, parking.Invalid("the XML has the encoding %s, which is unknown", quote(charset))
+		return nil, malformed("the XML has the encoding %s, which is unknown", quote(charset))
 	}
 	return encoding.NewDecoder().Reader(input), nil
 }
@@ -332,14 +332,14 @@ func (r *xmlReader) Token() (xml.Token, error) {
 		return nil, err
 	}
 	if r.tokens++; r.tokens > maxXMLTokens {
-		return nil, parking.Invalid("the XML has more than %d parts", maxXMLTokens)
+		return nil, malformed("the XML has more than %d parts", maxXMLTokens)
 	}
 	switch token.(type) {
 	case xml.Directive:
-		return nil, parking.Invalid("the XML has a document type, which is refused: it may define entities")
+		return nil, malformed("the XML has a document type, which is refused: it may define entities")
 	case xml.StartElement:
 		if r.depth++; r.depth > maxXMLDepth {
-			return nil, parking.Invalid("the XML is deeper than %d elements", maxXMLDepth)
+			return nil, malformed("the XML is deeper than %d elements", maxXMLDepth)
 		}
 	case xml.EndElement:
 		r.depth--

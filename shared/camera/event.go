@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -23,17 +24,23 @@ const (
 	mostMemoryOfPlate = parking.MaxRawPlateRunes
 )
 
-// Events returns the events of a message's reads, in their order. Reads without an event
-// are left out, and the error, a [parking.ErrInvalid], tells why.
-func Events(m Message, c site.Camera, received time.Time) ([]parking.Event, error) {
+// Events returns the events of a message's reads, in their order, and the number of
+// reads that come to nothing yet: the camera does not know the direction of a vehicle
+// that it still tracks. Reads that cannot be events are left out, and the error, a
+// [parking.ErrInvalid], tells why.
+func Events(m Message, c site.Camera, received time.Time) (events []parking.Event, undirected int, err error) {
 	var (
-		events []parking.Event
-		errs   []error
-		seen   = map[string]int{}
+		errs []error
+		seen = map[string]int{}
 	)
 	for _, r := range m.Reads {
 		e, err := event(r, c, received)
-		if err != nil {
+		switch {
+		case err == nil:
+		case errors.Is(err, errNoDirection) && r.Vehicle != "":
+			undirected++
+			continue
+		default:
 			errs = append(errs, err)
 			continue
 		}
@@ -45,7 +52,7 @@ func Events(m Message, c site.Camera, received time.Time) ([]parking.Event, erro
 		}
 		events = append(events, e)
 	}
-	return events, errors.Join(errs...)
+	return events, undirected, errors.Join(errs...)
 }
 
 // event returns the event of one read.
@@ -106,7 +113,8 @@ func hash(texts ...string) string {
 
 // KindOf returns whether a read is an entry or an exit: by the camera's role if that is
 // one direction, or else by what the camera's configuration maps the direction to, or
-// else by what the format defines.
+// else by what the format defines. A direction in degrees is the nearest one that the
+// configuration has, at most 90 away.
 func KindOf(r Read, c site.Camera) (parking.Kind, error) {
 	switch c.Role {
 	case site.Entries:
@@ -119,10 +127,41 @@ func KindOf(r Read, c site.Camera) (parking.Kind, error) {
 	if kind, found := c.Directions[direction]; found {
 		return kind, nil
 	}
-	if r.Kind == parking.Entry || r.Kind == parking.Exit {
-		return r.Kind, nil
+	if kind, found := nearest(direction, c.Directions); found {
+		return kind, nil
 	}
-	return 0, parking.Invalid("the camera %s sees both directions, and the direction %s of its request is not in its configuration: map it to entry or exit there, or set the role of the camera", c.ID, quote(direction))
+	switch {
+	case r.Kind == parking.Entry || r.Kind == parking.Exit:
+		return r.Kind, nil
+	case strings.Trim(direction, "-") == "" || direction == "unknown" || direction == "none":
+		return 0, errNoDirection
+	}
+	return 0, parking.Invalid("the camera sees both directions, and its configuration does not have the direction %s: map it to entry or exit in the camera's directions", quote(direction))
+}
+
+// errNoDirection is the error of a read whose direction is not known.
+var errNoDirection = parking.Invalid("the camera sees both directions, and the request does not tell which one: set the camera's role to entry or exit")
+
+// nearest returns the kind of the direction in degrees that is nearest to one.
+func nearest(direction string, of map[string]parking.Kind) (kind parking.Kind, found bool) {
+	const circle, most = 360, 90
+	degrees, err := strconv.ParseFloat(direction, 64)
+	if err != nil {
+		return 0, false
+	}
+	best := math.Inf(1)
+	for text, k := range of {
+		mapped, err := strconv.ParseFloat(text, 64)
+		if err != nil {
+			continue
+		}
+		away := math.Abs(math.Remainder(degrees-mapped, circle))
+		// Of two that are as near it is the entry, whatever the order of the map.
+		if away <= most && (away < best || away == best && k < kind) {
+			kind, best = k, away
+		}
+	}
+	return kind, kind != 0
 }
 
 // likely returns a confidence if it is one.

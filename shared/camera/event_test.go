@@ -19,6 +19,7 @@ var (
 
 func TestKindOf(t *testing.T) {
 	both := site.Camera{ID: "c", Role: site.Both, Directions: map[string]parking.Kind{"210": parking.Exit, "in": parking.Exit}}
+	degrees := site.Camera{Role: site.Both, Directions: map[string]parking.Kind{"0": parking.Entry, "180": parking.Exit, "left": parking.Exit}}
 	for name, tt := range map[string]struct {
 		read   Read
 		camera site.Camera
@@ -33,6 +34,12 @@ func TestKindOf(t *testing.T) {
 		"both, not mapped":                  {Read{Direction: "90"}, both, 0},
 		"both, none told":                   {Read{}, both, 0},
 		"a camera without a role":           {Read{Direction: "x"}, site.Camera{}, 0},
+		"degrees near the entry":            {Read{Direction: "15.5"}, degrees, parking.Entry},
+		"degrees over the circle":           {Read{Direction: "350"}, degrees, parking.Entry},
+		"degrees beyond the circle":         {Read{Direction: "-185"}, degrees, parking.Exit},
+		"degrees at half":                   {Read{Direction: "90"}, degrees, parking.Entry},
+		"degrees too far":                   {Read{Direction: "101"}, site.Camera{Role: site.Both, Directions: map[string]parking.Kind{"10": parking.Entry}}, 0},
+		"degrees that are none":             {Read{Direction: "NaN"}, degrees, 0},
 	} {
 		if got, err := KindOf(tt.read, tt.camera); got != tt.want || (tt.want == 0) != errors.Is(err, parking.ErrInvalid) {
 			t.Errorf("%s: %c, %v", name, got, err)
@@ -84,7 +91,7 @@ func TestEvents(t *testing.T) {
 		})},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := Events(Message{Reads: []Read{tt.read}}, gate, received)
+			got, _, err := Events(Message{Reads: []Read{tt.read}}, gate, received)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -109,20 +116,23 @@ func TestEventsOfSeveralReads(t *testing.T) {
 	m := Message{Reads: []Read{
 		{Plate: "A1", Kind: parking.Entry, Time: seenAt},
 		{Plate: "A2", Time: seenAt},
+		{Plate: "A3", Time: seenAt, Vehicle: "v", Direction: "Unknown"},
+		{Plate: "A4", Time: seenAt, Vehicle: "w", Direction: "left"},
 		{Kind: parking.Exit, Time: seenAt},
 		{Kind: parking.Exit, Time: seenAt},
 		{Plate: strings.Repeat("A", 65), Kind: parking.Exit, Time: seenAt},
 	}}
-	events, err := Events(m, both, received)
-	if len(events) != 3 || events[0].Plate != "A1" || !events[1].NoPlate || !events[2].NoPlate || events[2].ID != events[1].ID+":2" {
+	events, undirected, err := Events(m, both, received)
+	if undirected != 1 || len(events) != 3 || events[0].Plate != "A1" || !events[1].NoPlate || !events[2].NoPlate || events[2].ID != events[1].ID+":2" {
 		t.Errorf("events %+v", events)
 	}
-	want := `the camera c sees both directions, and the direction "" of its request is not in its configuration: map it to entry or exit there, or set the role of the camera
+	want := `the camera sees both directions, and the request does not tell which one: set the camera's role to entry or exit
+the camera sees both directions, and its configuration does not have the direction "left": map it to entry or exit in the camera's directions
 vehicle_plate has 65 characters, at most 64 are allowed`
 	if !errors.Is(err, parking.ErrInvalid) || err.Error() != want {
 		t.Errorf("error %v", err)
 	}
-	again, _ := Events(m, both, received.Add(time.Hour))
+	again, _, _ := Events(m, both, received.Add(time.Hour))
 	if diff := cmp.Diff(events, again); diff != "" {
 		t.Errorf("sent again it is something else:\n%s", diff)
 	}

@@ -1,6 +1,7 @@
 package camera
 
 import (
+	"encoding/json"
 	"slices"
 	"strings"
 
@@ -69,8 +70,15 @@ func (f Format) parse(r Request, c site.Camera) (m Message, err error) {
 	if _, err := r.form(); err != nil {
 		return Message{}, err
 	}
-	return f.Parse(r, c)
+	m, err = f.Parse(r, c)
+	if len(m.Reads) > maxReads {
+		return Message{}, parking.Invalid("the request has %d reads, at most %d are allowed", len(m.Reads), maxReads)
+	}
+	return m, err
 }
+
+// maxReads bounds the reads of one request.
+const maxReads = 1000
 
 // ByName returns the format of a name.
 func ByName(name string) (Format, error) {
@@ -93,8 +101,25 @@ func Recognise(r Request) (Format, error) {
 			return f, nil
 		}
 	}
-	return Format{}, unrecognised{r.described()}
+	seen, sound := r.described()
+	if !sound {
+		return Format{}, malformed("the request has %s", seen)
+	}
+	return Format{}, unrecognised{seen}
 }
+
+// ErrMalformed is wrapped by the error of a request that is cut off or otherwise not what
+// it claims to be, such as JSON, XML or a form.
+var ErrMalformed = parking.Invalid("the request is malformed")
+
+// malformed returns an ErrMalformed with a reason for people.
+func malformed(format string, args ...any) error {
+	return malformedError{parking.Invalid(format, args...)}
+}
+
+type malformedError struct{ error }
+
+func (e malformedError) Unwrap() []error { return []error{e.error, ErrMalformed} }
 
 // unrecognised is an error that tells what was looked at.
 type unrecognised struct{ seen string }
@@ -106,24 +131,25 @@ func (e unrecognised) Error() string {
 
 func (e unrecognised) Unwrap() error { return ErrUnrecognised }
 
-// described returns what a request has, without any of its values.
-func (r Request) described() string {
+// described returns what a request has, without any of its values, and whether it is
+// sound.
+func (r Request) described() (seen string, sound bool) {
 	text := r.document()
 	switch {
 	case len(r.Body) == 0:
-		return "no body"
+		return "no body", false
 	case documentKind(text) == "xml":
-		if r.root() == "" {
-			return "XML that is malformed, or has a document type or entities, which are refused"
+		if err := decodeXML(text, new(struct{})); err != nil {
+			return "XML that cannot be read: " + err.Error(), false
 		}
-		return "XML with the root " + quote(r.root())
+		return "XML with the root " + quote(r.root()), true
 	case documentKind(text) == "json":
-		if text[0] == '[' {
-			return "a list in JSON"
+		if !json.Valid(text) {
+			return "JSON that is malformed", false
 		}
 		members := r.members()
 		if members == nil {
-			return "JSON that is malformed"
+			return "a list in JSON", true
 		}
 		names := make([]string, 0, len(members))
 		for name := range members {
@@ -134,10 +160,10 @@ func (r Request) described() string {
 		if len(names) > shown {
 			names = append(names[:shown], "...")
 		}
-		return "a JSON object with the members " + strings.Join(names, ", ")
+		return "a JSON object with the members " + strings.Join(names, ", "), true
 	}
 	if parts, _ := r.form(); len(parts) > 0 {
-		return "a form without JSON or XML"
+		return "a form without JSON or XML", true
 	}
-	return "neither JSON nor XML nor a form"
+	return "neither JSON nor XML nor a form", true
 }

@@ -8,6 +8,7 @@ import (
 	"net/textproto"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -111,12 +112,12 @@ func TestUnrecognised(t *testing.T) {
 	for name, tt := range map[string]struct{ contentType, body, want string }{
 		"JSON":            {"", `{"SECRET1":1,"b":"SECRET1"}`, `it has a JSON object with the members "b", "secret1". Looked for: axis, blueiris`},
 		"a list":          {"", `["SECRET1"]`, "it has a list in JSON"},
-		"broken JSON":     {"", `{"a":SECRET1`, "it has JSON that is malformed"},
+		"broken JSON":     {"", `{"a":SECRET1`, "the request has JSON that is malformed"},
 		"XML":             {"", `<Other>SECRET1</Other>`, `it has XML with the root "Other"`},
-		"a type in XML":   {"", `<!DOCTYPE a><a/>`, "it has XML that is malformed, or has a document type or entities, which are refused"},
+		"a type in XML":   {"", `<!DOCTYPE a><a/>`, "the request has XML that cannot be read: the XML has a document type, which is refused"},
 		"text":            {"text/plain", "SECRET1", "it has neither JSON nor XML nor a form"},
 		"a form":          {formEncoding, "a=SECRET1", "it has a form without JSON or XML"},
-		"nothing":         {"", "", "it has no body"},
+		"nothing":         {"", "", "the request has no body"},
 		"a long list":     {"", `{"a":1,"b":1,"c":1,"d":1,"e":1,"f":1,"g":1,"h":1,"i":1,"j":1,"k":1,"l":1,"m":1}`, `"l", .... Looked for`},
 		"a form, cut off": {"multipart/form-data; boundary=b", "--b\r\n\r\nSECRET1", "the multipart body has no end"},
 	} {
@@ -124,8 +125,8 @@ func TestUnrecognised(t *testing.T) {
 		if !errors.Is(err, parking.ErrInvalid) || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "SECRET") {
 			t.Errorf("%s: %v, want %s", name, err, tt.want)
 		}
-		if errors.Is(err, ErrUnrecognised) != (name != "a form, cut off") {
-			t.Errorf("%s: %v, ErrUnrecognised %v", name, err, errors.Is(err, ErrUnrecognised))
+		if bad := slices.Contains([]string{"a form, cut off", "broken JSON", "a type in XML", "nothing"}, name); errors.Is(err, ErrUnrecognised) == bad || errors.Is(err, ErrMalformed) != bad {
+			t.Errorf("%s: %v, ErrUnrecognised %v, ErrMalformed %v", name, err, errors.Is(err, ErrUnrecognised), errors.Is(err, ErrMalformed))
 		}
 	}
 }
@@ -135,6 +136,10 @@ func TestParsePanics(t *testing.T) {
 	f := Format{Name: "broken", Parse: func(Request, site.Camera) (Message, error) { panic("SECRET1") }}
 	if _, err := f.parse(posted("", "{}"), site.Camera{}); !errors.Is(err, parking.ErrInvalid) || err.Error() != "the adapter of the format broken failed on this request" {
 		t.Errorf("%v", err)
+	}
+	f.Parse = func(Request, site.Camera) (Message, error) { return Message{Reads: make([]Read, maxReads+1)}, nil }
+	if _, err := f.parse(posted("", "{}"), site.Camera{}); !errors.Is(err, parking.ErrInvalid) || err.Error() != "the request has 1001 reads, at most 1000 are allowed" {
+		t.Errorf("too many reads: %v", err)
 	}
 	if _, _, err := Parse(posted("", "{}"), site.Camera{Format: "other"}); !errors.Is(err, parking.ErrInvalid) {
 		t.Errorf("a camera with an unknown format: %v", err)

@@ -10,8 +10,6 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-
-	"parkstream/shared/parking"
 )
 
 // Bounds of a form.
@@ -49,7 +47,7 @@ func formOf(header http.Header, body []byte) ([]part, error) {
 
 func formEncoded(body []byte) ([]part, error) {
 	if bytes.Count(body, []byte("&")) >= maxParts {
-		return nil, parking.Invalid(tooManyParts, maxParts)
+		return nil, malformed(tooManyParts, maxParts)
 	}
 	var parts []part
 	for field := range strings.SplitSeq(string(bytes.TrimSpace(body)), "&") {
@@ -57,7 +55,7 @@ func formEncoded(body []byte) ([]part, error) {
 		name, nameErr := url.QueryUnescape(name)
 		value, valueErr := url.QueryUnescape(value)
 		if nameErr != nil || valueErr != nil {
-			return nil, parking.Invalid("the body is not form-encoded, as its Content-Type tells")
+			return nil, malformed("the body is not form-encoded, as its Content-Type tells")
 		}
 		parts = append(parts, part{Name: name, Data: []byte(value)})
 	}
@@ -68,7 +66,7 @@ func formEncoded(body []byte) ([]part, error) {
 func multipart(contentType string, body []byte) ([]part, error) {
 	boundary := boundaryOf(contentType, body)
 	if boundary == "" {
-		return nil, parking.Invalid("the multipart body has no boundary: its Content-Type has none, and it does not begin with one")
+		return nil, malformed("the multipart body has no boundary: its Content-Type has none, and it does not begin with one")
 	}
 	delimiter := []byte("--" + boundary)
 	if next, _ := nextDelimiter(body, delimiter); next < 0 && strings.HasPrefix(boundary, "--") {
@@ -76,7 +74,7 @@ func multipart(contentType string, body []byte) ([]part, error) {
 	}
 	start, after := nextDelimiter(body, delimiter)
 	if start < 0 {
-		return nil, parking.Invalid("the multipart body does not have the boundary %s", quote(boundary))
+		return nil, malformed("the multipart body does not have the boundary %s", quote(boundary))
 	}
 	var parts []part
 	for rest := body[after:]; ; {
@@ -84,11 +82,11 @@ func multipart(contentType string, body []byte) ([]part, error) {
 			return parts, nil
 		}
 		if len(parts) == maxParts {
-			return nil, parking.Invalid(tooManyParts, maxParts)
+			return nil, malformed(tooManyParts, maxParts)
 		}
 		next, after := nextDelimiter(rest, delimiter)
 		if next < 0 {
-			return nil, parking.Invalid("the multipart body has no end: the line %s is missing", quote(string(delimiter)+"--"))
+			return nil, malformed("the multipart body has no end: the line %s is missing", quote(string(delimiter)+"--"))
 		}
 		p, err := partOf(rest[:next])
 		if err != nil {
@@ -156,11 +154,11 @@ func partOf(text []byte) (part, error) {
 	_, text, _ = bytes.Cut(text, []byte("\n"))
 	head, data, found := cutHead(text)
 	if !found || len(head) > maxPartHead {
-		return part{}, parking.Invalid("a part of the multipart body has no end of its header within %d bytes", maxPartHead)
+		return part{}, malformed("a part of the multipart body has no end of its header within %d bytes", maxPartHead)
 	}
 	header, err := textproto.NewReader(bufio.NewReader(bytes.NewReader(append(slices.Clip(head), "\r\n\r\n"...)))).ReadMIMEHeader()
 	if err != nil {
-		return part{}, parking.Invalid("a part of the multipart body has a header that is malformed")
+		return part{}, malformed("a part of the multipart body has a header that is malformed")
 	}
 	disposition := header.Get("Content-Disposition")
 	p := part{
@@ -171,10 +169,10 @@ func partOf(text []byte) (part, error) {
 	case "", "binary", "8bit", "7bit":
 	case "base64":
 		if p.Data, err = base64.StdEncoding.DecodeString(string(bytes.TrimSpace(data))); err != nil {
-			return part{}, parking.Invalid("a part of the multipart body is not base64, as its header tells")
+			return part{}, malformed("a part of the multipart body is not base64, as its header tells")
 		}
 	default:
-		return part{}, parking.Invalid("a part of the multipart body has the encoding %s, which is not supported", quote(encoding))
+		return part{}, malformed("a part of the multipart body has the encoding %s, which is not supported", quote(encoding))
 	}
 	return p, nil
 }
