@@ -10,21 +10,19 @@
 -- what names the rest goes last: a repeated erasure finds it.
 
 local plate = ARGV[1]
-local completed, unmatched = key.status .. 'c', key.status .. 'u'
-
 -- May it write, and is each key of its type?
-local refused = refusal({
-  { 'HDEL', key.stays, 'x' },
-  { 'ZREM', key.plates, 'x' },
-  { 'ZREM', completed, 'x' },
-  { 'ZREM', unmatched, 'x' },
-}, 'stays')
+local writes = { { 'HDEL', key.stays, 'x' }, { 'ZREM', key.plates, 'x' } }
+for _, status in ipairs(statuses) do
+  writes[#writes + 1] = { 'ZREM', key.status .. status, 'x' }
+end
+local refused = refusal(writes, 'stays')
 if refused then
   return refused
 end
 call('HEXISTS', key.stays, 'x')
-call('ZSCORE', completed, 'x')
-call('ZSCORE', unmatched, 'x')
+for _, status in ipairs(statuses) do
+  call('ZSCORE', key.status .. status, 'x')
+end
 
 -- Read.
 local places = call('ZRANGEBYLEX', key.plates, '[' .. plate .. '\n', '(' .. plate .. '\v')
@@ -34,8 +32,9 @@ local removed = 0
 for _, place in ipairs(places) do
   local position = sub(place, #plate + 2)
   removed = removed + call('HDEL', key.stays, idOf(position))
-  call('ZREM', completed, position)
-  call('ZREM', unmatched, position)
+  for _, status in ipairs(statuses) do
+    call('ZREM', key.status .. status, position)
+  end
   call('ZREM', key.plates, place)
 end
 return removed

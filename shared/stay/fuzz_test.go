@@ -34,16 +34,18 @@ func FuzzCursor(f *testing.F) {
 
 // FuzzValue checks that the value of every possible stay is read as it was written.
 func FuzzValue(f *testing.F) {
-	f.Add("x1", "KA01AB1234", "e1", int64(1795763908e9), int64(5400e9), int64(1))
-	f.Add("a/../b", "Ä1", "", int64(0), int64(0), int64(1<<62))
-	f.Add("x", "K", "e\\n", int64(9214646399999999999), int64(9214646399999999999), int64(7))
+	f.Add("x1", "KA01AB1234", "e1", int64(1795763908e9), int64(5400e9), int64(1), false, false)
+	f.Add("a/../b", "Ä1", "", int64(0), int64(0), int64(1<<62), true, false)
+	f.Add("x", "K", "e\\n", int64(9214646399999999999), int64(9214646399999999999), int64(7), false, false)
+	f.Add("x", "K", "", int64(1795763908e9), int64(0), int64(7), false, true)
 	now := time.Unix(1795763908, 0).UTC()
-	f.Fuzz(func(t *testing.T, id, plate, entryID string, exit, lasted, revision int64) {
+	f.Fuzz(func(t *testing.T, id, plate, entryID string, exit, lasted, revision int64, repeat, void bool) {
 		if exit < 0 || lasted < 0 || lasted > exit || revision < 1 || parking.CheckID(id) != nil || plate == "" || plate != parking.NormalizePlate(plate) {
 			return
 		}
 		k := StoredStay{parking.Stay{ID: id, Site: "a", Plate: plate, ExitTime: time.Unix(0, exit).UTC(), Revision: revision}, now}
-		if parking.CheckID(entryID) == nil {
+		k.Repeat, k.Void = repeat && !void, void
+		if !repeat && !void && parking.CheckID(entryID) == nil {
 			k.EntryID, k.EntryTime = entryID, time.Unix(0, exit-lasted).UTC()
 		}
 		args := appendArgs(nil, k)
@@ -59,7 +61,9 @@ func FuzzValue(f *testing.F) {
 // read again, for any value.
 func FuzzStored(f *testing.F) {
 	for _, details := range []string{"", "K", "K\n", "K\n" + strings.Repeat("\x10", 16), "K\n" + strings.Repeat("\x10", 24), "Ä1\n" + strings.Repeat("\x10", 24) + "e\n1", "\n" + strings.Repeat("\xff", 25)} {
-		f.Add("1 c 0\n" + details)
+		f.Add("1 60 47808 c 0\n" + details)
+		f.Add("2 0 47808 r\n" + details)
+		f.Add("3 0 47808 v\n" + details)
 		f.Add("-7\n" + details)
 		f.Add(details)
 	}
@@ -68,7 +72,7 @@ func FuzzStored(f *testing.F) {
 		if err != nil {
 			return
 		}
-		written := string(k.appendDetails(fmt.Appendf(nil, "%d\n", k.Revision)))
+		written := string(k.appendDetails(fmt.Appendf(nil, "%d 0 0 %s\n", k.Revision, letters[k.Status()])))
 		if again, err := parseValue("a", "x", written); err != nil || again != k || strings.Contains(k.Plate, "\n") {
 			t.Errorf("%q is read as %+v, written as %q and read as %+v, error %v", value, k, written, again, err)
 		}

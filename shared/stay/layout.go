@@ -4,6 +4,7 @@ import (
 	_ "embed"
 	"time"
 
+	"parkstream/shared/parking"
 	"parkstream/shared/redis"
 )
 
@@ -23,9 +24,13 @@ func keysOf(site string) siteKeys { return siteKeys(redis.Stays.Site(site)) }
 
 func (k siteKeys) stays() string          { return string(k) + "s" }
 func (k siteKeys) plates() string         { return string(k) + "p" }
-func (k siteKeys) completed() string      { return string(k) + "x:c" }
-func (k siteKeys) unmatched() string      { return string(k) + "x:u" }
 func (k siteKeys) day(t time.Time) string { return redis.DayKey(string(k), t) }
+
+// status returns the key of the stays of one status.
+func (k siteKeys) status(s parking.Status) string { return string(k) + "x:" + letters[s] }
+
+// letters stand for statuses in keys and values.
+var letters = map[parking.Status]string{parking.Completed: "c", parking.UnmatchedExit: "u", parking.Repeated: "r", parking.Void: "v"}
 
 // position returns the place of a stay in the order of exits, which is the order of
 // bytes.

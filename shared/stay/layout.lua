@@ -10,7 +10,8 @@
 --
 -- The value of a stay is
 --   a line    "<revision> <seconds> <tally>": how long it was, 0 if it has no entry, and
---             where it is counted: "<day> c <bucket>" if it is completed, "<day> u" if not
+--             where it is counted: "<day> c <bucket>" if it is completed, "<day> u" if it is an
+--             unmatched exit, "<day> r" if it repeats the exit before it, "<day> v" if it is void
 --   a line    the plate
 --   8 bytes   the exit in nanoseconds since 1970, big endian
 --   8 bytes   when this revision was stored, in milliseconds
@@ -26,13 +27,14 @@ local key = {
   stays = prefix .. 's',
   -- zset of places, all with score 0
   plates = prefix .. 'p',
-  -- zset, with 'c' for completed or 'u' for unmatched exits behind the name: positions, all
-  -- with score 0
+  -- zset, with the letter of a status behind the name: positions, all with score 0
   status = prefix .. 'x:',
-  -- hash, with the day since 1970 behind the name: its exits "c" and "u", the "seconds" of
+  -- hash, with the day since 1970 behind the name: its exits by letter, the "seconds" of
   -- the completed stays together and, for each bucket of durations, "b<bucket>"
   day = prefix .. 'd:',
 }
+
+local statuses = { 'c', 'u', 'r', 'v' }
 
 local function idOf(position)
   return sub(position, 17)

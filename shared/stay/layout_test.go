@@ -18,12 +18,13 @@ import (
 func TestScriptsKnowTheLayout(t *testing.T) {
 	s := newStore(t)
 	script := newScript(`
-		return table.concat({key.stays, key.plates, key.status .. 'c', key.status .. 'u', key.day .. '20780', idOf(ARGV[1])}, ' ')`)
+		return table.concat({key.stays, key.plates, key.status .. 'c', key.status .. 'u', key.day .. '20780', idOf(ARGV[1]), unpack(statuses)}, ' ')`)
 	k := keysOf("a")
 	call := redis.Call{Script: script, Keys: []string{string(k)}, Args: []any{position(today, "the-id")}}
 	s.redis.Run(t.Context(), &call)
 	want := strings.Join([]string{
-		k.stays(), k.plates(), k.completed(), k.unmatched(), k.day(time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)), "the-id",
+		k.stays(), k.plates(), k.status(parking.Completed), k.status(parking.UnmatchedExit), k.day(time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)), "the-id",
+		letters[parking.Completed], letters[parking.UnmatchedExit], letters[parking.Repeated], letters[parking.Void],
 	}, " ")
 	if got, err := call.Text(); got != want || err != nil {
 		t.Errorf("script %q, error %v; Go %q", got, err, want)
@@ -49,7 +50,7 @@ func TestTheExampleOfTheScript(t *testing.T) {
 	if got := client.HGet(t.Context(), k.stays(), "x1").Val(); !strings.HasPrefix(got, "2 5400 47808 c 220\nKA01\n") {
 		t.Errorf("value %q", got)
 	}
-	for key, want := range map[string]string{k.plates(): "KA01\n" + x1, k.completed(): x1, k.unmatched(): ""} {
+	for key, want := range map[string]string{k.plates(): "KA01\n" + x1, k.status(parking.Completed): x1, k.status(parking.UnmatchedExit): ""} {
 		if got := strings.Join(client.ZRange(t.Context(), key, 0, -1).Val(), " "); got != want {
 			t.Errorf("%s: %q, want %q", key, got, want)
 		}

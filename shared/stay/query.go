@@ -10,8 +10,10 @@ import (
 type Query struct {
 	// Sites are the sites to look at, each once; see [Store.Sites]. Without one the query
 	// selects nothing.
-	Sites  []string
-	Plate  string // normalised
+	Sites []string
+	Plate string // normalised
+	// Status selects the stays of one status. Without it all are selected that are not
+	// void.
 	Status parking.Status
 	// From (inclusive) and To (exclusive) bound the time of the exit.
 	From, To time.Time
@@ -57,7 +59,12 @@ func CheckSiteDays(sites, days int) error {
 // has stays of every status.
 func (q *Query) filtered() bool { return q.Plate != "" && q.Status != "" }
 
-func (q *Query) wants(k StoredStay) bool { return q.Status == "" || k.Status() == q.Status }
+func (q *Query) wants(k StoredStay) bool {
+	if q.Status == "" {
+		return !k.Void
+	}
+	return k.Status() == q.Status
+}
 
 // atOnce returns the number of stays to read in order to find n.
 func (q *Query) atOnce(n int) int {

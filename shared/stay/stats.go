@@ -38,11 +38,13 @@ type Day struct {
 	Counts
 }
 
-// Counts summarises stays. The durations are null if no stay is completed. The
-// quantiles are exact to some 2 %.
+// Counts summarises stays. The match rate is the share of the completed ones among these
+// and the unmatched exits. The durations are null if no stay is completed. The quantiles
+// are exact to some 2 %.
 type Counts struct {
 	Completed      int64    `json:"completed"`
 	UnmatchedExits int64    `json:"unmatched_exits"`
+	RepeatedExits  int64    `json:"repeated_exits"`
 	MatchRate      *float64 `json:"match_rate"`
 	AverageSeconds *float64 `json:"average_duration_seconds"`
 	P50Seconds     *float64 `json:"p50_duration_seconds"`
@@ -85,7 +87,7 @@ func (s *Store) Stats(ctx context.Context, sites []string, from, to time.Time) (
 			return Stats{}, err
 		}
 		for _, one := range days {
-			if one.completed+one.unmatched > 0 {
+			if one.completed+one.unmatched+one.repeated > 0 {
 				stats.Days = append(stats.Days, Day{Day: d.Format(time.DateOnly), Counts: one.counts()})
 			}
 			all.merge(one)

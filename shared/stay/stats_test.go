@@ -79,15 +79,21 @@ func sums(stays []parking.Stay) Stats {
 func count(stays []parking.Stay) Counts {
 	var seconds []float64
 	var sum float64
+	var c Counts
 	for _, stay := range stays {
-		if d, ok := stay.Duration(); ok {
+		switch d, _ := stay.Duration(); stay.Status() {
+		case parking.Completed:
 			seconds = append(seconds, d.Seconds())
 			sum += d.Seconds()
+		case parking.Repeated:
+			c.RepeatedExits++
+		default:
+			c.UnmatchedExits++
 		}
 	}
-	c := Counts{Completed: int64(len(seconds)), UnmatchedExits: int64(len(stays) - len(seconds))}
-	if len(stays) > 0 {
-		c.MatchRate = new(float64(len(seconds)) / float64(len(stays)))
+	c.Completed = int64(len(seconds))
+	if all := c.Completed + c.UnmatchedExits; all > 0 {
+		c.MatchRate = new(float64(c.Completed) / float64(all))
 	}
 	if n := len(seconds); n > 0 {
 		slices.Sort(seconds)
@@ -103,6 +109,6 @@ func sameCounts(a, b Counts) bool {
 	near := func(a, b *float64, within float64) bool {
 		return a == nil && b == nil || a != nil && b != nil && math.Abs(*a-*b) <= within*max(*a, *b)
 	}
-	return a.Completed == b.Completed && a.UnmatchedExits == b.UnmatchedExits && near(a.MatchRate, b.MatchRate, exact) &&
+	return a.Completed == b.Completed && a.UnmatchedExits == b.UnmatchedExits && a.RepeatedExits == b.RepeatedExits && near(a.MatchRate, b.MatchRate, exact) &&
 		near(a.AverageSeconds, b.AverageSeconds, exact) && near(a.P50Seconds, b.P50Seconds, promised) && near(a.P95Seconds, b.P95Seconds, promised)
 }

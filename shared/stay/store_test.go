@@ -58,6 +58,20 @@ func unmatched(id, site, plate string, exit time.Time) parking.Stay {
 	return parking.Stay{ID: id, Site: site, Plate: plate, ExitTime: exit, Revision: 1}
 }
 
+// drawn returns a stay of any status.
+func drawn(t *rapid.T, id, site, plate string, exit time.Time, maxSeconds int) parking.Stay {
+	stay := unmatched(id, site, plate, exit)
+	switch rapid.SampledFrom([]parking.Status{parking.Completed, parking.UnmatchedExit, parking.Repeated, parking.Void}).Draw(t, "status") {
+	case parking.Completed:
+		return completed(id, site, plate, exit, rapid.IntRange(0, maxSeconds).Draw(t, "seconds"))
+	case parking.Repeated:
+		stay.Repeat = true
+	case parking.Void:
+		stay.Void = true
+	}
+	return stay
+}
+
 func put(t rapid.TB, s *Store, stays ...parking.Stay) int {
 	t.Helper()
 	n, err := s.Upsert(context.Background(), stays)
@@ -81,10 +95,7 @@ func TestUpsertAgreesWithTheModel(t *testing.T) {
 			id := fmt.Sprint("x", i)
 			for revision := range rapid.IntRange(1, 4).Draw(t, "revisions") {
 				exit := today.Add(time.Duration(rapid.IntRange(-40, 5).Draw(t, "exit")) * time.Hour)
-				stay := unmatched(id, site, fmt.Sprint("P", rapid.IntRange(0, 2).Draw(t, "plate")), exit)
-				if rapid.Bool().Draw(t, "completed") {
-					stay = completed(id, site, stay.Plate, exit, rapid.IntRange(0, 100_000).Draw(t, "seconds"))
-				}
+				stay := drawn(t, id, site, fmt.Sprint("P", rapid.IntRange(0, 2).Draw(t, "plate")), exit, 100_000)
 				stay.Revision = int64(revision + 1)
 				all = append(all, stay)
 				best[id] = stay
@@ -97,46 +108,50 @@ func TestUpsertAgreesWithTheModel(t *testing.T) {
 			}
 		}
 
-		want := slices.SortedFunc(maps.Values(best), newestFirst)
+		var shown []parking.Stay
+		for _, stay := range best {
+			if one, err := s.Get(context.Background(), []string{site}, stay.ID); err != nil || one.Stay != stay {
+				t.Errorf("Get(%q) = %+v, %v; want %+v", stay.ID, one, err, stay)
+			}
+			if !stay.Void {
+				shown = append(shown, stay)
+			}
+		}
+		want := slices.SortedFunc(slices.Values(shown), newestFirst)
 		page, err := s.List(context.Background(), Query{Sites: []string{site}, Limit: 1000})
 		if err != nil {
 			t.Fatal(err)
 		}
-		got := make([]parking.Stay, len(page.Stays))
-		for i, k := range page.Stays {
-			got[i] = k.Stay
-			if one, err := s.Get(context.Background(), []string{site}, k.ID); err != nil || one != k {
-				t.Errorf("Get(%q) = %+v, %v; the list has %+v", k.ID, one, err, k)
-			}
+		var got []parking.Stay
+		for _, k := range page.Stays {
+			got = append(got, k.Stay)
 		}
 		if diff := gocmp.Diff(want, got); diff != "" {
 			t.Errorf("list (-want +got):\n%s", diff)
 		}
-		var completed, unmatched, seconds int64
+		var seconds int64
+		of := make(map[parking.Status]int64)
 		for _, stay := range best {
+			of[stay.Status()]++
 			if d, ok := stay.Duration(); ok {
-				completed++
 				seconds += int64(d / time.Second)
-			} else {
-				unmatched++
 			}
 		}
 		stats, err := s.Stats(context.Background(), []string{site}, today.Add(-72*time.Hour), today.Add(48*time.Hour))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if stats.Completed != completed || stats.UnmatchedExits != unmatched ||
+		if completed := of[parking.Completed]; stats.Completed != completed || stats.UnmatchedExits != of[parking.UnmatchedExit] || stats.RepeatedExits != of[parking.Repeated] ||
 			completed > 0 && *stats.AverageSeconds != float64(seconds)/float64(completed) {
-			t.Errorf("stats %+v, want %d completed of %d s and %d unmatched", stats.Counts, completed, seconds, unmatched)
+			t.Errorf("stats %+v, want %v and %d s", stats.Counts, of, seconds)
 		}
-		for _, status := range []parking.Status{parking.Completed, parking.UnmatchedExit} {
+		for status := range letters {
 			page, err := s.List(context.Background(), Query{Sites: []string{site}, Status: status, Limit: 1000})
 			if err != nil {
 				t.Fatal(err)
 			}
-			n := map[parking.Status]int64{parking.Completed: completed, parking.UnmatchedExit: unmatched}[status]
-			if int64(len(page.Stays)) != n {
-				t.Errorf("%d stays are listed as %s, want %d", len(page.Stays), status, n)
+			if int64(len(page.Stays)) != of[status] {
+				t.Errorf("%d stays are listed as %s, want %d", len(page.Stays), status, of[status])
 			}
 		}
 		for _, plate := range []string{"P0", "P1", "P2"} {
@@ -170,10 +185,7 @@ func TestSeveralSitesAgreeWithTheModel(t *testing.T) {
 		for i := range rapid.IntRange(0, 30).Draw(t, "stays") {
 			n := rapid.IntRange(0, 5).Draw(t, "id")
 			site := rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "site")
-			stay := unmatched(fmt.Sprint("x", n), site, fmt.Sprint("P", n%4), daysAgo(n/2))
-			if rapid.Bool().Draw(t, "completed") {
-				stay = completed(stay.ID, site, stay.Plate, stay.ExitTime, rapid.IntRange(0, 400).Draw(t, "seconds"))
-			}
+			stay := drawn(t, fmt.Sprint("x", n), site, fmt.Sprint("P", n%4), daysAgo(n/2), 400)
 			stay.Revision = int64(i + 1)
 			all = append(all, stay)
 			best[site+"/"+stay.ID] = stay
@@ -185,7 +197,7 @@ func TestSeveralSitesAgreeWithTheModel(t *testing.T) {
 			q := Query{
 				Sites:  rapid.SampledFrom([][]string{sitesOf(t, s), {}, {"a"}, {"b"}, {"nowhere"}, {"c", "a"}, {"a", "nowhere", "b"}}).Draw(t, "sites"),
 				Plate:  rapid.SampledFrom([]string{"", "", "P0", "P1", "P9"}).Draw(t, "plate"),
-				Status: rapid.SampledFrom([]parking.Status{"", parking.Completed, parking.UnmatchedExit}).Draw(t, "status"),
+				Status: rapid.SampledFrom([]parking.Status{"", "", parking.Completed, parking.UnmatchedExit, parking.Repeated, parking.Void}).Draw(t, "status"),
 				From:   bound.Draw(t, "from"), To: bound.Draw(t, "to"), Limit: rapid.IntRange(1, 20).Draw(t, "limit"),
 			}
 			want := []string{}
@@ -194,11 +206,11 @@ func TestSeveralSitesAgreeWithTheModel(t *testing.T) {
 				if !slices.Contains(q.Sites, stay.Site) {
 					continue
 				}
-				if (q.Plate == "" || stay.Plate == q.Plate) && (q.Status == "" || stay.Status() == q.Status) &&
+				if (q.Plate == "" || stay.Plate == q.Plate) && (q.Status == "" && !stay.Void || stay.Status() == q.Status) &&
 					!stay.ExitTime.Before(q.From) && (q.To.IsZero() || stay.ExitTime.Before(q.To)) {
 					want = append(want, stay.Site+"/"+stay.ID)
 				}
-				if d := stay.ExitTime.Truncate(day); !d.Before(q.From.Truncate(day)) && (q.To.IsZero() || d.Before(q.To)) {
+				if d := stay.ExitTime.Truncate(day); !stay.Void && !d.Before(q.From.Truncate(day)) && (q.To.IsZero() || d.Before(q.To)) {
 					summed = append(summed, stay)
 				}
 			}

@@ -31,8 +31,8 @@ func bucketMiddle(bucket int) float64 {
 
 // totals is the sum of the hashes of days.
 type totals struct {
-	completed, unmatched, seconds int64
-	buckets                       map[int]int64
+	completed, unmatched, repeated, seconds int64
+	buckets                                 map[int]int64
 }
 
 func newTotals() *totals { return &totals{buckets: make(map[int]int64)} }
@@ -44,6 +44,8 @@ func (t *totals) add(fields map[string]string) {
 			t.completed += n
 		case field == "u":
 			t.unmatched += n
+		case field == "r":
+			t.repeated += n
 		case field == "seconds":
 			t.seconds += n
 		case strings.HasPrefix(field, "b"):
@@ -55,6 +57,7 @@ func (t *totals) add(fields map[string]string) {
 func (t *totals) merge(u *totals) {
 	t.completed += u.completed
 	t.unmatched += u.unmatched
+	t.repeated += u.repeated
 	t.seconds += u.seconds
 	for b, n := range u.buckets {
 		t.buckets[b] += n
@@ -62,7 +65,7 @@ func (t *totals) merge(u *totals) {
 }
 
 func (t *totals) counts() Counts {
-	c := Counts{Completed: t.completed, UnmatchedExits: t.unmatched}
+	c := Counts{Completed: t.completed, UnmatchedExits: t.unmatched, RepeatedExits: t.repeated}
 	if all := t.completed + t.unmatched; all > 0 {
 		c.MatchRate = new(float64(t.completed) / float64(all))
 	}

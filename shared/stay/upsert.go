@@ -68,10 +68,10 @@ const argsPerStay = 6
 
 // appendArgs appends the arguments of one stay.
 func appendArgs(args []any, k StoredStay) []any {
-	status, seconds := "u", int64(0)
+	status, seconds := letters[k.Status()], int64(0)
 	d, completed := k.Duration()
 	if completed {
-		status, seconds = "c", int64(d/time.Second)
+		seconds = int64(d / time.Second)
 	}
 	tally := strconv.AppendInt(nil, redis.Day(k.ExitTime), 10)
 	tally = append(append(tally, ' '), status...)

@@ -6,8 +6,8 @@
 -- then six for each stay, none of which stands twice:
 --   position  see layout.lua
 --   plate     normalised
---   status    'c' completed or 'u' unmatched exit
---   seconds   duration; 0 for an unmatched exit
+--   status    the letter in the tally
+--   seconds   duration; 0 unless it is completed
 --   tally     as in the value
 --   value     see layout.lua
 --
@@ -41,7 +41,10 @@ local oldest, expiry = argv[1], argv[2]
 -- What apply hands on.
 local stored, values = 0, {}                      -- how many; ids, each followed by its value
 local places = { n = 0 }                          -- scores, each followed by a place; n: length
-local positions = { c = { n = 0 }, u = { n = 0 } } -- by status, scores and positions
+local positions = {}                              -- by status, scores and positions
+for _, status in ipairs(statuses) do
+  positions[status] = { n = 0 }
+end
 local counts, sums = {}, {}                       -- tally -> stays to add, and their seconds
 
 ------------------------------------------------------------------------------------------

@@ -43,11 +43,15 @@ func (k *StoredStay) appendDetails(text []byte) []byte {
 	return append(text, k.EntryID...)
 }
 
+// statusField is the place of the status's letter after the revision: it follows the
+// seconds and the day.
+const statusField = 2
+
 // parseValue parses the value of a stay.
 func parseValue(site, id, value string) (StoredStay, error) {
 	k := StoredStay{Stay: parking.Stay{ID: id, Site: site}}
 	head, rest, _ := strings.Cut(value, "\n")
-	revision, _, _ := strings.Cut(head, " ")
+	revision, tally, _ := strings.Cut(head, " ")
 	plate, rest, _ := strings.Cut(rest, "\n")
 	k.Plate = plate
 	text := []byte(rest)
@@ -60,7 +64,10 @@ func parseValue(site, id, value string) (StoredStay, error) {
 	if k.Revision, err = strconv.ParseInt(revision, 10, 64); err != nil {
 		return k, fmt.Errorf("read stay %q of site %s: revision: %w", id, site, err)
 	}
-	if len(text) != 2*8 && len(text) <= 3*8 {
+	if fields := strings.Split(tally, " "); len(fields) > statusField {
+		k.Repeat, k.Void = fields[statusField] == letters[parking.Repeated], fields[statusField] == letters[parking.Void]
+	}
+	if len(text) != 2*8 && (len(text) <= 3*8 || k.Repeat || k.Void) {
 		return k, fmt.Errorf("read stay %q of site %s: it has %d bytes after the plate", id, site, len(text))
 	}
 	k.ExitTime = time.Unix(0, next()).UTC()

@@ -32,6 +32,9 @@ type index struct {
 	head   string
 }
 
+// listed are the statuses of the stays in a list of no particular status.
+var listed = []parking.Status{parking.Completed, parking.UnmatchedExit, parking.Repeated}
+
 // indexes returns the indexes to merge for a query.
 func (q *Query) indexes() ([]index, error) {
 	if err := CheckSites(len(q.Sites)); err != nil {
@@ -44,12 +47,12 @@ func (q *Query) indexes() ([]index, error) {
 		switch {
 		case q.Plate != "":
 			x.keys, x.head = []string{key.plates()}, q.Plate+"\n"
-		case q.Status == parking.Completed:
-			x.keys = []string{key.completed()}
-		case q.Status == parking.UnmatchedExit:
-			x.keys = []string{key.unmatched()}
+		case q.Status != "":
+			x.keys = []string{key.status(q.Status)}
 		default:
-			x.keys = []string{key.completed(), key.unmatched()}
+			for _, status := range listed {
+				x.keys = append(x.keys, key.status(status))
+			}
 		}
 		indexes = append(indexes, x)
 	}
@@ -108,8 +111,8 @@ func (s *Store) walk(ctx context.Context, q Query, want int) (*walk, error) {
 	for i, x := range indexes {
 		started[i] = &run{index: x, before: from}
 	}
-	// Each set of an index returns a batch. An index has at most two sets.
-	for some := range slices.Chunk(started, min(indexesPerTrip, max(1, positionsHeld/(2*w.batch)))) {
+	// Each set of an index returns a batch.
+	for some := range slices.Chunk(started, min(indexesPerTrip, max(1, positionsHeld/(len(listed)*w.batch)))) {
 		if err := w.fill(ctx, some, w.batch); err != nil {
 			return nil, err
 		}

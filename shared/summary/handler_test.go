@@ -271,7 +271,7 @@ func TestBadRequests(t *testing.T) {
 		{"GET", "/?limit=x", 400, "limit"},
 		{"GET", "/?plate=--", 400, "no letter or digit"},
 		{"GET", "/?site=a%20b", 400, "site"},
-		{"GET", "/?status=done", 400, "completed or unmatched_exit"},
+		{"GET", "/?status=done", 400, "completed or unmatched_exit or repeat or void"},
 		{"GET", "/?from=yesterday", 400, "from"},
 		{"GET", "/?to=2026-11-23", 400, "to"},
 		{"GET", "/?from=2026-11-24T00:00:00Z&to=2026-11-23T00:00:00Z", 400, "before from"},
@@ -340,16 +340,16 @@ func TestStatsJSON(t *testing.T) {
 	const bounds = `{"from":"2026-11-22T00:00:00Z","to":"2026-11-24T00:00:00Z",`
 	// The durations have a test of their own.
 	durations := regexp.MustCompile(`"durations":\[[^]]*\],`)
-	const third = `{"day":"2026-11-22","completed":0,"unmatched_exits":1,` + none + `}`
+	const third = `{"day":"2026-11-22","completed":0,"unmatched_exits":1,"repeated_exits":0,` + none + `}`
 	for path, want := range map[string]string{
-		"/stats?site=b&from=2026-11-22T23:00:00Z": bounds + `"completed":0,"unmatched_exits":2,` + none + `,"days":[` + third + `,` +
-			`{"day":"2026-11-23","completed":0,"unmatched_exits":1,` + none + `}]}`,
+		"/stats?site=b&from=2026-11-22T23:00:00Z": bounds + `"completed":0,"unmatched_exits":2,"repeated_exits":0,` + none + `,"days":[` + third + `,` +
+			`{"day":"2026-11-23","completed":0,"unmatched_exits":1,"repeated_exits":0,` + none + `}]}`,
 		// The second bound is 00:00:01 in UTC, so its day counts.
-		"/stats?site=a&from=2026-11-22T00:00:00Z&to=2026-11-23T01:00:01%2B01:00": bounds + `"completed":1,"unmatched_exits":0,"match_rate":1,` +
-			`"average_duration_seconds":0,"p50_duration_seconds":0,"p95_duration_seconds":0,"days":[{"day":"2026-11-23","completed":1,"unmatched_exits":0,` +
+		"/stats?site=a&from=2026-11-22T00:00:00Z&to=2026-11-23T01:00:01%2B01:00": bounds + `"completed":1,"unmatched_exits":0,"repeated_exits":0,"match_rate":1,` +
+			`"average_duration_seconds":0,"p50_duration_seconds":0,"p95_duration_seconds":0,"days":[{"day":"2026-11-23","completed":1,"unmatched_exits":0,"repeated_exits":0,` +
 			`"match_rate":1,"average_duration_seconds":0,"p50_duration_seconds":0,"p95_duration_seconds":0}]}`,
 		"/stats?from=2026-11-22T00:00:00Z&to=2026-11-23T00:00:00Z": `{"from":"2026-11-22T00:00:00Z","to":"2026-11-23T00:00:00Z",` +
-			`"completed":0,"unmatched_exits":1,` + none + `,"days":[` + third + `]}`,
+			`"completed":0,"unmatched_exits":1,"repeated_exits":0,` + none + `,"days":[` + third + `]}`,
 	} {
 		w := e.call("GET", path, "")
 		if diff := cmp.Diff(want+"\n", durations.ReplaceAllString(w.Body.String(), "")); diff != "" || w.Code != http.StatusOK {

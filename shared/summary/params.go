@@ -57,7 +57,7 @@ var (
 	offsetParam   = parameter{name: "offset", kind: wholeNumber, max: maxOffset}
 	offsetOfAll   = parameter{name: "offset", kind: wholeNumber, max: maxInsideAnywhere - 1}
 	stepParam     = parameter{name: "step", kind: wholeNumber, min: 1, max: maxMinutes}
-	statusParam   = parameter{name: "status", kind: oneOf, choices: []string{string(parking.Completed), string(parking.UnmatchedExit)}}
+	statusParam   = parameter{name: "status", kind: oneOf, choices: statuses()}
 	formatParam   = parameter{name: "format", kind: oneOf, choices: []string{"json", "csv"}}
 	bomParam      = parameter{name: "bom", kind: oneOf, choices: []string{"0", "1"}}
 	afterParam    = parameter{name: "after", kind: siteName}
@@ -68,6 +68,11 @@ var (
 	listParams    = []parameter{plateParam, siteParam, statusParam, fromParam, toParam, limitParam, cursorParam, formatParam, bomParam}
 	minutesParams = []parameter{siteParam, fromParam, toParam, stepParam}
 )
+
+// statuses returns the choices of the parameter status.
+func statuses() []string {
+	return []string{string(parking.Completed), string(parking.UnmatchedExit), string(parking.Repeated), string(parking.Void)}
+}
 
 func (p parameter) must() parameter {
 	p.required = true
