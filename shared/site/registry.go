@@ -32,7 +32,7 @@ var (
 const (
 	// freshFor is how long a copy of the registry is used before it is read again.
 	freshFor = 5 * time.Second
-	// readApart is the least time between two reads, whoever asks.
+	// readApart is the least time between two reads, for all callers together.
 	readApart = time.Second
 	// readTimeout bounds a read.
 	readTimeout = 2 * time.Second
