@@ -122,9 +122,7 @@ type report func(path, format string, args ...any)
 // site returns the site of a document and reports every mistake.
 func (d *document) site(wrong report) Site {
 	s := Site{ID: d.ID, Name: d.Name}
-	if parking.CheckSite(d.ID) != nil {
-		wrong("id", "id %s: want 1 to %d ASCII letters, digits, dots, hyphens or underscores", quote(d.ID), parking.MaxSiteBytes)
-	}
+	checkID("site", d.ID, "id", wrong)
 	checkName(d.Name, "name", wrong)
 	s.Location = zoneOf(d.Zone, time.UTC, "zone", wrong)
 	if d.Capacity != "" {

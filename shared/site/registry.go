@@ -277,6 +277,8 @@ type Change struct {
 	// Version is that of the configuration that the change was made from. If it is empty
 	// the change is made from whatever there is.
 	Version string
+	// DryRun changes nothing.
+	DryRun bool
 }
 
 // ErrVersion is the error of a [Change] of a configuration that has changed since.
@@ -284,83 +286,95 @@ var ErrVersion = errors.New("the configuration of the sites was changed by other
 
 // Put adds or replaces the configurations of sites.
 func (r *Registry) Put(ctx context.Context, sites ...Site) error {
-	return r.Apply(ctx, Change{Put: sites})
+	_, _, err := r.Apply(ctx, Change{Put: sites})
+	return err
 }
 
 // Delete removes the configuration of a site.
 func (r *Registry) Delete(ctx context.Context, id string) error {
-	return r.Apply(ctx, Change{Remove: []string{id}})
+	_, _, err := r.Apply(ctx, Change{Remove: []string{id}})
+	return err
 }
 
-// Apply makes a change. Its error is [ErrVersion], a [parking.ErrInvalid] that has every
-// mistake, or that of Redis.
-func (r *Registry) Apply(ctx context.Context, c Change) error {
+// Apply makes a change. It returns what changed, as [Diff] does, and the version after
+// it; of a dry run the version that it was made from. Its error is [ErrVersion],
+// [Mistakes] with every one, or that of Redis.
+func (r *Registry) Apply(ctx context.Context, c Change) (changes []string, version string, err error) {
 	for range changeTries {
 		s, err := r.refresh(ctx)
 		if err != nil {
-			return err
+			return nil, "", err
 		}
 		if c.Version != "" && c.Version != s.version {
-			return ErrVersion
+			return nil, "", ErrVersion
 		}
-		args, err := s.change(c, r.now(), r.maxBytes)
-		if err != nil || len(args) == 0 {
-			return err
+		args, after, err := s.change(c, r.now(), r.maxBytes)
+		if err != nil {
+			return nil, "", err
+		}
+		changes = Diff(s.sorted(), (&snapshot{sites: after}).sorted())
+		if c.DryRun || len(args) == 0 {
+			return changes, s.version, nil
 		}
 		call := redis.Call{Script: writeScript, Keys: []string{redis.Sites}, Args: append([]any{s.version}, args...)}
 		r.redis.Run(ctx, &call)
-		version, err := call.Text()
-		if err != nil {
-			return fmt.Errorf("write the configuration of the sites to Redis: %w", err)
+		if version, err = call.Text(); err != nil {
+			return nil, "", fmt.Errorf("write the configuration of the sites to Redis: %w", err)
 		}
 		if version != "" {
 			_, err = r.refresh(ctx)
-			return err
+			return changes, version, err
 		}
 	}
-	return ErrVersion
+	return nil, "", ErrVersion
 }
 
-// change returns the arguments of write.lua for a change.
-func (s *snapshot) change(c Change, now time.Time, maxBytes int) (args []any, err error) {
-	var wrong []error
-	after := maps.Clone(s.sites)
+// change returns the arguments of write.lua for a change, and all sites after it.
+func (s *snapshot) change(c Change, now time.Time, maxBytes int) (args []any, after map[string]Site, err error) {
+	var mistakes Mistakes
+	wrong := func(path, format string, args ...any) {
+		mistakes = append(mistakes, Mistake{Path: path, Text: fmt.Sprintf(format, args...)})
+	}
+	after = maps.Clone(s.sites)
 	for _, id := range c.Remove {
 		delete(after, id)
 	}
 	put := make(map[string]bool)
-	for _, one := range c.Put {
+	place := make(map[string]string) // of the cameras in c.Put
+	for i := range c.Put {
+		one, path := &c.Put[i], fmt.Sprintf("sites[%d].", i)
 		if put[one.ID] {
-			wrong = append(wrong, parking.Invalid("site %s is given twice", one.ID))
+			wrong(path+"id", "site %s is given twice", quote(one.ID))
 			continue
 		}
 		put[one.ID] = true
-		d := documentOf(&one)
-		for i := range d.Cameras {
-			if k := &d.Cameras[i]; k.Token == "" {
-				if hash := s.cameras[k.ID].TokenHash; hash != noToken {
-					k.Token = tokenPrefix + hex.EncodeToString(hash[:])
-				} else {
-					wrong = append(wrong, parking.Invalid("site %s: camera %s has no token, and none from before", one.ID, k.ID))
-				}
+		d := documentOf(one)
+		for j := range d.Cameras {
+			k := &d.Cameras[j]
+			place[k.ID] = fmt.Sprintf("%scameras[%d]", path, j)
+			if k.Token != "" {
+				continue
+			}
+			if hash := s.cameras[k.ID].TokenHash; hash != noToken {
+				k.Token = tokenPrefix + hex.EncodeToString(hash[:])
+			} else {
+				wrong(place[k.ID]+".token", "camera %s has no token, and none from before", quote(k.ID))
 			}
 		}
-		checked := d.site(func(_, format string, args ...any) {
-			wrong = append(wrong, parking.Invalid("site %s: %s", one.ID, fmt.Sprintf(format, args...)))
-		})
+		checked := d.site(func(at, format string, args ...any) { wrong(path+at, format, args...) })
 		if checked.Repeats, err = nextRepeats(s.site(one.ID).Repeats, one.Repeat, now, maxRepeats); err != nil {
-			wrong = append(wrong, parking.Invalid("site %s: %v", one.ID, err))
+			wrong(path+"repeat", "%v", err)
 		}
 		after[one.ID] = checked
 	}
 	if n := len(after); n > MaxSites {
-		wrong = append(wrong, parking.Invalid("there are %d sites, at most %d are possible", n, MaxSites))
+		wrong("sites", "there are %d sites then, at most %d are possible", n, MaxSites)
 	}
 	owner := make(map[string]string)
 	for _, id := range slices.Sorted(maps.Keys(after)) {
 		for _, camera := range after[id].Cameras {
 			if other, taken := owner[camera.ID]; taken && other != id {
-				wrong = append(wrong, parking.Invalid("camera %s is at the sites %s and %s", camera.ID, other, id))
+				wrong(place[camera.ID]+".id", "camera %s is at the sites %s and %s: the ids of cameras are unique among all sites", quote(camera.ID), quote(other), quote(id))
 			}
 			owner[camera.ID] = id
 		}
@@ -393,9 +407,9 @@ func (s *snapshot) change(c Change, now time.Time, maxBytes int) (args []any, er
 		write(id, text)
 	}
 	if len(args) > 0 && size > maxBytes {
-		wrong = append(wrong, parking.Invalid("the configurations of all sites have %d bytes together, at most %d are possible", size, maxBytes))
+		wrong("sites", "the configurations of all sites have %d bytes together then, at most %d are possible", size, maxBytes)
 	}
-	return args, errors.Join(wrong...)
+	return args, after, mistakes.orNil()
 }
 
 // nextRepeats returns the settings with the one that is valid after now, if it is

@@ -247,10 +247,17 @@ func TestConcurrentChanges(t *testing.T) {
 	if err != nil || len(sites) != 16 || version == now {
 		t.Errorf("%d sites, version %s and before %s, %v", len(sites), now, version, err)
 	}
-	if err := b.Apply(t.Context(), Change{Put: []Site{{ID: "late"}}, Version: version}); !errors.Is(err, ErrVersion) {
+	if _, _, err := b.Apply(t.Context(), Change{Put: []Site{{ID: "late"}}, Version: version}); !errors.Is(err, ErrVersion) {
 		t.Errorf("a change of an older configuration: %v", err)
 	}
-	must(t, b.Apply(t.Context(), Change{Put: []Site{{ID: "intime"}}, Remove: []string{"s1", "none"}, Version: now}))
+	change := Change{Put: []Site{{ID: "intime"}}, Remove: []string{"s1", "none"}, Version: now, DryRun: true}
+	for _, dry := range []bool{true, false} {
+		change.DryRun = dry
+		changes, after, err := b.Apply(t.Context(), change)
+		if want := []string{"+ site intime: zone UTC", "- site s1 with 1 camera"}; err != nil || !slices.Equal(changes, want) || (after == now) != dry {
+			t.Errorf("dry %t: %q, version %s, %v", dry, changes, after, err)
+		}
+	}
 	sites, _, err = a.Configuration(t.Context())
 	var ids []string
 	for _, s := range sites {
@@ -325,8 +332,8 @@ func TestChangesWithMistakes(t *testing.T) {
 		Site{ID: "b"}, Site{ID: "l", Location: time.Local}, Site{ID: "c d"}, Site{ID: "e", Cameras: many, Repeat: new(2 * time.Hour)},
 	)
 	for _, want := range []string{
-		"capacity \"-1\": want a number", "camera one is at the sites a and b", "camera two has no token", "gate \"g\" of camera \"three\"", "role \"r\"", "zone \"Local\"", "format \"f\"",
-		"site b is given twice", "id \"c d\"", "there are 501 cameras", "repeat \"2h\": want a duration from 0s to 1h",
+		"capacity \"-1\": want a number", "camera \"one\" is at the sites \"a\" and \"b\"", "camera \"two\" has no token", "gate \"g\" of camera \"three\"", "role \"r\"", "zone \"Local\"", "format \"f\"",
+		"site \"b\" is given twice", "id \"c d\"", "there are 501 cameras", "repeat \"2h\": want a duration from 0s to 1h",
 	} {
 		if err == nil || !errors.Is(err, parking.ErrInvalid) || !strings.Contains(err.Error(), want) {
 			t.Errorf("the error lacks %q: %v", want, err)
