@@ -80,8 +80,12 @@ type field struct{ name, value string }
 func siteFields(s *Site) []field {
 	d := documentOf(s)
 	return []field{
-		{"name", d.Name}, {"zone", d.Zone}, {"capacity", string(d.Capacity)}, {"repeat", d.Repeat},
-		{"longest stay", d.LongestStay}, {"image retention", d.ImageRetention},
+		{"name", d.Name},
+		{"zone", d.Zone},
+		{"capacity", string(d.Capacity)},
+		{"repeat", d.Repeat},
+		{"longest stay", d.LongestStay},
+		{"image retention", d.ImageRetention},
 	}
 }
 
