@@ -49,7 +49,7 @@ var mayImport = []struct {
 	{"shared/site", []string{"shared/parking", "shared/probe", "shared/redis"}},
 	{"shared/camera", []string{"shared/parking", "shared/site"}},
 	{"shared/camera/webhook", []string{"shared/access", "shared/broker", "shared/camera", "shared/faas", "shared/failure", "shared/httpjson", "shared/image", "shared/latency", "shared/parking", "shared/process", "shared/redis", "shared/site", "shared/tracing"}},
-	{"shared/image", []string{"shared/parking", "shared/site"}},
+	{"shared/image", []string{"shared/parking", "shared/process"}},
 	{"shared/simulate", []string{"shared/parking"}},
 	{"shared/probe", nil},
 	{"shared/httpjson", nil},
