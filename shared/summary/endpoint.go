@@ -139,12 +139,14 @@ func (e *Endpoint) find(r *http.Request) (found *route, allowed []string) {
 	}
 	for i := range e.routes {
 		one := &e.routes[i]
-		name, value, ok := one.match(segments)
+		values, ok := one.match(segments)
 		if !ok {
 			continue
 		}
 		if one.method == r.Method || one.method == http.MethodGet && r.Method == http.MethodHead {
-			r.SetPathValue(name, value)
+			for _, v := range values {
+				r.SetPathValue(v.name, v.text)
+			}
 			return one, nil
 		}
 		allowed = append(allowed, one.method)
@@ -156,30 +158,35 @@ func (e *Endpoint) find(r *http.Request) (found *route, allowed []string) {
 	return nil, allowed
 }
 
+// pathValue is a text in a path.
+type pathValue struct{ name, text string }
+
 // match compares a route's path with the segments of another, each decoded by itself,
-// and returns the text in it. No segment is dropped: a dot and an empty segment are
+// and returns the texts in it. No segment is dropped: a dot and an empty segment are
 // texts like any other.
-func (o *route) match(segments []string) (name, value string, ok bool) {
+func (o *route) match(segments []string) (values []pathValue, ok bool) {
 	pattern := strings.Split(strings.TrimPrefix(o.path, "/"), "/")
 	for i, part := range pattern {
-		if i >= len(segments) {
-			return "", "", false
-		}
-		if !strings.HasPrefix(part, "{") {
+		switch {
+		case i >= len(segments):
+			return nil, false
+		case !strings.HasPrefix(part, "{"):
 			if part != segments[i] {
-				return "", "", false
+				return nil, false
 			}
 			continue
 		}
-		name = strings.Trim(part, "{.}")
-		value = segments[i]
-		if strings.HasSuffix(part, "...}") {
-			value = strings.Join(segments[i:], "/")
-			return name, value, value != ""
+		text, rest := segments[i], strings.HasSuffix(part, "...}")
+		if rest {
+			text = strings.Join(segments[i:], "/")
 		}
-		if value == "" {
-			return "", "", false
+		if text == "" {
+			return nil, false
+		}
+		values = append(values, pathValue{strings.Trim(part, "{.}"), text})
+		if rest {
+			return values, true
 		}
 	}
-	return name, value, len(pattern) == len(segments)
+	return values, len(pattern) == len(segments)
 }

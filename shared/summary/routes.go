@@ -13,7 +13,7 @@ import (
 // of every parameter's edges.
 type route struct {
 	method string // GET serves HEAD as well
-	// path may have a segment {name} for a text, or end in {name...} for a text with
+	// path may have segments {name} for texts, and end in {name...} for a text with
 	// slashes.
 	path  string
 	query []parameter

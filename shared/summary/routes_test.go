@@ -112,20 +112,32 @@ var pathParams = map[string]parameter{
 // target returns a request of a route with its required values.
 func target(t *testing.T, one *route, query url.Values) string {
 	t.Helper()
-	path := one.path
-	if before, name, ok := strings.Cut(path, "{"); ok {
-		name, after, _ := strings.Cut(name, "}")
-		p, known := pathParams[strings.TrimSuffix(name, "...")]
-		if !known {
-			t.Fatalf("the parameter %q in the path of %s has no edges: add them", name, one.path)
+	return pathWith(t, one, "", "") + "?" + query.Encode()
+}
+
+// pathWith returns the path of a route with a value of one of its parameters and examples
+// of the others.
+func pathWith(t *testing.T, one *route, name, value string) string {
+	t.Helper()
+	segments := strings.Split(one.path, "/")
+	for i, segment := range segments {
+		if !strings.HasPrefix(segment, "{") {
+			continue
 		}
-		value := url.PathEscape(example(t, p))
-		if p.name == "file" {
-			value = "page.js"
+		of := strings.Trim(segment, "{.}")
+		p, known := pathParams[of]
+		switch {
+		case !known:
+			t.Fatalf("the parameter %q in the path of %s has no edges: add them", of, one.path)
+		case of == name:
+			segments[i] = url.PathEscape(value)
+		case of == "file":
+			segments[i] = "page.js"
+		default:
+			segments[i] = url.PathEscape(example(t, p))
 		}
-		path = before + value + after
 	}
-	return path + "?" + query.Encode()
+	return strings.Join(segments, "/")
 }
 
 // base returns the parameters that a route requires besides the tested one.
@@ -214,22 +226,23 @@ func TestEveryParameterOfEveryRoute(t *testing.T) {
 	}
 }
 
-// triedInPath tests the edges of the parameter in a route's path.
+// triedInPath tests the edges of the parameters in a route's path.
 func triedInPath(t *testing.T, e *endpoint, one *route) {
 	t.Helper()
-	before, name, ok := strings.Cut(one.path, "{")
-	if !ok {
-		return
-	}
-	name, after, _ := strings.Cut(name, "}")
-	for _, edge := range edgesOf(pathParams[strings.TrimSuffix(name, "...")]) {
-		path := before + url.PathEscape(edge.value) + after + "?" + base(t, one, "").Encode()
-		w := e.authorized(one.method, path, bodies[one.path])
-		checkAnswer(t, one.method+" "+path, w.Code, w.Header(), w.Body.Bytes())
-		refused := w.Code == http.StatusBadRequest
-		mayRefuse := one.method == "DELETE" && certainPlate(edge.value) != nil || name == "file..."
-		if edge.taken && refused && !mayRefuse || !edge.taken && !refused {
-			t.Errorf("%s %s: %d %.300s", one.method, path, w.Code, w.Body)
+	for segment := range strings.SplitSeq(one.path, "/") {
+		if !strings.HasPrefix(segment, "{") {
+			continue
+		}
+		name := strings.Trim(segment, "{.}")
+		for _, edge := range edgesOf(pathParams[name]) {
+			path := pathWith(t, one, name, edge.value) + "?" + base(t, one, "").Encode()
+			w := e.authorized(one.method, path, bodies[one.path])
+			checkAnswer(t, one.method+" "+path, w.Code, w.Header(), w.Body.Bytes())
+			refused := w.Code == http.StatusBadRequest
+			mayRefuse := one.method == "DELETE" && certainPlate(edge.value) != nil || name == "file"
+			if edge.taken && refused && !mayRefuse || !edge.taken && !refused {
+				t.Errorf("%s %s: %d %.300s", one.method, path, w.Code, w.Body)
+			}
 		}
 	}
 }
