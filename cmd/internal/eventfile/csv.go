@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -14,7 +15,10 @@ import (
 )
 
 // columns are the known columns of a table.
-var columns = []string{"id", "vehicle_plate", entryTime, exitTime, "site", "gate"}
+var columns = []string{
+	"id", "vehicle_plate", entryTime, exitTime, "site", "gate", "version", "void", "camera", "vehicle", "confidence", "country", "make", "color", "image",
+	"ambiguous_time", "received_time",
+}
 
 const entryTime, exitTime = "entry_date_time", "exit_date_time"
 
@@ -172,7 +176,7 @@ func (t *table) alone(l line) bool {
 }
 
 func (t *table) event(line int, fields []string) (Event, error) {
-	event := make(map[string]string, len(fields))
+	event := make(map[string]any, len(fields))
 	for i, name := range t.header {
 		value := strings.TrimSpace(fields[i])
 		if name == "" || value == "" {
@@ -181,11 +185,33 @@ func (t *table) event(line int, fields []string) (Event, error) {
 		if !utf8.ValidString(value) { // JSON would lose the letters that are not
 			return Event{}, &LineError{line, notUTF8}
 		}
-		event[name] = value
+		cell, err := cellOf(name, value)
+		if err != nil {
+			return Event{}, &LineError{line, err.Error()}
+		}
+		event[name] = cell
 	}
 	body, err := json.Marshal(event)
 	if err != nil {
 		return Event{}, &LineError{line, err.Error()}
 	}
 	return parse(line, body)
+}
+
+// cellOf returns the value of a cell that is not empty, in the type of its column.
+func cellOf(column, text string) (any, error) {
+	switch column {
+	case "version", "confidence":
+		if number := json.Number(text); strings.Trim(text, "+-.0123456789eE") == "" && json.Valid([]byte(text)) {
+			return number, nil
+		}
+		return nil, fmt.Errorf("%s %.40q is no number", column, text)
+	case "void", "ambiguous_time", "received_time":
+		value, err := strconv.ParseBool(text)
+		if err != nil {
+			return nil, fmt.Errorf("%s %.40q: want true or false", column, text)
+		}
+		return value, nil
+	}
+	return text, nil
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"parkstream/shared/parking"
+	"parkstream/shared/pipeline"
 )
 
 // The queues of events.
@@ -34,7 +35,7 @@ type Event struct {
 	Line  int // the record's first one
 	Queue string
 	ID    string
-	Time  time.Time
+	Time  time.Time // zero if the event is void and has none
 	// Body is the message to publish: a JSON object, unchanged.
 	Body []byte
 }
@@ -68,9 +69,9 @@ const (
 // CR.
 //
 // JSON is one object a line; objects in an array, one after the other on a line
-// and over several lines are read too. CSV has a first row that names the columns:
-// id, vehicle_plate, entry_date_time, exit_date_time, site, gate, in any order,
-// separated by comma, semicolon, tab or bar. Other columns and empty rows are ignored.
+// and over several lines are read too. CSV has a first row that names the columns, which
+// are the fields of an event but candidates, in any order, separated by comma, semicolon,
+// tab or bar. Other columns and empty rows are ignored.
 func New(r io.Reader, format Format) (Reader, error) {
 	text, err := decode(r)
 	if err != nil {
@@ -97,16 +98,15 @@ func New(r io.Reader, format Format) (Reader, error) {
 	return newTable(l)
 }
 
-// wire is an event before its times are parsed. Its fields have the names that the
-// functions read.
+// wire has the fields that tell an entry from an exit, of any type.
 type wire struct {
-	ID        string `json:"id"`
-	Plate     string `json:"vehicle_plate"`
-	EntryTime string `json:"entry_date_time"`
-	ExitTime  string `json:"exit_date_time"`
-	Site      string `json:"site"`
-	Gate      string `json:"gate"`
+	EntryTime any `json:"entry_date_time"`
+	ExitTime  any `json:"exit_date_time"`
+	Void      any `json:"void"`
 }
+
+// given reports whether a field is there and not empty.
+func given(field any) bool { return field != nil && field != "" }
 
 // parse reads the JSON of one event and checks it as the functions do.
 func parse(line int, body []byte) (Event, error) {
@@ -117,27 +117,33 @@ func parse(line int, body []byte) (Event, error) {
 	if err := json.Unmarshal(body, &w); err != nil {
 		return refuse("%s", explain(err))
 	}
-	e := Event{Line: line, ID: w.ID, Body: body, Queue: Entries}
-	kind, text := parking.Entry, w.EntryTime
+	kind, queue := parking.Entry, Entries
 	switch {
-	case w.EntryTime != "" && w.ExitTime != "":
+	case given(w.EntryTime) && given(w.ExitTime):
 		return refuse("it has an entry_date_time and an exit_date_time: make two events of it")
-	case w.EntryTime == "" && w.ExitTime == "":
+	case given(w.ExitTime):
+		kind, queue = parking.Exit, Exits
+	case !given(w.EntryTime) && w.Void != true:
 		return refuse("it has neither an entry_date_time nor an exit_date_time")
-	case w.ExitTime != "":
-		e.Queue, kind, text = Exits, parking.Exit, w.ExitTime
 	}
-	if strings.ContainsRune(w.ID+w.Plate+w.Site+w.Gate, utf8.RuneError) {
+	e, err := pipeline.ParseEvent(kind, body)
+	switch {
+	case lost(&e):
 		return refuse("it has the character U+FFFD, which stands for one that was lost: save the file again as UTF-8")
-	}
-	var err error
-	if e.Time, err = parking.ParseTime(text); err != nil {
-		return refuse("%.60q is no RFC 3339 time with a zone", text)
-	}
-	if _, err := parking.NewEvent(parking.Event{ID: w.ID, Kind: kind, Site: w.Site, Gate: w.Gate, RawPlate: w.Plate, Time: e.Time}); err != nil {
+	case err != nil:
 		return refuse("%v", err)
 	}
-	return e, nil
+	return Event{Line: line, ID: e.ID, Body: body, Queue: queue, Time: e.Time}, nil
+}
+
+// lost reports whether a field has the character that stands for one that was lost.
+func lost(e *parking.Event) bool {
+	d := &e.Details
+	texts := e.ID + e.RawPlate + e.Site + e.Gate + e.Camera + d.Vehicle + d.Country + d.Make + d.Color + d.Image
+	for i := range d.Candidates {
+		texts += d.Candidates[i].Plate
+	}
+	return strings.ContainsRune(texts, utf8.RuneError)
 }
 
 // explain returns an error of JSON in words for users.

@@ -29,7 +29,7 @@ func ExampleNew() {
 	fmt.Println(errors.Is(err, io.EOF))
 	// Output:
 	// vehicle_entries e1
-	// line 3: "yesterday" is no RFC 3339 time with a zone
+	// line 3: entry_date_time "yesterday" is no RFC 3339 time with a zone, such as 2026-11-23T08:15:00Z: want YYYY-MM-DDThh:mm:ss before the fraction and the zone
 	// vehicle_entries e3
 	// true
 }

@@ -95,5 +95,5 @@ func (o *objects) object() (Event, error) {
 func (o *objects) alone(l line) bool {
 	var w wire
 	err := json.Unmarshal(bytes.Trim(l.text, "[], \t"), &w)
-	return err == nil && (w.EntryTime != "" || w.ExitTime != "")
+	return err == nil && (given(w.EntryTime) || given(w.ExitTime))
 }
