@@ -278,10 +278,10 @@ func render(gateway string, f figures) string {
 		health = fmt.Sprintf("%d of %d parts are not up", len(down), len(f.now.Parts))
 	}
 	fmt.Fprintf(&w, "Parkstream  %s  %s  %s\n\n", gateway, f.now.At.UTC().Format("2006-01-02 15:04:05 UTC"), health)
-	rows := [][]string{{"EVENTS", "a second", "p50", "p99", "done", "unmatched", "repeated", "rejected", "retried"}}
+	rows := [][]string{{"EVENTS", "a second", "p50", "p99", "done", "unmatched", "repeats", "duplicates", "rejected", "retried"}}
 	for _, fl := range f.flows {
 		row := []string{fl.eventType, decimal(fl.rate), latency(fl.p50), latency(fl.p99)}
-		for _, o := range []string{"done", "unmatched_exit", "duplicate", "reject", "retry"} {
+		for _, o := range []string{"done", "unmatched_exit", "repeat", "duplicate", "reject", "retry"} {
 			n, ok := fl.outcomes[o]
 			row = append(row, optional(&n, ok))
 		}

@@ -116,9 +116,9 @@ func TestRender(t *testing.T) {
 	before, now := snapshots()
 	const want = `Parkstream  http://gw  2026-11-25 10:00:02 UTC  1 of 2 parts are not up
 
-EVENTS  a second      p50      p99   done  unmatched  repeated  rejected  retried
-entry      500.0   5.5 ms   9.9 ms  1,090          -         -        10        -
-exit        10.0  55.0 ms  99.1 ms     15          5         -         -        -
+EVENTS  a second      p50      p99   done  unmatched  repeats  duplicates  rejected  retried
+entry      500.0   5.5 ms   9.9 ms  1,090          -        -           -        10        -
+exit        10.0  55.0 ms  99.1 ms     15          5        -           -         -        -
 
 QUEUE                ready  unacked  oldest  to retry  dead  acked/s  acked  retried  dead-lettered
 vehicle_entries  1,234,567       12   0.2 s         0    10    500.0  1,100        0             10
