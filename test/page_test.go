@@ -48,7 +48,7 @@ func TestPage(t *testing.T) {
 		b.wants(`[...document.querySelectorAll('#stay-rows .plate')].map(e => e.textContent).join()`, "KA01AB1234,MH12DE1433")
 		b.wants(`[...document.querySelectorAll('#stay-rows .tag, #stay-rows .number')].map(e => e.textContent).join()`, "1 h 30 min,Completed,–,Unmatched")
 		b.wants(`document.querySelector('#sites .name').textContent`, "default")
-		b.wants(`document.querySelectorAll('#outcomes tr')[1].textContent`, "Exits1100")
+		b.wants(`document.querySelectorAll('#outcomes tr')[1].textContent`, "Exits11000")
 		publish(t, ch, "vehicle_exits", []byte(`{"id":"bad"}`))
 		b.wants(`document.querySelector('#k-dead').textContent`, "1")
 		if !strings.Contains(b.text(`document.querySelector('#latency-text').textContent`), "events since the functions started: entry median") {

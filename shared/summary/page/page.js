@@ -568,7 +568,7 @@
     putFigure('k-match', ...(s.match_rate === null ? ['–', ''] : percent(s.match_rate).split(' ')));
     put('n-match', `${plural(s.completed, 'stay')}, ${days}`);
     putFigure('k-unmatched', show(s.unmatched_exits), '');
-    put('n-unmatched', `no entry, ${days}`);
+    put('n-unmatched', `no entry, ${days}` + (s.repeated_exits ? `; ${plural(s.repeated_exits, 'repeat')}` : ''));
     let from = 0;
     durationLabels = s.durations.map((d) => (d.up_to_seconds === null ? `> ${brief(from)}` : `≤ ${brief((from = d.up_to_seconds))}`));
     durationsPlot.draw([s.durations.map((_, i) => i), s.durations.map((d) => d.stays)], s.completed ? undefined : 'No completed stays yet');
@@ -658,7 +658,7 @@
       element('th', { scope: 'row' }, q.queue), cell('number', show(q.ready)), cell('number', show(q.in_hand)),
       cell('number', show(q.waiting ?? q.retried)), cell('number', show(q.dead ?? q.dead_lettered)))));
 
-    const became = TYPES.map((type) => ['done', 'unmatched_exit', 'duplicate', 'reject'].map((o) => outcomes.find((e) => e.event_type === type && e.outcome === o)?.events ?? null));
+    const became = TYPES.map((type) => ['done', 'unmatched_exit', 'repeat', 'duplicate', 'reject'].map((o) => outcomes.find((e) => e.event_type === type && e.outcome === o)?.events ?? null));
     $('outcomes-region').hidden = !outcomes.length;
     putRows('outcomes', JSON.stringify(became), () => became.map((numbers, i) => element('tr', {},
       element('th', { scope: 'row' }, ['Entries', 'Exits'][i]), ...numbers.map((n) => cell('number', show(n))))));
@@ -684,7 +684,7 @@
 
   // ---- Stays.
 
-  const STATUS = { completed: 'Completed', unmatched_exit: 'Unmatched' };
+  const STATUS = { completed: 'Completed', unmatched_exit: 'Unmatched', repeat: 'Repeat', void: 'Void' };
 
   // Each search for a plate is in the audit: it is made when a person asks for it, and
   // is not repeated but when it has failed.
