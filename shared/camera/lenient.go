@@ -1,0 +1,95 @@
+package camera
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+
+	"parkstream/shared/site"
+)
+
+// many is a JSON list, or one element of it without the list, as some versions of a
+// format send it. null is an empty list. In XML it is a repeated element.
+type many[T any] []T
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (m *many[T]) UnmarshalJSON(text []byte) error {
+	*m = nil
+	switch text[0] {
+	case 'n':
+		return nil
+	case '[':
+		var elements []T
+		if err := json.Unmarshal(text, &elements); err != nil {
+			return fmt.Errorf("decode a list: %w", err)
+		}
+		*m = elements
+		return nil
+	}
+	var element T
+	if err := json.Unmarshal(text, &element); err != nil {
+		return fmt.Errorf("decode an element: %w", err)
+	}
+	*m = many[T]{element}
+	return nil
+}
+
+// loose is a [scalar] that a read does without: an object or a list instead is empty.
+type loose string
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (o *loose) UnmarshalJSON(text []byte) error {
+	*o = ""
+	if text[0] == '{' || text[0] == '[' {
+		return nil
+	}
+	return (*scalar)(o).UnmarshalJSON(text)
+}
+
+// direction returns the first of the words that the camera's configuration knows as a
+// direction, or else the first that tells one, in lower case. A format that tells the
+// direction in several ways gives all of them, the best first.
+func direction(c site.Camera, words ...string) string {
+	first := ""
+	for _, word := range words {
+		word = strings.ToLower(told(word))
+		if _, found := c.Directions[word]; found {
+			return word
+		}
+		if first == "" {
+			first = word
+		}
+	}
+	return first
+}
+
+// told returns a text without blanks around it, or "" if it means that something is not
+// known.
+func told(text string) string {
+	text = strings.TrimSpace(text)
+	switch strings.ToLower(text) {
+	case "unknown", "none", "null", "n/a", "undefined", "unrecognized", "other":
+		return ""
+	}
+	if strings.Trim(text, "-") == "" {
+		return ""
+	}
+	return text
+}
+
+// degrees returns a direction in degrees as a whole number from 0 to 359, and another
+// text as it is.
+func degrees(text string) string {
+	angle, err := strconv.ParseFloat(strings.TrimSpace(text), 64)
+	if err != nil || !(angle > -mostDegrees && angle < mostDegrees) {
+		return text
+	}
+	return strconv.Itoa((int(math.Round(angle))%fullCircle + fullCircle) % fullCircle)
+}
+
+const (
+	fullCircle  = 360
+	mostDegrees = 100 * fullCircle
+)
