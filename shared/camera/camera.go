@@ -57,6 +57,10 @@ type Read struct {
 	// Time is the time of the observation in UTC. Zero: the format tells none.
 	Time          time.Time
 	AmbiguousTime bool
+	// ID is the sender's own id of the event, or empty. It precedes Vehicle.
+	ID string
+	// Void reports that there was no such event. Plate and Time mean nothing then.
+	Void bool
 	// Vehicle is the camera's own id of the vehicle, or empty. VehicleCounts reports that
 	// it is a counter that may begin again, so that it names a vehicle only for a time.
 	Vehicle       string

@@ -32,6 +32,9 @@ type content struct {
 
 	rootRead bool
 	rootName string
+
+	exampleRead    bool
+	exampleMembers map[string][]byte
 }
 
 // prepared returns a request that remembers what was found in its body.

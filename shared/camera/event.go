@@ -45,7 +45,7 @@ func Events(m Message, c site.Camera, received time.Time) (events []parking.Even
 			continue
 		}
 		// Several vehicles without a plate may be seen at one instant.
-		if r.Vehicle == "" && e.NoPlate {
+		if r.ID == "" && r.Vehicle == "" && e.NoPlate {
 			if seen[e.ID]++; seen[e.ID] > 1 {
 				e.ID = validID(e.ID+":"+strconv.Itoa(seen[e.ID]), c)
 			}
@@ -57,10 +57,10 @@ func Events(m Message, c site.Camera, received time.Time) (events []parking.Even
 
 // event returns the event of one read.
 //
-// Its id is made of the camera and the vehicle, or else of a hash of plate, kind and
-// time, so that a read that is sent again is the same event. Its version is the order of
-// the read. A read without a time has the time at which it was received, and the event
-// tells so; if it is sent again the first one counts.
+// Its id is made of the camera and the sender's id, or else the vehicle, or else a hash
+// of plate, kind and time, so that a read that is sent again is the same event. Its
+// version is the order of the read. A read without a time has the time at which it was
+// received, and the event tells so; if it is sent again the first one counts.
 func event(r Read, c site.Camera, received time.Time) (parking.Event, error) {
 	kind, err := KindOf(r, c)
 	if err != nil {
@@ -69,14 +69,14 @@ func event(r Read, c site.Camera, received time.Time) (parking.Event, error) {
 	plate := Plate(r.Plate)
 	e := parking.Event{
 		Kind: kind, Site: c.Site, Gate: c.Gate, Camera: c.ID, Version: r.Order,
-		RawPlate: plate, NoPlate: plate == "", Time: r.Time,
+		Void: r.Void, RawPlate: plate, NoPlate: plate == "" && !r.Void, Time: r.Time,
 		Details: parking.Details{
 			Vehicle: tidy(r.Vehicle, mostVehicleBytes), Confidence: likely(r.Confidence), Candidates: candidates(r.Candidates),
 			Country: tidy(r.Country, mostCountryRunes), Make: tidy(r.Make, mostMakeRunes), Color: tidy(r.Color, mostMakeRunes),
 			AmbiguousTime: r.AmbiguousTime,
 		},
 	}
-	if e.Time.IsZero() {
+	if e.Time.IsZero() && !e.Void {
 		e.Time, e.Details.ReceivedTime = received.UTC().Truncate(time.Microsecond), true
 		if r.Vehicle != "" && r.Order == 0 {
 			e.Version = parking.MaxVersion - received.UnixMilli()
@@ -89,6 +89,8 @@ func event(r Read, c site.Camera, received time.Time) (parking.Event, error) {
 // id returns the id of the event of a read.
 func id(r Read, e parking.Event, c site.Camera) string {
 	switch {
+	case r.ID != "":
+		return validID(c.ID+":"+r.ID, c)
 	case r.Vehicle == "":
 		return validID(c.ID+":"+hash(parking.NormalizePlate(e.RawPlate), e.Kind.String(), e.Time.UTC().Format(time.RFC3339Nano)), c)
 	case r.VehicleCounts:
