@@ -5,11 +5,47 @@ import (
 	"parkstream/shared/site"
 )
 
-// verkada is a stub.
+// verkada is the LPR webhook of Verkada Command.
 var verkada = Format{
 	Name:      "verkada",
-	Recognise: func(Request) bool { return false },
-	Parse: func(Request, site.Camera) (Message, error) {
-		return Message{}, parking.Invalid("the format verkada is not supported yet")
-	},
+	Recognise: func(r Request) bool { return hasAll(r.example(), "webhook_type", "data") },
+	Parse:     parseVerkada,
+}
+
+// verkadaWebhook is one message.
+type verkadaWebhook struct {
+	Type loose `json:"webhook_type"`
+	Data struct {
+		// Created is when the camera saw the plate, Detected when the plate was known.
+		Created    loose   `json:"created"`
+		Detected   loose   `json:"detected"`
+		Plate      present `json:"license_plate_number"`
+		Confidence loose   `json:"confidence"`
+		State      loose   `json:"license_plate_state"`
+	} `json:"data"`
+}
+
+func parseVerkada(r Request, _ site.Camera) (Message, error) {
+	webhooks, err := decodeElements[verkadaWebhook](r)
+	if err != nil {
+		return Message{}, err
+	}
+	var m Message
+	for _, w := range webhooks {
+		if !w.Data.Plate.Given {
+			return Message{}, parking.Invalid("the webhook has the type %s and no data.license_plate_number: want the type lpr, subscribe to that one only", quote(string(w.Type)))
+		}
+		at, err := firstClock(
+			func() (clock, error) { return epoch(string(w.Data.Created), 0) },
+			func() (clock, error) { return epoch(string(w.Data.Detected), 0) },
+		)
+		if err != nil {
+			return Message{}, err
+		}
+		m.Reads = append(m.Reads, Read{
+			Plate: Plate(string(w.Data.Plate.Text)), Time: at.Time,
+			Confidence: confidence(string(w.Data.Confidence), ofOne), Country: string(w.Data.State),
+		})
+	}
+	return m, nil
 }
