@@ -1,0 +1,50 @@
+package camera
+
+import "testing"
+
+func TestBlueIris(t *testing.T) {
+	testFormat(t, "blueiris", []formatTest{
+		{name: "dump, as found", file: "shared/codeproject_blueiris_ai_dump.json", want: []seen{
+			{Plate: "T121396C", Time: "2024-11-19T23:51:20Z", Confidence: "0.9422435760498047"},
+			{Plate: "KYJ5", Time: "2024-11-19T23:51:20Z", Confidence: "0.7209769487380981"},
+		}},
+		{name: "dump with a plate of two lines, as found", file: "shared/codeproject_blueiris_ai_dump_two_line_plate.json", want: []seen{
+			{Plate: "SGX 7923G", Time: "2025-02-09T03:46:58Z", Confidence: "0.9400946199893951"},
+			{Plate: "HF7499", Time: "2025-02-09T03:46:58Z", Confidence: "0.9081299901008606"},
+		}},
+		{name: "alert with a dump of several pictures", file: "blueiris/alert_json.json", want: []seen{
+			{Plate: "B PS 1234", Time: "2026-07-01T06:00:00.5Z", Confidence: "0.94", Pictures: 1},
+			{Plate: "XY 99", Time: "2026-07-01T06:00:00.5Z", Confidence: "0.5", Pictures: 1},
+		}},
+		{name: "alert with the plate", file: "blueiris/alert_plate.json", want: []seen{{Plate: "B PS 1234", Time: "2026-07-01T06:00:00Z", Pictures: 1}}},
+		{name: "alert with the memo", file: "blueiris/alert_memo.json", want: []seen{
+			{Plate: "B PS 1234", Time: "2026-07-01T06:00:00Z", Confidence: "0.92"},
+			{Plate: "xy99", Time: "2026-07-01T06:00:00Z", Confidence: "0.61"},
+		}},
+		{name: "alert with a memo without plates", file: "blueiris/alert_nothing.json"},
+		{name: "an answer alone", file: "blueiris/codeproject.json", want: []seen{{Plate: "B PS 1234", Time: "2026-07-01T06:00:03Z", Confidence: "0.91"}}},
+		{name: "dump without plates", file: "blueiris/dump_empty.json"},
+		{
+			name: "dump in a text", body: `{"ai_dump":"[{\"api\":\"alpr\",\"found\":{\"predictions\":[{\"label\":\"Plate: A1 B2\",\"confidence\":\"0.5\"}]}}]","timestamp":"20261025T023000"}`,
+			want: []seen{{Plate: "A1 B2", Time: "2026-10-25T01:30:00Z", Confidence: "0.5", Ambiguous: true}},
+		},
+		{name: "one answer in an object, nulls", body: `{"ai_dump":{"api":"alpr","found":{"success":false,"predictions":null}}}`},
+		{name: "a dump that is null, and a memo", body: `{"ai_dump":null,"memo":"Plate: HELLO:70%,DayPlate:90%","camera":"c"}`, want: []seen{{Plate: "HELLO", Confidence: "0.7"}}},
+		{name: "macros that were not replaced", body: `{"plate_number":"&PLATE","camera":"&CAM","timestamp":"&ALERT_TIME"}`, want: []seen{{}}},
+		{
+			name: "a plate that was not read", body: `[{"api":"alpr","found":{"predictions":[{"plate":"","confidence":0.4}],"timestampUTC":"Wed, 1 Jul 2026 06:00:03 GMT"}}]`,
+			want: []seen{{Time: "2026-07-01T06:00:03Z", Confidence: "0.4"}},
+		},
+		{
+			name: "the same plate in two pictures", body: `[{"api":"alpr","found":{"predictions":[{"plate":"A1","confidence":0.4}],"timestampUTC":"Wed, 01 Jul 2026 06:00:03 GMT"}},
+			{"api":"alpr","found":{"predictions":[{"plate":"A 1","confidence":0.9}],"timestampUTC":"Wed, 01 Jul 2026 06:00:04 GMT"}}]`,
+			want: []seen{{Plate: "A 1", Time: "2026-07-01T06:00:03Z", Confidence: "0.9"}},
+		},
+		{name: "a time that is none", body: `{"plate_number":"A1","timestamp":"now"}`, refused: "is no time"},
+		{name: "a time of the answer that is none", body: `[{"api":"alpr","found":{"predictions":[{"plate":"A1"}],"timestampUTC":"now"}}]`, refused: "is no time"},
+		{name: "nothing to read", body: `{"alert_path":"x","camera":"c"}`, refused: "want ai_dump, plate_number or memo"},
+		{name: "a dump that is malformed", body: `{"ai_dump":"[{","camera":"c"}`, refused: "malformed"},
+	})
+}
+
+func FuzzBlueIris(f *testing.F) { fuzzFormat(f, "blueiris") }
