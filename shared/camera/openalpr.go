@@ -1,15 +1,246 @@
 package camera
 
 import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
 	"parkstream/shared/parking"
 	"parkstream/shared/site"
 )
 
-// openalpr is a stub.
+// openalpr is what the agent of OpenALPR, now Rekor Scout, posts: the plates of one frame
+// (alpr_results), of one vehicle (alpr_group, also in an alpr_alert), a vehicle without a
+// plate (vehicle), and a heartbeat.
 var openalpr = Format{
-	Name:      "openalpr",
-	Recognise: func(Request) bool { return false },
-	Parse: func(Request, site.Camera) (Message, error) {
-		return Message{}, parking.Invalid("the format openalpr is not supported yet")
+	Name: "openalpr",
+	Recognise: func(r Request) bool {
+		var kind loose
+		return r.has("data_type") && kind.UnmarshalJSON(r.members()["data_type"]) == nil && openalprKinds[string(kind)]
 	},
+	Parse: parseOpenALPR,
+}
+
+const (
+	openalprResults   = "alpr_results"
+	openalprGroup     = "alpr_group"
+	openalprAlert     = "alpr_alert"
+	openalprVehicle   = "vehicle"
+	openalprHeartbeat = "heartbeat"
+)
+
+var openalprKinds = map[string]bool{
+	openalprResults: true, openalprGroup: true, openalprAlert: true, openalprVehicle: true, openalprHeartbeat: true,
+}
+
+// The versions of the event of one vehicle: its first frame; what is told of it before its
+// group is complete, or without a plate; its group.
+const (
+	openalprFrameOrder = 1 + iota
+	openalprPreviewOrder
+	openalprGroupOrder
+)
+
+// openalprMessage is every message of an agent.
+type openalprMessage struct {
+	DataType loose            `json:"data_type"`
+	Group    *openalprMessage `json:"group"` // of an alert
+
+	// Of a frame.
+	EpochTime loose                `json:"epoch_time"`
+	UUID      loose                `json:"uuid"`
+	Results   many[openalprResult] `json:"results"`
+
+	// Of a vehicle.
+	EpochStart      loose                `json:"epoch_start"`
+	UUIDs           many[loose]          `json:"uuids"`
+	PlateIndexes    many[loose]          `json:"plate_indexes"`
+	BestUUID        loose                `json:"best_uuid"`
+	BestPlate       openalprResult       `json:"best_plate"`
+	BestPlateNumber loose                `json:"best_plate_number"`
+	BestConfidence  loose                `json:"best_confidence"`
+	BestRegion      loose                `json:"best_region"`
+	Country         loose                `json:"country"`
+	Candidates      many[openalprResult] `json:"candidates"`
+	Direction       loose                `json:"travel_direction"`
+	Preview         loose                `json:"is_preview"`
+	Vehicle         struct {
+		Color many[openalprName] `json:"color"`
+		Make  many[openalprName] `json:"make"`
+	} `json:"vehicle"`
+	VehicleCrop base64Picture `json:"vehicle_crop_jpeg"`
+	Overview    base64Picture `json:"overview_jpeg"`
+}
+
+// openalprResult is one reading of a plate. The first versions of a group have its text
+// only.
+type openalprResult struct {
+	Plate      string
+	Confidence loose
+	Region     loose
+	Index      loose
+	Candidates many[openalprResult]
+	Crop       base64Picture
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (p *openalprResult) UnmarshalJSON(text []byte) error {
+	*p = openalprResult{}
+	if text[0] != '{' {
+		return (*loose)(&p.Plate).UnmarshalJSON(text)
+	}
+	var named struct {
+		Plate      loose                `json:"plate"`
+		Confidence loose                `json:"confidence"`
+		Region     loose                `json:"region"`
+		Index      loose                `json:"plate_index"`
+		Candidates many[openalprResult] `json:"candidates"`
+		Crop       base64Picture        `json:"plate_crop_jpeg"`
+	}
+	if err := json.Unmarshal(text, &named); err != nil {
+		return fmt.Errorf("decode a plate: %w", err)
+	}
+	*p = openalprResult{
+		Plate: string(named.Plate), Confidence: named.Confidence, Region: named.Region, Index: named.Index,
+		Candidates: named.Candidates, Crop: named.Crop,
+	}
+	return nil
+}
+
+// openalprName is one of several values of a property.
+type openalprName struct {
+	Name       loose `json:"name"`
+	Confidence loose `json:"confidence"`
+}
+
+func parseOpenALPR(r Request, c site.Camera) (Message, error) {
+	var m openalprMessage
+	if err := decodeJSON(r.document(), &m); err != nil {
+		return Message{}, err
+	}
+	switch kind := string(m.DataType); kind {
+	case openalprHeartbeat:
+		return Message{Heartbeat: true}, nil
+	case openalprResults:
+		return m.frame()
+	case openalprAlert:
+		if m.Group == nil {
+			return Message{}, parking.Invalid("the %s has no group", openalprAlert)
+		}
+		m = *m.Group
+	case openalprGroup, openalprVehicle:
+	default:
+		return Message{}, parking.Invalid("data_type is %s, want one of %s, %s, %s, %s, %s", quote(kind),
+			openalprResults, openalprGroup, openalprAlert, openalprVehicle, openalprHeartbeat)
+	}
+	read, err := m.group(c)
+	if err != nil {
+		return Message{}, err
+	}
+	read.Pictures = append(read.Pictures, r.pictures()...)
+	return Message{Reads: []Read{read}}, nil
+}
+
+// frame returns the reads of one frame.
+func (m openalprMessage) frame() (Message, error) {
+	at, err := epoch(string(m.EpochTime), 0)
+	if err != nil {
+		return Message{}, err
+	}
+	var reads []Read
+	for i, p := range m.Results {
+		read := p.read()
+		read.Time, read.Country = at.Time, told(cmp.Or(string(p.Region), string(m.Country)))
+		if uuid := told(string(m.UUID)); uuid != "" {
+			read.Vehicle, read.Order = openalprID(uuid, cmp.Or(string(p.Index), strconv.Itoa(i))), openalprFrameOrder
+		}
+		reads = append(reads, read)
+	}
+	return Message{Reads: reads}, nil
+}
+
+// read returns what is told of a plate.
+func (p openalprResult) read() Read {
+	read := Read{Plate: Plate(p.Plate), Pictures: p.Crop.pictures()}
+	if read.Plate == "" {
+		return read
+	}
+	read.Confidence = confidence(string(p.Confidence), ofHundred)
+	for _, other := range p.Candidates {
+		read.Candidates = append(read.Candidates, parking.Candidate{Plate: other.Plate, Confidence: confidence(string(other.Confidence), ofHundred)})
+	}
+	return read
+}
+
+// group returns the read of one vehicle. It is the next version of that of its first
+// frame.
+func (m openalprMessage) group(c site.Camera) (Read, error) {
+	at, err := epoch(string(m.EpochStart), 0)
+	if err != nil {
+		return Read{}, err
+	}
+	best := m.BestPlate
+	best.Plate = cmp.Or(string(m.BestPlateNumber), best.Plate)
+	best.Confidence = cmp.Or(m.BestConfidence, best.Confidence)
+	if len(m.Candidates) > 0 {
+		best.Candidates = m.Candidates
+	}
+	read := best.read()
+	read.Time = at.Time
+	read.Direction = direction(c, string(m.Direction))
+	read.Country = told(cmp.Or(string(m.BestRegion), string(best.Region), string(m.Country)))
+	read.Color, read.Make = openalprMostLikely(m.Vehicle.Color), openalprMostLikely(m.Vehicle.Make)
+	read.Pictures = slices.Concat(m.VehicleCrop.pictures(), m.Overview.pictures(), read.Pictures)
+	if uuid, index := m.firstFrame(); uuid != "" {
+		read.Vehicle, read.Order = openalprID(uuid, index), openalprGroupOrder
+		if m.DataType == openalprVehicle || strings.EqualFold(string(m.Preview), "true") {
+			read.Order = openalprPreviewOrder
+		}
+	}
+	return read, nil
+}
+
+// firstFrame returns the UUID of the first frame of a group, and which plate of the frame
+// is the vehicle's. The UUIDs are in no order; they end with the frame's time in
+// milliseconds.
+func (m openalprMessage) firstFrame() (uuid, index string) {
+	first := int64(-1)
+	for i, given := range m.UUIDs {
+		at, err := strconv.ParseInt(given.afterLast('-'), 10, 64)
+		if given == "" || uuid != "" && (err != nil || at >= first) {
+			continue
+		}
+		uuid, index, first = string(given), "", at
+		if i < len(m.PlateIndexes) {
+			index = string(m.PlateIndexes[i])
+		}
+	}
+	return cmp.Or(uuid, told(string(m.BestUUID))), cmp.Or(index, "0")
+}
+
+func (o loose) afterLast(c byte) string {
+	return string(o[strings.LastIndexByte(string(o), c)+1:])
+}
+
+// openalprID returns the id of a vehicle: that of a frame, and which of its plates is
+// the vehicle's unless it is the first one.
+func openalprID(uuid, index string) string {
+	if index == "0" {
+		return uuid
+	}
+	return uuid + ":" + index
+}
+
+func openalprMostLikely(names []openalprName) string {
+	var best openalprName
+	for _, n := range names {
+		n.Name = loose(told(string(n.Name)))
+		if n.Name != "" && (best.Name == "" || score(n.Confidence) > score(best.Confidence)) {
+			best = n
+		}
+	}
+	return string(best.Name)
 }
