@@ -1,15 +1,94 @@
 package camera
 
 import (
+	"cmp"
+	"fmt"
+	"strings"
+
 	"parkstream/shared/parking"
 	"parkstream/shared/site"
 )
 
-// unifi is a stub.
+// unifi is the webhook of UniFi Protect's Alarm Manager, sent as POST: an alarm with the
+// triggers that caused it. Those of license plates are reads, all others are none.
 var unifi = Format{
-	Name:      "unifi",
-	Recognise: func(Request) bool { return false },
-	Parse: func(Request, site.Camera) (Message, error) {
-		return Message{}, parking.Invalid("the format unifi is not supported yet")
+	Name: "unifi",
+	Recognise: func(r Request) bool {
+		alarm := membersOf(r.members()["alarm"])
+		return alarm["triggers"] != nil
 	},
+	Parse: parseUniFi,
+}
+
+// unifiMessage is one alarm.
+type unifiMessage struct {
+	Alarm *struct {
+		Triggers  many[unifiTrigger] `json:"triggers"`
+		Thumbnail base64Picture      `json:"thumbnail"`
+	} `json:"alarm"`
+	// Timestamp is the time at which the alarm was sent.
+	Timestamp loose `json:"timestamp"`
+}
+
+// unifiTrigger is one reason of an alarm.
+type unifiTrigger struct {
+	Key   loose `json:"key"`
+	Value loose `json:"value"`
+	Group struct {
+		Name loose `json:"name"`
+	} `json:"group"`
+	Zones struct {
+		Lines many[loose] `json:"line"`
+		Zones many[loose] `json:"zone"`
+	} `json:"zones"`
+	EventID   loose `json:"eventId"`
+	Timestamp loose `json:"timestamp"`
+}
+
+// unifiPlateKey is in the key of every trigger of a license plate: license_plate_known,
+// license_plate_unknown, and license_plate_of_interest.
+const unifiPlateKey = "license_plate"
+
+func parseUniFi(r Request, c site.Camera) (Message, error) {
+	var m unifiMessage
+	if err := decodeJSON(r.document(), &m); err != nil {
+		return Message{}, err
+	}
+	if m.Alarm == nil {
+		return Message{}, parking.Invalid("the message has no alarm")
+	}
+	var reads []Read
+	seen := map[string]bool{}
+	for _, t := range m.Alarm.Triggers {
+		if !strings.Contains(strings.ToLower(string(t.Key)), unifiPlateKey) {
+			continue
+		}
+		at, err := epoch(string(cmp.Or(t.Timestamp, m.Timestamp)), 0)
+		if err != nil {
+			return Message{}, err
+		}
+		read := Read{
+			Plate: Plate(cmp.Or(told(string(t.Value)), string(t.Group.Name))), Time: at.Time,
+			Direction: direction(c, t.places()...), Pictures: m.Alarm.Thumbnail.pictures(),
+		}
+		// One vehicle may be known and of interest.
+		if key := fmt.Sprint(read.Plate, read.Time, t.EventID); !seen[key] {
+			seen[key] = true
+			reads = append(reads, read)
+		}
+	}
+	return Message{Reads: reads}, nil
+}
+
+// places returns the lines and zones of the camera's picture where the vehicle was seen,
+// as directions. UniFi Protect tells no other direction.
+func (t unifiTrigger) places() []string {
+	var places []string
+	for _, line := range t.Zones.Lines {
+		places = append(places, "line "+string(line))
+	}
+	for _, zone := range t.Zones.Zones {
+		places = append(places, "zone "+string(zone))
+	}
+	return places
 }
