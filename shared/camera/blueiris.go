@@ -17,7 +17,8 @@ var blueiris = Format{Name: "blueiris", Recognise: isBlueIris, Parse: parseBlueI
 func isBlueIris(r Request) bool {
 	e := r.example()
 	return hasAll(e, "api", "found") || hasAll(e, "predictions", "success") || hasAll(e, "memo", "camera") ||
-		hasAny(e, "ai_dump", "alert_path", "alert_clip", "plate_number")
+		hasAny(e, "ai_dump", "alert_path", "alert_clip") ||
+		hasAny(e, "plate_number") && !hasAny(e, "data_type") // that is OpenALPR's
 }
 
 // blueIrisAlert is the object of an alert: the names are those of the widespread

@@ -8,26 +8,26 @@ import (
 )
 
 func TestDahua(t *testing.T) {
-	german := seen{
+	german := seenRead{
 		plate: "B AB 1234", at: "2026-11-23T07:15:30.123Z", direction: "obverse", confidence: "0.8",
 		country: "DEU", make: "Volkswagen", color: "Black",
 	}
-	with := func(change func(*seen)) []seen {
+	with := func(change func(*seenRead)) []seenRead {
 		s := german
 		change(&s)
-		return []seen{s}
+		return []seenRead{s}
 	}
 	testSamples(t, "dahua", map[string]sampleTest{
-		"tollgate.json": {reads: with(func(s *seen) { s.pictures = "body scene plate" })},
-		"tollgate_wrapped.json": {reads: with(func(s *seen) {
+		"tollgate.json": {reads: with(func(s *seenRead) { s.pictures = "body scene plate" })},
+		"tollgate_wrapped.json": {reads: with(func(s *seenRead) {
 			s.at, s.ambiguous, s.direction = "2026-10-25T01:30:00Z", true, "approach"
 		})},
-		"tollgate_data_url.json": {reads: with(func(s *seen) {
+		"tollgate_data_url.json": {reads: with(func(s *seenRead) {
 			s.plate, s.confidence, s.direction, s.pictures = "HHXY80", "1", "reverse", "scene"
 		})},
-		"tollgate_minimal.json":         {reads: []seen{{plate: "EL123AB", at: "2026-07-10T07:12:00Z"}}},
-		"tollgate_unread.json":          {reads: with(func(s *seen) { s.plate, s.confidence, s.country, s.make = "", "", "", "" })},
-		"tollgate_no_plate_exists.json": {reads: with(func(s *seen) { s.plate, s.confidence, s.candidates = "", "", "B AB 12" })},
+		"tollgate_minimal.json":         {reads: []seenRead{{plate: "EL123AB", at: "2026-07-10T07:12:00Z"}}},
+		"tollgate_unread.json":          {reads: with(func(s *seenRead) { s.plate, s.confidence, s.country, s.make = "", "", "", "" })},
+		"tollgate_no_plate_exists.json": {reads: with(func(s *seenRead) { s.plate, s.confidence, s.candidates = "", "", "B AB 12" })},
 		"keepalive.json":                {heartbeat: true},
 		"keepalive_true.json":           {heartbeat: true},
 		"deviceinfo.json":               {heartbeat: true},
@@ -72,4 +72,4 @@ func TestDahuaRefused(t *testing.T) {
 	})
 }
 
-func FuzzDahua(f *testing.F) { fuzzFormat(f, dahua) }
+func FuzzDahua(f *testing.F) { fuzzReads(f, dahua) }

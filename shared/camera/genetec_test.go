@@ -10,23 +10,23 @@ import (
 func TestGenetec(t *testing.T) {
 	const id = "32cf870a-46aa-4cfd-914b-00062d98e93a"
 	testSamples(t, "genetec", map[string]sampleTest{
-		"extension.json": {reads: []seen{{
+		"extension.json": {reads: []seenRead{{
 			plate: "BAB1234", at: "2026-11-23T07:15:30.797Z", direction: "moving away", vehicle: id, confidence: "0.87",
 			country: "DE", make: "Opel", color: "White", pictures: "scene plate",
 		}}},
-		"extension.xml": {reads: []seen{{
+		"extension.xml": {reads: []seenRead{{
 			plate: "BAB1234", at: "2026-11-23T07:15:30.8627622Z", direction: "getting closer", vehicle: id, confidence: "1", pictures: "scene",
 		}}},
-		"extension_unread.json": {reads: []seen{{at: "2026-11-23T07:15:30.797Z", vehicle: id}}},
-		"attributes.json": {reads: []seen{{
+		"extension_unread.json": {reads: []seenRead{{at: "2026-11-23T07:15:30.797Z", vehicle: id}}},
+		"attributes.json": {reads: []seenRead{{
 			plate: "BAB1234", at: "2026-11-23T07:15:30Z", direction: "moving away", confidence: "0.87",
 			country: "DE", make: "Opel", color: "White", pictures: "scene",
 		}}},
-		"template.xml": {reads: []seen{{
+		"template.xml": {reads: []seenRead{{
 			plate: "BAB1234", at: "2026-11-23T07:15:30.123Z", direction: "left", vehicle: id, confidence: "0.87",
 			country: "DE", pictures: "scene plate",
 		}}},
-		"template_local.xml": {reads: []seen{{plate: "HHXY80", at: "2026-07-10T07:12:00Z"}}},
+		"template_local.xml": {reads: []seenRead{{plate: "HHXY80", at: "2026-07-10T07:12:00Z"}}},
 	})
 }
 
@@ -58,4 +58,4 @@ func TestGenetecRefused(t *testing.T) {
 	})
 }
 
-func FuzzGenetec(f *testing.F) { fuzzFormat(f, genetec) }
+func FuzzGenetec(f *testing.F) { fuzzReads(f, genetec) }

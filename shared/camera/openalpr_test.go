@@ -11,18 +11,18 @@ import (
 const openalprFirst = "YYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYY-1234-1795418130123"
 
 func TestOpenALPR(t *testing.T) {
-	group := seen{
+	group := seenRead{
 		plate: "BAB1234", at: "2026-11-23T07:15:30.123Z", direction: "296.55792236", vehicle: openalprFirst, order: 3,
 		confidence: "0.9325", candidates: "BAB1234 0.9325, BAB12B4 0.612", country: "eu-de", make: "bmw", color: "silver-gray",
 		pictures: "body scene plate",
 	}
-	with := func(change func(*seen)) []seen {
+	with := func(change func(*seenRead)) []seenRead {
 		s := group
 		change(&s)
-		return []seen{s}
+		return []seenRead{s}
 	}
 	testSamples(t, "openalpr", map[string]sampleTest{
-		"results.json": {reads: []seen{
+		"results.json": {reads: []seenRead{
 			{
 				plate: "BAB1234", at: group.at, vehicle: openalprFirst, order: 1, confidence: "0.9294",
 				candidates: "BAB1234 0.9294, 8AB1234 0.8081", country: "eu-de", pictures: "plate",
@@ -33,13 +33,13 @@ func TestOpenALPR(t *testing.T) {
 			},
 		}},
 		"results_empty.json": {},
-		"group.json":         {reads: with(func(*seen) {})},
-		"group_preview.json": {reads: with(func(s *seen) { s.plate, s.confidence, s.order = "BAB123", "0.715", 2 })},
-		"group_old.json": {reads: []seen{{
+		"group.json":         {reads: with(func(*seenRead) {})},
+		"group_preview.json": {reads: with(func(s *seenRead) { s.plate, s.confidence, s.order = "BAB123", "0.715", 2 })},
+		"group_old.json": {reads: []seenRead{{
 			plate: "BAB1234", at: group.at, vehicle: openalprFirst, order: 3, confidence: "0.891", country: "eu-de",
 		}}},
-		"alert.json": {reads: with(func(*seen) {})},
-		"vehicle.json": {reads: []seen{{
+		"alert.json": {reads: with(func(*seenRead) {})},
+		"vehicle.json": {reads: []seenRead{{
 			at: group.at, direction: group.direction, vehicle: "YYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYY-1234-1795418130172", order: 2,
 			country: "eu", make: group.make, color: group.color, pictures: "body scene",
 		}}},
@@ -100,4 +100,4 @@ func TestOpenALPRRefused(t *testing.T) {
 	})
 }
 
-func FuzzOpenALPR(f *testing.F) { fuzzFormat(f, openalpr) }
+func FuzzOpenALPR(f *testing.F) { fuzzReads(f, openalpr) }

@@ -18,8 +18,8 @@ import (
 	"parkstream/shared/site"
 )
 
-// seen is a read as tables have it.
-type seen struct {
+// seenRead is a read as tables have it.
+type seenRead struct {
 	plate, at, direction string
 	vehicle              string
 	order                int64
@@ -33,7 +33,7 @@ type seen struct {
 // sampleTest is what one sample tells.
 type sampleTest struct {
 	heartbeat bool
-	reads     []seen
+	reads     []seenRead
 }
 
 // gate is a camera in Berlin that receives the samples three seconds after the read that
@@ -74,7 +74,7 @@ func testSamples(t *testing.T, format string, want map[string]sampleTest) {
 			if m.Heartbeat != tt.heartbeat {
 				t.Errorf("heartbeat is %v", m.Heartbeat)
 			}
-			if diff := cmp.Diff(tt.reads, seenReads(t, m.Reads), cmp.AllowUnexported(seen{}), cmpopts.EquateEmpty()); diff != "" {
+			if diff := cmp.Diff(tt.reads, seenReads(t, m.Reads), cmp.AllowUnexported(seenRead{}), cmpopts.EquateEmpty()); diff != "" {
 				t.Error(diff)
 			}
 			events, _, err := Events(m, gate, gateReceived)
@@ -92,7 +92,7 @@ func testSamples(t *testing.T, format string, want map[string]sampleTest) {
 	}
 }
 
-func seenReads(t *testing.T, reads []Read) []seen {
+func seenReads(t *testing.T, reads []Read) []seenRead {
 	t.Helper()
 	files, err := filepath.Glob("testdata/pictures/*.jpg")
 	if err != nil || len(files) == 0 {
@@ -112,9 +112,9 @@ func seenReads(t *testing.T, reads []Read) []seen {
 		}
 		return strconv.FormatFloat(*c, 'g', 4, 64)
 	}
-	var all []seen
+	var all []seenRead
 	for _, r := range reads {
-		s := seen{
+		s := seenRead{
 			plate: r.Plate, direction: r.Direction, vehicle: r.Vehicle, order: r.Order, ambiguous: r.AmbiguousTime,
 			confidence: number(r.Confidence), country: r.Country, make: r.Make, color: r.Color,
 		}
@@ -158,9 +158,9 @@ func testRefused(t *testing.T, f Format, tests map[string]refused) {
 	}
 }
 
-// fuzzFormat feeds an adapter with made-up input. Whatever it is, the adapter neither
+// fuzzReads feeds an adapter with made-up input. Whatever it is, the adapter neither
 // panics nor says anything that is no event, and its error is a parking.ErrInvalid.
-func fuzzFormat(f *testing.F, format Format) {
+func fuzzReads(f *testing.F, format Format) {
 	for _, names := range samples(f) {
 		for _, name := range names {
 			r := sample(f, name)

@@ -10,14 +10,14 @@ import (
 func TestUniFi(t *testing.T) {
 	at := "2026-11-23T07:15:30.123Z"
 	testSamples(t, "unifi", map[string]sampleTest{
-		"unknown.json":               {reads: []seen{{plate: "BAB1234", at: at, direction: "zone 1", pictures: "scene"}}},
-		"known_and_of_interest.json": {reads: []seen{{plate: "HHXY80", at: at, direction: "line 1"}}},
-		"two_plates.json": {reads: []seen{
+		"unknown.json":               {reads: []seenRead{{plate: "BAB1234", at: at, direction: "zone 1", pictures: "scene"}}},
+		"known_and_of_interest.json": {reads: []seenRead{{plate: "HHXY80", at: at, direction: "line 1"}}},
+		"two_plates.json": {reads: []seenRead{
 			{plate: "BAB1234", at: at, direction: "zone 1"},
 			{plate: "HHXY80", at: "2026-11-23T07:15:30.923Z", direction: "zone 1"},
 		}},
-		"old_version.json": {reads: []seen{{plate: "MAB77", at: at}}},
-		"no_value.json":    {reads: []seen{{at: at, direction: "zone 1"}}},
+		"old_version.json": {reads: []seenRead{{plate: "MAB77", at: at}}},
+		"no_value.json":    {reads: []seenRead{{at: at, direction: "zone 1"}}},
 		"motion.json":      {},
 	})
 }
@@ -45,4 +45,4 @@ func TestUniFiRefused(t *testing.T) {
 	})
 }
 
-func FuzzUniFi(f *testing.F) { fuzzFormat(f, unifi) }
+func FuzzUniFi(f *testing.F) { fuzzReads(f, unifi) }
