@@ -49,7 +49,7 @@ func TestARefusedErasureErasesNothing(t *testing.T) {
 	faults := map[string]fault{
 		"no key to write": {[]any{"ACL", "SETUSER", "eraser", "resetkeys", "%R~*"}, []any{"ACL", "SETUSER", "eraser", "~*"}},
 	}
-	for _, command := range []string{"hdel", "zrem", "unlink", "hget", "hexists", "zscore", "zrange", "evalsha"} {
+	for _, command := range []string{"hdel", "hset", "zrem", "unlink", "hget", "hexists", "zscore", "zrange", "evalsha"} {
 		faults["no "+command] = fault{[]any{"ACL", "SETUSER", "eraser", "-" + command}, []any{"ACL", "SETUSER", "eraser", "+" + command}}
 	}
 	r := instancetest.Redis(t)
@@ -72,7 +72,10 @@ func TestARefusedErasureErasesNothing(t *testing.T) {
 		events = append(events, exit(fmt.Sprint("x", i), 2*i+1), entry(fmt.Sprint("e", i), 2*i))
 	}
 	events = append(events, entry("last", 100))
-	for _, key := range []string{"e", "r", "in", "t", "o:KA01"} {
+	moved, now := entry("moved", 200), entry("moved", 200)
+	now.Version, now.Plate = 2, "KA02"
+	held := []string{"e", "r", "in", "t", "f", "o:KA01"}
+	for _, key := range held {
 		faults["wrong type of "+key] = fault{
 			[]any{"COPY", "text", "park:{default}:" + key, "REPLACE"},
 			[]any{"COPY", "saved:" + key, "park:{default}:" + key, "REPLACE"},
@@ -81,9 +84,9 @@ func TestARefusedErasureErasesNothing(t *testing.T) {
 	var want Erased
 	for name, f := range faults {
 		do(t, admin, "FLUSHALL")
-		s.Record(t.Context(), events)
+		s.Record(t.Context(), append(events, moved, now))
 		do(t, admin, "SET", "text", "nonsense")
-		for _, key := range []string{"e", "r", "in", "t", "o:KA01"} {
+		for _, key := range held {
 			do(t, admin, "COPY", "park:{default}:"+key, "saved:"+key)
 		}
 		do(t, admin, f.refuse...)

@@ -43,10 +43,12 @@ func FuzzMember(f *testing.F) {
 // an entry if it has an entry time, and that stays are read as they were written.
 func FuzzAnswer(f *testing.F) {
 	f.Add("N", "x1", int64(1795763908e9), "e1", int64(5400e9), int64(1))
-	f.Add("D\t1hqkugo58ea010x\t\t7", "x", int64(0), "", int64(0), int64(1<<62))
+	f.Add("D\t1hqkugo58ea010x\t\t7\t", "x", int64(0), "", int64(0), int64(1<<62))
 	f.Add("C", "x", int64(1), "e", int64(1), int64(-1))
-	f.Add("N\t\t\t", "x", int64(1), "e", int64(1), int64(1))
-	f.Add("N\t1hqkugo58ea010x\t1hqkugo58ea01e\t+1\t", "x", int64(1), "e", int64(1), int64(1))
+	f.Add("S\t1hqkugo58ea010x\tv\t7\tKA02\t1hqkugo58ea010y\tr\t7\tKA03", "x", int64(0), "", int64(0), int64(3))
+	f.Add("O", "x", int64(1), "e", int64(1), int64(-1))
+	f.Add("N\t\t\t\t", "x", int64(1), "e", int64(1), int64(1))
+	f.Add("N\t1hqkugo58ea010x\t1hqkugo58ea01e\t+1\t\t", "x", int64(1), "e", int64(1), int64(1))
 	e := &parking.Event{Site: "a", Plate: "K"}
 	f.Fuzz(func(t *testing.T, line, exitID string, exit int64, entryID string, lasted, revision int64) {
 		r, err := parseLine(line, e)
@@ -57,7 +59,7 @@ func FuzzAnswer(f *testing.F) {
 			t.Errorf("%q is read as %+v", line, r)
 		}
 		for _, s := range r.Stays {
-			if s.ID == "" || s.ExitTime.IsZero() || s.Site != e.Site || s.Plate != e.Plate || (s.EntryID == "") != s.EntryTime.IsZero() {
+			if s.ID == "" || s.ExitTime.IsZero() || s.Site != e.Site || s.Plate == "" || (s.EntryID == "") != s.EntryTime.IsZero() {
 				t.Errorf("%q has the stay %+v", line, s)
 			}
 		}
@@ -70,7 +72,7 @@ func FuzzAnswer(f *testing.F) {
 			want.EntryID, want.EntryTime = entryID, time.Unix(0, exit-lasted).UTC()
 			entry = member(&parking.Event{ID: entryID, Kind: parking.Entry, Time: want.EntryTime})
 		}
-		line += fmt.Sprintf("\t%s\t%s\t%d", member(&parking.Event{ID: exitID, Kind: parking.Exit, Time: want.ExitTime}), entry, revision)
+		line += fmt.Sprintf("\t%s\t%s\t%d\t", member(&parking.Event{ID: exitID, Kind: parking.Exit, Time: want.ExitTime}), entry, revision)
 		again, err := parseLine(line, e)
 		if err != nil || !slices.Equal(again.Stays, append(r.Stays, want)) {
 			t.Errorf("%q is read as %+v, error %v; want %+v and %+v", line, again, err, r.Stays, want)

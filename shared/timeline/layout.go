@@ -1,8 +1,12 @@
 package timeline
 
 import (
+	"cmp"
 	_ "embed"
+	"encoding/json"
 	"fmt"
+	"strconv"
+	"strings"
 	"time"
 
 	"parkstream/shared/parking"
@@ -27,6 +31,7 @@ func (k siteKeys) events() string            { return string(k) + "e" }
 func (k siteKeys) timelines() string         { return string(k) + "t" }
 func (k siteKeys) revisions() string         { return string(k) + "r" }
 func (k siteKeys) inside() string            { return string(k) + "in" }
+func (k siteKeys) former() string            { return string(k) + "f" }
 func (k siteKeys) totals() string            { return string(k) + "n" }
 func (k siteKeys) corrections() string       { return string(k) + "c" }
 func (k siteKeys) older(plate string) string { return string(k) + "o:" + plate }
@@ -34,12 +39,17 @@ func (k siteKeys) day(t time.Time) string    { return redis.DayKey(string(k), t)
 
 // member returns the form of an event in its timeline. The order of bytes is the order
 // of the timeline.
-func member(e *parking.Event) string {
-	return instant(e.Time) + string(rune(e.Kind)) + e.ID
+func member(e *parking.Event) string { return memberAt(e, e.Time) }
+
+func memberAt(e *parking.Event, t time.Time) string {
+	return instant(t) + string(rune(e.Kind)) + e.ID
 }
 
 // instant returns the form of a time at the start of a member.
 func instant(t time.Time) string { return redis.Base32.Format(t) }
+
+// slotLen is the length in bytes of a slot, at the start of what is kept of an event.
+const slotLen = 4
 
 // parseMember returns the id and the time in a member.
 func parseMember(m string) (id string, t time.Time, err error) {
@@ -53,15 +63,85 @@ func parseMember(m string) (id string, t time.Time, err error) {
 	return rest[1:], t, nil
 }
 
-// extra returns the parts of an event outside of the timeline, one a line: the raw
-// plate if it differs from the key, and the gate.
+// Plates of the timelines of events without a plate and of void ones.
+const (
+	noPlate = "-"
+	void    = "~"
+)
+
+// plateOf returns the plate of the timeline that an event belongs to.
+func plateOf(e *parking.Event) string {
+	switch {
+	case e.Void:
+		return void
+	case e.NoPlate:
+		return noPlate
+	}
+	return e.Plate
+}
+
+// extra returns what is kept of an event behind its head, each on a line; layout.lua
+// lists it. The places are left to the script.
 func extra(e *parking.Event) string {
+	if e.Void {
+		return version(e)
+	}
 	raw := e.RawPlate
 	if raw == e.Plate {
 		raw = ""
 	}
-	if raw == "" && e.Gate == "" {
+	if raw == "" && e.Gate == "" && e.Camera == "" && e.Version <= 1 && e.Details.IsZero() {
 		return ""
 	}
-	return "\n" + raw + "\n" + e.Gate
+	details := ""
+	if !e.Details.IsZero() {
+		text, _ := json.Marshal(e.Details) // no number in it is infinite: see parking.NewEvent
+		details = string(text)
+	}
+	return strings.TrimRight(version(e)+"\n"+raw+"\n"+e.Gate+"\n"+e.Camera+"\n\n"+details, "\n")
+}
+
+func version(e *parking.Event) string {
+	if e.Version <= 1 {
+		return "\n"
+	}
+	return "\n" + strconv.FormatInt(e.Version, 10)
+}
+
+// parseKept returns the event of a member and of what is kept of it.
+func parseKept(site, m, kept string) (parking.Event, error) {
+	id, at, err := parseMember(m)
+	if err != nil {
+		return parking.Event{}, err
+	}
+	e := parking.Event{ID: id, Site: site, Kind: parking.Kind(m[redis.Base32.Len()]), Version: 1}
+	lines := strings.Split(kept, "\n")
+	line := func(i int) string {
+		if i < len(lines) {
+			return lines[i]
+		}
+		return ""
+	}
+	if e.Plate = line(0)[min(slotLen, len(line(0))):]; e.Plate == "" {
+		return e, fmt.Errorf("event %q was recorded by version 0.1.0, which kept no plate", id)
+	}
+	if n := line(1); n != "" {
+		if e.Version, err = strconv.ParseInt(n, 10, 64); err != nil {
+			return e, fmt.Errorf("event %q: %w", id, err)
+		}
+	}
+	switch e.Plate[:1] {
+	case void:
+		e.Plate, e.Void = "", true
+		return e, nil // the time is that of its place
+	case noPlate:
+		e.Plate, e.NoPlate = "", true
+	}
+	e.Time, e.RawPlate, e.Gate, e.Camera = at, cmp.Or(line(2), e.Plate), line(3), line(4)
+	if text := line(6); text != "" {
+		if err := json.Unmarshal([]byte(text), &e.Details); err != nil {
+			return e, fmt.Errorf("details of event %q: %w", id, err)
+		}
+	}
+	return e, nil
 }

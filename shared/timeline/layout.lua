@@ -10,20 +10,24 @@
 
 local prefix = KEYS[1]
 local key = {
-  -- hash: id -> slot of the event, and what else is kept of it: nothing, or a line feed
-  -- and text. It tells a duplicate from a conflict, together with the timeline.
+  -- hash: id -> what is kept of the version that counts; see parseEvent. It tells a
+  -- duplicate from a conflict, together with the timeline.
   events = prefix .. 'e',
   -- hash: plate -> the newest members of its timeline, one a line; after a '+' if there
-  -- are older ones.
+  -- are older ones. noPlate and void are plates here, too.
   timelines = prefix .. 't',
   -- hash: id of an exit -> how often its stay changed after it was made. If the id is
   -- used again that goes on: a revision never falls.
   revisions = prefix .. 'r',
   -- zset: plates inside -> milliseconds of their entry
   inside = prefix .. 'in',
-  -- hash: entries, exits, completed, unmatched and missed; of the last count by hand
-  -- counted, counted_at (milliseconds) and since, the entries less the exits that were
-  -- observed later; and swept: where the search for what expired goes on, through how
+  -- zset: plate, line feed and id of each event that has a former place in the timeline
+  -- of the plate. An erasure finds those by it. All scores are 0.
+  former = prefix .. 'f',
+  -- hash: entries, exits, completed, unmatched, missed, repeated_entries, repeated_exits,
+  -- no_plate_entries and no_plate_exits; of the last count by hand counted, counted_at
+  -- (milliseconds) and since, the entries less the exits that were observed later,
+  -- without repeats; and swept: where the search for what expired goes on, through how
   -- many plates it goes, and when it was there (milliseconds)
   totals = prefix .. 'n',
   -- list: counts by hand, newest first: milliseconds, counted, shown until then, reason;
@@ -36,6 +40,14 @@ local key = {
   -- of the day, "e<minute>" and "x<minute>"
   day = prefix .. 'd:',
 }
+
+-- The timelines of these plates have the events without a plate and the void ones. Events
+-- expire there as elsewhere, and none is paired.
+local noPlate, void = '-', '~'
+
+local function isPaired(plate)
+  return plate ~= noPlate and plate ~= void
+end
 
 -- The kind of a member, as a byte: no string has to be made of it. nil of no member.
 local entry, exit = byte('0'), byte('1')
@@ -54,4 +66,96 @@ end
 
 -- The members in a field of key.timelines.
 local eachMember = '[^+\n][^\n]*'
+
+-- The first line of what is kept of an event: its slot and its plate. Without a plate
+-- there is room for the rest of the time and the kind.
+local function headOf(member, plate)
+  return slotOf(member) .. plate .. (isPaired(plate) and '' or sub(member, 5, 14))
+end
+
+-- The plate in the first line: noPlate, void, or '' of an event of version 0.1.0, which
+-- kept none.
+local function plateOf(kept)
+  local plate = match(kept, '^....([%-~]?)')
+  return plate ~= '' and plate or match(kept, '^....([^\n]*)')
+end
+
+-- What is kept of an event is text of up to seven lines. Empty ones at its end are left
+-- out, so of most events there is only the first:
+--   head     see headOf
+--   version  nothing if it is 1
+--   raw      plate, nothing if it is that in the head
+--   gate
+--   camera
+--   places   where the event was in versions before, the newest last, with a tab between
+--            them: the first 14 bytes of the member, and the plate
+--   details  JSON of parking.Details
+-- Version 0.1.0 kept slot, raw plate and gate.
+local function parseEvent(kept)
+  local lines = {}
+  for line in string.gmatch(kept .. '\n', '([^\n]*)\n') do
+    lines[#lines + 1] = line
+  end
+  if plateOf(kept) == '' then
+    table.insert(lines, 2, '')
+  end
+  return {
+    head = lines[1], version = lines[2] or '', raw = lines[3] or '', gate = lines[4] or '',
+    camera = lines[5] or '', places = lines[6] or '', details = lines[7] or '',
+  }
+end
+
+local function formatEvent(e)
+  return (string.gsub(table.concat({ e.head, e.version, e.raw, e.gate, e.camera, e.places, e.details }, '\n'), '\n+$', ''))
+end
+
+-- The version of what is kept, or of what will be kept behind the head.
+local function versionOf(kept)
+  return tonumber(match(kept, '^[^\n]*\n(%d+)')) or 1
+end
+
+-- Returns the places of an event: tables of member and plate.
+local function parsePlaces(places, id)
+  local list = {}
+  for place in string.gmatch(places, '[^\t]+') do
+    list[#list + 1] = { member = sub(place, 1, 14) .. id, plate = sub(place, 15) }
+  end
+  return list
+end
+
+local function formatPlaces(list)
+  local texts = {}
+  for i, place in ipairs(list) do
+    texts[i] = sub(place.member, 1, 14) .. place.plate
+  end
+  return table.concat(texts, '\t')
+end
+
+-- The member of key.former of a place.
+local function formerOf(plate, id)
+  return plate .. '\n' .. id
+end
+
+-- Returns the member of an event, or nil if its plate's timeline has none. newest are the
+-- newest members of that timeline, and older is whether it has others.
+local function memberOf(id, kept, plate, newest, older)
+  if not isPaired(plate) then
+    return slotOf(kept) .. sub(kept, 6, 15) .. id
+  end
+  local slot = slotOf(kept)
+  for _, member in ipairs(newest) do
+    if slotOf(member) == slot and idOf(member) == id then
+      return member
+    end
+  end
+  if older then
+    local n = tonumber(slot, 32)
+    local from, to = floor(n * 2 ^ 45 / 1000000) - 1, floor((n + 1) * 2 ^ 45 / 1000000) + 1
+    for _, member in ipairs(call('ZRANGE', key.older .. plate, integer(from), integer(to), 'BYSCORE')) do
+      if slotOf(member) == slot and idOf(member) == id then
+        return member
+      end
+    end
+  end
+end
 

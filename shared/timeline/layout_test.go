@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"parkstream/shared/parking"
 	"parkstream/shared/redis"
@@ -20,8 +21,9 @@ func TestScriptsKnowTheLayout(t *testing.T) {
 	script := newScript(`
 		local m = ARGV[1]
 		return table.concat({
-			key.events, key.timelines, key.revisions, key.inside, key.totals, key.corrections,
+			key.events, key.timelines, key.revisions, key.inside, key.former, key.totals, key.corrections,
 			key.older .. 'KA01', key.day .. '20780', idOf(m), slotOf(m), tostring(kindOf(m) == exit), tostring(instant(m)),
+			noPlate, void,
 		}, ' ')`)
 	e := exit("the-id", 0)
 	e.Time = time.Unix(0, 1<<60).UTC() // exact as a number of Lua
@@ -29,8 +31,9 @@ func TestScriptsKnowTheLayout(t *testing.T) {
 	s.redis.Run(t.Context(), &call)
 	k := defaultKeys
 	want := strings.Join([]string{
-		k.events(), k.timelines(), k.revisions(), k.inside(), k.totals(), k.corrections(),
+		k.events(), k.timelines(), k.revisions(), k.inside(), k.former(), k.totals(), k.corrections(),
 		k.older("KA01"), k.day(time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)), e.ID, member(&e)[:4], "true", "1.1529215046068e+18",
+		noPlate, void,
 	}, " ")
 	if got, err := call.Text(); got != want || err != nil {
 		t.Errorf("script %q, error %v; Go %q", got, err, want)
@@ -57,7 +60,7 @@ func TestTheExampleOfTheScript(t *testing.T) {
 		}
 	}
 	for key, want := range map[string]map[string]string{
-		defaultKeys.events():    {"e1": member(&e1)[:4], "x1": member(&x1)[:4]},
+		defaultKeys.events():    {"e1": member(&e1)[:slotLen] + "KA01", "x1": member(&x1)[:slotLen] + "KA01"},
 		defaultKeys.timelines(): {"KA01": member(&e1) + "\n" + member(&x1)},
 		defaultKeys.revisions(): {"x1": "1"},
 		defaultKeys.day(day):    {"entries": "1", "exits": "1", "e495": "1", "x585": "1"},
@@ -96,8 +99,8 @@ func eventsBefore() []parking.Event {
 	return append(events, at(parking.Exit, "KA02", "x", -40), late, at(parking.Entry, "KA03", "inside", -30), at(parking.Exit, "KA04", "alone", -20))
 }
 
-// This version stores data like the one before and continues with its data: during an
-// upgrade in place both versions write.
+// This version stores data like the one before, and more of each event, and continues
+// with its data: during an upgrade in place both versions write.
 func TestDataOfTheVersionBefore(t *testing.T) {
 	s, client := newStore(t)
 	s.now = func() time.Time { return noonBefore }
@@ -110,10 +113,19 @@ func TestDataOfTheVersionBefore(t *testing.T) {
 	if _, err := s.CorrectOccupancy(t.Context(), "north", 7, "counted"); err != nil {
 		t.Fatal(err)
 	}
-	want := redistest.Contents(t, client)
+	now, key := redistest.Contents(t, client), keysOf("north").events()
 	client.FlushAll(t.Context())
 	redistest.Load(t, client, before)
-	if diff := cmp.Diff(redistest.Contents(t, client), want); diff != "" {
+	want := redistest.Contents(t, client)
+	kept := want[key].(map[string]string)
+	for _, e := range events {
+		slot, more := kept[e.ID][:slotLen], kept[e.ID][slotLen:]
+		if more != "" {
+			more = "\n" + more // a line for the version
+		}
+		kept[e.ID] = slot + e.Plate + more
+	}
+	if diff := cmp.Diff(want, now); diff != "" {
 		t.Fatalf("stored, -before +now:\n%s", diff)
 	}
 
@@ -142,7 +154,18 @@ func TestDataOfTheVersionBefore(t *testing.T) {
 	}, got); diff != "" {
 		t.Errorf("late, -want +got:\n%s", diff)
 	}
-	if got, err := s.ErasePlate(t.Context(), "north", "KA01"); err != nil || got != (Erased{Events: 22, Keys: 22 + 1 + 3}) {
+	// What was kept has no plate. The version may change the time, and not the plate.
+	amended, void, elsewhere := events[0], events[24], events[24]
+	amended.Version, amended.Time = 2, amended.Time.Add(time.Second)
+	void.Version, void.Void = 2, true
+	elsewhere.Version, elsewhere.Plate = 2, "KA05"
+	got = s.Record(t.Context(), []parking.Event{amended, void, elsewhere, events[24]})
+	if diff := cmp.Diff([]parking.Recorded{
+		{Stays: []parking.Stay{stayOf(&amended, events[1], 2)}}, {Err: errOld}, {Err: errOld}, {Stays: []parking.Stay{stayOf(nil, events[24], 1)}, Duplicate: true},
+	}, got, cmpopts.EquateErrors()); diff != "" {
+		t.Errorf("amended, -want +got:\n%s", diff)
+	}
+	if got, err := s.ErasePlate(t.Context(), "north", "KA01"); err != nil || got != (Erased{Events: 22, Keys: 22 + 2 + 1 + 3}) {
 		t.Errorf("erased %+v, error %v", got, err)
 	}
 }

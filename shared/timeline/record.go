@@ -1,12 +1,15 @@
 package timeline
 
 import (
+	"cmp"
 	"context"
 	_ "embed"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"parkstream/shared/failure"
 	"parkstream/shared/parking"
@@ -27,11 +30,23 @@ var recordScript = newScript(recordSource)
 // more if a site was not used in the last minute. An event is as durable as the
 // configuration of Redis makes it (appendfsync always). Recording an event again
 // changes nothing and returns the current state, so a caller repeats the call after an
-// error. The error of an event of a site beyond MaxSites is a [parking.ErrInvalid].
+// error. Of the versions of an event the highest counts; see [parking.Current]. The error
+// of an event of a site beyond MaxSites is a [parking.ErrInvalid].
 func (s *Store) Record(ctx context.Context, events []parking.Event) []parking.Recorded {
 	recorded := make([]parking.Recorded, len(events))
 	sites, refused := s.admit(ctx, events)
-	chunks := s.chunks(events, refused)
+	repeats := make(map[string]string, len(sites))
+	for _, site := range sites {
+		text, err := s.repeats(ctx, site)
+		if err != nil {
+			if refused == nil {
+				refused = make(map[string]error)
+			}
+			refused[site] = fmt.Errorf("record events of site %s: what a repeated read is there is not known: %w", site, err)
+		}
+		repeats[site] = text
+	}
+	chunks := s.chunks(events, repeats, refused)
 	keep := s.sites.Keep(sites, s.forgottenAt())
 	calls := make([]*redis.Call, 0, len(chunks)+len(keep))
 	for _, c := range chunks {
@@ -62,7 +77,7 @@ func (s *Store) Record(ctx context.Context, events []parking.Event) []parking.Re
 
 // Numbers of the script's arguments: for the call and for each of its events.
 const (
-	headArgs  = 3
+	headArgs  = 4
 	eventArgs = 4
 )
 
@@ -74,8 +89,9 @@ type chunk struct {
 }
 
 // chunks returns the calls of the script for all events except those of refused sites.
-func (s *Store) chunks(events []parking.Event, refused map[string]error) []*chunk {
-	oldest := s.now().Add(-s.retention)
+func (s *Store) chunks(events []parking.Event, repeats map[string]string, refused map[string]error) []*chunk {
+	now := s.now()
+	oldest := now.Add(-s.retention)
 	open := make(map[string]*chunk, 1)
 	var chunks []*chunk
 	for i := range events {
@@ -91,14 +107,34 @@ func (s *Store) chunks(events []parking.Event, refused map[string]error) []*chun
 			}
 			c = &chunk{site: e.Site, index: make([]int, 0, size)}
 			c.Script, c.Keys = recordScript, []string{string(keysOf(e.Site))}
-			c.Args = append(make([]any, 0, headArgs+eventArgs*size), s.retention.Milliseconds(), instant(oldest), oldest.UnixMilli())
+			c.Args = append(make([]any, 0, headArgs+eventArgs*size), s.retention.Milliseconds(), instant(oldest), oldest.UnixMilli(), repeats[e.Site])
 			open[e.Site] = c
 			chunks = append(chunks, c)
 		}
 		c.index = append(c.index, i)
-		c.Args = append(c.Args, member(e), e.Time.UnixMilli(), e.Plate, extra(e))
+		at := e.Time
+		if e.Void { // it may have no time; the script knows that of what it makes void
+			at = now
+		}
+		c.Args = append(c.Args, memberAt(e, at), at.UnixMilli(), plateOf(e), extra(e))
 	}
 	return chunks
+}
+
+// repeats returns the settings of a site as the script takes them.
+func (s *Store) repeats(ctx context.Context, site string) (string, error) {
+	var settings parking.Repeats
+	if s.Repeats != nil {
+		var err error
+		if settings, err = s.Repeats(ctx, site); err != nil {
+			return "", err
+		}
+	}
+	var text []byte
+	for _, r := range slices.Backward(settings) {
+		text = fmt.Appendf(text, "%s %d ", instant(r.From), max(0, r.Within))
+	}
+	return string(fmt.Appendf(text, "%s %d", instant(time.Time{}), parking.DefaultRepeat)), nil
 }
 
 func (c *chunk) parse(events []parking.Event, recorded []parking.Recorded) error {
@@ -116,6 +152,9 @@ func (c *chunk) parse(events []parking.Event, recorded []parking.Recorded) error
 	return nil
 }
 
+// errOld is the ErrInvalid of an amendment of an event of version 0.1.0.
+var errOld = parking.Invalid("version 0.1.0 recorded this event without its plate, so it cannot be made void or given another plate")
+
 func parseLine(line string, e *parking.Event) (parking.Recorded, error) {
 	verdict, rest, more := strings.Cut(line, "\t")
 	var r parking.Recorded
@@ -123,20 +162,31 @@ func parseLine(line string, e *parking.Event) (parking.Recorded, error) {
 	case "N":
 	case "D":
 		r.Duplicate = true
+	case "S":
+		r.Superseded = true
 	case "C":
 		return parking.Recorded{Err: parking.ErrConflict}, nil
+	case "O":
+		return parking.Recorded{Err: errOld}, nil
 	default:
 		return r, failure.Odd("Redis", fmt.Errorf("unexpected answer %q of the record script", line))
 	}
 	for more {
-		var exit, entry, revision string
+		var exit, entry, revision, plate string
 		exit, rest, _ = strings.Cut(rest, "\t")
 		entry, rest, _ = strings.Cut(rest, "\t")
-		revision, rest, more = strings.Cut(rest, "\t")
-		stay := parking.Stay{Site: e.Site, Plate: e.Plate}
+		revision, rest, _ = strings.Cut(rest, "\t")
+		plate, rest, more = strings.Cut(rest, "\t")
+		stay := parking.Stay{Site: e.Site, Plate: cmp.Or(plate, e.Plate)}
 		var err1, err2, err3 error
 		stay.ID, stay.ExitTime, err1 = parseMember(exit)
-		if entry != "" {
+		switch entry {
+		case "":
+		case "r":
+			stay.Repeat = true
+		case "v":
+			stay.Void = true
+		default:
 			stay.EntryID, stay.EntryTime, err2 = parseMember(entry)
 		}
 		stay.Revision, err3 = strconv.ParseInt(revision, 10, 64)

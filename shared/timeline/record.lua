@@ -4,16 +4,24 @@
 -- ARGV[1]  retention in milliseconds
 -- ARGV[2]  oldest retained instant, as in a member
 -- ARGV[3]  oldest retained instant in milliseconds since 1970
+-- ARGV[4]  what a repeat is: for each setting, the latest first, the instant from which
+--          it is valid and the nanoseconds within which a read repeats another
 -- then four for each event:
---   member  see layout.lua
+--   member  see layout.lua; of a void event with the time of this call
 --   millis  of the observation, since 1970
---   plate   normalised
---   extra   what else is kept of the event: nothing, or a line feed and text
+--   plate   normalised, or noPlate or void
+--   extra   what is kept of the event behind the head: nothing, or a line feed and lines
 --
--- Returns a line for each event: a letter, N(ew), D(uplicate) or C(onflict), and for each
--- stay that the event affects three fields, each after a tab: member of the exit, member
--- of the entry or nothing, revision. Those are its own stay, if it is an exit, and that
--- of the exit directly after it.
+-- Returns a line for each event: a letter, N(ew, also a new version), D(uplicate),
+-- S(uperseded), C(onflict) or O(ld, cannot be amended), and for each stay that the event
+-- affects four fields, each after a tab: member of the exit; member of the entry, 'r' of a
+-- repeat, 'v' of a void stay or nothing; revision; plate, or nothing if it is that of the
+-- event. Those are
+--   its own stay, if it is an exit, or was one in a version before
+--   that of the exit directly after it
+--   those of the exits directly after its former places
+-- whether they changed or not: the caller may have died before it posted a change, and
+-- the event that it was changed by may be their neighbour no more.
 --
 -- An example, which TestTheExampleOfTheScript runs. On 2100-11-23 of the plate KA01 comes
 -- the exit x1 of 09:45, then its entry e1 of 08:15, then e1 once more:
@@ -25,7 +33,7 @@
 --
 -- The keys of the site have in them, behind their prefix:
 --
---   e        e1 -> 3ikn, x1 -> 3iko
+--   e        e1 -> 3iknKA01, x1 -> 3ikoKA01
 --   t        KA01 -> 3ikns0dpj6a000e1 and 3iko0tiu4g6001x1, one a line
 --   r        x1 -> 1: the stay changed once, so its revision is 2
 --   n        entries 1, exits 1, completed 1, unmatched 0
@@ -33,19 +41,23 @@
 --
 -- After the functions the phases stand in order: read, apply, sweep, write. A change goes
 --   to the arguments above and to `eventArgs`, if a script has to know more of an event
---   to `apply`, if it is about which events there are and which stays an event affects
---   to `observe`, if it is about what an event means beside its neighbours
+--   to `apply` and `amend`, if it is about which events there are
+--   to `link`, if it is about what an event means beside its neighbours
+--   to `observe`, if it is about what an event counts by itself
+--   to `affected`, if it is about which stays an event answers for
 --   to layout.lua, layout.go and write, if something else is stored. Write is once a call;
 --   only revisions and the older members of long timelines are written event by event.
 
 -- A timeline is read and written whole up to this many members. If it has more, all but
 -- the fewest newest become older members.
 local most, fewest = 16, 8
+-- An event keeps at most so many former places.
+local mostPlaces = 16
 -- Upper bound on expired members removed per call, to keep the script short.
 local maxForgotten = 1000
 
 local argv = ARGV
-local headArgs, eventArgs = 3, 4
+local headArgs, eventArgs = 4, 4
 local minuteMillis, dayMillis = 60000, 86400000
 
 local retention, oldest, oldestMillis = tonumber(argv[1]), argv[2], argv[3]
@@ -59,12 +71,16 @@ local lastExpiry = integer(expiry + retention)
 
 -- What the phases hand on.
 local timelines = {}              -- plate -> timeline, as parse makes it
-local events = {}                 -- id -> what is kept of the event
+local events = {}                 -- id -> what is kept of the event, or false
+local amended = {}                -- ids of events with a new version
 local newEvents, newCount = {}, 0 -- ids, each followed by what is kept; how many
 local forgotten = {}              -- members that are no part of a timeline any more
 local revised = false             -- whether a revision was written
 local inside = {}                 -- plate -> millis of its entry, or false
-local totals = { entries = 0, exits = 0, completed = 0, unmatched = 0, missed = 0, since = 0 }
+local totals = {
+  entries = 0, exits = 0, completed = 0, unmatched = 0, missed = 0, since = 0,
+  repeated_entries = 0, repeated_exits = 0, no_plate_entries = 0, no_plate_exits = 0,
+}
 local entriesAt, exitsAt = {}, {} -- minute since 1970 -> how many
 local countedAt, swept = unpack(call('HMGET', key.totals, 'counted_at', 'swept'))
 countedAt = tonumber(countedAt or math.huge) -- later than all events without a count
@@ -96,6 +112,18 @@ end
 -- The score of an older member.
 local function score(at)
   return integer(floor(at / 1000000))
+end
+
+-- The halves of an instant, each of which is exact as a number.
+local half = 2 ^ 30
+local function halves(member)
+  return tonumber(sub(member, 1, 7), 32), tonumber(sub(member, 8, 13), 32)
+end
+
+-- The milliseconds of a member, as the argument beside one has them.
+local function millisOf(member)
+  local high, low = halves(member)
+  return high * floor(half / 1000000) + floor((high * (half % 1000000) + low) / 1000000)
 end
 
 local function readAll(line, text)
@@ -139,9 +167,12 @@ local function trim(plate, line)
   end
 end
 
--- Returns the timeline in a field of key.timelines. If it has older members only the
+-- Returns the timeline in a field of key.timelines, which may be missing. If it has older members only the
 -- first of the newest is read: an event before it is among the older ones.
 local function parse(plate, text)
+  if not text then
+    return { nil, older = false, changed = false }
+  end
   local first = match(text, '^%+([^\n]*)')
   if first then
     return { first, older = true, changed = false, unread = text }
@@ -176,6 +207,14 @@ local function findOlder(plate, line, member, at, insert)
   return found, retained(near[1]), near[3] or line[1]
 end
 
+-- Reads the newest members of a timeline.
+local function read(plate, line)
+  if line.unread then
+    readAll(line, line.unread)
+    trim(plate, line)
+  end
+end
+
 -- Reports whether a member is in a timeline, and returns its neighbours if it is. With
 -- insert, a member that is missing is put in first.
 local function find(plate, line, member, insert)
@@ -183,10 +222,7 @@ local function find(plate, line, member, insert)
   if line.older and precedes(member, line[1], at) then
     return findOlder(plate, line, member, at, insert)
   end
-  if line.unread then
-    readAll(line, line.unread)
-    trim(plate, line)
-  end
+  read(plate, line)
   local i = #line -- how many are not after it; mostly that is all of them
   if i > 0 and precedes(member, line[i], at) then
     local low = 0
@@ -216,77 +252,427 @@ local function find(plate, line, member, insert)
   return found, retained(before), line[i + 1]
 end
 
+-- Returns the timeline of a plate that need not be that of an event of this call.
+local function lineOf(plate)
+  local line = timelines[plate]
+  if not line then
+    line = parse(plate, call('HGET', key.timelines, plate))
+    timelines[plate] = line
+  end
+  return line
+end
+
+-- Takes a member out of a timeline that has it.
+local function takeOut(plate, line, member)
+  if line.older and precedes(member, line[1]) then
+    call('ZREM', key.older .. plate, member)
+    line.older = keepOlder(plate)
+    if not line.older then
+      read(plate, line)
+      line.changed = true
+    end
+    return
+  end
+  for i, other in ipairs(line) do
+    if other == member then
+      table.remove(line, i)
+      break
+    end
+  end
+  line.changed = true
+  if #line == 0 and line.older then -- there are newest members as long as there are older ones
+    readAll(line, table.concat(call('ZRANGE', key.older .. plate, integer(-fewest), '-1'), '\n'))
+    call('ZREM', key.older .. plate, unpack(line))
+    line.older = keepOlder(plate)
+  end
+end
+
+-- Returns the neighbours that a member has, or would have if it were in a timeline.
+local function neighbours(plate, line, member)
+  local found, before, after = find(plate, line, member, true)
+  if not found then
+    takeOut(plate, line, member)
+  end
+  return before, after
+end
+
 ------------------------------------------------------------------------------------------
--- One event
+-- What events mean
 ------------------------------------------------------------------------------------------
 
--- Counts a new event and what it changes about its neighbours.
-local function observe(plate, isExit, millis, afterEntry, beforeExit, after)
-  local at = tonumber(millis)
-  local minutes, minute = isExit and exitsAt or entriesAt, (at - at % minuteMillis) / minuteMillis
-  minutes[minute] = (minutes[minute] or 0) + 1
-  if at > countedAt then
-    totals.since = totals.since + (isExit and -1 or 1)
+-- Within how many nanoseconds a member repeats one of its kind.
+local settings
+local function repeatWithin(member)
+  if not settings then
+    settings = {}
+    for from, within in string.gmatch(argv[4], '(%S+) (%d+)') do
+      settings[#settings + 1] = { from = from, within = tonumber(within) }
+    end
   end
-  if isExit then
-    -- An entry before it is its own, and not that of the exit after it any more.
-    if not afterEntry or beforeExit then
-      totals.unmatched = totals.unmatched + 1
-    else
-      totals.completed = totals.completed + 1
-      if after then
-        totals.missed = totals.missed - 1
-      else
-        inside[plate] = false
+  for _, setting in ipairs(settings) do
+    if not precedes(member, setting.from) then
+      return setting.within
+    end
+  end
+  return 0
+end
+
+-- Returns camera and gate of an event.
+local function seenBy(id)
+  if events[id] == nil then
+    events[id] = call('HGET', key.events, id)
+  end
+  local kept = events[id]
+  if not kept then
+    return '', ''
+  end
+  local e = parseEvent(kept)
+  return e.camera, e.gate
+end
+
+-- Reports whether member b repeats a, which is of its kind and directly before it: the
+-- rule of parking.Repeats.
+local function isRepeat(a, b)
+  local within = repeatWithin(b)
+  local high, low = halves(a)
+  local laterHigh, laterLow = halves(b)
+  if within == 0 or (laterHigh - high) * half + laterLow - low > within then
+    return false
+  end
+  local first, firstGate = seenBy(idOf(a))
+  local second, secondGate = seenBy(idOf(b))
+  if first == '' or second == '' then
+    first, second = firstGate, secondGate
+  end
+  return first ~= '' and first == second
+end
+
+-- Returns what an exit means: the member of its entry, 'r' if it is a repeat, or '' if it
+-- is unmatched.
+local function meaning(before, member)
+  if kindOf(before) == entry then
+    return before
+  end
+  return before and isRepeat(before, member) and 'r' or ''
+end
+
+-- Counts, times sign, what two neighbours mean to each other; one of them may be missing.
+-- Returns the meaning of the later one if it is an exit.
+local function link(before, after, sign)
+  if not after then
+    return
+  end
+  if kindOf(after) == exit then
+    local meant = meaning(before, after)
+    if meant == 'r' then
+      totals.repeated_exits = totals.repeated_exits + sign
+      if millisOf(after) > countedAt then
+        totals.since = totals.since + sign
       end
+    elseif meant == '' then
+      totals.unmatched = totals.unmatched + sign
+    else
+      totals.completed = totals.completed + sign
     end
-  else
-    -- It is that of an exit after it, and an entry before it has no exit any more.
-    if beforeExit and not afterEntry then
-      totals.unmatched = totals.unmatched - 1
-      totals.completed = totals.completed + 1
-    elseif after or afterEntry then
-      totals.missed = totals.missed + 1
-    end
-    if not after then
-      inside[plate] = millis
+    return meant
+  end
+  if kindOf(before) == entry then
+    if isRepeat(before, after) then
+      totals.repeated_entries = totals.repeated_entries + sign
+      if millisOf(before) > countedAt then
+        totals.since = totals.since - sign
+      end
+    else
+      totals.missed = totals.missed + sign
     end
   end
 end
 
--- Takes one event in and returns its line of the answer.
-local function apply(id, member, millis, plate, extra)
-  local isExit = kindOf(member) == exit
-  local event = events[id]
-  local isNew = not event or tonumber(slotOf(event), 32) < oldestSlot
-  local found, before, after = find(plate, timelines[plate], member, isNew)
-  if not (found or isNew) then
-    return 'C'
+-- Counts, times sign, what an event is by itself.
+local function observe(plate, isExit, millis, sign)
+  local at = tonumber(millis)
+  local minutes, minute = isExit and exitsAt or entriesAt, (at - at % minuteMillis) / minuteMillis
+  minutes[minute] = (minutes[minute] or 0) + sign
+  if at > countedAt then
+    totals.since = totals.since + (isExit and -sign or sign)
   end
-  local afterEntry, beforeExit = kindOf(before) == entry, kindOf(after) == exit
-  local own, following = '1', nil -- revisions of its own stay and of that of the next exit
-  if isNew then
-    event = slotOf(member) .. extra
-    events[id] = event
-    newEvents[2 * newCount + 1], newEvents[2 * newCount + 2] = id, event
-    newCount = newCount + 1
-    observe(plate, isExit, millis, afterEntry, beforeExit, after)
-    -- The stay of the next exit changes if its entry does.
-    if beforeExit and (afterEntry or not isExit) then
-      following = 1 + call('HINCRBY', key.revisions, idOf(after), '1')
-      revised = true
+  if plate == noPlate then
+    local total = isExit and 'no_plate_exits' or 'no_plate_entries'
+    totals[total] = totals[total] + sign
+  end
+end
+
+-- Puts an event into its timeline, and counts that. Returns what its own exit means, the
+-- exit directly after it, and what that meant and means.
+local function put(plate, member, millis)
+  local line = lineOf(plate)
+  local _, before, after = find(plate, line, member, true)
+  if plate == void then
+    return
+  end
+  local isExit = kindOf(member) == exit
+  observe(plate, isExit, millis, 1)
+  if plate == noPlate then
+    return
+  end
+  if not after then
+    if not isExit then
+      inside[plate] = millis
+    elseif kindOf(before) == entry then
+      inside[plate] = false
     end
-  elseif isExit then
-    own = 1 + (call('HGET', key.revisions, id) or 0)
+    return link(before, member, 1)
+  end
+  local meant = link(before, after, -1)
+  local own = link(before, member, 1)
+  return own, meant and after, meant, link(member, after, 1)
+end
+
+-- Takes an event out of its timeline, and counts that. Returns what put does, in reverse.
+local function remove(plate, member)
+  local line = lineOf(plate)
+  local found, before, after = find(plate, line, member, false)
+  if not found then
+    return
+  end
+  takeOut(plate, line, member)
+  if plate == void or not retained(member) then
+    return
+  end
+  observe(plate, kindOf(member) == exit, millisOf(member), -1)
+  if plate == noPlate then
+    return
+  end
+  local own = link(before, member, -1)
+  local meant = link(member, after, -1)
+  local means = link(before, after, 1)
+  if not after then
+    inside[plate] = kindOf(before) == entry and integer(millisOf(before))
+  end
+  return own, meant and after, meant, means
+end
+
+------------------------------------------------------------------------------------------
+-- One event
+------------------------------------------------------------------------------------------
+
+-- Keeps what is kept of a version.
+local function keep(id, kept)
+  events[id] = kept
+  newEvents[2 * newCount + 1], newEvents[2 * newCount + 2] = id, kept
+  newCount = newCount + 1
+end
+
+local function hasLines(kept)
+  return string.find(kept, '\n', 1, true)
+end
+
+local function revision(id)
+  return integer(1 + (call('HGET', key.revisions, id) or 0))
+end
+
+local function revise(id)
+  revised = true
+  return integer(1 + call('HINCRBY', key.revisions, id, '1'))
+end
+
+-- The fields of a stay in the answer.
+local function stay(member, meant, at, plate)
+  return '\t' .. member .. '\t' .. meant .. '\t' .. at .. '\t' .. plate
+end
+
+-- The newest place at which an event was an exit.
+local function lastExit(places)
+  for i = #places, 1, -1 do
+    if kindOf(places[i].member) == exit then
+      return places[i]
+    end
+  end
+end
+
+-- Adds a former place to those of an event, and drops the oldest one if there are too
+-- many. The newest exit stays: by it is known that there was a stay.
+local function addPlace(id, places, member, plate)
+  for i, place in ipairs(places) do
+    if place.member == member and place.plate == plate then
+      table.remove(places, i)
+      break
+    end
+  end
+  places[#places + 1] = { member = member, plate = plate }
+  call('ZADD', key.former, '0', formerOf(plate, id))
+  call('PEXPIREAT', key.former, expiry)
+  if #places > mostPlaces then
+    local dropped = table.remove(places, places[1] == lastExit(places) and 2 or 1)
+    for _, place in ipairs(places) do
+      if place.plate == dropped.plate then
+        return
+      end
+    end
+    call('ZREM', key.former, formerOf(dropped.plate, id))
+  end
+end
+
+-- Forgets the former places of an event.
+local function forgetPlaces(id, kept)
+  if hasLines(kept) then
+    for _, place in ipairs(parsePlaces(parseEvent(kept).places, id)) do
+      call('ZREM', key.former, formerOf(place.plate, id))
+    end
+  end
+end
+
+-- Returns the place of the version that counts: a plate and a member, or no member if it
+-- expired or its plate is not known.
+local function placeOf(id, kept, plate)
+  local line = lineOf(plate)
+  read(plate, line)
+  return memberOf(id, kept, plate, line, line.older)
+end
+
+-- Returns the fields of the stays that an event with former places answers for.
+local function affected(id)
+  local kept = events[id]
+  local plate, places = plateOf(kept), parsePlaces(parseEvent(kept).places, id)
+  local fields, told = {}, {}
+  local function tell(member, meant, plate)
+    if not told[idOf(member)] then
+      told[idOf(member)] = true
+      fields[#fields + 1] = stay(member, meant, revision(idOf(member)), plate)
+    end
+  end
+  -- The exit at or directly after a place.
+  local function tellAfter(member, plate)
+    if kindOf(member) == exit then
+      local _, before = find(plate, lineOf(plate), member, false)
+      tell(member, meaning(before, member), plate)
+    end
+  end
+  local member = isPaired(plate) and placeOf(id, kept, plate)
+  if member then
+    local _, _, after = find(plate, lineOf(plate), member, false)
+    tellAfter(member, plate)
+    tellAfter(after, plate)
+  end
+  local left = lastExit(places)
+  if left and (member or not isPaired(plate)) then -- not told yet: it is no exit any more
+    tell(left.member, 'v', left.plate)
+  end
+  for _, place in ipairs(places) do
+    if retained(place.member) then
+      local _, after = neighbours(place.plate, lineOf(place.plate), place.member)
+      tellAfter(after, place.plate)
+    end
+  end
+  return table.concat(fields)
+end
+
+-- Takes a higher version of an event in, and returns its line of the answer.
+local function amend(id, kept, member, millis, plate, extra)
+  local from = plateOf(kept)
+  local isOld = from == '' -- of version 0.1.0, which kept no plate
+  if isOld then
+    from = plate
+  end
+  local old = placeOf(id, kept, from)
+  if isOld and not (old and isPaired(from)) then
+    return 'O'
   end
 
-  local answer = isNew and 'N' or 'D'
-  if isExit then
-    answer = answer .. '\t' .. member .. '\t' .. (afterEntry and before or '') .. '\t' .. own
+  local places = parsePlaces(parseEvent(kept).places, id)
+  local was = (lastExit(places) or not old) and 'v' -- the state of its own stay
+  local stays = {}                     -- member of an exit after it -> what that meant
+  local means = {}                     -- and means now
+  local function note(after, before, now)
+    if after then
+      stays[after] = stays[after] or before
+      means[after] = now
+    end
   end
-  if beforeExit then
-    following = following or 1 + (call('HGET', key.revisions, idOf(after)) or 0)
-    answer = answer .. '\t' .. after .. '\t' .. (isExit and '' or member) .. '\t' .. following
+  if old then
+    local own, after, before, now = remove(from, old)
+    note(after, before, now)
+    if isPaired(from) then
+      if kindOf(old) == exit then
+        was = from .. old .. (own or '')
+      end
+      if old ~= member or from ~= plate then
+        addPlace(id, places, old, from)
+      end
+    end
+  end
+  if plate == void then -- it is known for as long as what it makes void may come again
+    local newest = old
+    for _, place in ipairs(places) do
+      if not newest or precedes(newest, place.member) then
+        newest = place.member
+      end
+    end
+    member = sub(newest or member, 1, 13) .. sub(member, 14)
+  end
+
+  local event = parseEvent(headOf(member, plate) .. extra)
+  event.places = formatPlaces(places)
+  keep(id, formatEvent(event))
+  amended[id] = true
+  local own, after, before, now = put(plate, member, millis)
+  note(after, before, now)
+  local is = own and plate .. member .. own or lastExit(places) and 'v'
+  if is and was and is ~= was then
+    revise(id)
+  end
+  for after, before in pairs(stays) do
+    if before ~= means[after] then
+      revise(idOf(after))
+    end
+  end
+  return 'N' .. affected(id)
+end
+
+-- Takes one event in and returns its line of the answer.
+local function apply(id, member, millis, plate, extra)
+  local kept = events[id]
+  if kept and tonumber(slotOf(kept), 32) < oldestSlot then -- that event expired
+    forgetPlaces(id, kept)
+    kept = nil
+  end
+  if not kept then
+    keep(id, headOf(member, plate) .. extra)
+    local own, after, meant, means = put(plate, member, millis)
+    local answer = own and 'N' .. stay(member, own, '1', '') or 'N'
+    if after then
+      local at = meant == means and revision(idOf(after)) or revise(idOf(after))
+      answer = answer .. stay(after, means, at, '')
+    end
+    return answer
+  end
+
+  local version, known = versionOf(extra), versionOf(kept)
+  if version > known then
+    return amend(id, kept, member, millis, plate, extra)
+  elseif version < known then
+    return 'S' .. affected(id)
+  end
+  local current = plateOf(kept)
+  if current ~= plate and current ~= '' then
+    return 'C'
+  end
+  if plate == void then
+    return 'D' .. affected(id)
+  end
+  local found, before, after = find(plate, timelines[plate], member, false)
+  if not found then
+    return 'C'
+  end
+  if current == noPlate or version > 1 then -- it may have former places
+    return 'D' .. affected(id)
+  end
+  local answer = 'D'
+  if kindOf(member) == exit then
+    answer = answer .. stay(member, meaning(before, member), revision(id), '')
+  end
+  if kindOf(after) == exit then
+    answer = answer .. stay(after, meaning(member, after), revision(idOf(after)), '')
   end
   return answer
 end
@@ -378,7 +764,7 @@ for n, value in ipairs(call('HMGET', key.events, unpack(ids))) do
 end
 for n, text in ipairs(call('HMGET', key.timelines, unpack(plates))) do
   local plate = plates[n]
-  timelines[plate] = text and parse(plate, text) or { nil, older = false, changed = false }
+  timelines[plate] = parse(plate, text)
 end
 
 ------------------------------------------------------------------------------------------
@@ -440,8 +826,8 @@ if #empty > 0 then
 end
 call('PEXPIREAT', key.timelines, expiry)
 
--- An id has the plate with it, which could not be found and erased any more without the
--- member. An id that is that of a later event by now stays.
+-- An id has plates with it, which could not be found and erased any more without the
+-- member. An id that is that of a later event or version by now stays.
 for from = 1, #forgotten, maxForgotten do
   local members = { unpack(forgotten, from, math.min(from + maxForgotten - 1, #forgotten)) }
   local old, unused = {}, {}
@@ -449,8 +835,9 @@ for from = 1, #forgotten, maxForgotten do
     old[n] = idOf(member)
   end
   for n, value in ipairs(call('HMGET', key.events, unpack(old))) do
-    if value and slotOf(value) == slotOf(members[n]) then
+    if value and slotOf(value) == slotOf(members[n]) and not amended[old[n]] then
       unused[#unused + 1] = old[n]
+      forgetPlaces(old[n], value)
     end
   end
   if #unused > 0 then

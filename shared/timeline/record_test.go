@@ -26,21 +26,21 @@ func TestRecordStepByStep(t *testing.T) {
 		totals    Totals
 		inside    int64
 	}{
-		{x30, false, []parking.Stay{stayOf(nil, x30, 1)}, Totals{0, 1, 0, 1, 0}, 0},
-		{e10, false, []parking.Stay{stayOf(&e10, x30, 2)}, Totals{1, 1, 1, 0, 0}, 0},
-		{x40, false, []parking.Stay{stayOf(nil, x40, 1)}, Totals{1, 2, 1, 1, 0}, 0},
-		{e20, false, []parking.Stay{stayOf(&e20, x30, 3)}, Totals{2, 2, 1, 1, 1}, 0},
+		{x30, false, []parking.Stay{stayOf(nil, x30, 1)}, totals(0, 1, 0, 1, 0), 0},
+		{e10, false, []parking.Stay{stayOf(&e10, x30, 2)}, totals(1, 1, 1, 0, 0), 0},
+		{x40, false, []parking.Stay{stayOf(nil, x40, 1)}, totals(1, 2, 1, 1, 0), 0},
+		{e20, false, []parking.Stay{stayOf(&e20, x30, 3)}, totals(2, 2, 1, 1, 1), 0},
 		// The exit between two entries completes the missed one. No other stay changes.
-		{x15, false, []parking.Stay{stayOf(&e10, x15, 1)}, Totals{2, 3, 2, 1, 0}, 0},
-		{e10, true, []parking.Stay{stayOf(&e10, x15, 1)}, Totals{2, 3, 2, 1, 0}, 0},
-		{x30, true, []parking.Stay{stayOf(&e20, x30, 3), stayOf(nil, x40, 1)}, Totals{2, 3, 2, 1, 0}, 0},
-		{exit("x25", 25), false, []parking.Stay{stayOf(&e20, exit("x25", 25), 1), stayOf(nil, x30, 4)}, Totals{2, 4, 2, 2, 0}, 0},
+		{x15, false, []parking.Stay{stayOf(&e10, x15, 1)}, totals(2, 3, 2, 1, 0), 0},
+		{e10, true, []parking.Stay{stayOf(&e10, x15, 1)}, totals(2, 3, 2, 1, 0), 0},
+		{x30, true, []parking.Stay{stayOf(&e20, x30, 3), stayOf(nil, x40, 1)}, totals(2, 3, 2, 1, 0), 0},
+		{exit("x25", 25), false, []parking.Stay{stayOf(&e20, exit("x25", 25), 1), stayOf(nil, x30, 4)}, totals(2, 4, 2, 2, 0), 0},
 		// An exit without an effect also returns the stay of the exit after it, whose
 		// last change may not have been posted.
-		{exit("x27", 27), false, []parking.Stay{stayOf(nil, exit("x27", 27), 1), stayOf(nil, x30, 4)}, Totals{2, 5, 2, 3, 0}, 0},
-		{entry("e50", 50), false, nil, Totals{3, 5, 2, 3, 0}, 1},
-		{entry("e60", 60), false, nil, Totals{4, 5, 2, 3, 1}, 1},
-		{exit("x60", 60), false, []parking.Stay{stayOf(new(entry("e60", 60)), exit("x60", 60), 1)}, Totals{4, 6, 3, 3, 1}, 0},
+		{exit("x27", 27), false, []parking.Stay{stayOf(nil, exit("x27", 27), 1), stayOf(nil, x30, 4)}, totals(2, 5, 2, 3, 0), 0},
+		{entry("e50", 50), false, nil, totals(3, 5, 2, 3, 0), 1},
+		{entry("e60", 60), false, nil, totals(4, 5, 2, 3, 1), 1},
+		{exit("x60", 60), false, []parking.Stay{stayOf(new(entry("e60", 60)), exit("x60", 60), 1)}, totals(4, 6, 3, 3, 1), 0},
 	} {
 		got := s.Record(t.Context(), []parking.Event{step.event})[0]
 		if diff := cmp.Diff(parking.Recorded{Stays: step.want, Duplicate: step.duplicate}, got); diff != "" {

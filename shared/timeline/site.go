@@ -14,8 +14,9 @@ import (
 type Site struct {
 	Site string `json:"site"`
 	// Occupancy is the last count by hand, plus the entries and minus the exits
-	// observed after it. Without a count it equals VehiclesInside. A negative value is
-	// a sign of missed entries: more vehicles left than the count allows.
+	// observed after it, repeats left out. Without a count it is VehiclesInside, plus the
+	// entries and minus the exits without a plate. A negative value is a sign of missed
+	// entries: more vehicles left than the count allows.
 	Occupancy int64 `json:"occupancy"`
 	// VehiclesInside is the number of plates whose last event is an entry. It includes
 	// vehicles whose exit was missed.
@@ -30,14 +31,24 @@ type Site struct {
 	ExitsToday   int64 `json:"exits_today"`
 }
 
-// Totals of a site. If nothing has expired or was erased, Entries = CompletedStays +
-// MissedExits + the vehicles inside, and Exits = CompletedStays + UnmatchedExits.
+// Totals of a site: of the versions that count, unless those are void. If nothing has
+// expired or was erased, Entries = CompletedStays + MissedExits + RepeatedEntries +
+// NoPlateEntries + the vehicles inside, and Exits = CompletedStays + UnmatchedExits +
+// RepeatedExits + NoPlateExits.
 type Totals struct {
 	Entries        int64 `json:"entries"`
 	Exits          int64 `json:"exits"`
 	CompletedStays int64 `json:"completed_stays"`
 	UnmatchedExits int64 `json:"unmatched_exits"`
 	MissedExits    int64 `json:"missed_exits"`
+	// RepeatedEntries and RepeatedExits are reads that repeat another; see
+	// [parking.Repeats]. They are neither missed nor unmatched.
+	RepeatedEntries int64 `json:"repeated_entries"`
+	RepeatedExits   int64 `json:"repeated_exits"`
+	// NoPlateEntries and NoPlateExits are vehicles whose plate was not read. They are
+	// never paired.
+	NoPlateEntries int64 `json:"no_plate_entries"`
+	NoPlateExits   int64 `json:"no_plate_exits"`
 }
 
 // Site returns the state of a site. It is all zero for a site without events.
@@ -89,11 +100,13 @@ func (s *Store) states(ctx context.Context, sites []string) ([]Site, error) {
 		n := func(field string) int64 { return parseCount(r.totals.Val()[field]) }
 		states[i] = Site{
 			Site:           sites[i],
-			Occupancy:      r.inside.Val(),
+			Occupancy:      r.inside.Val() + n("no_plate_entries") - n("no_plate_exits"),
 			VehiclesInside: r.inside.Val(),
 			Totals: Totals{
 				Entries: n("entries"), Exits: n("exits"), CompletedStays: n("completed"),
 				UnmatchedExits: n("unmatched"), MissedExits: n("missed"),
+				RepeatedEntries: n("repeated_entries"), RepeatedExits: n("repeated_exits"),
+				NoPlateEntries: n("no_plate_entries"), NoPlateExits: n("no_plate_exits"),
 			},
 			EntriesToday: parseCount(r.today.Val()[0]),
 			ExitsToday:   parseCount(r.today.Val()[1]),

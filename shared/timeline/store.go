@@ -22,7 +22,11 @@ type Store struct {
 	// MaxSites bounds the sites with events, because events bring the names of sites.
 	// New sets it to DefaultMaxSites. Set it before the first use.
 	MaxSites int
-	sites    redis.Registry
+	// Repeats returns the settings of a site of what a repeated read is. After an error
+	// the events of the site may be tried again. Without Repeats [parking.DefaultRepeat]
+	// is valid. Set it before the first use.
+	Repeats func(ctx context.Context, site string) (parking.Repeats, error)
+	sites   redis.Registry
 
 	mu       sync.Mutex
 	admitted map[string]time.Time // sites, with the time of their last admission

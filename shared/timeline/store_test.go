@@ -163,3 +163,8 @@ func TestRecordWithoutRedis(t *testing.T) {
 		t.Errorf("after the restart: %v", r[0].Err)
 	}
 }
+
+// totals returns totals without repeats and without events that have no plate.
+func totals(entries, exits, completed, unmatched, missed int64) Totals {
+	return Totals{Entries: entries, Exits: exits, CompletedStays: completed, UnmatchedExits: unmatched, MissedExits: missed}
+}
