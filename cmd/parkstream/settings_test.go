@@ -91,6 +91,9 @@ func TestMistakesOfSettings(t *testing.T) {
 		"function exit-generator":  ofGenerators,
 		"function summary": append(slices.Clip(ofStores), []mistake{
 			{"CONNECTOR_URL", "ftp://host", `CONNECTOR_URL` + noURL},
+			{"IMAGES_URL", "/var/pictures", `IMAGES_URL is not file:///folder or s3://bucket/prefix?region=eu-central-1, or for another server than Amazon's s3://bucket?endpoint=https://host:port`},
+			{"IMAGES_TIMEOUT", "3 s", `IMAGES_TIMEOUT is "3 s"` + noDuration},
+			{"IMAGE_RETENTION", "1d", `IMAGE_RETENTION is "1d"` + noDuration},
 			{"OIDC_ROLES", "guards", `OIDC_ROLES has "guards", want group=role or group=role:site,site`},
 		}...),
 		"connector": append(slices.Clip(ofProcesses), []mistake{

@@ -3,6 +3,7 @@
 package function
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,9 +19,11 @@ import (
 	"parkstream/shared/audit"
 	"parkstream/shared/faas"
 	"parkstream/shared/gateway"
+	"parkstream/shared/image"
 	"parkstream/shared/monitor"
 	"parkstream/shared/process"
 	"parkstream/shared/redis"
+	"parkstream/shared/site"
 	"parkstream/shared/stay"
 	"parkstream/shared/summary"
 	"parkstream/shared/timeline"
@@ -34,16 +37,22 @@ type settings struct {
 	GatewayURL   string        `env:"GATEWAY_URL"`   // discovered if it is empty
 	ConnectorURL string        `env:"CONNECTOR_URL"` // for its health and metrics; empty: not shown
 	MaxSites     int           `env:"MAX_SITES" envDefault:"1000"`
-	OIDC         oidc.Settings
-	Redis        redis.Settings
-	Audit        audit.Settings
+	// ImageRetention is that of sites for which the registry has none.
+	ImageRetention time.Duration `env:"IMAGE_RETENTION" envDefault:"720h"`
+	Images         image.Settings
+	OIDC           oidc.Settings
+	Redis          redis.Settings
+	Audit          audit.Settings
 }
 
 // Validate reports every mistake.
 func (s settings) Validate() error {
-	errs := []error{process.CheckURL("GATEWAY_URL", s.GatewayURL), process.CheckURL("CONNECTOR_URL", s.ConnectorURL), s.Redis.Validate(), s.Audit.Validate(), s.OIDC.Validate()}
+	errs := []error{process.CheckURL("GATEWAY_URL", s.GatewayURL), process.CheckURL("CONNECTOR_URL", s.ConnectorURL), s.Redis.Validate(), s.Audit.Validate(), s.OIDC.Validate(), s.Images.Validate()}
 	if s.Retention < time.Hour { // with none, every stay would be too old to be kept
 		errs = append(errs, fmt.Errorf("RETENTION is %s, want at least 1h", s.Retention))
+	}
+	if s.ImageRetention < time.Hour {
+		errs = append(errs, fmt.Errorf("IMAGE_RETENTION is %s, want at least 1h", s.ImageRetention))
 	}
 	if s.MaxSites < 1 || s.MaxSites > timeline.MostMaxSites {
 		errs = append(errs, fmt.Errorf("MAX_SITES is %d, want 1 to %d", s.MaxSites, timeline.MostMaxSites))
@@ -56,7 +65,8 @@ func Wire(rt *faas.Runtime) error {
 	var s settings
 	err := rt.Settings(&s)
 	client, redisErr := redis.Open(rt.Secret("redis-url").Value, redis.WithSettings(s.Redis), redis.WithLogger(rt.Log))
-	if err := errors.Join(err, redisErr); err != nil {
+	images, imagesErr := image.Wire(rt.Process, s.Images)
+	if err := errors.Join(err, redisErr, imagesErr); err != nil {
 		return err
 	}
 	client.Register(rt, rt.Registerer)
@@ -67,6 +77,7 @@ func Wire(rt *faas.Runtime) error {
 	sites := timeline.New(client, s.Retention)
 	sites.MaxSites = s.MaxSites
 	rt.Registerer.MustRegister(summary.NewSiteMetrics(sites, rt.Log))
+	images.SweepRegularly(rt.Process, s.keepImages(site.NewRegistry(client)))
 	token := rt.Secret("summary-token").Value
 	rt.Access.Token("processors", token, access.PostStays)
 	parts := monitor.New(gateway.New(s.GatewayURL).URL, s.ConnectorURL, client.Writable, rt.Log)
@@ -74,6 +85,7 @@ func Wire(rt *faas.Runtime) error {
 	endpoint := summary.NewHandler(summary.Config{
 		Stays:   stays,
 		Sites:   sites,
+		Images:  images,
 		Monitor: parts,
 		Access:  rt.Access,
 		Login:   login(rt, s.OIDC, client),
@@ -86,6 +98,15 @@ func Wire(rt *faas.Runtime) error {
 	rt.Admit(endpoint.Admit)
 	service = endpoint
 	return nil
+}
+
+// keepImages returns how long sites keep pictures: no longer than events, by which they
+// are found.
+func (s settings) keepImages(configured *site.Registry) image.Keep {
+	return func(ctx context.Context, id string) (time.Duration, error) {
+		config, err := configured.Site(ctx, id)
+		return min(cmp.Or(config.ImageRetention, s.ImageRetention), s.Retention), err
+	}
 }
 
 // login builds how people log in.

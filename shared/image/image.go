@@ -105,12 +105,27 @@ func Wire(p *process.Process, s Settings) (*Store, error) {
 	return store, nil
 }
 
+// UnavailableError is the error of a store that cannot be used now.
+type UnavailableError struct{ cause error }
+
+func (e *UnavailableError) Error() string { return e.cause.Error() }
+func (e *UnavailableError) Unwrap() error { return e.cause }
+
+// Detail returns the public text.
+func (*UnavailableError) Detail() string { return "the store of pictures cannot be used now" }
+
+// unavailable returns the error of doing something with the store; nil and [ErrNotFound]
+// stay what they are.
+func (s *Store) unavailable(doing string, err error) error {
+	if err == nil || errors.Is(err, ErrNotFound) {
+		return err
+	}
+	return &UnavailableError{fmt.Errorf("%s %s: %w", doing, s.where, err)}
+}
+
 // Check returns an error if pictures cannot be kept now.
 func (s *Store) Check(ctx context.Context) error {
-	if err := s.backend.check(ctx); err != nil {
-		return fmt.Errorf("pictures cannot be kept in %s: %w", s.where, err)
-	}
-	return nil
+	return s.unavailable("keep pictures in", s.backend.check(ctx))
 }
 
 // Put stores pictures of an event, the most telling first, and returns the reference of
@@ -168,7 +183,7 @@ func (s *Store) put(ctx context.Context, name name, data []byte) error {
 	}
 	if err != nil {
 		s.metrics.failed.Inc()
-		return fmt.Errorf("store it in %s: %w", s.where, err)
+		return s.unavailable("store it in", err)
 	}
 	s.metrics.stored.Inc()
 	s.metrics.bytes.Add(float64(len(data)))
@@ -213,7 +228,7 @@ func (s *Store) Get(ctx context.Context, reference string) (*Picture, error) {
 	}
 	content, size, err := s.backend.get(ctx, name.String())
 	if err != nil {
-		return nil, fmt.Errorf("read a picture from %s: %w", s.where, err)
+		return nil, s.unavailable("read a picture from", err)
 	}
 	return &Picture{ReadCloser: content, ContentType: name.contentType(), Size: size}, nil
 }
@@ -240,10 +255,8 @@ func (s *Store) Erase(ctx context.Context, site string, events []Event) (removed
 			return err
 		})
 	}
-	if err := group.Wait(); err != nil {
-		return int(count.Load()), fmt.Errorf("erase pictures from %s: %w", s.where, err)
-	}
-	return int(count.Load()), nil
+	err = group.Wait()
+	return int(count.Load()), s.unavailable("erase pictures from", err)
 }
 
 func (s *Store) eraseNamed(ctx context.Context, folder, base string) (int, error) {

@@ -92,7 +92,7 @@ func (s *Store) Sweep(ctx context.Context, keep Keep) (removed int, err error) {
 		}
 	}
 	if err := errors.Join(append(errs, ctx.Err())...); err != nil {
-		return removed, fmt.Errorf("remove expired pictures from %s: %w", s.where, err)
+		return removed, s.unavailable("remove expired pictures from", err)
 	}
 	s.metrics.swept.Set(float64(s.now().UnixMilli()) / 1e3)
 	return removed, nil

@@ -84,6 +84,7 @@ var matrix = []row{
 	{route: "GET /sites/{site}/inside", code: 200, may: readers, own: "/sites/north/inside", other: "/sites/south/inside"},
 	{route: "GET /sites/{site}/occupancy", code: 200, may: readers, own: "/sites/north/occupancy", other: "/sites/south/occupancy"},
 	{route: "POST /sites/{site}/occupancy", code: 201, may: []string{operator, admin}, own: "/sites/north/occupancy", other: "/sites/south/occupancy", body: `{"counted":1,"reason":"r"}`},
+	{route: "GET /images/{site}/{day}/{name...}", code: 200, may: []string{plates, operator, admin, open}, own: "/images/" + imageOf("north"), other: "/images/" + imageOf("south")},
 	{route: "GET /audit", code: 200, may: []string{admin}, own: "/audit?site=north", other: "/audit?site=south", none: "/audit"},
 	{route: "DELETE /plates", code: 200, may: []string{admin}, own: "/plates?plate=none&site=north", other: "/plates?plate=none&site=south", none: "/plates?plate=none"},
 	{route: "DELETE /plates/{plate...}", code: 200, may: []string{admin}, own: "/plates/none?site=north", other: "/plates/none?site=south", none: "/plates/none"},
@@ -101,6 +102,7 @@ func tokenOf(who string) string { return "token of " + who }
 func newGuarded(t *testing.T) *guarded {
 	t.Helper()
 	e := newEndpoint(t)
+	e.images = newImages(t, "file://"+t.TempDir())
 	var file strings.Builder
 	for _, name := range users {
 		role, more := name, ""
@@ -167,6 +169,11 @@ func (g *guarded) fill(t *testing.T) {
 	}
 	put(t, g.stays, append(stays, unmatched("same", "north", northPlate, today.Add(-time.Hour)), unmatched("same", "south", southPlate, today))...)
 	g.observe(t, time.Now().Add(-time.Hour), "e north "+northPlate+" 0", "e south "+southPlate+" 1", "e south SOUTH2 1", "x south SOUTH2 2")
+	for _, site := range []string{"north", "south"} {
+		if reference, err := g.images.Put(t.Context(), site, pictured, today, jpeg); reference != imageOf(site) || err != nil {
+			t.Fatalf("the picture of %s is %q, %v", site, reference, err)
+		}
+	}
 	for site, reason := range map[string]string{"north": "car ka 01 ab 1234 left unseen", "south": "south counted"} {
 		if _, err := g.events.CorrectOccupancy(t.Context(), site, 5, reason); err != nil {
 			t.Fatal(err)
@@ -343,7 +350,7 @@ func TestOneSiteIsAllThereIs(t *testing.T) {
 		}
 	}
 	// An erasure concerns the admin's sites.
-	if w := g.as(admin+atNorth, "DELETE", "/plates/"+southPlate, ""); w.Code != http.StatusOK || w.Body.String() != `{"events":0,"stays":0,"keys":0}`+"\n" {
+	if w := g.as(admin+atNorth, "DELETE", "/plates/"+southPlate, ""); w.Code != http.StatusOK || w.Body.String() != `{"events":0,"stays":0,"keys":0,"pictures":0}`+"\n" {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
 	if w := g.as(admin+atNorth, "DELETE", "/plates/X?after=south", ""); w.Code != http.StatusForbidden {

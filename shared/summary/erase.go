@@ -21,6 +21,26 @@ type erasure struct {
 	Events int64 `json:"events"`
 	Stays  int64 `json:"stays"`
 	Keys   int64 `json:"keys"`
+	// Pictures is nil if none are kept.
+	Pictures *int64 `json:"pictures,omitempty"`
+}
+
+func (e *erasure) add(other erasure) {
+	e.Events += other.Events
+	e.Stays += other.Stays
+	e.Keys += other.Keys
+	if e.Pictures != nil {
+		*e.Pictures += *other.Pictures
+	}
+}
+
+// String returns the numbers for the audit.
+func (e *erasure) String() string {
+	text := fmt.Sprintf("%d events, %d stays", e.Events, e.Stays)
+	if e.Pictures != nil {
+		text += fmt.Sprintf(", %d pictures", *e.Pictures)
+	}
+	return text
 }
 
 func (h handler) erase(w http.ResponseWriter, r *http.Request) {
@@ -59,16 +79,16 @@ func (h handler) erase(w http.ResponseWriter, r *http.Request) {
 	total, done, err := h.eraseAt(ctx, sites, after, plate)
 	// Files must not keep what was erased before an error, either.
 	err = errors.Join(err, h.Stays.Erased(r.Context()))
-	recordEnd(audit.Change{After: fmt.Sprintf("%d events, %d stays", total.Events, total.Stays)}, err)
+	recordEnd(audit.Change{After: total.String()}, err)
 	switch {
 	case context.Cause(ctx) == errSlow: //nolint:errorlint // it is never wrapped
-		h.Log.WarnContext(r.Context(), "plate erased at some sites only", "plate", parking.MaskPlate(plate), "events", total.Events, "stays", total.Stays)
+		h.Log.WarnContext(r.Context(), "plate erased at some sites only", "plate", parking.MaskPlate(plate), "erased", total.String())
 		w.Header().Set("Retry-After", "5")
 		httpjson.Error(w, http.StatusServiceUnavailable, goOn(done))
 	case err != nil:
 		h.fail(w, r, err)
 	default:
-		h.Log.InfoContext(r.Context(), "plate erased", "plate", parking.MaskPlate(plate), "events", total.Events, "stays", total.Stays)
+		h.Log.InfoContext(r.Context(), "plate erased", "plate", parking.MaskPlate(plate), "erased", total.String())
 		httpjson.Write(w, http.StatusOK, total)
 	}
 }
@@ -87,6 +107,7 @@ const erasedAtOnce = 8
 // eraseAt erases a plate at those sites, which are sorted, that follow after. It
 // returns the last site up to which the erasure is complete, even with an error.
 func (h handler) eraseAt(ctx context.Context, sites []string, after, plate string) (total erasure, done string, err error) {
+	total = h.noErasure()
 	begin, found := slices.BinarySearch(sites, after)
 	if found {
 		begin++
@@ -102,22 +123,43 @@ func (h handler) eraseAt(ctx context.Context, sites []string, after, plate strin
 			return total, after, err
 		}
 		for _, e := range erased {
-			total.Events += e.Events
-			total.Keys += e.Keys
-			total.Stays += e.Stays
+			total.add(e)
 		}
 		after = some[len(some)-1]
 	}
 	return total, after, nil
 }
 
+// noErasure returns the numbers of an erasure that has removed nothing yet.
+func (h handler) noErasure() (e erasure) {
+	if h.Images != nil {
+		e.Pictures = new(int64)
+	}
+	return e
+}
+
+// eraseAtSite erases a plate at a site. The pictures go first: their names are found by
+// the events.
 func (h handler) eraseAtSite(ctx context.Context, site, plate string) (erasure, error) {
+	e := h.noErasure()
+	if h.Images != nil {
+		places, err := h.Sites.Places(ctx, site, plate)
+		if err != nil {
+			return e, err
+		}
+		pictures, err := h.Images.Erase(ctx, site, eventsAt(places))
+		*e.Pictures = int64(pictures)
+		if err != nil {
+			return e, err
+		}
+	}
 	erased, err := h.Sites.ErasePlate(ctx, site, plate)
 	if err != nil {
-		return erasure{}, err
+		return e, err
 	}
-	stays, err := h.Stays.ErasePlate(ctx, site, plate)
-	return erasure{Events: erased.Events, Keys: erased.Keys, Stays: stays}, err
+	e.Events, e.Keys = erased.Events, erased.Keys
+	e.Stays, err = h.Stays.ErasePlate(ctx, site, plate)
+	return e, err
 }
 
 // everySite returns the names of the sites with events or stays that the principal sees.

@@ -10,6 +10,7 @@ import (
 	"parkstream/shared/access"
 	"parkstream/shared/audit"
 	"parkstream/shared/httpjson"
+	"parkstream/shared/image"
 	"parkstream/shared/monitor"
 	"parkstream/shared/parking"
 	"parkstream/shared/stay"
@@ -22,6 +23,8 @@ type Config struct {
 	// Stays and Sites are of one Redis.
 	Stays *stay.Store
 	Sites *timeline.Store
+	// Images has the pictures of events; nil: there are none.
+	Images *image.Store
 	// Monitor reports the health of the other parts.
 	Monitor *monitor.Monitor
 	// Access identifies the callers.
@@ -63,6 +66,7 @@ func (h handler) fail(w http.ResponseWriter, r *http.Request, err error) {
 	ambiguous, isAmbiguous := errors.AsType[stay.AmbiguousError](err)
 	_, isRefusal := errors.AsType[*access.Refusal](err)
 	notRecorded, isNotRecorded := errors.AsType[*audit.NotRecordedError](err)
+	noImages, isNoImages := errors.AsType[*image.UnavailableError](err)
 	switch {
 	case isRefusal:
 		h.Access.Refuse(w, r, err)
@@ -70,7 +74,7 @@ func (h handler) fail(w http.ResponseWriter, r *http.Request, err error) {
 		httpjson.Error(w, http.StatusBadRequest, parking.ErrTooManySites.Error()) // not how many there are
 	case errors.Is(err, parking.ErrInvalid), errors.Is(err, stay.ErrCursor), errors.Is(err, audit.ErrCursor):
 		httpjson.Error(w, http.StatusBadRequest, err.Error())
-	case errors.Is(err, stay.ErrNotFound):
+	case errors.Is(err, stay.ErrNotFound), errors.Is(err, image.ErrNotFound):
 		httpjson.Error(w, http.StatusNotFound, err.Error())
 	case isAmbiguous:
 		httpjson.Write(w, http.StatusConflict, map[string]any{"error": ambiguous.Error(), "sites": ambiguous.Sites()})
@@ -82,6 +86,10 @@ func (h handler) fail(w http.ResponseWriter, r *http.Request, err error) {
 		h.Log.WarnContext(r.Context(), "query given up", "route", r.Pattern, "after", queryTimeout.String())
 		w.Header().Set("Retry-After", "5")
 		httpjson.Error(w, http.StatusServiceUnavailable, errSlow.Error())
+	case isNoImages:
+		h.Log.ErrorContext(r.Context(), "the store of pictures failed", "route", r.Pattern, "error", err)
+		w.Header().Set("Retry-After", "5")
+		httpjson.Error(w, http.StatusServiceUnavailable, noImages.Detail()+", try again")
 	default:
 		h.Log.ErrorContext(r.Context(), "summary failed", "route", r.Pattern, "error", err) // not the path: it may contain a plate
 		w.Header().Set("Retry-After", "5")

@@ -21,6 +21,7 @@ import (
 
 	"parkstream/shared/access"
 	"parkstream/shared/audit"
+	"parkstream/shared/image"
 	"parkstream/shared/instance"
 	"parkstream/shared/instance/instancetest"
 	"parkstream/shared/parking"
@@ -38,6 +39,7 @@ type endpoint struct {
 	client *redis.Client
 	stays  *stay.Store
 	events *timeline.Store
+	images *image.Store // nil unless a test sets it
 	log    *lockedLog
 	// counted has the metrics.
 	counted *prometheus.Registry
@@ -87,7 +89,7 @@ func theToken() (string, error) { return token, nil }
 
 func (e *endpoint) config(g *access.Guard) Config {
 	return Config{
-		Stays: e.stays, Sites: e.events, Access: g, CursorKey: theToken, Audit: e.audit, Login: e.login(g),
+		Stays: e.stays, Sites: e.events, Images: e.images, Access: g, CursorKey: theToken, Audit: e.audit, Login: e.login(g),
 		Metrics: e.metrics, Log: slog.New(slog.NewTextHandler(e.log, nil)),
 	}
 }

@@ -56,6 +56,7 @@ func (h handler) routes(p *page.Page) []route {
 		{method: "GET", path: "/sites/{site}/inside", right: access.Read, query: []parameter{limitParam, offsetParam}, handle: h.query(h.inside)},
 		{method: "GET", path: "/sites/{site}/occupancy", right: access.Read, handle: h.query(h.corrections)},
 		{method: "POST", path: "/sites/{site}/occupancy", right: access.Correct, body: maxCorrection, handle: h.correct},
+		{method: "GET", path: "/images/{site}/{day}/{name...}", right: access.ReadPlates, handle: h.image},
 		{method: "GET", path: "/audit", right: access.Administer, query: auditParams, handle: h.audit},
 		{method: "DELETE", path: "/plates", right: access.Administer, query: []parameter{plateParam.must(), siteParam, afterParam}, handle: h.erase},
 		{method: "DELETE", path: "/plates/{plate...}", right: access.Administer, query: []parameter{siteParam, afterParam}, handle: h.erase},

@@ -107,6 +107,7 @@ func example(t *testing.T, p parameter) string {
 // pathParams are the parameters in a path.
 var pathParams = map[string]parameter{
 	"site": siteParam, "id": idParam, "plate": plateParam, "file": {name: "file", kind: freeText},
+	"day": {name: "day", kind: freeText}, "name": {name: "name", kind: freeText},
 }
 
 // target returns a request of a route with its required values.

@@ -3,6 +3,7 @@
 package system
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -10,6 +11,7 @@ import (
 	"log"
 	"maps"
 	"net"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -257,6 +259,13 @@ func (s *System) access() []string {
 	)
 }
 
+// imagesURL returns where pictures are kept: in the folder of the data, unless the
+// environment has another place.
+func (s *System) imagesURL() string {
+	folder := url.URL{Scheme: "file", Path: filepath.Join(s.Dir, "images")}
+	return cmp.Or(os.Getenv("IMAGES_URL"), folder.String())
+}
+
 func (s *System) startGateway() error {
 	file, err := s.openLog("gateway")
 	if err != nil {
@@ -275,6 +284,7 @@ func (s *System) startGateway() error {
 		Command: func(name string) *exec.Cmd { return exec.Command(s.Program, "function", name) },
 		Environ: append(append(telemetryEnv(os.Environ()), s.access()...),
 			"SECRETS_DIR="+s.Secrets(), "GATEWAY_URL="+s.URL(), "CONNECTOR_URL="+s.ConnectorURL(), "LOG_FORMAT=text",
+			"IMAGES_URL="+s.imagesURL(),
 			"healthcheck_interval=0s", // no load balancer has to notice that a replica ends
 		),
 		SecretsDir: s.Secrets(), AllowedHosts: s.AllowedHosts, Open: s.Users == "", LogsDir: s.Logs(),
