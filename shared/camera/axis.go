@@ -14,8 +14,10 @@ var axis = Format{Name: "axis", Recognise: isAxis, Parse: parseAxis}
 
 func isAxis(r Request) bool {
 	switch r.root() {
-	case "events", "event":
-		return bytes.Contains(r.document(), []byte("<LPR>")) || bytes.Contains(r.document(), []byte("<LPR/>"))
+	case "event":
+		return bytes.Contains(r.document(), []byte("<LPR"))
+	case "events":
+		return bytes.Contains(r.document(), []byte("<LPR")) || !bytes.Contains(r.document(), []byte("<event>"))
 	case "":
 		e := r.example()
 		return hasAny(e, "plateutf8", "plateunicode", "platetext", "plateascii") && hasAny(e, "carid", "carstate", "packetcounter") ||
@@ -90,7 +92,7 @@ func (e axisEvent) read(r Request, c site.Camera) (Read, error) {
 		Time:  at.Time, AmbiguousTime: at.Ambiguous,
 		Vehicle: string(e.CarID), VehicleCounts: true,
 		Confidence: confidence(string(e.Confidence), ofEither),
-		Country:    string(e.Country), Make: string(e.VehicleInfo.Value.Make), Color: string(e.VehicleInfo.Value.Color),
+		Country:    told(string(e.Country)), Make: told(string(e.VehicleInfo.Value.Make)), Color: told(string(e.VehicleInfo.Value.Color)),
 	}
 	read.Direction, read.Kind = axisDirection(string(e.Direction))
 	read.Order = axisOrder(string(e.State), read)
@@ -129,9 +131,9 @@ func axisDirection(text string) (string, parking.Kind) {
 	case "out", "3":
 		return "out", parking.Exit
 	case "unk", "0", "1":
-		return "unknown", 0
+		return "", 0
 	default:
-		return direction, 0
+		return told(direction), 0
 	}
 }
 
@@ -144,6 +146,12 @@ func unescaped(text string) string {
 		return plain
 	}
 	return text
+}
+
+// withoutZone returns a date and time without the name of a zone after it, such as TRT.
+func withoutZone(text string) string {
+	fields := strings.Fields(text)
+	return strings.Join(fields[:min(len(fields), 2)], " ")
 }
 
 // axisRecord is one event of the camera's own list, in XML.
@@ -176,6 +184,7 @@ func parseAxisRecords(r Request, c site.Camera) (Message, error) {
 		at, err := firstClock(
 			func() (clock, error) { return epoch(e.TS, 0) },
 			func() (clock, error) { return readTime(e.ModTS, c.Location, r.Received) },
+			func() (clock, error) { return readTime(withoutZone(e.ModTS), c.Location, r.Received) },
 		)
 		if err != nil {
 			return Message{}, err
@@ -183,7 +192,7 @@ func parseAxisRecords(r Request, c site.Camera) (Message, error) {
 		read := Read{
 			Plate: Plate(e.Plate), Time: at.Time, AmbiguousTime: at.Ambiguous,
 			Vehicle: strings.TrimSpace(e.CarID), VehicleCounts: true,
-			Confidence: confidence(e.Threshold, ofEither), Country: e.Country,
+			Confidence: confidence(e.Threshold, ofEither), Country: told(e.Country),
 		}
 		read.Direction, read.Kind = axisDirection(e.Direction)
 		m.Reads = append(m.Reads, read)

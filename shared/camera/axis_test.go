@@ -13,7 +13,7 @@ func TestAxis(t *testing.T) {
 			Order: 3<<42 + 1623405938252, Confidence: "0.719034", Country: "POL",
 		}}},
 		{name: "search in XML, as found", file: "shared/axis_fflprapp_search.xml", want: []seen{{
-			Plate: "ABC1234", Time: "2024-04-28T15:00:00Z", Direction: "unknown", Counts: true,
+			Plate: "ABC1234", Time: "2024-04-28T15:00:00Z", Counts: true,
 		}}},
 		{name: "events in XML", file: "axis/events.xml", want: []seen{
 			{Plate: "2AN2563", Time: "2026-07-01T06:00:00.804689Z", Direction: "in", Kind: "entry", Vehicle: "66948", Counts: true, Confidence: "0.717648804187775", Country: "CZE"},
@@ -21,7 +21,7 @@ func TestAxis(t *testing.T) {
 		}},
 		{name: "update in a form, with a picture", file: "axis/update.http", want: []seen{full}},
 		{name: "new, local time, numbers as numbers", file: "axis/new.json", want: []seen{{
-			Plate: "OB2558AK", Time: "2026-07-01T06:00:00Z", Direction: "unknown", Vehicle: "102", Counts: true,
+			Plate: "OB2558AK", Time: "2026-07-01T06:00:00Z", Vehicle: "102", Counts: true,
 			Order: 1<<42 + 1782885600000, Confidence: "0.727815", Country: "BGR",
 		}}},
 		{name: "lost, time with a zone, pictures in JSON", file: "axis/images.json", want: []seen{{
@@ -35,13 +35,18 @@ func TestAxis(t *testing.T) {
 		{name: "several one after the other, escaped twice, hour that comes twice", body: `{"carID":"1","carState":"new","plateText":"\\u0041\\u00c4 1","datetime":"20261025 023000500"}
 {"plateASCII":"B2","carstate":"UPDATED","carid":2,"capture_ts":1782885600250000000,"vehicle_info":"","ImageArray":null,"carMoveDirection":"null"}`, want: []seen{
 			{Plate: "AÄ 1", Time: "2026-10-25T01:30:00.5Z", Vehicle: "1", Counts: true, Order: 1<<42 + 1792891800500, Ambiguous: true},
-			{Plate: "B2", Time: "2026-07-01T06:00:00.25Z", Direction: "null", Vehicle: "2", Counts: true, Order: 2<<42 + 1782885600250},
+			{Plate: "B2", Time: "2026-07-01T06:00:00.25Z", Vehicle: "2", Counts: true, Order: 2<<42 + 1782885600250},
 		}},
 		{name: "list", body: `[{"plateUTF8":"A1","packetCounter":1},{"plateUTF8":"A2","packetCounter":2,"datetime":"20260701 080000000"}]`, want: []seen{
 			{Plate: "A1", Counts: true}, {Plate: "A2", Time: "2026-07-01T06:00:00Z", Counts: true},
 		}},
 		{name: "without a car", body: `{"packetCounter":"5","sensorProviderID":"gate","datetime":"20260701 080000000"}`, heartbeat: true},
-		{name: "empty list in XML", body: `<events><event><LPR/></event></events>`, want: []seen{{Counts: true}}},
+		{name: "nothing but an empty plate, in XML", body: `<events><event><LPR/></event></events>`, want: []seen{{Counts: true}}},
+		{name: "one event in XML", body: `<?xml version="1.0" encoding="UTF-8"?><event><TS>1782885600250</TS><LPR>A1</LPR></event>`, want: []seen{{Plate: "A1", Time: "2026-07-01T06:00:00.25Z", Counts: true}}},
+		{name: "empty list in XML", body: `<events> </events>`},
+		{name: "times for people only", body: `<events><event><MOD_TS>2026-07-01 08:00:00 GMT</MOD_TS><LPR>A1</LPR></event><event><MOD_TS>2026-07-01 08:00:00 TRT</MOD_TS><LPR>A2</LPR></event></events>`, want: []seen{
+			{Plate: "A1", Time: "2026-07-01T08:00:00Z", Counts: true}, {Plate: "A2", Time: "2026-07-01T06:00:00Z", Counts: true},
+		}},
 		{name: "a time that is none", body: `{"plateUTF8":"A1","carID":"1","datetime":"yesterday"}`, refused: "is no time"},
 		{name: "malformed", body: `{"plateUTF8":"A1","carID":"1"} {`, refused: "malformed"},
 	})

@@ -2,7 +2,6 @@ package camera
 
 import (
 	"encoding/json"
-	"slices"
 	"strings"
 	"time"
 
@@ -36,11 +35,12 @@ type blueIrisAlert struct {
 	aiAnswer
 }
 
-// aiAnswer is an answer of CodeProject.AI, or one as Blue Iris keeps it, in Found.
+// aiAnswer is an answer as Blue Iris keeps it, in Found, or as CodeProject.AI sends it.
 type aiAnswer struct {
-	Found       *aiAnswer              `json:"found"`
-	Predictions detail[[]aiPrediction] `json:"predictions"`
-	Time        loose                  `json:"timestampUTC"`
+	API         present           `json:"api"`
+	Found       detail[*aiAnswer] `json:"found"`
+	Predictions json.RawMessage   `json:"predictions"`
+	Time        loose             `json:"timestampUTC"`
 }
 
 type aiPrediction struct {
@@ -55,32 +55,35 @@ func parseBlueIris(r Request, c site.Camera) (Message, error) {
 		return Message{}, err
 	}
 	var m Message
+	places := map[string]int{} // of plates in the message
 	for _, a := range alerts {
 		reads, err := a.reads(r, c)
 		if err != nil {
 			return Message{}, err
 		}
 		for _, read := range reads {
-			m.Reads = withRead(m.Reads, read)
+			m.add(read, places)
+		}
+		if len(m.Reads) > maxElements {
+			return Message{}, parking.Invalid("the alert has more than %d plates", maxElements)
 		}
 	}
 	return m.withPictures(r), nil
 }
 
-// withRead adds a read to those of an alert. Several pictures of an alert are analysed,
-// so that a plate may be in it more than once: the most confident read of it counts.
-func withRead(reads []Read, read Read) []Read {
-	same := slices.IndexFunc(reads, func(other Read) bool {
-		return read.Plate != "" && parking.NormalizePlate(other.Plate) == parking.NormalizePlate(read.Plate)
-	})
+// add adds a read of an alert. Several pictures of an alert are analysed, and a plate may
+// be in more than one: its most confident read counts, at the time of the first one.
+func (m *Message) add(read Read, places map[string]int) {
+	key := parking.NormalizePlate(read.Plate)
+	at, found := places[key]
 	switch {
-	case same < 0:
-		return append(reads, read)
-	case moreConfident(read, reads[same]):
-		read.Time = reads[same].Time
-		reads[same] = read
+	case read.Plate == "" || !found:
+		places[key] = len(m.Reads)
+		m.Reads = append(m.Reads, read)
+	case moreConfident(read, m.Reads[at]):
+		read.Time, read.AmbiguousTime = m.Reads[at].Time, m.Reads[at].AmbiguousTime
+		m.Reads[at] = read
 	}
-	return reads
 }
 
 func moreConfident(a, b Read) bool {
@@ -125,51 +128,49 @@ func (a blueIrisAlert) reads(r Request, c site.Camera) ([]Read, error) {
 
 // answers returns the answers that an alert has.
 func (a blueIrisAlert) answers() ([]aiAnswer, error) {
+	if a.API.Given || a.Predictions != nil {
+		return []aiAnswer{a.aiAnswer}, nil
+	}
 	dump := a.Dump
 	if dump == nil {
 		dump = a.JSON
 	}
-	switch {
-	case a.Found != nil || a.Predictions.Value != nil:
-		return []aiAnswer{a.aiAnswer}, nil
-	case dump == nil:
-		return nil, nil
-	}
 	var text string // the macro was quoted
 	if json.Unmarshal(dump, &text) == nil {
-		dump = trimmed([]byte(macro(text)))
+		dump = []byte(macro(text))
 	}
-	if len(dump) == 0 {
-		return nil, nil
-	}
-	var answers many[aiAnswer]
-	err := decodeJSON(dump, &answers)
-	return answers, err
+	return decodeList[aiAnswer](dump, maxElements)
 }
 
 // readsOf returns the plates of answers. Answers about objects have none.
 func readsOf(answers []aiAnswer, at clock, r Request) ([]Read, error) {
 	var reads []Read
 	for _, a := range answers {
-		if a.Found != nil {
-			a = *a.Found
+		if a.Found.Value != nil {
+			a = *a.Found.Value
 		}
-		for _, p := range a.Predictions.Value {
+		predictions, err := decodeList[aiPrediction](a.Predictions, maxElements)
+		if err != nil {
+			return nil, err
+		}
+		for _, p := range predictions {
 			label, labelled := strings.CutPrefix(string(p.Label), "Plate:")
 			if !p.Plate.Given && !labelled {
 				continue
 			}
-			if at.Time.IsZero() {
-				answered, err := aiTime(string(a.Time), r)
-				if err != nil {
+			seen := at
+			if seen.Time.IsZero() {
+				if seen, err = aiTime(string(a.Time), r); err != nil {
 					return nil, err
 				}
-				at = answered
 			}
 			reads = append(reads, Read{
-				Plate: Plate(firstOf(string(p.Plate.Text), label)), Time: at.Time, AmbiguousTime: at.Ambiguous,
+				Plate: Plate(firstOf(string(p.Plate.Text), label)), Time: seen.Time, AmbiguousTime: seen.Ambiguous,
 				Confidence: confidence(string(p.Confidence), ofEither),
 			})
+		}
+		if len(reads) > maxElements {
+			return nil, parking.Invalid("the answers have more than %d plates", maxElements)
 		}
 	}
 	return reads, nil

@@ -1,6 +1,9 @@
 package camera
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
 
 func TestBlueIris(t *testing.T) {
 	testFormat(t, "blueiris", []formatTest{
@@ -29,7 +32,7 @@ func TestBlueIris(t *testing.T) {
 			want: []seen{{Plate: "A1 B2", Time: "2026-10-25T01:30:00Z", Confidence: "0.5", Ambiguous: true}},
 		},
 		{name: "one answer in an object, nulls", body: `{"ai_dump":{"api":"alpr","found":{"success":false,"predictions":null}}}`},
-		{name: "a dump that is null, and a memo", body: `{"ai_dump":null,"memo":"Plate: HELLO:70%,DayPlate:90%","camera":"c"}`, want: []seen{{Plate: "HELLO", Confidence: "0.7"}}},
+		{name: "a dump that is null, and a memo", body: `{"ai_dump":null,"memo":"Plate: HELLO:70%,DayPlate:90%,BYE:60%,dog","camera":"c"}`, want: []seen{{Plate: "HELLO", Confidence: "0.7"}, {Plate: "BYE", Confidence: "0.6"}}},
 		{name: "macros that were not replaced", body: `{"plate_number":"&PLATE","camera":"&CAM","timestamp":"&ALERT_TIME"}`, want: []seen{{}}},
 		{
 			name: "a plate that was not read", body: `[{"api":"alpr","found":{"predictions":[{"plate":"","confidence":0.4}],"timestampUTC":"Wed, 1 Jul 2026 06:00:03 GMT"}}]`,
@@ -40,6 +43,12 @@ func TestBlueIris(t *testing.T) {
 			{"api":"alpr","found":{"predictions":[{"plate":"A 1","confidence":0.9}],"timestampUTC":"Wed, 01 Jul 2026 06:00:04 GMT"}}]`,
 			want: []seen{{Plate: "A 1", Time: "2026-07-01T06:00:03Z", Confidence: "0.9"}},
 		},
+		{
+			name: "answers that found nothing", body: `[{"api":"objects","found":null},{"api":"faces","found":"none"},{"api":"alpr","found":{"predictions":{"plate":"A1","confidence":0.5}}}]`,
+			want: []seen{{Plate: "A1", Confidence: "0.5"}},
+		},
+		{name: "1001 plates", body: `{"success":true,"predictions":[` + strings.Repeat(`{"plate":""},`, 1000) + `{"plate":""}]}`, refused: "more than 1000"},
+		{name: "a prediction that is malformed", body: `{"success":true,"predictions":[{"plate":"A1"},{"plate":{}}]}`, refused: "instead of a text"},
 		{name: "a time that is none", body: `{"plate_number":"A1","timestamp":"now"}`, refused: "is no time"},
 		{name: "a time of the answer that is none", body: `[{"api":"alpr","found":{"predictions":[{"plate":"A1"}],"timestampUTC":"now"}}]`, refused: "is no time"},
 		{name: "nothing to read", body: `{"alert_path":"x","camera":"c"}`, refused: "want ai_dump, plate_number or memo"},

@@ -66,6 +66,9 @@ func parseCloudEvents(r Request, c site.Camera) (Message, error) {
 		}
 		all.Reads = append(all.Reads, m.Reads...)
 		all.Heartbeat = all.Heartbeat || m.Heartbeat
+		if len(all.Reads) > maxElements {
+			return Message{}, parking.Invalid("the CloudEvents have more than %d reads", maxElements)
+		}
 	}
 	return all, nil
 }

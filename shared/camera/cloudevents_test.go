@@ -2,7 +2,6 @@ package camera
 
 import (
 	"errors"
-	"net/http"
 	"strings"
 	"testing"
 
@@ -38,6 +37,7 @@ func TestCloudEvents(t *testing.T) {
 		{name: "no data", body: event(`"subject":null`), refused: `the CloudEvent of type "t" has no data`},
 		{name: "a CloudEvent in it", body: event(`"data":` + event(`"data":{}`)), refused: "is a CloudEvent"},
 		{name: "another version", body: strings.Replace(event(`"data":{}`), "1.0", "2.0", 1), refused: `specversion "2.0", want 1.0`},
+		{name: "base64 with its end", body: event(`"data_base64":"eyJwbGF0ZSI6IkExIiwiZGlyZWN0aW9uIjoiaW4ifQ=="`), want: []seen{{Plate: "A1", Direction: "in", Kind: "entry"}}},
 		{name: "base64 that is none", body: event(`"data_base64":"%"`), refused: "is not base64"},
 		{name: "a time that is none", body: event(`"time":"now","data":{"plate":"A1","direction":"in"}`), refused: "is no time"},
 		{name: "data that the format refuses", body: event(`"data":{"vehicle_plate":"","entry_date_time":"2026-07-01T06:00:00Z"}`), refused: "vehicle_plate is empty"},
@@ -52,15 +52,16 @@ func TestForeignCloudEvents(t *testing.T) {
 	}
 }
 
-// The header of a binary event does not become that of its data.
-func TestBinaryCloudEvents(t *testing.T) {
+// The format of a camera is that of its requests, and not of the data in them.
+func TestConfiguredCloudEvents(t *testing.T) {
 	r := posted("text/plain", `{"plate":"A1","direction":"in"}`)
-	r.Header = http.Header{}
 	r.Header.Set("ce-specversion", "1.0")
-	m, err := parseCloudEvents(r, site.Camera{})
+	_, m, err := Parse(r, site.Camera{Format: "cloudevents"})
 	if err != nil || len(m.Reads) != 1 || m.Reads[0].Plate != "A1" {
 		t.Errorf("%+v, %v", m, err)
 	}
 }
 
 func FuzzCloudEvents(f *testing.F) { fuzzFormat(f, "cloudevents") }
+
+func FuzzBinaryCloudEvents(f *testing.F) { fuzzFormat(f, "cloudevents", "Ce-Specversion") }

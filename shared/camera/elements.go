@@ -14,7 +14,7 @@ import (
 	"parkstream/shared/site"
 )
 
-// maxElements bounds the objects of a document, which become reads.
+// maxElements bounds the objects of a document, and the reads that they become.
 const maxElements = 1000
 
 // elements returns the JSON objects of the document: the document itself, those of the
@@ -24,30 +24,41 @@ func (r Request) elements() ([][]byte, error) {
 	if documentKind(text) != "json" {
 		return nil, parking.Invalid("want JSON")
 	}
-	d := jsontext.NewDecoder(bytes.NewBuffer(text), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+	return split(text, maxElements)
+}
+
+// split returns the values of a list, or those that follow each other, of which there
+// are at most most. They share the text.
+func split(text []byte, most int) ([][]byte, error) {
+	d := newJSONReader(text)
 	inList := text[0] == '['
 	if inList {
 		if _, err := d.ReadToken(); err != nil {
 			return nil, malformed("the JSON is malformed")
 		}
 	}
-	var elements [][]byte
+	var values [][]byte
 	for {
 		if inList && d.PeekKind() == ']' {
-			return elements, nil
+			return values, nil
 		}
 		start := d.InputOffset()
 		err := d.SkipValue()
 		switch {
 		case errors.Is(err, io.EOF) && !inList:
-			return elements, nil
+			return values, nil
 		case err != nil:
 			return nil, malformed("the JSON is malformed after %d bytes", start)
-		case len(elements) == maxElements:
-			return nil, parking.Invalid("the JSON has more than %d objects", maxElements)
+		case len(values) == most:
+			return nil, parking.Invalid("the JSON has a list of more than %d elements", most)
 		}
-		elements = append(elements, bytes.TrimLeft(text[start:d.InputOffset()], " \t\r\n,"))
+		values = append(values, bytes.TrimLeft(text[start:d.InputOffset()], " \t\r\n,"))
 	}
+}
+
+// newJSONReader returns a reader of the tokens of a text, which it does not copy.
+func newJSONReader(text []byte) *jsontext.Decoder {
+	return jsontext.NewDecoder(bytes.NewBuffer(text), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 }
 
 // decodeElements returns the JSON objects of the document, decoded.
@@ -56,8 +67,25 @@ func decodeElements[T any](r Request) ([]T, error) {
 	if err != nil {
 		return nil, err
 	}
-	decoded := make([]T, len(elements))
-	for i, text := range elements {
+	return decodeAll[T](elements)
+}
+
+// decodeList returns the values of a list, or one value, decoded. null and nothing are
+// an empty list.
+func decodeList[T any](text []byte, most int) ([]T, error) {
+	if text = trimmed(text); len(text) == 0 || string(text) == "null" {
+		return nil, nil
+	}
+	values, err := split(text, most)
+	if err != nil {
+		return nil, err
+	}
+	return decodeAll[T](values)
+}
+
+func decodeAll[T any](values [][]byte) ([]T, error) {
+	decoded := make([]T, len(values))
+	for i, text := range values {
 		if err := decodeJSON(text, &decoded[i]); err != nil {
 			return nil, err
 		}
@@ -82,7 +110,7 @@ func (r Request) example() map[string][]byte {
 
 // firstElement returns the first element of a list, or nothing.
 func firstElement(list []byte) []byte {
-	d := jsontext.NewDecoder(bytes.NewBuffer(list), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+	d := newJSONReader(list)
 	if _, err := d.ReadToken(); err != nil || d.PeekKind() != '{' {
 		return nil
 	}

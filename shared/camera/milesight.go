@@ -70,7 +70,7 @@ func parseMilesight(r Request, c site.Camera) (Message, error) {
 		read := Read{
 			Plate: Plate(firstOf(p.Plate.Text, p.LicensePlate.Text)), Time: at.Time, AmbiguousTime: at.Ambiguous,
 			Confidence: confidence(string(p.Confidence), ofEither),
-			Country:    firstOf(p.Region, p.CountryRegion), Make: firstOf(p.Brand, p.VehicleBrand), Color: string(p.Color),
+			Country:    told(firstOf(p.Region, p.CountryRegion)), Make: told(firstOf(p.Brand, p.VehicleBrand)), Color: told(string(p.Color)),
 		}
 		read.Direction, read.Kind = milesightDirection(string(p.Direction))
 		for _, picture := range []base64Picture{p.PlateImage, p.PlateSnapshot, p.FullImage, p.VehicleImage, p.VehicleSnapshot, p.Snapshot} {
@@ -84,11 +84,13 @@ func parseMilesight(r Request, c site.Camera) (Message, error) {
 // milesightDirection returns a direction and its meaning. The numbers are those of the
 // operator CGI.
 func milesightDirection(text string) (string, parking.Kind) {
-	switch direction := strings.ToLower(strings.Trim(text, "- ")); direction {
+	switch direction := strings.ToLower(told(text)); direction {
 	case "approach", "in", "1":
 		return "approach", parking.Entry
 	case "away", "out", "2":
 		return "away", parking.Exit
+	case "0":
+		return "", 0
 	default:
 		return direction, 0
 	}
@@ -141,7 +143,7 @@ func parseMilesightText(r Request, c site.Camera) (Message, error) {
 		}
 		read := Read{
 			Plate: Plate(plate), Time: at.Time, AmbiguousTime: at.Ambiguous,
-			Confidence: confidence(record["confidence"], ofEither), Country: record["region"],
+			Confidence: confidence(record["confidence"], ofEither), Country: told(record["region"]),
 		}
 		read.Direction, read.Kind = milesightDirection(record["direction"])
 		m.Reads = append(m.Reads, read)

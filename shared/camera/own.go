@@ -1,6 +1,7 @@
 package camera
 
 import (
+	"encoding/json"
 	"slices"
 	"strconv"
 	"strings"
@@ -45,13 +46,13 @@ type ownEvent struct {
 	Time      present `json:"time"`
 	Direction scalar  `json:"direction"`
 
-	Vehicle    scalar         `json:"vehicle"`
-	Confidence scalar         `json:"confidence"`
-	Candidates []ownCandidate `json:"candidates"`
-	Country    scalar         `json:"country"`
-	Make       scalar         `json:"make"`
-	Color      scalar         `json:"color"`
-	Image      base64Picture  `json:"image"`
+	Vehicle    scalar          `json:"vehicle"`
+	Confidence scalar          `json:"confidence"`
+	Candidates json.RawMessage `json:"candidates"`
+	Country    scalar          `json:"country"`
+	Make       scalar          `json:"make"`
+	Color      scalar          `json:"color"`
+	Image      base64Picture   `json:"image"`
 }
 
 type ownCandidate struct {
@@ -110,7 +111,11 @@ func (e ownEvent) readPlate(read *Read) error {
 	if read.Confidence, err = ownConfidence(e.Confidence); err != nil {
 		return err
 	}
-	for _, candidate := range e.Candidates {
+	candidates, err := decodeList[ownCandidate](e.Candidates, parking.MaxCandidates)
+	if err != nil {
+		return err
+	}
+	for _, candidate := range candidates {
 		likely, err := ownConfidence(candidate.Confidence)
 		if err != nil {
 			return err

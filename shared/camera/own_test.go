@@ -1,6 +1,7 @@
 package camera
 
 import (
+	"strings"
 	"testing"
 
 	"parkstream/shared/parking"
@@ -40,6 +41,7 @@ func TestOwn(t *testing.T) {
 		{name: "version too high", body: `{"id":"A-1","version":9007199254740992,"vehicle_plate":"A1","entry_date_time":"2026-07-01T06:00:00Z"}`, refused: "version is"},
 		{name: "confidence in percent", body: `{"plate":"A1","time":"2026-07-01T06:00:00Z","confidence":93}`, refused: "want 0 to 1"},
 		{name: "confidence of a candidate", body: `{"plate":"A1","time":"2026-07-01T06:00:00Z","candidates":[{"plate":"A2","confidence":-1}]}`, refused: "want 0 to 1"},
+		{name: "17 candidates", body: `{"plate":"A1","time":"2026-07-01T06:00:00Z","candidates":[` + strings.Repeat(`{"plate":"A2"},`, 16) + `{"plate":"A3"}]}`, refused: "more than 16"},
 		{name: "void without an id", body: `{"void":true,"vehicle_plate":null,"id":""}`, refused: "a void event has no id"},
 		{name: "void that is no boolean", body: `{"id":"A-1","void":"yes"}`, refused: "wrong type in \"void\""},
 	})
@@ -54,6 +56,9 @@ func TestOwnIDs(t *testing.T) {
 	events, _, err := Events(m, site.Camera{ID: "gate-1", Site: "north", Role: site.Entries}, received)
 	if err != nil || len(events) != 2 {
 		t.Fatalf("%+v, %v", events, err)
+	}
+	if void := events[1]; void.NoPlate || void.Details.ReceivedTime || !void.Time.IsZero() {
+		t.Errorf("the void event has %+v", void)
 	}
 	current := parking.Current(events)
 	if events[0].ID != "gate-1:A-1" || events[1].ID != events[0].ID || !events[1].Void || events[1].Version != 2 || len(current) != 0 {
