@@ -24,17 +24,33 @@ const (
 	mostMemoryOfPlate = parking.MaxRawPlateRunes
 )
 
-// Events returns the events of a message's reads, in their order, and the number of
+// Observation is an event and the read that it is made of.
+type Observation struct {
+	Event parking.Event
+	Read  *Read
+}
+
+// Events is [Observe] without the reads.
+func Events(m Message, c site.Camera, received time.Time) (events []parking.Event, undirected int, err error) {
+	observed, undirected, err := Observe(m, c, received)
+	for _, o := range observed {
+		events = append(events, o.Event)
+	}
+	return events, undirected, err
+}
+
+// Observe returns the events of a message's reads, in their order, and the number of
 // reads that come to nothing yet: the camera does not know the direction of a vehicle
 // that it still tracks. Reads that cannot be events are left out, and the error, a
 // [parking.ErrInvalid], tells why.
-func Events(m Message, c site.Camera, received time.Time) (events []parking.Event, undirected int, err error) {
+func Observe(m Message, c site.Camera, received time.Time) (observed []Observation, undirected int, err error) {
 	var (
 		errs []error
 		seen = map[string]int{}
 	)
-	for _, r := range m.Reads {
-		e, err := event(r, c, received)
+	for i := range m.Reads {
+		r := &m.Reads[i]
+		e, err := event(*r, c, received)
 		switch {
 		case err == nil:
 		case errors.Is(err, errNoDirection) && r.Vehicle != "":
@@ -50,9 +66,9 @@ func Events(m Message, c site.Camera, received time.Time) (events []parking.Even
 				e.ID = validID(e.ID+":"+strconv.Itoa(seen[e.ID]), c)
 			}
 		}
-		events = append(events, e)
+		observed = append(observed, Observation{e, r})
 	}
-	return events, undirected, errors.Join(errs...)
+	return observed, undirected, errors.Join(errs...)
 }
 
 // event returns the event of one read.
