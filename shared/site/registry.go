@@ -374,7 +374,7 @@ func (s *snapshot) change(c Change, now time.Time, maxBytes int) (args []any, af
 	for _, id := range slices.Sorted(maps.Keys(after)) {
 		for _, camera := range after[id].Cameras {
 			if other, taken := owner[camera.ID]; taken && other != id {
-				wrong(place[camera.ID]+".id", "camera %s is at the sites %s and %s: the ids of cameras are unique among all sites", quote(camera.ID), quote(other), quote(id))
+				wrong(place[camera.ID]+".id", "camera %s is at another site already: the ids of cameras are unique among all sites", quote(camera.ID))
 			}
 			owner[camera.ID] = id
 		}

@@ -332,7 +332,7 @@ func TestChangesWithMistakes(t *testing.T) {
 		Site{ID: "b"}, Site{ID: "l", Location: time.Local}, Site{ID: "c d"}, Site{ID: "e", Cameras: many, Repeat: new(2 * time.Hour)},
 	)
 	for _, want := range []string{
-		"capacity \"-1\": want a number", "camera \"one\" is at the sites \"a\" and \"b\"", "camera \"two\" has no token", "gate \"g\" of camera \"three\"", "role \"r\"", "zone \"Local\"", "format \"f\"",
+		"capacity \"-1\": want a number", "camera \"one\" is at another site already", "camera \"two\" has no token", "gate \"g\" of camera \"three\"", "role \"r\"", "zone \"Local\"", "format \"f\"",
 		"site \"b\" is given twice", "id \"c d\"", "there are 501 cameras", "repeat \"2h\": want a duration from 0s to 1h",
 	} {
 		if err == nil || !errors.Is(err, parking.ErrInvalid) || !strings.Contains(err.Error(), want) {

@@ -78,35 +78,6 @@ func (c Camera) Authentic(token string) bool {
 	return token != "" && c.TokenHash != none && subtle.ConstantTimeCompare(sum[:], c.TokenHash[:]) == 1
 }
 
-// Day returns the number of days from 1970 to the local day of an instant at the site.
-func (s *Site) Day(t time.Time) int64 {
-	year, month, day := t.In(s.location()).Date()
-	return time.Date(year, month, day, 0, 0, 0, 0, time.UTC).Unix() / secondsPerDay
-}
-
-const secondsPerDay = 86400
-
-// StartOfDay returns the first instant of a local day at the site: of one with 23 or 25
-// hours, and of one that does not begin at midnight, too.
-func (s *Site) StartOfDay(day int64) time.Time {
-	midnight := time.Unix(day*secondsPerDay, 0).UTC()
-	// Zones are at most 14 hours from UTC, and a day's first instant is where the number
-	// of the day grows.
-	before, after := midnight.Add(-maxOffset), midnight.Add(maxOffset)
-	for after.Sub(before) > time.Second {
-		middle := before.Add(after.Sub(before) / 2).Truncate(time.Second)
-		if s.Day(middle) < day {
-			before = middle
-		} else {
-			after = middle
-		}
-	}
-	return after
-}
-
-// maxOffset is more than the offset of any zone.
-const maxOffset = 16 * time.Hour
-
 func (s *Site) location() *time.Location {
 	if s.Location == nil {
 		return time.UTC

@@ -1,8 +1,12 @@
-package site
+package parking_test
 
 import (
+	"errors"
 	"testing"
 	"time"
+	_ "time/tzdata"
+
+	"parkstream/shared/parking"
 )
 
 // Local days of every kind: of 23, 24 and 25 hours, in zones of half and quarter hours,
@@ -34,26 +38,25 @@ func TestDays(t *testing.T) {
 		{"Africa/Monrovia", "1970-01-01", "1970-01-01T00:44:30Z", 24},
 		{"Europe/Berlin", "1969-12-31", "1969-12-30T23:00:00Z", 24},
 	} {
-		s := Site{Location: zone(tt.zone)}
-		date, err := time.Parse(time.DateOnly, tt.day)
-		if err != nil {
+		zone, err1 := time.LoadLocation(tt.zone)
+		date, err2 := time.Parse(time.DateOnly, tt.day)
+		if err := errors.Join(err1, err2); err != nil {
 			t.Fatal(err)
 		}
-		n := (&Site{}).Day(date)
-		start, next := s.StartOfDay(n), s.StartOfDay(n+1)
+		start, next := parking.StartOfDay(date, zone), parking.StartOfDay(date.AddDate(0, 0, 1), zone)
 		if got := start.UTC().Format(time.RFC3339); got != tt.start || next.Sub(start).Hours() != tt.hours {
 			t.Errorf("%s in %s begins at %s and has %v hours, want %s and %v", tt.day, tt.zone, got, next.Sub(start).Hours(), tt.start, tt.hours)
 		}
 		if tt.hours == 0 {
 			continue
 		}
-		for at, want := range map[time.Time]int64{start: n, next.Add(-1): n} {
-			if got := s.Day(at); got != want {
-				t.Errorf("%s in %s is of day %d, want %d", at.UTC(), tt.zone, got, want)
+		for _, at := range []time.Time{start, next.Add(-1)} {
+			if got := parking.Date(at, zone); !got.Equal(date) {
+				t.Errorf("%s in %s has the date %s", at.UTC(), tt.zone, got)
 			}
 		}
-		if got := s.Day(start.Add(-1)); got >= n {
-			t.Errorf("the instant before %s in %s is of day %d, want one before %d", tt.day, tt.zone, got, n)
+		if got := parking.Date(start.Add(-1), zone); !got.Before(date) {
+			t.Errorf("the instant before %s in %s has the date %s", tt.day, tt.zone, got)
 		}
 	}
 }
