@@ -48,7 +48,7 @@ func FuzzValue(f *testing.F) {
 		if !repeat && !void && parking.CheckID(entryID) == nil {
 			k.EntryID, k.EntryTime = entryID, time.Unix(0, exit-lasted).UTC()
 		}
-		args := appendArgs(nil, k)
+		args := appendArgs(nil, k, parking.Date(k.ExitTime, time.UTC))
 		value, _ := args[len(args)-1].([]byte)
 		got, err := parseValue("a", id, string(value))
 		if err != nil || got != k {

@@ -11,11 +11,14 @@ import (
 	"parkstream/shared/parking"
 )
 
-// Stats summarises the stays with exits in a range of UTC days.
+// Stats summarises the stays with exits in a range of days, by the clocks of each site.
 type Stats struct {
-	// From and To (exclusive) are the bounds of the days.
+	// From and To (exclusive) are the bounds of the days; of sites in several zones the
+	// earliest and the latest.
 	From time.Time `json:"from"`
 	To   time.Time `json:"to"`
+	// Zone is the time zone of the days, empty if the sites have several.
+	Zone string `json:"zone"`
 	Counts
 	// Durations are a histogram of the durations of completed stays, shortest first.
 	// The bounds are constant. A duration within 2 % of a bound may be counted on its
@@ -32,7 +35,7 @@ type Durations struct {
 	Stays       int64  `json:"stays"`
 }
 
-// Day summarises the stays of one UTC day.
+// Day summarises the stays of one day.
 type Day struct {
 	Day string `json:"day"` // 2026-11-23
 	Counts
@@ -56,33 +59,37 @@ const day = 24 * time.Hour
 // MaxStatsDays is the maximum number of days in one call of Stats.
 const MaxStatsDays = 3660
 
-// Stats summarises the stays of sites. It counts exits from the UTC day of from to the
-// UTC day of to. A zero to is today. A zero from is the oldest day kept, or a later one
-// if the range has more days than so many sites may be summarised for.
+// Stats summarises the stays of sites. It counts exits from the day of from to the day of
+// to, each by the clocks of the site. A zero to is today. A zero from is the oldest day
+// kept, or a later one if the range has more days than so many sites may be summarised
+// for.
 func (s *Store) Stats(ctx context.Context, sites []string, from, to time.Time) (Stats, error) {
-	if to.IsZero() {
-		to = s.Now()
-	}
-	to = to.UTC().Add(-1).Truncate(day).Add(day)
-	if from.IsZero() {
-		from = s.Now().Add(-s.retention)
-		if bound := to.Add(-day * time.Duration(mostDays(len(sites)))); bound.After(from) {
-			from = bound
-		}
-	}
-	from = from.UTC().Truncate(day)
-	if n := int(to.Sub(from) / day); n > MaxStatsDays {
-		return Stats{}, parking.Invalid("%d days are asked for, at most %d are allowed", n, MaxStatsDays)
-	}
-	if err := CheckSiteDays(len(sites), int(to.Sub(from)/day)); err != nil {
+	ranges, err := s.dates(ctx, sites, from, to)
+	if err != nil {
 		return Stats{}, err
 	}
-	stats := Stats{From: from, To: to, Days: []Day{}}
-	all := newTotals()
-	for d := from; d.Before(to); {
+	stats, all := Stats{Days: []Day{}}, newTotals()
+	var first, end time.Time // of all sites
+	for i, r := range ranges {
+		start, stop := parking.StartOfDay(r.first, r.zone), parking.StartOfDay(r.end, r.zone)
+		if i == 0 {
+			first, end, stats.From, stats.To, stats.Zone = r.first, r.end, start, stop, r.zone.String()
+			continue
+		}
+		first, end = earlier(first, r.first), later(end, r.end)
+		stats.From, stats.To, stats.Zone = earlier(stats.From, start), later(stats.To, stop), ""
+	}
+	n := int(end.Sub(first) / day)
+	if n > MaxStatsDays {
+		return Stats{}, parking.Invalid("%d days are asked for, at most %d are allowed", n, MaxStatsDays)
+	}
+	if err := CheckSiteDays(len(sites), n); err != nil {
+		return Stats{}, err
+	}
+	for d := first; d.Before(end); {
 		// One round trip reads several days of few sites, or some sites of one day.
-		n := min(max(1, daysPerTrip/max(1, len(sites))), int(to.Sub(d)/day))
-		days, err := s.dayTotals(ctx, sites, d, n)
+		n := min(max(1, daysPerTrip/max(1, len(sites))), int(end.Sub(d)/day))
+		days, err := s.dayTotals(ctx, ranges, d, n)
 		if err != nil {
 			return Stats{}, err
 		}
@@ -98,28 +105,106 @@ func (s *Store) Stats(ctx context.Context, sites []string, from, to time.Time) (
 	return stats, nil
 }
 
+// dateRange is the dates of a query in one zone, and the sites there.
+type dateRange struct {
+	zone       *time.Location
+	sites      []string
+	first, end time.Time // end is exclusive
+}
+
+// dates returns the dates from the day of from to the day of to in each zone of the
+// sites; in UTC if there are none.
+func (s *Store) dates(ctx context.Context, sites []string, from, to time.Time) ([]dateRange, error) {
+	if to.IsZero() {
+		to = s.Now()
+	}
+	ranges := make([]dateRange, 0, 1)
+	index := make(map[*time.Location]int)
+	add := func(zone *time.Location) int {
+		i, found := index[zone]
+		if !found {
+			i = len(ranges)
+			index[zone] = i
+			ranges = append(ranges, dateRange{zone: zone, end: parking.Date(to.Add(-1), zone).Add(day)})
+		}
+		return i
+	}
+	for _, site := range sites {
+		zone, err := s.zone(ctx, site)
+		if err != nil {
+			return nil, err
+		}
+		i := add(zone)
+		ranges[i].sites = append(ranges[i].sites, site)
+	}
+	if len(ranges) == 0 {
+		add(time.UTC)
+	}
+	var end time.Time
+	for _, r := range ranges {
+		end = later(end, r.end)
+	}
+	for i := range ranges {
+		r := &ranges[i]
+		if !from.IsZero() {
+			r.first = parking.Date(from, r.zone)
+			continue
+		}
+		r.first = later(parking.Date(s.Now().Add(-s.retention), r.zone), end.Add(-day*time.Duration(mostDays(len(sites)))))
+	}
+	return ranges, nil
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}
+
 // daysPerTrip bounds the days of sites in one round trip.
 const daysPerTrip = 100
 
-// dayTotals returns the totals of n days, each summed over the sites.
-func (s *Store) dayTotals(ctx context.Context, sites []string, from time.Time, n int) ([]*totals, error) {
+// dayTotals returns the totals of n days, each summed over the sites that have it in their
+// range.
+func (s *Store) dayTotals(ctx context.Context, ranges []dateRange, from time.Time, n int) ([]*totals, error) {
+	type siteDay struct {
+		site string
+		day  int
+	}
+	var asked []siteDay
+	for i := range n {
+		for _, r := range ranges {
+			if d := from.AddDate(0, 0, i); d.Before(r.first) || !d.Before(r.end) {
+				continue
+			}
+			for _, site := range r.sites {
+				asked = append(asked, siteDay{site, i})
+			}
+		}
+	}
 	days := make([]*totals, n)
 	for i := range days {
 		days[i] = newTotals()
 	}
-	for some := range slices.Chunk(sites, max(1, daysPerTrip/n)) {
+	for some := range slices.Chunk(asked, daysPerTrip) {
 		p := s.redis.Current().Pipeline()
-		cmds := make([]*redis.MapStringStringCmd, 0, n*len(some))
-		for i := range n {
-			for _, site := range some {
-				cmds = append(cmds, p.HGetAll(ctx, keysOf(site).day(from.AddDate(0, 0, i))))
-			}
+		cmds := make([]*redis.MapStringStringCmd, len(some))
+		for i, one := range some {
+			cmds[i] = p.HGetAll(ctx, keysOf(one.site).day(from.AddDate(0, 0, one.day)))
 		}
 		if _, err := p.Exec(ctx); err != nil {
 			return nil, fmt.Errorf("read the stays of %d days from Redis: %w", n, err)
 		}
 		for i, cmd := range cmds {
-			days[i/len(some)].add(cmd.Val())
+			days[some[i].day].add(cmd.Val())
 		}
 	}
 	return days, nil

@@ -33,7 +33,11 @@ func (s *Store) Upsert(ctx context.Context, stays []parking.Stay) (int, error) {
 	bySite := make(map[string][]any)
 	kept := slices.DeleteFunc(slices.Clone(stays), func(s parking.Stay) bool { return s.ExitTime.Before(oldest) })
 	for _, stay := range parking.Latest(kept) {
-		bySite[stay.Site] = appendArgs(bySite[stay.Site], StoredStay{stay, now})
+		zone, err := s.zone(ctx, stay.Site)
+		if err != nil {
+			return 0, fmt.Errorf("store %d stays: %w", len(stays), err)
+		}
+		bySite[stay.Site] = appendArgs(bySite[stay.Site], StoredStay{stay, now}, parking.Date(stay.ExitTime, zone))
 	}
 	until := now.Add(s.retention + indexSlack)
 	head := []any{instant(oldest), until.UnixMilli()}
@@ -66,14 +70,14 @@ const indexSlack = 48 * time.Hour
 
 const argsPerStay = 6
 
-// appendArgs appends the arguments of one stay.
-func appendArgs(args []any, k StoredStay) []any {
+// appendArgs appends the arguments of one stay, which is counted at a date.
+func appendArgs(args []any, k StoredStay, date time.Time) []any {
 	status, seconds := letters[k.Status()], int64(0)
 	d, completed := k.Duration()
 	if completed {
 		seconds = int64(d / time.Second)
 	}
-	tally := strconv.AppendInt(nil, redis.Day(k.ExitTime), 10)
+	tally := strconv.AppendInt(nil, redis.Day(date), 10)
 	tally = append(append(tally, ' '), status...)
 	if completed {
 		tally = strconv.AppendInt(append(tally, ' '), int64(bucketOf(seconds)), 10)
