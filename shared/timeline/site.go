@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"time"
 
 	goredis "github.com/redis/go-redis/v9"
 )
@@ -25,10 +26,19 @@ type Site struct {
 	Correction int64 `json:"correction"`
 	// Totals count from the site's first event. They include expired events.
 	Totals Totals `json:"totals"`
-	// EntriesToday and ExitsToday are the numbers of observations of the current UTC
-	// day.
+	// EntriesToday and ExitsToday are the numbers of observations of the current day, by
+	// the clocks of the site.
 	EntriesToday int64 `json:"entries_today"`
 	ExitsToday   int64 `json:"exits_today"`
+	// Zone is the name of the site's time zone.
+	Zone string `json:"zone"`
+	// Capacity is the number of places and Free how many are left, at least none; absent
+	// if the capacity is unknown.
+	Capacity *int64 `json:"capacity,omitempty"`
+	Free     *int64 `json:"free,omitempty"`
+	// Overdue is the number of vehicles inside for longer than the longest stay; absent
+	// if that is unknown.
+	Overdue *int64 `json:"overdue,omitempty"`
 }
 
 // Totals of a site: of the versions that count, unless those are void. If nothing has
@@ -79,17 +89,28 @@ func (s *Store) States(ctx context.Context, sites []string) ([]Site, error) {
 
 func (s *Store) states(ctx context.Context, sites []string) ([]Site, error) {
 	type read struct {
-		inside *goredis.IntCmd
-		totals *goredis.MapStringStringCmd
-		today  *goredis.SliceCmd
+		settings Settings
+		inside   *goredis.IntCmd
+		overdue  *goredis.IntCmd
+		totals   *goredis.MapStringStringCmd
+		today    []part
 	}
 	now, p, reads := s.now(), s.redis.Current().Pipeline(), make([]read, len(sites))
+	today := daysOf(now)
 	for i, site := range sites {
+		settings, err := s.settings(ctx, site)
+		if err != nil {
+			return nil, err
+		}
 		key := keysOf(site)
 		reads[i] = read{
-			inside: p.ZCount(ctx, key.inside(), s.oldestInside(now), "+inf"),
-			totals: p.HGetAll(ctx, key.totals()),
-			today:  p.HMGet(ctx, key.day(now), "entries", "exits"),
+			settings: settings,
+			inside:   p.ZCount(ctx, key.inside(), s.oldestInside(now), "+inf"),
+			totals:   p.HGetAll(ctx, key.totals()),
+			today:    readDay(ctx, p, key, today(settings.Zone)),
+		}
+		if longest := settings.LongestStay; longest > 0 {
+			reads[i].overdue = p.ZCount(ctx, key.inside(), s.oldestInside(now), "("+strconv.FormatInt(now.Add(-longest).UnixMilli(), 10))
 		}
 	}
 	if _, err := p.Exec(ctx); err != nil {
@@ -108,15 +129,32 @@ func (s *Store) states(ctx context.Context, sites []string) ([]Site, error) {
 				RepeatedEntries: n("repeated_entries"), RepeatedExits: n("repeated_exits"),
 				NoPlateEntries: n("no_plate_entries"), NoPlateExits: n("no_plate_exits"),
 			},
-			EntriesToday: parseCount(r.today.Val()[0]),
-			ExitsToday:   parseCount(r.today.Val()[1]),
+			Zone: r.settings.Zone.String(),
 		}
+		states[i].EntriesToday, states[i].ExitsToday = sum(r.today)
 		if _, counted := r.totals.Val()["counted"]; counted {
 			states[i].Occupancy = n("counted") + n("since")
 		}
 		states[i].Correction = states[i].Occupancy - states[i].VehiclesInside
+		if capacity := int64(r.settings.Capacity); capacity > 0 {
+			states[i].Capacity, states[i].Free = new(capacity), new(max(0, min(capacity, capacity-states[i].Occupancy)))
+		}
+		if r.overdue != nil {
+			states[i].Overdue = new(r.overdue.Val())
+		}
 	}
 	return states, nil
+}
+
+// settings returns what is configured of a site, with a zone.
+func (s *Store) settings(ctx context.Context, site string) (settings Settings, err error) {
+	if s.Settings != nil {
+		settings, err = s.Settings(ctx, site)
+	}
+	if settings.Zone == nil {
+		settings.Zone = time.UTC
+	}
+	return settings, err
 }
 
 func describe(sites []string) string {

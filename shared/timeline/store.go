@@ -26,10 +26,23 @@ type Store struct {
 	// the events of the site may be tried again. Without Repeats [parking.DefaultRepeat]
 	// is valid. Set it before the first use.
 	Repeats func(ctx context.Context, site string) (parking.Repeats, error)
-	sites   redis.Registry
+	// Settings returns what is configured of a site; nil: nothing is, of any. Set it before
+	// the first use.
+	Settings func(ctx context.Context, site string) (Settings, error)
+	sites    redis.Registry
 
 	mu       sync.Mutex
 	admitted map[string]time.Time // sites, with the time of their last admission
+}
+
+// Settings are what is configured of a site that its state is shown by.
+type Settings struct {
+	// Zone is the time zone of the site's days; nil is UTC.
+	Zone *time.Location
+	// Capacity is the number of places, or 0 if it is unknown.
+	Capacity int
+	// LongestStay is how long vehicles stay at most, or 0 if it is unknown.
+	LongestStay time.Duration
 }
 
 const (
