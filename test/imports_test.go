@@ -56,6 +56,7 @@ var mayImport = []struct {
 	{"shared/gateway", []string{"shared/failure", "shared/probe", "shared/redirect"}},
 	{"shared/monitor", []string{"shared/probe", "shared/redirect"}},
 	{"shared/summary", []string{"shared/access", "shared/access/session", "shared/audit", "shared/httpjson", "shared/image", "shared/latency", "shared/monitor", "shared/parking", "shared/stay", "shared/summary/page", "shared/timeline"}},
+	{"shared/summary", []string{"shared/access", "shared/access/session", "shared/audit", "shared/httpjson", "shared/latency", "shared/monitor", "shared/parking", "shared/site", "shared/stay", "shared/summary/page", "shared/timeline"}},
 	{"shared/summary/page", []string{"shared/httpjson"}},
 	{"shared/summary/summaryclient", []string{"shared/failure", "shared/parking", "shared/probe", "shared/redirect", "shared/tracing"}},
 	{"shared/processor", []string{"shared/access", "shared/audit", "shared/failure", "shared/faas", "shared/gateway", "shared/parking", "shared/pipeline", "shared/process", "shared/redis", "shared/summary/summaryclient", "shared/timeline"}},

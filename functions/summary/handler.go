@@ -76,19 +76,23 @@ func Wire(rt *faas.Runtime) error {
 	client.RegisterReplicas(rt)
 	sites := timeline.New(client, s.Retention)
 	sites.MaxSites = s.MaxSites
+	registry := site.NewRegistry(client)
+	rt.OnWarning("sites", registry.Check)
+	stays.Zone, sites.Settings = registry.Zone, summary.SettingsOf(registry)
 	rt.Registerer.MustRegister(summary.NewSiteMetrics(sites, rt.Log))
-	images.SweepRegularly(rt.Process, s.keepImages(site.NewRegistry(client)))
+	images.SweepRegularly(rt.Process, s.keepImages(registry))
 	token := rt.Secret("summary-token").Value
 	rt.Access.Token("processors", token, access.PostStays)
 	parts := monitor.New(gateway.New(s.GatewayURL).URL, s.ConnectorURL, client.Writable, rt.Log)
 	parts.Token = token // the processors take it for their metrics
 	endpoint := summary.NewHandler(summary.Config{
-		Stays:   stays,
-		Sites:   sites,
-		Images:  images,
-		Monitor: parts,
-		Access:  rt.Access,
-		Login:   login(rt, s.OIDC, client),
+		Stays:    stays,
+		Sites:    sites,
+		Registry: registry,
+		Images:   images,
+		Monitor:  parts,
+		Access:   rt.Access,
+		Login:    login(rt, s.OIDC, client),
 		// The processors and all replicas of the summary have this secret.
 		CursorKey: token,
 		Audit:     recorded,

@@ -27,11 +27,13 @@ const (
 	Generate Action = "generate"
 	// PostEvent is a call of a processor by a person.
 	PostEvent Action = "post-event"
+	// Configure is a change of the configuration of sites.
+	Configure Action = "configure"
 )
 
 // Actions returns every action.
 func Actions() []Action {
-	return []Action{Login, LoginRefused, Logout, Correct, Erase, Search, Download, Generate, PostEvent}
+	return []Action{Login, LoginRefused, Logout, Correct, Erase, Search, Download, Generate, PostEvent, Configure}
 }
 
 // Outcome is what is known of an act when its entry is written.

@@ -119,15 +119,19 @@ func Parse(text []byte) (*File, error) {
 	return f, p.sorted()
 }
 
-// ParseSite parses the configuration of one site, without the list around it.
-func ParseSite(text []byte) (Site, error) {
+// ParseSite parses the configuration of one site, without the list around it. The text
+// need not have its id.
+func ParseSite(id string, text []byte) (Site, error) {
 	p := &parser{lines: make(map[string]int)}
 	root := p.document(text)
 	if root == nil {
 		return Site{}, p.mistakes
 	}
-	var d document
+	d := document{ID: id}
 	p.site(root, "", &d)
+	if d.ID != id {
+		p.wrong("id", "id %s: this is the configuration of site %s", quote(d.ID), quote(id))
+	}
 	s := p.check(&d, "")
 	return s, p.sorted()
 }

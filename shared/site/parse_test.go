@@ -157,11 +157,11 @@ sites:
 		!least.Sites[0].Cameras[0].Authentic("12345678") || least.Sites[1].ID != "1e3" || least.Sites[1].Location.String() != "UTC" || least.Sites[1].Repeat != nil {
 		t.Errorf("%+v, %v", least, err)
 	}
-	one, err := ParseSite([]byte(`{"id":"a","capacity":3}`))
+	one, err := ParseSite("a", []byte(`{"capacity":3}`))
 	if err != nil || one.ID != "a" || one.Capacity != 3 {
 		t.Errorf("%+v, %v", one, err)
 	}
-	if _, err := ParseSite([]byte(`{"sites":[]}`)); err == nil || !strings.Contains(err.Error(), `unknown key "sites"`) {
+	if _, err := ParseSite("a", []byte(`{"id":"b","sites":[]}`)); err == nil || !strings.Contains(err.Error(), `unknown key "sites"`) || !strings.Contains(err.Error(), `id "b": this is`) {
 		t.Errorf("a file as one site: %v", err)
 	}
 }

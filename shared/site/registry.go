@@ -86,11 +86,24 @@ func NewRegistry(client *redis.Client) *Registry {
 
 // Site returns the configuration of a site, or that of a site without one.
 func (r *Registry) Site(ctx context.Context, id string) (Site, error) {
+	s, _, err := r.Find(ctx, id)
+	return s, err
+}
+
+// Find is [Registry.Site], and reports whether the site has a configuration.
+func (r *Registry) Find(ctx context.Context, id string) (site Site, found bool, err error) {
 	s, err := r.current(ctx, freshFor, usableFor)
 	if err != nil {
-		return Site{}, err
+		return Site{}, false, err
 	}
-	return s.site(id), nil
+	_, found = s.sites[id]
+	return s.site(id), found, nil
+}
+
+// Zone returns the time zone of a site.
+func (r *Registry) Zone(ctx context.Context, id string) (*time.Location, error) {
+	s, err := r.Site(ctx, id)
+	return s.Location, err
 }
 
 // Sites returns the configurations of all sites that have one, sorted by their ids.

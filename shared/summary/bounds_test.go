@@ -301,7 +301,7 @@ func TestMostSites(t *testing.T) {
 	register(t, e, stay.MaxSites)
 	ago := func(days int) string { return url.QueryEscape(today.AddDate(0, 0, -days).Format(time.RFC3339)) }
 	for path, want := range map[string]string{
-		"/stats":                      fmt.Sprintf(`{"from":%q,"to":%q,"completed":0,"unmatched_exits":2,`, today.AddDate(0, 0, -19).Truncate(day).Format(time.RFC3339), today.AddDate(0, 0, 1).Truncate(day).Format(time.RFC3339)),
+		"/stats":                      fmt.Sprintf(`{"from":%q,"to":%q,"zone":"UTC","completed":0,"unmatched_exits":2,`, today.AddDate(0, 0, -19).Truncate(day).Format(time.RFC3339), today.AddDate(0, 0, 1).Truncate(day).Format(time.RFC3339)),
 		"/stats?from=" + ago(6):       `"unmatched_exits":1,`,
 		"/stats?to=" + ago(0):         `"unmatched_exits":2,`,
 		"/minutes":                    `"step_seconds":60`,

@@ -13,6 +13,7 @@ import (
 	"parkstream/shared/image"
 	"parkstream/shared/monitor"
 	"parkstream/shared/parking"
+	"parkstream/shared/site"
 	"parkstream/shared/stay"
 	"parkstream/shared/summary/page"
 	"parkstream/shared/timeline"
@@ -25,6 +26,8 @@ type Config struct {
 	Sites *timeline.Store
 	// Images has the pictures of events; nil: there are none.
 	Images *image.Store
+	// Registry is the configuration of the sites.
+	Registry *site.Registry
 	// Monitor reports the health of the other parts.
 	Monitor *monitor.Monitor
 	// Access identifies the callers.
@@ -65,11 +68,16 @@ type handler struct{ Config }
 func (h handler) fail(w http.ResponseWriter, r *http.Request, err error) {
 	ambiguous, isAmbiguous := errors.AsType[stay.AmbiguousError](err)
 	_, isRefusal := errors.AsType[*access.Refusal](err)
+	mistakes, isMistakes := errors.AsType[site.Mistakes](err)
 	notRecorded, isNotRecorded := errors.AsType[*audit.NotRecordedError](err)
 	noImages, isNoImages := errors.AsType[*image.UnavailableError](err)
 	switch {
 	case isRefusal:
 		h.Access.Refuse(w, r, err)
+	case isMistakes:
+		httpjson.Write(w, http.StatusBadRequest, map[string]any{"error": mistakes.Error(), "mistakes": mistakes})
+	case errors.Is(err, site.ErrVersion):
+		httpjson.Error(w, http.StatusConflict, err.Error())
 	case errors.Is(err, parking.ErrTooManySites) && !access.From(r.Context()).Sites.All():
 		httpjson.Error(w, http.StatusBadRequest, parking.ErrTooManySites.Error()) // not how many there are
 	case errors.Is(err, parking.ErrInvalid), errors.Is(err, stay.ErrCursor), errors.Is(err, audit.ErrCursor):

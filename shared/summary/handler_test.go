@@ -26,6 +26,7 @@ import (
 	"parkstream/shared/instance/instancetest"
 	"parkstream/shared/parking"
 	"parkstream/shared/redis"
+	"parkstream/shared/site"
 	"parkstream/shared/stay"
 	"parkstream/shared/timeline"
 )
@@ -35,12 +36,13 @@ const token = "the-token"
 // endpoint is a summary on a separate Redis.
 type endpoint struct {
 	http.Handler
-	redis  *instance.Redis
-	client *redis.Client
-	stays  *stay.Store
-	events *timeline.Store
-	images *image.Store // nil unless a test sets it
-	log    *lockedLog
+	redis    *instance.Redis
+	client   *redis.Client
+	stays    *stay.Store
+	events   *timeline.Store
+	registry *site.Registry
+	images   *image.Store // nil unless a test sets it
+	log      *lockedLog
 	// counted has the metrics.
 	counted *prometheus.Registry
 	metrics *Metrics
@@ -79,6 +81,9 @@ func newEndpointKeeping(t *testing.T, retention time.Duration) *endpoint {
 	}
 	t.Cleanup(func() { _ = client.Close() })
 	e := &endpoint{redis: r, client: client, stays: stay.New(client, retention), events: timeline.New(client, retention), log: new(lockedLog), counted: prometheus.NewRegistry()}
+	e.registry = site.NewRegistry(client)
+	e.stays.Zone = e.registry.Zone
+	e.events.Settings = SettingsOf(e.registry)
 	e.metrics = NewMetrics(e.counted)
 	e.audit = audit.New(client, audit.Settings{Retention: 24 * time.Hour, MaxEntries: 100_000}, slog.New(slog.NewTextHandler(e.log, nil)), e.counted)
 	e.Handler = admitting{NewHandler(e.config(newGuard(t, "", theToken, everyRight...)))}
@@ -89,7 +94,7 @@ func theToken() (string, error) { return token, nil }
 
 func (e *endpoint) config(g *access.Guard) Config {
 	return Config{
-		Stays: e.stays, Sites: e.events, Images: e.images, Access: g, CursorKey: theToken, Audit: e.audit, Login: e.login(g),
+		Stays: e.stays, Sites: e.events, Registry: e.registry, Images: e.images, Access: g, CursorKey: theToken, Audit: e.audit, Login: e.login(g),
 		Metrics: e.metrics, Log: slog.New(slog.NewTextHandler(e.log, nil)),
 	}
 }
@@ -316,7 +321,8 @@ func TestWrongMethods(t *testing.T) {
 		"/stats":             "GET, HEAD",
 		"/stays/x":           "GET, HEAD",
 		"/sites":             "GET, HEAD",
-		"/sites/a":           "GET, HEAD",
+		"/sites/a":           "DELETE, GET, HEAD, PUT",
+		"/configuration":     "GET, HEAD, PUT",
 		"/sites/a/inside":    "GET, HEAD",
 		"/sites/a/occupancy": "GET, HEAD, POST",
 		"/plates/P1":         "DELETE",
@@ -339,7 +345,7 @@ func TestStatsJSON(t *testing.T) {
 	e.stays.Now = func() time.Time { return exit.Add(time.Hour) }
 	put(t, e.stays, completed("x1", "a", "P1", exit, 0), unmatched("x2", "b", "P2", exit), unmatched("x3", "b", "P2", exit.Add(-day)))
 	const none = `"match_rate":0,"average_duration_seconds":null,"p50_duration_seconds":null,"p95_duration_seconds":null`
-	const bounds = `{"from":"2026-11-22T00:00:00Z","to":"2026-11-24T00:00:00Z",`
+	const bounds = `{"from":"2026-11-22T00:00:00Z","to":"2026-11-24T00:00:00Z","zone":"UTC",`
 	// The durations have a test of their own.
 	durations := regexp.MustCompile(`"durations":\[[^]]*\],`)
 	const third = `{"day":"2026-11-22","completed":0,"unmatched_exits":1,"repeated_exits":0,` + none + `}`
@@ -350,7 +356,7 @@ func TestStatsJSON(t *testing.T) {
 		"/stats?site=a&from=2026-11-22T00:00:00Z&to=2026-11-23T01:00:01%2B01:00": bounds + `"completed":1,"unmatched_exits":0,"repeated_exits":0,"match_rate":1,` +
 			`"average_duration_seconds":0,"p50_duration_seconds":0,"p95_duration_seconds":0,"days":[{"day":"2026-11-23","completed":1,"unmatched_exits":0,"repeated_exits":0,` +
 			`"match_rate":1,"average_duration_seconds":0,"p50_duration_seconds":0,"p95_duration_seconds":0}]}`,
-		"/stats?from=2026-11-22T00:00:00Z&to=2026-11-23T00:00:00Z": `{"from":"2026-11-22T00:00:00Z","to":"2026-11-23T00:00:00Z",` +
+		"/stats?from=2026-11-22T00:00:00Z&to=2026-11-23T00:00:00Z": `{"from":"2026-11-22T00:00:00Z","to":"2026-11-23T00:00:00Z","zone":"UTC",` +
 			`"completed":0,"unmatched_exits":1,"repeated_exits":0,` + none + `,"days":[` + third + `]}`,
 	} {
 		w := e.call("GET", path, "")

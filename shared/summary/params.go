@@ -63,6 +63,9 @@ var (
 	afterParam    = parameter{name: "after", kind: siteName}
 	whoParam      = parameter{name: "who", kind: userName}
 	actionParam   = parameter{name: "action", kind: oneOf, choices: actions()}
+	dryRunParam   = parameter{name: "dry_run", kind: oneOf, choices: []string{"0", "1"}}
+	pruneParam    = parameter{name: "prune", kind: oneOf, choices: []string{"0", "1"}}
+	changeParam   = parameter{name: "version", kind: freeText}
 	entryParam    = parameter{name: "cursor", kind: entryID}
 	auditParams   = []parameter{fromParam, toParam, whoParam, actionParam, siteParam, limitParam, entryParam, formatParam, bomParam}
 	listParams    = []parameter{plateParam, siteParam, statusParam, fromParam, toParam, limitParam, cursorParam, formatParam, bomParam}

@@ -5,6 +5,7 @@ import (
 	"net/http"
 
 	"parkstream/shared/access"
+	"parkstream/shared/site"
 	"parkstream/shared/summary/page"
 )
 
@@ -53,6 +54,10 @@ func (h handler) routes(p *page.Page) []route {
 		{method: "GET", path: "/inside", right: access.Read, query: []parameter{limitParam, offsetOfAll}, handle: h.query(h.insideAnywhere)},
 		{method: "GET", path: "/sites", right: access.Read, handle: h.query(h.sites)},
 		{method: "GET", path: "/sites/{site}", right: access.Read, handle: h.query(h.site)},
+		{method: "PUT", path: "/sites/{site}", right: access.Administer, body: site.MaxFile, handle: h.configureSite},
+		{method: "DELETE", path: "/sites/{site}", right: access.Administer, handle: h.removeConfiguration},
+		{method: "GET", path: "/configuration", right: access.Read, handle: h.query(h.configuration)},
+		{method: "PUT", path: "/configuration", right: access.Administer, query: []parameter{dryRunParam, pruneParam, changeParam}, body: site.MaxFile, handle: h.configure},
 		{method: "GET", path: "/sites/{site}/inside", right: access.Read, query: []parameter{limitParam, offsetParam}, handle: h.query(h.inside)},
 		{method: "GET", path: "/sites/{site}/occupancy", right: access.Read, handle: h.query(h.corrections)},
 		{method: "POST", path: "/sites/{site}/occupancy", right: access.Correct, body: maxCorrection, handle: h.correct},

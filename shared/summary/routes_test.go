@@ -158,7 +158,7 @@ func base(t *testing.T, one *route, tried string) url.Values {
 	return values
 }
 
-var bodies = map[string]string{"/": "[]", "/search": "{}", "/login": `{"name":"a","password":"b"}`, "/sites/{site}/occupancy": `{"counted":1,"reason":"r"}`}
+var bodies = map[string]string{"/": "[]", "/search": "{}", "/login": `{"name":"a","password":"b"}`, "/sites/{site}/occupancy": `{"counted":1,"reason":"r"}`, "/sites/{site}": "{}", "/configuration": `{"sites":[]}`}
 
 // Every route accepts valid values and refuses unknown ones, at every edge of every
 // parameter. No response is a panic, a failure of the server, or one that ignores a

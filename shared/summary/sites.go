@@ -13,12 +13,13 @@ import (
 	"parkstream/shared/audit"
 	"parkstream/shared/httpjson"
 	"parkstream/shared/parking"
+	"parkstream/shared/site"
 	"parkstream/shared/stay"
 	"parkstream/shared/timeline"
 )
 
 func (h handler) sites(w http.ResponseWriter, r *http.Request) {
-	sites, err := h.sitesOf(r.Context(), "", h.Sites)
+	sites, err := h.sitesOf(r.Context(), "", knownSites{h})
 	if err != nil {
 		h.fail(w, r, err)
 		return
@@ -26,30 +27,41 @@ func (h handler) sites(w http.ResponseWriter, r *http.Request) {
 	httpjson.Write(w, http.StatusOK, map[string][]string{"sites": append([]string{}, sites...)})
 }
 
-// siteResponse is the state of a site with today's stays.
+// siteResponse is the state of a site with today's stays, and its configuration if it
+// has one.
 type siteResponse struct {
 	timeline.Site `json:",inline"`
 	StaysToday    stay.Counts `json:"stays_today"`
+	Config        *site.Site  `json:"config"`
 }
 
 func (h handler) site(w http.ResponseWriter, r *http.Request) {
-	site := r.PathValue("site")
-	if err := parking.CheckSite(site); err != nil {
+	id := r.PathValue("site")
+	if err := parking.CheckSite(id); err != nil {
 		h.fail(w, r, err)
 		return
 	}
-	state, err := h.Sites.Site(r.Context(), site)
+	state, err := h.Sites.Site(r.Context(), id)
 	if err != nil {
 		h.fail(w, r, err)
 		return
 	}
 	today := h.Stays.Now().UTC()
-	stats, err := h.Stays.Stats(r.Context(), []string{site}, today, time.Time{})
+	stats, err := h.Stays.Stats(r.Context(), []string{id}, today, time.Time{})
 	if err != nil {
 		h.fail(w, r, err)
 		return
 	}
-	httpjson.Write(w, http.StatusOK, siteResponse{state, stats.Counts})
+	config, configured, err := h.Registry.Find(r.Context(), id)
+	if err != nil {
+		h.fail(w, r, err)
+		return
+	}
+	response := siteResponse{Site: state, StaysToday: stats.Counts}
+	if configured {
+		response.Config = &config
+	}
+	httpjson.Write(w, http.StatusOK, response)
 }
 
 func (h handler) inside(w http.ResponseWriter, r *http.Request) {

@@ -27,7 +27,7 @@ type overview struct {
 }
 
 func (h handler) overview(w http.ResponseWriter, r *http.Request) {
-	sites, err := h.sitesOf(r.Context(), "", h.Sites)
+	sites, err := h.sitesOf(r.Context(), "", knownSites{h})
 	if err != nil {
 		h.fail(w, r, err)
 		return
