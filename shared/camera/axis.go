@@ -2,6 +2,7 @@ package camera
 
 import (
 	"bytes"
+	"encoding/json"
 	"strconv"
 	"strings"
 
@@ -45,11 +46,13 @@ type axisEvent struct {
 		Make  loose `json:"make"`
 		Color loose `json:"color"`
 	}] `json:"vehicle_info"`
-	Images detail[[]struct {
-		Binary base64Picture `json:"BinaryImage"`
-	}] `json:"ImageArray"`
-	Counter loose `json:"packetCounter"`
-	Sensor  loose `json:"sensorProviderID"`
+	Images  json.RawMessage `json:"ImageArray"`
+	Counter loose           `json:"packetCounter"`
+	Sensor  loose           `json:"sensorProviderID"`
+}
+
+type axisImage struct {
+	Binary base64Picture `json:"BinaryImage"`
 }
 
 func parseAxis(r Request, c site.Camera) (Message, error) {
@@ -96,7 +99,8 @@ func (e axisEvent) read(r Request, c site.Camera) (Read, error) {
 	}
 	read.Direction, read.Kind = axisDirection(string(e.Direction))
 	read.Order = axisOrder(string(e.State), read)
-	for _, image := range e.Images.Value {
+	images, _ := decodeList[axisImage](e.Images, maxParts) // others are no reason to lose the car
+	for _, image := range images {
 		read.Pictures = append(read.Pictures, image.Binary.pictures()...)
 	}
 	return read, nil

@@ -111,7 +111,11 @@ func (a blueIrisAlert) reads(r Request, c site.Camera) ([]Read, error) {
 		plate := Plate(macro(firstOf(a.PlateNumber.Text, a.Plate.Text)))
 		reads = []Read{{Plate: plate, Time: at.Time, AmbiguousTime: at.Ambiguous}}
 	case a.Memo.Given:
-		for _, entry := range strings.Split(macro(string(a.Memo.Text)), ",") {
+		memo := macro(string(a.Memo.Text))
+		if strings.Count(memo, ",") >= maxElements {
+			return nil, parking.Invalid("the memo has more than %d entries", maxElements)
+		}
+		for entry := range strings.SplitSeq(memo, ",") {
 			if read, isPlate := memoRead(entry); isPlate {
 				read.Time, read.AmbiguousTime = at.Time, at.Ambiguous
 				reads = append(reads, read)

@@ -48,6 +48,7 @@ func TestBlueIris(t *testing.T) {
 			want: []seen{{Plate: "A1", Confidence: "0.5"}},
 		},
 		{name: "1001 plates", body: `{"success":true,"predictions":[` + strings.Repeat(`{"plate":""},`, 1000) + `{"plate":""}]}`, refused: "more than 1000"},
+		{name: "1001 entries of a memo", body: `{"camera":"c","memo":"` + strings.Repeat("A1,", 1000) + `A1"}`, refused: "more than 1000"},
 		{name: "a prediction that is malformed", body: `{"success":true,"predictions":[{"plate":"A1"},{"plate":{}}]}`, refused: "instead of a text"},
 		{name: "a time that is none", body: `{"plate_number":"A1","timestamp":"now"}`, refused: "is no time"},
 		{name: "a time of the answer that is none", body: `[{"api":"alpr","found":{"predictions":[{"plate":"A1"}],"timestampUTC":"now"}}]`, refused: "is no time"},

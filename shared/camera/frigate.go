@@ -1,6 +1,7 @@
 package camera
 
 import (
+	"encoding/json"
 	"slices"
 	"strings"
 
@@ -41,18 +42,18 @@ type frigateMessage struct {
 // the same: it is not recognised yet, or the plate is a known one and has its name as
 // SubLabel.
 type frigateObject struct {
-	ID            loose         `json:"id"`
-	Label         loose         `json:"label"`
-	SubLabel      scoredText    `json:"sub_label"`
-	Recognized    scoredText    `json:"recognized_license_plate"`
-	Recognition   loose         `json:"recognized_license_plate_score"`
-	FrameTime     loose         `json:"frame_time"`
-	StartTime     loose         `json:"start_time"`
-	EndTime       loose         `json:"end_time"`
-	FalsePositive loose         `json:"false_positive"`
-	EnteredZones  many[loose]   `json:"entered_zones"`
-	Zones         many[loose]   `json:"zones"`
-	Thumbnail     base64Picture `json:"thumbnail"`
+	ID            loose           `json:"id"`
+	Label         loose           `json:"label"`
+	SubLabel      scoredText      `json:"sub_label"`
+	Recognized    scoredText      `json:"recognized_license_plate"`
+	Recognition   loose           `json:"recognized_license_plate_score"`
+	FrameTime     loose           `json:"frame_time"`
+	StartTime     loose           `json:"start_time"`
+	EndTime       loose           `json:"end_time"`
+	FalsePositive loose           `json:"false_positive"`
+	EnteredZones  json.RawMessage `json:"entered_zones"`
+	Zones         json.RawMessage `json:"zones"`
+	Thumbnail     base64Picture   `json:"thumbnail"`
 	Data          detail[struct {
 		Recognized    scoredText `json:"recognized_license_plate"`
 		Recognition   loose      `json:"recognized_license_plate_score"`
@@ -150,9 +151,9 @@ func (o frigateObject) plate() (text, score string) {
 // zone returns the zone that an object entered last, of those that the camera's
 // configuration maps to a direction. Without such a mapping it is the last one.
 func (o frigateObject) zone(c site.Camera) string {
-	zones := o.EnteredZones
+	zones, _ := decodeList[loose](o.EnteredZones, maxElements)
 	if len(zones) == 0 {
-		zones = o.Zones
+		zones, _ = decodeList[loose](o.Zones, maxElements)
 	}
 	for _, zone := range slices.Backward(zones) {
 		zone := strings.ToLower(string(zone))
@@ -177,8 +178,8 @@ type scoredText struct{ Text, Score string }
 
 // UnmarshalJSON implements json.Unmarshaler.
 func (s *scoredText) UnmarshalJSON(text []byte) error {
-	var parts many[loose]
-	if err := parts.UnmarshalJSON(text); err != nil {
+	parts, err := decodeList[loose](text, maxParts)
+	if err != nil {
 		return err
 	}
 	parts = append(parts, "", "")
