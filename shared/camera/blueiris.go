@@ -37,10 +37,10 @@ type blueIrisAlert struct {
 
 // aiAnswer is an answer as Blue Iris keeps it, in Found, or as CodeProject.AI sends it.
 type aiAnswer struct {
-	API         present           `json:"api"`
-	Found       detail[*aiAnswer] `json:"found"`
-	Predictions json.RawMessage   `json:"predictions"`
-	Time        loose             `json:"timestampUTC"`
+	API         present         `json:"api"`
+	Found       json.RawMessage `json:"found"`
+	Predictions json.RawMessage `json:"predictions"`
+	Time        loose           `json:"timestampUTC"`
 }
 
 type aiPrediction struct {
@@ -90,42 +90,51 @@ func moreConfident(a, b Read) bool {
 	return a.Confidence != nil && (b.Confidence == nil || *a.Confidence > *b.Confidence)
 }
 
-// reads returns the vehicles of an alert. Their time is that of the alert, or else that
-// of the answer.
+// reads returns the vehicles of an alert: those of the answers, or else of the plate or
+// the memo. Their time is that of the alert, or else that of the answer.
 func (a blueIrisAlert) reads(r Request, c site.Camera) ([]Read, error) {
-	at, err := r.anyTime(macro(firstOf(a.Timestamp, a.AlertTime, a.Time)), c)
-	if err != nil {
-		return nil, err
+	alerted := func() (clock, error) {
+		return r.anyTime(macro(firstOf(a.Timestamp, a.AlertTime, a.Time)), c)
 	}
 	answers, err := a.answers()
 	if err != nil {
 		return nil, err
 	}
-	var reads []Read
-	switch {
-	case len(answers) > 0:
-		if reads, err = readsOf(answers, at, r); err != nil {
-			return nil, err
-		}
-	case a.PlateNumber.Given || a.Plate.Given:
-		plate := Plate(macro(firstOf(a.PlateNumber.Text, a.Plate.Text)))
-		reads = []Read{{Plate: plate, Time: at.Time, AmbiguousTime: at.Ambiguous}}
-	case a.Memo.Given:
-		memo := macro(string(a.Memo.Text))
-		if strings.Count(memo, ",") >= maxElements {
-			return nil, parking.Invalid("the memo has more than %d entries", maxElements)
-		}
-		for entry := range strings.SplitSeq(memo, ",") {
-			if read, isPlate := memoRead(entry); isPlate {
-				read.Time, read.AmbiguousTime = at.Time, at.Ambiguous
-				reads = append(reads, read)
-			}
-		}
-	case a.Dump == nil && a.JSON == nil:
-		return nil, parking.Invalid("want ai_dump, plate_number or memo in the JSON of Blue Iris, or the dump of CodeProject.AI alone")
+	reads, err := readsOf(answers, alerted, r)
+	if err == nil && len(reads) == 0 {
+		reads, err = a.macroReads(alerted, len(answers) > 0)
+	}
+	if err != nil {
+		return nil, err
 	}
 	for i := range reads {
 		reads[i].Pictures = a.Image.pictures()
+	}
+	return reads, nil
+}
+
+// macroReads returns the vehicles of the plate or the memo. An empty plate is a vehicle
+// without one, unless there were answers, which found none.
+func (a blueIrisAlert) macroReads(alerted func() (clock, error), answered bool) ([]Read, error) {
+	var reads []Read
+	plate := Plate(macro(firstOf(a.PlateNumber.Text, a.Plate.Text)))
+	switch {
+	case plate != "", (a.PlateNumber.Given || a.Plate.Given) && !answered:
+		reads = []Read{{Plate: plate}}
+	case a.Memo.Given:
+		var err error
+		if reads, err = memoReads(macro(string(a.Memo.Text))); err != nil {
+			return nil, err
+		}
+	case !answered && a.Dump == nil && a.JSON == nil:
+		return nil, parking.Invalid("want ai_dump, plate_number or memo in the JSON of Blue Iris, or the dump of CodeProject.AI alone")
+	}
+	at, err := alerted()
+	if err != nil && len(reads) > 0 {
+		return nil, err
+	}
+	for i := range reads {
+		reads[i].Time, reads[i].AmbiguousTime = at.Time, at.Ambiguous
 	}
 	return reads, nil
 }
@@ -147,29 +156,28 @@ func (a blueIrisAlert) answers() ([]aiAnswer, error) {
 }
 
 // readsOf returns the plates of answers. Answers about objects have none.
-func readsOf(answers []aiAnswer, at clock, r Request) ([]Read, error) {
+func readsOf(answers []aiAnswer, alerted func() (clock, error), r Request) ([]Read, error) {
 	var reads []Read
 	for _, a := range answers {
-		if a.Found.Value != nil {
-			a = *a.Found.Value
-		}
-		predictions, err := decodeList[aiPrediction](a.Predictions, maxElements)
+		found, err := a.found()
 		if err != nil {
 			return nil, err
 		}
+		predictions, err := decodeList[aiPrediction](found.Predictions, maxElements)
+		if err != nil {
+			return nil, err
+		}
+		at, noTime := firstClock(alerted, func() (clock, error) { return aiTime(string(found.Time), r) })
 		for _, p := range predictions {
 			label, labelled := strings.CutPrefix(string(p.Label), "Plate:")
-			if !p.Plate.Given && !labelled {
+			switch {
+			case !p.Plate.Given && !labelled:
 				continue
-			}
-			seen := at
-			if seen.Time.IsZero() {
-				if seen, err = aiTime(string(a.Time), r); err != nil {
-					return nil, err
-				}
+			case noTime != nil:
+				return nil, noTime
 			}
 			reads = append(reads, Read{
-				Plate: Plate(firstOf(string(p.Plate.Text), label)), Time: seen.Time, AmbiguousTime: seen.Ambiguous,
+				Plate: Plate(firstOf(string(p.Plate.Text), label)), Time: at.Time, AmbiguousTime: at.Ambiguous,
 				Confidence: confidence(string(p.Confidence), ofEither),
 			})
 		}
@@ -178,6 +186,23 @@ func readsOf(answers []aiAnswer, at clock, r Request) ([]Read, error) {
 		}
 	}
 	return reads, nil
+}
+
+// found returns the answer itself. Some have only the predictions, as a list, and some
+// nothing.
+func (a aiAnswer) found() (aiAnswer, error) {
+	var answer aiAnswer
+	switch text := trimmed(a.Found); {
+	case len(text) == 0:
+		return a, nil
+	case text[0] == '{':
+		if err := decodeJSON(text, &answer); err != nil {
+			return aiAnswer{}, err
+		}
+	case text[0] == '[':
+		answer.Predictions = a.Found
+	}
+	return answer, nil
 }
 
 // aiTime reads a timestampUTC. The module that a version of CodeProject.AI has writes it
@@ -189,6 +214,20 @@ func aiTime(text string, r Request) (clock, error) {
 		},
 		func() (clock, error) { return readTime(text, time.UTC, r.Received) },
 	)
+}
+
+// memoReads returns the plates of a memo.
+func memoReads(memo string) ([]Read, error) {
+	if strings.Count(memo, ",") >= maxElements {
+		return nil, parking.Invalid("the memo has more than %d entries", maxElements)
+	}
+	var reads []Read
+	for entry := range strings.SplitSeq(memo, ",") {
+		if read, isPlate := memoRead(entry); isPlate {
+			reads = append(reads, read)
+		}
+	}
+	return reads, nil
 }
 
 // memoRead returns the read of an entry of a memo, such as ABC1234:92%, if it is one. A

@@ -154,20 +154,20 @@ func firstOf[T ~string](texts ...T) string {
 // firstClock returns the first reading of a time that there is. One that is malformed is
 // an error only if no other is there.
 func firstClock(readings ...func() (clock, error)) (clock, error) {
-	var malformed error
+	var wrong error
 	for _, reading := range readings {
 		c, err := reading()
 		if err == nil && !c.Time.IsZero() {
 			return c, nil
 		}
-		if malformed == nil {
-			malformed = err
+		if wrong == nil {
+			wrong = err
 		}
 	}
-	return clock{}, malformed
+	return clock{}, wrong
 }
 
-// present is a [scalar] that tells whether it was there. null is, and is empty.
+// present is a [scalar] that reports whether it was there. null is, and is empty.
 type present struct {
 	Text        scalar
 	Given, Null bool
