@@ -27,8 +27,9 @@ type format struct {
 	resolution time.Duration
 	// local reports that its times are local ones without a zone.
 	local bool
-	// tracks reports that a camera posts several reads of one vehicle.
-	tracks bool
+	// tracks reports that a camera posts several reads of one vehicle; first that all have
+	// the time of the first one.
+	tracks, first bool
 	// encode returns what a camera posts. The zone is that of the site.
 	encode func(r *Read, zone *time.Location) Payload
 }
@@ -37,7 +38,7 @@ type format struct {
 var formats = map[string]*format{
 	"axis":            {resolution: time.Millisecond, tracks: true, encode: axis},
 	"dahua":           {resolution: time.Second, local: true, encode: dahua},
-	"frigate":         {resolution: time.Microsecond, tracks: true, encode: frigate},
+	"frigate":         {resolution: time.Microsecond, tracks: true, first: true, encode: frigate},
 	"hikvision":       {resolution: time.Second, encode: hikvision},
 	"milesight":       {resolution: time.Millisecond, local: true, encode: milesight},
 	"own":             {resolution: time.Microsecond, encode: own},
@@ -56,14 +57,10 @@ func (r *Read) vehicle() string { return strconv.FormatUint(r.Track, 10) }
 // EventID returns the id of the event, if the camera gives it one.
 func (r *Read) EventID() string { return r.Camera.ID + ":" + r.vehicle() }
 
-// code3 returns the code of three letters of the plate's country.
-func (r *Read) code3() string {
-	for i := range countries {
-		if countries[i].code == r.Visit.Country {
-			return countries[i].code3
-		}
-	}
-	return ""
+// country returns the country of the vehicle's plate.
+func (r *Read) country() *country {
+	i := slices.IndexFunc(countries, func(c country) bool { return c.code == r.Visit.Country })
+	return &countries[i]
 }
 
 // picture is a small picture, which stands for the one that a camera takes.

@@ -9,6 +9,7 @@ import (
 // A country issues number plates.
 type country struct {
 	code, code3 string // of ISO 3166
+	hikvision   int    // the number that cameras of Hikvision give it
 	series      []series
 }
 
@@ -42,26 +43,26 @@ const (
 // countries are those whose vehicles come to the car park. The series of those that can be
 // a home are the ones of one region: neighbours have plates that look alike.
 var countries = []country{
-	{"GB", "GBR", []series{
+	{"GB", "GBR", 17, []series{
 		form(1, "LK LB LD LG LP", "02 03 52 53 54 17 18 19 20 21 22 23 24 25 67 68 69 70 71 72 73 74", withoutIQ, withoutIQ, withoutIQ),
 	}},
-	{"DE", "DEU", []series{
+	{"DE", "DEU", 3, []series{
 		form(0.55, "M", alphabet, alphabet, nonzero, digits, digits, digits),
 		form(0.20, "M", alphabet, alphabet, nonzero, digits, digits),
 		form(0.15, "DAH FFB EBE STA", alphabet, nonzero, digits, digits, digits),
 		form(0.10, "FS ED TS RO", alphabet, alphabet, nonzero, digits, digits),
 	}},
-	{"FR", "FRA", []series{form(1, "F G H", withoutIOU, digits, digits, digits, withoutIOU, withoutIOU)}},
-	{"ES", "ESP", []series{form(1, digits, digits, digits, digits, "L M N", consonants, consonants)}},
-	{"IN", "IND", []series{
+	{"FR", "FRA", 2, []series{form(1, "F G H", withoutIOU, digits, digits, digits, withoutIOU, withoutIOU)}},
+	{"ES", "ESP", 4, []series{form(1, digits, digits, digits, digits, "L M N", consonants, consonants)}},
+	{"IN", "IND", 86, []series{
 		form(0.9, "KA", "01 02 03 04 05", withoutIO, withoutIO, digits, digits, digits, digits),
 		form(0.1, "TN", "07 09 22", withoutIO, withoutIO, digits, digits, digits, digits),
 	}},
-	{"US", "USA", []series{form(1, "7 8 9", withoutIOQ, withoutIOQ, withoutIOQ, digits, digits, digits)}},
-	{"PL", "POL", []series{form(1, "WA WB KR PO RZE", nonzero, digits, digits, digits, polishSeries)}},
-	{"NL", "NLD", []series{form(1, "G H J K N P R S T X Z", consonants, digits, digits, digits, consonants)}},
-	{"IT", "ITA", []series{form(1, "C D E", withoutIOQU, digits, digits, digits, withoutIOQU, withoutIOQU)}},
-	{"AT", "AUT", []series{form(1, "W S L I", nonzero, digits, digits, digits, digits, consonants)}},
+	{"US", "USA", 172, []series{form(1, "7 8 9", withoutIOQ, withoutIOQ, withoutIOQ, digits, digits, digits)}},
+	{"PL", "POL", 7, []series{form(1, "WA WB KR PO RZE", nonzero, digits, digits, digits, polishSeries)}},
+	{"NL", "NLD", 6, []series{form(1, "G H J K N P R S T X Z", consonants, digits, digits, digits, consonants)}},
+	{"IT", "ITA", 5, []series{form(1, "C D E", withoutIOQU, digits, digits, digits, withoutIOQU, withoutIOQU)}},
+	{"AT", "AUT", 37, []series{form(1, "W S L I", nonzero, digits, digits, digits, digits, consonants)}},
 }
 
 // homes are the countries whose car parks the scenarios of an evaluation have in turn.

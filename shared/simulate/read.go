@@ -123,9 +123,6 @@ func (l *lane) read(s *Scenario, v *vehicle, random *rand.Rand) (r reading) {
 		}
 		r.make, r.color = looks.make(), looks.color()
 	}
-	if random.Float64() < s.NoPlate {
-		return r
-	}
 	r.plate = v.plate
 	likely := l.errors
 	if v.hard {
@@ -165,27 +162,37 @@ func (l *lane) pass(s *Scenario, v *vehicle, visit *Visit, kind parking.Kind, se
 	return append(reads, again...)
 }
 
+// notYet is the share of vehicles whose plate a camera that posts several reads does not
+// have in the first one.
+const notYet = 0.1
+
 // track returns the reads of a vehicle that the camera takes for one.
 func (l *lane) track(s *Scenario, v *vehicle, visit *Visit, kind parking.Kind, seen time.Time, random *rand.Rand) []*Read {
-	n := 1
+	n, noPlate, late := 1, random.Float64() < s.NoPlate, false
 	if l.format.tracks {
-		n = 1 + random.IntN(3)
+		n, late = 1+random.IntN(3), random.Float64() < notYet
 	}
 	l.tracks++
 	reads := make([]*Read, n)
+	at := l.clock(seen, s.Location)
 	for i := range reads {
-		got := l.read(s, v, random)
-		r := &Read{
-			Visit: visit, Camera: &l.Camera, Kind: kind, Seen: seen, Fate: Version, Time: l.clock(seen, s.Location), Track: l.tracks, Order: i + 1, Reads: n,
-			Plate: got.plate, Confidence: got.confidence, Candidates: got.candidates, Make: got.make, Color: got.color,
+		r := &Read{Visit: visit, Camera: &l.Camera, Kind: kind, Seen: seen, Fate: Version, Time: at, Track: l.tracks, Order: i + 1, Reads: n}
+		got, last := l.read(s, v, random), i == n-1
+		r.Make, r.Color = got.make, got.color
+		if !noPlate && !(late && i == 0 && !last) {
+			r.Plate, r.Confidence, r.Candidates = got.plate, got.confidence, got.candidates
 		}
-		if i == n-1 {
-			if r.Fate = Event; r.Plate == "" {
-				r.Fate = NoPlate
-			}
+		switch {
+		case last && noPlate:
+			r.Fate = NoPlate
+		case last:
+			r.Fate = Event
 		}
 		reads[i] = r
 		seen = seen.Add(between(200*time.Millisecond, 900*time.Millisecond, random))
+		if !l.format.first {
+			at = l.clock(seen, s.Location)
+		}
 	}
 	return reads
 }

@@ -1,8 +1,8 @@
 package simulate
 
 import (
-	"bytes"
 	"encoding/base64"
+	"encoding/json"
 	"encoding/xml"
 	"fmt"
 	"math"
@@ -64,7 +64,7 @@ func hikvision(r *Read, zone *time.Location) Payload {
 		Version: "2.0", IPAddress: "192.0.2.64", PortNo: 80, Protocol: "HTTP", MACAddress: "00:00:5e:00:53:40", ChannelID: 1,
 		DateTime: r.Time.In(zone).Format("2006-01-02T15:04:05-07:00"), ActivePosts: r.Order, EventType: "ANPR", EventState: "active", Description: "ANPR",
 		ANPR: anpr{
-			LicensePlate: plate, OriginalLicensePlate: plate, Line: 1, Direction: r.direction("forward", "reverse"), ConfidenceLevel: r.percent(),
+			Country: r.country().hikvision, LicensePlate: plate, OriginalLicensePlate: plate, Line: 1, Direction: r.direction("forward", "reverse"), ConfidenceLevel: r.percent(),
 			PlateType: "unknown", PlateColor: "white", VehicleInfo: vehicle{Index: 1, Color: or(r.Color, "unknown")},
 		},
 		UUID: fmt.Sprintf("00000000-0000-4000-8000-%012x", r.Track), PicturesSent: 2,
@@ -84,8 +84,8 @@ func dahua(r *Read, zone *time.Location) Payload {
 	return inJSON(object{"Picture": object{
 		"CutoutPic": object{"Content": base64.StdEncoding.EncodeToString(picture()), "PicName": fmt.Sprintf("%d.jpg", r.Track)},
 		"Plate": object{
-			"BoundingBox": []int{3021, 5123, 3467, 5402}, "Channel": 0, "Confidence": r.percent(), "IsExist": r.Plate != "",
-			"PlateColor": "White", "PlateNumber": r.Plate, "PlateType": "Normal", "Region": r.code3(), "UploadNum": 1,
+			"BoundingBox": []int{3021, 5123, 3467, 5402}, "Channel": 0, "Confidence": int(math.Round(255 * r.Confidence)), "IsExist": r.Plate != "",
+			"PlateColor": "White", "PlateNumber": r.Plate, "PlateType": "Normal", "Region": r.country().code3, "UploadNum": 1,
 		},
 		"SnapInfo": object{
 			"DeviceID": "5J0000PAZ00000", "Direction": r.direction("Obverse", "Reverse"), "LanNo": 1,
@@ -148,7 +148,7 @@ func axis(r *Read, zone *time.Location) Payload {
 	return inJSON(object{
 		"packetCounter": strconv.FormatUint(2*r.Track+uint64(r.Order), 10), "capture_timestamp": strconv.FormatInt(ms, 10), "frame_timestamp": "0", //nolint:gosec // small
 		"capture_ts": strconv.FormatInt(ms*1e6, 10), "datetime": r.Time.In(zone).Format("20060102 150405") + fmt.Sprintf("%03d", ms%1000),
-		"plateText": r.Plate, "plateUnicode": r.Plate, "plateUTF8": r.Plate, "plateASCII": r.Plate, "plateCountry": r.code3(),
+		"plateText": r.Plate, "plateUnicode": r.Plate, "plateUTF8": r.Plate, "plateASCII": r.Plate, "plateCountry": r.country().code3,
 		"plateConfidence": strconv.FormatFloat(r.Confidence, 'f', 6, 64), "carState": state, "carMoveDirection": r.direction("in", "out"),
 		"carID": r.vehicle(), "roiID": "1", "imageType": "plate", "plateImageType": "jpg", "plateImageSize": "0", "timeProcessing": "0",
 		"camera_info": object{"SerialNumber": "00005E005341", "ProdShortName": "AXIS P1465-LE-3", "MACAddress": "00:00:5E:00:53:41"}, "sensorProviderID": "defaultID_1",
@@ -164,20 +164,43 @@ func milesight(r *Read, zone *time.Location) Payload {
 	}
 	return inJSON(map[string]string{
 		"device": "Network Camera", "time": local, "time_msec": local, "plate": or(r.Plate, "-"), "type": "Visitor", "speed": "-",
-		"direction": r.direction("Approach", "Away"), "detection_region": "1", "region": r.code3(), "resolution_width": "1920", "resolution_height": "1080",
+		"direction": r.direction("Approach", "Away"), "detection_region": "1", "region": r.country().code3, "resolution_width": "1920", "resolution_height": "1080",
 		"coordinate_x1": "1014", "coordinate_y1": "624", "coordinate_x2": "1110", "coordinate_y2": "666", "confidence": confidence, "plate_color": "White",
 		"vehicle_type": "Car", "vehicle_color": or(r.Color, "-"), "Vehicle Brand": or(r.Make, "-"), "plate_image": base64.StdEncoding.EncodeToString(picture()),
 	})
 }
 
-// frigate returns an update of a tracked object; times are seconds as a decimal fraction.
+// frigate returns an event of a tracked object: new, update and end of one id. Its times
+// are seconds as a decimal fraction, and the plate is null until it is recognised.
 func frigate(r *Read, _ *time.Location) Payload {
-	seconds := func(t time.Time) []byte { return fmt.Appendf(nil, "%d.%06d", t.Unix(), t.Nanosecond()/1000) }
-	var b bytes.Buffer
-	fmt.Fprintf(&b, `{"type":"lpr","id":"%d.%06d-%06x","name":null,"plate":%q,"score":%v,"camera":%q,"timestamp":%s}`,
-		r.Track/1e6+1.6e9, r.Track%1e6, mix(r.Track)&0xffffff, r.Plate, r.Confidence, r.Camera.ID, seconds(r.Time))
-	return Payload{"application/json", b.Bytes()}
+	seconds := func(t time.Time) json.Number {
+		return json.Number(fmt.Sprintf("%d.%06d", t.Unix(), t.Nanosecond()/1000))
+	}
+	type object = map[string]any
+	after := object{
+		"id": fmt.Sprintf("%d.%06d-%06x", r.Track/1e6+1.6e9, r.Track%1e6, mix(r.Track)&0xffffff), "camera": r.Camera.ID, "label": "car", "sub_label": nil,
+		"start_time": seconds(r.Time), "frame_time": seconds(r.Time.Add(time.Duration(r.Order-1) * 300 * time.Millisecond)), "end_time": nil, "false_positive": false,
+		"score": 0.8, "top_score": 0.85, "box": []int{424, 500, 536, 712}, "area": 23744, "stationary": false, "has_snapshot": true, "has_clip": false,
+		"entered_zones": []string{r.direction("gate-in", "gate-out")}, "current_zones": []string{}, "recognized_license_plate": nil, "recognized_license_plate_score": nil,
+	}
+	if r.Plate != "" {
+		after["recognized_license_plate"], after["recognized_license_plate_score"] = r.Plate, r.Confidence
+	}
+	kind := "update"
+	switch r.Order {
+	case r.Reads:
+		kind = "end"
+		after["end_time"] = after["frame_time"]
+	case 1:
+		kind = "new"
+	}
+	return inJSON(object{"type": kind, "before": after, "after": after})
 }
 
-// own returns our own JSON: an event as on the wire.
-func own(r *Read, _ *time.Location) Payload { return inJSON(r.Event("")) }
+// own returns our own JSON: an event as on the wire. The camera's own id is enough for its
+// own events.
+func own(r *Read, _ *time.Location) Payload {
+	e := r.Event("")
+	e.ID = r.vehicle()
+	return inJSON(e)
+}
