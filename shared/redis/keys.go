@@ -47,6 +47,15 @@ func Day(t time.Time) int64 {
 // EndedKey returns the key of a session or login that has ended.
 func EndedKey(id string) string { return "park:ended:" + id }
 
+// CameraKey returns the key of the state of a camera, and the prefix of what else is kept
+// of it.
+func CameraKey(id string) string { return "park:camera:{" + id + "}" }
+
+// CameraHourKey returns the key of a camera's counts of the hour of t, by UTC.
+func CameraHourKey(id string, t time.Time) string {
+	return CameraKey(id) + ":" + strconv.FormatInt(t.Unix()/3600, 10)
+}
+
 // Keys of no site.
 const (
 	// erasedKey holds the state of [Client.Erased].
@@ -56,6 +65,9 @@ const (
 	// Audit is the prefix of the keys of the audit. Its hash tag keeps them on one
 	// shard, so their entries have the times of one clock.
 	Audit = "park:audit:{all}:"
+	// KeptRequests is the prefix of the keys of requests that cameras sent and that were
+	// refused. Its hash tag keeps them on one shard.
+	KeptRequests = "park:kept:{all}:"
 	// Sites is the prefix of the keys of the configurations of sites. Its hash tag keeps
 	// them on one shard.
 	Sites = "park:sites:{all}:"
