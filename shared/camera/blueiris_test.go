@@ -8,18 +8,18 @@ import (
 func TestBlueIris(t *testing.T) {
 	testFormat(t, "blueiris", []formatTest{
 		{name: "dump, as found", file: "shared/codeproject_blueiris_ai_dump.json", want: []seen{
-			{Plate: "T121396C", Time: "2024-11-19T23:51:20Z", Confidence: "0.9422435760498047"},
-			{Plate: "KYJ5", Time: "2024-11-19T23:51:20Z", Confidence: "0.7209769487380981"},
+			{Plate: "T121396C", Time: "2024-11-19T23:51:20Z", Confidence: "0.942244"},
+			{Plate: "KYJ5", Time: "2024-11-19T23:51:20Z", Confidence: "0.720977"},
 		}},
 		{name: "dump with a plate of two lines, as found", file: "shared/codeproject_blueiris_ai_dump_two_line_plate.json", want: []seen{
-			{Plate: "SGX 7923G", Time: "2025-02-09T03:46:58Z", Confidence: "0.9400946199893951"},
-			{Plate: "HF7499", Time: "2025-02-09T03:46:58Z", Confidence: "0.9081299901008606"},
+			{Plate: "SGX 7923G", Time: "2025-02-09T03:46:58Z", Confidence: "0.940095"},
+			{Plate: "HF7499", Time: "2025-02-09T03:46:58Z", Confidence: "0.90813"},
 		}},
 		{name: "alert with a dump of several pictures", file: "blueiris/alert_json.json", want: []seen{
-			{Plate: "B PS 1234", Time: "2026-07-01T06:00:00.5Z", Confidence: "0.94", Pictures: 1},
-			{Plate: "XY 99", Time: "2026-07-01T06:00:00.5Z", Confidence: "0.5", Pictures: 1},
+			{Plate: "B PS 1234", Time: "2026-07-01T06:00:00.5Z", Confidence: "0.94", Pictures: "jpeg"},
+			{Plate: "XY 99", Time: "2026-07-01T06:00:00.5Z", Confidence: "0.5", Pictures: "jpeg"},
 		}},
-		{name: "alert with the plate", file: "blueiris/alert_plate.json", want: []seen{{Plate: "B PS 1234", Time: "2026-07-01T06:00:00Z", Pictures: 1}}},
+		{name: "alert with the plate", file: "blueiris/alert_plate.json", want: []seen{{Plate: "B PS 1234", Time: "2026-07-01T06:00:00Z", Pictures: "jpeg"}}},
 		{name: "alert with the memo", file: "blueiris/alert_memo.json", want: []seen{
 			{Plate: "B PS 1234", Time: "2026-07-01T06:00:00Z", Confidence: "0.92"},
 			{Plate: "xy99", Time: "2026-07-01T06:00:00Z", Confidence: "0.61"},

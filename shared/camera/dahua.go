@@ -14,13 +14,14 @@ import (
 var dahua = Format{
 	Name: "dahua",
 	Recognise: func(r Request) bool {
-		members := r.members()
-		picture := membersOf(members["picture"])
-		return picture["plate"] != nil || picture["snapinfo"] != nil || picture["parkinginfo"] != nil ||
-			r.has("tollgateinfo") || r.has("notificationinfo") ||
-			r.has("active", "deviceid") || r.has("deviceid", "devicemodel") || r.has("deviceid", "devicename") || r.has("alarminfo", "deviceid")
+		members := r.example()
+		return hasAny(membersOf(members["picture"]), "plate", "snapinfo", "parkinginfo") ||
+			hasAny(members, "tollgateinfo", "notificationinfo") ||
+			hasAll(members, "deviceid") && hasAny(members, "active", "devicemodel", "devicename", "alarminfo")
 	},
-	Parse: parseDahua,
+	Parse: func(r Request, c site.Camera) (Message, error) {
+		return each(r, func(m dahuaMessage) (Message, error) { return m.message(r, c) })
+	},
 	Accepted: func() (contentType string, body []byte) {
 		return "application/json", []byte(`{"Result":true}`)
 	},
@@ -29,28 +30,28 @@ var dahua = Format{
 // dahuaMessage is every message of ITSAPI.
 type dahuaMessage struct {
 	Picture *struct {
-		Plate    many[dahuaPlate] `json:"Plate"`
-		Snap     dahuaSnap        `json:"SnapInfo"`
-		Parking  *struct{}        `json:"ParkingInfo"`
-		Vehicle  dahuaVehicle     `json:"Vehicle"`
-		Body     dahuaPicture     `json:"VehiclePic"`
-		Scene    dahuaPicture     `json:"NormalPic"`
-		Combined dahuaPicture     `json:"CombinPic"`
-		Cutout   dahuaPicture     `json:"CutoutPic"`
+		Plate    many[dahuaPlate]     `json:"Plate"`
+		Snap     detail[dahuaSnap]    `json:"SnapInfo"`
+		Parking  *detail[struct{}]    `json:"ParkingInfo"`
+		Vehicle  detail[dahuaVehicle] `json:"Vehicle"`
+		Body     detail[dahuaPicture] `json:"VehiclePic"`
+		Scene    detail[dahuaPicture] `json:"NormalPic"`
+		Combined detail[dahuaPicture] `json:"CombinPic"`
+		Cutout   detail[dahuaPicture] `json:"CutoutPic"`
 	} `json:"Picture"`
-	Active   loose     `json:"Active"`
-	DeviceID loose     `json:"DeviceID"`
-	Alarm    *struct{} `json:"AlarmInfo"`
+	Active   loose             `json:"Active"`
+	DeviceID loose             `json:"DeviceID"`
+	Alarm    *detail[struct{}] `json:"AlarmInfo"`
 	// The message itself, if it has the names of its path around it.
 	Notification *dahuaMessage `json:"NotificationInfo"`
 	Tollgate     *dahuaMessage `json:"TollgateInfo"`
 }
 
 type dahuaPlate struct {
-	IsExist    loose `json:"IsExist"`
-	Number     loose `json:"PlateNumber"`
-	Confidence loose `json:"Confidence"`
-	Region     loose `json:"Region"`
+	IsExist    loose  `json:"IsExist"`
+	Number     scalar `json:"PlateNumber"`
+	Confidence loose  `json:"Confidence"`
+	Region     loose  `json:"Region"`
 }
 
 type dahuaSnap struct {
@@ -71,11 +72,7 @@ type dahuaPicture struct {
 // dahuaScale is the scale of confidences.
 const dahuaScale = 255
 
-func parseDahua(r Request, c site.Camera) (Message, error) {
-	var m dahuaMessage
-	if err := decodeJSON(r.document(), &m); err != nil {
-		return Message{}, err
-	}
+func (m dahuaMessage) message(r Request, c site.Camera) (Message, error) {
 	for m.Notification != nil || m.Tollgate != nil {
 		if m.Notification != nil {
 			m = *m.Notification
@@ -84,7 +81,7 @@ func parseDahua(r Request, c site.Camera) (Message, error) {
 		}
 	}
 	switch {
-	case m.Picture != nil && m.Picture.Parking != nil && m.Picture.Snap == (dahuaSnap{}): // of a parking space, not of a gate
+	case m.Picture != nil && m.Picture.Parking != nil && m.Picture.Snap.Value == (dahuaSnap{}): // of a parking space, not of a gate
 		return Message{}, nil
 	case m.Picture != nil:
 	case m.Alarm != nil:
@@ -94,24 +91,24 @@ func parseDahua(r Request, c site.Camera) (Message, error) {
 	default:
 		return Message{}, parking.Invalid("the message has neither Picture, as TollgateInfo has, nor Active and DeviceID, as KeepAlive has")
 	}
-	at, err := readTime(told(string(m.Picture.Snap.AccurateTime)), c.Location, r.Received)
+	at, err := readTime(told(string(m.Picture.Snap.Value.AccurateTime)), c.Location, r.Received)
 	if err == nil && at.Time.IsZero() {
-		at, err = readTime(told(string(m.Picture.Snap.SnapTime)), c.Location, r.Received)
+		at, err = readTime(told(string(m.Picture.Snap.Value.SnapTime)), c.Location, r.Received)
 	}
 	if err != nil {
 		return Message{}, err
 	}
-	pictures := slices.Concat(m.Picture.Body.Content.pictures(), m.Picture.Scene.Content.pictures(),
-		m.Picture.Combined.Content.pictures(), m.Picture.Cutout.Content.pictures(), r.pictures())
+	pictures := slices.Concat(m.Picture.Body.Value.Content.pictures(), m.Picture.Scene.Value.Content.pictures(),
+		m.Picture.Combined.Value.Content.pictures(), m.Picture.Cutout.Value.Content.pictures(), r.pictures())
 	if len(m.Picture.Plate) == 0 {
 		m.Picture.Plate = many[dahuaPlate]{{}}
 	}
 	var reads []Read
 	for _, plate := range m.Picture.Plate {
 		read := Read{
-			Direction: direction(c, string(m.Picture.Snap.Direction)),
+			Direction: direction(c, string(m.Picture.Snap.Value.Direction)),
 			Plate:     Plate(string(plate.Number)), Time: at.Time, AmbiguousTime: at.Ambiguous,
-			Country: told(string(plate.Region)), Make: told(string(m.Picture.Vehicle.Make)), Color: told(string(m.Picture.Vehicle.Color)),
+			Country: told(string(plate.Region)), Make: told(string(m.Picture.Vehicle.Value.Make)), Color: told(string(m.Picture.Vehicle.Value.Color)),
 			Pictures: pictures,
 		}
 		if strings.EqualFold(string(plate.IsExist), "false") && read.Plate != "" {

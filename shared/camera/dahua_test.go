@@ -8,31 +8,39 @@ import (
 )
 
 func TestDahua(t *testing.T) {
-	german := seenRead{
-		plate: "B AB 1234", at: "2026-11-23T07:15:30.123Z", direction: "obverse", confidence: "0.8",
-		country: "DEU", make: "Volkswagen", color: "Black",
+	german := seen{
+		Plate: "B AB 1234", Time: "2026-11-23T07:15:30.123Z", Direction: "obverse", Confidence: "0.8",
+		Country: "DEU", Make: "Volkswagen", Color: "Black",
 	}
-	with := func(change func(*seenRead)) []seenRead {
+	with := func(change func(*seen)) []seen {
 		s := german
 		change(&s)
-		return []seenRead{s}
+		return []seen{s}
 	}
-	testSamples(t, "dahua", map[string]sampleTest{
-		"tollgate.json": {reads: with(func(s *seenRead) { s.pictures = "body scene plate" })},
-		"tollgate_wrapped.json": {reads: with(func(s *seenRead) {
-			s.at, s.ambiguous, s.direction = "2026-10-25T01:30:00Z", true, "approach"
+	testFormat(t, "dahua", []formatTest{
+		{file: "dahua/tollgate.json", want: with(func(s *seen) { s.Pictures = "body scene plate" })},
+		{file: "dahua/tollgate_wrapped.json", want: with(func(s *seen) {
+			s.Time, s.Ambiguous, s.Direction = "2026-10-25T01:30:00Z", true, "approach"
 		})},
-		"tollgate_data_url.json": {reads: with(func(s *seenRead) {
-			s.plate, s.confidence, s.direction, s.pictures = "HHXY80", "1", "reverse", "scene"
+		{file: "dahua/tollgate_data_url.json", want: with(func(s *seen) {
+			s.Plate, s.Confidence, s.Direction, s.Pictures = "HHXY80", "1", "reverse", "scene"
 		})},
-		"tollgate_minimal.json":         {reads: []seenRead{{plate: "EL123AB", at: "2026-07-10T07:12:00Z"}}},
-		"tollgate_unread.json":          {reads: with(func(s *seenRead) { s.plate, s.confidence, s.country, s.make = "", "", "", "" })},
-		"tollgate_no_plate_exists.json": {reads: with(func(s *seenRead) { s.plate, s.confidence, s.candidates = "", "", "B AB 12" })},
-		"keepalive.json":                {heartbeat: true},
-		"keepalive_true.json":           {heartbeat: true},
-		"deviceinfo.json":               {heartbeat: true},
-		"alarm.json":                    {},
-		"parking.json":                  {},
+		{file: "dahua/tollgate_minimal.json", want: []seen{{Plate: "EL123AB", Time: "2026-07-10T07:12:00Z"}}},
+		{file: "dahua/tollgate_unread.json", want: with(func(s *seen) { s.Plate, s.Confidence, s.Country, s.Make = "", "", "", "" })},
+		{file: "dahua/tollgate_no_plate_exists.json", want: with(func(s *seen) { s.Plate, s.Confidence, s.Candidates = "", "", "B AB 12" })},
+		{file: "dahua/keepalive.json", heartbeat: true},
+		{file: "dahua/keepalive_true.json", heartbeat: true},
+		{file: "dahua/deviceinfo.json", heartbeat: true},
+		{file: "dahua/alarm.json"},
+		{file: "dahua/parking.json"},
+		{
+			name: "a list, lists instead of objects", body: `[{"Picture":{"SnapInfo":{"SnapTime":"2026/11/23 08:15:30","Direction":0},"Plate":[],"Vehicle":[],"NormalPic":""}},{"Active":"keepAlive","DeviceID":"x"}]`,
+			want: []seen{{Time: "2026-11-23T07:15:30Z", Direction: "0"}}, heartbeat: true,
+		},
+		{
+			name: "two plates, no time", body: `{"Picture":{"Plate":[{"PlateNumber":"A1","Confidence":"51"},{"PlateNumber":22,"IsExist":"true"}],"SnapInfo":null}}`,
+			want: []seen{{Plate: "A1", Confidence: "0.2"}, {Plate: "22"}},
+		},
 	})
 }
 
@@ -53,7 +61,7 @@ func TestDahuaDirections(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if events, _, err := Events(m, c, gateReceived); err != nil || len(events) != 1 || events[0].Kind != want {
+		if events, _, err := Events(m, c, received); err != nil || len(events) != 1 || events[0].Kind != want {
 			t.Errorf("%s: %+v, %v", name, events, err)
 		}
 	}
@@ -61,15 +69,15 @@ func TestDahuaDirections(t *testing.T) {
 
 func TestDahuaRefused(t *testing.T) {
 	testRefused(t, dahua, map[string]refused{
-		"another message":    {"", `{"Plate":"SECRET1"}`, "neither Picture, as TollgateInfo has, nor Active and DeviceID"},
-		"an empty message":   {"", `{}`, "neither Picture"},
-		"a list":             {"", `[]`, "wrong type"},
-		"no time of a clock": {"", `{"Picture":{"Plate":{"PlateNumber":"SECRET1"},"SnapInfo":{"AccurateTime":"later"}}}`, `"later" is no time`},
-		"malformed":          {"", `{"Picture":{"Plate":{"PlateNumber":"SECRET1"`, "malformed"},
-		"XML":                {"", `<Picture/>`, "malformed"},
-		"nothing":            {"", ``, "malformed"},
-		"a plate in a list":  {"", `{"Picture":["SECRET1"]}`, "Picture"},
+		"a plate that is none": {"", `{"Picture":{"Plate":{"PlateNumber":{"a":"SECRET1"}}}}`, "an object"},
+		"another message":      {"", `{"Plate":"SECRET1"}`, "neither Picture, as TollgateInfo has, nor Active and DeviceID"},
+		"an empty message":     {"", `{}`, "neither Picture"},
+		"no time of a clock":   {"", `{"Picture":{"Plate":{"PlateNumber":"SECRET1"},"SnapInfo":{"AccurateTime":"later"}}}`, `"later" is no time`},
+		"malformed":            {"", `{"Picture":{"Plate":{"PlateNumber":"SECRET1"`, "malformed"},
+		"XML":                  {"", `<Picture/>`, "want JSON"},
+		"nothing":              {"", ``, "want JSON"},
+		"a plate in a list":    {"", `{"Picture":["SECRET1"]}`, "Picture"},
 	})
 }
 
-func FuzzDahua(f *testing.F) { fuzzReads(f, dahua) }
+func FuzzDahua(f *testing.F) { fuzzFormat(f, "dahua") }

@@ -23,10 +23,10 @@ func TestFrigate(t *testing.T) {
 		{name: "event: a person", file: "frigate/event_person.json"},
 		{name: "review", file: "frigate/review.json"},
 		{name: "API: one event", file: "frigate/api_event.json", want: []seen{{
-			Plate: "BPS1234", Time: started, Direction: "gate_in", Vehicle: id, Confidence: "0.951", Order: 1782885606500, Pictures: 1,
+			Plate: "BPS1234", Time: started, Direction: "gate_in", Vehicle: id, Confidence: "0.951", Order: 1782885606500, Pictures: "jpeg",
 		}}},
 		{name: "API: events, plate in the label", file: "frigate/api_events.json", want: []seen{
-			{Plate: "BPS1234", Time: started, Direction: "gate_in", Vehicle: id, Confidence: "0.951", Order: 1782885606500, Pictures: 1},
+			{Plate: "BPS1234", Time: started, Direction: "gate_in", Vehicle: id, Confidence: "0.951", Order: 1782885606500, Pictures: "jpeg"},
 			{Plate: "ABC123", Time: "2026-07-01T06:01:40.1Z", Vehicle: "1782885700.1-abcdef", Confidence: "0.77", Order: 1782885700100},
 		}},
 		{

@@ -21,34 +21,45 @@ var genetec = Format{
 		case "Plate":
 			return bytes.Contains(r.document(), []byte("<PlateRead"))
 		}
-		return r.has("plateread") || r.has("plate", "dateutc") || r.has("plate", "utcdate") || r.has("cameraname", "dateutc", "timeutc")
+		members := r.example()
+		return hasAny(members, "plateread") || hasAll(members, "plate") && hasAny(members, "dateutc", "utcdate") ||
+			hasAll(members, "cameraname", "dateutc", "timeutc")
 	},
-	Parse: parseGenetec,
+	Parse: func(r Request, c site.Camera) (Message, error) {
+		if documentKind(r.document()) != "xml" {
+			return each(r, func(g genetecRead) (Message, error) { return g.message(r, c) })
+		}
+		var g genetecRead
+		if err := decodeXML(r.document(), &g); err != nil {
+			return Message{}, err
+		}
+		return g.message(r, c)
+	},
 }
 
 // genetecRead is one event. The fields of a template have the names that Genetec's
 // examples give them.
 type genetecRead struct {
 	// Of the HTTP extension.
-	PlateRead *loose                `json:"PlateRead"      xml:"PlateRead"`
+	PlateRead *scalar               `json:"PlateRead"      xml:"PlateRead"`
 	ID        loose                 `json:"Id"             xml:"Id"`
 	Timestamp loose                 `json:"Timestamp"      xml:"Timestamp"`
 	Analytics many[genetecAnalytic] `json:"PlateAnalytics" xml:"PlateAnalytics>PlateAnalytics"`
 
 	// Of a template.
-	Plate      *loose           `json:"Plate"           xml:"Plate"`
-	GUID       loose            `json:"Guid"            xml:"Guid"`
-	State      loose            `json:"State"           xml:"State"`
-	Confidence loose            `json:"ConfidenceScore" xml:"ConfidenceScore"`
-	Motion     loose            `json:"RelativeMotion"  xml:"RelativeMotion"`
-	Lane       loose            `json:"Lane"            xml:"Lane"`
-	DateUTC    loose            `json:"DateUtc"         xml:"DateUtc"`
-	TimeUTC    loose            `json:"TimeUtc"         xml:"TimeUtc"`
-	UTCDate    loose            `json:"UTCDate"         xml:"UTCDate"`
-	UTCTime    loose            `json:"UTCTime"         xml:"UTCTime"`
-	LocalDate  loose            `json:"LocalDate"       xml:"LocalDate"`
-	LocalTime  loose            `json:"LocalTime"       xml:"LocalTime"`
-	Attributes map[string]loose `json:"Attributes"      xml:"-"`
+	Plate      *scalar                  `json:"Plate"           xml:"Plate"`
+	GUID       loose                    `json:"Guid"            xml:"Guid"`
+	State      loose                    `json:"State"           xml:"State"`
+	Confidence loose                    `json:"ConfidenceScore" xml:"ConfidenceScore"`
+	Motion     loose                    `json:"RelativeMotion"  xml:"RelativeMotion"`
+	Lane       loose                    `json:"Lane"            xml:"Lane"`
+	DateUTC    loose                    `json:"DateUtc"         xml:"DateUtc"`
+	TimeUTC    loose                    `json:"TimeUtc"         xml:"TimeUtc"`
+	UTCDate    loose                    `json:"UTCDate"         xml:"UTCDate"`
+	UTCTime    loose                    `json:"UTCTime"         xml:"UTCTime"`
+	LocalDate  loose                    `json:"LocalDate"       xml:"LocalDate"`
+	LocalTime  loose                    `json:"LocalTime"       xml:"LocalTime"`
+	Attributes detail[map[string]loose] `json:"Attributes"      xml:"-"`
 
 	ContextImage loose `json:"ContextImage" xml:"ContextImage"`
 	PlateImage   loose `json:"PlateImage"   xml:"PlateImage"`
@@ -64,16 +75,7 @@ type genetecAnalytic struct {
 // genetecDates are the dates of templates, whose form is the user's.
 var genetecDates = []string{"02/01/2006", "2006:01:02", "2006-01-02", "2006/01/02"}
 
-func parseGenetec(r Request, c site.Camera) (Message, error) {
-	var g genetecRead
-	text := r.document()
-	decode := decodeJSON
-	if documentKind(text) == "xml" {
-		decode = decodeXML
-	}
-	if err := decode(text, &g); err != nil {
-		return Message{}, err
-	}
+func (g genetecRead) message(r Request, c site.Camera) (Message, error) {
 	if g.PlateRead == nil && g.Plate == nil {
 		return Message{}, parking.Invalid("the event has neither PlateRead nor Plate")
 	}
@@ -102,7 +104,7 @@ func parseGenetec(r Request, c site.Camera) (Message, error) {
 // properties returns what is told of vehicle and plate by its name in lower case.
 func (g genetecRead) properties() map[string]string {
 	properties := map[string]string{}
-	for name, value := range g.Attributes {
+	for name, value := range g.Attributes.Value {
 		properties[strings.ToLower(strings.TrimSpace(name))] = told(string(value))
 	}
 	for _, a := range g.Analytics {

@@ -9,24 +9,28 @@ import (
 
 func TestGenetec(t *testing.T) {
 	const id = "32cf870a-46aa-4cfd-914b-00062d98e93a"
-	testSamples(t, "genetec", map[string]sampleTest{
-		"extension.json": {reads: []seenRead{{
-			plate: "BAB1234", at: "2026-11-23T07:15:30.797Z", direction: "moving away", vehicle: id, confidence: "0.87",
-			country: "DE", make: "Opel", color: "White", pictures: "scene plate",
+	testFormat(t, "genetec", []formatTest{
+		{file: "genetec/extension.json", want: []seen{{
+			Plate: "BAB1234", Time: "2026-11-23T07:15:30.797Z", Direction: "moving away", Vehicle: id, Confidence: "0.87",
+			Country: "DE", Make: "Opel", Color: "White", Pictures: "scene plate",
 		}}},
-		"extension.xml": {reads: []seenRead{{
-			plate: "BAB1234", at: "2026-11-23T07:15:30.8627622Z", direction: "getting closer", vehicle: id, confidence: "1", pictures: "scene",
+		{file: "genetec/extension.xml", want: []seen{{
+			Plate: "BAB1234", Time: "2026-11-23T07:15:30.8627622Z", Direction: "getting closer", Vehicle: id, Confidence: "1", Pictures: "scene",
 		}}},
-		"extension_unread.json": {reads: []seenRead{{at: "2026-11-23T07:15:30.797Z", vehicle: id}}},
-		"attributes.json": {reads: []seenRead{{
-			plate: "BAB1234", at: "2026-11-23T07:15:30Z", direction: "moving away", confidence: "0.87",
-			country: "DE", make: "Opel", color: "White", pictures: "scene",
+		{file: "genetec/extension_unread.json", want: []seen{{Time: "2026-11-23T07:15:30.797Z", Vehicle: id}}},
+		{file: "genetec/attributes.json", want: []seen{{
+			Plate: "BAB1234", Time: "2026-11-23T07:15:30Z", Direction: "moving away", Confidence: "0.87",
+			Country: "DE", Make: "Opel", Color: "White", Pictures: "scene",
 		}}},
-		"template.xml": {reads: []seenRead{{
-			plate: "BAB1234", at: "2026-11-23T07:15:30.123Z", direction: "left", vehicle: id, confidence: "0.87",
-			country: "DE", pictures: "scene plate",
+		{file: "genetec/template.xml", want: []seen{{
+			Plate: "BAB1234", Time: "2026-11-23T07:15:30.123Z", Direction: "left", Vehicle: id, Confidence: "0.87",
+			Country: "DE", Pictures: "scene plate",
 		}}},
-		"template_local.xml": {reads: []seenRead{{plate: "HHXY80", at: "2026-07-10T07:12:00Z"}}},
+		{file: "genetec/template_local.xml", want: []seen{{Plate: "HHXY80", Time: "2026-07-10T07:12:00Z"}}},
+		{
+			name: "a list, numbers, no time", body: `[{"PlateRead":"A1","Timestamp":"2026-11-23T08:15:30","Attributes":[]},{"PlateRead":12,"Timestamp":null}]`,
+			want: []seen{{Plate: "A1", Time: "2026-11-23T07:15:30Z"}, {Plate: "12"}},
+		},
 	})
 }
 
@@ -39,7 +43,7 @@ func TestGenetecDirections(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if events, _, err := Events(m, c, gateReceived); err != nil || len(events) != 1 || events[0].Kind != parking.Exit {
+		if events, _, err := Events(m, c, received); err != nil || len(events) != 1 || events[0].Kind != parking.Exit {
 			t.Errorf("%s: %+v, %v", name, events, err)
 		}
 	}
@@ -47,15 +51,15 @@ func TestGenetecDirections(t *testing.T) {
 
 func TestGenetecRefused(t *testing.T) {
 	testRefused(t, genetec, map[string]refused{
+		"a plate that is none": {"", `{"PlateRead":["SECRET1"]}`, "a list"},
 		"another message":      {"", `{"number":"SECRET1"}`, "neither PlateRead nor Plate"},
 		"another document":     {"", `<Plate><Number>SECRET1</Number></Plate>`, "neither PlateRead nor Plate"},
 		"no time of a clock":   {"", `{"PlateRead":"SECRET1","Timestamp":"later"}`, `"later" is no time`},
 		"no date":              {"", `<AutoVu><Plate>SECRET1</Plate><UTCDate>11/2026</UTCDate></AutoVu>`, "is no time"},
-		"a list for analytics": {"", `{"PlateRead":"SECRET1","Attributes":["SECRET1"]}`, "wrong type"},
 		"malformed":            {"", `{"PlateRead":"SECRET1"`, "malformed"},
 		"malformed XML":        {"", `<AutoVu><Plate>SECRET1`, "malformed"},
 		"an entity":            {"", `<AutoVu><Plate>&SECRET;</Plate></AutoVu>`, "entity"},
 	})
 }
 
-func FuzzGenetec(f *testing.F) { fuzzReads(f, genetec) }
+func FuzzGenetec(f *testing.F) { fuzzFormat(f, "genetec") }

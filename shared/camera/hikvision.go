@@ -1,6 +1,7 @@
 package camera
 
 import (
+	"cmp"
 	"slices"
 	"strconv"
 	"strings"
@@ -47,14 +48,15 @@ type hikvisionAlert struct {
 
 // hikvisionPlate is one vehicle of an event.
 type hikvisionPlate struct {
-	Plate      loose `json:"licensePlate"         xml:"licensePlate"`
-	Original   loose `json:"originalLicensePlate" xml:"originalLicensePlate"`
-	Confidence loose `json:"confidenceLevel"      xml:"confidenceLevel"`
-	Direction  loose `json:"direction"            xml:"direction"`
-	Country    loose `json:"country"              xml:"country"`
-	Vehicle    struct {
-		Color loose `json:"color" xml:"color"`
-	} `json:"vehicleInfo" xml:"vehicleInfo"`
+	Plate      scalar `json:"licensePlate"         xml:"licensePlate"`
+	Original   loose  `json:"originalLicensePlate" xml:"originalLicensePlate"`
+	Confidence loose  `json:"confidenceLevel"      xml:"confidenceLevel"`
+	Direction  loose  `json:"direction"            xml:"direction"`
+	Country    loose  `json:"country"              xml:"country"`
+	Color      loose  `json:"-"                    xml:"vehicleInfo>color"`
+	Vehicle    detail[struct {
+		Color loose `json:"color"`
+	}] `json:"vehicleInfo" xml:"-"`
 	Pictures []struct {
 		Time loose `xml:"absTime"`
 	} `json:"-" xml:"pictureInfoList>pictureInfo"`
@@ -153,7 +155,7 @@ func (p hikvisionPlate) read(dateTime string, r Request, c site.Camera) (Read, e
 	read := Read{
 		Direction: direction(c, string(p.Direction)),
 		Plate:     hikvisionPlateText(string(p.Plate)), Time: at.Time, AmbiguousTime: at.Ambiguous,
-		Country: hikvisionCountry(string(p.Country)), Color: told(string(p.Vehicle.Color)),
+		Country: hikvisionCountry(string(p.Country)), Color: told(string(cmp.Or(p.Color, p.Vehicle.Value.Color))),
 	}
 	original := hikvisionPlateText(string(p.Original))
 	switch {

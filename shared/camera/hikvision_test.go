@@ -3,61 +3,70 @@ package camera
 import "testing"
 
 func TestHikvision(t *testing.T) {
-	german := seenRead{
-		plate: "B AB 1234", at: "2026-11-23T07:15:30Z", direction: "forward", confidence: "0.98", country: "DE", color: "black",
+	german := seen{
+		Plate: "B AB 1234", Time: "2026-11-23T07:15:30Z", Direction: "forward", Confidence: "0.98", Country: "DE", Color: "black",
 	}
-	with := func(change func(*seenRead)) seenRead {
+	with := func(change func(*seen)) seen {
 		s := german
 		change(&s)
 		return s
 	}
-	testSamples(t, "hikvision", map[string]sampleTest{
-		"form.http": {reads: []seenRead{with(func(s *seenRead) { s.vehicle, s.pictures = "2026112308153000100edbIawTkCdRKyBzG1", "scene plate" })}},
-		"form_without_filenames.http": {reads: []seenRead{{
-			plate: "1กข 234", at: "2026-11-23T01:15:30.847Z", direction: "reverse", confidence: "0.62", country: "TH",
-			vehicle: "2026112308153000100edbIawTkCdRKyBzG1", pictures: "plate",
+	testFormat(t, "hikvision", []formatTest{
+		{file: "hikvision/form.http", want: []seen{with(func(s *seen) { s.Vehicle, s.Pictures = "2026112308153000100edbIawTkCdRKyBzG1", "scene plate" })}},
+		{file: "hikvision/form_without_filenames.http", want: []seen{{
+			Plate: "1กข 234", Time: "2026-11-23T01:15:30.847Z", Direction: "reverse", Confidence: "0.62", Country: "TH",
+			Vehicle: "2026112308153000100edbIawTkCdRKyBzG1", Pictures: "plate",
 		}}},
-		"prefix.xml": {reads: []seenRead{{
-			plate: "WA 99999", at: "2026-11-23T07:15:30Z", direction: "forward", confidence: "0.925", country: "PL", color: "white",
-			vehicle: "6f1a2b3c-0000-4000-8000-000000000001",
+		{file: "hikvision/prefix.xml", want: []seen{{
+			Plate: "WA 99999", Time: "2026-11-23T07:15:30Z", Direction: "forward", Confidence: "0.925", Country: "PL", Color: "white",
+			Vehicle: "6f1a2b3c-0000-4000-8000-000000000001",
 		}}},
-		"old_firmware.xml": {reads: []seenRead{{plate: "EL123AB", at: "2026-07-10T07:12:00Z", direction: "forward", confidence: "0.85"}}},
-		"no_namespace.xml": {reads: []seenRead{{plate: "苏A8HK52", at: "2026-11-23T07:57:03Z", confidence: "0.78", country: "CN", color: "blue"}}},
-		"unknown.xml": {reads: []seenRead{{
-			at: "2026-11-23T07:15:30Z", direction: "forward", color: "white", vehicle: "0f3a9c2e-7b11-4c22-9d33-444455556666",
+		{file: "hikvision/old_firmware.xml", want: []seen{{Plate: "EL123AB", Time: "2026-07-10T07:12:00Z", Direction: "forward", Confidence: "0.85"}}},
+		{file: "hikvision/no_namespace.xml", want: []seen{{Plate: "苏A8HK52", Time: "2026-11-23T07:57:03Z", Confidence: "0.78", Country: "CN", Color: "blue"}}},
+		{file: "hikvision/unknown.xml", want: []seen{{
+			Time: "2026-11-23T07:15:30Z", Direction: "forward", Color: "white", Vehicle: "0f3a9c2e-7b11-4c22-9d33-444455556666",
 		}}},
-		"no_plate.xml": {reads: []seenRead{{at: "2026-11-23T07:15:30Z", direction: "forward", vehicle: "0f3a9c2e-7b11-4c22-9d33-444455556667"}}},
-		"corrected_by_list.xml": {reads: []seenRead{with(func(s *seenRead) {
-			s.plate, s.candidates, s.confidence, s.vehicle = "HH XY 80", "HH XY 8O", "0.88", "0f3a9c2e-7b11-4c22-9d33-444455556668"
+		{file: "hikvision/no_plate.xml", want: []seen{{Time: "2026-11-23T07:15:30Z", Direction: "forward", Vehicle: "0f3a9c2e-7b11-4c22-9d33-444455556667"}}},
+		{file: "hikvision/corrected_by_list.xml", want: []seen{with(func(s *seen) {
+			s.Plate, s.Candidates, s.Confidence, s.Vehicle = "HH XY 80", "HH XY 8O", "0.88", "0f3a9c2e-7b11-4c22-9d33-444455556668"
 		})}},
-		"picture_time.xml":        {reads: []seenRead{with(func(s *seenRead) { s.plate, s.at = "M AB 77", "2026-11-23T07:15:30.591Z" })}},
-		"heartbeat_videoloss.xml": {heartbeat: true},
-		"heartbeat.xml":           {heartbeat: true},
-		"motion.xml":              {},
-		"alert_stream.http": {heartbeat: true, reads: []seenRead{
-			with(func(s *seenRead) { s.vehicle, s.pictures = "u-1", "body scene plate" }),
-			with(func(s *seenRead) {
-				s.plate, s.at, s.direction, s.vehicle, s.pictures = "B CD 5678", "2026-11-23T07:15:41Z", "reverse", "u-2", "scene"
+		{file: "hikvision/picture_time.xml", want: []seen{with(func(s *seen) { s.Plate, s.Time = "M AB 77", "2026-11-23T07:15:30.591Z" })}},
+		{file: "hikvision/heartbeat_videoloss.xml", heartbeat: true},
+		{file: "hikvision/heartbeat.xml", heartbeat: true},
+		{file: "hikvision/motion.xml"},
+		{file: "hikvision/alert_stream.http", heartbeat: true, want: []seen{
+			with(func(s *seen) { s.Vehicle, s.Pictures = "u-1", "body scene plate" }),
+			with(func(s *seen) {
+				s.Plate, s.Time, s.Direction, s.Vehicle, s.Pictures = "B CD 5678", "2026-11-23T07:15:41Z", "reverse", "u-2", "scene"
 			}),
 		}},
-		"two_plates.xml": {reads: []seenRead{
-			with(func(s *seenRead) { s.vehicle = "u-3" }),
-			with(func(s *seenRead) { s.plate, s.direction, s.vehicle = "B CD 5678", "reverse", "u-3:2" }),
+		{file: "hikvision/two_plates.xml", want: []seen{
+			with(func(s *seen) { s.Vehicle = "u-3" }),
+			with(func(s *seen) { s.Plate, s.Direction, s.Vehicle = "B CD 5678", "reverse", "u-3:2" }),
 		}},
-		"alert.json": {reads: []seenRead{with(func(s *seenRead) { s.vehicle = "u-4" })}},
-		"pull.xml": {reads: []seenRead{
-			{plate: "BAB1234", at: "2026-11-23T07:15:30Z", direction: "forward", country: "D"},
-			{at: "2026-11-23T07:16:12Z", direction: "reverse"},
+		{file: "hikvision/alert.json", want: []seen{with(func(s *seen) { s.Vehicle = "u-4" })}},
+		{file: "hikvision/pull.xml", want: []seen{
+			{Plate: "BAB1234", Time: "2026-11-23T07:15:30Z", Direction: "forward", Country: "D"},
+			{Time: "2026-11-23T07:16:12Z", Direction: "reverse"},
 		}},
-		"pull_empty.xml": {},
-		"shared/hikvision_isapi_pull_plates.xml": {reads: []seenRead{
-			{plate: "ABC1234", at: "2024-04-28T11:00:00Z", direction: "forward"},
+		{file: "hikvision/pull_empty.xml"},
+		{file: "shared/hikvision_isapi_pull_plates.xml", want: []seen{
+			{Plate: "ABC1234", Time: "2024-04-28T11:00:00Z", Direction: "forward"},
 		}},
+		{
+			name: "numbers, and a list instead of an object", body: `{"eventType":"ANPR","dateTime":"2026-11-23T08:15:30+01:00","ANPR":{"licensePlate":12345,"confidenceLevel":"97","vehicleInfo":[]}}`,
+			want: []seen{{Plate: "12345", Time: "2026-11-23T07:15:30Z", Confidence: "0.97"}},
+		},
+		{
+			name: "in an object, several", body: `{"EventNotificationAlert":{"dateTime":"2026-11-23T08:15:30+01:00","UUID":"u","ANPR":[{"licensePlate":"A1"},{"licensePlate":"A2"}]}}`,
+			want: []seen{{Plate: "A1", Time: "2026-11-23T07:15:30Z", Vehicle: "u"}, {Plate: "A2", Time: "2026-11-23T07:15:30Z", Vehicle: "u:2"}},
+		},
 	})
 }
 
 func TestHikvisionRefused(t *testing.T) {
 	testRefused(t, hikvision, map[string]refused{
+		"a plate that is none":  {"", `{"eventType":"ANPR","ANPR":{"licensePlate":["SECRET1"]}}`, "a list"},
 		"another document":      {"", `<Other/>`, "no document EventNotificationAlert or Plates"},
 		"nothing":               {"", ``, "no document EventNotificationAlert or Plates"},
 		"a form with a picture": {"multipart/form-data; boundary=b", "--b\r\n\r\n" + jpeg + "\r\n--b--\r\n", "no document EventNotificationAlert or Plates"},
@@ -72,4 +81,4 @@ func TestHikvisionRefused(t *testing.T) {
 	})
 }
 
-func FuzzHikvision(f *testing.F) { fuzzReads(f, hikvision) }
+func FuzzHikvision(f *testing.F) { fuzzFormat(f, "hikvision") }

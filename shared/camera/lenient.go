@@ -3,8 +3,6 @@ package camera
 import (
 	"encoding/json"
 	"fmt"
-	"math"
-	"strconv"
 	"strings"
 
 	"parkstream/shared/site"
@@ -48,6 +46,24 @@ func (o *loose) UnmarshalJSON(text []byte) error {
 	return (*scalar)(o).UnmarshalJSON(text)
 }
 
+// each returns what the JSON objects of a request tell together: usually there is one. If
+// one is refused the request is.
+func each[T any](r Request, read func(T) (Message, error)) (Message, error) {
+	objects, err := decodeElements[T](r)
+	if err != nil {
+		return Message{}, err
+	}
+	var all Message
+	for _, object := range objects {
+		m, err := read(object)
+		if err != nil {
+			return Message{}, err
+		}
+		all.Reads, all.Heartbeat = append(all.Reads, m.Reads...), all.Heartbeat || m.Heartbeat
+	}
+	return all, nil
+}
+
 // direction returns the first of the words that the camera's configuration knows as a
 // direction, or else the first that tells one, in lower case. A format that tells the
 // direction in several ways gives all of them, the best first.
@@ -78,18 +94,3 @@ func told(text string) string {
 	}
 	return text
 }
-
-// degrees returns a direction in degrees as a whole number from 0 to 359, and another
-// text as it is.
-func degrees(text string) string {
-	angle, err := strconv.ParseFloat(strings.TrimSpace(text), 64)
-	if err != nil || !(angle > -mostDegrees && angle < mostDegrees) {
-		return text
-	}
-	return strconv.Itoa((int(math.Round(angle))%fullCircle + fullCircle) % fullCircle)
-}
-
-const (
-	fullCircle  = 360
-	mostDegrees = 100 * fullCircle
-)

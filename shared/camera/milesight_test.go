@@ -13,21 +13,21 @@ import (
 func TestMilesight(t *testing.T) {
 	testFormat(t, "milesight", []formatTest{
 		{name: "post, as found", file: "shared/milesight_http_post.json", want: []seen{{
-			Plate: "62D3680", Time: "2024-02-01T05:00:05.509Z", Country: "LVA", Pictures: 1,
+			Plate: "62D3680", Time: "2024-02-01T05:00:05.509Z", Country: "LVA", Pictures: "jpeg",
 		}}},
 		{name: "operator, as found", file: "shared/milesight_operator_pull.txt", want: []seen{{
 			Plate: "ABC1234", Time: "2024-04-27T10:50:06Z", Direction: "away", Kind: "exit", Country: "DEU",
 		}}},
 		{name: "approach, in the hour that comes twice", file: "milesight/approach.json", want: []seen{{
 			Plate: "B PS 1234", Time: "2026-10-25T01:30:00.125Z", Direction: "approach", Kind: "entry", Confidence: "0.93",
-			Country: "DEU", Make: "Audi", Color: "Black", Pictures: 2, Ambiguous: true,
+			Country: "DEU", Make: "Audi", Color: "Black", Pictures: "jpeg jpeg", Ambiguous: true,
 		}}},
 		{name: "away, no plate", file: "milesight/away_noplate.json", want: []seen{{
 			Time: "2026-07-01T06:00:00Z", Direction: "away", Kind: "exit", Country: "DEU", Color: "Black",
 		}}},
 		{name: "other names", file: "milesight/trafficsense.json", want: []seen{{
 			Plate: "8ABC123", Time: "2026-07-01T06:00:00.999Z", Direction: "away", Kind: "exit", Confidence: "0.88",
-			Country: "USA", Make: "Toyota", Color: "Red", Pictures: 2,
+			Country: "USA", Make: "Toyota", Color: "Red", Pictures: "jpeg jpeg",
 		}}},
 		{name: "operator, several", file: "milesight/operator_list.txt", want: []seen{
 			{Plate: "ABC1234", Time: "2026-07-01T06:00:00Z", Direction: "approach", Kind: "entry", Country: "DEU"},

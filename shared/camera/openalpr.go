@@ -19,9 +19,12 @@ var openalpr = Format{
 	Name: "openalpr",
 	Recognise: func(r Request) bool {
 		var kind loose
-		return r.has("data_type") && kind.UnmarshalJSON(r.members()["data_type"]) == nil && openalprKinds[string(kind)]
+		text := r.example()["data_type"]
+		return text != nil && kind.UnmarshalJSON(text) == nil && openalprKinds[string(kind)]
 	},
-	Parse: parseOpenALPR,
+	Parse: func(r Request, c site.Camera) (Message, error) {
+		return each(r, func(m openalprMessage) (Message, error) { return m.message(r, c) })
+	},
 }
 
 const (
@@ -60,17 +63,17 @@ type openalprMessage struct {
 	PlateIndexes    many[loose]          `json:"plate_indexes"`
 	BestUUID        loose                `json:"best_uuid"`
 	BestPlate       openalprResult       `json:"best_plate"`
-	BestPlateNumber loose                `json:"best_plate_number"`
+	BestPlateNumber scalar               `json:"best_plate_number"`
 	BestConfidence  loose                `json:"best_confidence"`
 	BestRegion      loose                `json:"best_region"`
 	Country         loose                `json:"country"`
 	Candidates      many[openalprResult] `json:"candidates"`
 	Direction       loose                `json:"travel_direction"`
 	Preview         loose                `json:"is_preview"`
-	Vehicle         struct {
+	Vehicle         detail[struct {
 		Color many[openalprName] `json:"color"`
 		Make  many[openalprName] `json:"make"`
-	} `json:"vehicle"`
+	}] `json:"vehicle"`
 	VehicleCrop base64Picture `json:"vehicle_crop_jpeg"`
 	Overview    base64Picture `json:"overview_jpeg"`
 }
@@ -90,10 +93,10 @@ type openalprResult struct {
 func (p *openalprResult) UnmarshalJSON(text []byte) error {
 	*p = openalprResult{}
 	if text[0] != '{' {
-		return (*loose)(&p.Plate).UnmarshalJSON(text)
+		return (*scalar)(&p.Plate).UnmarshalJSON(text)
 	}
 	var named struct {
-		Plate      loose                `json:"plate"`
+		Plate      scalar               `json:"plate"`
 		Confidence loose                `json:"confidence"`
 		Region     loose                `json:"region"`
 		Index      loose                `json:"plate_index"`
@@ -116,11 +119,7 @@ type openalprName struct {
 	Confidence loose `json:"confidence"`
 }
 
-func parseOpenALPR(r Request, c site.Camera) (Message, error) {
-	var m openalprMessage
-	if err := decodeJSON(r.document(), &m); err != nil {
-		return Message{}, err
-	}
+func (m openalprMessage) message(r Request, c site.Camera) (Message, error) {
 	switch kind := string(m.DataType); kind {
 	case openalprHeartbeat:
 		return Message{Heartbeat: true}, nil
@@ -192,7 +191,7 @@ func (m openalprMessage) group(c site.Camera) (Read, error) {
 	read.Time = at.Time
 	read.Direction = direction(c, string(m.Direction))
 	read.Country = told(cmp.Or(string(m.BestRegion), string(best.Region), string(m.Country)))
-	read.Color, read.Make = openalprMostLikely(m.Vehicle.Color), openalprMostLikely(m.Vehicle.Make)
+	read.Color, read.Make = openalprMostLikely(m.Vehicle.Value.Color), openalprMostLikely(m.Vehicle.Value.Make)
 	read.Pictures = slices.Concat(m.VehicleCrop.pictures(), m.Overview.pictures(), read.Pictures)
 	if uuid, index := m.firstFrame(); uuid != "" {
 		read.Vehicle, read.Order = openalprID(uuid, index), openalprGroupOrder

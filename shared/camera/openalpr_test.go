@@ -11,39 +11,43 @@ import (
 const openalprFirst = "YYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYY-1234-1795418130123"
 
 func TestOpenALPR(t *testing.T) {
-	group := seenRead{
-		plate: "BAB1234", at: "2026-11-23T07:15:30.123Z", direction: "296.55792236", vehicle: openalprFirst, order: 3,
-		confidence: "0.9325", candidates: "BAB1234 0.9325, BAB12B4 0.612", country: "eu-de", make: "bmw", color: "silver-gray",
-		pictures: "body scene plate",
+	group := seen{
+		Plate: "BAB1234", Time: "2026-11-23T07:15:30.123Z", Direction: "296.55792236", Vehicle: openalprFirst, Order: 3,
+		Confidence: "0.932547", Candidates: "BAB1234 0.932547, BAB12B4 0.612", Country: "eu-de", Make: "bmw", Color: "silver-gray",
+		Pictures: "body scene plate",
 	}
-	with := func(change func(*seenRead)) []seenRead {
+	with := func(change func(*seen)) []seen {
 		s := group
 		change(&s)
-		return []seenRead{s}
+		return []seen{s}
 	}
-	testSamples(t, "openalpr", map[string]sampleTest{
-		"results.json": {reads: []seenRead{
+	testFormat(t, "openalpr", []formatTest{
+		{file: "openalpr/results.json", want: []seen{
 			{
-				plate: "BAB1234", at: group.at, vehicle: openalprFirst, order: 1, confidence: "0.9294",
-				candidates: "BAB1234 0.9294, 8AB1234 0.8081", country: "eu-de", pictures: "plate",
+				Plate: "BAB1234", Time: group.Time, Vehicle: openalprFirst, Order: 1, Confidence: "0.929419",
+				Candidates: "BAB1234 0.929419, 8AB1234 0.80813", Country: "eu-de", Pictures: "plate",
 			},
 			{
-				plate: "HHXY80", at: group.at, vehicle: openalprFirst + ":1", order: 1, confidence: "0.855",
-				candidates: "HHXY80 0.855", country: "eu-de", pictures: "plate",
+				Plate: "HHXY80", Time: group.Time, Vehicle: openalprFirst + ":1", Order: 1, Confidence: "0.855",
+				Candidates: "HHXY80 0.855", Country: "eu-de", Pictures: "plate",
 			},
 		}},
-		"results_empty.json": {},
-		"group.json":         {reads: with(func(*seenRead) {})},
-		"group_preview.json": {reads: with(func(s *seenRead) { s.plate, s.confidence, s.order = "BAB123", "0.715", 2 })},
-		"group_old.json": {reads: []seenRead{{
-			plate: "BAB1234", at: group.at, vehicle: openalprFirst, order: 3, confidence: "0.891", country: "eu-de",
+		{file: "openalpr/results_empty.json"},
+		{file: "openalpr/group.json", want: with(func(*seen) {})},
+		{file: "openalpr/group_preview.json", want: with(func(s *seen) { s.Plate, s.Confidence, s.Order = "BAB123", "0.715", 2 })},
+		{file: "openalpr/group_old.json", want: []seen{{
+			Plate: "BAB1234", Time: group.Time, Vehicle: openalprFirst, Order: 3, Confidence: "0.891", Country: "eu-de",
 		}}},
-		"alert.json": {reads: with(func(*seenRead) {})},
-		"vehicle.json": {reads: []seenRead{{
-			at: group.at, direction: group.direction, vehicle: "YYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYY-1234-1795418130172", order: 2,
-			country: "eu", make: group.make, color: group.color, pictures: "body scene",
+		{file: "openalpr/alert.json", want: with(func(*seen) {})},
+		{file: "openalpr/vehicle.json", want: []seen{{
+			Time: group.Time, Direction: group.Direction, Vehicle: "YYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYYY-1234-1795418130172", Order: 2,
+			Country: "eu", Make: group.Make, Color: group.Color, Pictures: "body scene",
 		}}},
-		"heartbeat.json": {heartbeat: true},
+		{file: "openalpr/heartbeat.json", heartbeat: true},
+		{
+			name: "a list, texts instead of objects", body: `[{"data_type":"alpr_group","epoch_start":"1795418130123","best_plate_number":"A1","best_confidence":92,"vehicle":{"color":"red"},"uuids":[]},{"data_type":"heartbeat"}]`,
+			want: []seen{{Plate: "A1", Time: group.Time, Confidence: "0.92"}}, heartbeat: true,
+		},
 	})
 }
 
@@ -55,7 +59,7 @@ func TestOpenALPRVersions(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		events, _, err := Events(m, gate, gateReceived)
+		events, _, err := Events(m, gate, received)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -75,29 +79,29 @@ func TestOpenALPRDirections(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if events, undirected, err := Events(frame, c, gateReceived); len(events) != 0 || undirected != 2 || err != nil {
+	if events, undirected, err := Events(frame, c, received); len(events) != 0 || undirected != 2 || err != nil {
 		t.Errorf("a frame: %+v, %d, %v", events, undirected, err)
 	}
 	_, group, err := Parse(sample(t, "testdata/openalpr/group.json"), c)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if events, _, err := Events(group, c, gateReceived); err != nil || len(events) != 1 || events[0].Kind != parking.Exit {
+	if events, _, err := Events(group, c, received); err != nil || len(events) != 1 || events[0].Kind != parking.Exit {
 		t.Errorf("a group: %+v, %v", events, err)
 	}
 }
 
 func TestOpenALPRRefused(t *testing.T) {
 	testRefused(t, openalpr, map[string]refused{
-		"another message":       {"", `{"plate":"SECRET1"}`, `data_type is "", want one of alpr_results, alpr_group`},
-		"another type":          {"", `{"data_type":"other"}`, `data_type is "other"`},
-		"an alert alone":        {"", `{"data_type":"alpr_alert","plate_number":"SECRET1"}`, "the alpr_alert has no group"},
-		"no time of a clock":    {"", `{"data_type":"alpr_group","epoch_start":"later","best_plate_number":"SECRET1"}`, `"later" is no`},
-		"a frame without one":   {"", `{"data_type":"alpr_results","epoch_time":"later","results":[{"plate":"SECRET1"}]}`, `"later" is no`},
-		"results as a sentence": {"", `{"data_type":"alpr_results","vehicle":"SECRET1"}`, "wrong type"},
-		"malformed":             {"", `{"data_type":"alpr_results","results":[{"plate":"SECRET1"`, "malformed"},
-		"XML":                   {"", `<data_type/>`, "malformed"},
+		"another message":     {"", `{"plate":"SECRET1"}`, `data_type is "", want one of alpr_results, alpr_group`},
+		"another type":        {"", `{"data_type":"other"}`, `data_type is "other"`},
+		"an alert alone":      {"", `{"data_type":"alpr_alert","plate_number":"SECRET1"}`, "the alpr_alert has no group"},
+		"no time of a clock":  {"", `{"data_type":"alpr_group","epoch_start":"later","best_plate_number":"SECRET1"}`, `"later" is no`},
+		"a frame without one": {"", `{"data_type":"alpr_results","epoch_time":"later","results":[{"plate":"SECRET1"}]}`, `"later" is no`},
+		"results as a word":   {"", `{"data_type":"alpr_results","results":[["SECRET1"]]}`, "a list"},
+		"malformed":           {"", `{"data_type":"alpr_results","results":[{"plate":"SECRET1"`, "malformed"},
+		"XML":                 {"", `<data_type/>`, "want JSON"},
 	})
 }
 
-func FuzzOpenALPR(f *testing.F) { fuzzReads(f, openalpr) }
+func FuzzOpenALPR(f *testing.F) { fuzzFormat(f, "openalpr") }

@@ -18,17 +18,20 @@ import (
 var platerecognizer = Format{
 	Name: "platerecognizer",
 	Recognise: func(r Request) bool {
-		return r.has("hook", "data") ||
-			!r.has("data_type") && r.has("results", "timestamp") && (r.has("camera_id") || r.has("filename") || r.has("timestamp_local"))
+		members := r.example()
+		return hasAll(members, "hook", "data") ||
+			hasAll(members, "results", "timestamp") && hasAny(members, "camera_id", "filename", "timestamp_local") && !hasAny(members, "data_type")
 	},
-	Parse: parsePlateRecognizer,
+	Parse: func(r Request, c site.Camera) (Message, error) {
+		return each(r, func(m recognizerMessage) (Message, error) { return m.message(r, c) })
+	},
 }
 
 // recognizerMessage is a webhook, or its data alone.
 type recognizerMessage struct {
-	Hook struct {
+	Hook detail[struct {
 		Event loose `json:"event"`
-	} `json:"hook"`
+	}] `json:"hook"`
 	Data *recognizerData `json:"data"`
 	recognizerData
 }
@@ -49,9 +52,9 @@ type recognizerResult struct {
 	Color       many[recognizerGuess] `json:"color"`
 	Orientation many[recognizerGuess] `json:"orientation"`
 	Direction   loose                 `json:"direction"`
-	Vehicle     struct {
+	Vehicle     detail[struct {
 		Props recognizerProps `json:"props"`
-	} `json:"vehicle"`
+	}] `json:"vehicle"`
 }
 
 // recognizerProps are the properties of a vehicle or a plate in the vehicle mode.
@@ -73,7 +76,7 @@ type recognizerPlate struct {
 func (p *recognizerPlate) UnmarshalJSON(text []byte) error {
 	*p = recognizerPlate{}
 	if text[0] != '{' {
-		return (*loose)(&p.Text).UnmarshalJSON(text)
+		return (*scalar)(&p.Text).UnmarshalJSON(text)
 	}
 	object := struct {
 		Props *recognizerProps `json:"props"`
@@ -132,22 +135,18 @@ func score(text loose) float64 {
 	return s
 }
 
-func parsePlateRecognizer(r Request, c site.Camera) (Message, error) {
-	var m recognizerMessage
-	if err := decodeJSON(r.document(), &m); err != nil {
-		return Message{}, err
-	}
+func (m recognizerMessage) message(r Request, c site.Camera) (Message, error) {
 	data := m.recognizerData
 	if m.Data != nil {
 		data = *m.Data
 	}
-	event := strings.ToLower(string(m.Hook.Event))
+	event := strings.ToLower(string(m.Hook.Value.Event))
 	switch {
 	case strings.Contains(event, "heartbeat"):
 		return Message{Heartbeat: true}, nil
 	case strings.Contains(event, "dwell"): // it tells how long a vehicle was seen, which has been sent before
 		return Message{}, nil
-	case m.Data == nil && !r.has("results"):
+	case m.Data == nil && m.Results == nil:
 		return Message{}, parking.Invalid("the message has neither data nor results")
 	}
 	at, err := readTime(told(string(data.Timestamp)), time.UTC, r.Received)
@@ -168,7 +167,7 @@ func parsePlateRecognizer(r Request, c site.Camera) (Message, error) {
 }
 
 func (v recognizerResult) read(c site.Camera) Read {
-	vehicle := v.Vehicle.Props
+	vehicle := v.Vehicle.Value.Props
 	plate := recognizerGuess{Value: v.Plate.Text, Score: v.Score}
 	guesses := v.Candidates
 	if v.Plate.Text == "" {

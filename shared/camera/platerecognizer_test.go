@@ -8,42 +8,46 @@ import (
 )
 
 func TestPlateRecognizer(t *testing.T) {
-	german := seenRead{
-		plate: "bab1234", at: "2026-11-23T07:15:30.606935Z", direction: "210", confidence: "0.902",
-		candidates: "bab1234 0.902, 8ab1234 0.758", country: "de", make: "Volkswagen", color: "red",
+	german := seen{
+		Plate: "bab1234", Time: "2026-11-23T07:15:30.606935Z", Direction: "210", Confidence: "0.902",
+		Candidates: "bab1234 0.902, 8ab1234 0.758", Country: "de", Make: "Volkswagen", Color: "red",
 	}
-	with := func(change func(*seenRead)) seenRead {
+	with := func(change func(*seen)) seen {
 		s := german
 		change(&s)
 		return s
 	}
-	white := seenRead{at: german.at, direction: "92.4", make: "BMW", color: "white"}
-	testSamples(t, "platerecognizer", map[string]sampleTest{
-		"form.http":       {reads: []seenRead{with(func(s *seenRead) { s.pictures = "scene" })}},
-		"urlencoded.http": {reads: []seenRead{german}},
-		"two_plates.json": {reads: []seenRead{german, {plate: "hhxy80", at: german.at, confidence: "0.8"}}},
-		"no_direction.json": {reads: []seenRead{{
-			plate: "9jub11", at: german.at, direction: "rear", confidence: "0.839", candidates: "9jub11, sju88y",
+	white := seen{Time: german.Time, Direction: "92.4", Make: "BMW", Color: "white"}
+	testFormat(t, "platerecognizer", []formatTest{
+		{file: "platerecognizer/form.http", want: []seen{with(func(s *seen) { s.Pictures = "scene" })}},
+		{file: "platerecognizer/urlencoded.http", want: []seen{german}},
+		{file: "platerecognizer/two_plates.json", want: []seen{german, {Plate: "hhxy80", Time: german.Time, Confidence: "0.8"}}},
+		{file: "platerecognizer/no_direction.json", want: []seen{{
+			Plate: "9jub11", Time: german.Time, Direction: "rear", Confidence: "0.839", Candidates: "9jub11, sju88y",
 		}}},
-		"local_time_only.json": {reads: []seenRead{{plate: "mab77", at: "2026-07-10T07:12:00.5Z", confidence: "1"}}},
-		"snapshot.json": {reads: []seenRead{{
-			plate: "p29vgf", at: "2026-11-23T07:15:30.481824Z", confidence: "1", candidates: "p29vgf 1", country: "ca-qc",
+		{file: "platerecognizer/local_time_only.json", want: []seen{{Plate: "mab77", Time: "2026-07-10T07:12:00.5Z", Confidence: "1"}}},
+		{file: "platerecognizer/snapshot.json", want: []seen{{
+			Plate: "p29vgf", Time: "2026-11-23T07:15:30.481824Z", Confidence: "1", Candidates: "p29vgf 1", Country: "ca-qc",
 		}}},
-		"vehicle_mode.json": {reads: []seenRead{
+		{file: "platerecognizer/vehicle_mode.json", want: []seen{
 			{
-				plate: "hhxy80", at: white.at, direction: "92.4", confidence: "0.955", candidates: "hhxy80 0.955, hhxy8o 0.71",
-				country: "de", make: "BMW", color: "white",
+				Plate: "hhxy80", Time: white.Time, Direction: "92.4", Confidence: "0.955", Candidates: "hhxy80 0.955, hhxy8o 0.71",
+				Country: "de", Make: "BMW", Color: "white",
 			},
-			{at: white.at, direction: "-90", make: "BMW", color: "white"},
+			{Time: white.Time, Direction: "-90", Make: "BMW", Color: "white"},
 		}},
-		"vehicle_without_props.json": {reads: []seenRead{white}},
-		"empty.json":                 {},
-		"heartbeat.json":             {heartbeat: true},
-		"dwell.json":                 {},
-		"shared/platerecognizer_stream_webhook_tester.json": {reads: []seenRead{{
-			plate: "pl8rec", at: "2026-01-15T10:30:00Z", direction: "210", confidence: "0.902",
-			candidates: "pl8rec 0.902, plbrec 0.758", country: "us-ca", make: "Porsche", color: "red",
+		{file: "platerecognizer/vehicle_without_props.json", want: []seen{white}},
+		{file: "platerecognizer/empty.json"},
+		{file: "platerecognizer/heartbeat.json", heartbeat: true},
+		{file: "platerecognizer/dwell.json"},
+		{file: "shared/platerecognizer_stream_webhook_tester.json", want: []seen{{
+			Plate: "pl8rec", Time: "2026-01-15T10:30:00Z", Direction: "210", Confidence: "0.902",
+			Candidates: "pl8rec 0.902, plbrec 0.758", Country: "us-ca", Make: "Porsche", Color: "red",
 		}}},
+		{
+			name: "one result, texts instead of objects", body: `{"hook":[],"data":{"results":{"plate":"a1","score":"90.2","region":"de","vehicle":[],"model_make":"Skoda"},"timestamp":"2026-11-23T07:15:30Z"}}`,
+			want: []seen{{Plate: "a1", Time: "2026-11-23T07:15:30Z", Confidence: "0.902", Country: "de", Make: "Skoda"}},
+		},
 	})
 }
 
@@ -59,7 +63,7 @@ func TestPlateRecognizerDirections(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if events, _, err := Events(m, c, gateReceived); err != nil || len(events) != 1 || events[0].Kind != parking.Exit {
+		if events, _, err := Events(m, c, received); err != nil || len(events) != 1 || events[0].Kind != parking.Exit {
 			t.Errorf("%s: %+v, %v", name, events, err)
 		}
 	}
@@ -67,14 +71,15 @@ func TestPlateRecognizerDirections(t *testing.T) {
 
 func TestPlateRecognizerRefused(t *testing.T) {
 	testRefused(t, platerecognizer, map[string]refused{
-		"another message":    {"", `{"plate":"SECRET1"}`, "neither data nor results"},
-		"an empty message":   {"", `{}`, "neither data nor results"},
-		"no time of a clock": {"", `{"data":{"timestamp":"later","results":[{"plate":"SECRET1"}]}}`, `"later" is no time`},
-		"results as a word":  {"", `{"data":{"results":"SECRET1"}}`, "wrong type"},
-		"malformed":          {"", `{"data":{"results":[{"plate":"SECRET1"`, "malformed"},
-		"XML":                {"", `<data/>`, "malformed"},
-		"a form without it":  {formEncoding, "plate=SECRET1", "malformed"},
+		"a plate that is none": {"", `{"data":{"results":[{"plate":["SECRET1"]}]}}`, "a list"},
+		"another message":      {"", `{"plate":"SECRET1"}`, "neither data nor results"},
+		"an empty message":     {"", `{}`, "neither data nor results"},
+		"no time of a clock":   {"", `{"data":{"timestamp":"later","results":[{"plate":"SECRET1"}]}}`, `"later" is no time`},
+		"results as a word":    {"", `{"data":{"results":"SECRET1"}}`, "wrong type"},
+		"malformed":            {"", `{"data":{"results":[{"plate":"SECRET1"`, "malformed"},
+		"XML":                  {"", `<data/>`, "want JSON"},
+		"a form without it":    {formEncoding, "plate=SECRET1", "want JSON"},
 	})
 }
 
-func FuzzPlateRecognizer(f *testing.F) { fuzzReads(f, platerecognizer) }
+func FuzzPlateRecognizer(f *testing.F) { fuzzFormat(f, "platerecognizer") }

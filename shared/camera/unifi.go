@@ -14,10 +14,11 @@ import (
 var unifi = Format{
 	Name: "unifi",
 	Recognise: func(r Request) bool {
-		alarm := membersOf(r.members()["alarm"])
-		return alarm["triggers"] != nil
+		return hasAll(membersOf(r.example()["alarm"]), "triggers")
 	},
-	Parse: parseUniFi,
+	Parse: func(r Request, c site.Camera) (Message, error) {
+		return each(r, func(m unifiMessage) (Message, error) { return m.message(c) })
+	},
 }
 
 // unifiMessage is one alarm.
@@ -32,15 +33,15 @@ type unifiMessage struct {
 
 // unifiTrigger is one reason of an alarm.
 type unifiTrigger struct {
-	Key   loose `json:"key"`
-	Value loose `json:"value"`
-	Group struct {
+	Key   loose  `json:"key"`
+	Value scalar `json:"value"`
+	Group detail[struct {
 		Name loose `json:"name"`
-	} `json:"group"`
-	Zones struct {
+	}] `json:"group"`
+	Zones detail[struct {
 		Lines many[loose] `json:"line"`
 		Zones many[loose] `json:"zone"`
-	} `json:"zones"`
+	}] `json:"zones"`
 	EventID   loose `json:"eventId"`
 	Timestamp loose `json:"timestamp"`
 }
@@ -49,11 +50,7 @@ type unifiTrigger struct {
 // license_plate_unknown, and license_plate_of_interest.
 const unifiPlateKey = "license_plate"
 
-func parseUniFi(r Request, c site.Camera) (Message, error) {
-	var m unifiMessage
-	if err := decodeJSON(r.document(), &m); err != nil {
-		return Message{}, err
-	}
+func (m unifiMessage) message(c site.Camera) (Message, error) {
 	if m.Alarm == nil {
 		return Message{}, parking.Invalid("the message has no alarm")
 	}
@@ -68,7 +65,7 @@ func parseUniFi(r Request, c site.Camera) (Message, error) {
 			return Message{}, err
 		}
 		read := Read{
-			Plate: Plate(cmp.Or(told(string(t.Value)), string(t.Group.Name))), Time: at.Time,
+			Plate: Plate(cmp.Or(told(string(t.Value)), string(t.Group.Value.Name))), Time: at.Time,
 			Direction: direction(c, t.places()...), Pictures: m.Alarm.Thumbnail.pictures(),
 		}
 		// One vehicle may be known and of interest.
@@ -84,10 +81,10 @@ func parseUniFi(r Request, c site.Camera) (Message, error) {
 // as directions. UniFi Protect tells no other direction.
 func (t unifiTrigger) places() []string {
 	var places []string
-	for _, line := range t.Zones.Lines {
+	for _, line := range t.Zones.Value.Lines {
 		places = append(places, "line "+string(line))
 	}
-	for _, zone := range t.Zones.Zones {
+	for _, zone := range t.Zones.Value.Zones {
 		places = append(places, "zone "+string(zone))
 	}
 	return places

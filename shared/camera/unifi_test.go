@@ -9,16 +9,20 @@ import (
 
 func TestUniFi(t *testing.T) {
 	at := "2026-11-23T07:15:30.123Z"
-	testSamples(t, "unifi", map[string]sampleTest{
-		"unknown.json":               {reads: []seenRead{{plate: "BAB1234", at: at, direction: "zone 1", pictures: "scene"}}},
-		"known_and_of_interest.json": {reads: []seenRead{{plate: "HHXY80", at: at, direction: "line 1"}}},
-		"two_plates.json": {reads: []seenRead{
-			{plate: "BAB1234", at: at, direction: "zone 1"},
-			{plate: "HHXY80", at: "2026-11-23T07:15:30.923Z", direction: "zone 1"},
+	testFormat(t, "unifi", []formatTest{
+		{file: "unifi/unknown.json", want: []seen{{Plate: "BAB1234", Time: at, Direction: "zone 1", Pictures: "scene"}}},
+		{file: "unifi/known_and_of_interest.json", want: []seen{{Plate: "HHXY80", Time: at, Direction: "line 1"}}},
+		{file: "unifi/two_plates.json", want: []seen{
+			{Plate: "BAB1234", Time: at, Direction: "zone 1"},
+			{Plate: "HHXY80", Time: "2026-11-23T07:15:30.923Z", Direction: "zone 1"},
 		}},
-		"old_version.json": {reads: []seenRead{{plate: "MAB77", at: at}}},
-		"no_value.json":    {reads: []seenRead{{at: at, direction: "zone 1"}}},
-		"motion.json":      {},
+		{file: "unifi/old_version.json", want: []seen{{Plate: "MAB77", Time: at}}},
+		{file: "unifi/no_value.json", want: []seen{{Time: at, Direction: "zone 1"}}},
+		{file: "unifi/motion.json"},
+		{
+			name: "one trigger, numbers, a list instead of an object", body: `{"alarm":{"triggers":{"key":"license_plate_unknown","value":12345,"zones":[],"group":null}},"timestamp":"1795418130123"}`,
+			want: []seen{{Plate: "12345", Time: at}},
+		},
 	})
 }
 
@@ -30,19 +34,20 @@ func TestUniFiDirections(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if events, _, err := Events(m, c, gateReceived); err != nil || len(events) != 1 || events[0].Kind != parking.Exit {
+	if events, _, err := Events(m, c, received); err != nil || len(events) != 1 || events[0].Kind != parking.Exit {
 		t.Errorf("%+v, %v", events, err)
 	}
 }
 
 func TestUniFiRefused(t *testing.T) {
 	testRefused(t, unifi, map[string]refused{
-		"another message":    {"", `{"plate":"SECRET1"}`, "the message has no alarm"},
-		"no time of a clock": {"", `{"alarm":{"triggers":[{"key":"license_plate_unknown","value":"SECRET1","timestamp":"later"}]}}`, `"later" is no`},
-		"triggers as a word": {"", `{"alarm":{"triggers":"SECRET1"}}`, "wrong type"},
-		"malformed":          {"", `{"alarm":{"triggers":[{"value":"SECRET1"`, "malformed"},
-		"XML":                {"", `<alarm/>`, "malformed"},
+		"a plate that is none": {"", `{"alarm":{"triggers":[{"key":"license_plate_known","value":["SECRET1"]}]}}`, "a list"},
+		"another message":      {"", `{"plate":"SECRET1"}`, "the message has no alarm"},
+		"no time of a clock":   {"", `{"alarm":{"triggers":[{"key":"license_plate_unknown","value":"SECRET1","timestamp":"later"}]}}`, `"later" is no`},
+		"triggers as a word":   {"", `{"alarm":{"triggers":"SECRET1"}}`, "wrong type"},
+		"malformed":            {"", `{"alarm":{"triggers":[{"value":"SECRET1"`, "malformed"},
+		"XML":                  {"", `<alarm/>`, "want JSON"},
 	})
 }
 
-func FuzzUniFi(f *testing.F) { fuzzReads(f, unifi) }
+func FuzzUniFi(f *testing.F) { fuzzFormat(f, "unifi") }

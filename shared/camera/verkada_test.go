@@ -5,7 +5,7 @@ import "testing"
 func TestVerkada(t *testing.T) {
 	testFormat(t, "verkada", []formatTest{
 		{name: "seconds", file: "verkada/lpr.json", want: []seen{{
-			Plate: "8ABC123", Time: "2026-07-01T06:00:00Z", Confidence: "0.9630414285714286", Country: "us-ca",
+			Plate: "8ABC123", Time: "2026-07-01T06:00:00Z", Confidence: "0.963041", Country: "us-ca",
 		}}},
 		{name: "milliseconds, optional members missing", file: "verkada/milliseconds.json", want: []seen{{
 			Plate: "8ABC123", Time: "2026-07-01T06:00:00.25Z",
