@@ -136,7 +136,7 @@ func TestDataOfTheVersionBefore(t *testing.T) {
 	}
 	site, err := s.Site(t.Context(), "north")
 	wantSite := Site{
-		Site: "north", Occupancy: 7, VehiclesInside: 2, Correction: 5, EntriesToday: 13, ExitsToday: 12,
+		Site: "north", Occupancy: 7, VehiclesInside: 2, Correction: 5, EntriesToday: 13, ExitsToday: 12, Zone: "UTC",
 		Totals: Totals{Entries: 13, Exits: 12, CompletedStays: 11, UnmatchedExits: 1},
 	}
 	if diff := cmp.Diff(wantSite, site); diff != "" || err != nil {
