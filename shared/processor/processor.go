@@ -17,6 +17,7 @@ import (
 	"parkstream/shared/pipeline"
 	"parkstream/shared/process"
 	"parkstream/shared/redis"
+	"parkstream/shared/site"
 	"parkstream/shared/summary/summaryclient"
 	"parkstream/shared/timeline"
 )
@@ -88,6 +89,9 @@ func Wire(rt *faas.Runtime) (pipeline.Config, error) {
 		return ctx, pipeline.MaxBody(r), ok
 	})
 	data.MaxSites = s.MaxSites
+	registry := site.NewRegistry(client)
+	rt.OnWarning("sites", registry.Check)
+	data.Repeats = registry.Repeats
 	recorded := audit.New(client, s.Audit, rt.Log, rt.Registerer)
 	recorded.Register(rt, rt.Access)
 	summaries := s.summaries(summaryToken)
