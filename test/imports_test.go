@@ -58,7 +58,7 @@ var mayImport = []struct {
 	{"shared/summary", []string{"shared/access", "shared/access/session", "shared/audit", "shared/httpjson", "shared/image", "shared/latency", "shared/monitor", "shared/parking", "shared/site", "shared/stay", "shared/summary/page", "shared/timeline"}},
 	{"shared/summary/page", []string{"shared/httpjson"}},
 	{"shared/summary/summaryclient", []string{"shared/failure", "shared/parking", "shared/probe", "shared/redirect", "shared/tracing"}},
-	{"shared/processor", []string{"shared/access", "shared/audit", "shared/failure", "shared/faas", "shared/gateway", "shared/parking", "shared/pipeline", "shared/process", "shared/redis", "shared/summary/summaryclient", "shared/timeline"}},
+	{"shared/processor", []string{"shared/access", "shared/audit", "shared/failure", "shared/faas", "shared/gateway", "shared/parking", "shared/pipeline", "shared/process", "shared/redis", "shared/site", "shared/summary/summaryclient", "shared/timeline"}},
 	{"shared/generator", []string{"shared/access", "shared/audit", "shared/broker", "shared/faas", "shared/failure", "shared/httpjson", "shared/parking", "shared/redis", "shared/schedule", "shared/tracing"}},
 	{"functions/", []string{"shared/"}},
 	{"connectors/rabbitmq/internal/attempt", []string{"connectors/rabbitmq/internal/breaker", "connectors/rabbitmq/internal/message", "connectors/rabbitmq/internal/openfaas", "shared/batch"}},
