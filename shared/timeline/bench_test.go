@@ -96,18 +96,73 @@ func BenchmarkRecord(b *testing.B) {
 					b.StartTimer()
 				}
 				b.ReportMetric(float64(b.N*size)/b.Elapsed().Seconds(), "events/s")
-				// The time of the script alone, without the network and the fsync.
-				stats := client.InfoMap(b.Context(), "commandstats").Item("Commandstats", "cmdstat_evalsha")
-				_, text, _ := strings.Cut(stats, "usec_per_call=")
-				text, _, _ = strings.Cut(text, ",")
-				perCall, err := strconv.ParseFloat(text, 64)
-				if err != nil {
-					b.Fatalf("statistics %q: %v", stats, err)
-				}
-				b.ReportMetric(perCall/eventsPerScript, "µs/event")
+				b.ReportMetric(scriptMicros(b, client)/eventsPerScript, "µs/event")
 			})
 		}
 	}
+}
+
+// scriptMicros returns the time of one call of a script alone, without the network and
+// the fsync.
+func scriptMicros(b *testing.B, client goredis.UniversalClient) float64 {
+	stats := client.InfoMap(b.Context(), "commandstats").Item("Commandstats", "cmdstat_evalsha")
+	_, text, _ := strings.Cut(stats, "usec_per_call=")
+	text, _, _ = strings.Cut(text, ",")
+	perCall, err := strconv.ParseFloat(text, 64)
+	if err != nil {
+		b.Fatalf("statistics %q: %v", stats, err)
+	}
+	return perCall
+}
+
+// BenchmarkVisits measures the processor time of Redis for new vehicles, which enter and
+// then leave, in order.
+func BenchmarkVisits(b *testing.B) {
+	s, client := newStore(b)
+	var n, round int
+	visits := make([][2]parking.Event, 4*eventsPerScript)
+	run := func(kind int) float64 {
+		events := make([]parking.Event, len(visits))
+		for i := range visits {
+			events[i] = visits[i][kind]
+		}
+		before := processorTime(b, client)
+		for _, r := range s.Record(b.Context(), events) {
+			if r.Err != nil {
+				b.Fatal(r.Err)
+			}
+		}
+		return 1e6 * (processorTime(b, client) - before) / float64(len(visits))
+	}
+	var micros [2]float64
+	for b.Loop() {
+		for i := range visits {
+			n++
+			e, x := entry(fmt.Sprint("e", n), round), exit(fmt.Sprint("x", n), round+1)
+			e.Plate, x.Plate = fmt.Sprint("KA01AB", n), fmt.Sprint("KA01AB", n)
+			e.RawPlate, x.RawPlate = e.Plate, x.Plate
+			visits[i] = [2]parking.Event{e, x}
+		}
+		round++
+		micros[0] += run(0)
+		micros[1] += run(1)
+	}
+	b.ReportMetric(micros[0]/float64(b.N), "µs/entry")
+	b.ReportMetric(micros[1]/float64(b.N), "µs/exit")
+}
+
+// processorTime returns the seconds that Redis has computed.
+func processorTime(b *testing.B, client goredis.UniversalClient) float64 {
+	b.Helper()
+	var sum float64
+	for _, name := range []string{"used_cpu_user", "used_cpu_sys"} {
+		seconds, err := strconv.ParseFloat(client.InfoMap(b.Context(), "cpu").Item("CPU", name), 64)
+		if err != nil {
+			b.Fatal(err)
+		}
+		sum += seconds
+	}
+	return sum
 }
 
 // takeOut removes recorded events from their timelines.

@@ -26,6 +26,9 @@ var ErrNoEvent = errors.New("no such event")
 // Event returns the version of an event that counts, with its details. A void event has
 // no time. The error is [ErrNoEvent] if the event is not known.
 func (s *Store) Event(ctx context.Context, site, id string) (parking.Event, error) {
+	if id == "" {
+		return parking.Event{}, ErrNoEvent
+	}
 	events, err := s.events(ctx, site, id, 1, "")
 	if err != nil {
 		return parking.Event{}, fmt.Errorf("read an event of site %s from Redis: %w", site, err)

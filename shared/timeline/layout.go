@@ -48,8 +48,11 @@ func memberAt(e *parking.Event, t time.Time) string {
 // instant returns the form of a time at the start of a member.
 func instant(t time.Time) string { return redis.Base32.Format(t) }
 
-// slotLen is the length in bytes of a slot, at the start of what is kept of an event.
-const slotLen = 4
+// Lengths in bytes at the start of a member: of its slot, and of all before the id.
+const (
+	slotLen = 4
+	headLen = 14
+)
 
 // parseMember returns the id and the time in a member.
 func parseMember(m string) (id string, t time.Time, err error) {
@@ -80,27 +83,34 @@ func plateOf(e *parking.Event) string {
 	return e.Plate
 }
 
-// extra returns what is kept of an event behind its head, each on a line; layout.lua
-// lists it. The places are left to the script.
-func extra(e *parking.Event) string {
-	if e.Void {
-		return version(e)
+// keptOf returns what is kept of an event beside its member; layout.lua lists it. The
+// places are left to the script.
+func keptOf(e *parking.Event, member string) string {
+	head := member[:slotLen]
+	switch {
+	case e.Void:
+		return strings.TrimRight(head+void+member[slotLen:headLen]+version(e), "\n")
+	case e.NoPlate:
+		head += noPlate + member[slotLen:headLen]
+	default:
+		head += e.Plate
 	}
 	raw := e.RawPlate
 	if raw == e.Plate {
 		raw = ""
 	}
 	if raw == "" && e.Gate == "" && e.Camera == "" && e.Version <= 1 && e.Details.IsZero() {
-		return ""
+		return head
 	}
 	details := ""
 	if !e.Details.IsZero() {
 		text, _ := json.Marshal(e.Details) // no number in it is infinite: see parking.NewEvent
 		details = string(text)
 	}
-	return strings.TrimRight(version(e)+"\n"+raw+"\n"+e.Gate+"\n"+e.Camera+"\n\n"+details, "\n")
+	return head + strings.TrimRight(version(e)+"\n"+raw+"\n"+e.Gate+"\n"+e.Camera+"\n\n"+details, "\n")
 }
 
+// version returns the line of the version.
 func version(e *parking.Event) string {
 	if e.Version <= 1 {
 		return "\n"

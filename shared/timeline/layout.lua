@@ -109,7 +109,7 @@ local function formatEvent(e)
   return (string.gsub(table.concat({ e.head, e.version, e.raw, e.gate, e.camera, e.places, e.details }, '\n'), '\n+$', ''))
 end
 
--- The version of what is kept, or of what will be kept behind the head.
+-- The version of what is kept.
 local function versionOf(kept)
   return tonumber(match(kept, '^[^\n]*\n(%d+)')) or 1
 end

@@ -116,7 +116,8 @@ func (s *Store) chunks(events []parking.Event, repeats map[string]string, refuse
 		if e.Void { // it may have no time; the script knows that of what it makes void
 			at = now
 		}
-		c.Args = append(c.Args, memberAt(e, at), at.UnixMilli(), plateOf(e), extra(e))
+		m := memberAt(e, at)
+		c.Args = append(c.Args, m, at.UnixMilli(), plateOf(e), keptOf(e, m))
 	}
 	return chunks
 }

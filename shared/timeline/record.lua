@@ -10,7 +10,7 @@
 --   member  see layout.lua; of a void event with the time of this call
 --   millis  of the observation, since 1970
 --   plate   normalised, or noPlate or void
---   extra   what is kept of the event behind the head: nothing, or a line feed and lines
+--   kept    what is kept of the event; see parseEvent
 --
 -- Returns a line for each event: a letter, N(ew, also a new version), D(uplicate),
 -- S(uperseded), C(onflict) or O(ld, cannot be amended), and for each stay that the event
@@ -167,12 +167,9 @@ local function trim(plate, line)
   end
 end
 
--- Returns the timeline in a field of key.timelines, which may be missing. If it has older members only the
+-- Returns the timeline in a field of key.timelines. If it has older members only the
 -- first of the newest is read: an event before it is among the older ones.
 local function parse(plate, text)
-  if not text then
-    return { nil, older = false, changed = false }
-  end
   local first = match(text, '^%+([^\n]*)')
   if first then
     return { first, older = true, changed = false, unread = text }
@@ -207,12 +204,10 @@ local function findOlder(plate, line, member, at, insert)
   return found, retained(near[1]), near[3] or line[1]
 end
 
--- Reads the newest members of a timeline.
+-- Reads the newest members of a timeline of which they are unread.
 local function read(plate, line)
-  if line.unread then
-    readAll(line, line.unread)
-    trim(plate, line)
-  end
+  readAll(line, line.unread)
+  trim(plate, line)
 end
 
 -- Reports whether a member is in a timeline, and returns its neighbours if it is. With
@@ -222,7 +217,9 @@ local function find(plate, line, member, insert)
   if line.older and precedes(member, line[1], at) then
     return findOlder(plate, line, member, at, insert)
   end
-  read(plate, line)
+  if line.unread then
+    read(plate, line)
+  end
   local i = #line -- how many are not after it; mostly that is all of them
   if i > 0 and precedes(member, line[i], at) then
     local low = 0
@@ -256,7 +253,8 @@ end
 local function lineOf(plate)
   local line = timelines[plate]
   if not line then
-    line = parse(plate, call('HGET', key.timelines, plate))
+    local text = call('HGET', key.timelines, plate)
+    line = text and parse(plate, text) or { nil, older = false, changed = false }
     timelines[plate] = line
   end
   return line
@@ -268,7 +266,9 @@ local function takeOut(plate, line, member)
     call('ZREM', key.older .. plate, member)
     line.older = keepOlder(plate)
     if not line.older then
-      read(plate, line)
+      if line.unread then
+        read(plate, line)
+      end
       line.changed = true
     end
     return
@@ -356,28 +356,26 @@ local function meaning(before, member)
   return before and isRepeat(before, member) and 'r' or ''
 end
 
--- Counts, times sign, what two neighbours mean to each other; one of them may be missing.
--- Returns the meaning of the later one if it is an exit.
-local function link(before, after, sign)
-  if not after then
-    return
-  end
-  if kindOf(after) == exit then
-    local meant = meaning(before, after)
-    if meant == 'r' then
+-- Counts, times sign, what a member and the one before it, if there is one, mean to each
+-- other. Returns the meaning of the later one if it is an exit.
+local function link(before, member, sign)
+  local afterEntry = before and byte(before, 14) == entry
+  if byte(member, 14) == exit then
+    if afterEntry then
+      totals.completed = totals.completed + sign
+      return before
+    elseif before and isRepeat(before, member) then
       totals.repeated_exits = totals.repeated_exits + sign
-      if millisOf(after) > countedAt then
+      if millisOf(member) > countedAt then
         totals.since = totals.since + sign
       end
-    elseif meant == '' then
-      totals.unmatched = totals.unmatched + sign
-    else
-      totals.completed = totals.completed + sign
+      return 'r'
     end
-    return meant
+    totals.unmatched = totals.unmatched + sign
+    return ''
   end
-  if kindOf(before) == entry then
-    if isRepeat(before, after) then
+  if afterEntry then
+    if isRepeat(before, member) then
       totals.repeated_entries = totals.repeated_entries + sign
       if millisOf(before) > countedAt then
         totals.since = totals.since - sign
@@ -402,30 +400,32 @@ local function observe(plate, isExit, millis, sign)
   end
 end
 
--- Puts an event into its timeline, and counts that. Returns what its own exit means, the
--- exit directly after it, and what that meant and means.
+-- Puts an event into its timeline, and counts that. Returns what it means if it is an
+-- exit; and of the exit directly after it the member, what it meant and what it means.
 local function put(plate, member, millis)
-  local line = lineOf(plate)
-  local _, before, after = find(plate, line, member, true)
+  local _, before, after = find(plate, timelines[plate] or lineOf(plate), member, true)
   if plate == void then
     return
   end
-  local isExit = kindOf(member) == exit
+  local isExit = byte(member, 14) == exit
   observe(plate, isExit, millis, 1)
   if plate == noPlate then
     return
   end
-  if not after then
-    if not isExit then
-      inside[plate] = millis
-    elseif kindOf(before) == entry then
+  if after then
+    local meant = link(before, after, -1)
+    local own = link(before, member, 1)
+    return own, meant and after, meant, link(member, after, 1)
+  elseif isExit then
+    if byte(before or member, 14) == entry then
       inside[plate] = false
     end
+  else
+    inside[plate] = millis
+  end
+  if before or isExit then
     return link(before, member, 1)
   end
-  local meant = link(before, after, -1)
-  local own = link(before, member, 1)
-  return own, meant and after, meant, link(member, after, 1)
 end
 
 -- Takes an event out of its timeline, and counts that. Returns what put does, in reverse.
@@ -444,12 +444,12 @@ local function remove(plate, member)
     return
   end
   local own = link(before, member, -1)
-  local meant = link(member, after, -1)
-  local means = link(before, after, 1)
-  if not after then
-    inside[plate] = kindOf(before) == entry and integer(millisOf(before))
+  if after then
+    local meant = link(member, after, -1)
+    return own, meant and after, meant, link(before, after, 1)
   end
-  return own, meant and after, meant, means
+  inside[plate] = kindOf(before) == entry and integer(millisOf(before))
+  return own
 end
 
 ------------------------------------------------------------------------------------------
@@ -526,7 +526,9 @@ end
 -- expired or its plate is not known.
 local function placeOf(id, kept, plate)
   local line = lineOf(plate)
-  read(plate, line)
+  if line.unread then
+    read(plate, line)
+  end
   return memberOf(id, kept, plate, line, line.older)
 end
 
@@ -568,7 +570,7 @@ local function affected(id)
 end
 
 -- Takes a higher version of an event in, and returns its line of the answer.
-local function amend(id, kept, member, millis, plate, extra)
+local function amend(id, kept, member, millis, plate, new)
   local from = plateOf(kept)
   local isOld = from == '' -- of version 0.1.0, which kept no plate
   if isOld then
@@ -611,8 +613,8 @@ local function amend(id, kept, member, millis, plate, extra)
     member = sub(newest or member, 1, 13) .. sub(member, 14)
   end
 
-  local event = parseEvent(headOf(member, plate) .. extra)
-  event.places = formatPlaces(places)
+  local event = parseEvent(new)
+  event.head, event.places = headOf(member, plate), formatPlaces(places)
   keep(id, formatEvent(event))
   amended[id] = true
   local own, after, before, now = put(plate, member, millis)
@@ -630,16 +632,16 @@ local function amend(id, kept, member, millis, plate, extra)
 end
 
 -- Takes one event in and returns its line of the answer.
-local function apply(id, member, millis, plate, extra)
+local function apply(id, member, millis, plate, new)
   local kept = events[id]
   if kept and tonumber(slotOf(kept), 32) < oldestSlot then -- that event expired
     forgetPlaces(id, kept)
     kept = nil
   end
   if not kept then
-    keep(id, headOf(member, plate) .. extra)
+    keep(id, new)
     local own, after, meant, means = put(plate, member, millis)
-    local answer = own and 'N' .. stay(member, own, '1', '') or 'N'
+    local answer = own and 'N\t' .. member .. '\t' .. own .. '\t1\t' or 'N'
     if after then
       local at = meant == means and revision(idOf(after)) or revise(idOf(after))
       answer = answer .. stay(after, means, at, '')
@@ -647,9 +649,9 @@ local function apply(id, member, millis, plate, extra)
     return answer
   end
 
-  local version, known = versionOf(extra), versionOf(kept)
+  local version, known = versionOf(new), versionOf(kept)
   if version > known then
-    return amend(id, kept, member, millis, plate, extra)
+    return amend(id, kept, member, millis, plate, new)
   elseif version < known then
     return 'S' .. affected(id)
   end
@@ -764,7 +766,7 @@ for n, value in ipairs(call('HMGET', key.events, unpack(ids))) do
 end
 for n, text in ipairs(call('HMGET', key.timelines, unpack(plates))) do
   local plate = plates[n]
-  timelines[plate] = parse(plate, text)
+  timelines[plate] = text and parse(plate, text) or { nil, older = false, changed = false }
 end
 
 ------------------------------------------------------------------------------------------

@@ -1,0 +1,294 @@
+package timeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"parkstream/shared/parking"
+)
+
+// of returns a version of an event, as changed.
+func of(e parking.Event, version int64, change func(*parking.Event)) parking.Event {
+	e.Version = version
+	if change != nil {
+		change(&e)
+	}
+	return e
+}
+
+func voided(e *parking.Event)   { e.Void, e.RawPlate, e.Plate, e.Time = true, "", "", time.Time{} }
+func noPlates(e *parking.Event) { e.NoPlate, e.RawPlate, e.Plate = true, "", "" }
+func plated(plate string) func(*parking.Event) {
+	return func(e *parking.Event) { e.RawPlate, e.Plate = plate, plate }
+}
+func seenAt(camera string) func(*parking.Event) { return func(e *parking.Event) { e.Camera = camera } }
+
+// Each step records one version and lists the affected stays.
+func TestVersionsStepByStep(t *testing.T) {
+	e, x, y := entry("e", 0), exit("x", 100), exit("y", 200)
+	voidStay := func(x parking.Event, revision int64) parking.Stay {
+		s := stayOf(nil, x, revision)
+		s.Void = true
+		return s
+	}
+	other := of(x, 4, plated("KA02"))
+	later := of(other, 5, func(e *parking.Event) { e.Time = e.Time.Add(time.Second) })
+	turned := of(later, 6, func(e *parking.Event) { e.Kind = parking.Entry })
+	type stays = []parking.Stay
+	s, _ := newStore(t)
+	for i, step := range []struct {
+		event  parking.Event
+		want   parking.Recorded
+		totals Totals
+		inside int64
+	}{
+		{e, parking.Recorded{}, totals(1, 0, 0, 0, 0), 1},
+		{x, parking.Recorded{Stays: stays{stayOf(&e, x, 1)}}, totals(1, 1, 1, 0, 0), 0},
+		{y, parking.Recorded{Stays: stays{stayOf(nil, y, 1)}}, totals(1, 2, 1, 1, 0), 0},
+		// Nothing that matters to a stay changes: no new revision.
+		{of(x, 2, seenAt("c")), parking.Recorded{Stays: stays{stayOf(&e, x, 1), stayOf(nil, y, 1)}}, totals(1, 2, 1, 1, 0), 0},
+		{of(x, 3, voided), parking.Recorded{Stays: stays{voidStay(x, 2), stayOf(&e, y, 2)}}, totals(1, 1, 1, 0, 0), 0},
+		{of(x, 3, voided), parking.Recorded{Stays: stays{voidStay(x, 2), stayOf(&e, y, 2)}, Duplicate: true}, totals(1, 1, 1, 0, 0), 0},
+		{x, parking.Recorded{Stays: stays{voidStay(x, 2), stayOf(&e, y, 2)}, Superseded: true}, totals(1, 1, 1, 0, 0), 0},
+		{of(x, 3, nil), parking.Recorded{Err: parking.ErrConflict}, totals(1, 1, 1, 0, 0), 0},
+		// Another plate: y's stay is answered for, because x was before it once.
+		{other, parking.Recorded{Stays: stays{stayOf(nil, other, 3), stayOf(&e, y, 2)}}, totals(1, 2, 1, 1, 0), 0},
+		{later, parking.Recorded{Stays: stays{stayOf(nil, later, 4), stayOf(&e, y, 2)}}, totals(1, 2, 1, 1, 0), 0},
+		{turned, parking.Recorded{Stays: stays{voidStay(later, 5), stayOf(&e, y, 2)}}, totals(2, 1, 1, 0, 0), 1},
+		{of(turned, 7, noPlates), parking.Recorded{Stays: stays{voidStay(later, 5), stayOf(&e, y, 2)}}, noPlateEntries(totals(2, 1, 1, 0, 0), 1), 0},
+		{of(e, 2, voided), parking.Recorded{Stays: stays{stayOf(nil, y, 3)}}, noPlateEntries(totals(1, 1, 0, 1, 0), 1), 0},
+		{of(y, 2, voided), parking.Recorded{Stays: stays{voidStay(y, 4)}}, noPlateEntries(totals(1, 0, 0, 0, 0), 1), 0},
+		{of(x, 8, voided), parking.Recorded{Stays: stays{voidStay(later, 5)}}, totals(0, 0, 0, 0, 0), 0},
+		{of(e, 3, nil), parking.Recorded{}, totals(1, 0, 0, 0, 0), 1},
+	} {
+		got := s.Record(t.Context(), []parking.Event{step.event})[0]
+		if diff := cmp.Diff(step.want, got, cmpopts.EquateErrors()); diff != "" {
+			t.Errorf("step %d, %s: -want +got:\n%s", i, step.event.ID, diff)
+		}
+		site, err := s.Site(t.Context(), "default")
+		if err != nil || site.Totals != step.totals || site.VehiclesInside != step.inside {
+			t.Errorf("step %d, %s: error %v, %d inside, totals %+v; want %d, %+v", i, step.event.ID, err, site.VehiclesInside, site.Totals, step.inside, step.totals)
+		}
+	}
+}
+
+func noPlateEntries(t Totals, n int64) Totals {
+	t.NoPlateEntries = n
+	return t
+}
+
+// A processor dies between the record of a version and the post of the stays that it
+// changed. Another event comes between before the version is delivered again, and
+// answers for them.
+func TestAnAmendedEventAnswersForItsFormerNeighbours(t *testing.T) {
+	s, _ := newStore(t)
+	record := func(e parking.Event) []parking.Stay { return s.Record(t.Context(), []parking.Event{e})[0].Stays }
+	e, x := entry("e", 0), exit("x", 100)
+	record(e)
+	record(x)
+	moved := of(e, 2, plated("KA02"))
+	record(moved) // and dies: x has no entry now
+	want := []parking.Stay{stayOf(nil, x, 2)}
+	for name, again := range map[string]parking.Event{"the version": moved, "the one before": e} {
+		if diff := cmp.Diff(want, record(again)); diff != "" {
+			t.Errorf("%s again, -want +got:\n%s", name, diff)
+		}
+	}
+	between := entry("between", 50)
+	if diff := cmp.Diff([]parking.Stay{stayOf(&between, x, 3)}, record(between)); diff != "" {
+		t.Errorf("between, -want +got:\n%s", diff)
+	}
+}
+
+// Of the places of an event that is moved again and again the newest are kept, and that
+// of its exit.
+func TestFormerPlacesAreBounded(t *testing.T) {
+	s, client := newStore(t)
+	x := exit("x", 0)
+	s.Record(t.Context(), []parking.Event{x})
+	var got parking.Recorded
+	const moves = 40
+	for i := range moves {
+		e := of(x, int64(i+2), plated(fmt.Sprint("KB", i)))
+		e.Kind = parking.Entry
+		got = s.Record(t.Context(), []parking.Event{e})[0]
+	}
+	left := stayOf(nil, x, 2)
+	left.Void = true
+	if diff := cmp.Diff(parking.Recorded{Stays: []parking.Stay{left}}, got); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	var want []string
+	for i := moves - 16; i < moves-1; i++ {
+		want = append(want, fmt.Sprintf("KB%d\nx", i))
+	}
+	want = append([]string{"KA01\nx"}, want...)
+	if diff := cmp.Diff(want, client.ZRange(t.Context(), defaultKeys.former(), 0, -1).Val()); diff != "" {
+		t.Errorf("former places, -want +got:\n%s", diff)
+	}
+	if ttl := client.PTTL(t.Context(), defaultKeys.former()).Val(); ttl <= 0 || ttl > 2*retention {
+		t.Errorf("former places expire in %s", ttl)
+	}
+}
+
+// An erased plate is no former place any more. The event that has another one now, or is
+// void, stays.
+func TestErasePlateOfAnEarlierVersion(t *testing.T) {
+	s, client := newStore(t)
+	e, x := entry("e", 0), exit("x", 10)
+	e.RawPlate, x.RawPlate = "ka-01", "ka-01"
+	moved := of(of(e, 2, plated("KA02")), 3, plated("KA03"))
+	s.Record(t.Context(), []parking.Event{e, x, of(e, 2, plated("KA02")), moved, of(x, 2, voided)})
+	if got, err := s.ErasePlate(t.Context(), "default", "KA01"); err != nil || got != (Erased{Keys: 2}) {
+		t.Errorf("erased %+v, error %v", got, err)
+	}
+	for _, key := range keys(t, client) {
+		if text := client.Dump(t.Context(), key).Val(); strings.Contains(strings.ToUpper(text), "KA01") {
+			t.Errorf("%s has the plate: %q", key, text)
+		}
+	}
+	if got, err := s.Event(t.Context(), "default", "e"); err != nil || got.Plate != "KA03" {
+		t.Errorf("%+v, error %v", got, err)
+	}
+	if got := s.Record(t.Context(), []parking.Event{x})[0]; !got.Superseded || len(got.Stays) > 0 {
+		t.Errorf("the read is back: %+v", got)
+	}
+	// KA02 goes with the event.
+	if _, err := s.ErasePlate(t.Context(), "default", "KA03"); err != nil {
+		t.Error(err)
+	}
+	if n := client.Exists(t.Context(), defaultKeys.former()).Val(); n != 0 {
+		t.Error("former places of an erased event are kept")
+	}
+}
+
+// A void event is known for as long as what it makes void could come again.
+func TestAVoidEventIsKnownForAsLongAsItsVersions(t *testing.T) {
+	s, client := newStore(t)
+	first, unknown := exit("first", 60), of(exit("unknown", 0), 2, voided)
+	s.Record(t.Context(), []parking.Event{first, of(first, 2, voided), unknown})
+	for _, step := range []struct {
+		after          time.Duration // the retention of the first minute
+		first, unknown bool
+	}{{time.Minute - 1, true, true}, {30 * time.Minute, false, true}, {3 * time.Hour, false, false}} {
+		s.now = func() time.Time { return start.Add(retention + step.after) }
+		for i := range 3 { // the search for what expired
+			e := entry(fmt.Sprint(step.after, i), 0)
+			e.Time = s.now()
+			s.Record(t.Context(), []parking.Event{e, of(exit(e.ID+"v", 0), 1, voided)})
+		}
+		for id, want := range map[string]bool{"first": step.first, "unknown": step.unknown} {
+			if got := client.HExists(t.Context(), defaultKeys.events(), id).Val(); got != want {
+				t.Errorf("after %s %s is known: %v", step.after, id, got)
+			}
+		}
+	}
+}
+
+func TestEvent(t *testing.T) {
+	s, _ := newStore(t)
+	sure := 0.5
+	full := of(exit("full", 5), 7, func(e *parking.Event) {
+		e.RawPlate, e.Gate, e.Camera = "ka\t01 \u00e4", "north", "c1"
+		e.Details = parking.Details{
+			Vehicle: "17", Confidence: &sure, Candidates: []parking.Candidate{{Plate: "KA0I", Confidence: &sure}},
+			Country: "IN", Make: "Tata", Color: "red", Image: "default/2026-11-27/x", AmbiguousTime: true, ReceivedTime: true,
+		}
+	})
+	full.RawPlate = "ka 01 \u00e4"
+	bare, blind := of(entry("bare", 6), 1, nil), of(of(entry("blind", 7), 2, noPlates), 2, func(e *parking.Event) { e.Details.Vehicle = "18" })
+	gone := of(exit("gone", 8), 3, voided)
+	events := []parking.Event{full, bare, blind, gone}
+	for range 30 { // an older part of the timeline
+		events = append(events, entry(fmt.Sprint("more", len(events)), 100+len(events)))
+	}
+	s.Record(t.Context(), events)
+	gone.RawPlate, gone.Time = "", time.Time{}
+	for _, want := range []parking.Event{full, bare, blind, gone} {
+		got, err := s.Event(t.Context(), "default", want.ID)
+		if diff := cmp.Diff(want, got); err != nil || diff != "" {
+			t.Errorf("%s, error %v, -want +got:\n%s", want.ID, err, diff)
+		}
+	}
+	for _, id := range []string{"never", ""} {
+		if _, err := s.Event(t.Context(), "default", id); !errors.Is(err, ErrNoEvent) {
+			t.Errorf("%q: error %v", id, err)
+		}
+	}
+	s.now = func() time.Time { return full.Time.Add(retention + 1) }
+	if _, err := s.Event(t.Context(), "default", "full"); !errors.Is(err, ErrNoEvent) {
+		t.Errorf("expired: error %v", err)
+	}
+}
+
+func TestNoPlates(t *testing.T) {
+	s, _ := newStore(t)
+	var want, events []parking.Event
+	for i := range 40 {
+		// Some are within one millisecond, which is the order of the older ones in Redis.
+		e := of(entry(fmt.Sprint("e", i), i/4), 1, noPlates)
+		e.Time = e.Time.Add(time.Duration(i % 4))
+		events, want = append(events, e), append(want, e)
+	}
+	slices.Reverse(want)
+	s.Record(t.Context(), append(events, entry("plated", 3)))
+	for _, limit := range []int{1, 3, 8, 39, 40, 100} {
+		var got []parking.Event
+		for cursor := ""; ; {
+			page, next, err := s.NoPlates(t.Context(), "default", limit, cursor)
+			if err != nil || len(page) > limit {
+				t.Fatalf("%d events, error %v", len(page), err)
+			}
+			got = append(got, page...)
+			if cursor = next; cursor == "" {
+				break
+			}
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("by %d, -want +got:\n%s", limit, diff)
+		}
+	}
+	for _, cursor := range []string{"x", "&", "AAAA", "MWhxa3VnbzU4ZWEwMTA"} {
+		if _, _, err := s.NoPlates(t.Context(), "default", 1, cursor); !errors.Is(err, parking.ErrInvalid) {
+			t.Errorf("cursor %q: error %v", cursor, err)
+		}
+	}
+	site, err := s.Site(t.Context(), "default")
+	if err != nil || site.Occupancy != 41 || site.VehiclesInside != 1 || site.Totals.NoPlateEntries != 40 || site.Totals.Entries != 41 {
+		t.Errorf("%+v, error %v", site, err)
+	}
+	if c, err := s.CorrectOccupancy(t.Context(), "default", 5, "counted"); err != nil || c.Was != 41 {
+		t.Errorf("%+v, error %v", c, err)
+	}
+}
+
+// What a repeat is depends on the settings of the site, and without them nothing is
+// recorded.
+func TestRepeatsNeedTheSettings(t *testing.T) {
+	s, _ := newStore(t)
+	unavailable := errors.New("the registry is unavailable")
+	s.Repeats = func(_ context.Context, site string) (parking.Repeats, error) {
+		return parking.Repeats{{Within: 5 * time.Second}}, map[string]error{"unknown": unavailable}[site]
+	}
+	a, b := of(exit("a", 0), 1, seenAt("c")), of(exit("b", 5), 1, seenAt("c"))
+	c := of(b, 1, func(e *parking.Event) { e.ID, e.Time = "c", e.Time.Add(5*time.Second+1) })
+	lost := of(a, 1, func(e *parking.Event) { e.Site = "unknown" })
+	repeated := stayOf(nil, b, 1)
+	repeated.Repeat = true
+	want := []parking.Recorded{{Stays: []parking.Stay{stayOf(nil, a, 1)}}, {Err: unavailable}, {Stays: []parking.Stay{repeated}}, {Stays: []parking.Stay{stayOf(nil, c, 1)}}}
+	got := s.Record(t.Context(), []parking.Event{a, lost, b, c})
+	if diff := cmp.Diff(want, got, cmpopts.EquateErrors()); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	if errors.Is(got[1].Err, parking.ErrInvalid) {
+		t.Errorf("%v is final", got[1].Err)
+	}
+}
