@@ -145,12 +145,19 @@ func TestFailoversLoseAndDoubleNothing(t *testing.T) {
 		}
 		start := time.Now().UTC().Add(-time.Hour).Truncate(time.Second)
 		n := rapid.IntRange(2, 8).Draw(t, "events")
+		versions := make(map[string]int64)
 		for i := range n {
-			e := parking.Event{ID: fmt.Sprint("id", i), Site: site, Kind: parking.Entry, Plate: "A", RawPlate: "A"}
+			plate := rapid.SampledFrom([]string{"A", "A", "B"}).Draw(t, "plate")
+			e := parking.Event{ID: fmt.Sprint("id", rapid.IntRange(0, n).Draw(t, "id")), Site: site, Kind: parking.Entry, Plate: plate, RawPlate: plate}
+			versions[e.ID]++
+			e.Version = versions[e.ID]
 			if rapid.Bool().Draw(t, "exit") {
 				e.Kind = parking.Exit
 			}
 			e.Time = start.Add(time.Duration(rapid.IntRange(0, 20).Draw(t, "second")) * time.Second)
+			if rapid.IntRange(0, 5).Draw(t, "void") == 0 {
+				e.Void, e.Plate, e.RawPlate = true, "", ""
+			}
 			f.events, f.pending[i] = append(f.events, e), true
 		}
 		index := rapid.SliceOfN(rapid.IntRange(0, n-1), 1, 3)
@@ -197,21 +204,25 @@ func (f *failovers) finish(t *rapid.T) {
 			f.post(t, len(f.posting)-1)
 		}
 	}
-	line := parking.Pair(f.events, nil)
-	want := timeline.Totals{MissedExits: int64(len(line.MissedExits))}
-	for i := range f.events {
-		if f.events[i].Kind == parking.Entry {
-			want.Entries++
-		} else {
-			want.Exits++
-		}
-	}
+	var want timeline.Totals
 	stays := make(map[string]string)
-	for _, stay := range line.Stays {
-		if stays[stay.ID] = stay.EntryID; stay.EntryID != "" {
-			want.CompletedStays++
-		} else {
-			want.UnmatchedExits++
+	for _, plate := range []string{"A", "B"} {
+		var events []parking.Event
+		for _, e := range parking.Current(f.events) {
+			if e.Plate == plate {
+				events = append(events, e)
+			}
+		}
+		line := parking.Pair(events, nil)
+		want.MissedExits += int64(len(line.MissedExits))
+		want.Entries += int64(len(events) - len(line.Stays))
+		want.Exits += int64(len(line.Stays))
+		for _, stay := range line.Stays {
+			if stays[stay.ID] = stay.EntryID; stay.EntryID != "" {
+				want.CompletedStays++
+			} else {
+				want.UnmatchedExits++
+			}
 		}
 	}
 	if got, err := f.data.Site(context.Background(), site); err != nil || got.Totals != want {
