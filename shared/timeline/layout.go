@@ -118,6 +118,16 @@ func version(e *parking.Event) string {
 	return "\n" + strconv.FormatInt(e.Version, 10)
 }
 
+// Lines of what is kept of an event after its head.
+const (
+	versionLine = iota + 1
+	rawLine
+	gateLine
+	cameraLine
+	placesLine
+	detailsLine
+)
+
 // parseKept returns the event of a member and of what is kept of it.
 func parseKept(site, m, kept string) (parking.Event, error) {
 	id, at, err := parseMember(m)
@@ -135,7 +145,7 @@ func parseKept(site, m, kept string) (parking.Event, error) {
 	if e.Plate = line(0)[min(slotLen, len(line(0))):]; e.Plate == "" {
 		return e, fmt.Errorf("event %q was recorded by version 0.1.0, which kept no plate", id)
 	}
-	if n := line(1); n != "" {
+	if n := line(versionLine); n != "" {
 		if e.Version, err = strconv.ParseInt(n, 10, 64); err != nil {
 			return e, fmt.Errorf("event %q: %w", id, err)
 		}
@@ -147,8 +157,8 @@ func parseKept(site, m, kept string) (parking.Event, error) {
 	case noPlate:
 		e.Plate, e.NoPlate = "", true
 	}
-	e.Time, e.RawPlate, e.Gate, e.Camera = at, cmp.Or(line(2), e.Plate), line(3), line(4)
-	if text := line(6); text != "" {
+	e.Time, e.RawPlate, e.Gate, e.Camera = at, cmp.Or(line(rawLine), e.Plate), line(gateLine), line(cameraLine)
+	if text := line(detailsLine); text != "" {
 		if err := json.Unmarshal([]byte(text), &e.Details); err != nil {
 			return e, fmt.Errorf("details of event %q: %w", id, err)
 		}

@@ -29,6 +29,7 @@ func noPlates(e *parking.Event) { e.NoPlate, e.RawPlate, e.Plate = true, "", "" 
 func plated(plate string) func(*parking.Event) {
 	return func(e *parking.Event) { e.RawPlate, e.Plate = plate, plate }
 }
+
 func seenAt(camera string) func(*parking.Event) { return func(e *parking.Event) { e.Camera = camera } }
 
 // Each step records one version and lists the affected stays.
