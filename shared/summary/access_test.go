@@ -86,6 +86,9 @@ var matrix = []row{
 	{route: "PUT /configuration", code: 200, may: []string{admin}, none: "/configuration", body: `{"sites":[]}`},
 	{route: "DELETE /sites/{site}", code: 200, may: []string{admin}, own: "/sites/north", other: "/sites/south"},
 	{route: "GET /sites/{site}/inside", code: 200, may: readers, own: "/sites/north/inside", other: "/sites/south/inside"},
+	{route: "GET /sites/{site}/events", code: 200, may: readers, own: "/sites/north/events?id=n1", other: "/sites/south/events?id=s1"},
+	{route: "GET /sites/{site}/events/{id...}", code: 200, may: readers, own: "/sites/north/events/n1", other: "/sites/south/events/s1"},
+	{route: "GET /sites/{site}/no-plates", code: 200, may: readers, own: "/sites/north/no-plates", other: "/sites/south/no-plates"},
 	{route: "GET /sites/{site}/occupancy", code: 200, may: readers, own: "/sites/north/occupancy", other: "/sites/south/occupancy"},
 	{route: "POST /sites/{site}/occupancy", code: 201, may: []string{operator, admin}, own: "/sites/north/occupancy", other: "/sites/south/occupancy", body: `{"counted":1,"reason":"r"}`},
 	{route: "GET /images/{site}/{day}/{name...}", code: 200, may: []string{plates, operator, admin, open}, own: "/images/" + imageOf("north"), other: "/images/" + imageOf("south")},
@@ -185,11 +188,73 @@ func (g *guarded) fill(t *testing.T) {
 	}
 }
 
+// detailed records events whose details and ids have the plates in some spelling.
+func (g *guarded) detailed(t *testing.T) {
+	t.Helper()
+	var events []parking.Event
+	for _, e := range []parking.Event{
+		{ID: "n1", Site: "north", RawPlate: "ka-01 ab 1234"},
+		{ID: "cam1/KA01AB1234", Site: "north", RawPlate: northPlate},
+		{ID: "cam1-ka-01-ab-1234", Site: "north", NoPlate: true},
+		{ID: "cam2-KA01AB1234", Site: "north", Void: true},
+		{ID: "candidate-KA01AB1234", Site: "north", RawPlate: "KL77CD9999"},
+		{ID: "s1", Site: "south", RawPlate: southPlate},
+		{ID: "s2", Site: "south", NoPlate: true},
+	} {
+		plate := map[string]string{"north": northPlate, "south": southPlate}[e.Site]
+		e.Kind, e.Time, e.Camera = parking.Entry, time.Now().Add(-30*time.Minute), "cam1"
+		e.Details = parking.Details{Vehicle: "vehicle " + plate, Image: e.Site + "/2026-11-27/" + plate + ".jpg", Candidates: []parking.Candidate{{Plate: strings.ToLower(plate)}, {Plate: plate + "-X"}}}
+		e, err := parking.NewEvent(e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		events = append(events, e)
+	}
+	for _, r := range g.events.Record(t.Context(), events) {
+		if r.Err != nil {
+			t.Fatal(r.Err)
+		}
+	}
+}
+
+// A viewer sees no plate of an event: not in its details, nor in its id. An id that is
+// masked is no id for a viewer.
+func TestAViewerSeesNoPlateOfAnEvent(t *testing.T) {
+	g := newGuarded(t)
+	g.detailed(t)
+	for id, code := range map[string]int{"n1": 200, "cam1/KA01AB1234": 404, "cam1-ka-01-ab-1234": 404, "cam2-KA01AB1234": 404, "candidate-KA01AB1234": 404, "nothing": 404} {
+		for _, path := range []string{"/sites/north/events/" + id, "/sites/north/events?id=" + url.QueryEscape(id)} {
+			for _, who := range []string{viewer, viewer + atNorth} {
+				w := g.as(who, "GET", path, "")
+				g.checkSeen(t, "GET "+path, who, w)
+				if w.Code != code || code == 404 && w.Body.String() != `{"error":"no such event"}`+"\n" {
+					t.Errorf("GET %s as %s: %d %s, want %d", path, who, w.Code, w.Body, code)
+				}
+			}
+			if w := g.as(plates, "GET", path, ""); (w.Code == 200) != (id != "nothing") {
+				t.Errorf("GET %s as %s: %d %s", path, plates, w.Code, w.Body)
+			}
+		}
+	}
+	w := g.as(viewer, "GET", "/sites/north/events/n1", "")
+	const masked = `"vehicle_plate":"*******234",`
+	if text := w.Body.String(); !strings.Contains(text, masked) || !strings.Contains(text, `"candidates":[{"plate":"*******234"},{"plate":"********34X"}]`) || strings.Contains(text, "image") {
+		t.Errorf("n1 as %s: %s", viewer, text)
+	}
+	if text := g.as(plates, "GET", "/sites/north/events/n1", "").Body.String(); !strings.Contains(text, `"vehicle_plate":"ka-01 ab 1234",`) || !strings.Contains(text, `"image":"north/2026-11-27/KA01AB1234.jpg"`) {
+		t.Errorf("n1 as %s: %s", plates, text)
+	}
+	if text := g.as(viewer, "GET", "/sites/north/no-plates", "").Body.String(); !strings.Contains(text, `{"events":[{"id":"***","vehicle_plate":null,`) {
+		t.Errorf("the reads without a plate as %s: %s", viewer, text)
+	}
+}
+
 // Every role gets from each route what the matrix says, about its own site, about
 // another and about none. Of another site it gets nothing.
 func TestMatrix(t *testing.T) {
 	g := newGuarded(t)
 	g.fill(t)
+	g.detailed(t)
 	rows := make(map[string]row)
 	for _, one := range matrix {
 		rows[one.route] = one

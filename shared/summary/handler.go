@@ -82,7 +82,7 @@ func (h handler) fail(w http.ResponseWriter, r *http.Request, err error) {
 		httpjson.Error(w, http.StatusBadRequest, parking.ErrTooManySites.Error()) // not how many there are
 	case errors.Is(err, parking.ErrInvalid), errors.Is(err, stay.ErrCursor), errors.Is(err, audit.ErrCursor):
 		httpjson.Error(w, http.StatusBadRequest, err.Error())
-	case errors.Is(err, stay.ErrNotFound), errors.Is(err, image.ErrNotFound):
+	case errors.Is(err, stay.ErrNotFound), errors.Is(err, timeline.ErrNoEvent), errors.Is(err, image.ErrNotFound):
 		httpjson.Error(w, http.StatusNotFound, err.Error())
 	case isAmbiguous:
 		httpjson.Write(w, http.StatusConflict, map[string]any{"error": ambiguous.Error(), "sites": ambiguous.Sites()})

@@ -2,6 +2,7 @@ package summary
 
 import (
 	"context"
+	"slices"
 
 	"parkstream/shared/access"
 	"parkstream/shared/parking"
@@ -59,8 +60,35 @@ func (m mask) insideSites(list []timeline.InsideSite) []timeline.InsideSite {
 	return list
 }
 
-// hiddenText stands for a text of people in which a plate cannot be found.
+// hiddenText stands for a text in which a plate cannot be found.
 const hiddenText = "***"
+
+// event returns an event as the principal sees it. The texts of a void event and of one
+// without a plate may contain the plate of a version before, which is not known.
+func (m mask) event(e parking.Event) parking.Event {
+	if m.whole {
+		return e
+	}
+	text := e.MaskPlatesIn
+	if e.Void || e.NoPlate {
+		text = func(string) string { return hiddenText }
+	}
+	e.ID = text(e.ID)
+	if e.Details.Vehicle != "" {
+		e.Details.Vehicle = text(e.Details.Vehicle)
+	}
+	e.Details.Image = "" // it shows the plate
+	candidates := slices.Clone(e.Details.Candidates)
+	for i := range candidates {
+		candidates[i].Plate = parking.MaskPlate(parking.NormalizePlate(candidates[i].Plate))
+	}
+	e.Details.Candidates = candidates
+	e.RawPlate, e.Plate = parking.MaskPlate(e.Plate), ""
+	return e
+}
+
+// knowsEvent reports whether the principal may ask for an event by its id; see [mask.knows].
+func (m mask) knowsEvent(e parking.Event) bool { return m.event(e).ID == e.ID }
 
 // corrections hides the reasons: people write plates into them.
 func (m mask) corrections(list []timeline.Correction) []timeline.Correction {

@@ -37,6 +37,7 @@ const (
 	cursorText
 	userName
 	entryID
+	eventText
 )
 
 // maxOffset bounds the offset of a page in the list of vehicles inside a site.
@@ -67,6 +68,7 @@ var (
 	pruneParam    = parameter{name: "prune", kind: oneOf, choices: []string{"0", "1"}}
 	changeParam   = parameter{name: "version", kind: freeText}
 	entryParam    = parameter{name: "cursor", kind: entryID}
+	eventParam    = parameter{name: "cursor", kind: eventText}
 	auditParams   = []parameter{fromParam, toParam, whoParam, actionParam, siteParam, limitParam, entryParam, formatParam, bomParam}
 	listParams    = []parameter{plateParam, siteParam, statusParam, fromParam, toParam, limitParam, cursorParam, formatParam, bomParam}
 	minutesParams = []parameter{siteParam, fromParam, toParam, stepParam}

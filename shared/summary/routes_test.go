@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"parkstream/shared/parking"
+	"parkstream/shared/redis"
 	"parkstream/shared/stay"
 )
 
@@ -73,6 +74,11 @@ func edgesOf(p parameter) []edge {
 	case entryID:
 		add(true, "1795763908123-0.login", "0-0.post-event", "9223372036854775807-18446744073709551615.erase")
 		add(false, "1795763908123-0", "1-1.none", "1-1.minute", "1.login", "-1-0.login", "01-0.login", "9223372036854775808-0.login", "1-0.login.login")
+	case eventText:
+		at := func(member string) string { return base64.RawURLEncoding.EncodeToString([]byte(member)) }
+		instant := redis.Base32.Format(today)
+		add(true, at(instant+"0e1"), at(instant+"1"+strings.Repeat("x", parking.MaxIDBytes)), at(instant+"0a/ä"))
+		add(false, "MTY", "==", at(""), at(instant), at(instant+"0"), at(instant+"0\n"), at(instant+"0"+strings.Repeat("x", parking.MaxIDBytes+1)), at("!"+instant+"0e"))
 	case cursorText:
 		at := func(position, prefix string) string {
 			return base64.RawURLEncoding.EncodeToString([]byte(position + "\n" + prefix))

@@ -26,8 +26,9 @@ var (
 	sitesKnown    = siteDesc("sites", "Sites that something is kept of; of the first 100 in the order of their names the state is in the metrics.")
 	siteOccupancy = siteDesc("site_occupancy", "Vehicles inside as shown: as counted by events since the last count by hand.", "site")
 	siteInside    = siteDesc("site_vehicles_inside", "Plates whose last event is an entry.", "site")
-	siteEvents    = siteDesc("site_events_total", "Events that were observed at the site, each once.", "site", "event_type")
-	siteStays     = siteDesc("site_stays", "Stays since the site's first event, by status: completed, unmatched_exit or missed_exit. A late event can move one.", "site", "status")
+	siteEvents    = siteDesc("site_events", "Events that were observed at the site, each once. A void one is taken away again.", "site", "event_type")
+	siteNoPlates  = siteDesc("site_no_plates", "Events among them without a plate.", "site", "event_type")
+	siteStays     = siteDesc("site_stays", "Stays since the site's first event, by status: completed, unmatched_exit, repeat, missed_exit or repeated_entry. A late event can move one.", "site", "status")
 )
 
 // SiteMetrics collects the state of the sites at the time of a scrape. Every replica of
@@ -44,7 +45,7 @@ func NewSiteMetrics(sites *timeline.Store, log *slog.Logger) SiteMetrics {
 
 // Describe implements prometheus.Collector.
 func (SiteMetrics) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{sitesKnown, siteOccupancy, siteInside, siteEvents, siteStays} {
+	for _, d := range []*prometheus.Desc{sitesKnown, siteOccupancy, siteInside, siteEvents, siteNoPlates, siteStays} {
 		ch <- d
 	}
 }
@@ -74,9 +75,12 @@ func (m SiteMetrics) Collect(ch chan<- prometheus.Metric) {
 		gauge(siteInside, s.VehiclesInside, s.Site)
 		gauge(siteStays, s.Totals.CompletedStays, s.Site, string(parking.Completed))
 		gauge(siteStays, s.Totals.UnmatchedExits, s.Site, string(parking.UnmatchedExit))
+		gauge(siteStays, s.Totals.RepeatedExits, s.Site, string(parking.Repeated))
 		gauge(siteStays, s.Totals.MissedExits, s.Site, "missed_exit")
-		for kind, n := range map[parking.Kind]int64{parking.Entry: s.Totals.Entries, parking.Exit: s.Totals.Exits} {
-			ch <- prometheus.MustNewConstMetric(siteEvents, prometheus.CounterValue, float64(n), s.Site, kind.String())
-		}
+		gauge(siteStays, s.Totals.RepeatedEntries, s.Site, "repeated_entry")
+		gauge(siteEvents, s.Totals.Entries, s.Site, parking.Entry.String())
+		gauge(siteEvents, s.Totals.Exits, s.Site, parking.Exit.String())
+		gauge(siteNoPlates, s.Totals.NoPlateEntries, s.Site, parking.Entry.String())
+		gauge(siteNoPlates, s.Totals.NoPlateExits, s.Site, parking.Exit.String())
 	}
 }

@@ -23,6 +23,11 @@ func TestSiteMetrics(t *testing.T) {
 	events := []parking.Event{
 		at("e1", parking.Entry, "a", "P1", 0), at("x1", parking.Exit, "a", "P1", 1),
 		at("e2", parking.Entry, "a", "P2", 0), at("x3", parking.Exit, "a", "P3", 1), at("e4", parking.Entry, "a", "P2", 2),
+		of(at("e5", parking.Entry, "a", "P4", 0), func(e *parking.Event) { e.Gate = "g" }), of(at("e6", parking.Entry, "a", "P4", 0), func(e *parking.Event) { e.Gate = "g" }),
+		of(at("x5", parking.Exit, "a", "P5", 0), func(e *parking.Event) { e.Gate = "g" }), of(at("x6", parking.Exit, "a", "P5", 0), func(e *parking.Event) { e.Gate = "g" }),
+		of(at("e7", parking.Entry, "a", "", 0), func(e *parking.Event) { e.NoPlate = true }), of(at("x7", parking.Exit, "a", "", 0), func(e *parking.Event) { e.NoPlate = true }),
+		of(at("e1", parking.Entry, "a", "P1", 0), func(e *parking.Event) { e.Version, e.Void = 2, true }), of(at("e1", parking.Entry, "a", "P1", 0), func(e *parking.Event) { e.Version = 3 }),
+		of(at("e8", parking.Entry, "a", "P8", 0), func(e *parking.Event) { e.Void = true }),
 	}
 	for i := range maxSiteSeries {
 		events = append(events, at("e", parking.Entry, fmt.Sprintf("b%03d", i), "P", 0))
@@ -50,13 +55,17 @@ func TestSiteMetrics(t *testing.T) {
 	}
 	for series, want := range map[string]float64{
 		"parkstream_sites ":                      maxSiteSeries + 1,
-		"parkstream_site_vehicles_inside a":      1,
-		"parkstream_site_occupancy a":            1,
-		"parkstream_site_events_total entry a":   3,
-		"parkstream_site_events_total exit a":    2,
+		"parkstream_site_vehicles_inside a":      2,
+		"parkstream_site_occupancy a":            2,
+		"parkstream_site_events entry a":         6,
+		"parkstream_site_events exit a":          5,
+		"parkstream_site_no_plates entry a":      1,
+		"parkstream_site_no_plates exit a":       1,
 		"parkstream_site_stays a completed":      1,
-		"parkstream_site_stays a unmatched_exit": 1,
+		"parkstream_site_stays a unmatched_exit": 2,
+		"parkstream_site_stays a repeat":         1,
 		"parkstream_site_stays a missed_exit":    1,
+		"parkstream_site_stays a repeated_entry": 1,
 		"parkstream_site_vehicles_inside b098":   1,
 	} {
 		if v, found := got[series]; !found || v != want {
@@ -72,4 +81,10 @@ func TestSiteMetrics(t *testing.T) {
 	if n, err := testutil.GatherAndCount(r); err != nil || n != 0 {
 		t.Errorf("without Redis there are %d series, error %v", n, err)
 	}
+}
+
+// of returns an event as changed.
+func of(e parking.Event, change func(*parking.Event)) parking.Event {
+	change(&e)
+	return e
 }
