@@ -274,6 +274,8 @@ func TestGetReadsPicturesOnly(t *testing.T) {
 				os.WriteFile(other, []byte("hush"), 0o600),
 				os.Symlink(other, filepath.Join(string(dir), "north", "2026-03-14", strings.Repeat("a", 32)+"-0.jpg")),
 				os.Symlink(filepath.Dir(other), filepath.Join(string(dir), "linked")),
+				os.Mkdir(filepath.Join(string(dir), "north", "private"), 0o700),
+				os.Link(filepath.Join(string(dir), reference), filepath.Join(string(dir), "north", "private", file)),
 				os.Mkdir(filepath.Join(string(dir), "north", "2026-03-14", strings.Repeat("b", 32)+"-0.jpg"), 0o700),
 			} {
 				if err != nil {
@@ -282,7 +284,7 @@ func TestGetReadsPicturesOnly(t *testing.T) {
 			}
 		}
 		for _, reference := range []string{
-			"", "/", "north", "north/", "north/2026-03-14", "north/2026-03-14/", "north/2026-3-14/" + file, "north/2026-02-30/" + file, "north/20260314/" + file,
+			"", "/", "north", "north/", "north/2026-03-14", "north/2026-03-14/", "north/2026-3-14/" + file, "north/private/" + file, "north/2026-02-30/" + file, "north/20260314/" + file,
 			"north/../north/2026-03-14/" + file, "../north/2026-03-14/" + file, "./north/2026-03-14/" + file, "/north/2026-03-14/" + file, "north//2026-03-14/" + file,
 			"north/2026-03-14/../2026-03-14/" + file, "north/2026-03-14/" + file + "/", "north/2026-03-14/" + file + "\n", "north/2026-03-14/" + strings.ToUpper(file),
 			"north/2026-03-14/" + file + "\x00", "north/2026-03-14/" + strings.TrimSuffix(file, ".jpg"), "north/2026-03-14/." + file, "south/2026-03-14/" + file,

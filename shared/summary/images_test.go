@@ -205,4 +205,10 @@ func TestImageIsStreamed(t *testing.T) {
 	if got, err := read(); err == nil {
 		t.Errorf("%d bytes, and no error", len(got))
 	}
+	defer func() {
+		if reason := recover(); reason != http.ErrAbortHandler {
+			t.Errorf("a response that broke off ends with %v", reason)
+		}
+	}()
+	e.call("GET", "/images/"+imageOf("a"), "")
 }
