@@ -242,8 +242,8 @@ type Event struct {
 // Erase removes all pictures of events at a site, and returns how many there were. After
 // an error a part is removed, and a repeated call removes the rest.
 func (s *Store) Erase(ctx context.Context, site string, events []Event) (removed int, err error) {
-	if s == nil || checkSite(site) != nil { // no picture has such a site
-		return 0, nil
+	if s == nil || checkSite(site) != nil {
+		return 0, nil //nolint:nilerr // no picture has such a site
 	}
 	var count atomic.Int64
 	group, ctx := errgroup.WithContext(ctx)

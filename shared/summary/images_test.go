@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -206,8 +207,8 @@ func TestImageIsStreamed(t *testing.T) {
 		t.Errorf("%d bytes, and no error", len(got))
 	}
 	defer func() {
-		if reason := recover(); reason != http.ErrAbortHandler {
-			t.Errorf("a response that broke off ends with %v", reason)
+		if err, _ := recover().(error); !errors.Is(err, http.ErrAbortHandler) {
+			t.Errorf("a response that broke off ends with %v", err)
 		}
 	}()
 	e.call("GET", "/images/"+imageOf("a"), "")

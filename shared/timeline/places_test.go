@@ -48,7 +48,7 @@ func TestPlaces(t *testing.T) {
 	if got, err2 := s.Places(t.Context(), "default", "KA01"); len(got) != 0 || err != nil || err2 != nil || erased.Events != 41 {
 		t.Errorf("of %v erased, %v is left: %v, %v", erased, got, err, err2)
 	}
-	do(t, client, "SET", string(defaultKeys.older("KA01")), "x")
+	do(t, client, "SET", defaultKeys.older("KA01"), "x")
 	if got, err := s.Places(t.Context(), "default", "KA01"); err == nil {
 		t.Errorf("of a key of the wrong type: %v", got)
 	}
