@@ -16,6 +16,7 @@ import (
 	"github.com/openfaas/faas-provider/types"
 
 	"parkstream/shared/access"
+	"parkstream/shared/image"
 	"parkstream/shared/parking"
 	"parkstream/shared/process"
 )
@@ -136,5 +137,24 @@ func TestSiteOfGenerators(t *testing.T) {
 		if err := process.Parse(&got, append([]string{"DEFAULT_SITE=generated"}, s.access()...)); err != nil || got.Site != want { // stack.yml's comes first
 			t.Errorf("--users %q: site %q, %v", users, got.Site, err)
 		}
+	}
+}
+
+// Pictures are kept in the folder of the data, whatever it is called, unless the
+// environment has another place.
+func TestImagesURL(t *testing.T) {
+	t.Setenv("IMAGES_URL", "")
+	for dir, want := range map[string]string{
+		"/data": "file:///data/images", "/a b/50%/ü#?": "file:///a%20b/50%25/%C3%BC%23%3F/images",
+	} {
+		got := (&System{Config: Config{Dir: dir}}).imagesURL()
+		if err := (image.Settings{URL: got, Timeout: time.Second}).Validate(); got != want || err != nil {
+			t.Errorf("%s: %s, %v, want %s", dir, got, err, want)
+		}
+	}
+	const bucket = "s3://bucket?region=eu-central-1"
+	t.Setenv("IMAGES_URL", bucket)
+	if got := (&System{Config: Config{Dir: "/data"}}).imagesURL(); got != bucket {
+		t.Error(got)
 	}
 }
