@@ -66,7 +66,7 @@ func TestStack(t *testing.T) {
 
 // optionalSecrets are read if they are there. OpenFaaS does not deploy a function whose
 // secrets are missing.
-var optionalSecrets = []string{"metrics-token", "oidc-client-secret", "otlp-headers"}
+var optionalSecrets = []string{"images-access-key", "images-secret-key", "metrics-token", "oidc-client-secret", "otlp-headers"}
 
 // Each function has exactly the secrets that its packages read.
 func TestSecretsOfFunctions(t *testing.T) {
