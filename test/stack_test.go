@@ -29,6 +29,7 @@ func TestStack(t *testing.T) {
 		"exit-processor":  {topic: "vehicle_exits"},
 		"entry-generator": {topic: "cron-function", schedule: "* * * * *"},
 		"exit-generator":  {topic: "cron-function", schedule: "* * * * *"},
+		"camera":          {},
 		"summary":         {},
 	}
 	for name, w := range want {
@@ -115,7 +116,7 @@ func TestStackWithoutGenerators(t *testing.T) {
 	if !found || !closed || err != nil {
 		t.Fatalf("expression %q: %v", expression, err)
 	}
-	if got, want := slices.Sorted(maps.Keys(services.Functions)), []string{"entry-processor", "exit-processor", "summary"}; !slices.Equal(got, want) {
+	if got, want := slices.Sorted(maps.Keys(services.Functions)), []string{"camera", "entry-processor", "exit-processor", "summary"}; !slices.Equal(got, want) {
 		t.Errorf("%s deploys %v, want %v", expression, got, want)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"slices"
 
+	camera "parkstream/functions/camera"
 	entrygenerator "parkstream/functions/entry-generator"
 	entryprocessor "parkstream/functions/entry-processor"
 	exitgenerator "parkstream/functions/exit-generator"
@@ -17,6 +18,7 @@ var functions = map[string]struct {
 	wire   func(*faas.Runtime) error
 	handle faas.Handler
 }{
+	"camera":          {camera.Wire, camera.Handle},
 	"entry-generator": {entrygenerator.Wire, entrygenerator.Handle},
 	"entry-processor": {entryprocessor.Wire, entryprocessor.Handle},
 	"exit-generator":  {exitgenerator.Wire, exitgenerator.Handle},
@@ -27,7 +29,7 @@ var functions = map[string]struct {
 func functionNames() []string { return slices.Sorted(maps.Keys(functions)) }
 
 type functionCommand struct {
-	Name string `arg:"" enum:"entry-generator,entry-processor,exit-generator,exit-processor,summary" help:"One of ${enum}."`
+	Name string `arg:"" enum:"camera,entry-generator,entry-processor,exit-generator,exit-processor,summary" help:"One of ${enum}."`
 }
 
 // Run serves the function with settings from the environment.

@@ -34,7 +34,7 @@ type family struct {
 var kinds = map[string]string{
 	"entry-processor": "processors", "exit-processor": "processors",
 	"entry-generator": "generators", "exit-generator": "generators",
-	"summary": "summary", "connector": "connector", "gateway": "gateway",
+	"camera": "camera", "summary": "summary", "connector": "connector", "gateway": "gateway",
 }
 
 // What the processes register is what docs/metrics.md lists: no more, no less.
@@ -199,7 +199,7 @@ func functionRegistry(t *testing.T, name, secrets string) *prometheus.Registry {
 	}
 	wired := make(chan *prometheus.Registry, 1)
 	background(t, func(ctx context.Context) {
-		o := process.Options{Name: name, Environ: []string{"ACCESS=open", "SECRETS_DIR=" + secrets}, Listener: l}
+		o := process.Options{Name: name, Environ: []string{"ACCESS=open", "SECRETS_DIR=" + secrets, "IMAGES_URL=file://" + t.TempDir()}, Listener: l}
 		err := faas.Run(ctx, o, func(rt *faas.Runtime) error {
 			wired <- rt.Registerer.(*prometheus.Registry)
 			return functions[name].wire(rt)

@@ -96,6 +96,14 @@ func TestMistakesOfSettings(t *testing.T) {
 			{"IMAGE_RETENTION", "1d", `IMAGE_RETENTION is "1d"` + noDuration},
 			{"OIDC_ROLES", "guards", `OIDC_ROLES has "guards", want group=role or group=role:site,site`},
 		}...),
+		"function camera": append(slices.Clip(ofFunctions), []mistake{
+			{"ENTRY_QUEUE", strings.Repeat("q", 256), `ENTRY_QUEUE has 256 bytes, want at most 255`},
+			{"EXIT_QUEUE", strings.Repeat("q", 256), `EXIT_QUEUE has 256 bytes, want at most 255`},
+			{"IMAGES_URL", "/var/pictures", `IMAGES_URL is not file:///folder or s3://bucket/prefix?region=eu-central-1, or for another server than Amazon's s3://bucket?endpoint=https://host:port`},
+			{"IMAGES_TIMEOUT", "3 s", `IMAGES_TIMEOUT is "3 s"` + noDuration},
+			{"REDIS_REPLICAS", "ten", `REDIS_REPLICAS is "ten"` + noNumber},
+			{"REDIS_REPLICAS_TIMEOUT", "8 seconds", `REDIS_REPLICAS_TIMEOUT is "8 seconds"` + noDuration},
+		}...),
 		"connector": append(slices.Clip(ofProcesses), []mistake{
 			{"GATEWAY_URL", "http://user:hidden@gateway", `GATEWAY_URL has a password: put it into the files of basic-auth-user and basic-auth-password`},
 			{"REBUILD_INTERVAL", "soon", `REBUILD_INTERVAL is "soon"` + noDuration},

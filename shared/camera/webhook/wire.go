@@ -9,6 +9,7 @@ import (
 	"parkstream/shared/broker"
 	"parkstream/shared/faas"
 	"parkstream/shared/failure"
+	"parkstream/shared/image"
 	"parkstream/shared/redis"
 	"parkstream/shared/site"
 )
@@ -17,6 +18,7 @@ import (
 type settings struct {
 	EntryQueue string `env:"ENTRY_QUEUE" envDefault:"vehicle_entries"`
 	ExitQueue  string `env:"EXIT_QUEUE" envDefault:"vehicle_exits"`
+	Images     image.Settings
 	Redis      redis.Settings
 }
 
@@ -29,7 +31,7 @@ func (s settings) Validate() error {
 			errs = append(errs, fmt.Errorf("%s has %d bytes, want at most %d", q.setting, len(q.queue), longest))
 		}
 	}
-	return errors.Join(append(errs, s.Redis.Validate())...)
+	return errors.Join(append(errs, s.Images.Validate(), s.Redis.Validate())...)
 }
 
 // unready is the error of a webhook that cannot publish events.
@@ -46,7 +48,8 @@ func Wire(rt *faas.Runtime) (*Handler, error) {
 	var s settings
 	settingsErr := rt.Settings(&s)
 	client, err := redis.Open(rt.Secret("redis-url").Value, redis.WithSettings(s.Redis), redis.WithLogger(rt.Log))
-	if err := errors.Join(settingsErr, err); err != nil {
+	pictures, imagesErr := image.Wire(rt.Process, s.Images)
+	if err := errors.Join(settingsErr, err, imagesErr); err != nil {
 		return nil, err
 	}
 	client.Register(rt, rt.Registerer)
@@ -67,6 +70,9 @@ func Wire(rt *faas.Runtime) (*Handler, error) {
 		Cameras: site.NewRegistry(client), Access: rt.Access, Publisher: publisher, Kept: NewKept(client), Health: health,
 		Metrics: NewMetrics(rt.Registerer), Log: rt.Log, EntryQueue: s.EntryQueue, ExitQueue: s.ExitQueue, Now: time.Now,
 	})
+	if pictures != nil {
+		h.Pictures = pictures
+	}
 	rt.Admit(h.Admit)
 	return h, nil
 }
