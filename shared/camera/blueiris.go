@@ -15,8 +15,9 @@ var blueiris = Format{Name: "blueiris", Recognise: isBlueIris, Parse: parseBlueI
 
 func isBlueIris(r Request) bool {
 	e := r.example()
-	return hasAll(e, "api", "found") || hasAll(e, "predictions", "success") || hasAll(e, "memo", "camera") ||
-		hasAny(e, "ai_dump", "alert_path", "alert_clip") ||
+	return hasAll(e, "api", "found") || hasAny(e, "ai_dump", "alert_path", "alert_clip") ||
+		hasAll(e, "predictions") && hasAny(e, "success", "code", "moduleid", "timestamputc") ||
+		hasAll(e, "memo") && hasAny(e, "camera", "timestamp", "image") ||
 		hasAny(e, "plate_number") && !hasAny(e, "data_type") // that is OpenALPR's
 }
 

@@ -53,12 +53,18 @@ func TestBlueIris(t *testing.T) {
 		{name: "a finding that is a list", body: `[{"api":"alpr","found":[{"plate":"A1","confidence":0.5}]}]`, want: []seen{{Plate: "A1", Confidence: "0.5"}}},
 		{name: "a dump without plates, and the plate", body: `{"ai_dump":[{"api":"objects","found":{"predictions":[{"label":"car"}]}}],"plate_number":"A1"}`, want: []seen{{Plate: "A1"}}},
 		{name: "a dump without plates, and no plate", body: `{"ai_dump":[{"api":"objects","found":{"predictions":[{"label":"car"}]}}],"plate_number":""}`},
-		{name: "a time that is none, and that of the answer", body: `{"ai_dump":[{"api":"alpr","found":{"predictions":[{"plate":"A1"}],"timestampUTC":"Wed, 01 Jul 2026 06:00:03 GMT"}}],"timestamp":"now"}`,
-			want: []seen{{Plate: "A1", Time: "2026-07-01T06:00:03Z"}}},
-		{name: "the time of the answer is none, and that of the alert", body: `{"ai_dump":[{"api":"alpr","found":{"predictions":[{"plate":"A1"}],"timestampUTC":"now"}}],"timestamp":"2026-07-01T08:00:00"}`,
-			want: []seen{{Plate: "A1", Time: "2026-07-01T06:00:00Z"}}},
+		{
+			name: "a time that is none, and that of the answer", body: `{"ai_dump":[{"api":"alpr","found":{"predictions":[{"plate":"A1"}],"timestampUTC":"Wed, 01 Jul 2026 06:00:03 GMT"}}],"timestamp":"now"}`,
+			want: []seen{{Plate: "A1", Time: "2026-07-01T06:00:03Z"}},
+		},
+		{
+			name: "the time of the answer is none, and that of the alert", body: `{"ai_dump":[{"api":"alpr","found":{"predictions":[{"plate":"A1"}],"timestampUTC":"now"}}],"timestamp":"2026-07-01T08:00:00"}`,
+			want: []seen{{Plate: "A1", Time: "2026-07-01T06:00:00Z"}},
+		},
 		{name: "a time that is none", body: `{"plate_number":"A1","timestamp":"now"}`, refused: "is no time"},
 		{name: "a time of the answer that is none", body: `[{"api":"alpr","found":{"predictions":[{"plate":"A1"}],"timestampUTC":"now"}}]`, refused: "is no time"},
+		{name: "a memo and its time", body: `{"memo":"A1:50%","timestamp":"2026-07-01T06:00:00Z"}`, want: []seen{{Plate: "A1", Time: "2026-07-01T06:00:00Z", Confidence: "0.5"}}},
+		{name: "an answer without success", body: `{"predictions":[{"plate":"A1"}],"timestampUTC":"2026-07-01T06:00:00"}`, want: []seen{{Plate: "A1", Time: "2026-07-01T06:00:00Z"}}},
 		{name: "nothing to read", body: `{"alert_path":"x","camera":"c"}`, refused: "want ai_dump, plate_number or memo"},
 		{name: "a dump that is malformed", body: `{"ai_dump":"[{","camera":"c"}`, refused: "malformed"},
 	})

@@ -33,6 +33,7 @@ func TestCloudEvents(t *testing.T) {
 			name: "XML in a text", body: event(`"datacontenttype":"application/xml","data":"<event><TS>1782885600250</TS><LPR>A1</LPR><CAR_ID>7</CAR_ID></event>"`),
 			want: []seen{{Plate: "A1", Time: "2026-07-01T06:00:00.25Z", Vehicle: "7", Counts: true}},
 		},
+		{name: "a type that Frigate has, too", body: strings.Replace(event(`"data":{"plate":"A1","direction":"out"}`), `"type":"t"`, `"type":"lpr"`, 1), want: []seen{{Plate: "A1", Direction: "out", Kind: "exit"}}},
 		{name: "heartbeat", body: event(`"data":{"packetCounter":1,"sensorProviderID":"a"}`), heartbeat: true},
 		{name: "no data", body: event(`"subject":null`), refused: `the CloudEvent of type "t" has no data`},
 		{name: "a CloudEvent in it", body: event(`"data":` + event(`"data":{}`)), refused: "is a CloudEvent"},

@@ -16,14 +16,16 @@ var frigate = Format{Name: "frigate", Recognise: isFrigate, Parse: parseFrigate}
 func isFrigate(r Request) bool {
 	e := r.example()
 	switch {
-	case hasAll(e, "type", "before", "after"):
-		return hasAll(membersOf(e["after"]), "id", "camera", "start_time")
-	case hasAll(e, "type", "id", "plate", "camera", "timestamp"):
-		return true
-	case hasAll(e, "id", "camera", "label", "start_time"):
-		return true
+	case hasAll(e, "type", "after"):
+		return isFrigateObject(membersOf(e["after"]))
+	case slices.Contains([]string{`"lpr"`, `"description"`, `"face"`, `"classification"`}, string(e["type"])):
+		return hasAll(e, "id") && !isCloudEvent(r)
 	}
-	return hasAll(e, "type", "id") && slices.Contains([]string{`"description"`, `"face"`, `"classification"`, `"lpr"`}, string(e["type"]))
+	return isFrigateObject(e)
+}
+
+func isFrigateObject(members map[string][]byte) bool {
+	return hasAll(members, "id", "start_time") && hasAny(members, "camera", "label")
 }
 
 // frigateMessage is any message: the object that it is about is in After, or the message
@@ -113,15 +115,14 @@ var vehicleLabels = []string{"car", "motorcycle", "bus", "truck", "van", "school
 
 // read returns the read of an object, if it is a vehicle or has a plate.
 func (o frigateObject) read(c site.Camera) (read Read, found bool, err error) {
-	start, err := epoch(string(o.StartTime), 0)
+	started := func() (clock, error) { return epoch(string(o.StartTime), 0) }
+	framed := func() (clock, error) { return epoch(string(o.FrameTime), 0) }
+	ended := func() (clock, error) { return epoch(string(o.EndTime), 0) }
+	start, err := firstClock(started, framed, ended)
 	if err != nil {
 		return Read{}, false, err
 	}
-	seen, err := firstClock(
-		func() (clock, error) { return epoch(string(o.FrameTime), 0) },
-		func() (clock, error) { return epoch(string(o.EndTime), 0) },
-		func() (clock, error) { return start, nil },
-	)
+	seen, err := firstClock(framed, ended, started)
 	if err != nil {
 		return Read{}, false, err
 	}

@@ -37,6 +37,11 @@ func TestFrigate(t *testing.T) {
 			name: "label of a carrier", body: `{"id":"9.1-a","camera":"c","label":"truck","start_time":1782885600,"sub_label":"amazon"}`,
 			want: []seen{{Time: "2026-07-01T06:00:00Z", Vehicle: "9.1-a"}},
 		},
+		{
+			name: "event without what was before, and without a start", body: `{"type":"end","after":{"id":"9.1-a","label":"car","start_time":null,"frame_time":1782885600.5,"recognized_license_plate":"A1"}}`,
+			want: []seen{{Plate: "A1", Time: "2026-07-01T06:00:00.5Z", Vehicle: "9.1-a", Order: 1782885600500}},
+		},
+		{name: "update without a time", body: `{"type":"lpr","id":"9.1-a","plate":"A1"}`, want: []seen{{Plate: "A1", Vehicle: "9.1-a"}}},
 		{name: "false positive", body: `{"id":"9.1-a","camera":"c","label":"car","start_time":1782885600,"false_positive":true}`},
 		{
 			name: "update without a plate", body: `{"type":"lpr","id":"9.1-a","name":null,"plate":"","score":0,"camera":"c","timestamp":1782885600.5}`,

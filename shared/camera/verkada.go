@@ -7,9 +7,12 @@ import (
 
 // verkada is the LPR webhook of Verkada Command.
 var verkada = Format{
-	Name:      "verkada",
-	Recognise: func(r Request) bool { return hasAll(r.example(), "webhook_type", "data") },
-	Parse:     parseVerkada,
+	Name: "verkada",
+	Recognise: func(r Request) bool {
+		e := r.example()
+		return hasAll(e, "data") && hasAny(e, "webhook_type", "webhook_id")
+	},
+	Parse: parseVerkada,
 }
 
 // verkadaWebhook is one message.
