@@ -9,11 +9,13 @@ import (
 	"os"
 	"os/signal"
 	"strconv"
+	"strings"
 
 	"github.com/alecthomas/kong"
 
 	"parkstream/connectors/rabbitmq"
 	"parkstream/shared/process"
+	"parkstream/shared/simulate"
 	"parkstream/shared/version"
 )
 
@@ -21,6 +23,7 @@ type program struct {
 	Up        upCommand        `cmd:"" help:"Run everything on this machine until Ctrl-C."`
 	Down      downCommand      `cmd:"" help:"Stop what 'up' started."`
 	Send      sendCommand      `cmd:"" help:"Publish events from a JSONL or CSV file."`
+	Simulate  simulateCommand  `cmd:"" help:"Play a car park: cameras of several vendors post what they read of made-up vehicles."`
 	Replay    replayCommand    `cmd:"" help:"Look at dead letters, put them back or delete them."`
 	Bench     benchCommand     `cmd:"" hidden:"" passthrough:"all" help:"Names the program that measures."`
 	Secrets   secretsCommand   `cmd:"" help:"Write and replace the secrets of a deployment."`
@@ -41,7 +44,10 @@ func run() int {
 		kong.Name("parkstream"),
 		kong.Description("Turns what cameras see at the gates of car parks into correct, countable stays."),
 		kong.UsageOnError(),
-		kong.Vars{"dependencies": dependencyNames(), "connector_port": strconv.Itoa(rabbitmq.DefaultPort)},
+		kong.Vars{
+			"dependencies": dependencyNames(), "connector_port": strconv.Itoa(rabbitmq.DefaultPort),
+			"scenarios": strings.Join(simulate.Variants(), ", "), "simulated_formats": strings.Join(simulate.Formats(), ","),
+		},
 	)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
