@@ -192,9 +192,6 @@ type errStatus struct {
 
 func (e *errStatus) Error() string { return fmt.Sprintf("%s answers %s: %s", e.what, e.status, e.text) }
 
-// maxAnswer bounds what is read of an answer.
-const maxAnswer = 16 << 20
-
 // call makes a request of the summary and decodes its answer.
 func (c *simulationClient) call(ctx context.Context, method, path string, body []byte, answer any) error {
 	r, err := http.NewRequestWithContext(ctx, method, c.url+"/function/summary"+path, strings.NewReader(string(body)))
