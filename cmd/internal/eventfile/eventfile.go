@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -139,11 +140,11 @@ func parse(line int, body []byte) (Event, error) {
 // lost reports whether a field has the character that stands for one that was lost.
 func lost(e *parking.Event) bool {
 	d := &e.Details
-	texts := e.ID + e.RawPlate + e.Site + e.Gate + e.Camera + d.Vehicle + d.Country + d.Make + d.Color + d.Image
+	texts := []string{e.ID, e.RawPlate, e.Site, e.Gate, e.Camera, d.Vehicle, d.Country, d.Make, d.Color, d.Image}
 	for i := range d.Candidates {
-		texts += d.Candidates[i].Plate
+		texts = append(texts, d.Candidates[i].Plate)
 	}
-	return strings.ContainsRune(texts, utf8.RuneError)
+	return slices.ContainsFunc(texts, func(text string) bool { return strings.ContainsRune(text, utf8.RuneError) })
 }
 
 // explain returns an error of JSON in words for users.
