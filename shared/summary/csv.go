@@ -18,6 +18,7 @@ import (
 var csvColumns = []string{
 	"id", "site", "vehicle_plate", "entry_id", "entry_date_time", "exit_id", "exit_date_time",
 	"duration_seconds", "duration", "status", "revision", "updated_at",
+	"entry_local_time", "exit_local_time",
 }
 
 // table is a list as a CSV file.
@@ -61,7 +62,11 @@ func (h handler) csv(w http.ResponseWriter, r *http.Request, q listQuery, onePag
 		return h.Stays.Export(ctx, q.Query, func(stays []stay.StoredStay) error {
 			records := make([][]string, len(stays))
 			for i, k := range maskOf(ctx).stays(stays) {
-				records[i] = csvRecord(k)
+				zone, err := h.Registry.Zone(ctx, k.Site)
+				if err != nil {
+					return err
+				}
+				records[i] = csvRecord(k, zone)
 			}
 			return send(records)
 		})
@@ -89,10 +94,17 @@ func (h handler) csvPage(w http.ResponseWriter, r *http.Request, q listQuery, he
 		h.fail(w, r, err)
 		return
 	}
+	zones := make(map[string]*time.Location)
+	for _, k := range page.Stays {
+		if zones[k.Site], err = h.Registry.Zone(r.Context(), k.Site); err != nil {
+			h.fail(w, r, err)
+			return
+		}
+	}
 	staysTable.setHeader(w.Header(), page.Next)
 	text := []byte(head)
 	for _, k := range page.Stays {
-		text = staysTable.append(text, csvRecord(k))
+		text = staysTable.append(text, csvRecord(k, zones[k.Site]))
 	}
 	_, _ = w.Write(text)
 }
@@ -185,16 +197,21 @@ func (t table) append(line []byte, record []string) []byte {
 	return append(line, '\r', '\n')
 }
 
-func csvRecord(k stay.StoredStay) []string {
-	entry, seconds, duration := "", "", ""
+// csvRecord returns the fields of a stay at a site of a time zone.
+func csvRecord(k stay.StoredStay, zone *time.Location) []string {
+	entry, localEntry, seconds, duration := "", "", "", ""
 	if d, ok := k.Duration(); ok {
-		entry = csvTime(k.EntryTime)
+		entry, localEntry = csvTime(k.EntryTime), localTime(k.EntryTime, zone)
 		seconds, duration = strconv.FormatInt(int64(d/time.Second), 10), parking.ISODuration(d)
 	}
 	return []string{
 		inert(k.ID), inert(k.Site), inert(k.Plate), inert(k.EntryID), entry, inert(k.ID), csvTime(k.ExitTime),
 		seconds, duration, string(k.Status()), strconv.FormatInt(k.Revision, 10), csvTime(k.UpdatedAt),
+		localEntry, localTime(k.ExitTime, zone),
 	}
 }
 
 func csvTime(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }
+
+// localTime returns a time by the clocks of a zone, with its offset.
+func localTime(t time.Time, zone *time.Location) string { return t.In(zone).Format(time.RFC3339Nano) }

@@ -99,7 +99,7 @@ func FuzzStays(f *testing.F) {
 				continue
 			}
 			k := stay.StoredStay{Stay: stays[i], UpdatedAt: now}
-			_ = csvRecord(k)
+			_ = csvRecord(k, time.UTC)
 			text, err := k.MarshalJSON()
 			if err != nil {
 				t.Fatal(err)

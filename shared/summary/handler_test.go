@@ -403,7 +403,7 @@ var within2Percent = cmp.Comparer(func(a, b float64) bool {
 
 func TestNothingForASpreadsheetToRun(t *testing.T) {
 	for _, text := range []string{"=1+1", "+1", "-A1", "@SUM(A1)", "\t=1", "\r=1"} {
-		row := csvRecord(stay.StoredStay{Stay: parking.Stay{ID: text, Site: text, EntryID: text}})
+		row := csvRecord(stay.StoredStay{Stay: parking.Stay{ID: text, Site: text, EntryID: text}}, time.UTC)
 		for i, field := range row {
 			if strings.HasPrefix(field, text[:1]) {
 				t.Errorf("%s is %q", csvColumns[i], field)
@@ -417,6 +417,14 @@ func TestNothingForASpreadsheetToRun(t *testing.T) {
 
 func TestCSV(t *testing.T) {
 	e := newEndpoint(t)
+	kolkata, err := time.LoadLocation("Asia/Kolkata")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := e.registry.Put(t.Context(), site.Site{ID: "a", Location: kolkata}); err != nil {
+		t.Fatal(err)
+	}
+	local := func(at time.Time) string { return at.Add(330*time.Minute).Format("2006-01-02T15:04:05") + "+05:30" }
 	put(t, e.stays, completed("=cmd()", "a", "P1", today, 3605), unmatched("x2", "a", "P2", today.Add(-time.Hour)))
 	w := e.call("GET", "/?format=csv&bom=0", "")
 	rows, err := csv.NewReader(w.Body).ReadAll()
@@ -429,8 +437,8 @@ func TestCSV(t *testing.T) {
 	updated := rows[1][11]
 	want := [][]string{
 		csvColumns,
-		{"'=cmd()", "a", "P1", "entry of '=cmd()", csvTime(today.Add(-3605 * time.Second)), "'=cmd()", csvTime(today), "3605", "PT1H5S", "completed", "1", updated},
-		{"x2", "a", "P2", "", "", "x2", csvTime(today.Add(-time.Hour)), "", "", "unmatched_exit", "1", updated},
+		{"'=cmd()", "a", "P1", "entry of '=cmd()", csvTime(today.Add(-3605 * time.Second)), "'=cmd()", csvTime(today), "3605", "PT1H5S", "completed", "1", updated, local(today.Add(-3605 * time.Second)), local(today)},
+		{"x2", "a", "P2", "", "", "x2", csvTime(today.Add(-time.Hour)), "", "", "unmatched_exit", "1", updated, "", local(today.Add(-time.Hour))},
 	}
 	if diff := cmp.Diff(want, rows); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
