@@ -74,7 +74,7 @@ func (c sitesApplyCommand) run(t terminal, interactive bool) error {
 	if err := c.put(t.ctx, file, query, &done); err != nil {
 		return err
 	}
-	fmt.Fprintf(t.notes, "%d changes are made\n", len(done.Changes))
+	fmt.Fprintln(t.notes, "done")
 	return nil
 }
 
