@@ -39,6 +39,9 @@ func Events(m Message, c site.Camera, received time.Time) (events []parking.Even
 	return events, undirected, err
 }
 
+// maxReasons bounds the reasons that are given for reads that are no events.
+const maxReasons = 5
+
 // Observe returns the events of a message's reads, in their order, and the number of
 // reads that come to nothing yet: the camera does not know the direction of a vehicle
 // that it still tracks. Reads that cannot be events are left out, and the error, a
@@ -57,7 +60,9 @@ func Observe(m Message, c site.Camera, received time.Time) (observed []Observati
 			undirected++
 			continue
 		default:
-			errs = append(errs, err)
+			if !slices.ContainsFunc(errs, func(e error) bool { return e.Error() == err.Error() }) && len(errs) < maxReasons {
+				errs = append(errs, err)
+			}
 			continue
 		}
 		// Several vehicles without a plate may be seen at one instant.

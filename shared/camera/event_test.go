@@ -132,6 +132,12 @@ vehicle_plate has 65 characters, at most 64 are allowed`
 	if !errors.Is(err, parking.ErrInvalid) || err.Error() != want {
 		t.Errorf("error %v", err)
 	}
+	for n := range 2 * maxReasons {
+		m.Reads = append(m.Reads, Read{Plate: "A", Direction: string(rune('a' + n)), Time: seenAt}, Read{Plate: "A", Direction: "x", Time: seenAt})
+	}
+	if _, _, err := Events(m, both, received); strings.Count(err.Error(), "\n") != maxReasons-1 {
+		t.Errorf("%d reasons", 1+strings.Count(err.Error(), "\n"))
+	}
 	again, _, _ := Events(m, both, received.Add(time.Hour))
 	if diff := cmp.Diff(events, again); diff != "" {
 		t.Errorf("sent again it is something else:\n%s", diff)
