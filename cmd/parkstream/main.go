@@ -14,6 +14,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"parkstream/connectors/rabbitmq"
+	"parkstream/shared/camera"
 	"parkstream/shared/process"
 	"parkstream/shared/simulate"
 	"parkstream/shared/version"
@@ -22,7 +23,7 @@ import (
 type program struct {
 	Up        upCommand        `cmd:"" help:"Run everything on this machine until Ctrl-C."`
 	Down      downCommand      `cmd:"" help:"Stop what 'up' started."`
-	Send      sendCommand      `cmd:"" help:"Publish events from a JSONL or CSV file."`
+	Send      sendCommand      `cmd:"" help:"Publish events from a JSONL or CSV file, an exported table, or recorded requests of cameras."`
 	Simulate  simulateCommand  `cmd:"" help:"Play a car park: cameras of several vendors post what they read of made-up vehicles."`
 	Replay    replayCommand    `cmd:"" help:"Look at dead letters, put them back or delete them."`
 	Bench     benchCommand     `cmd:"" hidden:"" passthrough:"all" help:"Names the program that measures."`
@@ -47,6 +48,7 @@ func run() int {
 		kong.Vars{
 			"dependencies": dependencyNames(), "connector_port": strconv.Itoa(rabbitmq.DefaultPort),
 			"scenarios": strings.Join(simulate.Variants(), ", "), "simulated_formats": strings.Join(simulate.Formats(), ","),
+			"camera_formats": strings.Join(camera.Names()[1:], ", "),
 		},
 	)
 	if err != nil {

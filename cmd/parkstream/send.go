@@ -35,12 +35,15 @@ const (
 )
 
 type sendCommand struct {
-	File            string  `arg:"" help:"File with events as CSV or JSON; - is standard input."`
-	Format          string  `enum:"auto,jsonl,csv" default:"auto" help:"jsonl, csv, or auto: by the file's extension, else by how it begins."`
-	FromLine        int     `default:"1" help:"Leave out the records before this line."`
-	Pace            float64 `default:"0" help:"Publish at the recorded pace times this factor; 0 is as fast as possible."`
-	Strict          bool    `help:"Stop at the first record that is no event."`
-	RabbitMQURLFile string  `name:"rabbitmq-url-file" default:".parkstream/secrets/rabbitmq-url" help:"File with the URL of RabbitMQ."`
+	File            string   `arg:"" help:"File with events as CSV or JSON; - is standard input. Or a table that a camera has exported, or with the --format of a camera a recorded request, or a folder of them."`
+	More            []string `arg:"" optional:"" help:"More recorded requests of the camera."`
+	Format          string   `default:"auto" help:"jsonl, csv, or auto: by the file's extension, else by how it begins. Recorded requests have the format ${camera_formats}; camera recognises it."`
+	FromLine        int      `default:"1" help:"Leave out the records before this line, or the recorded requests before this one."`
+	Check           bool     `help:"Check the whole file and publish nothing."`
+	Pace            float64  `default:"0" help:"Publish at the recorded pace times this factor; 0 is as fast as possible."`
+	Strict          bool     `help:"Stop at the first record that is no event."`
+	RabbitMQURLFile string   `name:"rabbitmq-url-file" default:".parkstream/secrets/rabbitmq-url" help:"File with the URL of RabbitMQ."`
+	sendCamera
 }
 
 // Run publishes the events of the file until each is confirmed. It reports an invalid
@@ -49,14 +52,13 @@ func (c sendCommand) Run(ctx context.Context) error {
 	if !(c.Pace >= 0) { // also when it is NaN
 		return fmt.Errorf("--pace is %g, want 0 or more", c.Pace)
 	}
-	in := os.Stdin
-	if c.File != "-" {
-		f, err := os.Open(c.File)
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		in = f
+	source, err := c.source()
+	if err != nil {
+		return err
+	}
+	defer source.Close()
+	if c.Check {
+		return c.check(ctx, source)
 	}
 	config := broker.Config{URLs: broker.URLs(func() (string, error) { return readURLFile(c.RabbitMQURLFile) }), Name: "parkstream-send"}
 	// The publisher would wait for a RabbitMQ that never runs, too.
@@ -73,7 +75,7 @@ func (c sendCommand) Run(ctx context.Context) error {
 	defer s.patience.Stop()
 	err = s.declare(ctx)
 	if err == nil {
-		err = s.all(ctx, s.read(ctx, in))
+		err = s.all(ctx, s.read(ctx, source))
 	}
 	s.progress(true)
 	return s.outcome(ctx, err)
@@ -112,7 +114,11 @@ func (s *sending) outcome(ctx context.Context, err error) error {
 	if len(s.window) > 0 {
 		count += fmt.Sprintf(", %d are not known to be confirmed", len(s.window))
 	}
-	rest := fmt.Sprintf("what comes before line %d is done: --from-line %d goes on there, and events that arrive twice count once", s.next(), s.next())
+	record := "line"
+	if s.recorded() {
+		record = "request"
+	}
+	rest := fmt.Sprintf("what comes before %s %d is done: --from-line %d goes on there, and events that arrive twice count once", record, s.next(), s.next())
 	switch {
 	case ctx.Err() != nil:
 		return fmt.Errorf("interrupted: %s; %s", count, rest)
@@ -128,11 +134,11 @@ func (s *sending) outcome(ctx context.Context, err error) error {
 	return nil
 }
 
-func (s *sending) name() string {
-	if s.File == "-" {
+func (c sendCommand) name() string {
+	if c.File == "-" {
 		return "standard input"
 	}
-	return s.File
+	return c.File
 }
 
 // next returns the line to go on at. The last one may have more events than were
@@ -187,7 +193,7 @@ type record struct {
 
 // read reads the file beside the publishing. A read that hangs, of a pipe in which
 // nothing comes, ends with the process.
-func (s *sending) read(ctx context.Context, in io.Reader) <-chan record {
+func (c sendCommand) read(ctx context.Context, source *source) <-chan record {
 	records := make(chan record, 16)
 	go func() {
 		defer close(records)
@@ -199,9 +205,9 @@ func (s *sending) read(ctx context.Context, in io.Reader) <-chan record {
 				return false
 			}
 		}
-		events, err := eventfile.New(in, s.format())
+		events, err := source.open()
 		if err != nil {
-			pass(record{err: fmt.Errorf("%s: %w", s.name(), err)})
+			pass(record{err: fmt.Errorf("%s: %w", c.name(), err)})
 			return
 		}
 		for {
@@ -244,7 +250,7 @@ func (s *sending) all(ctx context.Context, records <-chan record) error {
 func (s *sending) take(ctx context.Context, r record) error {
 	bad, isBad := errors.AsType[*eventfile.LineError](r.err)
 	switch {
-	case isBad && bad.Line < s.FromLine, r.err == nil && r.Line < s.FromLine:
+	case isBad && bad.Line > 0 && bad.Line < s.FromLine, r.err == nil && r.Line < s.FromLine:
 		return nil
 	case isBad:
 		s.line = max(s.line, bad.Line)

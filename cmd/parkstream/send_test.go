@@ -52,6 +52,25 @@ func TestSendPaceIsANumber(t *testing.T) {
 	}
 }
 
+func TestSendCameraFlags(t *testing.T) {
+	for want, c := range map[string]sendCommand{
+		"needs --camera":          {Format: "hikvision"},
+		"needs --zone":            {Format: "hikvision", sendCamera: sendCamera{Camera: "c"}},
+		"is no time zone":         {Format: "hikvision", sendCamera: sendCamera{Camera: "c", Zone: "Berlin"}},
+		"Local":                   {Format: "hikvision", sendCamera: sendCamera{Camera: "c", Zone: "Local"}},
+		"want entry or exit":      {Format: "hikvision", sendCamera: sendCamera{Camera: "c", Zone: "UTC", Direction: map[string]string{"in": "into"}}},
+		"--camera and --site":     {Format: "auto", sendCamera: sendCamera{Camera: strings.Repeat("c", 1000), Zone: "UTC"}},
+		"none of auto, jsonl":     {Format: "other"},
+		"need the --format of a ": {Format: "auto", More: []string{"other"}},
+		"no such file":            {Format: recordedFormat, sendCamera: sendCamera{Camera: "c", Zone: "UTC"}},
+	} {
+		c.File = filepath.Join(t.TempDir(), "nothing")
+		if _, err := c.source(); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %s", err, want)
+		}
+	}
+}
+
 // captureStderr returns a function that reads the output on the terminal so far.
 func captureStderr(t *testing.T) (said func() string) {
 	t.Helper()
@@ -274,6 +293,38 @@ func TestSend(t *testing.T) {
 		folder := command
 		folder.File = dir
 		if err := folder.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "is a directory") {
+			t.Error(err)
+		}
+	})
+
+	t.Run("recorded requests and exported tables of a camera", func(t *testing.T) {
+		captureStderr(t)
+		recorded := command
+		recorded.File, recorded.Format = "../../shared/camera/testdata/dahua/tollgate.json", recordedFormat
+		recorded.More = []string{"../../shared/camera/testdata/hikvision/form.http", "../../shared/camera/testdata/hikvision/motion.xml"}
+		recorded.sendCamera = sendCamera{Camera: "gate-1", Zone: "Europe/Berlin", Kind: "both", Direction: map[string]string{"Obverse": "entry", "forward": "exit"}}
+		checked := recorded
+		checked.Check = true
+		if err := checked.Run(t.Context()); err != nil || len(arrived(t)) > 0 {
+			t.Errorf("checked: %v", err)
+		}
+		if err := recorded.Run(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if ids := arrived(t); len(ids) != 2 {
+			t.Errorf("%v have arrived", ids)
+		}
+		write(t, "Kennzeichen;Zeitpunkt\nB-AB 1234;23.11.2026 08:15:30\nB-AB 1235;gestern\n")
+		exported := command
+		exported.sendCamera = sendCamera{Camera: "gate-1", Zone: "Europe/Berlin", Kind: "entry"}
+		if err := exported.Run(t.Context()); err == nil || err.Error() != "of 2 records 1 are confirmed and 1 are refused" {
+			t.Error(err)
+		}
+		if ids := arrived(t); len(ids) != 1 {
+			t.Errorf("%v have arrived", ids)
+		}
+		exported.Check = true
+		if err := exported.Run(t.Context()); err == nil || err.Error() != "of 2 records 1 are refused" {
 			t.Error(err)
 		}
 	})

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 	"unicode"
+	"unicode/utf8"
 
 	"golang.org/x/text/unicode/norm"
 
@@ -94,6 +95,9 @@ var exportKinds = map[parking.Kind][]string{
 func NewExport(names []string, order DateOrder) (*Export, error) {
 	plain := make([]string, len(names))
 	for i, name := range names {
+		if !utf8.ValidString(name) {
+			return nil, errNotUTF8
+		}
 		plain[i] = plainWord(name)
 	}
 	x := Export{columns: map[exportColumn]int{}, order: order}
@@ -111,11 +115,13 @@ func NewExport(names []string, order DateOrder) (*Export, error) {
 	if _, has := x.columns[exportPlate]; !has {
 		return nil, parking.Invalid("no column is named plate, license plate, Kennzeichen, plaque, matrícula, targa or the like")
 	}
-	if !hasTime && !(hasDate && hasClock) {
+	if !hasTime && (!hasDate || !hasClock) {
 		return nil, parking.Invalid("no column is named time, timestamp, Zeitpunkt, date/heure, fecha y hora or the like, and no two date and time")
 	}
 	return &x, nil
 }
+
+var errNotUTF8 = parking.Invalid("it is not valid UTF-8: save the file as UTF-8")
 
 // plainWord returns the letters and digits of a text in lower case, without accents.
 func plainWord(text string) string {
@@ -135,6 +141,11 @@ func (x *Export) Read(row []string, c site.Camera, received time.Time) (Read, er
 			return ""
 		}
 		return strings.Join(strings.Fields(row[i]), " ") // also what only looks like a blank
+	}
+	for _, i := range x.columns {
+		if i < len(row) && !utf8.ValidString(row[i]) {
+			return Read{}, errNotUTF8
+		}
 	}
 	at, err := x.time(cell, c, received)
 	if err != nil {

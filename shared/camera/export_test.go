@@ -66,7 +66,7 @@ func TestExportDateOrder(t *testing.T) {
 }
 
 func TestExportRefused(t *testing.T) {
-	for header, want := range map[string]string{"": "no column is named plate", "time": "no column is named plate", "plate|date": "no column is named time", "plate|clock": "no column is named time"} {
+	for header, want := range map[string]string{"": "no column is named plate", "time": "no column is named plate", "plate|date": "no column is named time", "plate|clock": "no column is named time", "plate|time|Zuverl\xe4ssigkeit": "not valid UTF-8"} {
 		if _, err := NewExport(strings.Split(header, "|"), Unordered); !errors.Is(err, parking.ErrInvalid) || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", header, err)
 		}
@@ -76,7 +76,7 @@ func TestExportRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	for text, want := range map[string]string{
-		"": "it has no time", "yesterday": "is no time", "07/08/2026 08:15": "may begin with the day or with the month", "31.02.2026 08:15": "is no time",
+		"\xff": "not valid UTF-8", "": "it has no time", "yesterday": "is no time", "07/08/2026 08:15": "may begin with the day or with the month", "31.02.2026 08:15": "is no time",
 		"5": "is no time", "90000": "is no time", "2026-11-23": "is no time", "23/11/2026 13:15 PM": "is no hour", "99/99/2026 08:15": "is no time",
 	} {
 		if _, err := x.Read([]string{"SECRET1", text}, gate, received); !errors.Is(err, parking.ErrInvalid) || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "SECRET") {

@@ -30,9 +30,10 @@ type table struct {
 	lines     *lines
 	separator rune
 	header    []string // one name for each column, empty when it is left out
+	export    *export  // of a camera's reads instead of events, or nil
 }
 
-func newTable(l *lines) (*table, error) {
+func newTable(l *lines, c *Camera) (*table, error) {
 	first, err := l.nextFilled()
 	if err != nil {
 		return nil, err
@@ -56,10 +57,13 @@ func newTable(l *lines) (*table, error) {
 			return t, t.setHeader(first.number, names)
 		}
 	}
+	if c != nil {
+		return t, t.findExport(first, among, c)
+	}
 	if failed != nil {
 		return nil, failed
 	}
-	return nil, fmt.Errorf("its first row names no column id and vehicle_plate, separated by comma, semicolon, tab or bar, but begins with %.80q; the columns can be %s",
+	return nil, fmt.Errorf("its first row names no column id and vehicle_plate, separated by comma, semicolon, tab or bar, but begins with %.80q; the columns can be %s. A table that a camera has exported needs --camera",
 		first.text, strings.Join(columns, ", "))
 }
 
@@ -104,12 +108,18 @@ func (t *table) Next() (Event, error) {
 		switch {
 		case !slices.ContainsFunc(fields, func(f string) bool { return strings.TrimSpace(f) != "" }):
 			continue // as spreadsheets leave them
-		case namesColumns(fields): // of files that were put together
+		case t.export == nil && namesColumns(fields): // of files that were put together
 			if err := t.setHeader(first.number, fields); err != nil {
 				return Event{}, err
 			}
 		case len(fields) != len(t.header):
 			return Event{}, &LineError{first.number, fmt.Sprintf("it has %d fields, and the header names %d columns", len(fields), len(t.header))}
+		case t.export != nil:
+			e, err := t.export.event(first.number, fields)
+			if err != nil && t.export.rename(fields) {
+				continue
+			}
+			return e, err
 		default:
 			return t.event(first.number, fields)
 		}
@@ -164,6 +174,10 @@ func (t *table) alone(l line) bool {
 	fields, err := t.split(l.text, true)
 	if err != nil || len(fields) != len(t.header) {
 		return false
+	}
+	if t.export != nil {
+		_, err := t.export.rows.Read(fields, t.export.Camera.Camera, t.export.Received)
+		return err == nil
 	}
 	for i, name := range t.header {
 		if name == entryTime || name == exitTime {

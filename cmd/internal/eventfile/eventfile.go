@@ -47,7 +47,12 @@ type LineError struct {
 	Reason string
 }
 
-func (e *LineError) Error() string { return fmt.Sprintf("line %d: %s", e.Line, e.Reason) }
+func (e *LineError) Error() string {
+	if e.Line == 0 {
+		return e.Reason
+	}
+	return fmt.Sprintf("line %d: %s", e.Line, e.Reason)
+}
 
 // Reader reads events one by one.
 type Reader interface {
@@ -73,7 +78,11 @@ const (
 // and over several lines are read too. CSV has a first row that names the columns, which
 // are the fields of an event but candidates, in any order, separated by comma, semicolon,
 // tab or bar. Other columns and empty rows are ignored.
-func New(r io.Reader, format Format) (Reader, error) {
+func New(r io.Reader, format Format) (Reader, error) { return NewOf(r, format, nil) }
+
+// NewOf is New of a file that may also be a table which a camera has exported. nil is no
+// camera.
+func NewOf(r io.Reader, format Format, c *Camera) (Reader, error) {
 	text, err := decode(r)
 	if err != nil {
 		return nil, err
@@ -96,7 +105,7 @@ func New(r io.Reader, format Format) (Reader, error) {
 	if format == JSONL {
 		return &objects{lines: l}, nil
 	}
-	return newTable(l)
+	return newTable(l, c)
 }
 
 // wire has the fields that tell an entry from an exit, of any type.
