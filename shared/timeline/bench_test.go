@@ -165,6 +165,48 @@ func processorTime(b *testing.B, client goredis.UniversalClient) float64 {
 	return sum
 }
 
+// BenchmarkMemory reports by how many bytes Redis grows with each vehicle that enters, and
+// then with each that leaves and is inside no more: run it with -benchtime 1x. Stays are
+// not in it; parkstream-bench has both.
+func BenchmarkMemory(b *testing.B) {
+	const vehicles = 100_000
+	for name, change := range map[string]func(*parking.Event){
+		"plain":          func(*parking.Event) {},
+		"with a camera":  func(e *parking.Event) { e.Camera, e.Gate = "entrance-1", "north" },
+		"second version": func(e *parking.Event) { e.Version = 2 },
+	} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				s, client := newStore(b)
+				used := func() float64 {
+					return float64(parseCount(client.InfoMap(b.Context(), "memory").Item("Memory", "used_memory")))
+				}
+				events := make([]parking.Event, 0, vehicles)
+				for _, kind := range []parking.Kind{parking.Entry, parking.Exit} {
+					s.Record(b.Context(), []parking.Event{entry("first", 0)}) // the script, the site
+					events = events[:0]
+					for i := range vehicles {
+						e := event(kind, fmt.Sprintf("%s-%06d", kind, i), i%60)
+						e.Plate = fmt.Sprintf("KA%02dAB%04d", i/10_000, i%10_000)
+						e.RawPlate = e.Plate
+						change(&e)
+						events = append(events, e)
+					}
+					before := used()
+					for some := range slices.Chunk(events, 1000) {
+						for _, r := range s.Record(b.Context(), some) {
+							if r.Err != nil {
+								b.Fatal(r.Err)
+							}
+						}
+					}
+					b.ReportMetric((used()-before)/vehicles, "B/"+kind.String())
+				}
+			}
+		})
+	}
+}
+
 // takeOut removes recorded events from their timelines.
 func takeOut(b *testing.B, client goredis.UniversalClient, events []parking.Event) {
 	const timelines = "park:{default}:t"
