@@ -56,6 +56,22 @@ func TestPage(t *testing.T) {
 		}
 	})
 
+	t.Run("a site has its own clocks and places", func(t *testing.T) {
+		b := b.in(t)
+		configure := func(method, body string) {
+			t.Helper()
+			if status, answer := s.callAs(t, s.secret(t, "admin-token"), method, "/function/summary/sites/default", body); status != http.StatusOK {
+				t.Fatalf("%s: %d %s", method, status, answer)
+			}
+		}
+		configure("PUT", `{"zone":"Asia/Kolkata","capacity":7}`)
+		kolkata := time.FixedZone("", 330*60)
+		b.wants(`document.querySelector('#stay-rows .when').textContent`, arrival.Add(5410*time.Second).In(kolkata).Format("2 Jan, 15:04")+" GMT+5:30")
+		b.wants(`document.querySelector('#sites .note').textContent.split(', ')[1]`, "7 of 7 free")
+		configure("DELETE", "")
+		b.wants(`String(document.querySelector('#stay-rows .when').textContent.includes('GMT'))`, "false")
+	})
+
 	t.Run("search with the keyboard", func(t *testing.T) {
 		b := b.in(t)
 		for i := 0; b.text(`document.activeElement.id`) != "plate"; i++ {

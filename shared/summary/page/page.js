@@ -97,9 +97,31 @@
   };
 
   const cell = (className, ...children) => element('td', { className }, ...children);
-  const at = (iso) => {
+  // zones are the time zones of sites that are not in UTC, as the browser writes times in
+  // them, with the offset.
+  const zones = new Map();
+  const putZone = ({ site, zone }) => {
+    if (!zone || zone === 'UTC') return zones.delete(site);
+    if (zones.get(site)?.zone === zone) return true;
+    try {
+      return zones.set(site, { zone, format: new Intl.DateTimeFormat('en-GB', { day: 'numeric', month: 'short', hour: '2-digit', minute: '2-digit', timeZone: zone, timeZoneName: 'shortOffset' }) });
+    } catch { // a browser of older zones
+      return zones.delete(site);
+    }
+  };
+  // dateOf returns the date of a time in a zone, of UTC if there is none.
+  const dateOf = (iso, zone) => {
+    try {
+      return new Intl.DateTimeFormat('sv-SE', { timeZone: zone || 'UTC' }).format(new Date(iso));
+    } catch {
+      return iso.slice(0, 10);
+    }
+  };
+  const zoneOf = (site) => zones.get(site)?.zone ?? '';
+
+  const at = (iso, site) => {
     const date = new Date(iso);
-    return element('time', { dateTime: iso, title: iso }, moment(date));
+    return element('time', { dateTime: iso, title: iso }, zones.get(site)?.format.format(date) ?? moment(date));
   };
 
   const table = (id, heads, rows) => {
@@ -490,10 +512,14 @@
 
   const sum = (sites, what) => sites.reduce((n, s) => n + what(s), 0);
 
+  // places tells of the places of a site and of vehicles that are overdue, if configured.
+  const places = (s) => (s.capacity ? `, ${show(s.free)} of ${show(s.capacity)} free` : '') + (s.overdue ? `, ${show(s.overdue)} overdue` : '');
+
   const overview = new Poller(() => 2000, (signal) => get('overview', '', signal), ({ sites }) => {
     const shown = view.site ? sites.filter((s) => s.site === view.site) : sites;
+    sites.forEach(putZone);
     putFigure('k-occupancy', show(sum(shown, (s) => s.occupancy)), '');
-    put('n-occupancy', view.site ? view.site : plural(sites.length, 'site'));
+    put('n-occupancy', view.site ? view.site + shown.map(places).join('') : plural(sites.length, 'site'));
     putFigure('k-entries', show(sum(shown, (s) => s.entries_today)), '');
     putFigure('k-exits', show(sum(shown, (s) => s.exits_today)), '');
     drawSelector(sites);
@@ -523,8 +549,8 @@
     for (const s of cards) {
       const card = $('sites').querySelector(`[data-site="${CSS.escape(s.site)}"]`);
       card.setAttribute('aria-pressed', String(view.site === s.site));
-      const texts = [`: occupancy ${show(s.occupancy)}, ${show(s.entries_today)} entries and ${show(s.exits_today)} exits today`,
-        show(s.occupancy), `+${show(s.entries_today)} −${show(s.exits_today)}`];
+      const texts = [`: occupancy ${show(s.occupancy)}, ${show(s.entries_today)} entries and ${show(s.exits_today)} exits today${places(s)}`,
+        show(s.occupancy), `+${show(s.entries_today)} −${show(s.exits_today)}${places(s)}`];
       card.querySelectorAll('.hidden, .count, .note').forEach((e, i) => {
         if (e.textContent !== texts[i]) e.textContent = texts[i];
       });
@@ -564,7 +590,7 @@
     if (view.site) q.set('site', view.site);
     return get('stats', q, signal);
   }, (s) => {
-    const days = view.days === 'all' ? `since ${s.from.slice(0, 10)}` : $('days').selectedOptions[0].textContent.toLowerCase();
+    const days = view.days === 'all' ? `since ${dateOf(s.from, s.zone)}` : $('days').selectedOptions[0].textContent.toLowerCase();
     putFigure('k-match', ...(s.match_rate === null ? ['–', ''] : percent(s.match_rate).split(' ')));
     put('n-match', `${plural(s.completed, 'stay')}, ${days}`);
     putFigure('k-unmatched', show(s.unmatched_exits), '');
@@ -696,10 +722,10 @@
     if (!view.plate) return get('.', q, signal);
     return read(await post('search', { ...Object.fromEntries(q), plate: view.plate }, signal));
   }, ({ stays: rows, next }) => {
-    putRows('stay-rows', JSON.stringify(rows), () => rows.map((s) => element('tr', {},
+    putRows('stay-rows', JSON.stringify(rows.map((s) => [s, zoneOf(s.site)])), () => rows.map((s) => element('tr', {},
       cell('plate', s.vehicle_plate), cell('roomy site', s.site),
-      cell('roomy', s.entry_date_time ? at(s.entry_date_time) : element('span', { className: 'muted' }, 'not seen')),
-      cell('when', at(s.exit_date_time)), cell('number', span(s.duration_seconds)),
+      cell('roomy', s.entry_date_time ? at(s.entry_date_time, s.site) : element('span', { className: 'muted' }, 'not seen')),
+      cell('when', at(s.exit_date_time, s.site)), cell('number', span(s.duration_seconds)),
       cell('', element('span', { className: 'tag ' + s.status }, STATUS[s.status] ?? s.status)))));
     const page = view.cursors.length, filtered = view.plate || view.status || view.site;
     $('stays-empty').hidden = rows.length > 0;
@@ -768,9 +794,9 @@
     const vehicles = inside.data?.vehicles;
     if (!vehicles) return;
     const now = Date.now();
-    putRows('inside-rows', JSON.stringify(vehicles.map((v) => [v, span((now - Date.parse(v.since)) / 1000).replace(/ min \d+ s$/, ' min')])), () => vehicles.map((v) => element('tr', {},
+    putRows('inside-rows', JSON.stringify(vehicles.map((v) => [v, zoneOf(v.site ?? view.site), span((now - Date.parse(v.since)) / 1000).replace(/ min \d+ s$/, ' min')])), () => vehicles.map((v) => element('tr', {},
       cell('plate', ...(v.site && v.site !== 'default' ? [element('span', { title: `at ${v.site}` }, v.vehicle_plate)] : [v.vehicle_plate])),
-      cell('when', at(v.since)), cell('number', span((now - Date.parse(v.since)) / 1000).replace(/ min \d+ s$/, ' min')))));
+      cell('when', at(v.since, v.site ?? view.site)), cell('number', span((now - Date.parse(v.since)) / 1000).replace(/ min \d+ s$/, ' min')))));
     const sites = overview.data?.sites.filter((s) => !view.site || s.site === view.site) ?? [];
     const all = sum(sites, (s) => s.vehicles_inside);
     $('inside-empty').hidden = vehicles.length > 0;
