@@ -51,9 +51,14 @@ func (e *statusError) Error() string {
 // call sends a request with a body of JSON, if it has one, and parses the answer. Without
 // the file of the token it has no login: a system that is open may be read without.
 func (a summaryAPI) call(ctx context.Context, method, path string, body []byte, answer any) error {
+	return a.callFunction(ctx, "summary", method, path, body, answer)
+}
+
+// callFunction is call for another function.
+func (a summaryAPI) callFunction(ctx context.Context, function, method, path string, body []byte, answer any) error {
 	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
 	defer cancel()
-	url := strings.TrimSuffix(a.Gateway, "/") + "/function/summary" + path
+	url := strings.TrimSuffix(a.Gateway, "/") + "/function/" + function + path
 	r, err := http.NewRequestWithContext(ctx, method, url, bytes.NewReader(body))
 	if err != nil {
 		return fmt.Errorf("--gateway %s: %w", a.Gateway, err)

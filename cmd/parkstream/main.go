@@ -29,6 +29,7 @@ type program struct {
 	Bench     benchCommand     `cmd:"" hidden:"" passthrough:"all" help:"Names the program that measures."`
 	Secrets   secretsCommand   `cmd:"" help:"Write and replace the secrets of a deployment."`
 	Users     usersCommand     `cmd:"" help:"Edit a users file: who may log in, and what each may do."`
+	Camera    cameraCommand    `cmd:"" help:"Look at what cameras sent and was refused."`
 	Sites     sitesCommand     `cmd:"" help:"Configure car parks: zone, capacity, gates, cameras."`
 	Top       topCommand       `cmd:"" help:"Show throughput, latency, queues and outcomes, each second."`
 	Deps      depsCommand      `cmd:"" help:"Install what the tests need and is missing: ${dependencies}."`
