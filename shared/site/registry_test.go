@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -265,6 +266,44 @@ func TestConcurrentChanges(t *testing.T) {
 	}
 	if err != nil || len(ids) != 16 || slices.Contains(ids, "s1") || !slices.Contains(ids, "intime") || slices.Contains(ids, "late") {
 		t.Errorf("sites %q, %v", ids, err)
+	}
+}
+
+// Of concurrent changes that contradict each other one is made: a camera is at one site.
+func TestConcurrentChangesOfOneCamera(t *testing.T) {
+	node := instancetest.Redis(t)
+	var all sync.WaitGroup
+	var made atomic.Int64
+	for i := range 16 {
+		r := open(t, node)
+		all.Go(func() {
+			err := r.Put(t.Context(), Site{ID: fmt.Sprint("s", i), Cameras: []Camera{camera("one", "the-token-of-one")}})
+			if err == nil {
+				made.Add(1)
+			} else if !errors.Is(err, parking.ErrInvalid) {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	if made.Load() != 1 {
+		t.Errorf("%d sites have the camera", made.Load())
+	}
+}
+
+// The script writes nothing of a change that was made from another version.
+func TestWriteOfAnOldVersion(t *testing.T) {
+	r := open(t, instancetest.Redis(t))
+	must(t, r.Put(t.Context(), Site{ID: "a", Name: "now"}))
+	for _, version := range []string{"0", "1", ""} {
+		call := redis.Call{Script: writeScript, Keys: []string{redis.Sites}, Args: []any{version, "a", `{"id":"a","name":"late"}`}}
+		r.redis.Run(t.Context(), &call)
+		if text, err := call.Text(); err != nil || text != "" {
+			t.Errorf("version %q: %q, %v", version, text, err)
+		}
+	}
+	if sites, _, err := r.Configuration(t.Context()); err != nil || len(sites) != 1 || sites[0].Name != "now" {
+		t.Errorf("%+v, %v", sites, err)
 	}
 }
 
