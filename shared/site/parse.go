@@ -31,7 +31,7 @@ type Mistake struct {
 }
 
 // Mistakes are all mistakes of a file, in its order. They are a [parking.ErrInvalid].
-type Mistakes []Mistake
+type Mistakes []Mistake //nolint:errname // a list that also is an error
 
 func (m Mistakes) Error() string {
 	var b strings.Builder
@@ -54,7 +54,7 @@ func (m Mistakes) Error() string {
 }
 
 // Is makes mistakes a [parking.ErrInvalid].
-func (m Mistakes) Is(target error) bool { return target == parking.ErrInvalid } //nolint:errorlint // as the package errors asks for
+func (m Mistakes) Is(target error) bool { return target == parking.ErrInvalid }
 
 // orNil returns the mistakes as an error, nil if there are none.
 func (m Mistakes) orNil() error {

@@ -232,8 +232,7 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte("sites:\n\t- a: &b *b\n---\n"))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		file, err := Parse(text)
-		var mistakes Mistakes
-		if errors.As(err, &mistakes) {
+		if mistakes, ok := errors.AsType[Mistakes](err); ok {
 			for _, m := range mistakes {
 				if m.Line < 1 || m.Line > strings.Count(string(text), "\n")+strings.Count(string(text), "\r")+strings.Count(string(text), "\u0085")+strings.Count(string(text), "\u2028")+strings.Count(string(text), "\u2029")+2 {
 					t.Errorf("%q: %+v", text, m)
