@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -54,8 +55,7 @@ func (c cameraShowCommand) run(ctx context.Context, out io.Writer) error {
 		fmt.Fprintln(out, "no request of a camera was refused in the last day")
 		return nil
 	}
-	for i := len(answer.Requests) - 1; i >= 0; i-- {
-		r := answer.Requests[i]
+	for _, r := range slices.Backward(answer.Requests) {
 		fmt.Fprintf(out, "%s  camera %s of site %s, answered %d, %d bytes", r.Time.Format(time.RFC3339), r.Camera, r.Site, r.Status, r.Bytes)
 		for _, also := range []string{r.Format, r.ContentType, r.UserAgent} {
 			if also != "" {

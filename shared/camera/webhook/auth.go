@@ -60,7 +60,7 @@ func (h *Handler) Admit(w http.ResponseWriter, r *http.Request) (ctx context.Con
 	}
 	c, found, err := h.find(r.Context(), id)
 	if err != nil {
-		h.unavailable(r.Context(), w, "a camera is not identified", "", failure.In("the registry of cameras", err))
+		h.unavailable(r.Context(), w, "", failure.In("the registry of cameras", err))
 		return nil, 0, false
 	}
 	const reason = "there is no such camera, or this is not its token: send the token as Bearer, as Basic password, as X-Api-Key or as the last part of the path"
@@ -83,7 +83,7 @@ func (h *Handler) Admit(w http.ResponseWriter, r *http.Request) (ctx context.Con
 
 // find returns a camera. It asks for no id that no camera can have.
 func (h *Handler) find(ctx context.Context, id string) (site.Camera, bool, error) {
-	if parking.CheckSite(id) != nil { // cameras are named as sites are
+	if possible := parking.CheckSite(id) == nil; !possible { // cameras are named as sites are
 		return site.Camera{}, false, nil
 	}
 	return h.Cameras.Camera(ctx, id)

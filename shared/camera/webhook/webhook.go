@@ -129,7 +129,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.storePictures(ctx, observed)
 	if err := h.publish(ctx, observed); err != nil {
 		h.Metrics.request(format.Name, resultUnavailable)
-		h.unavailable(ctx, w, "events of a camera are not published", c.ID, err)
+		h.unavailable(ctx, w, c.ID, err)
 		return
 	}
 	for i := range observed {
@@ -200,8 +200,8 @@ func (h *Handler) keep(ctx context.Context, c site.Camera, req camera.Request, f
 }
 
 // unavailable answers that the request has to be sent again.
-func (h *Handler) unavailable(ctx context.Context, w http.ResponseWriter, what, camera string, err error) {
-	h.unpublished.Do(func() { h.Log.ErrorContext(ctx, what, "camera", camera, "error", err) })
+func (h *Handler) unavailable(ctx context.Context, w http.ResponseWriter, camera string, err error) {
+	h.unpublished.Do(func() { h.Log.ErrorContext(ctx, "a camera's request cannot be taken", "camera", camera, "error", err) })
 	w.Header().Set("Retry-After", retryAfter)
 	httpjson.Error(w, http.StatusServiceUnavailable, failure.Told(err)+": send it again")
 }

@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -470,9 +471,7 @@ func TestHealth(t *testing.T) {
 		got := map[string]string{}
 		now := time.Now()
 		for _, at := range []time.Time{now.Add(-time.Hour), now} { // the hour may end
-			for field, n := range client.HGetAll(t.Context(), redis.CameraHourKey("in", at)).Val() {
-				got[field] = n
-			}
+			maps.Copy(got, client.HGetAll(t.Context(), redis.CameraHourKey("in", at)).Val())
 		}
 		return cmp.Equal(want, got)
 	})
