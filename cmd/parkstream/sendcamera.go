@@ -134,6 +134,6 @@ func (c sendCommand) check(ctx context.Context, source *source) error {
 	case bad > 0:
 		return fmt.Errorf("of %d records %d are refused", good+bad, bad)
 	}
-	fmt.Fprintf(os.Stderr, "%d events, none is refused\n", good)
+	fmt.Fprintf(os.Stderr, "every record is an event: %d\n", good)
 	return nil
 }
