@@ -17,7 +17,7 @@ import (
 func TestSimulation(t *testing.T) {
 	s := startSystem(t, t.TempDir(), "--no-cron")
 	truth := filepath.Join(t.TempDir(), "truth")
-	flags := []string{"--url", s.gateway, "--token-file", filepath.Join(s.dir, "secrets", "admin-token")}
+	flags := []string{"--gateway", s.gateway, "--token-file", filepath.Join(s.dir, "secrets", "admin-token")}
 	run := exec.CommandContext(t.Context(), s.program, append([]string{
 		"simulate", "--duration", "1h", "--pace", "900", "--visits", "2000", "--truth", truth,
 	}, flags...)...)

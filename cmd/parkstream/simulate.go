@@ -14,12 +14,10 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"parkstream/shared/parking"
 	"parkstream/shared/process"
-	"parkstream/shared/redirect"
 	"parkstream/shared/simulate"
 	"parkstream/shared/site"
 )
@@ -27,12 +25,6 @@ import (
 type simulateCommand struct {
 	Play  simulatePlayCommand  `cmd:"" default:"withargs" help:"Play a car park: its cameras post what they read, in the formats of their vendors."`
 	Check simulateCheckCommand `cmd:"" help:"Compare the truth of a simulation with what became of its reads."`
-}
-
-// simulatedSystem is the system that the commands talk to.
-type simulatedSystem struct {
-	URL       string `default:"http://127.0.0.1:8080" help:"URL of the gateway."`
-	TokenFile string `default:".parkstream/secrets/admin-token" placeholder:"FILE" help:"File with the token of an admin, who configures the site; a check needs one who may read plates (${default})."`
 }
 
 type simulatePlayCommand struct {
@@ -49,7 +41,7 @@ type simulatePlayCommand struct {
 	Check    bool          `help:"Check the truth at the end, as 'simulate check' does."`
 
 	Connections int `default:"16" help:"How many posts are under way at a time (${default})."`
-	simulatedSystem
+	summaryAPI
 }
 
 // Bounds of a simulation.
@@ -88,8 +80,7 @@ func (c simulatePlayCommand) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	system := c.client()
-	configured, err := system.site(ctx, c.Site)
+	configured, err := c.simulated(ctx, c.Site)
 	if err != nil {
 		return err
 	}
@@ -103,7 +94,7 @@ func (c simulatePlayCommand) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	cameras, err := system.configure(ctx, c, s.Cameras, configured.Config)
+	cameras, err := c.configure(ctx, s.Cameras, configured.Config)
 	if err != nil {
 		return err
 	}
@@ -116,7 +107,7 @@ func (c simulatePlayCommand) Run(ctx context.Context) error {
 		defer f.Close()
 		truth = f
 	}
-	p := newPlaying(c, simulation, system, cameras, simulate.NewTruthWriter(truth))
+	p := newPlaying(c, simulation, cameras, simulate.NewTruthWriter(truth))
 	err = p.truth.Write(simulate.Truth{Run: &simulate.TruthRun{
 		Site: c.Site, Seed: c.Seed, Start: s.Start, End: s.Start.Add(s.Duration), Zone: c.Zone, New: configured.Totals.none(),
 	}})
@@ -126,7 +117,7 @@ func (c simulatePlayCommand) Run(ctx context.Context) error {
 	if err = errors.Join(err, p.truth.Flush()); err != nil || !c.Check {
 		return err
 	}
-	return simulateCheckCommand{Truth: c.Truth, Wait: 2 * time.Minute, simulatedSystem: c.simulatedSystem}.Run(ctx)
+	return simulateCheckCommand{Truth: c.Truth, Wait: 2 * time.Minute, summaryAPI: c.summaryAPI}.Run(ctx)
 }
 
 // scenario returns what is simulated.
@@ -166,64 +157,6 @@ func (c simulatePlayCommand) scenario(now time.Time) (simulate.Scenario, error) 
 	return s, nil
 }
 
-// simulationClient makes requests.
-type simulationClient struct {
-	url   string
-	token *process.Secret
-	http  *http.Client
-}
-
-func (s simulatedSystem) client() *simulationClient {
-	transport := http.DefaultTransport.(*http.Transport).Clone() //nolint:forcetypeassert // it is one
-	transport.MaxIdleConnsPerHost = mostConnections
-	return &simulationClient{
-		url:   strings.TrimSuffix(s.URL, "/"),
-		token: process.NewSecret(filepath.Dir(s.TokenFile), filepath.Base(s.TokenFile)),
-		http:  &http.Client{Transport: transport, CheckRedirect: redirect.Refuse, Timeout: time.Minute},
-	}
-}
-
-// errStatus is an answer that is no success.
-type errStatus struct {
-	what, status string
-	code         int
-	text         string
-}
-
-func (e *errStatus) Error() string { return fmt.Sprintf("%s answers %s: %s", e.what, e.status, e.text) }
-
-// call makes a request of the summary and decodes its answer.
-func (c *simulationClient) call(ctx context.Context, method, path string, body []byte, answer any) error {
-	r, err := http.NewRequestWithContext(ctx, method, c.url+"/function/summary"+path, strings.NewReader(string(body)))
-	if err != nil {
-		return fmt.Errorf("--url %s: %w", c.url, err)
-	}
-	if body != nil {
-		r.Header.Set("Content-Type", "application/json")
-	}
-	token, err := c.token.Value()
-	if err != nil {
-		return fmt.Errorf("--token-file: %w", err)
-	}
-	r.Header.Set("Authorization", "Bearer "+token)
-	resp, err := c.http.Do(r)
-	if err != nil {
-		return fmt.Errorf("the gateway does not answer at %s (does `parkstream up` run? else name its URL with --url): %w", c.url, err)
-	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
-	if err != nil {
-		return fmt.Errorf("read the answer of %s: %w", path, err)
-	}
-	if resp.StatusCode/100 != 2 {
-		return &errStatus{method + " " + path, resp.Status, resp.StatusCode, strings.TrimSpace(string(text))}
-	}
-	if err := json.Unmarshal(text, answer); err != nil {
-		return fmt.Errorf("%s does not answer as Parkstream's summary: %w", path, err)
-	}
-	return nil
-}
-
 // simulatedSite is the state of a site, as far as it matters here.
 type simulatedSite struct {
 	Totals siteTotals `json:"totals"`
@@ -259,10 +192,10 @@ type cameraConfig struct {
 	Token  string `json:"token,omitempty"`
 }
 
-// site returns the state of a site; of an unknown one it is zero.
-func (c *simulationClient) site(ctx context.Context, id string) (s simulatedSite, err error) {
-	err = c.call(ctx, http.MethodGet, "/sites/"+id, nil, &s)
-	if status, ok := errors.AsType[*errStatus](err); ok && status.code == http.StatusNotFound {
+// simulated returns the state of a site; of an unknown one it is zero.
+func (a summaryAPI) simulated(ctx context.Context, id string) (s simulatedSite, err error) {
+	err = a.call(ctx, http.MethodGet, "/sites/"+id, nil, &s)
+	if status, ok := errors.AsType[*statusError](err); ok && status.code == http.StatusNotFound {
 		err = nil
 	}
 	return s, err
@@ -270,12 +203,12 @@ func (c *simulationClient) site(ctx context.Context, id string) (s simulatedSite
 
 // configure configures the cameras of a site that has none, and returns the simulated ones.
 // Their tokens are made of that of the caller, so that a later run knows them, too.
-func (c *simulationClient) configure(ctx context.Context, command simulatePlayCommand, simulated []simulate.Camera, config siteConfig) (map[string]simulatedCamera, error) {
-	secret, err := c.token.Value()
+func (c simulatePlayCommand) configure(ctx context.Context, simulated []simulate.Camera, config siteConfig) (map[string]simulatedCamera, error) {
+	secret, err := process.NewSecret(filepath.Dir(c.TokenFile), filepath.Base(c.TokenFile)).Value()
 	if err != nil {
 		return nil, fmt.Errorf("--token-file: %w", err)
 	}
-	zone, err := time.LoadLocation(command.Zone)
+	zone, err := time.LoadLocation(c.Zone)
 	if err != nil {
 		return nil, err
 	}
@@ -291,20 +224,20 @@ func (c *simulationClient) configure(ctx context.Context, command simulatePlayCo
 		}
 		list = append(list, cameraConfig{s.ID, s.Gate, string(s.Role), s.Format, token})
 		cameras[s.ID] = simulatedCamera{
-			Camera: site.Camera{ID: s.ID, Site: command.Site, Gate: s.Gate, Role: site.Role(s.Role), Format: s.Format, Location: zone},
+			Camera: site.Camera{ID: s.ID, Site: c.Site, Gate: s.Gate, Role: site.Role(s.Role), Format: s.Format, Location: zone},
 			token:  token,
 		}
 	}
 	if known, err := config.cameras(); err != nil || len(known) > 0 {
 		for _, s := range simulated {
 			if !slices.ContainsFunc(known, func(c cameraConfig) bool { return c.ID == s.ID }) {
-				return nil, errors.Join(err, fmt.Errorf("the site %s has cameras, and %s is not among them: choose another --site, or other --formats", command.Site, s.ID))
+				return nil, errors.Join(err, fmt.Errorf("the site %s has cameras, and %s is not among them: choose another --site, or other --formats", c.Site, s.ID))
 			}
 		}
 		return cameras, err
 	}
 	if config == nil {
-		config = siteConfig{"name": "Simulated car park", "zone": command.Zone}
+		config = siteConfig{"name": "Simulated car park", "zone": c.Zone}
 	}
 	config["gates"], config["cameras"] = gates, list
 	text, err := json.Marshal(config)
@@ -312,8 +245,8 @@ func (c *simulationClient) configure(ctx context.Context, command simulatePlayCo
 		return nil, err
 	}
 	var done json.RawMessage
-	if err := c.call(ctx, http.MethodPut, "/sites/"+command.Site, text, &done); err != nil {
-		return nil, fmt.Errorf("configure the site %s: %w", command.Site, err)
+	if err := c.call(ctx, http.MethodPut, "/sites/"+c.Site, text, &done); err != nil {
+		return nil, fmt.Errorf("configure the site %s: %w", c.Site, err)
 	}
 	return cameras, nil
 }

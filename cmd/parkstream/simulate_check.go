@@ -27,11 +27,11 @@ import (
 type simulateCheckCommand struct {
 	Truth string        `arg:"" help:"File of the truth, which 'simulate --truth FILE' wrote."`
 	Wait  time.Duration `default:"2m" help:"How long to wait for reads that are still in the queues (${default})."`
-	simulatedSystem
+	summaryAPI
 }
 
 const (
-	checkConnections = 8
+	checkConnections = 2 // as many as are kept open between requests
 	checkInterval    = time.Second
 	// mostDifferences is how many differences are shown.
 	mostDifferences = 20
@@ -50,13 +50,13 @@ func (c simulateCheckCommand) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", c.Truth, err)
 	}
-	check.client, check.out = c.client(), os.Stdout
+	check.api, check.out = c.summaryAPI, os.Stdout
 	return check.run(ctx, c.Wait)
 }
 
 // truthCheck is the truth of a run, and what is found of it.
 type truthCheck struct {
-	client *simulationClient
+	api    summaryAPI
 	out    io.Writer
 	told   simulate.TruthRun
 	visits map[int64]simulate.TruthVisit
@@ -173,7 +173,7 @@ func add(first bool, one, other *int) {
 
 // run compares until nothing differs or the time is over, and shows the table.
 func (c *truthCheck) run(ctx context.Context, wait time.Duration) error {
-	state, err := c.client.site(ctx, c.told.Site)
+	state, err := c.api.simulated(ctx, c.told.Site)
 	if err != nil {
 		return err
 	}
@@ -256,7 +256,7 @@ func (c *truthCheck) differences(ctx context.Context) ([]string, error) {
 		}
 	}
 	if c.told.New && c.unknown == 0 {
-		state, err := c.client.site(ctx, c.told.Site)
+		state, err := c.api.simulated(ctx, c.told.Site)
 		if err != nil {
 			return differences, err
 		}
@@ -280,8 +280,8 @@ func (c *truthCheck) event(ctx context.Context, want parking.Event) (got parking
 		Camera    string             `json:"camera"`
 		Gate      string             `json:"gate"`
 	}
-	err = c.client.call(ctx, http.MethodGet, "/sites/"+c.told.Site+"/events?id="+url.QueryEscape(want.ID), nil, &w)
-	if status, ok := errors.AsType[*errStatus](err); ok && status.code == http.StatusNotFound {
+	err = c.api.call(ctx, http.MethodGet, "/sites/"+c.told.Site+"/events?id="+url.QueryEscape(want.ID), nil, &w)
+	if status, ok := errors.AsType[*statusError](err); ok && status.code == http.StatusNotFound {
 		return got, fmt.Sprintf("event %s is missing", want.ID), nil
 	}
 	if err != nil {
@@ -337,7 +337,7 @@ func (c *truthCheck) listed(ctx context.Context) (map[string]parking.Stay, error
 			Stays []json.RawMessage `json:"stays"`
 			Next  string            `json:"next"`
 		}
-		if err := c.client.call(ctx, http.MethodGet, "?"+query.Encode(), nil, &page); err != nil {
+		if err := c.api.call(ctx, http.MethodGet, "?"+query.Encode(), nil, &page); err != nil {
 			return nil, err
 		}
 		for _, text := range page.Stays {

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"parkstream/shared/camera"
+	"parkstream/shared/redirect"
 	"parkstream/shared/simulate"
 )
 
@@ -25,6 +26,7 @@ const (
 	// Delays before a post is made again; they double up to the second.
 	postAgainDelay    = 100 * time.Millisecond
 	postAgainMaxDelay = 5 * time.Second
+	postTimeout       = time.Minute
 	// newCameras is how long a camera that was just configured may be unknown.
 	newCameras = 15 * time.Second
 	// mostRefusals is how many refusals are shown.
@@ -35,7 +37,7 @@ const (
 type playing struct {
 	simulatePlayCommand
 	simulation *simulate.Simulation
-	client     *simulationClient
+	client     *http.Client
 	cameras    map[string]simulatedCamera
 	truth      *simulate.TruthWriter
 	out        io.Writer
@@ -56,9 +58,11 @@ type playCounts struct {
 	slowest                                time.Duration
 }
 
-func newPlaying(c simulatePlayCommand, s *simulate.Simulation, client *simulationClient, cameras map[string]simulatedCamera, truth *simulate.TruthWriter) *playing {
+func newPlaying(c simulatePlayCommand, s *simulate.Simulation, cameras map[string]simulatedCamera, truth *simulate.TruthWriter) *playing {
+	transport := http.DefaultTransport.(*http.Transport).Clone() //nolint:forcetypeassert // it is one
+	transport.MaxIdleConnsPerHost = c.Connections
 	return &playing{
-		simulatePlayCommand: c, simulation: s, client: client, cameras: cameras, truth: truth, out: os.Stderr, terminal: isTerminal(os.Stderr),
+		simulatePlayCommand: c, simulation: s, client: &http.Client{Transport: transport, CheckRedirect: redirect.Refuse, Timeout: postTimeout}, cameras: cameras, truth: truth, out: os.Stderr, terminal: isTerminal(os.Stderr),
 		started: time.Now(), counts: playCounts{fates: make(map[simulate.Fate]int), now: s.Start},
 	}
 }
@@ -88,6 +92,7 @@ func (p *playing) run(ctx context.Context) error {
 		return p.dispatch(working, queues)
 	})
 	err := workers.Wait()
+	p.client.CloseIdleConnections()
 	p.summary(ctx, err)
 	switch {
 	case ctx.Err() != nil:
@@ -218,9 +223,9 @@ func (p *playing) untilAnswered(ctx context.Context, id string, payload simulate
 			return nil, nil
 		case status == http.StatusUnauthorized && time.Since(p.started) < newCameras: // it was configured a moment ago
 		case status == http.StatusUnauthorized:
-			return nil, fmt.Errorf("the token of the camera %s is refused: the site %s was configured by somebody else, or with another token: choose another --site", id, p.Site)
+			return nil, fmt.Errorf("the token of the camera %s is refused: the site %s was configured by others, or with another token: choose another --site", id, p.Site)
 		case status == http.StatusNotFound:
-			return nil, fmt.Errorf("%s has no function camera: %s", p.URL, text)
+			return nil, fmt.Errorf("%s has no function camera: %s", p.Gateway, text)
 		default:
 			return fmt.Errorf("camera %s: %d %s", id, status, text), nil
 		}
@@ -235,13 +240,13 @@ func (p *playing) untilAnswered(ctx context.Context, id string, payload simulate
 
 // once makes one request. after is how long the answer asks to wait.
 func (p *playing) once(ctx context.Context, id string, payload simulate.Payload) (status int, after time.Duration, text string, err error) {
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, p.client.url+"/function/camera/"+id, bytes.NewReader(payload.Body))
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, strings.TrimSuffix(p.Gateway, "/")+"/function/camera/"+id, bytes.NewReader(payload.Body))
 	if err != nil {
-		return 0, 0, "", fmt.Errorf("--url %s: %w", p.URL, err)
+		return 0, 0, "", fmt.Errorf("--gateway %s: %w", p.Gateway, err)
 	}
 	r.Header.Set("Content-Type", payload.ContentType)
 	r.Header.Set("Authorization", "Bearer "+p.cameras[id].token)
-	resp, err := p.client.http.Do(r)
+	resp, err := p.client.Do(r)
 	if err != nil {
 		return 0, 0, "", err
 	}

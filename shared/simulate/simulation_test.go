@@ -41,11 +41,11 @@ func (r *result) reads() (reads []*Read) {
 	return append(reads, r.unseen...)
 }
 
-// simulated runs a scenario of a week that begins on a Monday.
+// simulated runs a scenario of four days that begin on a Monday.
 func simulated(t *testing.T, seed uint64, change func(*Scenario)) *result {
 	t.Helper()
 	s := Base()
-	s.Seed, s.Start, s.Duration, s.Visits, s.Location = seed, monday, 7*24*time.Hour, 2000, berlin
+	s.Seed, s.Start, s.Duration, s.Visits, s.Location = seed, monday, 4*24*time.Hour, 2000, berlin
 	if change != nil {
 		change(&s)
 	}
@@ -156,7 +156,7 @@ func TestStepsAreComplete(t *testing.T) {
 			s.Cameras[i].Format = "axis"
 		}
 	})
-	end := monday.Add(7 * 24 * time.Hour)
+	end := monday.Add(4 * 24 * time.Hour)
 	if !slices.IsSortedFunc(r.posts, func(a, b Post) int { return a.At.Compare(b.At) }) {
 		t.Error("posts are out of order")
 	}
@@ -311,7 +311,7 @@ func TestFleets(t *testing.T) {
 // What a car park of years needs is what one of days does.
 func TestMemoryIsBounded(t *testing.T) {
 	s := Base()
-	s.Seed, s.Start, s.Duration, s.Visits, s.Late, s.Repeated = 9, monday, 60*24*time.Hour, 300, 0.02, 0.02
+	s.Seed, s.Start, s.Duration, s.Visits, s.Late, s.Repeated = 9, monday, 30*24*time.Hour, 300, 0.02, 0.02
 	p := newPark(&s)
 	most, count := 0, 0
 	p.run(func(Step) bool {
@@ -319,7 +319,7 @@ func TestMemoryIsBounded(t *testing.T) {
 		most = max(most, len(p.arrivals.items)+len(p.exits.items)+len(p.posts.items)+len(p.plates.fleets))
 		return true
 	})
-	if most > 1000 || count < 45_000 {
+	if most > 1000 || count < 22_000 {
 		t.Errorf("of %d steps %d were kept", count, most)
 	}
 }
