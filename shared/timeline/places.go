@@ -43,14 +43,15 @@ func (s *Store) places(ctx context.Context, keys siteKeys, plate string) ([]Plac
 			members = append(members, member)
 		}
 	}
-	places := make([]Place, len(members))
-	ids, own := make([]string, len(members)), make(map[string]bool, len(members))
-	for i, member := range members {
-		var err error
-		if places[i].ID, places[i].Time, err = parseMember(member); err != nil {
+	places := make([]Place, 0, len(members))
+	ids, own := make([]string, 0, len(members)), make(map[string]bool, len(members))
+	for _, member := range members {
+		id, at, err := parseMember(member)
+		if err != nil {
 			return nil, err
 		}
-		ids[i], own[places[i].ID] = places[i].ID, true
+		places, ids = append(places, Place{id, at}), append(ids, id)
+		own[id] = true
 	}
 	for _, former := range formers.Val() {
 		if _, id, _ := strings.Cut(former, "\n"); !own[id] {

@@ -293,3 +293,53 @@ func TestRepeatsNeedTheSettings(t *testing.T) {
 		t.Errorf("%v is final", got[1].Err)
 	}
 }
+
+// The newest events of a long timeline are all void: others are the newest then.
+func TestTheNewestEventsOfATimelineAreVoid(t *testing.T) {
+	s, client := newStore(t)
+	var events, voids []parking.Event
+	for i := range 30 {
+		events = append(events, exit(fmt.Sprint("x", i), i))
+	}
+	s.Record(t.Context(), events)
+	for left := len(events); left > 0; left-- {
+		last := events[left-1]
+		s.Record(t.Context(), []parking.Event{of(last, 2, voided)})
+		if got := timeline(t, client, "KA01"); len(got) != left-1 {
+			t.Fatalf("timeline %q, want %d events", got, left-1)
+		}
+		voids = append(voids, last)
+		if left > 1 {
+			if got := s.Record(t.Context(), events[left-2:left-1])[0]; !got.Duplicate {
+				t.Errorf("%s again: %+v", events[left-2].ID, got)
+			}
+		}
+	}
+	for i, r := range s.Record(t.Context(), voids) {
+		if !r.Superseded {
+			t.Errorf("%s: %+v", voids[i].ID, r)
+		}
+	}
+}
+
+// A version amends one that has just expired, and is not forgotten with it, although it
+// is of the same slot of time.
+func TestAVersionOfAnExpiredEvent(t *testing.T) {
+	s, _ := newStore(t)
+	const slot = 1 << 45
+	begin := time.Unix(0, time.Now().Add(time.Hour).UnixNano()/slot*slot).UTC().Add(slot).Add(time.Hour)
+	x := exit("x", 0)
+	x.Time = begin
+	s.now = func() time.Time { return begin.Add(time.Minute) }
+	s.Record(t.Context(), []parking.Event{x})
+	s.now = func() time.Time { return begin.Add(retention + time.Second) }
+	amended := of(x, 2, plated("KA02"))
+	amended.Time = begin.Add(time.Minute)
+	want := parking.Recorded{Stays: []parking.Stay{stayOf(nil, amended, 2)}} // a revision that is new for sure
+	for range 2 {
+		if diff := cmp.Diff(want, s.Record(t.Context(), []parking.Event{amended})[0]); diff != "" {
+			t.Errorf("-want +got:\n%s", diff)
+		}
+		want.Duplicate = true
+	}
+}
