@@ -343,3 +343,19 @@ func TestAVersionOfAnExpiredEvent(t *testing.T) {
 		want.Duplicate = true
 	}
 }
+
+// The setting that is valid for the later of two reads counts, from its instant on.
+func TestTheSettingOfTheLaterReadCounts(t *testing.T) {
+	s, _ := newStore(t)
+	a, b := of(exit("a", 0), 1, seenAt("c")), of(exit("b", 5), 1, seenAt("c"))
+	for i, from := range []time.Duration{0, 1} {
+		s.Repeats = func(context.Context, string) (parking.Repeats, error) {
+			return parking.Repeats{{From: b.Time.Add(from), Within: 2 * time.Second}}, nil
+		}
+		a.Site, b.Site = fmt.Sprint("site", i), fmt.Sprint("site", i)
+		got := s.Record(t.Context(), []parking.Event{a, b})[1]
+		if len(got.Stays) != 1 || got.Stays[0].Repeat != (from > 0) {
+			t.Errorf("valid from %s after the read: %+v", from, got)
+		}
+	}
+}
