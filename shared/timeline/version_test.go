@@ -55,7 +55,7 @@ func TestVersionsStepByStep(t *testing.T) {
 		{x, parking.Recorded{Stays: stays{stayOf(&e, x, 1)}}, totals(1, 1, 1, 0, 0), 0},
 		{y, parking.Recorded{Stays: stays{stayOf(nil, y, 1)}}, totals(1, 2, 1, 1, 0), 0},
 		// Nothing that matters to a stay changes: no new revision.
-		{of(x, 2, seenAt("c")), parking.Recorded{Stays: stays{stayOf(&e, x, 1), stayOf(nil, y, 1)}}, totals(1, 2, 1, 1, 0), 0},
+		{of(x, 2, seenAt("other")), parking.Recorded{Stays: stays{stayOf(&e, x, 1), stayOf(nil, y, 1)}}, totals(1, 2, 1, 1, 0), 0},
 		{of(x, 3, voided), parking.Recorded{Stays: stays{voidStay(x, 2), stayOf(&e, y, 2)}}, totals(1, 1, 1, 0, 0), 0},
 		{of(x, 3, voided), parking.Recorded{Stays: stays{voidStay(x, 2), stayOf(&e, y, 2)}, Duplicate: true}, totals(1, 1, 1, 0, 0), 0},
 		{x, parking.Recorded{Stays: stays{voidStay(x, 2), stayOf(&e, y, 2)}, Superseded: true}, totals(1, 1, 1, 0, 0), 0},
