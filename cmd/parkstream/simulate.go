@@ -132,12 +132,12 @@ func (c simulatePlayCommand) scenario(now time.Time) (simulate.Scenario, error) 
 	for i, format := range c.Formats {
 		gate := fmt.Sprint(i + 1)
 		if format == "axis" { // it tells entries from exits itself
-			s.Cameras = append(s.Cameras, simulate.Camera{ID: c.Site + "-axis", Gate: gate, Role: simulate.Both, Format: string(format)})
+			s.Cameras = append(s.Cameras, simulate.Camera{ID: c.Site + "-axis", Gate: gate, Role: simulate.Both, Format: format})
 			continue
 		}
 		s.Cameras = append(s.Cameras,
-			simulate.Camera{ID: fmt.Sprintf("%s-%s-in", c.Site, format), Gate: gate, Role: simulate.Entries, Format: string(format)},
-			simulate.Camera{ID: fmt.Sprintf("%s-%s-out", c.Site, format), Gate: gate, Role: simulate.Exits, Format: string(format)})
+			simulate.Camera{ID: fmt.Sprintf("%s-%s-in", c.Site, format), Gate: gate, Role: simulate.Entries, Format: format},
+			simulate.Camera{ID: fmt.Sprintf("%s-%s-out", c.Site, format), Gate: gate, Role: simulate.Exits, Format: format})
 	}
 	took := time.Duration(0)
 	if c.Pace > 0 {

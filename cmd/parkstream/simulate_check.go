@@ -67,7 +67,6 @@ type truthCheck struct {
 	unknown int
 	events  map[string]parking.Event // the version that counts, by id
 	stays   map[string]parking.Stay  // by id
-	missed  map[string]bool          // entries without an exit
 	totals  siteTotals
 
 	found      map[string]parking.Event

@@ -162,15 +162,15 @@ func (l *lane) pass(s *Scenario, v *vehicle, visit *Visit, kind parking.Kind, se
 	return append(reads, again...)
 }
 
-// notYet is the share of vehicles whose plate a camera that posts several reads does not
+// plateLater is the share of vehicles whose plate a camera that posts several reads does not
 // have in the first one.
-const notYet = 0.1
+const plateLater = 0.1
 
 // track returns the reads of a vehicle that the camera takes for one.
 func (l *lane) track(s *Scenario, v *vehicle, visit *Visit, kind parking.Kind, seen time.Time, random *rand.Rand) []*Read {
 	n, noPlate, late := 1, random.Float64() < s.NoPlate, false
 	if l.format.tracks {
-		n, late = 1+random.IntN(3), random.Float64() < notYet
+		n, late = 1+random.IntN(3), random.Float64() < plateLater
 	}
 	l.tracks++
 	reads := make([]*Read, n)
@@ -179,7 +179,7 @@ func (l *lane) track(s *Scenario, v *vehicle, visit *Visit, kind parking.Kind, s
 		r := &Read{Visit: visit, Camera: &l.Camera, Kind: kind, Seen: seen, Fate: Version, Time: at, Track: l.tracks, Order: i + 1, Reads: n}
 		got, last := l.read(s, v, random), i == n-1
 		r.Make, r.Color = got.make, got.color
-		if !noPlate && !(late && i == 0 && !last) {
+		if notYet := late && i == 0 && !last; !noPlate && !notYet {
 			r.Plate, r.Confidence, r.Candidates = got.plate, got.confidence, got.candidates
 		}
 		switch {
