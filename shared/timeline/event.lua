@@ -27,8 +27,7 @@ if id ~= '' then
   local kept = call('HGET', key.events, id)
   if kept then -- of version 0.1.0 it has no plate: that event is not found
     local plate = plateOf(kept)
-    local newest, older = newestOf(plate)
-    local member = memberOf(id, kept, plate, newest, older)
+    local member = wholeMember(id, kept) or searchMember(id, kept, plate, newestOf(plate))
     if member then
       tell(member, kept)
     end

@@ -92,6 +92,8 @@ func keptOf(e *parking.Event, member string) string {
 		return strings.TrimRight(head+void+member[slotLen:headLen]+version(e), "\n")
 	case e.NoPlate:
 		head += noPlate + member[slotLen:headLen]
+	case e.Version > 1:
+		head += e.Plate + "\t" + member[slotLen:headLen]
 	default:
 		head += e.Plate
 	}
@@ -142,7 +144,7 @@ func parseKept(site, m, kept string) (parking.Event, error) {
 		}
 		return ""
 	}
-	if e.Plate = line(0)[min(slotLen, len(line(0))):]; e.Plate == "" {
+	if e.Plate, _, _ = strings.Cut(line(0)[min(slotLen, len(line(0))):], "\t"); e.Plate == "" {
 		return e, fmt.Errorf("event %q was recorded by version 0.1.0, which kept no plate", id)
 	}
 	if n := line(versionLine); n != "" {

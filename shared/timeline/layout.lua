@@ -67,17 +67,19 @@ end
 -- The members in a field of key.timelines.
 local eachMember = '[^+\n][^\n]*'
 
--- The first line of what is kept of an event: its slot and its plate. Without a plate
--- there is room for the rest of the time and the kind.
+-- The first line of what is kept of an event: its slot and its plate, and after a tab the
+-- rest of the time and the kind. Without a plate there is no tab. Of most events with the
+-- version 1 it is slot and plate alone: their member is found in the timeline, which is
+-- short. If that is long, or there are more versions, nothing is searched.
 local function headOf(member, plate)
-  return slotOf(member) .. plate .. (isPaired(plate) and '' or sub(member, 5, 14))
+  return slotOf(member) .. plate .. (isPaired(plate) and '\t' or '') .. sub(member, 5, 14)
 end
 
 -- The plate in the first line: noPlate, void, or '' of an event of version 0.1.0, which
 -- kept none.
 local function plateOf(kept)
   local plate = match(kept, '^....([%-~]?)')
-  return plate ~= '' and plate or match(kept, '^....([^\n]*)')
+  return plate ~= '' and plate or match(kept, '^....([^\t\n]*)')
 end
 
 -- What is kept of an event is text of up to seven lines. Empty ones at its end are left
@@ -109,9 +111,9 @@ local function formatEvent(e)
   return (string.gsub(table.concat({ e.head, e.version, e.raw, e.gate, e.camera, e.places, e.details }, '\n'), '\n+$', ''))
 end
 
--- The version of what is kept.
+-- The version of what is kept. Version 0.1.0 kept none: its second line is a plate.
 local function versionOf(kept)
-  return tonumber(match(kept, '^[^\n]*\n(%d+)')) or 1
+  return plateOf(kept) ~= '' and tonumber(match(kept, '^[^\n]*\n(%d+)')) or 1
 end
 
 -- Returns the places of an event: tables of member and plate.
@@ -136,12 +138,19 @@ local function formerOf(plate, id)
   return plate .. '\n' .. id
 end
 
--- Returns the member of an event, or nil if its plate's timeline has none. newest are the
--- newest members of that timeline, and older is whether it has others.
-local function memberOf(id, kept, plate, newest, older)
-  if not isPaired(plate) then
-    return slotOf(kept) .. sub(kept, 6, 15) .. id
-  end
+-- Returns the member of an event if its first line has the whole of it.
+local function wholeMember(id, kept)
+  local rest = match(kept, '^....[^\t\n]*\t([^\n]*)') or match(kept, '^....[%-~]([^\n]*)')
+  return rest and slotOf(kept) .. rest .. id
+end
+
+-- Upper bound on the older members among which that of an event is searched.
+local maxSearched = '1000'
+
+-- Returns the member of an event whose first line lacks a part of it, or nil if it is not
+-- found. newest are the newest members of its plate, and older is whether there are others:
+-- that is the case of data of version 0.1.0 only.
+local function searchMember(id, kept, plate, newest, older)
   local slot = slotOf(kept)
   for _, member in ipairs(newest) do
     if slotOf(member) == slot and idOf(member) == id then
@@ -151,7 +160,7 @@ local function memberOf(id, kept, plate, newest, older)
   if older then
     local n = tonumber(slot, 32)
     local from, to = floor(n * 2 ^ 45 / 1000000) - 1, floor((n + 1) * 2 ^ 45 / 1000000) + 1
-    for _, member in ipairs(call('ZRANGE', key.older .. plate, integer(from), integer(to), 'BYSCORE')) do
+    for _, member in ipairs(call('ZRANGE', key.older .. plate, integer(from), integer(to), 'BYSCORE', 'LIMIT', '0', maxSearched)) do
       if slotOf(member) == slot and idOf(member) == id then
         return member
       end

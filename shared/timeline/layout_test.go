@@ -123,7 +123,11 @@ func TestDataOfTheVersionBefore(t *testing.T) {
 		if more != "" {
 			more = "\n" + more // a line for the version
 		}
-		kept[e.ID] = slot + e.Plate + more
+		head := slot + e.Plate
+		if e.Plate == "KA01" { // its timeline is long
+			head += "\t" + member(&e)[slotLen:headLen]
+		}
+		kept[e.ID] = head + more
 	}
 	if diff := cmp.Diff(want, now); diff != "" {
 		t.Fatalf("stored, -before +now:\n%s", diff)
@@ -167,5 +171,31 @@ func TestDataOfTheVersionBefore(t *testing.T) {
 	}
 	if got, err := s.ErasePlate(t.Context(), "north", "KA01"); err != nil || got != (Erased{Events: 22, Keys: 22 + 2 + 1 + 3}) {
 		t.Errorf("erased %+v, error %v", got, err)
+	}
+}
+
+// Version 0.1.0 kept the plate as it was read where the version is now. A plate that begins
+// with digits is no version.
+func TestAPlateOfTheVersionBeforeIsNoVersion(t *testing.T) {
+	s, client := newStore(t)
+	x := exit("x", 0)
+	x.Plate, x.RawPlate, x.Version = "12KA", "12-KA", 1
+	s.Record(t.Context(), []parking.Event{x})
+	if err := client.HSet(t.Context(), defaultKeys.events(), "x", member(&x)[:slotLen]+"\n12-KA\nnorth").Err(); err != nil {
+		t.Fatal(err)
+	}
+	later := x
+	later.Version, later.Time = 2, x.Time.Add(time.Second)
+	for _, step := range []struct {
+		event parking.Event
+		want  parking.Recorded
+	}{
+		{x, parking.Recorded{Stays: []parking.Stay{stayOf(nil, x, 1)}, Duplicate: true}},
+		{later, parking.Recorded{Stays: []parking.Stay{stayOf(nil, later, 2)}}},
+		{x, parking.Recorded{Stays: []parking.Stay{stayOf(nil, later, 2)}, Superseded: true}},
+	} {
+		if diff := cmp.Diff(step.want, s.Record(t.Context(), []parking.Event{step.event})[0]); diff != "" {
+			t.Errorf("version %d, -want +got:\n%s", step.event.Version, diff)
+		}
 	}
 }

@@ -289,9 +289,14 @@ end
 
 -- Returns the neighbours that a member has, or would have if it were in a timeline.
 local function neighbours(plate, line, member)
+  if line.unread and not precedes(member, line[1]) then
+    read(plate, line)
+  end
+  local changed = line.changed
   local found, before, after = find(plate, line, member, true)
   if not found then
     takeOut(plate, line, member)
+    line.changed = changed
   end
   return before, after
 end
@@ -463,6 +468,11 @@ local function keep(id, kept)
   newCount = newCount + 1
 end
 
+-- Returns what is kept of an event with the whole member in its first line.
+local function withMember(kept, member, plate)
+  return headOf(member, plate) .. (match(kept, '\n.*') or '')
+end
+
 local function hasLines(kept)
   return string.find(kept, '\n', 1, true)
 end
@@ -522,14 +532,18 @@ local function forgetPlaces(id, kept)
   end
 end
 
--- Returns the place of the version that counts: a plate and a member, or no member if it
--- expired or its plate is not known.
+-- Returns the member of the version that counts, or nil if it expired or its plate is not
+-- known.
 local function placeOf(id, kept, plate)
-  local line = lineOf(plate)
-  if line.unread then
-    read(plate, line)
+  local member = wholeMember(id, kept)
+  if not member then
+    local line = lineOf(plate)
+    if line.unread then
+      read(plate, line)
+    end
+    member = searchMember(id, kept, plate, line, line.older)
   end
-  return memberOf(id, kept, plate, line, line.older)
+  return member
 end
 
 -- Returns the fields of the stays that an event with former places answers for.
@@ -552,9 +566,13 @@ local function affected(id)
   end
   local member = isPaired(plate) and placeOf(id, kept, plate)
   if member then
-    local _, _, after = find(plate, lineOf(plate), member, false)
-    tellAfter(member, plate)
-    tellAfter(after, plate)
+    local found, _, after = find(plate, lineOf(plate), member, false)
+    if found then
+      tellAfter(member, plate)
+      tellAfter(after, plate)
+    else -- it expired
+      member = nil
+    end
   end
   local left = lastExit(places)
   if left and (member or not isPaired(plate)) then -- not told yet: it is no exit any more
@@ -639,6 +657,9 @@ local function apply(id, member, millis, plate, new)
     kept = nil
   end
   if not kept then
+    if timelines[plate].older then
+      new = withMember(new, member, plate)
+    end
     keep(id, new)
     local own, after, meant, means = put(plate, member, millis)
     local answer = own and 'N\t' .. member .. '\t' .. own .. '\t1\t' or 'N'
@@ -747,6 +768,33 @@ local function countMinutes(days, minutes, total, each)
   end
 end
 
+-- Keeps the whole member with each event of a timeline that becomes long. A member of
+-- another one, which has its id by now, is left out.
+local function keepMembers(plate, line)
+  local ids, values, n = {}, {}, 0
+  for i, member in ipairs(line) do
+    ids[i] = idOf(member)
+  end
+  for i, kept in ipairs(call('HMGET', key.events, unpack(ids))) do
+    if kept and slotOf(kept) == slotOf(line[i]) and plateOf(kept) == plate and not wholeMember(ids[i], kept) then
+      values[n + 1], values[n + 2], n = ids[i], withMember(kept, line[i], plate), n + 2
+    end
+  end
+  if n > 0 then
+    call('HSET', key.events, unpack(values))
+  end
+end
+
+-- As many arguments of a command as a script may unpack at once.
+local maxUnpacked = 4000
+
+-- Calls a command with any number of arguments, some at a time.
+local function callAll(command, name, args)
+  for from = 1, #args, maxUnpacked do
+    call(command, name, unpack(args, from, math.min(from + maxUnpacked - 1, #args)))
+  end
+end
+
 ------------------------------------------------------------------------------------------
 -- Read: once a call, what its events are about
 ------------------------------------------------------------------------------------------
@@ -805,6 +853,9 @@ for plate, line in pairs(timelines) do
     local from, text = 1, line[1]
     if #line > most then
       from = #line - fewest + 1
+      if not line.older then
+        keepMembers(plate, line)
+      end
       local moved = {}
       for i = 1, from - 1 do
         moved[2 * i - 1], moved[2 * i] = score(instant(line[i])), line[i]
@@ -820,12 +871,8 @@ for plate, line in pairs(timelines) do
     textCount = textCount + 1
   end
 end
-if textCount > 0 then
-  call('HSET', key.timelines, unpack(texts))
-end
-if #empty > 0 then
-  call('HDEL', key.timelines, unpack(empty))
-end
+callAll('HSET', key.timelines, texts)
+callAll('HDEL', key.timelines, empty)
 call('PEXPIREAT', key.timelines, expiry)
 
 -- An id has plates with it, which could not be found and erased any more without the
@@ -857,12 +904,8 @@ for plate, millis in pairs(inside) do
     left[#left + 1] = plate
   end
 end
-if enteredCount > 0 then
-  call('ZADD', key.inside, unpack(entered))
-end
-if #left > 0 then
-  call('ZREM', key.inside, unpack(left))
-end
+callAll('ZADD', key.inside, entered)
+callAll('ZREM', key.inside, left)
 call('ZREMRANGEBYSCORE', key.inside, '-inf', '(' .. oldestMillis)
 call('PEXPIREAT', key.inside, expiry)
 

@@ -359,3 +359,64 @@ func TestTheSettingOfTheLaterReadCounts(t *testing.T) {
 		}
 	}
 }
+
+// In a long timeline no event is searched: an amendment finds its former place among any
+// number of events of the plate, and costs no more than elsewhere.
+func TestVersionsInALongTimeline(t *testing.T) {
+	s, client := newStore(t)
+	const n = 1500 // more than are searched
+	events := make([]parking.Event, n)
+	for i := range events {
+		events[i] = entry(fmt.Sprint("e", i), i)
+	}
+	s.Record(t.Context(), events[:10]) // before the timeline is long
+	s.Record(t.Context(), events[10:])
+	for id, kept := range client.HGetAll(t.Context(), defaultKeys.events()).Val() {
+		if want := member(&events[parseCount(id[1:])]); kept != want[:slotLen]+"KA01\t"+want[slotLen:headLen] {
+			t.Fatalf("%s is kept as %q", id, kept)
+		}
+	}
+	for _, at := range []int{3, 1200, n - 1} {
+		got := s.Record(t.Context(), []parking.Event{of(events[at], 2, plated("KA02"))})[0]
+		site, err := s.Site(t.Context(), "default")
+		if got.Err != nil || err != nil || site.Totals.Entries != n {
+			t.Errorf("event %d: %+v, %+v, error %v", at, got, site, err)
+		}
+		if e, err := s.Event(t.Context(), "default", events[at].ID); err != nil || e.Plate != "KA02" || !e.Time.Equal(events[at].Time) {
+			t.Errorf("event %d: %+v, error %v", at, e, err)
+		}
+	}
+	if ids := timeline(t, client, "KA01"); len(ids) != n-3 {
+		t.Errorf("%d events are left, want %d", len(ids), n-3)
+	}
+}
+
+// A call whose events have all the former places that there may be writes no more than
+// changed, and a script cannot unpack more.
+func TestACallWithManyFormerPlaces(t *testing.T) {
+	s, _ := newStore(t)
+	const moves = 17
+	record := func(change func(i int) parking.Event) (last parking.Recorded) {
+		events := make([]parking.Event, eventsPerScript)
+		for i := range events {
+			events[i] = change(i)
+		}
+		for i, r := range s.Record(t.Context(), events) {
+			if last = r; r.Err != nil {
+				t.Fatalf("event %d: %v", i, r.Err)
+			}
+		}
+		return last
+	}
+	plate := func(i, move int) func(*parking.Event) { return plated(fmt.Sprint("P", i*moves+move)) }
+	for move := range moves {
+		record(func(i int) parking.Event { return of(exit(fmt.Sprint("x", i, "-", move), 30), 1, plate(i, move)) })
+	}
+	for move := range moves {
+		record(func(i int) parking.Event { return of(entry(fmt.Sprint("e", i), 10), int64(move+1), plate(i, move)) })
+	}
+	got := record(func(i int) parking.Event { return of(entry(fmt.Sprint("e", i), 10), 1, plate(i, 0)) })
+	if !got.Superseded || len(got.Stays) != moves {
+		t.Errorf("%+v", got)
+	}
+}
