@@ -33,6 +33,9 @@ type content struct {
 	rootRead bool
 	rootName string
 
+	checkRead bool
+	checkErr  error
+
 	exampleRead    bool
 	exampleMembers map[string][]byte
 }
@@ -53,6 +56,18 @@ func (r Request) form() ([]part, error) {
 		c.formRead = true
 	}
 	return c.parts, c.formErr
+}
+
+// check returns an error if the form is malformed, or the JSON is beyond its bounds.
+func (r Request) check() error {
+	c := r.prepared().content
+	if !c.checkRead {
+		c.checkRead = true
+		if _, c.checkErr = r.form(); c.checkErr == nil {
+			c.checkErr = checkJSON(Request{content: c}.document())
+		}
+	}
+	return c.checkErr
 }
 
 // document returns the text of the JSON or XML document that a request has: its body, or
@@ -172,6 +187,31 @@ func membersOf(text []byte) map[string][]byte {
 	return members
 }
 
+// Bounds of a JSON document.
+const (
+	maxJSONDepth  = 64
+	maxJSONTokens = 100_000
+)
+
+// checkJSON returns an error if a JSON document is beyond its bounds: small values cost
+// many times their text when they are decoded, and nested ones are read once a level.
+// What is malformed is left to those who decode it.
+func checkJSON(text []byte) error {
+	if documentKind(text) != "json" {
+		return nil
+	}
+	d := newJSONReader(text)
+	for range maxJSONTokens {
+		if _, err := d.ReadToken(); err != nil {
+			return nil //nolint:nilerr // it is malformed, or at its end
+		}
+		if d.StackDepth() > maxJSONDepth {
+			return malformed("the JSON is deeper than %d lists and objects", maxJSONDepth)
+		}
+	}
+	return malformed("the JSON has more than %d parts", maxJSONTokens)
+}
+
 // decodeJSON decodes the text of a JSON document. Names match in any case, members that
 // are unknown are ignored, and bytes that are not UTF-8 become U+FFFD. Use [scalar] for
 // texts and numbers. The error is a [parking.ErrInvalid] without any text of the
@@ -269,6 +309,7 @@ func decodeBase64(encoded []byte) []byte {
 const (
 	maxXMLDepth  = 64
 	maxXMLTokens = 100_000
+	maxXMLTag    = 16 << 10
 )
 
 // decodeXML decodes the text of an XML document. Elements match by their local names, in
@@ -311,12 +352,56 @@ func rootOf(text []byte) string {
 type xmlReader struct {
 	decoder       *xml.Decoder
 	depth, tokens int
+	hasLongTag    bool
 }
 
 func newXMLReader(text []byte) *xmlReader {
 	d := xml.NewDecoder(bytes.NewReader(text))
 	d.CharsetReader = charsetReader
-	return &xmlReader{decoder: d}
+	return &xmlReader{decoder: d, hasLongTag: hasLongTag(text)}
+}
+
+// hasLongTag reports whether a tag is beyond its bound: the attributes of one cost many
+// times their text. Pictures are between tags.
+func hasLongTag(text []byte) bool {
+	for {
+		start := bytes.IndexByte(text, '<')
+		if start < 0 {
+			return false
+		}
+		text = text[start:]
+		switch {
+		case bytes.HasPrefix(text, []byte("<![CDATA[")):
+			_, text, _ = bytes.Cut(text, []byte("]]>"))
+		case bytes.HasPrefix(text, []byte("<!--")):
+			_, text, _ = bytes.Cut(text, []byte("-->"))
+		default:
+			end := tagEnd(text[:min(len(text), maxXMLTag)])
+			if end < 0 {
+				return len(text) > maxXMLTag
+			}
+			text = text[end:]
+		}
+	}
+}
+
+// tagEnd returns where the tag that a text begins with ends, or -1. A quoted value may
+// have the character that ends a tag.
+func tagEnd(text []byte) int {
+	quote := byte(0)
+	for i, c := range text {
+		switch {
+		case quote != 0:
+			if c == quote {
+				quote = 0
+			}
+		case c == '"', c == '\'':
+			quote = c
+		case c == '>':
+			return i + 1
+		}
+	}
+	return -1
 }
 
 // charsetReader reads the encodings that browsers know.
@@ -330,6 +415,9 @@ func charsetReader(charset string, input io.Reader) (io.Reader, error) {
 
 // Token implements xml.TokenReader.
 func (r *xmlReader) Token() (xml.Token, error) {
+	if r.hasLongTag {
+		return nil, malformed("the XML has a tag of more than %d bytes", maxXMLTag)
+	}
 	token, err := r.decoder.Token()
 	if err != nil {
 		return nil, err

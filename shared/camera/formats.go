@@ -67,7 +67,7 @@ func (f Format) parse(r Request, c site.Camera) (m Message, err error) {
 			m, err = Message{}, parking.Invalid("the adapter of the format %s failed on this request", f.Name)
 		}
 	}()
-	if _, err := r.form(); err != nil {
+	if err := r.check(); err != nil {
 		return Message{}, err
 	}
 	m, err = f.Parse(r, c)
@@ -93,7 +93,7 @@ func ByName(name string) (Format, error) {
 // [ErrUnrecognised] unless the form itself is malformed.
 func Recognise(r Request) (Format, error) {
 	r = r.prepared()
-	if _, err := r.form(); err != nil {
+	if err := r.check(); err != nil {
 		return Format{}, err
 	}
 	for _, f := range All() {

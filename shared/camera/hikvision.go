@@ -101,6 +101,11 @@ func hikvisionAlerts(r Request, c site.Camera) (Message, error) {
 	}
 	finish()
 	if alerts == 0 {
+		if documentKind(r.document()) == "xml" {
+			if err := decodeXML(r.document(), new(struct{})); err != nil {
+				return Message{}, err
+			}
+		}
 		return Message{}, parking.Invalid("the request has no document EventNotificationAlert or Plates")
 	}
 	return m, nil
@@ -110,6 +115,9 @@ func hikvisionAlerts(r Request, c site.Camera) (Message, error) {
 func (m *Message) addHikvision(text []byte, r Request, c site.Camera) error {
 	var alert hikvisionAlert
 	if documentKind(text) == "json" {
+		if err := checkJSON(text); err != nil {
+			return err
+		}
 		if err := decodeJSON(text, &alert); err != nil {
 			return err
 		}

@@ -1,6 +1,11 @@
 package camera
 
-import "testing"
+import (
+	"errors"
+	"testing"
+
+	"parkstream/shared/site"
+)
 
 func TestHikvision(t *testing.T) {
 	german := seen{
@@ -74,7 +79,7 @@ func TestHikvisionRefused(t *testing.T) {
 		"no type":               {"", `<EventNotificationAlert/>`, "neither an eventType nor an element ANPR"},
 		"no time of a clock":    {"", `<EventNotificationAlert><dateTime>now</dateTime><ANPR><licensePlate>SECRET1</licensePlate></ANPR></EventNotificationAlert>`, `"now" is no time`},
 		"an entity":             {"", `<EventNotificationAlert><ANPR><licensePlate>&SECRET;</licensePlate></ANPR></EventNotificationAlert>`, "entity"},
-		"a document type":       {"", `<!DOCTYPE a [<!ENTITY b "SECRET1">]><EventNotificationAlert/>`, "no document EventNotificationAlert"},
+		"a document type":       {"", `<!DOCTYPE a [<!ENTITY b "SECRET1">]><EventNotificationAlert/>`, "the XML has a document type"},
 		"malformed":             {"", `<EventNotificationAlert><ANPR>`, "malformed"},
 		"malformed JSON":        {"", `{"eventType":`, "malformed"},
 		"a pull without a time": {"", `<Plates><Plate><captureTime>2026-99-01T00:00:00</captureTime></Plate></Plates>`, "is no time"},
@@ -82,3 +87,15 @@ func TestHikvisionRefused(t *testing.T) {
 }
 
 func FuzzHikvision(f *testing.F) { fuzzFormat(f, "hikvision") }
+
+// XML without a root that can be read is malformed, as in any other format.
+func TestHikvisionMalformed(t *testing.T) {
+	for _, body := range []string{
+		`<!DOCTYPE a [<!ENTITY b "c">]><EventNotificationAlert/>`, `<EventNotificationAlert`, `<?xml version="1.0"?>`, `<a><b></a>`,
+	} {
+		_, _, err := Parse(Request{Body: []byte(body), Received: received}, site.Camera{ID: "gate-1", Format: "hikvision"})
+		if !errors.Is(err, ErrMalformed) {
+			t.Errorf("%s: %v, want ErrMalformed", body, err)
+		}
+	}
+}
