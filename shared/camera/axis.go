@@ -99,6 +99,7 @@ func (e axisEvent) read(r Request, c site.Camera) (Read, error) {
 	}
 	read.Direction, read.Kind = axisDirection(string(e.Direction))
 	read.Order = axisOrder(string(e.State), read)
+	read.Tracked = e.CarID != "" && e.State != "" && !strings.EqualFold(string(e.State), "lost")
 	images, _ := decodeList[axisImage](e.Images, maxParts) // others are no reason to lose the car
 	for _, image := range images {
 		read.Pictures = append(read.Pictures, image.Binary.pictures()...)

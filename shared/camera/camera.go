@@ -68,6 +68,8 @@ type Read struct {
 	// Order grows with each read of the same vehicle; it is the version of the event. Zero:
 	// there is one read of a vehicle.
 	Order int64
+	// Tracked reports that the camera still sees the vehicle: a later read of it follows.
+	Tracked bool
 	// Confidence is from 0 to 1, or nil.
 	Confidence           *float64
 	Candidates           []parking.Candidate

@@ -56,7 +56,7 @@ func Observe(m Message, c site.Camera, received time.Time) (observed []Observati
 		e, err := event(*r, c, received)
 		switch {
 		case err == nil:
-		case errors.Is(err, errNoDirection) && r.Vehicle != "":
+		case errors.Is(err, errNoDirection) && r.Tracked:
 			undirected++
 			continue
 		default:

@@ -116,7 +116,7 @@ func TestEventsOfSeveralReads(t *testing.T) {
 	m := Message{Reads: []Read{
 		{Plate: "A1", Kind: parking.Entry, Time: seenAt},
 		{Plate: "A2", Time: seenAt},
-		{Plate: "A3", Time: seenAt, Vehicle: "v", Direction: "Unknown"},
+		{Plate: "A3", Time: seenAt, Vehicle: "v", Direction: "Unknown", Tracked: true},
 		{Plate: "A4", Time: seenAt, Vehicle: "w", Direction: "left"},
 		{Kind: parking.Exit, Time: seenAt},
 		{Kind: parking.Exit, Time: seenAt},
@@ -141,5 +141,46 @@ vehicle_plate has 65 characters, at most 64 are allowed`
 	again, _, _ := Events(m, both, received.Add(time.Hour))
 	if diff := cmp.Diff(events, again); diff != "" {
 		t.Errorf("sent again it is something else:\n%s", diff)
+	}
+}
+
+// At a camera that sees both directions, a read without one comes to nothing if another
+// read of the vehicle follows. The last one, and the only one, are refused: a vehicle is
+// not lost in silence.
+func TestTheLastReadHasADirection(t *testing.T) {
+	const frigateObject = `"id":"1.5-a","camera":"x","label":"car","start_time":1795593600.5,"frame_time":1795593601,"recognized_license_plate":"B1"`
+	for name, test := range map[string]struct {
+		body    string
+		follows bool
+	}{
+		"axis new":                {`{"plateUTF8":"B1","carID":"7","carState":"new","capture_timestamp":"1795593600000","carMoveDirection":"unk"}`, true},
+		"axis update":             {`{"plateUTF8":"B1","carID":"7","carState":"update","capture_timestamp":"1795593600000","carMoveDirection":"unknown"}`, true},
+		"axis lost":               {`{"plateUTF8":"B1","carID":"7","carState":"lost","capture_timestamp":"1795593600000","carMoveDirection":"unk"}`, false},
+		"axis without a state":    {`{"plateUTF8":"B1","carID":"7","capture_timestamp":"1795593600000"}`, false},
+		"axis without a car":      {`{"plateUTF8":"B1","carState":"new","capture_timestamp":"1795593600000"}`, false},
+		"frigate update":          {`{"type":"update","after":{` + frigateObject + `,"end_time":null}}`, true},
+		"frigate end":             {`{"type":"end","after":{` + frigateObject + `,"end_time":1795593602}}`, false},
+		"frigate ended":           {`{` + frigateObject + `,"end_time":1795593602}`, false},
+		"frigate lpr":             {`{"type":"lpr","id":"1.5-a","plate":"B1","score":0.9,"timestamp":1795593601}`, true},
+		"openalpr frame":          {`{"data_type":"alpr_results","uuid":"u","epoch_time":1795593600000,"results":[{"plate":"B1"}]}`, true},
+		"openalpr frame alone":    {`{"data_type":"alpr_results","epoch_time":1795593600000,"results":[{"plate":"B1"}]}`, false},
+		"openalpr preview":        {`{"data_type":"alpr_group","uuids":["u"],"epoch_start":1795593600000,"best_plate_number":"B1","is_preview":true}`, true},
+		"openalpr group":          {`{"data_type":"alpr_group","uuids":["u"],"epoch_start":1795593600000,"best_plate_number":"B1","is_preview":false}`, false},
+		"openalpr vehicle":        {`{"data_type":"vehicle","uuids":["u"],"epoch_start":1795593600000}`, false},
+		"hikvision":               {`<EventNotificationAlert><eventType>ANPR</eventType><UUID>u</UUID><dateTime>2026-11-23T08:15:30Z</dateTime><ANPR><licensePlate>B1</licensePlate><direction>unknown</direction></ANPR></EventNotificationAlert>`, false},
+		"genetec":                 {`{"PlateRead":"B1","Id":"7","Timestamp":"2026-11-23T08:15:30Z"}`, false},
+		"own":                     {`{"plate":"B1","vehicle":"7","time":"2026-11-23T08:15:30Z"}`, false},
+		"cloudevent of an update": {`{"specversion":"1.0","type":"t","source":"s","id":"1","data":{"type":"update","after":{` + frigateObject + `}}}`, true},
+	} {
+		c := site.Camera{ID: "gate-1", Site: "north", Role: site.Both, Location: time.UTC}
+		_, m, err := Parse(Request{Body: []byte(test.body), Received: received}, c)
+		if err != nil || len(m.Reads) != 1 {
+			t.Errorf("%s: %d reads, %v", name, len(m.Reads), err)
+			continue
+		}
+		events, undirected, err := Events(m, c, received)
+		if len(events) != 0 || (undirected == 1) != test.follows || errors.Is(err, errNoDirection) == test.follows {
+			t.Errorf("%s: %d events, %d undirected, %v", name, len(events), undirected, err)
+		}
 	}
 }

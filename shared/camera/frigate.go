@@ -104,7 +104,7 @@ func (m frigateMessage) readUpdate() (read Read, found bool, err error) {
 	}
 	read = Read{
 		Plate: Plate(string(m.Plate.Text)), Confidence: confidence(string(m.Score), ofOne),
-		Time: at.Time, Vehicle: string(m.ID),
+		Time: at.Time, Vehicle: string(m.ID), Tracked: true, // its end follows
 	}
 	read.Order = frigateOrder(read, at)
 	return read, true, nil
@@ -126,7 +126,7 @@ func (o frigateObject) read(c site.Camera) (read Read, found bool, err error) {
 	if err != nil {
 		return Read{}, false, err
 	}
-	read = Read{Time: start.Time, Vehicle: string(o.ID), Direction: o.zone(c), Pictures: o.Thumbnail.pictures()}
+	read = Read{Time: start.Time, Vehicle: string(o.ID), Direction: o.zone(c), Tracked: o.EndTime == "", Pictures: o.Thumbnail.pictures()}
 	var score string
 	read.Plate, score = o.plate()
 	read.Confidence = confidence(score, ofOne)

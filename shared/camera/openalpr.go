@@ -155,6 +155,7 @@ func (m openalprMessage) frame() (Message, error) {
 		read.Time, read.Country = at.Time, told(cmp.Or(string(p.Region), string(m.Country)))
 		if uuid := told(string(m.UUID)); uuid != "" {
 			read.Vehicle, read.Order = openalprID(uuid, cmp.Or(string(p.Index), strconv.Itoa(i))), openalprFrameOrder
+			read.Tracked = true // its group follows
 		}
 		reads = append(reads, read)
 	}
@@ -197,6 +198,7 @@ func (m openalprMessage) group(c site.Camera) (Read, error) {
 		read.Vehicle, read.Order = openalprID(uuid, index), openalprGroupOrder
 		if m.DataType == openalprVehicle || strings.EqualFold(string(m.Preview), "true") {
 			read.Order = openalprPreviewOrder
+			read.Tracked = m.DataType != openalprVehicle
 		}
 	}
 	return read, nil
