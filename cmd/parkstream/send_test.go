@@ -54,15 +54,21 @@ func TestSendPaceIsANumber(t *testing.T) {
 
 func TestSendCameraFlags(t *testing.T) {
 	for want, c := range map[string]sendCommand{
-		"needs --camera":          {Format: "hikvision"},
-		"needs --zone":            {Format: "hikvision", sendCamera: sendCamera{Camera: "c"}},
-		"is no time zone":         {Format: "hikvision", sendCamera: sendCamera{Camera: "c", Zone: "Berlin"}},
-		"Local":                   {Format: "hikvision", sendCamera: sendCamera{Camera: "c", Zone: "Local"}},
-		"want entry or exit":      {Format: "hikvision", sendCamera: sendCamera{Camera: "c", Zone: "UTC", Direction: map[string]string{"in": "into"}}},
-		"--camera and --site":     {Format: "auto", sendCamera: sendCamera{Camera: strings.Repeat("c", 1000), Zone: "UTC"}},
-		"none of auto, jsonl":     {Format: "other"},
-		"need the --format of a ": {Format: "auto", More: []string{"other"}},
-		"no such file":            {Format: recordedFormat, sendCamera: sendCamera{Camera: "c", Zone: "UTC"}},
+		"needs --camera":           {Format: "hikvision"},
+		"needs --zone":             {Format: "hikvision", sendCamera: sendCamera{Camera: "c"}},
+		"is no time zone":          {Format: "hikvision", sendCamera: sendCamera{Camera: "c", Zone: "Berlin"}},
+		"Local":                    {Format: "hikvision", sendCamera: sendCamera{Camera: "c", Zone: "Local"}},
+		"want entry or exit":       {Format: "hikvision", sendCamera: sendCamera{Camera: "c", Zone: "UTC", Direction: map[string]string{"in": "into"}}},
+		"--camera and --site":      {Format: "auto", sendCamera: sendCamera{Camera: strings.Repeat("c", 1000), Zone: "UTC"}},
+		"none of auto, jsonl":      {Format: "other"},
+		"--zone is that of a":      {Format: "auto", sendCamera: sendCamera{Zone: "UTC"}},
+		"--site is that of a":      {Format: "csv", sendCamera: sendCamera{Site: "north"}},
+		"--gate is that of a":      {Format: "jsonl", sendCamera: sendCamera{Gate: "1"}},
+		"--kind is that of a":      {Format: "auto", sendCamera: sendCamera{Kind: "exit"}},
+		"--dates is that of a":     {Format: "auto", sendCamera: sendCamera{Dates: "dmy"}},
+		"--direction is that of a": {Format: "auto", sendCamera: sendCamera{Direction: map[string]string{"in": "entry"}}},
+		"need the --format of a ":  {Format: "auto", More: []string{"other"}},
+		"no such file":             {Format: recordedFormat, sendCamera: sendCamera{Camera: "c", Zone: "UTC"}},
 	} {
 		c.File = filepath.Join(t.TempDir(), "nothing")
 		if _, err := c.source(); err == nil || !strings.Contains(err.Error(), want) {

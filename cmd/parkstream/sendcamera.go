@@ -43,7 +43,7 @@ func (c sendCommand) camera() (*eventfile.Camera, error) {
 		if c.recorded() {
 			return nil, fmt.Errorf("--format %s needs --camera, the id of the camera", c.Format)
 		}
-		return nil, nil //nolint:nilnil // there is none
+		return nil, c.useless()
 	}
 	if err := cmp.Or(parking.CheckID(c.Camera), parking.CheckSite(cmp.Or(c.Site, parking.DefaultSite))); err != nil {
 		return nil, fmt.Errorf("--camera and --site: %w", err)
@@ -77,6 +77,19 @@ func (c sendCommand) camera() (*eventfile.Camera, error) {
 		}
 	}
 	return &of, nil
+}
+
+// useless returns an error if there are values of a camera, and no camera.
+func (c sendCamera) useless() error {
+	for name, given := range map[string]bool{
+		"--site": c.Site != "", "--gate": c.Gate != "", "--zone": c.Zone != "", "--direction": len(c.Direction) > 0,
+		"--kind": cmp.Or(c.Kind, "both") != "both", "--dates": cmp.Or(c.Dates, "auto") != "auto",
+	} {
+		if given {
+			return fmt.Errorf("%s is that of a camera: it needs --camera, the id of the one that the file is of", name)
+		}
+	}
+	return nil
 }
 
 // source is what is read.
