@@ -32,18 +32,19 @@ type summaryAPI struct {
 
 // statusError is the error of an answer that is no success.
 type statusError struct {
+	function     string
 	code         int
 	status, text string
 	body         []byte
 }
 
 func (e *statusError) Error() string {
-	text := fmt.Sprintf("the summary answers %s: %s", e.status, e.text)
+	text := fmt.Sprintf("the function %s answers %s: %s", e.function, e.status, e.text)
 	switch e.code {
 	case http.StatusUnauthorized, http.StatusForbidden:
 		text += " (--token-file names the file with the token of an administrator)"
 	case http.StatusNotFound:
-		text += " (--gateway names the gateway of Parkstream; is its function summary of this version?)"
+		text += " (--gateway names the gateway of Parkstream; is its function " + e.function + " of this version?)"
 	}
 	return text
 }
@@ -87,10 +88,10 @@ func (a summaryAPI) callFunction(ctx context.Context, function, method, path str
 		if json.Unmarshal(text, &problem) != nil || problem.Error == "" {
 			problem.Error = fmt.Sprintf("%.200q", bytes.TrimSpace(text))
 		}
-		return &statusError{resp.StatusCode, resp.Status, problem.Error, text}
+		return &statusError{function, resp.StatusCode, resp.Status, problem.Error, text}
 	}
 	if err := json.Unmarshal(text, answer); err != nil {
-		return fmt.Errorf("%s does not answer as Parkstream's summary: %w", url, err)
+		return fmt.Errorf("%s does not answer as Parkstream's function %s: %w", url, function, err)
 	}
 	return nil
 }

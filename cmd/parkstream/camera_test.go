@@ -15,6 +15,9 @@ func TestCameraShow(t *testing.T) {
 		{"time":"2026-11-27T08:00:00Z","camera":"gate-1","site":"north","format":"axis","status":400,"reason":"cut off","bytes":3,"body":"old\u001b"}]}`
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		asked, token = r.URL.String(), r.Header.Get("Authorization")
+		if answer == "" {
+			w.WriteHeader(http.StatusUnauthorized)
+		}
 		_, _ = w.Write([]byte(answer))
 	}))
 	defer server.Close()
@@ -46,6 +49,14 @@ AA99
 	out.Reset()
 	if err := c.run(t.Context(), &out); err != nil || out.String() != "no request of a camera was refused in the last day\n" {
 		t.Errorf("%q, %v", &out, err)
+	}
+	answer = "this is another program"
+	if err := c.run(t.Context(), &out); err == nil || !strings.Contains(err.Error(), "does not answer as Parkstream's function camera") {
+		t.Errorf("of another program: %v", err)
+	}
+	answer = ""
+	if err := c.run(t.Context(), &out); err == nil || !strings.Contains(err.Error(), "the function camera answers 401 Unauthorized: ") {
+		t.Errorf("without the right: %v", err)
 	}
 	server.Close()
 	if err := c.run(t.Context(), &out); err == nil {

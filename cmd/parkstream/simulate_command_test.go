@@ -339,7 +339,7 @@ func TestSimulateRefusals(t *testing.T) {
 		"cameras of others": {func(p *carPark, _ *simulatePlayCommand) {
 			p.config = map[string]any{"cameras": []map[string]any{{"id": "real", "role": "entry"}}}
 		}, "the site north has cameras, and north-axis is not among them"},
-		"a wrong token":     {func(_ *carPark, c *simulatePlayCommand) { _ = os.WriteFile(c.TokenFile, []byte("other"), 0o600) }, "the summary answers 401 Unauthorized"},
+		"a wrong token":     {func(_ *carPark, c *simulatePlayCommand) { _ = os.WriteFile(c.TokenFile, []byte("other"), 0o600) }, "the function summary answers 401 Unauthorized"},
 		"no gateway":        {func(_ *carPark, c *simulatePlayCommand) { c.Gateway = "http://127.0.0.1:1" }, "nothing answers at http://127.0.0.1:1"},
 		"an unknown format": {func(_ *carPark, c *simulatePlayCommand) { c.Formats = texts{"polaroid"} }, "is no format that is simulated"},
 		"a zone":            {func(_ *carPark, c *simulatePlayCommand) { c.Zone = "Mars/Olympus" }, "--zone Mars/Olympus: want a name"},
