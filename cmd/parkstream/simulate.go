@@ -88,7 +88,7 @@ func (c simulatePlayCommand) Run(ctx context.Context) error {
 		c.Zone = cmp.Or(configured.Config.text("zone"), "UTC")
 	}
 	if s.Location, err = time.LoadLocation(c.Zone); err != nil || c.Zone == "Local" {
-		return fmt.Errorf("--zone %s: want a name of the IANA time zones, such as Europe/Berlin (%w)", c.Zone, err)
+		return fmt.Errorf("--zone %s: want a name of the IANA time zones, such as Europe/Berlin", c.Zone)
 	}
 	simulation, err := simulate.New(s)
 	if err != nil {

@@ -343,6 +343,7 @@ func TestSimulateRefusals(t *testing.T) {
 		"no gateway":        {func(_ *carPark, c *simulatePlayCommand) { c.Gateway = "http://127.0.0.1:1" }, "nothing answers at http://127.0.0.1:1"},
 		"an unknown format": {func(_ *carPark, c *simulatePlayCommand) { c.Formats = texts{"polaroid"} }, "is no format that is simulated"},
 		"a zone":            {func(_ *carPark, c *simulatePlayCommand) { c.Zone = "Mars/Olympus" }, "--zone Mars/Olympus: want a name"},
+		"the zone of here":  {func(_ *carPark, c *simulatePlayCommand) { c.Zone = "Local" }, "such as Europe/Berlin"},
 		"a scenario":        {func(_ *carPark, c *simulatePlayCommand) { c.Scenario = "polite" }, "--scenario: "},
 		"the future":        {func(_ *carPark, c *simulatePlayCommand) { c.Start = time.Now() }, "--start: the simulated time would end at"},
 		"long ago":          {func(_ *carPark, c *simulatePlayCommand) { c.Start = time.Now().Add(-90 * 24 * time.Hour) }, "--start: vehicles come from"},
@@ -350,7 +351,7 @@ func TestSimulateRefusals(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			p, c := newCarPark(t)
 			tt.change(p, &c)
-			if err := c.Run(t.Context()); err == nil || !strings.Contains(err.Error(), tt.want) {
+			if err := c.Run(t.Context()); err == nil || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "%!") {
 				t.Errorf("error %v, want one with %q", err, tt.want)
 			}
 		})
