@@ -20,6 +20,7 @@ import (
 	"parkstream/shared/process"
 	"parkstream/shared/simulate"
 	"parkstream/shared/site"
+	"parkstream/shared/timeline"
 )
 
 type simulateCommand struct {
@@ -109,7 +110,7 @@ func (c simulatePlayCommand) Run(ctx context.Context) error {
 	}
 	p := newPlaying(c, simulation, cameras, simulate.NewTruthWriter(truth))
 	err = p.truth.Write(simulate.Truth{Run: &simulate.TruthRun{
-		Site: c.Site, Seed: c.Seed, Start: s.Start, End: s.Start.Add(s.Duration), Zone: c.Zone, New: configured.Totals.none(),
+		Site: c.Site, Seed: c.Seed, Start: s.Start, End: s.Start.Add(s.Duration), Zone: c.Zone, New: configured.Totals == timeline.Totals{},
 	}})
 	if err == nil {
 		err = p.run(ctx)
@@ -159,8 +160,8 @@ func (c simulatePlayCommand) scenario(now time.Time) (simulate.Scenario, error) 
 
 // simulatedSite is the state of a site, as far as it matters here.
 type simulatedSite struct {
-	Totals siteTotals `json:"totals"`
-	Config siteConfig `json:"config"`
+	Totals timeline.Totals `json:"totals"`
+	Config siteConfig      `json:"config"`
 }
 
 // siteConfig is the configuration of a site. What does not matter here is kept.

@@ -22,6 +22,7 @@ import (
 
 	"parkstream/shared/parking"
 	"parkstream/shared/simulate"
+	"parkstream/shared/timeline"
 )
 
 type simulateCheckCommand struct {
@@ -67,27 +68,11 @@ type truthCheck struct {
 	unknown int
 	events  map[string]parking.Event // the version that counts, by id
 	stays   map[string]parking.Stay  // by id
-	totals  siteTotals
+	totals  timeline.Totals
 
 	found      map[string]parking.Event
 	foundStays map[string]parking.Stay
 }
-
-// siteTotals are the totals of a site.
-type siteTotals struct {
-	Entries         int `json:"entries"`
-	Exits           int `json:"exits"`
-	Completed       int `json:"completed_stays"`
-	Unmatched       int `json:"unmatched_exits"`
-	Missed          int `json:"missed_exits"`
-	RepeatedEntries int `json:"repeated_entries"`
-	RepeatedExits   int `json:"repeated_exits"`
-	NoPlateEntries  int `json:"no_plate_entries"`
-	NoPlateExits    int `json:"no_plate_exits"`
-}
-
-// none reports whether the site has no events.
-func (t siteTotals) none() bool { return t == siteTotals{} }
 
 func readTruth(in io.Reader) (*truthCheck, error) {
 	c := &truthCheck{visits: make(map[int64]simulate.TruthVisit), fates: make(map[simulate.Fate]int), found: make(map[string]parking.Event)}
@@ -146,23 +131,23 @@ func (c *truthCheck) expect(repeats parking.Repeats) {
 	}
 	for _, events := range byPlate {
 		t := parking.Pair(events, repeats)
-		c.totals.Missed += len(t.MissedExits)
-		c.totals.RepeatedEntries += len(t.RepeatedEntries)
+		c.totals.MissedExits += int64(len(t.MissedExits))
+		c.totals.RepeatedEntries += int64(len(t.RepeatedEntries))
 		for _, s := range t.Stays {
 			c.stays[s.ID] = s
 			switch s.Status() {
 			case parking.Completed:
-				c.totals.Completed++
+				c.totals.CompletedStays++
 			case parking.Repeated:
 				c.totals.RepeatedExits++
 			case parking.UnmatchedExit, parking.Void:
-				c.totals.Unmatched++
+				c.totals.UnmatchedExits++
 			}
 		}
 	}
 }
 
-func add(first bool, one, other *int) {
+func add(first bool, one, other *int64) {
 	if first {
 		*one++
 	} else {

@@ -20,6 +20,7 @@ import (
 	"parkstream/shared/parking"
 	"parkstream/shared/simulate"
 	"parkstream/shared/site"
+	"parkstream/shared/timeline"
 )
 
 // carPark is a gateway with the camera function and the summary, as far as simulations
@@ -39,7 +40,7 @@ type carPark struct {
 	refuse func(id string) int // status of a refusal, or 0
 
 	current []parking.Event
-	totals  siteTotals
+	totals  timeline.Totals
 	stays   []parking.Stay
 	of      int // events
 }
@@ -176,7 +177,7 @@ func (p *carPark) record(r *http.Request, id string, body []byte) {
 }
 
 // totalsOf returns what the pairing rule makes of events.
-func totalsOf(events []parking.Event) (t siteTotals, stays []parking.Stay) {
+func totalsOf(events []parking.Event) (t timeline.Totals, stays []parking.Stay) {
 	byPlate := map[string][]parking.Event{}
 	for _, e := range events {
 		entry := e.Kind == parking.Entry
@@ -189,17 +190,17 @@ func totalsOf(events []parking.Event) (t siteTotals, stays []parking.Stay) {
 	}
 	for _, events := range byPlate {
 		line := parking.Pair(events, nil)
-		t.Missed += len(line.MissedExits)
-		t.RepeatedEntries += len(line.RepeatedEntries)
+		t.MissedExits += int64(len(line.MissedExits))
+		t.RepeatedEntries += int64(len(line.RepeatedEntries))
 		for _, s := range line.Stays {
 			stays = append(stays, s)
 			switch s.Status() {
 			case parking.Completed:
-				t.Completed++
+				t.CompletedStays++
 			case parking.Repeated:
 				t.RepeatedExits++
 			default:
-				t.Unmatched++
+				t.UnmatchedExits++
 			}
 		}
 	}
