@@ -117,11 +117,3 @@ func inParts(boundary string, parts ...formPart) Payload {
 	_ = w.Close()
 	return Payload{w.FormDataContentType(), b.Bytes()}
 }
-
-// or returns text, or what stands for none.
-func or(text, none string) string {
-	if text == "" {
-		return none
-	}
-	return text
-}

@@ -1,6 +1,7 @@
 package simulate
 
 import (
+	"cmp"
 	"encoding/base64"
 	"encoding/json"
 	"encoding/xml"
@@ -59,13 +60,13 @@ func hikvision(r *Read, zone *time.Location) Payload {
 		UUID         string   `xml:"UUID"`
 		PicturesSent int      `xml:"picNum"`
 	}
-	plate := or(r.Plate, "unknown")
+	plate := cmp.Or(r.Plate, "unknown")
 	text, err := xml.MarshalIndent(alert{
 		Version: "2.0", IPAddress: "192.0.2.64", PortNo: 80, Protocol: "HTTP", MACAddress: "00:00:5e:00:53:40", ChannelID: 1,
 		DateTime: r.Time.In(zone).Format("2006-01-02T15:04:05-07:00"), ActivePosts: r.Order, EventType: "ANPR", EventState: "active", Description: "ANPR",
 		ANPR: anpr{
 			Country: r.country().hikvision, LicensePlate: plate, OriginalLicensePlate: plate, Line: 1, Direction: r.direction("forward", "reverse"), ConfidenceLevel: r.percent(),
-			PlateType: "unknown", PlateColor: "white", VehicleInfo: vehicle{Index: 1, Color: or(r.Color, "unknown")},
+			PlateType: "unknown", PlateColor: "white", VehicleInfo: vehicle{Index: 1, Color: cmp.Or(r.Color, "unknown")},
 		},
 		UUID: fmt.Sprintf("00000000-0000-4000-8000-%012x", r.Track), PicturesSent: 2,
 	}, "", "  ")
@@ -91,7 +92,7 @@ func dahua(r *Read, zone *time.Location) Payload {
 			"DeviceID": "5J0000PAZ00000", "Direction": r.direction("Obverse", "Reverse"), "LanNo": 1,
 			"SnapTime": r.Time.In(zone).Format(time.DateTime), "TriggerSource": "Video",
 		},
-		"Vehicle": object{"VehicleColor": or(r.Color, "Unknown"), "VehicleSeries": "Unknown", "VehicleSign": or(r.Make, "Unknown"), "VehicleType": "SaloonCar"},
+		"Vehicle": object{"VehicleColor": cmp.Or(r.Color, "Unknown"), "VehicleSeries": "Unknown", "VehicleSign": cmp.Or(r.Make, "Unknown"), "VehicleType": "SaloonCar"},
 	}})
 }
 
@@ -163,10 +164,10 @@ func milesight(r *Read, zone *time.Location) Payload {
 		confidence = strconv.Itoa(r.percent())
 	}
 	return inJSON(map[string]string{
-		"device": "Network Camera", "time": local, "time_msec": local, "plate": or(r.Plate, "-"), "type": "Visitor", "speed": "-",
+		"device": "Network Camera", "time": local, "time_msec": local, "plate": cmp.Or(r.Plate, "-"), "type": "Visitor", "speed": "-",
 		"direction": r.direction("Approach", "Away"), "detection_region": "1", "region": r.country().code3, "resolution_width": "1920", "resolution_height": "1080",
 		"coordinate_x1": "1014", "coordinate_y1": "624", "coordinate_x2": "1110", "coordinate_y2": "666", "confidence": confidence, "plate_color": "White",
-		"vehicle_type": "Car", "vehicle_color": or(r.Color, "-"), "Vehicle Brand": or(r.Make, "-"), "plate_image": base64.StdEncoding.EncodeToString(picture()),
+		"vehicle_type": "Car", "vehicle_color": cmp.Or(r.Color, "-"), "Vehicle Brand": cmp.Or(r.Make, "-"), "plate_image": base64.StdEncoding.EncodeToString(picture()),
 	})
 }
 
