@@ -48,7 +48,7 @@ type Scenario struct {
 	Accuracy float64
 	// Composition tells how wrong the others are.
 	Composition Composition
-	// Syntax: cameras know the syntax of plates, so that no letter becomes a digit.
+	// Syntax: cameras know the syntax of plates. No letter becomes a digit, no digit a letter.
 	Syntax bool
 	// Candidates: cameras send lists of readings. Appearance: and make and colour.
 	Candidates, Appearance bool

@@ -3,7 +3,7 @@
 -- KEYS[1]  prefix of the keys:
 --            s  hash: site -> its document, JSON in one line
 --            v  string: the version of them all. It grows with each change; it is a time
---               in microseconds, so that no version comes twice after a loss of the keys
+--               in microseconds, and versions differ also after a loss of the keys
 -- ARGV[1]  the version that the change was made from
 -- then for each changed site its name and its document, empty if it is removed
 --

@@ -23,7 +23,8 @@ type Erased struct {
 
 // ErasePlate removes every trace of a normalised plate at a site: its timeline, its
 // events, its entry among the vehicles inside, and its name at the events that had it in a
-// version before. The totals stay, because they name no vehicle. After an error nothing or a part is erased. A repeated call erases the rest.
+// version before. The totals stay, because they name no vehicle. After an error nothing or
+// a part is erased. A repeated call erases the rest.
 func (s *Store) ErasePlate(ctx context.Context, site, plate string) (Erased, error) {
 	if plate == "" {
 		return Erased{}, errors.New("erase a plate: it is empty")

@@ -36,9 +36,9 @@ func daysOf(now time.Time) func(zone *time.Location) span {
 	}
 }
 
-// readDay reads the counts of a local day. Redis has counts by UTC: of each day the sum, and of each minute. Of a UTC day that is a part of
-// the local one it reads the minutes inside, or the sum and the minutes outside, whichever
-// are fewer.
+// readDay reads the counts of a local day. Redis has counts by UTC: of each day the sum,
+// and of each minute. Of a UTC day that is a part of the local one it reads the minutes
+// inside, or the sum and the minutes outside, whichever are fewer.
 func readDay(ctx context.Context, p goredis.Pipeliner, key siteKeys, local span) (parts []part) {
 	const utc = minutesPerDay * time.Minute
 	for day := local.start.Truncate(utc); day.Before(local.end); day = day.Add(utc) {
