@@ -20,6 +20,7 @@ import (
 type Export struct {
 	columns map[exportColumn]int
 	order   DateOrder
+	utc     bool // the name of the time's column tells that it is in UTC
 }
 
 // DateOrder is how the numbers of a date such as 07/08/2026 are meant.
@@ -53,7 +54,7 @@ var exportNames = map[exportColumn][]string{
 		"numberplate", "vehicleplate", "lp", "lpn", "lpr", "vrm", "vrn", "registration", "registrationnumber", "vehicleregistration",
 		"kennzeichen", "kfzkennzeichen", "nummernschild", "plaque", "plaquedimmatriculation", "numeroplaque", "immatriculation",
 		"matricula", "placa", "placas", "targa", "kenteken", "nummerplaat", "nrrejestracyjny", "numerrejestracyjny", "tablicarejestracyjna",
-		"spz", "rz", "registracniznacka", "rendszam", "registreringsnummer", "registreringsskylt", "rekisterinumero", "plaka", "госномер", "номер",
+		"vehiclenumber", "vehicleno", "carnumber", "carno", "spz", "rz", "registracniznacka", "rendszam", "registreringsnummer", "registreringsskylt", "rekisterinumero", "plaka", "госномер", "номер",
 	},
 	exportTime: {
 		"time", "datetime", "dateandtime", "dateortime", "datetimelocal", "timestamp", "timestamplocal", "capturetime", "captured", "capturedat", "eventtime",
@@ -78,16 +79,23 @@ var exportNames = map[exportColumn][]string{
 	exportColor:   {"color", "colour", "vehiclecolor", "vehiclecolour", "farbe", "couleur", "colore", "kleur", "kolor", "barva"},
 }
 
+// exportFilling are words that the name of a column may have besides.
+var exportFilling = []string{
+	"no", "nr", "n", "num", "number", "nummer", "numero", "value", "text", "string", "of", "the", "de", "d", "del", "della", "di", "du", "da", "do", "der", "des", "la", "le",
+	"vehicle", "car", "fahrzeug", "vehicule", "vehiculo", "veicolo", "kfz", "amtliches", "detected", "recognized", "recognised", "recognition", "detection",
+	"capture", "captured", "captura", "erfassung", "aufnahme", "passage", "passing", "event", "local", "utc", "gmt",
+}
+
 // exportKinds are the words for a direction that need no configuration, as [plainWord]
 // returns them.
 var exportKinds = map[parking.Kind][]string{
 	parking.Entry: {
 		"entry", "in", "enter", "entering", "entered", "entrance", "inbound", "incoming", "ingress", "arrival", "einfahrt", "ein", "entree", "entrada",
-		"entrata", "ingresso", "inrit", "wjazd", "vjezd", "въезд",
+		"entrata", "ingresso", "inrit", "wjazd", "vjezd", "въезд", "zufahrt", "einfahrend", "kommend", "entrant", "entrando", "entrante",
 	},
 	parking.Exit: {
 		"exit", "out", "leave", "leaving", "outbound", "outgoing", "egress", "departure", "ausfahrt", "aus", "sortie", "salida", "saida",
-		"uscita", "uitrit", "wyjazd", "vyjezd", "выезд",
+		"uscita", "uitrit", "wyjazd", "vyjezd", "выезд", "abfahrt", "ausfahrend", "gehend", "sortant", "saliendo", "saliente",
 	},
 }
 
@@ -101,24 +109,78 @@ func NewExport(names []string, order DateOrder) (*Export, error) {
 		plain[i] = plainWord(name)
 	}
 	x := Export{columns: map[exportColumn]int{}, order: order}
-	for column, known := range exportNames {
-		for _, name := range known {
-			if i := slices.Index(plain, name); i >= 0 {
+	x.find(plain, exportPlate, exportTime, exportDate, exportClock, exportDirection, exportConfidence, exportCountry, exportMake, exportColor)
+	short := make([]string, len(names))
+	for i, name := range names {
+		short[i] = shortName(name)
+	}
+	if !x.has(exportPlate) {
+		x.find(short, exportPlate)
+	}
+	if !x.hasTime() {
+		x.find(short, exportTime, exportDate, exportClock)
+	}
+	if !x.hasTime() { // either one may have both
+		for _, column := range []exportColumn{exportDate, exportClock} {
+			if i, has := x.columns[column]; has {
+				x.columns[exportTime] = i
+			}
+		}
+	}
+	switch {
+	case !x.has(exportPlate):
+		return nil, parking.Invalid("no column is named plate, license plate, Kennzeichen, plaque, matrícula, targa or the like")
+	case !x.hasTime():
+		return nil, parking.Invalid("no column is named time, timestamp, Zeitpunkt, date/heure, fecha y hora or the like, and no two date and time")
+	}
+	for _, column := range []exportColumn{exportTime, exportClock} {
+		if i, has := x.columns[column]; has {
+			x.utc = slices.ContainsFunc(words(names[i]), func(w string) bool { return w == "utc" || w == "gmt" })
+			break
+		}
+	}
+	return &x, nil
+}
+
+// find looks for columns by their names.
+func (x *Export) find(names []string, columns ...exportColumn) {
+	for _, column := range columns {
+		for _, known := range exportNames[column] {
+			if i := slices.Index(names, known); i >= 0 {
 				x.columns[column] = i
 				break
 			}
 		}
 	}
-	_, hasTime := x.columns[exportTime]
-	_, hasDate := x.columns[exportDate]
-	_, hasClock := x.columns[exportClock]
-	if _, has := x.columns[exportPlate]; !has {
-		return nil, parking.Invalid("no column is named plate, license plate, Kennzeichen, plaque, matrícula, targa or the like")
-	}
-	if !hasTime && (!hasDate || !hasClock) {
-		return nil, parking.Invalid("no column is named time, timestamp, Zeitpunkt, date/heure, fecha y hora or the like, and no two date and time")
-	}
-	return &x, nil
+}
+
+func (x *Export) has(column exportColumn) bool {
+	_, has := x.columns[column]
+	return has
+}
+
+func (x *Export) hasTime() bool {
+	return x.has(exportTime) || x.has(exportDate) && x.has(exportClock)
+}
+
+// words returns the words of a text in lower case, without accents.
+func words(text string) []string {
+	return strings.FieldsFunc(strings.ToLower(withoutMarks(text)), func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) })
+}
+
+// withoutMarks returns a text without accents.
+func withoutMarks(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.Is(unicode.Mn, r) {
+			return -1
+		}
+		return r
+	}, norm.NFKD.String(text))
+}
+
+// shortName returns the name of a column as [plainWord] does, without filling words.
+func shortName(name string) string {
+	return strings.Join(slices.DeleteFunc(words(name), func(w string) bool { return slices.Contains(exportFilling, w) }), "")
 }
 
 var errNotUTF8 = parking.Invalid("it is not valid UTF-8: save the file as UTF-8")
@@ -175,13 +237,39 @@ func (x *Export) time(cell func(exportColumn) string, c site.Camera, received ti
 	if date != "" && (text == "" || clockOnly.MatchString(text)) {
 		text = date + " " + firstOf(text, clockText)
 	}
+	if x.utc {
+		c.Location = time.UTC
+	}
+	text, err := wholeDay(text)
+	if err != nil {
+		return clock{}, err
+	}
 	return x.parseTime(text, c, received)
 }
 
+// wholeDay returns a time that has a mark such as AM or PM as one of 24 hours.
+func wholeDay(text string) (string, error) {
+	m := halfDay.FindStringSubmatchIndex(text)
+	if m == nil {
+		return text, nil
+	}
+	const noon = 12
+	hour, err := strconv.Atoi(text[m[2]:m[3]])
+	if err != nil || hour < 1 || hour > noon {
+		return "", parking.Invalid("%s is no hour", quote(text[m[2]:m[3]]))
+	}
+	hour %= noon
+	if strings.EqualFold(text[m[6]:m[7]], "p") {
+		hour += noon
+	}
+	return text[:m[2]] + twoDigits(strconv.Itoa(hour)) + text[m[4]:m[5]] + text[m[1]:], nil
+}
+
 var (
-	clockOnly = regexp.MustCompile(`^\d{1,2}:\d{2}(:\d{2}([.,]\d+)?)?( ?[AaPp]\.?[Mm]\.?)?$`)
+	clockOnly = regexp.MustCompile(`^\d{1,2}:\d{2}(:\d{2}([.,]\d+)?)?( ?[AaPp]\.? ?[Mm]\.?)?$`)
+	halfDay   = regexp.MustCompile(`\b(\d{1,2})(:\d{2}(?::\d{2}(?:[.,]\d{1,9})?)?) ?([AaPp])\.? ?[Mm]\b\.?`)
 	// A date in the order of day, month and year or of month, day and year, and a time.
-	writtenDate = regexp.MustCompile(`^(\d{1,2})([./-])(\d{1,2})[./-](\d{4}|\d{2})(?:, ?|T| |, ?um )(\d{1,2}):(\d{2})(?::(\d{2})(?:[.,](\d{1,9}))?)? ?([AaPp])?\.?(?:[Mm]\.?)?(?: Uhr)? ?(Z|UTC|[+-]\d{2}:?\d{2})?$`)
+	writtenDate = regexp.MustCompile(`^(\d{1,2})([./-])(\d{1,2})[./-](\d{4}|\d{2})(?:, ?|T| |,? (?:um|à|at|-) )(\d{1,2}):(\d{2})(?::(\d{2})(?:[.,](\d{1,9}))?)?(?: Uhr)? ?(Z|UTC|[+-]\d{2}:?\d{2})?$`)
 	// A year first, but numbers of one digit.
 	writtenYear = regexp.MustCompile(`^(\d{4})[./-](\d{1,2})[./-](\d{1,2})[T ](\d{1,2}):(\d{2})(.*)$`)
 	digitsOnly  = regexp.MustCompile(`^\d{14}(\d{3})?$`)
@@ -190,7 +278,7 @@ var (
 
 // exportLayouts are times with the name of a month.
 var exportLayouts = []string{
-	"2-Jan-2006 15:04:05", "2 Jan 2006 15:04:05", "2 January 2006 15:04:05", "Jan 2, 2006 15:04:05", "Jan 2, 2006 3:04:05 PM", "January 2, 2006 3:04:05 PM",
+	"2-Jan-2006 15:04:05", "2 Jan 2006 15:04:05", "2 January 2006 15:04:05", "Jan 2, 2006 15:04:05", "Jan 2, 2006, 15:04:05", "January 2, 2006 15:04:05", "January 2, 2006, 15:04:05",
 	"Mon Jan 2 15:04:05 2006", time.RFC1123Z, time.RFC1123,
 }
 
@@ -243,18 +331,7 @@ func (x *Export) parseTime(text string, c site.Camera, received time.Time) (cloc
 
 // iso returns the time that matched writtenDate in the shape of ISO 8601.
 func (x *Export) iso(m []string) (string, error) {
-	const noon = 12
-	first, between, second, year, half := m[1], m[2], m[3], m[4], strings.ToLower(m[9])
-	hour, err := strconv.Atoi(m[5])
-	if err != nil || half != "" && (hour < 1 || hour > noon) {
-		return "", parking.Invalid("%s is no hour", quote(m[5]))
-	}
-	switch {
-	case half == "a" && hour == noon:
-		hour = 0
-	case half == "p" && hour < noon:
-		hour += noon
-	}
+	first, between, second, year := m[1], m[2], m[3], m[4]
 	order := x.order
 	if between == "." {
 		order = DayFirst
@@ -279,14 +356,14 @@ func (x *Export) iso(m []string) (string, error) {
 	if len(year) == len("26") {
 		year = "20" + year
 	}
-	iso := year + "-" + twoDigits(month) + "-" + twoDigits(day) + "T" + twoDigits(strconv.Itoa(hour)) + ":" + m[6]
+	iso := year + "-" + twoDigits(month) + "-" + twoDigits(day) + "T" + twoDigits(m[5]) + ":" + m[6]
 	if m[7] != "" {
 		iso += ":" + m[7]
 	}
 	if m[8] != "" {
 		iso += "." + m[8]
 	}
-	return iso + m[10], nil
+	return iso + m[9], nil
 }
 
 func twoDigits(number string) string {

@@ -39,6 +39,20 @@ func TestExport(t *testing.T) {
 		"a date in the time":        {"date|time|plate", "x|2026-11-23 08:15:30|A1", seen{Plate: "A1", Time: at}},
 		"a blank that is another":   {"plate|time", "A1|23.11.2026\u00a008:15:30 Uhr", seen{Plate: "A1", Time: at}},
 		"day and month alike":       {"plate|time", "A1|11/11/2026 08:15:30", seen{Plate: "A1", Time: "2026-11-11T07:15:30Z"}},
+		"a date that has the time":  {"Plate|Date", "A1|2026-11-23 08:15:30", seen{Plate: "A1", Time: at}},
+		"a clock that has the date": {"Kennzeichen|Zeit", "A1|23.11.2026 08:15:30", seen{Plate: "A1", Time: at}},
+		"year first, PM":            {"Plate|Date|Time", "A1|2026-11-23|8:15:30 PM", seen{Plate: "A1", Time: "2026-11-23T19:15:30Z"}},
+		"year first, midnight":      {"Plate|Time", "A1|2026/11/23 12:15 am", seen{Plate: "A1", Time: "2026-11-22T23:15:00Z"}},
+		"Spanish halves":            {"Placa|Fecha y hora", "A1|23/11/2026 8:15:30 p. m.", seen{Plate: "A1", Time: "2026-11-23T19:15:30Z"}},
+		"a month's name, PM":        {"Plate|Time", "A1|Nov 23, 2026, 8:15:30 PM", seen{Plate: "A1", Time: "2026-11-23T19:15:30Z"}},
+		"French, with à":            {"Numéro d'immatriculation|Date et heure de passage", "AB-123-CD|23/11/2026 à 08:15:30", seen{Plate: "AB-123-CD", Time: at}},
+		"filling words":             {"License Plate No.|Date of Capture|Time of Capture", "A1|2026-11-23|08:15:30", seen{Plate: "A1", Time: at}},
+		"Nº":                        {"Nº de matrícula|Hora de captura", "A1|2026-11-23 08:15:30", seen{Plate: "A1", Time: at}},
+		"official":                  {"Amtliches Kennzeichen|Zeitpunkt der Erfassung|Richtung", "A1|23.11.2026 08:15:30|Zufahrt", seen{Plate: "A1", Time: at, Direction: "zufahrt", Kind: "entry"}},
+		"in UTC":                    {"Plate|Time (UTC)", "A1|2026-11-23 07:15:30", seen{Plate: "A1", Time: at}},
+		"apart in UTC":              {"Plate|Date UTC|Time UTC", "A1|2026-11-23|07:15:30", seen{Plate: "A1", Time: at}},
+		"UTC beside local times":    {"Plate|Date|Local Time|Time (UTC)", "A1|2026-11-24|00:15:30|23:15:30", seen{Plate: "A1", Time: "2026-11-23T23:15:30Z"}},
+		"neither color nor picture": {"Plate Color|Plate Image|Vehicle Color|Plate Read|Time", "white|x.jpg|red|A1|2026-11-23 08:15:30", seen{Plate: "A1", Time: at, Color: "red"}},
 	} {
 		x, err := NewExport(strings.Split(tt.header, "|"), Unordered)
 		if err != nil {
@@ -66,7 +80,7 @@ func TestExportDateOrder(t *testing.T) {
 }
 
 func TestExportRefused(t *testing.T) {
-	for header, want := range map[string]string{"": "no column is named plate", "time": "no column is named plate", "plate|date": "no column is named time", "plate|clock": "no column is named time", "plate|time|Zuverl\xe4ssigkeit": "not valid UTF-8"} {
+	for header, want := range map[string]string{"": "no column is named plate", "time": "no column is named plate", "plate|no.": "no column is named time", "plate color|time": "no column is named plate", "plate|time (UTC+1)": "no column is named time", "plate|time|Zuverl\xe4ssigkeit": "not valid UTF-8"} {
 		if _, err := NewExport(strings.Split(header, "|"), Unordered); !errors.Is(err, parking.ErrInvalid) || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", header, err)
 		}
@@ -77,7 +91,7 @@ func TestExportRefused(t *testing.T) {
 	}
 	for text, want := range map[string]string{
 		"\xff": "not valid UTF-8", "": "it has no time", "yesterday": "is no time", "07/08/2026 08:15": "may begin with the day or with the month", "31.02.2026 08:15": "is no time",
-		"5": "is no time", "90000": "is no time", "2026-11-23": "is no time", "23/11/2026 13:15 PM": "is no hour", "99/99/2026 08:15": "is no time",
+		"5": "is no time", "90000": "is no time", "2026-11-23": "is no time", "23/11/2026 13:15 PM": "is no hour", "2026-11-23 0:15 am": "is no hour", "08:15": "is no time", "99/99/2026 08:15": "is no time",
 	} {
 		if _, err := x.Read([]string{"SECRET1", text}, gate, received); !errors.Is(err, parking.ErrInvalid) || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "SECRET") {
 			t.Errorf("%s: %v, want %s", text, err, want)
