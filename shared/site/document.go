@@ -312,13 +312,23 @@ func durationOf(text string, least, most time.Duration, path string, wrong repor
 	return d
 }
 
-// parseDuration parses a duration of Go, or a number of days such as 30d.
+// parseDuration parses a duration of Go, which may begin with days: 30d, 1d12h.
 func parseDuration(text string) (time.Duration, error) {
-	if days, ok := strings.CutSuffix(text, "d"); ok {
-		n, err := strconv.ParseUint(days, 10, 16)
-		return time.Duration(n) * day, err
+	before, rest, hasDays := strings.Cut(text, "d")
+	if !hasDays {
+		return time.ParseDuration(text)
 	}
-	return time.ParseDuration(text)
+	days, err := strconv.ParseUint(before, 10, 16)
+	if err != nil {
+		return 0, err
+	}
+	more := time.Duration(0)
+	if rest != "" {
+		if more, err = time.ParseDuration(rest); err == nil && (more < 0 || rest[0] == '+') {
+			err = strconv.ErrSyntax
+		}
+	}
+	return time.Duration(days)*day + more, err
 }
 
 // formatDuration returns a duration in its largest unit that has no fraction; "" if it is

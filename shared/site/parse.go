@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"strconv"
+	"sort"
 	"strings"
 
 	"gopkg.in/yaml.v3"
@@ -185,24 +185,39 @@ func (p *parser) document(text []byte) *yaml.Node {
 // syntax reports an error of the YAML parser, after which nothing else is read, and the
 // lines that are indented with tabs, which is what most such errors come from.
 func (p *parser) syntax(text []byte, err error) {
-	line, n := 0, 0
+	n := 0
 	for one := range bytes.Lines(text) {
 		n++
 		if indent := one[:len(one)-len(bytes.TrimLeft(one, " \t"))]; bytes.IndexByte(indent, '\t') >= 0 && len(bytes.TrimSpace(one)) > 0 {
 			p.wrongAt(n, "", "the line is indented with a tab: YAML wants blanks")
 		}
 	}
+	if len(p.mistakes) > 0 {
+		return
+	}
 	reason := strings.TrimPrefix(err.Error(), "yaml: ")
 	if rest, found := strings.CutPrefix(reason, "line "); found {
-		if number, text, found := strings.Cut(rest, ": "); found {
-			if line, err = strconv.Atoi(number); err == nil {
-				reason = text
-			}
+		if _, told, found := strings.Cut(rest, ": "); found {
+			reason = told
 		}
 	}
-	if len(p.mistakes) == 0 {
-		p.wrongAt(max(line, 1), "", "this is no YAML: %s", reason)
-	}
+	p.wrongAt(lineOfSyntax(text, err), "", "this is no YAML: %s", reason)
+}
+
+// lineOfSyntax returns the line that an error of the YAML parser comes from. The parser
+// tells the one in which the block around it begins, if any. It is the last line of the
+// shortest beginning of the text that has the same error.
+func lineOfSyntax(text []byte, err error) int {
+	lines := slices.Collect(bytes.Lines(text))
+	return 1 + sort.Search(len(lines)-1, func(i int) bool {
+		d := yaml.NewDecoder(bytes.NewReader(bytes.Join(lines[:i+1], nil)))
+		for {
+			var node yaml.Node
+			if same := d.Decode(&node); same != nil {
+				return same.Error() == err.Error()
+			}
+		}
+	})
 }
 
 // reader reads a value.
