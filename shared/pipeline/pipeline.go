@@ -72,7 +72,7 @@ type Handler interface {
 	ProcessMessages(ctx context.Context, events []batch.Event) []Result
 }
 
-// Config has the dependencies of a processor. All fields but Now are required.
+// Config has the dependencies of a processor. All fields but Done and Now are required.
 type Config struct {
 	Store     DataStore
 	Summaries SummaryPoster
@@ -81,6 +81,9 @@ type Config struct {
 	Limits  parking.Limits
 	Metrics *Metrics
 	Log     *slog.Logger
+	// Done, if set, is called with each event that is done and the stays that it affects.
+	// It does not wait.
+	Done func(ctx context.Context, e *parking.Event, stays []parking.Stay)
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 	// ShowPlates logs plates in full instead of masked; see [parking.MaskPlate].
@@ -352,6 +355,9 @@ func (p *processor) results(ctx context.Context, msgs []batch.Event, work []item
 				r.Stays = nil
 			}
 			outcome = p.doneAs(ctx, it)
+			if p.Done != nil {
+				p.Done(ctx, &it.event, it.recorded.Stays)
+			}
 			if !msgs[i].Time.IsZero() {
 				published = append(published, msgs[i].Time)
 			}

@@ -11,6 +11,7 @@ import (
 
 	"parkstream/shared/access"
 	"parkstream/shared/audit"
+	"parkstream/shared/camera/health"
 	"parkstream/shared/faas"
 	"parkstream/shared/gateway"
 	"parkstream/shared/parking"
@@ -103,6 +104,8 @@ func Wire(rt *faas.Runtime) (pipeline.Config, error) {
 		summaries.Close()
 		return nil
 	})
+	recorder := health.NewRecorder(client, rt.Log)
+	rt.OnClose("health of the cameras", recorder.Close)
 	return pipeline.Config{
 		Store:      auditedStore{data, recorded},
 		Summaries:  summaries,
@@ -111,5 +114,10 @@ func Wire(rt *faas.Runtime) (pipeline.Config, error) {
 		Metrics:    pipeline.NewMetrics(rt.Registerer, rt.Name),
 		Log:        rt.Log,
 		ShowPlates: s.ShowPlates,
+		Done: func(ctx context.Context, e *parking.Event, stays []parking.Stay) {
+			if one, err := registry.Site(ctx, e.Site); err == nil {
+				recorder.Outcome(one.Cameras, e, stays, time.Now())
+			}
+		},
 	}, nil
 }

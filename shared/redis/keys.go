@@ -51,11 +51,6 @@ func EndedKey(id string) string { return "park:ended:" + id }
 // of it.
 func CameraKey(id string) string { return "park:camera:{" + id + "}" }
 
-// CameraHourKey returns the key of a camera's counts of the hour of t, by UTC.
-func CameraHourKey(id string, t time.Time) string {
-	return CameraKey(id) + ":" + strconv.FormatInt(t.Unix()/3600, 10)
-}
-
 // Keys of no site.
 const (
 	// erasedKey holds the state of [Client.Erased].

@@ -17,6 +17,7 @@ import (
 
 	"parkstream/shared/access"
 	"parkstream/shared/camera"
+	"parkstream/shared/camera/health"
 	"parkstream/shared/failure"
 	"parkstream/shared/httpjson"
 	"parkstream/shared/parking"
@@ -49,7 +50,7 @@ type Config struct {
 	Publisher Publisher
 	Pictures  Pictures // nil: pictures are dropped
 	Kept      *Kept
-	Health    *Health
+	Health    *health.Recorder
 	Metrics   *Metrics
 	Log       *slog.Logger
 	// EntryQueue and ExitQueue are the queues of the events.
@@ -137,7 +138,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	rejected := len(message.Reads) - len(observed) - undirected
 	h.Metrics.accepted(c.ID, format.Name, observed, undirected, rejected, req.Received)
-	h.Health.accepted(c.ID, format.Name, message.Heartbeat, observed, req.Received)
+	h.Health.Request(health.Request{Camera: c.ID, At: req.Received, Format: format.Name, Heartbeat: message.Heartbeat, Reads: readsOf(observed, req.Received)})
 	if format.Accepted != nil {
 		contentType, body := format.Accepted()
 		if contentType != "" {
@@ -148,6 +149,19 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	httpjson.Write(w, http.StatusOK, a)
+}
+
+// readsOf returns what the health of a camera has of its reads.
+func readsOf(observed []camera.Observation, received time.Time) []health.Read {
+	reads := make([]health.Read, len(observed))
+	for i := range observed {
+		o := &observed[i]
+		reads[i] = health.Read{NoPlate: o.Event.NoPlate, Confidence: o.Event.Details.Confidence}
+		if !o.Read.Time.IsZero() {
+			reads[i].Skew = new(received.Sub(o.Read.Time))
+		}
+	}
+	return reads
 }
 
 // bodyOf returns the whole body of a request, which is in memory already.
@@ -181,7 +195,7 @@ func (h *Handler) refuse(ctx context.Context, w http.ResponseWriter, c site.Came
 		result = resultUnrecognised
 	}
 	h.Metrics.request(format, result)
-	h.Health.refused(c.ID, req.Received)
+	h.Health.Request(health.Request{Camera: c.ID, At: req.Received, Refused: true})
 	h.keep(ctx, c, req, format, status, err)
 	httpjson.Error(w, status, err.Error())
 }

@@ -7,7 +7,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -17,13 +16,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	handler "github.com/openfaas/templates-sdk/go-http"
 	amqp "github.com/rabbitmq/amqp091-go"
 	"go.uber.org/goleak"
 
 	"parkstream/shared/broker"
 	"parkstream/shared/broker/brokertest"
+	"parkstream/shared/camera/health"
 	"parkstream/shared/eventually"
 	"parkstream/shared/faas"
 	"parkstream/shared/instance"
@@ -465,26 +464,17 @@ func TestHealth(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.post("in", bytes.NewReader(body), "Authorization", bearer)
-	client := f.redis.Current()
-	want := map[string]string{hourRequests: "4", hourReads: "2", hourNoPlate: "1", hourRefused: "1", hourConfident: "1", hourConfidence: "9300"}
-	eventually.True(t, "the health to be written", func() bool {
-		got := map[string]string{}
-		now := time.Now()
-		for _, at := range []time.Time{now.Add(-time.Hour), now} { // the hour may end
-			maps.Copy(got, client.HGetAll(t.Context(), redis.CameraHourKey("in", at)).Val())
+	read := func() health.Health {
+		s, err := health.NewReader(f.redis, site.NewRegistry(f.redis)).Snapshot(t.Context())
+		if err != nil {
+			t.Fatal(err)
 		}
-		return cmp.Equal(want, got)
-	})
-	state := client.HGetAll(t.Context(), redis.CameraKey("in")).Val()
-	for _, field := range []string{stateFormat, stateRequest, stateRead, stateHeartbeat, stateRefused, stateSkew} {
-		if state[field] == "" {
-			t.Errorf("the state %v lacks %s", state, field)
-		}
+		return s.Of("north")[1]
 	}
-	for _, key := range []string{redis.CameraKey("in"), redis.CameraHourKey("in", time.Now())} {
-		if ttl := client.TTL(t.Context(), key).Val(); ttl <= 0 && client.Exists(t.Context(), key).Val() == 1 {
-			t.Errorf("%s does not expire", key)
-		}
+	eventually.True(t, "the health to be written", func() bool { h := read(); return h.LastHeartbeat != nil && h.LastRefused != nil && h.ReadsLastDay == 2 })
+	h := read()
+	if h.Camera != "in" || h.LastRead == nil || h.LastRequest == nil || h.RefusedLastDay != 1 || *h.NoPlateShare != 0.5 || *h.Confidence != 0.93 || h.SkewSeconds == nil || h.Format == "" {
+		t.Errorf("%+v", h)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"parkstream/shared/broker"
+	"parkstream/shared/camera/health"
 	"parkstream/shared/faas"
 	"parkstream/shared/failure"
 	"parkstream/shared/image"
@@ -54,8 +55,8 @@ func Wire(rt *faas.Runtime) (*Handler, error) {
 	}
 	client.Register(rt, rt.Registerer)
 	client.RegisterReplicas(rt)
-	health := NewHealth(client, rt.Log)
-	rt.OnClose("health of the cameras", health.Close)
+	recorder := health.NewRecorder(client, rt.Log)
+	rt.OnClose("health of the cameras", recorder.Close)
 	publisher := broker.NewPublisher(broker.Config{
 		URLs: broker.URLs(rt.Secret("rabbitmq-url").Value), Name: rt.Name, Log: rt.Log, Registerer: rt.Registerer,
 	})
@@ -67,7 +68,7 @@ func Wire(rt *faas.Runtime) (*Handler, error) {
 	})
 	rt.OnClose("RabbitMQ publisher", func(context.Context) error { return publisher.Close() })
 	h := New(Config{
-		Cameras: site.NewRegistry(client), Access: rt.Access, Publisher: publisher, Kept: NewKept(client), Health: health,
+		Cameras: site.NewRegistry(client), Access: rt.Access, Publisher: publisher, Kept: NewKept(client), Health: recorder,
 		Metrics: NewMetrics(rt.Registerer), Log: rt.Log, EntryQueue: s.EntryQueue, ExitQueue: s.ExitQueue, Now: time.Now,
 	})
 	if pictures != nil {
