@@ -17,6 +17,7 @@ import (
 	"parkstream/shared/access/oidc"
 	"parkstream/shared/access/session"
 	"parkstream/shared/audit"
+	"parkstream/shared/camera/health"
 	"parkstream/shared/faas"
 	"parkstream/shared/gateway"
 	"parkstream/shared/image"
@@ -77,9 +78,10 @@ func Wire(rt *faas.Runtime) error {
 	sites := timeline.New(client, s.Retention)
 	sites.MaxSites = s.MaxSites
 	registry := site.NewRegistry(client)
+	cameras := health.NewReader(client, registry)
 	rt.OnWarning("sites", registry.Check)
 	stays.Zone, sites.Settings = registry.Zone, summary.SettingsOf(registry)
-	rt.Registerer.MustRegister(summary.NewSiteMetrics(sites, rt.Log))
+	rt.Registerer.MustRegister(summary.NewSiteMetrics(sites, rt.Log), summary.NewCameraMetrics(cameras, rt.Log))
 	images.SweepRegularly(rt.Process, s.keepImages(registry))
 	token := rt.Secret("summary-token").Value
 	rt.Access.Token("processors", token, access.PostStays)
@@ -89,6 +91,7 @@ func Wire(rt *faas.Runtime) error {
 		Stays:    stays,
 		Sites:    sites,
 		Registry: registry,
+		Cameras:  cameras,
 		Images:   images,
 		Monitor:  parts,
 		Access:   rt.Access,

@@ -86,6 +86,7 @@ func siteFields(s *Site) []field {
 		{"repeat", d.Repeat},
 		{"longest stay", d.LongestStay},
 		{"image retention", d.ImageRetention},
+		{"occupancy when silent", d.WhenSilent},
 	}
 }
 

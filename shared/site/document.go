@@ -45,6 +45,12 @@ const (
 // tokenPrefix begins a token that is given by its hash.
 const tokenPrefix = "sha256:"
 
+// Values of occupancy_when_silent.
+const (
+	occupancyFlagged = "flagged" // the default
+	occupancyUnknown = "unknown"
+)
+
 var noToken [sha256.Size]byte
 
 // document is the text form of a site: in files, in the API and in Redis.
@@ -56,6 +62,7 @@ type document struct {
 	Repeat         string           `json:"repeat,omitempty"`
 	LongestStay    string           `json:"longest_stay,omitempty"`
 	ImageRetention string           `json:"image_retention,omitempty"`
+	WhenSilent     string           `json:"occupancy_when_silent,omitempty"`
 	Gates          []gateDocument   `json:"gates,omitempty"`
 	Cameras        []cameraDocument `json:"cameras,omitempty"`
 }
@@ -90,6 +97,9 @@ func documentOf(s *Site) document {
 	}
 	if s.Capacity != 0 {
 		d.Capacity = json.Number(strconv.Itoa(s.Capacity))
+	}
+	if s.HideDoubtful {
+		d.WhenSilent = occupancyUnknown
 	}
 	if s.Repeat != nil {
 		d.Repeat = cmp.Or(formatDuration(*s.Repeat), "0s")
@@ -140,6 +150,13 @@ func (d *document) site(wrong report) Site {
 	}
 	if d.ImageRetention != "" {
 		s.ImageRetention = durationOf(d.ImageRetention, minImages, maxImages, "image_retention", wrong)
+	}
+	switch d.WhenSilent {
+	case "", occupancyFlagged:
+	case occupancyUnknown:
+		s.HideDoubtful = true
+	default:
+		wrong("occupancy_when_silent", "occupancy_when_silent %s: want %s or %s", quote(d.WhenSilent), occupancyFlagged, occupancyUnknown)
 	}
 	gates := make(map[string]bool)
 	if n := len(d.Gates); n > MaxGates {

@@ -304,7 +304,7 @@ func (p *parser) is(n *yaml.Node, kind yaml.Kind, path, want string) bool {
 func (p *parser) site(n *yaml.Node, path string, d *document) {
 	p.object(n, path, map[string]reader{
 		"id": p.text(&d.ID), "name": p.text(&d.Name), "zone": p.text(&d.Zone), "capacity": p.text((*string)(&d.Capacity)),
-		"repeat": p.text(&d.Repeat), "longest_stay": p.text(&d.LongestStay), "image_retention": p.text(&d.ImageRetention),
+		"repeat": p.text(&d.Repeat), "longest_stay": p.text(&d.LongestStay), "image_retention": p.text(&d.ImageRetention), "occupancy_when_silent": p.text(&d.WhenSilent),
 		"gates": p.list(func(n *yaml.Node, path string) {
 			var g gateDocument
 			p.object(n, path, map[string]reader{"id": p.text(&g.ID), "name": p.text(&g.Name)})

@@ -52,6 +52,7 @@ func TestMistakes(t *testing.T) {
 		"repeat":       {"sites:\n- id: a\n  repeat: 61m\n- id: b\n  repeat: -1s\n- id: c\n  repeat: 60\n- id: d\n  repeat: 1d\n- id: e\n  repeat: a minute\n", "line 3: repeat \"61m\": want a duration from 0s to 1h\nline 5: repeat\nline 7: repeat\nline 9: repeat\nline 11: repeat"},
 		"longest stay": {"sites:\n- id: a\n  longest_stay: 59s\n- id: b\n  longest_stay: 367d\n- id: c\n  longest_stay: 0\n- id: d\n  longest_stay: 70000d\n- id: e\n  longest_stay: d\n- id: f\n  longest_stay: 1d-1h\n- id: g\n  longest_stay: 1h1d\n- id: h\n  longest_stay: 1d12h30m\n", "line 3: longest_stay \"59s\": want a duration from 1m to 366d\nline 5: longest_stay\nline 7: longest_stay\nline 9: longest_stay\nline 11: longest_stay\nline 13: longest_stay\nline 15: longest_stay"},
 		"images":       {"sites:\n- id: a\n  image_retention: 59m\n- id: b\n  image_retention: 3661d\n", "line 3: image_retention \"59m\": want a duration from 1h to 3660d\nline 5: image_retention"},
+		"when silent":  {"sites:\n- id: a\n  occupancy_when_silent: flagged\n- id: b\n  occupancy_when_silent: null\n- id: c\n  occupancy_when_silent: \"null\"\n- id: d\n  occupancy_when_silent: Unknown\n", "line 7: occupancy_when_silent \"null\": want flagged or unknown\nline 9: occupancy_when_silent \"Unknown\""},
 		"a long name":  {"sites:\n- id: a\n  name: " + strings.Repeat("ä", 101) + "\n", "line 3: name \""},
 
 		"gates":           {"sites:\n- id: a\n  gates:\n  - name: x\n  - id: g\n  - id: g\n  - g\n", "line 4: id of the gate is missing\nline 6: gate \"g\" is there already\nline 7: want keys with values here\nline 7: id of the gate is missing"},
@@ -121,6 +122,7 @@ sites:
     repeat: 90s
     longest_stay: 1d
     image_retention: 720h
+    occupancy_when_silent: unknown
     gates:
       - {id: main, name: Main gate}
       - id: back
@@ -198,6 +200,7 @@ func TestNoTokenIsShown(t *testing.T) {
 
 func TestDiff(t *testing.T) {
 	after := north()
+	after.HideDoubtful = false
 	after.Capacity, after.Name, after.Repeat, after.Location = 0, "Nord", nil, zone("UTC")
 	after.Gates = []Gate{{ID: "main", Name: "Gate"}, {ID: "new"}}
 	c := after.Cameras[0]
@@ -208,7 +211,7 @@ func TestDiff(t *testing.T) {
 	want := []string{
 		`+ site east: zone UTC, capacity 3`,
 		`~ site east: + gate e: name "E"`,
-		`~ site north: name "North Ä" -> "Nord", zone Europe/Berlin -> UTC, capacity 120 -> default, repeat 1m30s -> default`,
+		`~ site north: name "North Ä" -> "Nord", zone Europe/Berlin -> UTC, capacity 120 -> default, repeat 1m30s -> default, occupancy when silent unknown -> default`,
 		`~ site north: - gate back`,
 		`~ site north: ~ gate main: name "Main gate" -> "Gate"`,
 		`~ site north: + gate new`,

@@ -51,7 +51,7 @@ func open(t *testing.T, node *instance.Redis) *Registry {
 func north() Site {
 	return Site{
 		ID: "north", Name: "North Ä", Location: berlin, Capacity: 120, Repeat: new(90 * time.Second),
-		LongestStay: 24 * time.Hour, ImageRetention: 720 * time.Hour,
+		LongestStay: 24 * time.Hour, ImageRetention: 720 * time.Hour, HideDoubtful: true,
 		Gates: []Gate{{ID: "main", Name: "Main gate"}, {ID: "back"}},
 		Cameras: []Camera{
 			{ID: "north-in", Site: "north", Gate: "main", Role: Entries, Format: "hikvision", Location: berlin, TokenHash: HashToken("entry-token")},

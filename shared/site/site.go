@@ -29,8 +29,11 @@ type Site struct {
 	LongestStay time.Duration
 	// ImageRetention is how long pictures are kept; 0 is the default of the functions.
 	ImageRetention time.Duration
-	Gates          []Gate
-	Cameras        []Camera
+	// HideDoubtful hides the occupancy while it is doubtful, because the cameras of a
+	// direction are silent.
+	HideDoubtful bool
+	Gates        []Gate
+	Cameras      []Camera
 }
 
 // Gate is where vehicles drive in or out.

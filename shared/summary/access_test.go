@@ -79,6 +79,7 @@ var matrix = []row{
 	{route: "GET /overview", code: 200, may: readers, none: "/overview"},
 	{route: "GET /minutes", code: 200, may: readers, own: "/minutes?site=north", other: "/minutes?site=south", none: "/minutes"},
 	{route: "GET /inside", code: 200, may: readers, none: "/inside"},
+	{route: "GET /cameras", code: 200, may: readers, own: "/cameras?site=north", other: "/cameras?site=south", none: "/cameras"},
 	{route: "GET /sites", code: 200, may: readers, none: "/sites"},
 	{route: "GET /sites/{site}", code: 200, may: readers, own: "/sites/north", other: "/sites/south"},
 	{route: "PUT /sites/{site}", code: 200, may: []string{admin}, own: "/sites/north", other: "/sites/south", body: `{"name":"N"}`},

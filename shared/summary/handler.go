@@ -9,6 +9,7 @@ import (
 
 	"parkstream/shared/access"
 	"parkstream/shared/audit"
+	"parkstream/shared/camera/health"
 	"parkstream/shared/httpjson"
 	"parkstream/shared/image"
 	"parkstream/shared/monitor"
@@ -28,6 +29,8 @@ type Config struct {
 	Images *image.Store
 	// Registry is the configuration of the sites.
 	Registry *site.Registry
+	// Cameras reports how the cameras of the registry are.
+	Cameras *health.Reader
 	// Monitor reports the health of the other parts.
 	Monitor *monitor.Monitor
 	// Access identifies the callers.

@@ -21,6 +21,7 @@ import (
 
 	"parkstream/shared/access"
 	"parkstream/shared/audit"
+	"parkstream/shared/camera/health"
 	"parkstream/shared/image"
 	"parkstream/shared/instance"
 	"parkstream/shared/instance/instancetest"
@@ -94,7 +95,7 @@ func theToken() (string, error) { return token, nil }
 
 func (e *endpoint) config(g *access.Guard) Config {
 	return Config{
-		Stays: e.stays, Sites: e.events, Registry: e.registry, Images: e.images, Access: g, CursorKey: theToken, Audit: e.audit, Login: e.login(g),
+		Stays: e.stays, Sites: e.events, Registry: e.registry, Cameras: health.NewReader(e.client, e.registry), Images: e.images, Access: g, CursorKey: theToken, Audit: e.audit, Login: e.login(g),
 		Metrics: e.metrics, Log: slog.New(slog.NewTextHandler(e.log, nil)),
 	}
 }

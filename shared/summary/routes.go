@@ -52,6 +52,7 @@ func (h handler) routes(p *page.Page) []route {
 		{method: "GET", path: "/overview", right: access.Read, handle: h.query(h.overview)},
 		{method: "GET", path: "/minutes", right: access.Read, query: minutesParams, handle: h.query(h.minutes)},
 		{method: "GET", path: "/inside", right: access.Read, query: []parameter{limitParam, offsetOfAll}, handle: h.query(h.insideAnywhere)},
+		{method: "GET", path: "/cameras", right: access.Read, query: []parameter{siteParam}, handle: h.query(h.cameras)},
 		{method: "GET", path: "/sites", right: access.Read, handle: h.query(h.sites)},
 		{method: "GET", path: "/sites/{site}", right: access.Read, handle: h.query(h.site)},
 		{method: "PUT", path: "/sites/{site}", right: access.Administer, body: site.MaxFile, handle: h.configureSite},

@@ -30,9 +30,9 @@ func (h handler) sites(w http.ResponseWriter, r *http.Request) {
 // siteResponse is the state of a site with today's stays, and its configuration if it
 // has one.
 type siteResponse struct {
-	timeline.Site `json:",inline"`
-	StaysToday    stay.Counts `json:"stays_today"`
-	Config        *site.Site  `json:"config"`
+	siteState  `json:",inline"`
+	StaysToday stay.Counts `json:"stays_today"`
+	Config     *site.Site  `json:"config"`
 }
 
 func (h handler) site(w http.ResponseWriter, r *http.Request) {
@@ -57,9 +57,26 @@ func (h handler) site(w http.ResponseWriter, r *http.Request) {
 		h.fail(w, r, err)
 		return
 	}
-	response := siteResponse{Site: state, StaysToday: stats.Counts}
+	cameras, err := h.Cameras.Snapshot(r.Context())
+	if err != nil {
+		h.fail(w, r, err)
+		return
+	}
+	doubted, hidden, err := h.doubted(r.Context(), cameras, state)
+	if err != nil {
+		h.fail(w, r, err)
+		return
+	}
+	response := siteResponse{siteState: doubted, StaysToday: stats.Counts}
 	if configured {
 		response.Config = &config
+	}
+	if hidden {
+		httpjson.Write(w, http.StatusOK, struct {
+			noOccupancy  `json:",inline"`
+			siteResponse `json:",inline"`
+		}{siteResponse: response})
+		return
 	}
 	httpjson.Write(w, http.StatusOK, response)
 }

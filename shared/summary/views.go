@@ -21,9 +21,9 @@ const (
 )
 
 // overview is the state of all sites now.
-type overview struct {
-	At    time.Time       `json:"at"`
-	Sites []timeline.Site `json:"sites"`
+type overview[S any] struct {
+	At    time.Time `json:"at"`
+	Sites []S       `json:"sites"`
 }
 
 func (h handler) overview(w http.ResponseWriter, r *http.Request) {
@@ -37,7 +37,27 @@ func (h handler) overview(w http.ResponseWriter, r *http.Request) {
 		h.fail(w, r, err)
 		return
 	}
-	httpjson.Write(w, http.StatusOK, overview{h.Stays.Now().UTC(), states})
+	cameras, err := h.Cameras.Snapshot(r.Context())
+	if err != nil {
+		h.fail(w, r, err)
+		return
+	}
+	response := overview[any]{h.Stays.Now().UTC(), make([]any, len(states))}
+	for i := range states {
+		doubted, hidden, err := h.doubted(r.Context(), cameras, states[i])
+		if err != nil {
+			h.fail(w, r, err)
+			return
+		}
+		response.Sites[i] = doubted
+		if hidden {
+			response.Sites[i] = struct {
+				noOccupancy `json:",inline"`
+				siteState   `json:",inline"`
+			}{siteState: doubted}
+		}
+	}
+	httpjson.Write(w, http.StatusOK, response)
 }
 
 // minutesQuery is the query of GET /minutes.

@@ -55,11 +55,11 @@ func answered[T any](t *testing.T, e *endpoint, path string) T {
 
 func TestOverview(t *testing.T) {
 	e := newEndpoint(t)
-	if got := answered[overview](t, e, "/overview"); len(got.Sites) != 0 || got.Sites == nil {
+	if got := answered[overview[timeline.Site]](t, e, "/overview"); len(got.Sites) != 0 || got.Sites == nil {
 		t.Errorf("of no sites: %+v", got)
 	}
 	e.observe(t, time.Now().Add(-time.Hour), "e a P1 0", "e a P2 1", "x a P1 2", "x b P9 3")
-	got := answered[overview](t, e, "/overview")
+	got := answered[overview[timeline.Site]](t, e, "/overview")
 	if len(got.Sites) != 2 || got.Sites[0].Site != "a" || got.Sites[0].Occupancy != 1 || got.Sites[0].Totals.CompletedStays != 1 ||
 		got.Sites[1].Site != "b" || got.Sites[1].Totals.UnmatchedExits != 1 || time.Since(got.At) > time.Minute {
 		t.Errorf("%+v", got)

@@ -204,7 +204,7 @@ func sees(role site.Role, kind parking.Kind) bool {
 // Doubt is why the occupancy of a site may be wrong.
 type Doubt struct {
 	// Cameras are silent, and no other camera of the site sees what they do.
-	Cameras []string `json:"cameras"`
+	Cameras []string `json:"silent_cameras"`
 	Reason  string   `json:"reason"`
 }
 
