@@ -515,11 +515,16 @@
   // places tells of the places of a site and of vehicles that are overdue, if configured.
   const places = (s) => (s.capacity ? `, ${show(s.free)} of ${show(s.capacity)} free` : '') + (s.overdue ? `, ${show(s.overdue)} overdue` : '');
 
+  // doubt tells why the occupancy of a site may be wrong.
+  const doubt = (s) => (s.occupancy_doubtful ? `, may be wrong: ${s.silent_cameras.join(', ')} silent` : '');
+  const occupancyOf = (sites) => (sites.some((s) => s.occupancy === null) ? null : sum(sites, (s) => s.occupancy));
+
   const overview = new Poller(() => 2000, (signal) => get('overview', '', signal), ({ sites }) => {
     const shown = view.site ? sites.filter((s) => s.site === view.site) : sites;
     sites.forEach(putZone);
-    putFigure('k-occupancy', show(sum(shown, (s) => s.occupancy)), '');
-    put('n-occupancy', view.site ? view.site + shown.map(places).join('') : plural(sites.length, 'site'));
+    putFigure('k-occupancy', show(occupancyOf(shown)), '');
+    const doubted = sites.filter((s) => s.occupancy_doubtful).length;
+    put('n-occupancy', view.site ? view.site + shown.map((s) => places(s) + doubt(s)).join('') : plural(sites.length, 'site') + (doubted ? `, of ${show(doubted)} it may be wrong` : ''));
     putFigure('k-entries', show(sum(shown, (s) => s.entries_today)), '');
     putFigure('k-exits', show(sum(shown, (s) => s.exits_today)), '');
     drawSelector(sites);
@@ -549,8 +554,8 @@
     for (const s of cards) {
       const card = $('sites').querySelector(`[data-site="${CSS.escape(s.site)}"]`);
       card.setAttribute('aria-pressed', String(view.site === s.site));
-      const texts = [`: occupancy ${show(s.occupancy)}, ${show(s.entries_today)} entries and ${show(s.exits_today)} exits today${places(s)}`,
-        show(s.occupancy), `+${show(s.entries_today)} −${show(s.exits_today)}${places(s)}`];
+      const texts = [`: occupancy ${show(s.occupancy)}, ${show(s.entries_today)} entries and ${show(s.exits_today)} exits today${places(s)}${doubt(s)}`,
+        show(s.occupancy), `+${show(s.entries_today)} −${show(s.exits_today)}${places(s)}${doubt(s)}`];
       card.querySelectorAll('.hidden, .count, .note').forEach((e, i) => {
         if (e.textContent !== texts[i]) e.textContent = texts[i];
       });
@@ -813,6 +818,23 @@
   $('inside-back').addEventListener('click', () => page(-ROWS));
   $('inside-on').addEventListener('click', () => page(ROWS));
 
+  // ---- Cameras.
+
+  const MOST_CAMERAS = 50; // in the table, silent ones first
+  const cameras = new Poller(() => 10_000, (signal) => get('cameras', view.site ? new URLSearchParams({ site: view.site }) : '', signal), ({ cameras: all }) => {
+    $('cameras').hidden = !all.length;
+    const silent = all.filter((c) => c.silent).length;
+    put('cameras-text', (silent ? `${show(silent)} of ${plural(all.length, 'camera')} silent` : `none of ${plural(all.length, 'camera')} is silent`) + (all.length > MOST_CAMERAS ? `, the first ${MOST_CAMERAS} shown` : ''));
+    const rows = all.toSorted((a, b) => b.silent - a.silent).slice(0, MOST_CAMERAS);
+    const time = (iso, site) => (iso ? at(iso, site) : element('span', { className: 'muted' }, '–'));
+    putRows('camera-rows', JSON.stringify(rows.map((c) => [c, zoneOf(c.site)])), () => rows.map((c) => element('tr', {},
+      element('th', { scope: 'row' }, c.camera), cell('site', c.site),
+      cell('', element('span', { className: 'tag ' + (c.silent ? 'unmatched_exit' : c.last_request ? 'completed' : 'void'), title: c.reason ?? '' }, c.silent ? 'Silent' : c.last_request ? 'OK' : 'Not seen')),
+      cell('when', time(c.last_read, c.site)), cell('when', time(c.last_heartbeat, c.site)), cell('number', show(c.reads_last_hour)),
+      cell('number', percent(c.no_plate_share)), cell('number', percent(c.mean_confidence)), cell('number', percent(c.match_rate)),
+      cell('number', c.skew_seconds === null ? '–' : `${c.skew_seconds.toFixed(1)} s`))));
+  });
+
   // ---- Corrections of the occupancy.
 
   const drawCorrection = () => {
@@ -877,7 +899,7 @@
     $('correct').reset(); // it was of another site
     put('correct-text', '');
     if (overview.data) overview.draw(overview.data);
-    for (const p of [flow, stats, stays, inside]) p.refresh();
+    for (const p of [flow, stats, stays, inside, cameras]) p.refresh();
   };
   $('site').addEventListener('change', () => choose($('site').value));
   $('days').addEventListener('change', () => {
