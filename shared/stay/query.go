@@ -56,8 +56,8 @@ func CheckSiteDays(sites, days int) error {
 }
 
 // filtered reports whether the query skips stays of its indexes. The index of a plate
-// has stays of every status.
-func (q *Query) filtered() bool { return q.Plate != "" && q.Status != "" }
+// has stays of every status, and void ones among them without a status, too.
+func (q *Query) filtered() bool { return q.Plate != "" }
 
 func (q *Query) wants(k StoredStay) bool {
 	if q.Status == "" {

@@ -2,6 +2,8 @@ package stay
 
 import (
 	"errors"
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -52,5 +54,26 @@ func TestVoidStays(t *testing.T) {
 	checkKept(t, s)
 	if _, err := s.Get(t.Context(), []string{"a"}, "x1"); !errors.Is(err, ErrNotFound) {
 		t.Errorf("after the erasure: %v", err)
+	}
+}
+
+// A list of a plate reads its void stays many at a time, however short its pages are.
+func TestManyVoidStaysOfAPlate(t *testing.T) {
+	s := newStore(t)
+	const n = 600
+	stays := make([]parking.Stay, n)
+	for i := range stays {
+		stays[i] = unmatched(fmt.Sprint("x", i), "a", "P1", today.Add(time.Duration(i)*time.Second))
+		stays[i].Void = i > 0
+	}
+	put(t, s, stays...)
+	if err := s.redis.Current().ConfigResetStat(t.Context()).Err(); err != nil {
+		t.Fatal(err)
+	}
+	if got := list(t, s, Query{Plate: "P1", Limit: 1}); !slices.Equal(got, []string{"a/x0"}) {
+		t.Errorf("listed %q", got)
+	}
+	if reads := s.redis.Current().InfoMap(t.Context(), "commandstats").Item("Commandstats", "cmdstat_hmget"); !strings.HasPrefix(reads, "calls=3,") {
+		t.Errorf("reads of stays: %s", reads)
 	}
 }
