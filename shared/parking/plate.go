@@ -193,6 +193,49 @@ func MaskPlateIn(text, plate string) string {
 	return masked
 }
 
+// MaskReadsIn is [MaskPlateIn] for a text that may contain a misread plate instead, as the
+// id of an event whose plate was corrected does: a plate that differs from it in one
+// letter of six to eight, or two of more, is masked with the whole text.
+func MaskReadsIn(text, plate string) string {
+	masked := MaskPlateIn(text, plate)
+	if key := NormalizePlate(plate); masked == text && resembles([]rune(spelling(text)), []rune(spelling(key))) {
+		return MaskPlate(key)
+	}
+	return masked
+}
+
+// resembles reports whether a part of a text can be changed into a plate by few
+// insertions, removals and replacements of letters.
+func resembles(text, key []rune) bool {
+	const few, some = 6, 9
+	most := 2
+	switch {
+	case len(key) < few:
+		return false
+	case len(key) < some:
+		most = 1
+	}
+	// changes[i] is how many turn a part that ends here into the first i letters of the plate.
+	changes := make([]int, len(key)+1)
+	for i := range changes {
+		changes[i] = i
+	}
+	for _, letter := range text {
+		before := 0
+		for i, want := range key {
+			cost := before
+			if letter != want {
+				cost = 1 + min(before, changes[i], changes[i+1])
+			}
+			before, changes[i+1] = changes[i+1], cost
+		}
+		if changes[len(key)] <= most {
+			return true
+		}
+	}
+	return false
+}
+
 // reveals reports whether a text has the letters of a plate that MaskPlate hides.
 func reveals(text, key string) bool {
 	shown := strings.TrimLeft(MaskPlate(key), "*")

@@ -309,3 +309,24 @@ func TestSpellingOfASCII(t *testing.T) {
 		}
 	})
 }
+
+// A text with a misread plate is masked, one with another number is not.
+func TestMaskReadsIn(t *testing.T) {
+	const plate = "KA01AB1234"
+	for text, want := range map[string]string{
+		"cam-KA01AB1234-1": "cam-*******234-1",
+		"cam-KA01AB1284-1": "*******234", "cam-ka 01 ab 123-1": "*******234", "KAO1AB12E4": "*******234", "xKA01AB12345x": "x*******2345x",
+		"KA0AB1234": "*******234", "01AB1234": "*******234", "KA01MB12E5": "KA01MB12E5", "in-1234567890": "in-1234567890", "": "", "7": "7",
+	} {
+		if got := MaskReadsIn(text, plate); got != want {
+			t.Errorf("%q became %q, want %q", text, got, want)
+		}
+	}
+	for _, c := range []struct{ text, plate, want string }{
+		{"M-AB-123", "MAB124", "****24"}, {"M-AC-134", "MAB124", "M-AC-134"}, {"in-1235", "1234", "in-1235"}, {"x-\u0643\u064a12345", "\u0643\u064a12346", "*****46"}, {"x", "", "x"},
+	} {
+		if got := MaskReadsIn(c.text, c.plate); got != c.want {
+			t.Errorf("%q of %q became %q, want %q", c.text, c.plate, got, c.want)
+		}
+	}
+}

@@ -197,6 +197,7 @@ func (g *guarded) detailed(t *testing.T) {
 		{ID: "n1", Site: "north", RawPlate: "ka-01 ab 1234"},
 		{ID: "cam1/KA01AB1234", Site: "north", RawPlate: northPlate},
 		{ID: "cam1-ka-01-ab-1234", Site: "north", NoPlate: true},
+		{ID: "misread/KA01AB1284", Site: "north", Version: 2, RawPlate: northPlate},
 		{ID: "cam2-KA01AB1234", Site: "north", Void: true},
 		{ID: "candidate-KA01AB1234", Site: "north", RawPlate: "KL77CD9999"},
 		{ID: "s1", Site: "south", RawPlate: southPlate},
@@ -223,7 +224,7 @@ func (g *guarded) detailed(t *testing.T) {
 func TestAViewerSeesNoPlateOfAnEvent(t *testing.T) {
 	g := newGuarded(t)
 	g.detailed(t)
-	for id, code := range map[string]int{"n1": 200, "cam1/KA01AB1234": 404, "cam1-ka-01-ab-1234": 404, "cam2-KA01AB1234": 404, "candidate-KA01AB1234": 404, "nothing": 404} {
+	for id, code := range map[string]int{"n1": 200, "cam1/KA01AB1234": 404, "cam1-ka-01-ab-1234": 404, "cam2-KA01AB1234": 404, "misread/KA01AB1284": 404, "candidate-KA01AB1234": 404, "nothing": 404} {
 		for _, path := range []string{"/sites/north/events/" + id, "/sites/north/events?id=" + url.QueryEscape(id)} {
 			for _, who := range []string{viewer, viewer + atNorth} {
 				w := g.as(who, "GET", path, "")

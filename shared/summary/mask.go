@@ -25,12 +25,13 @@ func (m mask) plate(plate string) string {
 	return parking.MaskPlate(plate)
 }
 
-// stay returns a stay as the principal sees it.
+// stay returns a stay as the principal sees it. An id may have the plate as it was read
+// before it was corrected.
 func (m mask) stay(k stay.StoredStay) stay.StoredStay {
 	if m.whole {
 		return k
 	}
-	k.ID, k.EntryID = parking.MaskPlateIn(k.ID, k.Plate), parking.MaskPlateIn(k.EntryID, k.Plate)
+	k.ID, k.EntryID = parking.MaskReadsIn(k.ID, k.Plate), parking.MaskReadsIn(k.EntryID, k.Plate)
 	k.Plate = parking.MaskPlate(k.Plate)
 	return k
 }
@@ -69,7 +70,7 @@ func (m mask) event(e parking.Event) parking.Event {
 	if m.whole {
 		return e
 	}
-	text := e.MaskPlatesIn
+	text := func(text string) string { return parking.MaskReadsIn(e.MaskPlatesIn(text), e.Plate) }
 	if e.Void || e.NoPlate {
 		text = func(string) string { return hiddenText }
 	}
