@@ -62,11 +62,17 @@ func newKept(c site.Camera, req camera.Request, format string, status int, reaso
 	}
 }
 
-var (
-	// longBase64 is a picture in a text, and base64Line a line of one.
-	longBase64 = regexp.MustCompile(`[A-Za-z0-9+/_\\-]{512,}={0,2}`)
-	base64Line = regexp.MustCompile(`^\s*[A-Za-z0-9+/]{56,}={0,2}\s*$`)
+const (
+	// longBase64 is the length from which a text of base64 is a picture.
+	longBase64 = 512
+	// maxBase64Line bounds a line of a picture that has several.
+	maxBase64Line = 512
 )
+
+// base64Line is a line of a picture in a text.
+var base64Line = regexp.MustCompile(`^\s*[A-Za-z0-9+/]{56,}={0,2}\s*$`)
+
+func isBase64Line(line []byte) bool { return len(line) <= maxBase64Line && base64Line.Match(line) }
 
 // withoutPictures returns a body as text, with descriptions instead of pictures and of
 // other binary parts, and cut off if it is long.
@@ -80,9 +86,9 @@ func withoutPictures(body []byte) string {
 			fmt.Fprintf(&b, "[%d bytes that are no text]", end)
 			body = body[end:]
 			continue
-		case base64Line.Match(line):
+		case isBase64Line(line):
 			end := 0
-			for base64Line.Match(line) {
+			for isBase64Line(line) {
 				end += len(line)
 				line = lineOf(body[end:])
 			}
@@ -90,10 +96,8 @@ func withoutPictures(body []byte) string {
 			body = body[end:]
 			continue
 		}
-		body = body[len(line):]
-		b.WriteString(longBase64.ReplaceAllStringFunc(string(line), func(text string) string {
-			return fmt.Sprintf("[%d characters of base64]", len(text))
-		}))
+		rest := writeText(&b, line)
+		body = body[len(line)-len(rest):]
 	}
 	text := strings.ToValidUTF8(b.String(), "\ufffd")
 	if len(text) > keptBytes || len(body) > 0 {
@@ -101,6 +105,36 @@ func withoutPictures(body []byte) string {
 	}
 	return text
 }
+
+// writeText writes a text with descriptions instead of pictures. It returns what is left
+// of the text when there is enough.
+func writeText(b *strings.Builder, text []byte) (rest []byte) {
+	for len(text) > 0 && b.Len() < keptBytes {
+		end, is := 1, base64Bytes[text[0]]
+		for end < len(text) && base64Bytes[text[end]] == is {
+			end++
+		}
+		if !is || end < longBase64 {
+			b.Write(text[:min(end, keptBytes)])
+			text = text[min(end, keptBytes):]
+			continue
+		}
+		for padding := 0; padding < 2 && end < len(text) && text[end] == '='; padding++ {
+			end++
+		}
+		fmt.Fprintf(b, "[%d characters of base64]", end)
+		text = text[end:]
+	}
+	return text
+}
+
+// base64Bytes are the bytes that base64 in a text of JSON may have.
+var base64Bytes = func() (is [256]bool) {
+	for _, c := range []byte(`ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/_\-`) {
+		is[c] = true
+	}
+	return is
+}()
 
 // lineOf returns the first line of a text, with its end.
 func lineOf(text []byte) []byte {

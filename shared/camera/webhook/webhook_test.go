@@ -544,7 +544,14 @@ func TestWithoutPictures(t *testing.T) {
 		"another encoding": {"<a>\xb3\xb5</a>", "<a>\ufffd</a>"},
 		"long":             {strings.Repeat("ab ", keptBytes), strings.Repeat("ab ", keptBytes)[:keptBytes] + "[cut off]"},
 		"many lines":       {strings.Repeat("ab\n", keptBytes), strings.Repeat("ab\n", keptBytes)[:keptBytes] + "[cut off]"},
-		"nothing":          {"", ""},
+		// An automaton for texts of 512 letters and more took minutes for a body of these.
+		"words of 511 letters":   {strings.Repeat(strings.Repeat("a", 511)+" ", 16<<20/512), strings.Repeat(strings.Repeat("a", 511)+" ", keptBytes/512) + "[cut off]"},
+		"words of 512 letters":   {"x " + strings.Repeat("a", 512) + "=== " + strings.Repeat("b", 513) + "\n", "x [514 characters of base64]= [513 characters of base64]\n"},
+		"a line of a megabyte":   {strings.Repeat("A", 1<<20) + "\nend", "[1048576 characters of base64]\nend"},
+		"signs of a megabyte":    {strings.Repeat(":", 1<<20), strings.Repeat(":", keptBytes) + "[cut off]"},
+		"exactly what is kept":   {strings.Repeat("ab: ", keptBytes/4), strings.Repeat("ab: ", keptBytes/4)},
+		"letters of all scripts": {"ü京" + strings.Repeat("京", 600), "ü京" + strings.Repeat("京", 600)},
+		"nothing":                {"", ""},
 	} {
 		if got := withoutPictures([]byte(tt.body)); got != tt.want {
 			t.Errorf("%s: %.200q, want %.200q", name, got, tt.want)
