@@ -2,6 +2,7 @@ package camera
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/base64"
 	"encoding/json"
 	"encoding/xml"
@@ -9,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
 	"golang.org/x/text/encoding/htmlindex"
@@ -80,17 +82,35 @@ func (r Request) document() []byte {
 	}
 	c.documentRead = true
 	if text := trimmed(c.request.Body); documentKind(text) != "" {
-		c.text = text
+		c.text = inUTF8(text, c.request.Header.Get("Content-Type"))
 		return c.text
 	}
 	parts, _ := Request{content: c}.form()
 	for _, p := range parts {
 		if text := trimmed(p.Data); documentKind(text) != "" {
-			c.text = text
+			c.text = inUTF8(text, "")
 			break
 		}
 	}
 	return c.text
+}
+
+// inUTF8 returns the text of a JSON document in UTF-8, as JSON ought to be. Cameras made
+// for China write GBK, with a charset or without. XML tells its encoding itself.
+func inUTF8(text []byte, contentType string) []byte {
+	if utf8.Valid(text) || documentKind(text) != "json" {
+		return text
+	}
+	charset := cmp.Or(parameter(contentType, "charset"), "gb18030")
+	encoding, err := htmlindex.Get(charset)
+	if err != nil {
+		return text
+	}
+	decoded, err := encoding.NewDecoder().Bytes(text)
+	if err != nil || bytes.ContainsRune(decoded, utf8.RuneError) {
+		return text
+	}
+	return decoded
 }
 
 // pictures returns the parts of the form that are JPEG or PNG.

@@ -2,12 +2,15 @@ package camera
 
 import (
 	"errors"
+	"net/http"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/text/encoding/simplifiedchinese"
 
 	"parkstream/shared/parking"
+	"parkstream/shared/site"
 )
 
 func TestDocument(t *testing.T) {
@@ -135,5 +138,36 @@ func TestDecodeXML(t *testing.T) {
 	}
 	if root := posted("", `<!DOCTYPE E><E/>`).root(); root != "" {
 		t.Errorf("root behind a document type: %q", root)
+	}
+}
+
+// JSON ought to be UTF-8, and cameras made for China write GBK. The second byte of a
+// letter may look like a backslash.
+func TestJSONInAnotherEncoding(t *testing.T) {
+	gbk := func(text string) string {
+		encoded, err := simplifiedchinese.GBK.NewEncoder().String(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return encoded
+	}
+	message := func(plate string) string {
+		return `{"Picture":{"Plate":{"PlateNumber":"` + plate + `"},"SnapInfo":{"SnapTime":"2026-11-23 08:15:30"}}}`
+	}
+	for name, test := range map[string]struct{ contentType, body, plate string }{
+		"UTF-8":                 {"application/json", message("京A12345"), "京A12345"},
+		"GBK":                   {"application/json", gbk(message("京A12345")), "京A12345"},
+		"GBK with a backslash":  {"", gbk(message("俓A12345")), "俓A12345"},
+		"GBK with its name":     {"application/json;charset=GBK", gbk(message("粤B12345")), "粤B12345"},
+		"Latin 1 with its name": {"application/json; charset=ISO-8859-1", message("D\xdc 1"), "DÜ 1"},
+		"Latin 1":               {"application/json", message("D\xdc 1"), "D\ufffd 1"},
+		"an unknown one":        {"application/json; charset=x-none", message("D\xdc 1"), "D\ufffd 1"},
+		"in a form":             {"multipart/form-data; boundary=b", "--b\r\n\r\n" + gbk(message("京A12345")) + "\r\n--b--\r\n", "京A12345"},
+	} {
+		r := Request{Header: http.Header{"Content-Type": {test.contentType}}, Body: []byte(test.body), Received: received}
+		_, m, err := Parse(r, site.Camera{ID: "gate-1", Site: "north", Role: site.Entries})
+		if err != nil || len(m.Reads) != 1 || m.Reads[0].Plate != test.plate {
+			t.Errorf("%s: %+v, %v, want %s", name, m.Reads, err, test.plate)
+		}
 	}
 }
