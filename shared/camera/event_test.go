@@ -184,3 +184,19 @@ func TestTheLastReadHasADirection(t *testing.T) {
 		}
 	}
 }
+
+// A UUID of zeros names no vehicle: all events would be one.
+func TestVehiclesWithoutAName(t *testing.T) {
+	const zeros = "00000000-0000-0000-0000-000000000000"
+	for _, body := range []string{
+		`<EventNotificationAlert><eventType>ANPR</eventType><UUID>` + zeros + `</UUID><ANPR><licensePlate>B1</licensePlate></ANPR></EventNotificationAlert>`,
+		`<EventNotificationAlert><eventType>ANPR</eventType><UUID/><ANPR><licensePlate>B1</licensePlate></ANPR></EventNotificationAlert>`,
+		`{"PlateRead":"B1","Id":"{` + zeros + `}","Timestamp":"2026-11-23T08:15:30Z"}`,
+		`{"PlateRead":"B1","Id":"0","Timestamp":"2026-11-23T08:15:30Z"}`,
+	} {
+		_, m, err := Parse(Request{Body: []byte(body), Received: received}, site.Camera{ID: "gate-1", Site: "north", Role: site.Entries})
+		if err != nil || len(m.Reads) != 1 || m.Reads[0].Vehicle != "" {
+			t.Errorf("%s: %+v, %v", body, m.Reads, err)
+		}
+	}
+}

@@ -86,7 +86,7 @@ func (g genetecRead) message(r Request, c site.Camera) (Message, error) {
 	properties := g.properties()
 	read := Read{
 		Plate: Plate(string(*cmp.Or(g.PlateRead, g.Plate))), Time: at.Time, AmbiguousTime: at.Ambiguous,
-		Vehicle:   told(string(cmp.Or(g.ID, g.GUID))),
+		Vehicle:   cmp.Or(identity(string(g.ID)), identity(string(g.GUID))),
 		Direction: direction(c, string(g.Motion), properties["relative motion"], string(g.Lane), properties["lane"]),
 		Country:   cmp.Or(told(string(g.State)), properties["state name"], properties["context"]),
 		Make:      properties["vehicle make"], Color: properties["vehicle color"],

@@ -142,7 +142,7 @@ func (m *Message) addHikvision(text []byte, r Request, c site.Camera) error {
 		if err != nil {
 			return err
 		}
-		if read.Vehicle = told(string(alert.UUID)); read.Vehicle != "" && i > 0 {
+		if read.Vehicle = identity(string(alert.UUID)); read.Vehicle != "" && i > 0 {
 			read.Vehicle += ":" + strconv.Itoa(i+1)
 		}
 		m.Reads = append(m.Reads, read)

@@ -81,6 +81,15 @@ func direction(c site.Camera, words ...string) string {
 	return first
 }
 
+// identity returns what a camera names a vehicle by, or "" if it names none: cameras write
+// a UUID of zeros for that, which would be the same for all vehicles.
+func identity(text string) string {
+	if strings.Trim(text, "0-{} ") == "" {
+		return ""
+	}
+	return told(text)
+}
+
 // told returns a text without blanks around it, or "" if it means that something is not
 // known.
 func told(text string) string {
