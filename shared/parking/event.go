@@ -278,9 +278,10 @@ type Limits struct {
 	Retention time.Duration
 }
 
-// Check returns an ErrInvalid if the event's time is out of bounds at now.
+// Check returns an ErrInvalid if the event's time is out of bounds at now. That of a void
+// event has none.
 func (l Limits) Check(e Event, now time.Time) error {
-	if e.Time.IsZero() { // it is void
+	if e.Void { // its time means nothing
 		return nil
 	}
 	if ahead := e.Time.Sub(now); ahead > l.MaxFuture {

@@ -54,6 +54,9 @@ func TestLimits(t *testing.T) {
 		if (err == nil) != ok || err != nil && !errors.Is(err, ErrInvalid) {
 			t.Errorf("an event %s old: %v", age, err)
 		}
+		if err := limits.Check(Event{Kind: Exit, Void: true, Time: noon.Add(-age)}, noon); err != nil {
+			t.Errorf("a void event %s old: %v", age, err)
+		}
 	}
 }
 
