@@ -104,7 +104,11 @@ func (c sitesApplyCommand) located(err error) error {
 		return err
 	}
 	var text strings.Builder
-	for _, m := range mistakes {
+	for i, m := range mistakes {
+		if i == site.MaxMistakes {
+			fmt.Fprintf(&text, "\nand %d more", len(mistakes)-i)
+			break
+		}
 		fmt.Fprintf(&text, "\n%s:%d: %s", c.File, m.Line, m.Text)
 	}
 	return fmt.Errorf("nothing was changed, the file has mistakes:%s", &text)

@@ -156,6 +156,9 @@ func TestSitesApplyWithMistakes(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "sites.yml:3: zone") || !strings.Contains(err.Error(), "sites.yml:4: capacity") || len(s.calls) != 0 {
 		t.Errorf("%v, calls %q", err, s.calls)
 	}
+	if _, _, err := s.apply(t, "sites:\n"+strings.Repeat("- {zone: x}\n", 5000), "", sitesApplyCommand{}, false); err == nil || strings.Count(err.Error(), "\n") != site.MaxMistakes+1 || !strings.HasSuffix(err.Error(), "\nand 9900 more") {
+		t.Errorf("a flood of mistakes: %.200v", err)
+	}
 	s.taken = "taken"
 	_, _, err = s.apply(t, "sites:\n- id: a\n- id: b\n  cameras:\n  - {id: taken, role: exit}\n", "", sitesApplyCommand{}, false)
 	if err == nil || !strings.Contains(err.Error(), "sites.yml:5: it is at another site already") {

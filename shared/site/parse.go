@@ -18,8 +18,8 @@ import (
 // MaxFile bounds a file of sites in bytes.
 const MaxFile = 2 << 20
 
-// maxMistakes bounds the mistakes that an error lists.
-const maxMistakes = 100
+// MaxMistakes bounds the mistakes that an error lists, and those that a caller shows.
+const MaxMistakes = 100
 
 // Mistake is one mistake in the configuration of sites.
 type Mistake struct {
@@ -36,7 +36,7 @@ type Mistakes []Mistake //nolint:errname // a list that also is an error
 func (m Mistakes) Error() string {
 	var b strings.Builder
 	for i, one := range m {
-		if i == maxMistakes {
+		if i == MaxMistakes {
 			fmt.Fprintf(&b, "\nand %d more", len(m)-i)
 			break
 		}

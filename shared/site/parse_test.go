@@ -99,7 +99,7 @@ func TestMistakes(t *testing.T) {
 // A flood of mistakes and a large file have bounded errors.
 func TestMistakesAreBounded(t *testing.T) {
 	_, err := Parse([]byte("sites:\n" + strings.Repeat("- {zone: x}\n", 5000)))
-	if err == nil || !strings.HasSuffix(err.Error(), "\nand 9900 more") || strings.Count(err.Error(), "\n") != maxMistakes {
+	if err == nil || !strings.HasSuffix(err.Error(), "\nand 9900 more") || strings.Count(err.Error(), "\n") != MaxMistakes {
 		t.Errorf("%v", err)
 	}
 	if _, err := Parse(make([]byte, MaxFile+1)); err == nil || !strings.Contains(err.Error(), "more than") {

@@ -126,6 +126,10 @@ func TestConfigureWithMistakes(t *testing.T) {
 			}
 		}
 	}
+	flood := g.configure(t, admin, "PUT", "/configuration", `{"sites":[{}`+strings.Repeat(",{}", 999)+`]}`, 400)
+	if len(flood.Mistakes) != site.MaxMistakes || !strings.HasSuffix(flood.Error, "\nand 900 more") {
+		t.Errorf("%d mistakes of a flood, %.80q", len(flood.Mistakes), flood.Error)
+	}
 	g.configure(t, admin, "PUT", "/sites/a", `{"id":"b"}`, 400)
 	g.configure(t, admin, "PUT", "/sites/a%20b", `{}`, 400)
 	g.configure(t, admin, "DELETE", "/sites/a%20b", "", 400)

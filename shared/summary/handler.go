@@ -78,7 +78,7 @@ func (h handler) fail(w http.ResponseWriter, r *http.Request, err error) {
 	case isRefusal:
 		h.Access.Refuse(w, r, err)
 	case isMistakes:
-		httpjson.Write(w, http.StatusBadRequest, map[string]any{"error": mistakes.Error(), "mistakes": mistakes})
+		httpjson.Write(w, http.StatusBadRequest, map[string]any{"error": mistakes.Error(), "mistakes": mistakes[:min(len(mistakes), site.MaxMistakes)]})
 	case errors.Is(err, site.ErrVersion):
 		httpjson.Error(w, http.StatusConflict, err.Error())
 	case errors.Is(err, parking.ErrTooManySites) && !access.From(r.Context()).Sites.All():
