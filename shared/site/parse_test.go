@@ -110,6 +110,29 @@ func TestMistakesAreBounded(t *testing.T) {
 	}
 }
 
+// A site has bounded numbers of gates, cameras and directions.
+func TestPartsAreBounded(t *testing.T) {
+	for want, part := range map[string]struct {
+		most       int
+		head, each string
+	}{
+		"there are 501 gates, at most 500":    {MaxGates, "  gates:", "  - {id: x%d}"},
+		"there are 501 cameras, at most 500":  {MaxCameras, "  cameras:", "  - {id: x%d, role: exit}"},
+		"there are 33 directions, at most 32": {maxDirections, "  cameras:\n  - id: c\n    role: both\n    directions:", "      x%d: exit"},
+	} {
+		text := "sites:\n- id: a\n" + part.head
+		for i := range part.most {
+			text += "\n" + fmt.Sprintf(part.each, i)
+		}
+		if _, err := Parse([]byte(text)); err != nil {
+			t.Errorf("as many as are possible: %v", err)
+		}
+		if _, err := Parse([]byte(text + "\n" + fmt.Sprintf(part.each, part.most))); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("error %v, want %s", err, want)
+		}
+	}
+}
+
 // All ways of writing the same file are the same: YAML of blocks, with a byte order mark
 // and lines of Windows, and JSON, also with tabs.
 func TestParse(t *testing.T) {

@@ -383,6 +383,20 @@ func TestChangesWithMistakes(t *testing.T) {
 	}
 }
 
+func TestTheNumberOfSitesIsBounded(t *testing.T) {
+	sites := make([]Site, MaxSites+1)
+	for i := range sites {
+		sites[i].ID = fmt.Sprint("s", i)
+	}
+	none := parseSnapshot("0\n", time.Now())
+	if _, _, err := none.change(Change{Put: sites}, time.Now(), maxBytes); err == nil || !strings.Contains(err.Error(), "there are 10001 sites then, at most 10000") {
+		t.Errorf("one too many: %v", err)
+	}
+	if _, after, err := none.change(Change{Put: sites[1:]}, time.Now(), maxBytes); err != nil || len(after) != MaxSites {
+		t.Errorf("%d sites: %v", len(after), err)
+	}
+}
+
 // All documents together are bounded, since every process has a copy.
 func TestTheSizeIsBounded(t *testing.T) {
 	r := open(t, instancetest.Redis(t))
