@@ -83,6 +83,9 @@ func TestImage(t *testing.T) {
 			}
 		}
 	}
+	if w := e.call("GET", "/images/"+reference, "", "Range", "bytes=0-1"); w.Code != http.StatusOK || w.Body.String() != string(jpeg) {
+		t.Errorf("a range: %d %q", w.Code, w.Body)
+	}
 	day, file := today.Format(time.DateOnly), filepath.Base(reference)
 	for _, path := range []string{
 		"a/" + day + "/../" + day + "/" + file, "a/" + day + "/.." + "%2f" + file, "a/%2e%2e/" + file, "../a/" + day + "/" + file, "a/" + day + "/" + file + "/", "a/" + day + "//" + file,
