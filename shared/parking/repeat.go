@@ -1,6 +1,9 @@
 package parking
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // DefaultRepeat is the time within which a read repeats the one before it, unless the
 // site says otherwise.
@@ -23,9 +26,9 @@ type RepeatSince struct {
 
 // At returns the setting for a read observed at t.
 func (r Repeats) At(t time.Time) time.Duration {
-	for i := len(r) - 1; i >= 0; i-- {
-		if !t.Before(r[i].From) {
-			return r[i].Within
+	for _, setting := range slices.Backward(r) {
+		if !t.Before(setting.From) {
+			return setting.Within
 		}
 	}
 	return DefaultRepeat
