@@ -93,6 +93,9 @@ func (c sitesApplyCommand) read(stdin io.Reader) (*site.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", c.File, err)
 	}
+	if len(text) > site.MaxFile {
+		return nil, fmt.Errorf("%s has more than %d bytes: apply several files, one after the other", c.File, site.MaxFile)
+	}
 	file, err := site.Parse(text)
 	return file, c.located(err)
 }

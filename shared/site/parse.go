@@ -15,8 +15,17 @@ import (
 	"parkstream/shared/parking"
 )
 
-// MaxFile bounds a file of sites in bytes.
-const MaxFile = 2 << 20
+// Bounds in bytes of the text of sites.
+const (
+	// MaxFile bounds a file.
+	MaxFile = 2 << 20
+	// MaxJSON bounds the JSON of [Marshal]. The hash of a token is longer than most tokens,
+	// so that of a file may be longer than the file.
+	MaxJSON = 4 << 20
+
+	// maxText is what Parse reads at most: MaxJSON with a value a line.
+	maxText = 4 * MaxJSON
+)
 
 // MaxMistakes bounds the mistakes that an error lists, and those that a caller shows.
 const MaxMistakes = 100
@@ -157,8 +166,8 @@ func (p *parser) sorted() error {
 
 // document returns the content of the only document of a file, nil after a mistake.
 func (p *parser) document(text []byte) *yaml.Node {
-	if len(text) > MaxFile {
-		p.wrong("", "the file has more than %d bytes", MaxFile)
+	if len(text) > maxText {
+		p.wrong("", "the text has more than %d bytes", maxText)
 		return nil
 	}
 	d := yaml.NewDecoder(bytes.NewReader(text))

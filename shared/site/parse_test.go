@@ -102,7 +102,7 @@ func TestMistakesAreBounded(t *testing.T) {
 	if err == nil || !strings.HasSuffix(err.Error(), "\nand 9900 more") || strings.Count(err.Error(), "\n") != MaxMistakes {
 		t.Errorf("%v", err)
 	}
-	if _, err := Parse(make([]byte, MaxFile+1)); err == nil || !strings.Contains(err.Error(), "more than") {
+	if _, err := Parse(make([]byte, maxText+1)); err == nil || !strings.Contains(err.Error(), "more than") {
 		t.Errorf("a large file: %v", err)
 	}
 	if _, err := Parse([]byte(strings.Repeat("[", MaxFile))); err == nil {

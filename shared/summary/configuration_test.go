@@ -138,6 +138,25 @@ func TestConfigureWithMistakes(t *testing.T) {
 	}
 }
 
+// The JSON of a file is longer than the file.
+func TestConfigureManySites(t *testing.T) {
+	g := newGuarded(t)
+	var file strings.Builder
+	file.WriteString("sites:\n")
+	const many = 9000
+	for i := range many {
+		fmt.Fprintf(&file, "- id: site%d\n  zone: Europe/Berlin\n  cameras: [{id: camera%d, role: entry, token: 0123456789}]\n", i, i)
+	}
+	sites, err := site.Parse([]byte(file.String()))
+	if err != nil || file.Len() > site.MaxFile {
+		t.Fatal(file.Len(), err)
+	}
+	planned := g.configure(t, admin, "PUT", "/configuration?dry_run=1", string(site.Marshal(sites.Sites)), 200)
+	if len(planned.Changes) != 2*many {
+		t.Errorf("%d changes", len(planned.Changes))
+	}
+}
+
 // Who sees one site reads and changes nothing of others, and does not learn which there
 // are.
 func TestConfigureOneSite(t *testing.T) {
