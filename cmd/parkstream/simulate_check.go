@@ -168,12 +168,20 @@ func (c *truthCheck) run(ctx context.Context, wait time.Duration) error {
 	c.expect(repeats)
 	deadline := time.Now().Add(wait)
 	for {
+		before := len(c.found)
 		differences, err := c.differences(ctx)
 		if ctx.Err() != nil {
 			return errors.New("interrupted: nothing is known yet")
 		}
-		if err == nil && len(differences) == 0 || time.Now().After(deadline) {
-			return errors.Join(err, c.report(differences))
+		switch {
+		case err == nil && len(differences) == 0:
+			return c.report(nil)
+		case err != nil && len(c.found) > before: // a login may only make so many requests a second
+			deadline = time.Now().Add(wait)
+		case !time.Now().Before(deadline) && err != nil:
+			return err
+		case !time.Now().Before(deadline):
+			return c.report(differences)
 		}
 		select {
 		case <-time.After(checkInterval):

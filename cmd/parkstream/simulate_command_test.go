@@ -43,6 +43,9 @@ type carPark struct {
 	totals  timeline.Totals
 	stays   []parking.Stay
 	of      int // events
+
+	limit int // so many requests for an event are answered, then one with 429; or 0
+	asked int
 }
 
 func newCarPark(t *testing.T) (*carPark, simulatePlayCommand) {
@@ -87,6 +90,10 @@ func (p *carPark) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		p.configure(body)
 		answer(map[string]any{"changes": []string{"all"}})
 	case strings.HasSuffix(path, "/events"):
+		if p.asked++; p.limit > 0 && p.asked%p.limit == 0 {
+			w.WriteHeader(http.StatusTooManyRequests)
+			return
+		}
 		for _, e := range p.current {
 			if e.ID == r.URL.Query().Get("id") {
 				if p.spoil != nil {
@@ -299,6 +306,24 @@ func TestSimulateCheckFindsWhatIsWrong(t *testing.T) {
 				t.Error("the output has a whole plate")
 			}
 		})
+	}
+}
+
+// A check that may only make so many requests goes on as long as it finds something. One
+// that is refused for other reasons tells nothing of the reads.
+func TestSimulateCheckIsLimited(t *testing.T) {
+	p, c := newCarPark(t)
+	c.Formats, c.Duration = texts{"axis", "own"}, time.Hour
+	if err := c.Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	p.limit = 150
+	if out, err := checked(t, c); err != nil || p.asked <= p.limit {
+		t.Errorf("%d requests, of which %d are answered: %v\n%s", p.asked, p.limit, err, out)
+	}
+	p.limit = 1
+	if out, err := checked(t, c); err == nil || !strings.Contains(err.Error(), "429") || out != "" {
+		t.Errorf("%v\n%s", err, out)
 	}
 }
 
