@@ -17,6 +17,8 @@ var mayImport = []struct {
 	who  string
 	whom []string
 }{
+	{"docs/api", nil},
+	{"docs/api/apitest", []string{"docs/api"}},
 	{"shared/parking", nil},
 	{"shared/batch", nil},
 	{"shared/broker", []string{"shared/restart"}},
@@ -57,6 +59,7 @@ var mayImport = []struct {
 	{"shared/gateway", []string{"shared/failure", "shared/probe", "shared/redirect"}},
 	{"shared/monitor", []string{"shared/probe", "shared/redirect"}},
 	{"shared/summary", []string{"shared/access", "shared/access/session", "shared/audit", "shared/camera/health", "shared/httpjson", "shared/image", "shared/latency", "shared/monitor", "shared/parking", "shared/site", "shared/stay", "shared/summary/page", "shared/timeline"}},
+	{"shared/summary", []string{"docs/api", "shared/access", "shared/access/session", "shared/audit", "shared/httpjson", "shared/image", "shared/latency", "shared/monitor", "shared/parking", "shared/site", "shared/stay", "shared/summary/page", "shared/timeline"}},
 	{"shared/summary/page", []string{"shared/httpjson"}},
 	{"shared/summary/summaryclient", []string{"shared/failure", "shared/parking", "shared/probe", "shared/redirect", "shared/tracing"}},
 	{"shared/processor", []string{"shared/access", "shared/audit", "shared/camera/health", "shared/failure", "shared/faas", "shared/gateway", "shared/parking", "shared/pipeline", "shared/process", "shared/redis", "shared/site", "shared/summary/summaryclient", "shared/timeline"}},
@@ -86,7 +89,7 @@ var mayImport = []struct {
 // testsMayImport is what the tests of a place may import besides: the real
 // services, and what they are tried together with.
 var testsMayImport = map[string][]string{
-	"":                   {"shared/eventually", "shared/instance", "shared/instance/instancetest", "shared/broker/brokertest", "shared/redis/redistest", "shared/tracing/tracingtest"},
+	"":                   {"docs/api/apitest", "shared/eventually", "shared/instance", "shared/instance/instancetest", "shared/broker/brokertest", "shared/redis/redistest", "shared/tracing/tracingtest"},
 	"shared/access/oidc": {"shared/access/oidc/providertest"},
 	"shared/generator":   {"shared/faas/faastest", "shared/process"},
 	"shared/pipeline":    {"shared/redis", "shared/summary/summaryclient", "shared/timeline"},

@@ -35,7 +35,7 @@ type Mistake struct {
 	// Path is where it is, such as sites[0].cameras[2].gate.
 	Path string `json:"path"`
 	// Line is the line of the file, 0 if it is unknown.
-	Line int    `json:"line,omitempty"`
+	Line int    `json:"line,omitzero"`
 	Text string `json:"text"`
 }
 

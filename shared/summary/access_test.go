@@ -67,6 +67,7 @@ var matrix = []row{
 	{route: "POST /", code: 201, may: []string{processors}, none: "/", body: "[]"},
 	{route: "POST /search", code: 200, may: readers, none: "/search", body: "{}"},
 	{route: "GET /page/{file...}", code: 200, may: everyone, none: "/page/page.js"},
+	{route: "GET /api/{file}", code: 200, may: everyone, none: "/api/openapi.yaml"},
 	{route: "POST /login", code: 400, may: everyone, none: "/login", body: "{}"},
 	{route: "POST /logout", code: 204, may: everyone, none: "/logout"},
 	{route: "GET /me", code: 200, may: slices.DeleteFunc(slices.Clone(everyone), func(who string) bool { return who == stranger || who == wrongLogin }), none: "/me"},
@@ -129,7 +130,7 @@ func newGuarded(t *testing.T) *guarded {
 	serve := func(g *access.Guard) http.Handler {
 		c := e.config(g)
 		c.Monitor = monitor.New(nowhere, "", e.client.Writable, slog.New(slog.DiscardHandler))
-		return admitting{NewHandler(c)}
+		return admitting{t, NewHandler(c)}
 	}
 	e.stays.Now = func() time.Time { return today.Add(time.Hour) }
 	e.Handler = serve(closed)
@@ -434,7 +435,7 @@ func TestOneSiteIsAllThereIs(t *testing.T) {
 
 func answeredAs[T any](t *testing.T, g *guarded, who, path string) T {
 	t.Helper()
-	as := admitting{g.api()}
+	as := admitting{t, g.api()}
 	e := &endpoint{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r.Header.Set("Authorization", "Bearer "+tokenOf(who))
 		as.ServeHTTP(w, r)

@@ -76,7 +76,7 @@ func TestTokenIsRotatedUnderLoad(t *testing.T) {
 		return string(text), err
 	}
 	write("token-0")
-	server := httptest.NewServer(admitting{NewHandler(Config{
+	server := httptest.NewServer(admitting{t, NewHandler(Config{
 		Stays: e.stays, Sites: e.events, Access: newGuard(t, "", read, access.PostStays),
 		Metrics: NewMetrics(prometheus.NewRegistry()), Log: slog.New(slog.DiscardHandler),
 	})})

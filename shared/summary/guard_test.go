@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"parkstream/docs/api/apitest"
 	"parkstream/shared/access"
 	"parkstream/shared/process"
 )
@@ -38,10 +39,17 @@ func newGuard(t *testing.T, users string, secret func() (string, error), rights 
 }
 
 // admitting serves an endpoint as a function does: Admit decides before the body is
-// read.
-type admitting struct{ *Endpoint }
+// read. It requires of each response that docs/api describes it.
+type admitting struct {
+	t testing.TB
+	*Endpoint
+}
 
 func (a admitting) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	apitest.Handler(a.t, "summary", http.HandlerFunc(a.admit)).ServeHTTP(w, r)
+}
+
+func (a admitting) admit(w http.ResponseWriter, r *http.Request) {
 	if ctx, _, admitted := a.Admit(w, r); admitted {
 		a.Endpoint.ServeHTTP(w, r.WithContext(ctx))
 	}

@@ -87,7 +87,7 @@ func newEndpointKeeping(t *testing.T, retention time.Duration) *endpoint {
 	e.events.Settings = SettingsOf(e.registry)
 	e.metrics = NewMetrics(e.counted)
 	e.audit = audit.New(client, audit.Settings{Retention: 24 * time.Hour, MaxEntries: 100_000}, slog.New(slog.NewTextHandler(e.log, nil)), e.counted)
-	e.Handler = admitting{NewHandler(e.config(newGuard(t, "", theToken, everyRight...)))}
+	e.Handler = admitting{t, NewHandler(e.config(newGuard(t, "", theToken, everyRight...)))}
 	return e
 }
 
@@ -152,7 +152,7 @@ func TestWritersShowTheToken(t *testing.T) {
 	if w := e.authorized("POST", "/", "[]"); w.Code != http.StatusCreated {
 		t.Errorf("with the token: %d %s", w.Code, w.Body)
 	}
-	unset := admitting{NewHandler(e.config(newGuard(t, "", func() (string, error) { return "", nil }, everyRight...)))}
+	unset := admitting{t, NewHandler(e.config(newGuard(t, "", func() (string, error) { return "", nil }, everyRight...)))}
 	w := httptest.NewRecorder()
 	r := request("POST", "/", "[]")
 	r.Header.Set("Authorization", "Bearer ")
@@ -316,7 +316,7 @@ func TestBadRequests(t *testing.T) {
 }
 
 func TestWrongMethods(t *testing.T) {
-	h := admitting{NewHandler(Config{Access: newGuard(t, "", theToken, everyRight...)})}
+	h := admitting{t, NewHandler(Config{Access: newGuard(t, "", theToken, everyRight...)})}
 	for path, allow := range map[string]string{
 		"/":                  "GET, HEAD, POST",
 		"/stats":             "GET, HEAD",

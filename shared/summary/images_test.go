@@ -59,7 +59,7 @@ func TestImage(t *testing.T) {
 		t.Errorf("without a store: %d %s", w.Code, w.Body)
 	}
 	e.images = newImages(t, "file://"+t.TempDir())
-	e.Handler = admitting{NewHandler(e.config(newGuard(t, "", theToken, everyRight...)))}
+	e.Handler = admitting{t, NewHandler(e.config(newGuard(t, "", theToken, everyRight...)))}
 	png := []byte("\x89PNG\r\n\x1a\n<script>")
 	reference, err := e.images.Put(t.Context(), "a", pictured, today, jpeg, png)
 	if err != nil || reference != imageOf("a") {
@@ -104,7 +104,7 @@ func TestImagesAreUnavailable(t *testing.T) {
 	server := httptest.NewServer(http.NotFoundHandler())
 	server.Close()
 	e.images = newImages(t, "s3://pictures?endpoint="+server.URL)
-	e.Handler = admitting{NewHandler(e.config(newGuard(t, "", theToken, everyRight...)))}
+	e.Handler = admitting{t, NewHandler(e.config(newGuard(t, "", theToken, everyRight...)))}
 	e.record(t, "a", "PLATE1+")
 	for _, tt := range []struct{ method, path string }{{"GET", "/images/" + imageOf("a")}, {"DELETE", "/plates/PLATE1"}} {
 		w := e.authorized(tt.method, tt.path, "")
@@ -125,7 +125,7 @@ func TestEraseRemovesPictures(t *testing.T) {
 	e := newEndpoint(t)
 	dir := t.TempDir()
 	e.images = newImages(t, "file://"+dir)
-	e.Handler = admitting{NewHandler(e.config(newGuard(t, "", theToken, everyRight...)))}
+	e.Handler = admitting{t, NewHandler(e.config(newGuard(t, "", theToken, everyRight...)))}
 	e.record(t, "a", "PLATE1+", "P2+")
 	e.record(t, "b", "PLATE1+")
 	pictures := func() (names []string) {
@@ -187,7 +187,7 @@ func TestImageIsStreamed(t *testing.T) {
 	}))
 	defer s3.Close()
 	e.images = newImages(t, "s3://pictures?endpoint="+s3.URL)
-	e.Handler = admitting{NewHandler(e.config(newGuard(t, "", theToken, everyRight...)))}
+	e.Handler = admitting{t, NewHandler(e.config(newGuard(t, "", theToken, everyRight...)))}
 	summary := httptest.NewServer(e)
 	defer summary.Close()
 	read := func() ([]byte, error) {

@@ -110,7 +110,7 @@ func newLobby(t *testing.T, users string, change func(*providertest.State)) *lob
 		t.Cleanup(client.Close)
 		c.Login.Provider, c.Login.Sessions.Grant = client, client.Grant
 	}
-	mux.Handle(belowGateway+"/", http.StripPrefix(belowGateway, admitting{NewHandler(c)}))
+	mux.Handle(belowGateway+"/", http.StripPrefix(belowGateway, admitting{t, NewHandler(c)}))
 	return l
 }
 

@@ -40,6 +40,7 @@ func (h handler) routes(p *page.Page) []route {
 		{method: "POST", path: "/", right: access.PostStays, body: math.MaxInt64, handle: h.receive},
 		{method: "POST", path: "/search", right: access.Read, body: maxSearch, handle: h.search},
 		{method: "GET", path: "/page/{file...}", open: true, query: []parameter{versionParam}, handle: p.Asset},
+		{method: "GET", path: "/api/{file}", open: true, handle: h.document},
 		{method: "POST", path: "/login", open: true, body: maxLogin, handle: h.login},
 		{method: "POST", path: "/logout", open: true, handle: h.logout},
 		{method: "GET", path: "/me", open: true, handle: h.me},

@@ -14,7 +14,7 @@ import (
 func TestSystemEndpoint(t *testing.T) {
 	redis := newEndpoint(t)
 	nowhere := func(context.Context) (string, error) { return "http://127.0.0.1:1", nil }
-	h := admitting{NewHandler(Config{
+	h := admitting{t, NewHandler(Config{
 		Access: newGuard(t, "", theToken), Stays: redis.stays, Sites: redis.events, Log: slog.New(slog.DiscardHandler),
 		Monitor: monitor.New(nowhere, "", redis.client.Writable, slog.New(slog.DiscardHandler)),
 	})}

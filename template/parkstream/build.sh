@@ -11,7 +11,7 @@ function=$1
 output=$2
 
 mkdir -p functions cmd/handler
-mv function/go.mod function/go.sum function/LICENSE function/shared .
+mv function/go.mod function/go.sum function/LICENSE function/docs function/shared .
 mv function "functions/$function"
 sed "s#parkstream/template/parkstream/function#parkstream/functions/$function#" main.go >cmd/handler/main.go
 rm main.go
