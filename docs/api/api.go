@@ -6,5 +6,5 @@ import "embed"
 
 // Files are the documents.
 //
-//go:embed openapi.yaml asyncapi.yaml event.schema.json stay.schema.json
+//go:embed openapi.yaml asyncapi.yaml *.schema.json
 var Files embed.FS

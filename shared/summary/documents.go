@@ -13,7 +13,7 @@ func (h handler) document(w http.ResponseWriter, r *http.Request) {
 	name := r.PathValue("file")
 	text, err := api.Files.ReadFile(name)
 	if err != nil {
-		httpjson.Error(w, http.StatusNotFound, "there is no such document: want openapi.yaml, asyncapi.yaml, event.schema.json or stay.schema.json")
+		httpjson.Error(w, http.StatusNotFound, "there is no such document; docs/api/README.md lists all")
 		return
 	}
 	kind := "application/yaml"

@@ -245,27 +245,38 @@ func object(value any, name string) map[string]any {
 }
 
 // Handler serves what another handler does, and fails the test for each response that
-// openapi.yaml does not describe: its status, header, content type or body. Paths begin
-// after the function's name.
+// openapi.yaml does not describe; see [Check].
 func Handler(t testing.TB, function string, next http.Handler) http.Handler {
 	t.Helper()
-	d := load(t)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		method, path := r.Method, r.URL.EscapedPath()
 		seen := &recorder{ResponseWriter: w}
 		next.ServeHTTP(seen, r) // a response that is aborted is not complete
-		if err := d.check(function, method, path, seen); err != nil {
-			t.Errorf("docs/api/%s does not describe the response to %s %s: %v\n%d %v %.2000s", openapi, method, path, err, seen.status(), seen.Header(), seen.body.String())
-		}
+		Check(t, function, method, path, cmp.Or(seen.code, http.StatusOK), seen.Header(), seen.body.Bytes())
 	})
 }
 
-// recorder keeps what a response has.
+// Check fails the test for a response of a function that openapi.yaml does not describe:
+// its status, header, content type or body. The path, as it is escaped, begins after the
+// function's name.
+func Check(t testing.TB, function, method, path string, status int, header http.Header, body []byte) {
+	t.Helper()
+	if err := load(t).check(function, method, path, response{status, header, body}); err != nil {
+		t.Errorf("docs/api/%s does not describe the response to %s %s of %s: %v\n%d %v %.2000s", openapi, method, path, function, err, status, header, body)
+	}
+}
+
+type response struct {
+	status int
+	header http.Header
+	body   []byte
+}
+
+// recorder keeps what a response has: the beginning of a body that is not JSON.
 type recorder struct {
 	http.ResponseWriter
 	code int
 	body bytes.Buffer
-	size int
 }
 
 func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
@@ -278,13 +289,11 @@ func (r *recorder) WriteHeader(code int) {
 }
 
 func (r *recorder) Write(p []byte) (int, error) {
-	if r.size += len(p); isJSON(mediaType(r.Header())) {
+	if r.body.Len() == 0 || isJSON(mediaType(r.Header())) {
 		r.body.Write(p)
 	}
 	return r.ResponseWriter.Write(p)
 }
-
-func (r *recorder) status() int { return cmp.Or(r.code, http.StatusOK) }
 
 func mediaType(h http.Header) string {
 	kind, _, err := mime.ParseMediaType(h.Get("Content-Type"))
@@ -297,25 +306,25 @@ func mediaType(h http.Header) string {
 func isJSON(kind string) bool { return kind == "application/json" || strings.HasSuffix(kind, "+json") }
 
 // check returns an error for a response that is not described.
-func (d *documents) check(function, method, path string, seen *recorder) error {
+func (d *documents) check(function, method, path string, seen response) error {
 	described, found := d.find(function, method, path)
 	if !found { // an unknown path or method has the form of all errors
-		if code := seen.status(); code < 400 || code >= 500 && code != http.StatusServiceUnavailable {
+		if code := seen.status; code < 400 || code >= 500 && code != http.StatusServiceUnavailable {
 			return fmt.Errorf("there is no such operation, and the status is %d", code)
 		}
 		described = place{openapi, []string{"components", "responses", "Refusal"}}
 	} else {
-		described = described.in("responses", strconv.Itoa(seen.status()))
+		described = described.in("responses", strconv.Itoa(seen.status))
 	}
 	value, described := d.at(described)
 	fields, ok := value.(map[string]any)
 	if !ok {
-		return fmt.Errorf("the operation has no status %d", seen.status())
+		return fmt.Errorf("the operation has no status %d", seen.status)
 	}
 	headers, _ := fields["headers"].(map[string]any)
 	for name := range headers {
 		header, _ := d.at(described.in("headers", name))
-		if fields, _ := header.(map[string]any); fields["required"] == true && seen.Header().Get(name) == "" {
+		if fields, _ := header.(map[string]any); fields["required"] == true && seen.header.Get(name) == "" {
 			return fmt.Errorf("the header %s is missing", name)
 		}
 	}
@@ -324,14 +333,14 @@ func (d *documents) check(function, method, path string, seen *recorder) error {
 	}
 	content, _ := fields["content"].(map[string]any)
 	if len(content) == 0 {
-		if seen.size > 0 {
-			return fmt.Errorf("it has a body, with status %d", seen.status())
+		if len(seen.body) > 0 {
+			return fmt.Errorf("it has a body, with status %d", seen.status)
 		}
 		return nil
 	}
-	kind := mediaType(seen.Header())
+	kind := mediaType(seen.header)
 	if content[kind] == nil {
-		return fmt.Errorf("it is of type %q with status %d", kind, seen.status())
+		return fmt.Errorf("it is of type %q with status %d", kind, seen.status)
 	}
 	if !isJSON(kind) {
 		return nil
@@ -340,7 +349,7 @@ func (d *documents) check(function, method, path string, seen *recorder) error {
 	if err != nil {
 		return err
 	}
-	return validate(schema, seen.body.Bytes())
+	return validate(schema, seen.body)
 }
 
 // find returns the place of the operation of a method and a path. Of several paths that
@@ -356,7 +365,7 @@ func (d *documents) find(function, method, path string) (place, bool) {
 	parts := strings.Split(strings.TrimPrefix(path, "/"), "/")
 	best, fixedOfBest := place{}, -1
 	for candidate, item := range object(d.parsed[openapi], "paths") {
-		rest, ok := strings.CutPrefix(candidate, "/"+function+"/")
+		rest, ok := strings.CutPrefix(strings.Replace(candidate, "{function}", function, 1), "/"+function+"/")
 		if !ok || object(item, key) == nil {
 			continue
 		}
