@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"parkstream/docs/api/apitest"
 	"parkstream/shared/access"
 	"parkstream/shared/generator"
 	"parkstream/shared/instance/instancetest"
@@ -71,6 +72,7 @@ func (c call) send(t *testing.T, url string) (status int, header http.Header, te
 	if err != nil {
 		t.Fatal(err)
 	}
+	apitest.Check(t, "entry-generator", c.method, "/", resp.StatusCode, resp.Header, all)
 	return resp.StatusCode, resp.Header, strings.TrimSpace(string(all))
 }
 

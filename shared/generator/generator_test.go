@@ -23,6 +23,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 	"go.uber.org/goleak"
 
+	"parkstream/docs/api/apitest"
 	"parkstream/shared/access"
 	"parkstream/shared/audit"
 	"parkstream/shared/broker"
@@ -108,6 +109,17 @@ func allowed(t *testing.T) context.Context {
 	return access.NewContext(t.Context(), access.PartOf("test", access.Generate))
 }
 
+// entries and exits are the handlers, of which each response has to be in docs/api.
+func entries(t testing.TB, c generator.Config) http.Handler {
+	t.Helper()
+	return apitest.Handler(t, "entry-generator", generator.NewEntryHandler(c))
+}
+
+func exits(t testing.TB, c generator.Config) http.Handler {
+	t.Helper()
+	return apitest.Handler(t, "exit-generator", generator.NewExitHandler(c))
+}
+
 func post(t *testing.T, h http.Handler, query string) (status int, text string, a answer) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(allowed(t), 30*time.Second)
@@ -122,14 +134,14 @@ func post(t *testing.T, h http.Handler, query string) (status int, text string, 
 
 func (p *park) enter(t *testing.T, query string) {
 	t.Helper()
-	if status, text, _ := post(t, generator.NewEntryHandler(p.Config), query); status != http.StatusOK {
+	if status, text, _ := post(t, entries(t, p.Config), query); status != http.StatusOK {
 		t.Fatalf("entries: %d %s", status, text)
 	}
 }
 
 func (p *park) leave(t *testing.T, query string) answer {
 	t.Helper()
-	status, text, a := post(t, generator.NewExitHandler(p.Config), query)
+	status, text, a := post(t, exits(t, p.Config), query)
 	if status != http.StatusOK {
 		t.Fatalf("exits: %d %s", status, text)
 	}
@@ -204,7 +216,7 @@ func distinct(list []string) int {
 func TestEntries(t *testing.T) {
 	p := newPark(t)
 	before := time.Now()
-	status, text, _ := post(t, generator.NewEntryHandler(p.Config), "count=1500&site=airport&gate=north")
+	status, text, _ := post(t, entries(t, p.Config), "count=1500&site=airport&gate=north")
 	if status != http.StatusOK || text != `{"published":1500}` {
 		t.Fatalf("got %d %s", status, text)
 	}
@@ -378,7 +390,7 @@ func (l lossy) Publish(ctx context.Context, msgs []broker.Message) error {
 func TestWhatIsNotPublishedChangesNothing(t *testing.T) {
 	p := newPark(t)
 	p.Publisher = lossy{p.Publisher, func(i int) bool { return i%3 == 0 }}
-	status, text, a := post(t, generator.NewEntryHandler(p.Config), "count=30")
+	status, text, a := post(t, entries(t, p.Config), "count=30")
 	if status != http.StatusServiceUnavailable || a.Published != 20 || !strings.Contains(a.Error, "refused") {
 		t.Errorf("entries: %d %s", status, text)
 	}
@@ -387,7 +399,7 @@ func TestWhatIsNotPublishedChangesNothing(t *testing.T) {
 		t.Errorf("%d entries were published, the set differs:\n%s", len(entered), diff)
 	}
 
-	status, text, a = post(t, generator.NewExitHandler(p.Config), "count=20&above=0")
+	status, text, a = post(t, exits(t, p.Config), "count=20&above=0")
 	if status != http.StatusServiceUnavailable || a.Published != 13 || a.Matched != 13 {
 		t.Errorf("exits: %d %s", status, text)
 	}
@@ -415,7 +427,7 @@ func TestTheSetIsRestoredWhenTheCallerHasGone(t *testing.T) {
 	ctx, cancel := context.WithCancel(allowed(t))
 	p.Publisher = lossy{away{p.Publisher}, func(int) bool { cancel(); return false }}
 	w := httptest.NewRecorder()
-	generator.NewExitHandler(p.Config).ServeHTTP(w, httptest.NewRequestWithContext(ctx, http.MethodPost, "/?count=5&above=0", nil))
+	exits(t, p.Config).ServeHTTP(w, httptest.NewRequestWithContext(ctx, http.MethodPost, "/?count=5&above=0", nil))
 	if w.Code != http.StatusServiceUnavailable || !strings.Contains(w.Body.String(), `{"published":0,"matched":0,"error":"RabbitMQ cannot be used now"}`) {
 		t.Errorf("got %d %s", w.Code, w.Body)
 	}
@@ -429,14 +441,14 @@ func TestRedisAway(t *testing.T) {
 	if err := p.node.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	if status, text, a := post(t, generator.NewExitHandler(p.Config), "above=0"); status != http.StatusServiceUnavailable || a.Published != 0 || !strings.Contains(text, "Redis") {
+	if status, text, a := post(t, exits(t, p.Config), "above=0"); status != http.StatusServiceUnavailable || a.Published != 0 || !strings.Contains(text, "Redis") {
 		t.Errorf("exits: %d %s", status, text)
 	}
-	if status, text, a := post(t, generator.NewEntryHandler(p.Config), "count=3"); status != http.StatusServiceUnavailable || a.Published != 3 || !strings.Contains(text, "Redis") {
+	if status, text, a := post(t, entries(t, p.Config), "count=3"); status != http.StatusServiceUnavailable || a.Published != 3 || !strings.Contains(text, "Redis") {
 		t.Errorf("entries: %d %s", status, text)
 	}
 	w := httptest.NewRecorder()
-	generator.NewEntryHandler(p.Config).ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", nil))
+	entries(t, p.Config).ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", nil))
 	if w.Code != http.StatusServiceUnavailable || w.Header().Get("Retry-After") != "1" || !strings.HasPrefix(w.Body.String(), `{"error":"Redis `) {
 		t.Errorf("cron's call: %d %v %s", w.Code, w.Header(), w.Body)
 	}
@@ -453,7 +465,7 @@ func TestRabbitMQAway(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 	defer cancel()
 	w := httptest.NewRecorder()
-	generator.NewEntryHandler(p.Config).ServeHTTP(w, httptest.NewRequestWithContext(ctx, http.MethodPost, "/", nil))
+	entries(t, p.Config).ServeHTTP(w, httptest.NewRequestWithContext(ctx, http.MethodPost, "/", nil))
 	if w.Code != http.StatusServiceUnavailable || ctx.Err() != nil || strings.Contains(w.Body.String(), "hidden") {
 		t.Errorf("got %d %s, the call's time is over: %v", w.Code, w.Body, ctx.Err())
 	}
@@ -569,7 +581,7 @@ func TestTicksThatAreSpent(t *testing.T) {
 		t.Helper()
 		config := p.Config
 		config.Publisher = publisher
-		if status, text, _ := post(t, generator.NewEntryHandler(config), query); status != want {
+		if status, text, _ := post(t, entries(t, config), query); status != want {
 			t.Errorf("%q is answered with %d %s, want %d", query, status, text, want)
 		}
 	}
@@ -600,7 +612,7 @@ func postBody(t *testing.T, h http.Handler, query, body string) (int, string) {
 
 func TestParametersInTheBody(t *testing.T) {
 	p := newPark(t)
-	entry := generator.NewEntryHandler(p.Config)
+	entry := entries(t, p.Config)
 	const blank = " \n"
 	for body, want := range map[string]int{`{"count":3,"site":"a","seed":18446744073709551615}`: 3, "{\"count\":\"2\"}\n": 2, "{}": p.Count, blank: p.Count} {
 		if status, text := postBody(t, entry, "gate=north", body); status != http.StatusOK {
@@ -614,7 +626,7 @@ func TestParametersInTheBody(t *testing.T) {
 
 func TestBadParameters(t *testing.T) {
 	p := newPark(t)
-	entry, exit := generator.NewEntryHandler(p.Config), generator.NewExitHandler(p.Config)
+	entry, exit := entries(t, p.Config), exits(t, p.Config)
 	for query, want := range map[string]string{
 		"count=0":            `count is "0", want a whole number from 1 to 100000`,
 		"count=100001":       `count is "100001", want a whole number from 1 to 100000`,

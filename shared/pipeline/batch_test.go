@@ -28,7 +28,7 @@ func post(h http.Handler, body string) *httptest.ResponseRecorder {
 
 // An invalid event is rejected alone. An invalid attribute rejects no event.
 func TestOneBadEventOfABatch(t *testing.T) {
-	h := pipeline.NewHTTPHandler(pipeline.NewExitEventProcessor(config(newStore(t), &summaries{})))
+	h := documented(t, pipeline.NewExitEventProcessor(config(newStore(t), &summaries{})))
 	w := post(h, `[{"id":"1","data_base64":"?"},{"id":"2","time":"58875-01-01T00:00:00Z","data":`+string(exit("x", "A", 0).Data)+`},{"id":"3","data":"`+"\xff"+`"}]`)
 	want := `{"results":[{"id":"1","outcome":"reject","reason":"data_base64 cannot be read: illegal base64 data at input byte 0"},` +
 		`{"id":"2","outcome":"done"},{"id":"3","outcome":"reject","reason":"the event is not valid UTF-8"}]}`

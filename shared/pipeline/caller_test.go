@@ -21,7 +21,7 @@ func TestSitesOfTheCaller(t *testing.T) {
 	c := config(newStore(t), &posted)
 	caller := everything
 	c.Caller = func(context.Context) pipeline.Caller { return caller }
-	exits := pipeline.NewHTTPHandler(pipeline.NewExitEventProcessor(c))
+	exits := documented(t, pipeline.NewExitEventProcessor(c))
 	at := func(id, site string) batch.Event {
 		e := exit(id, "KA01AB1234", 9)
 		e.Data = []byte(strings.Replace(string(e.Data), "{", fmt.Sprintf(`{"site":%q,`, site), 1))

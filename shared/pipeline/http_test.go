@@ -62,7 +62,7 @@ func TestLargeBatch(t *testing.T) {
 		r := httptest.NewRequest("POST", "/", bytes.NewReader(batch.AppendRequest(nil, "/x", events)))
 		r.Header.Set("Content-Type", batch.ContentType)
 		w, h := httptest.NewRecorder(), new(counting)
-		pipeline.NewHTTPHandler(h).ServeHTTP(w, r)
+		documented(t, h).ServeHTTP(w, r)
 		if w.Code != want {
 			t.Fatalf("%d events: %d %.200s", n, w.Code, w.Body)
 		}
@@ -96,7 +96,7 @@ func (h waiting) ProcessMessages(ctx context.Context, events []batch.Event) []pi
 // Large batches take turns. Small ones do not wait for them.
 func TestLargeBatchesTakeTurns(t *testing.T) {
 	h := waiting{make(chan struct{}), make(chan struct{})}
-	handler := pipeline.NewHTTPHandler(h)
+	handler := documented(t, h)
 	answers := make(chan *httptest.ResponseRecorder, 1)
 	post := func(ctx context.Context, size int) int {
 		body := batch.AppendRequest(nil, "/x", []batch.Event{{ID: "1", Data: bytes.Repeat([]byte("x"), size)}})
@@ -147,7 +147,7 @@ func (unreadable) Read([]byte) (int, error) {
 // address.
 func TestUnreadableBody(t *testing.T) {
 	h, w := new(counting), httptest.NewRecorder()
-	pipeline.NewHTTPHandler(h).ServeHTTP(w, httptest.NewRequest("POST", "/", unreadable{}))
+	documented(t, h).ServeHTTP(w, httptest.NewRequest("POST", "/", unreadable{}))
 	if w.Code != http.StatusRequestTimeout || w.Body.String() != `{"error":"the request's body did not arrive whole"}`+"\n" || h.calls != 0 {
 		t.Errorf("%d %s, %d calls", w.Code, w.Body, h.calls)
 	}

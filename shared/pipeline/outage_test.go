@@ -175,7 +175,7 @@ func TestOutagesOfLargeBatches(t *testing.T) {
 			for i := range events {
 				events[i] = exit(fmt.Sprint("e", i), "A", 0)
 			}
-			w := post(pipeline.NewHTTPHandler(pipeline.NewExitEventProcessor(config(data, &summaries{}))), string(batch.AppendRequest(nil, "/q", events)))
+			w := post(documented(t, pipeline.NewExitEventProcessor(config(data, &summaries{}))), string(batch.AppendRequest(nil, "/q", events)))
 			results, err := batch.ParseResponse(w.Body.Bytes(), events)
 			if w.Code != tt.code || err != nil || reached != tt.reached {
 				t.Errorf("%d, %v, %d events reached the store; want %d and %d", w.Code, err, reached, tt.code, tt.reached)
@@ -193,7 +193,7 @@ func TestOutagesOfLargeBatches(t *testing.T) {
 // or 503 with a reason and only results that cost no event an attempt.
 func checkOutage(t *testing.T, h pipeline.Handler, events []batch.Event, want string) {
 	t.Helper()
-	w := post(pipeline.NewHTTPHandler(h), string(batch.AppendRequest(nil, "/q", events)))
+	w := post(documented(t, h), string(batch.AppendRequest(nil, "/q", events)))
 	if want == "503 mixed" {
 		results, err := batch.ParseResponse(w.Body.Bytes(), events)
 		plain := slices.ContainsFunc(results, func(r batch.Result) bool { return !r.Unavailable && r.Outcome == batch.Retry })
@@ -405,7 +405,7 @@ func TestAKeyOfAnotherType(t *testing.T) {
 	events = []batch.Event{exit("c", "C", 1), exit("d", "D", 1)}
 	checkOutage(t, exits, events, "500 the store refuses with ")
 	w := httptest.NewRecorder()
-	pipeline.NewHTTPHandler(exits).ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/", bytes.NewReader(events[0].Data)))
+	documented(t, exits).ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/", bytes.NewReader(events[0].Data)))
 	if w.Code != http.StatusInternalServerError || w.Header().Get("Retry-After") != "" || !strings.Contains(w.Body.String(), `"outcome":"retry"`) {
 		t.Errorf("one event: %d %s", w.Code, w.Body)
 	}

@@ -205,7 +205,7 @@ func TestStrangersAreToldNoAddress(t *testing.T) {
 		hush.URL: "the summary answers 503", gone.URL: "the summary refuses connections",
 	} {
 		poster := summaryclient.New(url, func() (string, error) { return "hush", nil })
-		h := pipeline.NewHTTPHandler(pipeline.NewExitEventProcessor(config(newStore(t), poster)))
+		h := documented(t, pipeline.NewExitEventProcessor(config(newStore(t), poster)))
 		one := exit("x", "A", 9).Data
 		for contentType, body := range map[string][]byte{"": one, batch.ContentType: batch.AppendRequest(nil, "/test", []batch.Event{{ID: "1", Data: one}})} {
 			r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", bytes.NewReader(body))
@@ -357,7 +357,7 @@ func TestWholePlatesInTheLog(t *testing.T) {
 
 func TestHTTP(t *testing.T) {
 	posted := summaries{}
-	h := pipeline.NewHTTPHandler(pipeline.NewExitEventProcessor(config(newStore(t), &posted)))
+	h := documented(t, pipeline.NewExitEventProcessor(config(newStore(t), &posted)))
 	serve := func(method, contentType, body string) *httptest.ResponseRecorder {
 		r := httptest.NewRequest(method, "/", strings.NewReader(body))
 		r.Header.Set("Content-Type", contentType)

@@ -19,6 +19,7 @@ import (
 	handler "github.com/openfaas/templates-sdk/go-http"
 	goredis "github.com/redis/go-redis/v9"
 
+	"parkstream/docs/api/apitest"
 	"parkstream/shared/access"
 	"parkstream/shared/batch"
 	"parkstream/shared/faas"
@@ -170,6 +171,7 @@ func (p *park) send(t *testing.T, q request) (status int, text string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	apitest.Check(t, q.kind.String()+"-processor", q.method, "/", resp.StatusCode, resp.Header, body)
 	return resp.StatusCode, strings.TrimSpace(string(body))
 }
 

@@ -20,6 +20,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 	"go.uber.org/goleak"
 
+	"parkstream/docs/api/apitest"
 	"parkstream/shared/broker"
 	"parkstream/shared/broker/brokertest"
 	"parkstream/shared/camera/health"
@@ -182,6 +183,8 @@ func (f *function) do(method, path string, body io.Reader, header ...string) res
 	if err != nil {
 		f.t.Fatal(err)
 	}
+	at := "/" + strings.Trim(r.URL.EscapedPath(), "/") // a slash at the end means nothing
+	apitest.Check(f.t, "camera", method, at, resp.StatusCode, resp.Header, text)
 	return response{resp.StatusCode, resp.Header, string(text)}
 }
 
