@@ -80,6 +80,7 @@ func ParseEvent(kind parking.Kind, data []byte) (parking.Event, error) {
 		}
 	}
 	switch {
+	case wire.Void: // a time means nothing, and so does the kind
 	case text == nil && other != nil:
 		return named, parking.Invalid("%s_date_time is missing: this event belongs to the %s", kind, processor)
 	case other != nil && *other != "": // some publishers send "" for a missing time
