@@ -93,7 +93,7 @@ func TestJSON(t *testing.T) {
 			`{"id":"e1","vehicle_plate":"P","entry_date_time":"2026-11-23T08:15:00Z","candidates":[{"plate":"\ufffd"}]}`,
 		}, "\n"), []string{
 			`1 vehicle_entries 00:00:00 {"id":"x1","version":3,"void":true}`,
-			`2 vehicle_exits 09:00:00 {"id":"x1","version":2,"void":true,"exit_date_time":"2026-11-23T09:00:00Z"}`,
+			`2 vehicle_exits 00:00:00 {"id":"x1","version":2,"void":true,"exit_date_time":"2026-11-23T09:00:00Z"}`,
 			`3 vehicle_entries 08:15:00 {"id":"e1","vehicle_plate":null,"entry_date_time":"2026-11-23T08:15:00Z","confidence":0.5,"candidates":[{"plate":"P"}]}`,
 			"line 4: version is 1.5: want a whole number from 1 to 9007199254740991",
 			"line 5: it has neither an entry_date_time nor an exit_date_time",
