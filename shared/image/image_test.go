@@ -363,7 +363,7 @@ func TestSweep(t *testing.T) {
 		put(t, s, "long", "old", today.Add(-5*day), jpeg)
 		put(t, s, "broken", "old", today.Add(-50*day), jpeg)
 		put(t, s, "zone", "old", today.Add(-5*day), jpeg)
-		sites := map[string]time.Duration{"long": 5*day + time.Hour, "broken": 0}
+		sites := map[string]time.Duration{"long": 5 * day, "broken": 0}
 		sweep := func(at time.Time, want int, kept ...string) {
 			t.Helper()
 			s.now = func() time.Time { return at }

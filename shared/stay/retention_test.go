@@ -129,7 +129,7 @@ func TestAnIDIsUsedAgainInAnyLocale(t *testing.T) {
 	if before, err := s.redis.Current().Eval(t.Context(), "return tostring('aa' < 'ab')", nil).Text(); err != nil || before != "false" {
 		t.Fatalf("'aa' < 'ab' is %s, error %v: Redis is not Danish", before, err)
 	}
-	at := func(end int64) time.Time { return time.Unix(0, today.UnixNano()&^0xffffff|end).UTC() }
+	at := func(end int64) time.Time { return time.Unix(0, today.UnixNano()&^0x1ffffffff|end).UTC() }
 	for id, ends := range map[string][2]int64{"x": {0xaa0000, 0xab0000}, "y": {0, 1}, "z": {1, 0x100000001}} {
 		old := completed(id, "a", "P1", at(ends[0]), 60)
 		old.Revision = 3
