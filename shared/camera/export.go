@@ -82,7 +82,8 @@ var exportNames = map[exportColumn][]string{
 // exportFilling are words that the name of a column may have besides.
 var exportFilling = []string{
 	"no", "nr", "n", "num", "number", "nummer", "numero", "value", "text", "string", "of", "the", "de", "d", "del", "della", "di", "du", "da", "do", "der", "des", "la", "le",
-	"vehicle", "car", "fahrzeug", "vehicule", "vehiculo", "veicolo", "kfz", "amtliches", "detected", "recognized", "recognised", "recognition", "detection",
+	"vehicle", "car", "fahrzeug", "vehicule", //nolint:misspell // French
+	"vehiculo", "veicolo", "kfz", "amtliches", "detected", "recognized", "recognised", "recognition", "detection",
 	"capture", "captured", "captura", "erfassung", "aufnahme", "passage", "passing", "event", "local", "utc", "gmt",
 }
 
