@@ -321,7 +321,7 @@ func (s *system) sendFile(t *testing.T, arrival time.Time) {
 		t.Errorf("%v: %s", err, out)
 	}
 	out, err := s.run("send", bad, "--rabbitmq-url-file", secret)
-	if err == nil || !strings.Contains(out, `line 2: "yesterday" is no RFC 3339 time`) || !strings.Contains(out, "of 2 records 1 are confirmed and 1 are refused") {
+	if err == nil || !strings.Contains(out, `line 2: exit_date_time "yesterday" is no RFC 3339 time`) || !strings.Contains(out, "of 2 records 1 are confirmed and 1 are refused") {
 		t.Errorf("%v: %s", err, out)
 	}
 	eventually.Succeeds(t, "the stays of the file are completed", func() error {
