@@ -53,8 +53,8 @@ func TestPrometheus(t *testing.T) {
 			return nil
 		}
 	}
-	// five functions, connector, gateway, Prometheus itself
-	eventually.Succeeds(t, "eight targets are up", targets(8))
+	// six functions, connector, gateway, Prometheus itself
+	eventually.Succeeds(t, "nine targets are up", targets(9))
 	tryShippedConfigurations(t, s, connector)
 	s.call(t, http.MethodPost, "/function/entry-generator?count=10", "")
 	query := func(expr string) (float64, error) {
@@ -132,7 +132,7 @@ func TestPrometheus(t *testing.T) {
 	if _ = resp.Body.Close(); resp.StatusCode != http.StatusAccepted {
 		t.Fatalf("scaling is answered with %s", resp.Status)
 	}
-	eventually.Succeeds(t, "nine targets are up", targets(9))
+	eventually.Succeeds(t, "ten targets are up", targets(10))
 
 	s.stop(t)
 	if err := ask("/-/ready", new(any)); err == nil {
