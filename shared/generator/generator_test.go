@@ -47,17 +47,7 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	rabbit = node
-	goleak.VerifyTestMain(testsThen{m, stop})
-}
-
-type testsThen struct {
-	*testing.M
-	stop func()
-}
-
-func (t testsThen) Run() int {
-	defer t.stop()
-	return t.M.Run()
+	goleak.VerifyTestMain(instancetest.TestsThen{M: m, Stop: stop})
 }
 
 // park is both generators with a separate Redis and queues of their own.

@@ -127,6 +127,19 @@ func SharedRabbitMQ() (r *instance.RabbitMQ, stop func(), err error) {
 	}, nil
 }
 
+// TestsThen runs the tests of a package and then stops what they share, as the argument
+// of goleak.VerifyTestMain, which ends the process.
+type TestsThen struct {
+	*testing.M
+	Stop func()
+}
+
+// Run returns the exit code of the tests.
+func (t TestsThen) Run() int {
+	defer t.Stop()
+	return t.M.Run()
+}
+
 // tempDir is removed after the node has ended; t.TempDir fails the test if a dying
 // node writes while it is removed.
 func tempDir(t testing.TB) string {
