@@ -219,6 +219,7 @@ func TestLocalDays(t *testing.T) {
 			t.Errorf("%s after the exits today has%s, want %s", at, got, want)
 		}
 	}
+	g.stays.Now = func() time.Time { return exit.Add(day) }
 	var all struct {
 		Zone string
 		Days []struct{ Day string }
