@@ -37,6 +37,12 @@ type Stay struct {
 	ExitTime  time.Time
 	// Repeat and Void report the status of a stay without an entry.
 	Repeat, Void bool
+	// Match tells how entry and exit were put together. It is nil if they were so by the
+	// pairing rule and nothing makes that doubtful.
+	Match *Explanation
+	// Disputed reports that the stay may be two visits: a lone read of a similar plate lies
+	// between entry and exit.
+	Disputed bool
 	// Revision starts at 1 and increases each time a late event changes the stay.
 	Revision int64
 }
@@ -79,6 +85,9 @@ type StayJSON struct {
 	Duration        *string    `json:"duration"`
 	Status          Status     `json:"status"`
 	Revision        int64      `json:"revision"`
+	// Match and Disputed are those of the stay. Most stays lack both.
+	Match    *Explanation `json:"match,omitempty"`
+	Disputed bool         `json:"disputed,omitempty"`
 }
 
 // JSON returns the public form.
@@ -86,7 +95,7 @@ func (s Stay) JSON() StayJSON {
 	w := StayJSON{
 		ID: s.ID, Site: s.Site, VehiclePlate: s.Plate,
 		ExitID: s.ID, ExitDateTime: Timestamp(s.ExitTime),
-		Status: s.Status(), Revision: s.Revision,
+		Status: s.Status(), Revision: s.Revision, Match: s.Match, Disputed: s.Disputed,
 	}
 	if d, ok := s.Duration(); ok {
 		entry, seconds, iso := Timestamp(s.EntryTime), int64(d/time.Second), ISODuration(d)
@@ -104,7 +113,7 @@ func (w StayJSON) Stay() (Stay, error) {
 	s := Stay{
 		ID: w.ID, Site: w.Site, Plate: w.VehiclePlate,
 		ExitTime: time.Time(w.ExitDateTime).UTC(), Revision: w.Revision,
-		Repeat: w.Status == Repeated, Void: w.Status == Void,
+		Repeat: w.Status == Repeated, Void: w.Status == Void, Match: w.Match, Disputed: w.Disputed,
 	}
 	switch {
 	case w.EntryID == nil && w.EntryDateTime == nil:
