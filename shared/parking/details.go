@@ -115,12 +115,13 @@ type eventJSON struct {
 	Void         bool       `json:"void,omitempty"`
 	Camera       string     `json:"camera,omitempty"`
 	Details
+	Correction *Correction `json:"correction,omitempty"`
 }
 
 // MarshalJSON returns the wire form of an event, as its queue takes it. The plate is
 // null if none was read, or if the event is void.
 func (e Event) MarshalJSON() ([]byte, error) {
-	w := eventJSON{ID: e.ID, Site: e.Site, Gate: e.Gate, Void: e.Void, Camera: e.Camera, Details: e.Details}
+	w := eventJSON{ID: e.ID, Site: e.Site, Gate: e.Gate, Void: e.Void, Camera: e.Camera, Details: e.Details, Correction: e.Correction}
 	if e.Version != 1 {
 		w.Version = e.Version
 	}

@@ -77,6 +77,9 @@ type Event struct {
 	Time time.Time
 	// Details are what the camera tells besides.
 	Details Details
+	// Correction tells who decided which plate the event has, or is nil. It does not come
+	// with an event: only [Event.Correct] sets it.
+	Correction *Correction
 }
 
 // SameContent reports whether two events of one id and version are the same one, sent

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -216,6 +217,37 @@ func (g *guarded) detailed(t *testing.T) {
 	for _, r := range g.events.Record(t.Context(), events) {
 		if r.Err != nil {
 			t.Fatal(r.Err)
+		}
+	}
+}
+
+// A viewer sees neither plate of a corrected event, and not who corrected it.
+func TestAViewerSeesNoPlateOfACorrection(t *testing.T) {
+	g := newGuarded(t)
+	correct := func(e parking.Event, plate, by string) {
+		e.Kind, e.Site, e.Time = parking.Entry, "north", time.Now().Add(-30*time.Minute)
+		read, err1 := parking.NewEvent(e)
+		corrected, err2 := read.Correct(plate, parking.Correction{ID: by, By: by, At: today})
+		if err := errors.Join(err1, err2); err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range g.events.Record(t.Context(), []parking.Event{read, corrected}) {
+			if r.Err != nil {
+				t.Fatal(r.Err)
+			}
+		}
+	}
+	correct(parking.Event{ID: "c1", RawPlate: northPlate}, "XX99YY8877", "anna") // to one that does not resemble it
+	correct(parking.Event{ID: "cam/" + northPlate, RawPlate: northPlate}, "XX99YY8877", "d/"+northPlate)
+	correct(parking.Event{ID: "c3", NoPlate: true}, northPlate, "anna")
+	for id, want := range map[string]string{"c1": `"id":"anna","by":"***"`, "cam/" + northPlate: "no such event", "c3": "no such event"} {
+		w := g.as(viewer, "GET", "/sites/north/events?id="+url.QueryEscape(id), "")
+		g.checkSeen(t, "GET an event", viewer, w)
+		if !strings.Contains(w.Body.String(), want) {
+			t.Errorf("%s: %s", id, w.Body)
+		}
+		if w := g.as(plates, "GET", "/sites/north/events?id="+url.QueryEscape(id), ""); !strings.Contains(w.Body.String(), `"correction":{"id":`) || !strings.Contains(w.Body.String(), northPlate) {
+			t.Errorf("%s as %s: %s", id, plates, w.Body)
 		}
 	}
 }

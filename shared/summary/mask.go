@@ -64,15 +64,20 @@ func (m mask) insideSites(list []timeline.InsideSite) []timeline.InsideSite {
 // hiddenText stands for a text in which a plate cannot be found.
 const hiddenText = "***"
 
-// event returns an event as the principal sees it. The texts of a void event and of one
-// without a plate may contain the plate of a version before, which is not known.
+// event returns an event as the principal sees it. The texts of a void event, of one
+// without a plate and of a corrected one may contain the plate of a version before, which
+// may not be known.
 func (m mask) event(e parking.Event) parking.Event {
 	if m.whole {
 		return e
 	}
 	text := func(text string) string { return parking.MaskReadsIn(e.MaskPlatesIn(text), e.Plate) }
-	if e.Void || e.NoPlate {
+	switch c := e.Correction; {
+	case e.Void || e.NoPlate || c != nil && c.Was == "":
 		text = func(string) string { return hiddenText }
+	case c != nil:
+		masked := text
+		text = func(text string) string { return parking.MaskReadsIn(masked(text), c.Was) }
 	}
 	e.ID = text(e.ID)
 	if e.Details.Vehicle != "" {
@@ -84,6 +89,9 @@ func (m mask) event(e parking.Event) parking.Event {
 		candidates[i].Plate = parking.MaskPlate(parking.NormalizePlate(candidates[i].Plate))
 	}
 	e.Details.Candidates = candidates
+	if c := e.Correction; c != nil {
+		e.Correction = &parking.Correction{ID: text(c.ID), By: hiddenText, At: c.At, Was: parking.MaskPlate(c.Was), NoPlate: c.NoPlate}
+	}
 	e.RawPlate, e.Plate = parking.MaskPlate(e.Plate), ""
 	return e
 }

@@ -105,8 +105,8 @@ func keptOf(e *parking.Event, member string) string {
 		return head
 	}
 	details := ""
-	if !e.Details.IsZero() {
-		text, _ := json.Marshal(e.Details) // no number in it is infinite: see parking.NewEvent
+	if !e.Details.IsZero() || e.Correction != nil {
+		text, _ := json.Marshal(keptDetails{e.Details, keptCorrection(e.Correction)}) // no number in it is infinite: see parking.NewEvent
 		details = string(text)
 	}
 	return head + strings.TrimRight(version(e)+"\n"+raw+"\n"+e.Gate+"\n"+e.Camera+"\n\n"+details, "\n")
@@ -161,9 +161,41 @@ func parseKept(site, m, kept string) (parking.Event, error) {
 	}
 	e.Time, e.RawPlate, e.Gate, e.Camera = at, cmp.Or(line(rawLine), e.Plate), line(gateLine), line(cameraLine)
 	if text := line(detailsLine); text != "" {
-		if err := json.Unmarshal([]byte(text), &e.Details); err != nil {
+		var details keptDetails
+		if err := json.Unmarshal([]byte(text), &details); err != nil {
 			return e, fmt.Errorf("details of event %q: %w", id, err)
 		}
+		e.Details, e.Correction = details.Details, details.Correction
 	}
-	return e, nil
+	if e.Correction != nil && !e.Correction.NoPlate {
+		e.Correction.Was, err = plateBefore(&e, kept)
+	}
+	return e, err
+}
+
+// keptDetails is the JSON of an event's details, with what is known of its correction.
+type keptDetails struct {
+	parking.Details
+	Correction *parking.Correction `json:"correction,omitempty"`
+}
+
+// keptCorrection returns a correction without the plate before, which is that of the
+// newest former place: an erasure finds it there.
+func keptCorrection(c *parking.Correction) *parking.Correction {
+	if c == nil {
+		return nil
+	}
+	kept := *c
+	kept.Was = ""
+	return &kept
+}
+
+// plateBefore returns the plate that an event had before its correction, or "" if it was
+// erased.
+func plateBefore(e *parking.Event, kept string) (string, error) {
+	places, err := formerPlaces(e.ID, kept)
+	if n := len(places); n > 0 && places[n-1].plate != e.Plate && places[n-1].Time.Equal(e.Time) {
+		return places[n-1].plate, nil
+	}
+	return "", err
 }

@@ -91,7 +91,7 @@ end
 --   camera
 --   places   where the event was in versions before, the newest last, with a tab between
 --            them: the first 14 bytes of the member, and the plate
---   details  JSON of parking.Details
+--   details  JSON of parking.Details, with the correction of the event
 -- Version 0.1.0 kept slot, raw plate and gate.
 local function parseEvent(kept)
   local lines = {}

@@ -1,0 +1,68 @@
+package parking
+
+import "time"
+
+// CorrectionVersion is the lowest version of a correction. It is above what cameras send as
+// versions, also above the microseconds since 1970, so a correction counts whatever the
+// camera sends later.
+const CorrectionVersion = 1 << 52
+
+// MaxCorrections bounds the corrections of one event.
+const MaxCorrections = 12
+
+// Correction tells who decided which plate an event has, instead of its camera.
+type Correction struct {
+	// ID is that of the decision.
+	ID string `json:"id"`
+	// By is who decided.
+	By string    `json:"by"`
+	At time.Time `json:"at"`
+	// Was is the normalised plate before, or empty if it is not known any more. NoPlate
+	// reports that there was none.
+	Was     string `json:"was,omitempty"`
+	NoPlate bool   `json:"no_plate,omitempty"`
+	// Undoes is the id of the decision that this one takes back, or empty.
+	Undoes string `json:"undoes,omitempty"`
+	// Earlier are the ids of the decisions before, the oldest first.
+	Earlier []string `json:"earlier,omitempty"`
+}
+
+// Corrected reports whether a person decided which plate the event has.
+func (e *Event) Corrected() bool { return e.Version >= CorrectionVersion && !e.Void }
+
+// Correct returns the next version of an event, with the plate of a decision; without a
+// plate if raw is empty. Its errors are [ErrInvalid].
+func (e Event) Correct(raw string, by Correction) (Event, error) {
+	if e.Void {
+		return Event{}, Invalid("event %s is void: there was no such event, and it has no plate", quote(e.ID))
+	}
+	by.Was, by.NoPlate, by.Earlier = e.Plate, e.NoPlate, nil
+	if before := e.Correction; before != nil {
+		by.Earlier = append(append(by.Earlier, before.Earlier...), before.ID)
+	}
+	if len(by.Earlier) >= MaxCorrections {
+		return Event{}, Invalid("the plate of event %s was decided %d times, which is the most: send its next version to the processor instead", quote(e.ID), len(by.Earlier))
+	}
+	before := e.Plate
+	e.Correction, e.Version = &by, max(e.Version+1, CorrectionVersion)
+	e.RawPlate, e.NoPlate = raw, raw == ""
+	e, err := NewEvent(e)
+	if err == nil && e.Plate == before {
+		err = Invalid("event %s has this plate already", quote(e.ID))
+	}
+	return e, err
+}
+
+// DecidedBy reports whether a decision, by its id, is among those of the event's plate.
+func (e *Event) DecidedBy(id string) bool {
+	c := e.Correction
+	if c == nil {
+		return false
+	}
+	for _, earlier := range c.Earlier {
+		if earlier == id {
+			return true
+		}
+	}
+	return c.ID == id
+}

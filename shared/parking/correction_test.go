@@ -1,0 +1,64 @@
+package parking
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// A correction counts whatever a camera sends, keeps all that the camera told, and can be
+// followed by others.
+func TestCorrect(t *testing.T) {
+	read := at(Entry, "e1", 1)
+	read.Version, read.Gate, read.Camera, read.Details.Make = 1_795_763_908_123_456, "g", "c", "Tata" // microseconds since 1970
+	first, err := read.Correct("ka-02", Correction{ID: "d1", By: "anna", At: noon})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := read
+	want.Version, want.RawPlate, want.Plate = CorrectionVersion, "ka-02", "KA02"
+	want.Correction = &Correction{ID: "d1", By: "anna", At: noon, Was: "KA01"}
+	if diff := cmp.Diff(want, first); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	second, err := first.Correct("", Correction{ID: "d2", By: "otto", At: noon, Undoes: "d1"})
+	want.Version, want.RawPlate, want.Plate, want.NoPlate = CorrectionVersion+1, "", "", true
+	want.Correction = &Correction{ID: "d2", By: "otto", At: noon, Was: "KA02", Undoes: "d1", Earlier: []string{"d1"}}
+	if diff := cmp.Diff(want, second); diff != "" || err != nil {
+		t.Errorf("%v (-want +got):\n%s", err, diff)
+	}
+	third, err := second.Correct("KA03", Correction{ID: "d3"})
+	if err != nil || !third.Correction.NoPlate || third.Correction.Was != "" || !third.DecidedBy("d1") || !third.DecidedBy("d3") || third.DecidedBy("d4") || read.DecidedBy("") {
+		t.Errorf("%+v, %v", third.Correction, err)
+	}
+	for version, corrected := range map[int64]bool{1: false, CorrectionVersion - 1: false, CorrectionVersion: true, MaxVersion: true} {
+		if e := of(read, version, nil); e.Corrected() != corrected {
+			t.Errorf("version %d is corrected: %t", version, e.Corrected())
+		}
+	}
+	void := Event{ID: "v", Kind: Entry, Site: "default", Version: 2, Void: true}
+	often := first
+	for i := 1; i < MaxCorrections; i++ {
+		if often, err = often.Correct(strings.Repeat("K", i), Correction{ID: "d"}); err != nil {
+			t.Fatalf("correction %d: %v", i, err)
+		}
+	}
+	for name, tt := range map[string]struct {
+		event Event
+		plate string
+		says  string
+	}{
+		"void":             {void, "KA02", "is void"},
+		"no plate of it":   {read, "--", "no letter or digit"},
+		"the same":         {read, "ka 01", "already"},
+		"the last version": {of(read, MaxVersion, nil), "KA02", "version is"},
+		"too often":        {often, "KA02", "12 times"},
+		"too long":         {read, strings.Repeat("K", 65), "65 characters"},
+	} {
+		if _, err := tt.event.Correct(tt.plate, Correction{ID: "d"}); !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), tt.says) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
