@@ -1,6 +1,8 @@
 package parking
 
 import (
+	"cmp"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -39,7 +41,7 @@ type Explanation struct {
 	// Differences are those of the normalised plates.
 	Differences []Difference `json:"differences,omitempty"`
 	// Weight is the sum of the parts. Margin is by how much it exceeds that of the best
-	// other pair of the exit or of the entry, or zero, if there is none.
+	// other pair of the exit or of the entry, or zero, if all others weigh less than that.
 	Weight Weight `json:"weight,omitempty"`
 	Margin Weight `json:"margin,omitempty"`
 	Parts  *Parts `json:"parts,omitempty"`
@@ -89,33 +91,9 @@ type Rejection struct {
 	ExitID  string
 }
 
-// Reads are what [Match] leaves of the events of a site for the near rule: the lone reads,
-// and the exact stays that may be two visits. The matcher has them without reading all
-// events.
-type Reads struct {
-	Lone  []Lone
-	Exact []ExactStay
-}
-
-// Lone is a read that has no part in an exact stay and repeats nothing: an exit without an
-// entry, or an entry that another entry or nothing follows.
-type Lone struct {
-	Event
-	// Next is, of an entry, the time of the next entry of its plate: the vehicle must have
-	// left before. It is zero if there is none.
-	Next time.Time
-	// Known reports that the plate has an exact stay of its own.
-	Known bool
-}
-
-// ExactStay is a stay of the pairing rule with what the near rule needs to know of its
-// reads.
-type ExactStay struct {
-	Entry, Exit Event
-}
-
 // Match derives the stays of a site from its events, which are as in [Current], of all
-// plates. It is a pure function of the set of events, the rejections and the models.
+// plates. It is a pure function of the set of events, the rejections and the models: it
+// ignores their order and repetitions.
 func Match(events []Event, repeats Repeats, rejections []Rejection, models Models) []Stay {
 	lines := make(map[string][]Event)
 	for i := range events {
@@ -124,23 +102,475 @@ func Match(events []Event, repeats Repeats, rejections []Rejection, models Model
 		}
 	}
 	var stays []Stay
+	reads := new(Reads)
 	for _, line := range lines {
 		stays = append(stays, Pair(line, repeats).Stays...)
+		reads.Add(line, repeats)
+	}
+	byID := func(a, b Stay) int { return strings.Compare(a.ID, b.ID) }
+	slices.SortFunc(stays, byID)
+	for _, s := range reads.Match(rejections, models) {
+		i, _ := slices.BinarySearchFunc(stays, s, byID)
+		stays[i] = s
+	}
+	return stays
+}
+
+// Match returns the stays that are otherwise than by [Pair], in the order of their ids:
+// near and split ones, exact ones that are disputed, and those that a person corrected.
+func (r *Reads) Match(rejections []Rejection, models Models) []Stay {
+	m := newMatching(r.Lone, rejections, models)
+	m.doubt(r.Exact)
+	m.pair()
+	return m.stays(r.Exact)
+}
+
+// passage is the time within which reads of one gate and direction are of one vehicle if
+// their plates are similar.
+const passage = 20 * time.Second
+
+// matching is the state of [Reads.Match].
+type matching struct {
+	*table
+	models   Models
+	scorers  map[*Model]*scorer
+	standard *Model
+	rejected map[Rejection]bool
+	pairs    []pair
+	doubts   []doubt
+}
+
+// pair is an entry and an exit that may be of one vehicle. One of them is of an exact stay,
+// or none is.
+type pair struct {
+	entry, exit *read
+	alignment
+	model *scorer
+	sum   Weight
+	// alone reports that one of the reads is of an exact stay, and that there is no other
+	// pair with which that would be two visits.
+	alone bool
+}
+
+// doubt is what makes an exact stay doubtful.
+type doubt struct {
+	stay           int
+	entries, exits []int // pairs of lone entries with its exit, of its entry with lone exits
+}
+
+func newMatching(lone []Lone, rejections []Rejection, models Models) *matching {
+	m := &matching{table: newTable(lone), models: models, scorers: make(map[*Model]*scorer), standard: DefaultModel(), rejected: make(map[Rejection]bool, len(rejections))}
+	for _, r := range rejections {
+		m.rejected[r] = true
+	}
+	return m
+}
+
+// scorer returns what weighs the pairs of an exit.
+func (m *matching) scorer(exit *read) *scorer {
+	model := m.standard
+	if len(m.models) > 0 && !exit.event.Time.Before(m.models[0].From) {
+		model = m.models.At(exit.event.Time)
+	}
+	s := m.scorers[model]
+	if s == nil {
+		s = newScorer(model)
+		m.scorers[model] = s
+	}
+	return s
+}
+
+// weigh returns a pair, unless it is impossible or weighs less than the least.
+func (m *matching) weigh(entry, exit *read, least Weight) (pair, bool) {
+	d := exit.at - entry.at
+	if d < int64(minNear) || d > int64(MaxNear) || exit.at >= entry.bound || entry.at <= exit.bound ||
+		corrected(entry.event) && corrected(exit.event) || m.rejected[Rejection{entry.event.ID, exit.event.ID}] {
+		return pair{}, false
+	}
+	s := m.scorer(exit)
+	al, ok := s.align(entry.text, exit.text)
+	if !ok {
+		return pair{}, false
+	}
+	p := pair{entry: entry, exit: exit, alignment: al, model: s}
+	p.sum = s.weigh(entry, exit, &al).sum()
+	return p, p.sum >= least
+}
+
+// add adds a pair to those of its reads.
+func (m *matching) add(p pair) int {
+	n := len(m.pairs)
+	m.pairs = append(m.pairs, p)
+	p.entry.pairs = append(p.entry.pairs, n)
+	p.exit.pairs = append(p.exit.pairs, n)
+	return n
+}
+
+// doubt finds the lone reads of passages of which an exact stay has a read, and the exact
+// stays that may be two visits.
+func (m *matching) doubt(exact []ExactStay) {
+	type found struct {
+		stay int
+		read *read
+	}
+	var all []found
+	known := make(map[string]bool)
+	for i := range exact {
+		stay := &exact[i]
+		within := false
+		m.concerning(stay.Entry.Plate, stay.Entry.Time.UnixNano(), stay.Exit.Time.UnixNano(), func(r *read) {
+			if stay.Entry.ID == r.event.ID || stay.Exit.ID == r.event.ID ||
+				samePassage(&stay.Entry, r.event) || samePassage(&stay.Exit, r.event) {
+				r.resolved = true
+			} else if !known[stay.Exit.ID] && !corrected(&stay.Entry) && !corrected(&stay.Exit) {
+				all, within = append(all, found{i, r}), true
+			}
+		})
+		if within {
+			known[stay.Exit.ID] = true
+		}
+	}
+	for len(all) > 0 {
+		n := 1
+		for n < len(all) && all[n].stay == all[0].stay {
+			n++
+		}
+		stay := &exact[all[0].stay]
+		entry, exit := newRead(&Lone{Event: stay.Entry, Known: true}), newRead(&Lone{Event: stay.Exit, Known: true})
+		d := doubt{stay: all[0].stay}
+		for _, f := range all[:n] {
+			switch r := f.read; {
+			case r.resolved:
+			case r.event.Kind == Exit:
+				if p, ok := m.weigh(entry, r, m.scorer(r).Doubt); ok {
+					d.exits = append(d.exits, m.add(p))
+				}
+			default:
+				if p, ok := m.weigh(r, exit, m.scorer(exit).Doubt); ok {
+					d.entries = append(d.entries, m.add(p))
+				}
+			}
+		}
+		m.alone(&d)
+		if len(d.entries)+len(d.exits) > 0 {
+			m.doubts = append(m.doubts, d)
+		}
+		all = all[n:]
+	}
+}
+
+// alone marks the pairs of an exact stay with which it is not two visits.
+func (m *matching) alone(d *doubt) {
+	first, last := int64(math.MaxInt64), int64(math.MinInt64)
+	for _, i := range d.exits {
+		first = min(first, m.pairs[i].exit.at)
+	}
+	for _, i := range d.entries {
+		p := &m.pairs[i]
+		p.alone = p.entry.at <= first
+		last = max(last, p.entry.at)
+	}
+	for _, i := range d.exits {
+		p := &m.pairs[i]
+		p.alone = p.exit.at >= last
+	}
+}
+
+// pair finds the pairs of lone reads that weigh more than nothing, and the reads that are
+// of one passage.
+func (m *matching) pair() {
+	for line := range m.texts {
+		entries, exits := m.line(line)
+		m.find(m.texts[line], func(other int) {
+			candidates, mates := m.line(other)
+			for i := range exits {
+				m.near(candidates, &exits[i])
+				m.mates(mates, &exits[i])
+			}
+			for i := range entries {
+				m.mates(candidates, &entries[i])
+			}
+		})
+	}
+}
+
+// near adds the pairs of an exit with the entries of one plate: at most one, because the
+// vehicle of each entry must have left before the next one.
+func (m *matching) near(entries []read, exit *read) {
+	if exit.resolved {
+		return
+	}
+	end, _ := slices.BinarySearchFunc(entries, exit.at, func(e read, at int64) int { return cmp.Compare(e.at, at) })
+	for i := range slices.Backward(entries[:end]) {
+		e := &entries[i]
+		if exit.at-e.at > int64(MaxNear) || e.bound <= exit.at || e.at <= exit.bound {
+			return
+		}
+		if p, ok := m.weigh(e, exit, 1); ok && !e.resolved {
+			m.add(p)
+		}
+	}
+}
+
+// mates adds the reads of the passage of a read, of those of one plate.
+func (m *matching) mates(of []read, r *read) {
+	start, _ := slices.BinarySearchFunc(of, r.at-int64(passage), func(o read, at int64) int { return cmp.Compare(o.at, at) })
+	for i := start; i < len(of) && of[i].at <= r.at+int64(passage); i++ {
+		if o := &of[i]; o != r && samePassage(o.event, r.event) && !slices.Contains(r.mates, o) {
+			r.mates = append(r.mates, o)
+			o.mates = append(o.mates, r)
+		}
+	}
+}
+
+// samePassage reports whether two reads are of one vehicle that passes a gate.
+func samePassage(a, b *Event) bool {
+	if a.Kind != b.Kind || a.Time.Sub(b.Time).Abs() > passage {
+		return false
+	}
+	first, second := a.Camera, b.Camera
+	if first == "" || second == "" {
+		first, second = a.Gate, b.Gate
+	}
+	return first == second && (a.Plate == b.Plate || Similar(a.Plate, b.Plate))
+}
+
+// corrected reports whether a person decided which plate an event has.
+func corrected(e *Event) bool { return e.Version >= CorrectionVersion }
+
+// order tells which of two pairs weighs more. Two different ones are never equal.
+func order(p, q *pair) int {
+	return cmp.Or(cmp.Compare(p.sum, q.sum), -strings.Compare(p.entry.event.ID, q.entry.event.ID), -strings.Compare(p.exit.event.ID, q.exit.event.ID))
+}
+
+// margin is by how much a pair has to outweigh others.
+func (p *pair) margin() Weight {
+	method := p.method()
+	if !p.entry.lone || !p.exit.lone {
+		method = Split
+	}
+	if w, ok := p.model.Margins[method]; ok {
+		return w
+	}
+	return p.model.Margin
+}
+
+// rivals calls each with the other pairs of the reads of a pair, or of the passages that
+// these are of, until it returns false. Some come twice.
+func (m *matching) rivals(p *pair, each func(q *pair) bool) bool {
+	of := func(r *read) bool {
+		for _, i := range r.pairs {
+			if q := &m.pairs[i]; q != p && !q.alone && !each(q) {
+				return false
+			}
+		}
+		return true
+	}
+	for _, r := range [...]*read{p.entry, p.exit} {
+		if !of(r) {
+			return false
+		}
+		for _, mate := range r.mates {
+			if !of(mate) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// outweighs reports whether a pair is to be a stay. No two pairs with a read in common are
+// so, as each would have to weigh more than the other.
+func (m *matching) outweighs(p *pair) bool {
+	margin := p.margin()
+	return !p.alone && p.sum >= margin && m.rivals(p, func(q *pair) bool {
+		if p.entry.passes(q.entry) && p.exit.passes(q.exit) {
+			return order(p, q) > 0 // the same vehicle, seen twice
+		}
+		return p.sum-q.sum >= margin
+	})
+}
+
+// stays returns the result.
+func (m *matching) stays(exact []ExactStay) []Stay {
+	var stays []Stay
+	told := make(map[string]bool)
+	tell := func(s Stay) {
+		if !told[s.ID] {
+			told[s.ID] = true
+			stays = append(stays, s)
+		}
+	}
+	for i := range m.pairs {
+		if p := &m.pairs[i]; p.entry.lone && p.exit.lone && m.outweighs(p) {
+			p.entry.use()
+			p.exit.use()
+			tell(m.stay(p, p.method()))
+		}
+	}
+	best := func(pairs []int) *pair {
+		for _, i := range pairs {
+			if p := &m.pairs[i]; m.outweighs(p) {
+				return p
+			}
+		}
+		return nil
+	}
+	split := make(map[int]bool)
+	for i := range m.doubts {
+		d := &m.doubts[i]
+		if first, second := best(d.exits), best(d.entries); first != nil && second != nil && first.exit.at < second.entry.at {
+			first.exit.use()
+			second.entry.use()
+			tell(m.stay(first, Split))
+			tell(m.stay(second, Split))
+			split[d.stay] = true
+		}
+	}
+	for i := range m.doubts {
+		d := &m.doubts[i]
+		if split[d.stay] {
+			continue
+		}
+		left := slices.Concat(d.entries, d.exits)
+		left = slices.DeleteFunc(left, func(i int) bool { return m.pairs[i].entry.used || m.pairs[i].exit.used })
+		if len(left) > 0 {
+			s := exactStay(&exact[d.stay])
+			s.Disputed = true
+			s.Match = &Explanation{Method: Exact, Alternatives: m.alternatives(left), Model: m.pairs[left[0]].model.Version}
+			tell(s)
+		}
+	}
+	for i := range exact {
+		e := &exact[i]
+		switch s := exactStay(e); {
+		case told[s.ID]:
+		case corrected(&e.Entry) || corrected(&e.Exit):
+			s.Match = &Explanation{Method: Corrected}
+			tell(s)
+		case len(m.rejected) > 0 && m.rejected[Rejection{s.EntryID, s.ID}]:
+			s.Disputed = true
+			tell(s)
+		}
 	}
 	slices.SortFunc(stays, func(a, b Stay) int { return strings.Compare(a.ID, b.ID) })
 	return stays
 }
 
-// Models are the models of a site, in the order of From. Before the first the
-// default one is valid.
-type Models []*Model
+func exactStay(e *ExactStay) Stay { return stayOf(&e.Entry, &e.Exit, nil) }
 
-// Model is what the near rule knows of the cameras, the plates and the stays of a site.
-type Model struct {
-	// Version names the model.
-	Version string `json:"version"`
-	// From is the instant from which the model is valid: for exits observed then or later.
-	From time.Time `json:"from"`
-	// Margin is by how much a pair has to outweigh the others of its reads.
-	Margin Weight `json:"margin"`
+// stay returns the stay of a pair.
+func (m *matching) stay(p *pair, method Method) Stay {
+	s := stayOf(p.entry.event, p.exit.event, nil)
+	s.Match = m.explain(p, method)
+	return s
 }
+
+// explain returns why a pair is a stay.
+func (m *matching) explain(p *pair, method Method) *Explanation {
+	e := &Explanation{
+		Method: method, EntryPlate: p.entry.event.RawPlate, ExitPlate: p.exit.event.RawPlate, Differences: p.differences(),
+		Weight: p.sum, Margin: p.sum, Parts: p.model.weigh(p.entry, p.exit, &p.alignment), Model: p.model.Version,
+	}
+	var others []int
+	m.rivals(p, func(q *pair) bool {
+		if !p.entry.passes(q.entry) || !p.exit.passes(q.exit) {
+			e.Margin = min(e.Margin, p.sum-q.sum)
+		}
+		return true
+	})
+	for _, r := range [...]*read{p.entry, p.exit} {
+		for _, i := range r.pairs {
+			if q := &m.pairs[i]; q != p {
+				others = append(others, i)
+			}
+		}
+	}
+	e.Alternatives = m.alternatives(others)
+	e.Posterior = p.model.posterior(e.Margin)
+	return e
+}
+
+// alternatives returns the best of some pairs.
+func (m *matching) alternatives(pairs []int) []Alternative {
+	slices.SortFunc(pairs, func(i, j int) int { return order(&m.pairs[j], &m.pairs[i]) })
+	pairs = slices.Compact(pairs)
+	pairs = pairs[:min(len(pairs), MaxAlternatives)]
+	var a []Alternative
+	for _, i := range pairs {
+		p := &m.pairs[i]
+		a = append(a, Alternative{EntryID: p.entry.event.ID, ExitID: p.exit.event.ID, Weight: p.sum})
+	}
+	return a
+}
+
+// Suggestion is a pair of a lone read.
+type Suggestion struct {
+	EntryID string
+	ExitID  string
+	Explanation
+}
+
+// MaxSuggestions bounds the suggestions for a read.
+const MaxSuggestions = 10
+
+// Suggest returns the pairs of a lone read, those that weigh most first, also those that
+// weigh too little for a stay. Margin is by how much they exceed the best other one of the
+// read; it is negative of all but one.
+func (r *Reads) Suggest(id string, rejections []Rejection, models Models) []Suggestion {
+	at := slices.IndexFunc(r.Lone, func(l Lone) bool { return l.ID == id })
+	if at < 0 {
+		return nil
+	}
+	similar := []Lone{r.Lone[at]}
+	for i := range r.Lone {
+		if l := &r.Lone[i]; l.Kind != similar[0].Kind && Similar(l.Plate, similar[0].Plate) {
+			similar = append(similar, *l)
+		}
+	}
+	m := newMatching(similar, rejections, models)
+	var this *read
+	for i := range m.reads {
+		if m.reads[i].event.ID == id {
+			this = &m.reads[i]
+		}
+	}
+	if this == nil {
+		return nil
+	}
+	for i := range m.reads {
+		entry, exit := &m.reads[i], this
+		if this.event.Kind == Entry {
+			entry, exit = exit, entry
+		}
+		if entry.event.Kind == Entry && exit.event.Kind == Exit {
+			if p, ok := m.weigh(entry, exit, math.MinInt32); ok {
+				m.add(p)
+			}
+		}
+	}
+	slices.SortFunc(m.pairs, func(p, q pair) int { return order(&q, &p) })
+	var s []Suggestion
+	for i := range m.pairs[:min(len(m.pairs), MaxSuggestions)] {
+		p := &m.pairs[i]
+		best := max(i, 1) - 1 // the first, of all but itself
+		if i > 0 {
+			best = 0
+		} else if len(m.pairs) > 1 {
+			best = 1
+		}
+		e := Explanation{
+			Method: p.method(), EntryPlate: p.entry.event.RawPlate, ExitPlate: p.exit.event.RawPlate, Differences: p.differences(),
+			Weight: p.sum, Margin: p.sum, Parts: p.model.weigh(p.entry, p.exit, &p.alignment), Model: p.model.Version,
+		}
+		if best != i {
+			e.Margin = min(e.Margin, p.sum-m.pairs[best].sum)
+		}
+		e.Posterior = p.model.posterior(e.Margin)
+		s = append(s, Suggestion{p.entry.event.ID, p.exit.event.ID, e})
+	}
+	return s
+}
+
+// CorrectionVersion is the lowest version that a person gives an event.
+const CorrectionVersion = 1 << 52

@@ -1,0 +1,260 @@
+package parking
+
+import (
+	"cmp"
+	"math"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Reads are what [Match] leaves of the events of a site for the near rule: the lone reads,
+// and the exact stays that may be two visits. The matcher has them without reading all
+// events: of the exact stays it needs those only that [Doubts] concern.
+type Reads struct {
+	Lone  []Lone
+	Exact []ExactStay
+}
+
+// Lone is a read that has no part in an exact stay and repeats nothing: an exit without an
+// entry, or an entry that another entry or nothing follows.
+type Lone struct {
+	Event
+	// Next is, of an entry, the time of the next entry of its plate: the vehicle must have
+	// left before. It is zero if there is none.
+	Next time.Time
+	// Previous is, of an exit, the time of the exit before of its plate: the vehicle must
+	// have come after it. It is zero if there is none.
+	Previous time.Time
+	// Known reports that the plate has an exact stay of its own.
+	Known bool
+}
+
+// ExactStay is a stay of the pairing rule with what the near rule needs to know of its
+// reads.
+type ExactStay struct {
+	Entry, Exit Event
+}
+
+// ReadsOf returns the reads of the events of a site, which are as in [Current], of all
+// plates. Their order is undefined.
+func ReadsOf(events []Event, repeats Repeats) *Reads {
+	lines := make(map[string][]Event)
+	for i := range events {
+		if e := &events[i]; !e.NoPlate && !e.Void {
+			lines[e.Plate] = append(lines[e.Plate], *e)
+		}
+	}
+	r := new(Reads)
+	for _, line := range lines {
+		r.Add(line, repeats)
+	}
+	return r
+}
+
+// Add adds the reads of all events of one plate, which are as in [Pair].
+func (r *Reads) Add(line []Event, repeats Repeats) {
+	line = slices.Clone(line)
+	slices.SortFunc(line, compare)
+	line = slices.CompactFunc(line, func(a, b Event) bool { return compare(a, b) == 0 })
+	first := len(r.Lone)
+	stays := Pair(line, repeats).Stays // one an exit
+	known := false
+	for i := range line {
+		var before, after *Event
+		if i > 0 {
+			before = &line[i-1]
+		}
+		if i+1 < len(line) {
+			after = &line[i+1]
+		}
+		lone := Lone{Event: line[i]}
+		if line[i].Kind == Exit {
+			stay := &stays[0]
+			stays = stays[1:]
+			switch {
+			case stay.EntryID != "":
+				r.Exact = append(r.Exact, ExactStay{*before, line[i]})
+				known = true
+				continue
+			case stay.Repeat:
+				continue
+			case before != nil:
+				lone.Previous = before.Time
+			}
+		} else if after != nil {
+			if after.Kind == Exit || repeats.Repeat(&line[i], after) {
+				continue
+			}
+			lone.Next = after.Time
+		}
+		r.Lone = append(r.Lone, lone)
+	}
+	for i := range r.Lone[first:] {
+		r.Lone[first+i].Known = known
+	}
+}
+
+// read is a read that takes part in [Reads.Match].
+type read struct {
+	event *Event
+	text  []rune
+	line  int32 // of its plate
+	known bool
+	lone  bool
+	// resolved reports that it is of a passage of which an exact stay has another read; used
+	// that it, or another read of its passage, is of a stay.
+	resolved, used bool
+	at             int64 // nanoseconds since 1970
+	// bound is when the vehicle has left, of an entry, or had not come yet, of an exit.
+	bound int64
+	mates []*read // of its passage
+	pairs []int
+}
+
+// newRead returns a read of an exact stay.
+func newRead(l *Lone) *read {
+	var in [maxText]rune
+	r := readOf(l, textOf(l.Plate, &in))
+	return &r
+}
+
+func readOf(l *Lone, text []rune) read {
+	r := read{event: &l.Event, text: text, known: l.Known, at: l.Time.UnixNano(), bound: math.MinInt64}
+	switch {
+	case l.Kind == Entry && l.Next.IsZero():
+		r.bound = math.MaxInt64
+	case l.Kind == Entry:
+		r.bound = l.Next.UnixNano()
+	case !l.Previous.IsZero():
+		r.bound = l.Previous.UnixNano()
+	}
+	return r
+}
+
+// passes reports whether two reads are the same, or of one passage.
+func (r *read) passes(o *read) bool { return r == o || slices.Contains(r.mates, o) }
+
+// use marks the reads of a passage as those of a stay.
+func (r *read) use() {
+	r.used = true
+	for _, mate := range r.mates {
+		mate.used = true
+	}
+}
+
+// table has the lone reads by their plates.
+type table struct {
+	*index
+	reads  []read  // of each plate the entries first, each kind in the order of its times
+	starts []int32 // of the plates' entries and exits, in turn
+}
+
+func newTable(lone []Lone) *table {
+	byID := make(map[string]int32, len(lone))
+	lines := make(map[string]int32, len(lone))
+	var texts [][]rune
+	t := &table{reads: make([]read, 0, len(lone))}
+	for i := range lone {
+		l := &lone[i]
+		var in [maxText]rune
+		text := textOf(l.Plate, &in)
+		if text == nil || l.NoPlate || l.Void {
+			continue
+		}
+		at, again := byID[l.ID]
+		if again && !supersedes(l, t.reads[at].event) {
+			continue
+		}
+		line, ok := lines[l.Plate]
+		if !ok {
+			line = int32(len(texts)) //nolint:gosec // at most as many as reads
+			lines[l.Plate] = line
+			texts = append(texts, slices.Clone(text))
+		}
+		r := readOf(l, texts[line])
+		r.line, r.lone = line, true
+		if again {
+			t.reads[at] = r
+			continue
+		}
+		byID[l.ID] = int32(len(t.reads)) //nolint:gosec // as above
+		t.reads = append(t.reads, r)
+	}
+	slices.SortFunc(t.reads, func(a, b read) int {
+		return cmp.Or(cmp.Compare(a.line, b.line), compare(Event{Kind: a.event.Kind}, Event{Kind: b.event.Kind}), cmp.Compare(a.at, b.at), strings.Compare(a.event.ID, b.event.ID))
+	})
+	t.starts = make([]int32, 2*len(texts)+1)
+	for i := range t.reads {
+		t.starts[slot(&t.reads[i])+1]++
+	}
+	for i := range len(t.starts) - 1 {
+		t.starts[i+1] += t.starts[i]
+	}
+	t.index = newIndex(texts)
+	return t
+}
+
+// supersedes reports whether a lone read counts instead of another one of its id, which
+// was read before or after a later version of the event was recorded.
+func supersedes(l *Lone, e *Event) bool {
+	return cmp.Or(cmp.Compare(l.Version, e.Version), compare(l.Event, *e), strings.Compare(l.Plate, e.Plate)) > 0
+}
+
+func slot(r *read) int32 {
+	if r.event.Kind == Exit {
+		return 2*r.line + 1
+	}
+	return 2 * r.line
+}
+
+// line returns the entries and the exits of a plate.
+func (t *table) line(i int) (entries, exits []read) {
+	return t.reads[t.starts[2*i]:t.starts[2*i+1]], t.reads[t.starts[2*i+1]:t.starts[2*i+2]]
+}
+
+// between returns the reads from one time to another.
+func between(reads []read, from, to int64) []read {
+	at := func(r read, at int64) int { return cmp.Compare(r.at, at) }
+	start, _ := slices.BinarySearchFunc(reads, from, at)
+	end := start
+	for end < len(reads) && reads[end].at <= to {
+		end++
+	}
+	return reads[start:end]
+}
+
+// concerning calls each with the lone reads that concern an exact stay: those of a similar
+// plate between its reads, or of the kind of one of them at that time.
+func (t *table) concerning(plate string, entry, exit int64, each func(r *read)) {
+	var in [maxText]rune
+	text := textOf(plate, &in)
+	if text == nil {
+		return
+	}
+	t.find(text, func(i int) {
+		entries, exits := t.line(i)
+		entries, exits = between(entries, entry-int64(passage), exit), between(exits, entry, exit+int64(passage))
+		if len(entries)+len(exits) == 0 || !within(text, t.texts[i], maxEdits) {
+			return
+		}
+		for _, reads := range [...][]read{entries, exits} {
+			for j := range reads {
+				each(&reads[j])
+			}
+		}
+	})
+}
+
+// Doubts find the exact stays that matter to the near rule, of many.
+type Doubts struct{ *table }
+
+// NewDoubts returns the doubts that lone reads give.
+func NewDoubts(lone []Lone) *Doubts { return &Doubts{newTable(lone)} }
+
+// Concern reports whether [Reads.Match] may have another result with an exact stay than
+// without it. It is not safe for concurrent use.
+func (d *Doubts) Concern(plate string, entry, exit time.Time) (concern bool) {
+	d.concerning(plate, entry.UnixNano(), exit.UnixNano(), func(*read) { concern = true })
+	return concern
+}
