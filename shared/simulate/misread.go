@@ -98,8 +98,8 @@ func (r *reader) spoil(plate string, random *rand.Rand) string {
 	case at < r.One+r.Two:
 		errors = 2
 	case random.IntN(2) == 0:
-		if half := len(plate) / 2; random.IntN(2) == 0 {
-			return plate[:half]
+		if random.IntN(2) == 0 {
+			return plate[:(len(plate)+1)/2]
 		}
 		return plate[len(plate)/2:]
 	default:

@@ -1,6 +1,7 @@
 package simulate
 
 import (
+	"cmp"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -80,6 +81,13 @@ func TestComposition(t *testing.T) {
 		near(t, name+", one", share(misreads, func(r *Read) bool { return changes(r) == 1 }), want.One, 0.035)
 		near(t, name+", two", share(misreads, func(r *Read) bool { return changes(r) == 2 }), want.Two, 0.035)
 		near(t, name+", more", share(misreads, func(r *Read) bool { return changes(r) > 2 }), want.More, 0.035)
+		halves := only(misreads, func(r *Read) bool {
+			return changes(r) > 2 && (strings.HasPrefix(r.Visit.Plate, r.Plate) || strings.HasSuffix(r.Visit.Plate, r.Plate))
+		})
+		near(t, name+", half missing", float64(len(halves))/float64(len(misreads)), want.More/2, 0.035)
+		if r, found := shortest(halves); found && 2*len(r.Plate) < len(r.Visit.Plate) {
+			t.Errorf("%s: of %s only %s is left", name, r.Visit.Plate, r.Plate)
+		}
 
 		ones := only(misreads, func(r *Read) bool { return changes(r) == 1 })
 		near(t, name+", too short", share(ones, func(r *Read) bool { return len(r.Plate) < len(r.Visit.Plate) }), 0.08, 0.02)
@@ -92,6 +100,14 @@ func TestComposition(t *testing.T) {
 		}
 		near(t, name+", by similarity", similar, 0.75+0.25*0.13, 0.04)
 	}
+}
+
+// shortest returns the read that has the smallest part of its plate.
+func shortest(reads []*Read) (*Read, bool) {
+	if len(reads) == 0 {
+		return nil, false
+	}
+	return slices.MinFunc(reads, func(a, b *Read) int { return cmp.Compare(len(a.Plate)*len(b.Visit.Plate), len(b.Plate)*len(a.Visit.Plate)) }), true
 }
 
 func TestSyntax(t *testing.T) {
