@@ -54,6 +54,7 @@ var mayImport = []struct {
 	{"shared/camera/health", []string{"shared/parking", "shared/probe", "shared/redis", "shared/site"}},
 	{"shared/image", []string{"shared/parking", "shared/process"}},
 	{"shared/simulate", []string{"shared/parking"}},
+	{"shared/evaluate", []string{"shared/parking", "shared/pipeline", "shared/simulate"}},
 	{"shared/probe", nil},
 	{"shared/httpjson", nil},
 	{"shared/gateway", []string{"shared/failure", "shared/probe", "shared/redirect"}},

@@ -25,6 +25,7 @@ type program struct {
 	Down      downCommand      `cmd:"" help:"Stop what 'up' started."`
 	Send      sendCommand      `cmd:"" help:"Publish events from a JSONL or CSV file, an exported table, or recorded requests of cameras."`
 	Simulate  simulateCommand  `cmd:"" help:"Play a car park: cameras of several vendors post what they read of made-up vehicles."`
+	Evaluate  evaluateCommand  `cmd:"" help:"Measure how well misread plates are matched: in simulated car parks, or in events of which the truth is known."`
 	Replay    replayCommand    `cmd:"" help:"Look at dead letters, put them back or delete them."`
 	Bench     benchCommand     `cmd:"" hidden:"" passthrough:"all" help:"Names the program that measures."`
 	Secrets   secretsCommand   `cmd:"" help:"Write and replace the secrets of a deployment."`

@@ -1,0 +1,71 @@
+// Package evaluate measures how well stays are put together where it is known which
+// vehicle made which read: of a simulated car park, or of files. It is pure.
+package evaluate
+
+import (
+	"time"
+
+	"parkstream/shared/parking"
+)
+
+// Data are events and what is true of them.
+type Data struct {
+	// Events are all events of all sites, in any order, with all their versions.
+	Events []parking.Event
+
+	visits []visit
+	// of has the visit of each read that the truth knows, as its place in visits.
+	of map[read]int32
+}
+
+// read identifies an event. The site is empty if the truth does not tell it.
+type read struct{ site, id string }
+
+// nowhere is the visit of a read of no visit: of a bicycle, or of a vehicle that passes by.
+const nowhere = -1
+
+// visit is what is true of a visit.
+type visit struct {
+	vehicle int32
+	plate   string // or empty, if it is not known
+	// none reports that it stands for a read of the vehicle that is of no visit.
+	none bool
+	// entry and exit are when the vehicle drove in and out; zero: it is known by the reads
+	// only, or the vehicle is inside at the end.
+	entry, exit time.Time
+	// ended reports that the vehicle has left, even if no read tells it.
+	ended bool
+}
+
+// visitOf returns the visit of a read, and whether the truth knows the read.
+func (d *Data) visitOf(site, id string) (int32, bool) {
+	v, known := d.of[read{site, id}]
+	if !known {
+		v, known = d.of[read{"", id}]
+	}
+	return v, known
+}
+
+// Last returns the time of the last event.
+func (d *Data) Last() time.Time {
+	var last time.Time
+	for i := range d.Events {
+		if at := d.Events[i].Time; at.After(last) {
+			last = at
+		}
+	}
+	return last
+}
+
+// Stays returns the stays of all sites after all is decided.
+func (d *Data) Stays(models parking.Models) []parking.Stay {
+	bySite := make(map[string][]parking.Event)
+	for _, e := range parking.Current(d.Events) {
+		bySite[e.Site] = append(bySite[e.Site], e)
+	}
+	var stays []parking.Stay
+	for _, events := range bySite {
+		stays = append(stays, parking.Match(events, nil, nil, models)...)
+	}
+	return stays
+}
