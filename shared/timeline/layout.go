@@ -4,6 +4,7 @@ import (
 	"cmp"
 	_ "embed"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -19,7 +20,9 @@ import (
 var layoutSource string
 
 // newScript returns a script with the layout.
-func newScript(source string) *redis.Script { return redis.NewScript(layoutSource, source) }
+func newScript(sources ...string) *redis.Script {
+	return redis.NewScript(append([]string{layoutSource}, sources...)...)
+}
 
 // siteKeys is the prefix of a site's keys. Its methods return the keys. layout.lua has
 // the same names and describes the contents.
@@ -34,6 +37,11 @@ func (k siteKeys) inside() string            { return string(k) + "in" }
 func (k siteKeys) former() string            { return string(k) + "f" }
 func (k siteKeys) totals() string            { return string(k) + "n" }
 func (k siteKeys) corrections() string       { return string(k) + "c" }
+func (k siteKeys) lone() string              { return string(k) + "l" }
+func (k siteKeys) decisions() string         { return string(k) + "m" }
+func (k siteKeys) given() string             { return string(k) + "me" }
+func (k siteKeys) gone() string              { return string(k) + "g" }
+func (k siteKeys) rejections() string        { return string(k) + "x" }
 func (k siteKeys) older(plate string) string { return string(k) + "o:" + plate }
 func (k siteKeys) day(t time.Time) string    { return redis.DayKey(string(k), t) }
 
@@ -130,6 +138,9 @@ const (
 	detailsLine
 )
 
+// errNoPlateKept is the error of an event of which no plate was kept.
+var errNoPlateKept = errors.New("version 0.1.0 recorded it, which kept no plate")
+
 // parseKept returns the event of a member and of what is kept of it.
 func parseKept(site, m, kept string) (parking.Event, error) {
 	id, at, err := parseMember(m)
@@ -145,7 +156,7 @@ func parseKept(site, m, kept string) (parking.Event, error) {
 		return ""
 	}
 	if e.Plate, _, _ = strings.Cut(line(0)[min(slotLen, len(line(0))):], "\t"); e.Plate == "" {
-		return e, fmt.Errorf("event %q was recorded by version 0.1.0, which kept no plate", id)
+		return e, fmt.Errorf("event %q: %w", id, errNoPlateKept)
 	}
 	if n := line(versionLine); n != "" {
 		if e.Version, err = strconv.ParseInt(n, 10, 64); err != nil {

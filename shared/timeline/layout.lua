@@ -33,6 +33,24 @@ local key = {
   -- list: counts by hand, newest first: milliseconds, counted, shown until then, reason;
   -- one a line
   corrections = prefix .. 'c',
+  -- zset: member, line feed and plate of each lone read that is not the entry of a vehicle
+  -- inside: exits that are unmatched, and entries that another one follows and does not
+  -- repeat. Scores are milliseconds, of entries less than 0: so entries are read alone, and
+  -- what expired lies around 0.
+  lone = prefix .. 'l',
+  -- hash: id of an exit -> what was decided of it otherwise than the pairing rule does; see
+  -- parseDecision. If there is any, key.totals has the field decided.
+  decisions = prefix .. 'm',
+  -- hash: id of an entry -> id of the exit that a decision gives it to
+  given = prefix .. 'me',
+  -- zset: plates of key.inside whose entry a decision gives to an exit: those vehicles have
+  -- left. The scores are those there.
+  gone = prefix .. 'g',
+  -- hash: id of an entry, line feed and id of an exit -> the rejection of the pair: when it
+  -- was kept (milliseconds), whether it is valid (1) or withdrawn (0), JSON of it and JSON of
+  -- its withdrawal; one a line. It expires as an event of that time. And line feed and id of
+  -- the decision of a person -> 1 or 0 and the pair.
+  rejections = prefix .. 'x',
   -- zset, with the plate behind the name: the older members of a timeline. Their score,
   -- the milliseconds, gives their order and is quicker to compare.
   older = prefix .. 'o:',
@@ -57,6 +75,18 @@ end
 
 local function idOf(member)
   return sub(member, 15)
+end
+
+-- The halves of an instant, each of which is exact as a number.
+local half = 2 ^ 30
+local function halves(member)
+  return tonumber(sub(member, 1, 7), 32), tonumber(sub(member, 8, 13), 32)
+end
+
+-- The milliseconds of a member, as the argument beside one has them.
+local function millisOf(member)
+  local high, low = halves(member)
+  return high * floor(half / 1000000) + floor((high * (half % 1000000) + low) / 1000000)
 end
 
 -- The slot of a member, or of what is kept of an event.
@@ -168,3 +198,60 @@ local function searchMember(id, kept, plate, newest, older)
   end
 end
 
+-- The member of key.lone of a read.
+local function loneOf(member, plate)
+  return member .. '\n' .. plate
+end
+
+-- A decision is text of eight lines:
+--   revision    of the stay
+--   state       p(osted), d(ecided and not posted yet) or w(ithdrawn and not posted yet)
+--   exit        its member
+--   exitPlate   that of its timeline
+--   entry       member of the entry that it is given; if withdrawn what the exit means by
+--               the pairing rule: see meaning in record.lua
+--   entryPlate  that of its timeline, nothing if withdrawn
+--   exact       member of the entry that it has by the pairing rule, or nothing
+--   stay        JSON of what else the stay has: match, disputed, and the plate if it is not
+--               that of the exit
+local decisionLines = { 'revision', 'state', 'exit', 'exitPlate', 'entry', 'entryPlate', 'exact', 'stay' }
+
+local function parseDecision(text)
+  local d, i = {}, 0
+  for line in string.gmatch(text .. '\n', '([^\n]*)\n') do
+    i = i + 1
+    d[decisionLines[i]] = line
+  end
+  return d
+end
+
+local function formatDecision(d)
+  local lines = {}
+  for i, name in ipairs(decisionLines) do
+    lines[i] = d[name]
+  end
+  return table.concat(lines, '\n')
+end
+
+-- Takes from an exit the entry that a decision gave it.
+local function release(id, d)
+  if d.state == 'w' then
+    return
+  end
+  local entered = idOf(d.entry)
+  if call('HGET', key.given, entered) == id then
+    call('HDEL', key.given, entered)
+  end
+  if tonumber(call('ZSCORE', key.gone, d.entryPlate) or -1) == millisOf(d.entry) then
+    call('ZREM', key.gone, d.entryPlate)
+  end
+end
+
+-- Forgets what was decided of an exit.
+local function forgetDecision(id)
+  local text = call('HGET', key.decisions, id)
+  if text then
+    release(id, parseDecision(text))
+    call('HDEL', key.decisions, id)
+  end
+end

@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	goredis "github.com/redis/go-redis/v9"
 
 	"parkstream/shared/parking"
 	"parkstream/shared/redis"
@@ -22,6 +23,7 @@ func TestScriptsKnowTheLayout(t *testing.T) {
 		local m = ARGV[1]
 		return table.concat({
 			key.events, key.timelines, key.revisions, key.inside, key.former, key.totals, key.corrections,
+			key.lone, key.decisions, key.given, key.gone, key.rejections,
 			key.older .. 'KA01', key.day .. '20780', idOf(m), slotOf(m), tostring(kindOf(m) == exit), tostring(instant(m)),
 			noPlate, void,
 		}, ' ')`)
@@ -32,6 +34,7 @@ func TestScriptsKnowTheLayout(t *testing.T) {
 	k := defaultKeys
 	want := strings.Join([]string{
 		k.events(), k.timelines(), k.revisions(), k.inside(), k.former(), k.totals(), k.corrections(),
+		k.lone(), k.decisions(), k.given(), k.gone(), k.rejections(),
 		k.older("KA01"), k.day(time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)), e.ID, member(&e)[:4], "true", "1.1529215046068e+18",
 		noPlate, void,
 	}, " ")
@@ -118,6 +121,7 @@ func TestDataOfTheVersionBefore(t *testing.T) {
 	redistest.Load(t, client, before)
 	want := redistest.Contents(t, client)
 	kept := want[key].(map[string]string)
+	want[keysOf("north").lone()] = []goredis.Z{{Score: float64(events[24].Time.UnixMilli()), Member: member(&events[24]) + "\nKA04"}}
 	for _, e := range events {
 		slot, more := kept[e.ID][:slotLen], kept[e.ID][slotLen:]
 		if more != "" {

@@ -188,7 +188,12 @@ func parseLine(line string, e *parking.Event) (parking.Recorded, error) {
 		case "v":
 			stay.Void = true
 		default:
-			stay.EntryID, stay.EntryTime, err2 = parseMember(entry)
+			if entry[0] == '{' {
+				entry, err2 = cutDecided(&stay, entry)
+			}
+			if err2 == nil {
+				stay.EntryID, stay.EntryTime, err2 = parseMember(entry)
+			}
 		}
 		stay.Revision, err3 = strconv.ParseInt(revision, 10, 64)
 		if err := errors.Join(err1, err2, err3); err != nil {

@@ -15,8 +15,8 @@
 -- Returns a line for each event: a letter, N(ew, also a new version), D(uplicate),
 -- S(uperseded), C(onflict) or O(ld, cannot be amended), and for each stay that the event
 -- affects four fields, each after a tab: member of the exit; member of the entry, 'r' of a
--- repeat, 'v' of a void stay or nothing; revision; plate, or nothing if it is that of the
--- event. Those are
+-- repeat, 'v' of a void stay or nothing, and before that the JSON of a decision, if there is
+-- one; revision; plate, or nothing if it is that of the event. Those are
 --   its own stay, if it is an exit, or was one in a version before
 --   that of the exit directly after it
 --   those of the exits directly after its former places
@@ -77,12 +77,14 @@ local newEvents, newCount = {}, 0 -- ids, each followed by what is kept; how man
 local forgotten = {}              -- members that are no part of a timeline any more
 local revised = false             -- whether a revision was written
 local inside = {}                 -- plate -> millis of its entry, or false
+local reopened = {}               -- plates whose last event was taken out
+local lone = {}                   -- member of key.lone -> its score, or false
 local totals = {
   entries = 0, exits = 0, completed = 0, unmatched = 0, missed = 0, since = 0,
   repeated_entries = 0, repeated_exits = 0, no_plate_entries = 0, no_plate_exits = 0,
 }
 local entriesAt, exitsAt = {}, {} -- minute since 1970 -> how many
-local countedAt, swept = unpack(call('HMGET', key.totals, 'counted_at', 'swept'))
+local countedAt, swept, decided = unpack(call('HMGET', key.totals, 'counted_at', 'swept', 'decided'))
 countedAt = tonumber(countedAt or math.huge) -- later than all events without a count
 
 ------------------------------------------------------------------------------------------
@@ -112,18 +114,6 @@ end
 -- The score of an older member.
 local function score(at)
   return integer(floor(at / 1000000))
-end
-
--- The halves of an instant, each of which is exact as a number.
-local half = 2 ^ 30
-local function halves(member)
-  return tonumber(sub(member, 1, 7), 32), tonumber(sub(member, 8, 13), 32)
-end
-
--- The milliseconds of a member, as the argument beside one has them.
-local function millisOf(member)
-  local high, low = halves(member)
-  return high * floor(half / 1000000) + floor((high * (half % 1000000) + low) / 1000000)
 end
 
 local function readAll(line, text)
@@ -363,7 +353,7 @@ end
 
 -- Counts, times sign, what a member and the one before it, if there is one, mean to each
 -- other. Returns the meaning of the later one if it is an exit.
-local function link(before, member, sign)
+local function link(plate, before, member, sign)
   local afterEntry = before and byte(before, 14) == entry
   if byte(member, 14) == exit then
     if afterEntry then
@@ -377,6 +367,7 @@ local function link(before, member, sign)
       return 'r'
     end
     totals.unmatched = totals.unmatched + sign
+    lone[loneOf(member, plate)] = sign > 0 and integer(millisOf(member))
     return ''
   end
   if afterEntry then
@@ -387,6 +378,7 @@ local function link(before, member, sign)
       end
     else
       totals.missed = totals.missed + sign
+      lone[loneOf(before, plate)] = sign > 0 and integer(-millisOf(before))
     end
   end
 end
@@ -418,9 +410,9 @@ local function put(plate, member, millis)
     return
   end
   if after then
-    local meant = link(before, after, -1)
-    local own = link(before, member, 1)
-    return own, meant and after, meant, link(member, after, 1)
+    local meant = link(plate, before, after, -1)
+    local own = link(plate, before, member, 1)
+    return own, meant and after, meant, link(plate, member, after, 1)
   elseif isExit then
     if byte(before or member, 14) == entry then
       inside[plate] = false
@@ -429,7 +421,7 @@ local function put(plate, member, millis)
     inside[plate] = millis
   end
   if before or isExit then
-    return link(before, member, 1)
+    return link(plate, before, member, 1)
   end
 end
 
@@ -448,12 +440,13 @@ local function remove(plate, member)
   if plate == noPlate then
     return
   end
-  local own = link(before, member, -1)
+  local own = link(plate, before, member, -1)
   if after then
-    local meant = link(member, after, -1)
-    return own, meant and after, meant, link(before, after, 1)
+    local meant = link(plate, member, after, -1)
+    return own, meant and after, meant, link(plate, before, after, 1)
   end
   inside[plate] = kindOf(before) == entry and integer(millisOf(before))
+  reopened[plate] = true
   return own
 end
 
@@ -481,13 +474,25 @@ local function revision(id)
   return integer(1 + (call('HGET', key.revisions, id) or 0))
 end
 
+-- Changes a stay. What was decided of it was so of another one.
 local function revise(id)
   revised = true
+  if decided then
+    forgetDecision(id)
+  end
   return integer(1 + call('HINCRBY', key.revisions, id, '1'))
 end
 
--- The fields of a stay in the answer.
+-- The fields of a stay in the answer. One of which something else was decided is told so:
+-- whatever is posted of a stay at one revision is the same.
 local function stay(member, meant, at, plate)
+  local text = decided and call('HGET', key.decisions, idOf(member))
+  if text then
+    local d = parseDecision(text)
+    if d.state ~= 'w' then
+      meant = d.stay .. d.entry
+    end
+  end
   return '\t' .. member .. '\t' .. meant .. '\t' .. at .. '\t' .. plate
 end
 
@@ -654,6 +659,9 @@ local function apply(id, member, millis, plate, new)
   local kept = events[id]
   if kept and tonumber(slotOf(kept), 32) < oldestSlot then -- that event expired
     forgetPlaces(id, kept)
+    if decided then
+      forgetDecision(id)
+    end
     kept = nil
   end
   if not kept then
@@ -736,6 +744,8 @@ local function sweep()
     end
   end
   call('HSET', key.totals, 'swept', format('%s %d %d', following, size, now))
+  call('ZREMRANGEBYSCORE', key.lone, '(' .. integer(-oldestMillis), '(' .. oldestMillis)
+  call('ZREMRANGEBYSCORE', key.gone, '-inf', '(' .. oldestMillis)
 end
 
 -- Adds numbers to the fields of a hash.
@@ -785,6 +795,17 @@ local function keepMembers(plate, line)
   end
 end
 
+-- Forgets the decisions about events that are forgotten, entries or exits.
+local function forgetDecisions(ids)
+  for _, exits in ipairs({ ids, call('HMGET', key.given, unpack(ids)) }) do
+    for _, id in ipairs(exits) do
+      if id then
+        forgetDecision(id)
+      end
+    end
+  end
+end
+
 -- As many arguments of a command as a script may unpack at once.
 local maxUnpacked = 4000
 
@@ -792,6 +813,25 @@ local maxUnpacked = 4000
 local function callAll(command, name, args)
   for from = 1, #args, maxUnpacked do
     call(command, name, unpack(args, from, math.min(from + maxUnpacked - 1, #args)))
+  end
+end
+
+-- Takes the plates of vehicles that are inside, or left, by another event than before from
+-- those whose entry a decision gives to an exit. An entry that was amended, or is the last
+-- event again, may be such a one still.
+local function writeGone(plates)
+  callAll('ZREM', key.gone, plates)
+  for _, plate in ipairs(plates) do
+    local millis, line = inside[plate], timelines[plate]
+    local last = millis and line[#line]
+    if last and (reopened[plate] or amended[idOf(last)]) then
+      local id = call('HGET', key.given, idOf(last))
+      local text = id and call('HGET', key.decisions, id)
+      local d = text and parseDecision(text)
+      if d and d.entry == last and d.entryPlate == plate then
+        call('ZADD', key.gone, millis, plate)
+      end
+    end
   end
 end
 
@@ -892,6 +932,9 @@ for from = 1, #forgotten, maxForgotten do
   if #unused > 0 then
     call('HDEL', key.events, unpack(unused))
     call('HDEL', key.revisions, unpack(unused))
+    if decided then
+      forgetDecisions(unused)
+    end
   end
 end
 
@@ -908,6 +951,27 @@ callAll('ZADD', key.inside, entered)
 callAll('ZREM', key.inside, left)
 call('ZREMRANGEBYSCORE', key.inside, '-inf', '(' .. oldestMillis)
 call('PEXPIREAT', key.inside, expiry)
+if decided then
+  for i = 2, #entered, 2 do
+    left[#left + 1] = entered[i]
+  end
+  writeGone(left)
+end
+
+local args, count, found = {}, 0, {} -- args: scores, each followed by its member
+for member, score in pairs(lone) do
+  if score then
+    args[2 * count + 1], args[2 * count + 2] = score, member
+    count = count + 1
+  else
+    found[#found + 1] = member
+  end
+end
+if count > 0 then
+  callAll('ZADD', key.lone, args)
+  call('PEXPIREAT', key.lone, expiry)
+end
+callAll('ZREM', key.lone, found)
 
 local days = {} -- day since 1970 -> numbers to add
 countMinutes(days, entriesAt, 'entries', 'e')

@@ -1,0 +1,67 @@
+-- What decide.lua and reject.lua have in common.
+
+-- Returns whether a member is in the timeline of a plate, and its neighbours there.
+local function around(plate, member)
+  local text, line = call('HGET', key.timelines, plate) or '', {}
+  for other in string.gmatch(text, eachMember) do
+    line[#line + 1] = other
+  end
+  local older = key.older .. plate
+  if sub(text, 1, 1) == '+' then
+    if precedes(member, line[1]) then
+      local rank = call('ZRANK', older, member)
+      if not rank then
+        return false
+      end
+      local before = rank > 0 and call('ZRANGE', older, integer(rank - 1), integer(rank - 1))[1]
+      return true, before, call('ZRANGE', older, integer(rank + 1), integer(rank + 1))[1] or line[1]
+    end
+    table.insert(line, 1, call('ZRANGE', older, '-1', '-1')[1])
+  end
+  for i, other in ipairs(line) do
+    if other == member then
+      return true, line[i - 1], line[i + 1]
+    end
+  end
+  return false
+end
+
+local function isLone(member, plate)
+  return call('ZSCORE', key.lone, loneOf(member, plate))
+end
+
+-- Returns what an exit means by the pairing rule: see meaning in record.lua. The repeats
+-- are known by that they are not lone.
+local function meaningOf(member, plate, before, oldest)
+  if before and precedes(before, oldest) then
+    before = nil
+  end
+  if kindOf(before) == entry then
+    return before
+  end
+  return before and not isLone(member, plate) and 'r' or ''
+end
+
+-- Counts a change of a stay, and returns its revision.
+local function revise(id, expiry)
+  local revision = integer(1 + call('HINCRBY', key.revisions, id, '1'))
+  call('PEXPIREAT', key.revisions, expiry)
+  return revision
+end
+
+-- Writes a decision.
+local function write(id, d, expiry)
+  call('HSET', key.decisions, id, formatDecision(d))
+  call('PEXPIREAT', key.decisions, expiry)
+end
+
+-- Makes of a decision its withdrawal, and returns that. It is kept until it is posted.
+local function withdraw(id, d, oldest, expiry)
+  local _, before = around(d.exitPlate, d.exit)
+  local withdrawn = {
+    revision = revise(id, expiry), state = 'w', exit = d.exit, exitPlate = d.exitPlate,
+    entry = meaningOf(d.exit, d.exitPlate, before, oldest), entryPlate = '', exact = '', stay = '',
+  }
+  write(id, withdrawn, expiry)
+  return withdrawn
+end

@@ -1,0 +1,494 @@
+package timeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	goredis "github.com/redis/go-redis/v9"
+
+	"parkstream/shared/failure"
+	"parkstream/shared/parking"
+)
+
+// LoneRead is a lone read as it is listed for a search.
+type LoneRead struct {
+	// ID is empty of a vehicle inside. Those have one read each.
+	ID    string
+	Plate string
+	Time  time.Time // of a vehicle inside rounded to milliseconds
+}
+
+const (
+	// MaxLone bounds the lone reads of a site that are read at once.
+	MaxLone = 1_000_000
+	// lonePerPage bounds the lone reads whose timelines and events are read in one round
+	// trip.
+	lonePerPage = 1000
+)
+
+// Lone returns the lone reads of a site that were observed from one instant until before
+// another: exits without an entry, entries that another one follows, and those of the
+// vehicles inside. If there are more than [MaxLone] of a kind, more is set and these are the
+// newest. The reads are in no order. One that arrives or changes meanwhile may be missing.
+func (s *Store) Lone(ctx context.Context, site string, from, to time.Time) (lone []parking.Lone, more bool, err error) {
+	r := s.loneReader(site, from, to)
+	lone, more, err = r.all(ctx)
+	if err != nil {
+		return nil, false, fmt.Errorf("read the lone reads of site %s from Redis: %w", site, err)
+	}
+	return lone, more, nil
+}
+
+// LoneOf returns the lone reads of some plates, as [Store.Lone] does.
+func (s *Store) LoneOf(ctx context.Context, site string, plates []string, from, to time.Time) ([]parking.Lone, error) {
+	var lone []parking.Lone
+	for some := range slices.Chunk(plates, lonePerPage) {
+		r := s.loneReader(site, from, to)
+		var err error
+		if lone, err = r.ofPlates(ctx, lone, some); err != nil {
+			return nil, fmt.Errorf("read the lone reads of some plates of site %s from Redis: %w", site, err)
+		}
+	}
+	return lone, nil
+}
+
+// Events returns the versions that count of events of a site with a plate, by id. One that
+// is not known, or not so any more, is missing.
+func (s *Store) Events(ctx context.Context, site string, ids []string) (map[string]parking.Event, error) {
+	events := make(map[string]parking.Event, len(ids))
+	for some := range slices.Chunk(ids, lonePerPage) {
+		if err := s.loneReader(site, time.Time{}, time.Time{}).byID(ctx, events, some); err != nil {
+			return nil, fmt.Errorf("read %d events of site %s from Redis: %w", len(ids), site, err)
+		}
+	}
+	return events, nil
+}
+
+// LoneEntries returns the lone entries of a site that were observed from one instant until
+// before another, with the vehicles inside. They are in no order.
+func (s *Store) LoneEntries(ctx context.Context, site string, from, to time.Time) ([]LoneRead, error) {
+	r := s.loneReader(site, from, to)
+	entries, _, err := r.members(ctx, parking.Entry)
+	if err == nil {
+		var inside []goredis.Z
+		if inside, _, err = r.inside(ctx); err == nil {
+			reads := make([]LoneRead, 0, len(entries)+len(inside))
+			for _, z := range inside {
+				reads = append(reads, LoneRead{Plate: z.Member.(string), Time: time.UnixMilli(int64(z.Score)).UTC()})
+			}
+			return appendReads(reads, entries)
+		}
+	}
+	return nil, fmt.Errorf("list the lone entries of site %s from Redis: %w", site, err)
+}
+
+// LoneExits returns the lone exits of a site that were observed from one instant until
+// before another, in no order.
+func (s *Store) LoneExits(ctx context.Context, site string, from, to time.Time) ([]LoneRead, error) {
+	r := s.loneReader(site, from, to)
+	exits, _, err := r.members(ctx, parking.Exit)
+	if err != nil {
+		return nil, fmt.Errorf("list the lone exits of site %s from Redis: %w", site, err)
+	}
+	return appendReads(make([]LoneRead, 0, len(exits)), exits)
+}
+
+func appendReads(reads []LoneRead, members []string) ([]LoneRead, error) {
+	for _, text := range members {
+		m, plate, _ := strings.Cut(text, "\n")
+		id, at, err := parseMember(m)
+		if err != nil {
+			return nil, failure.Odd("Redis", err)
+		}
+		reads = append(reads, LoneRead{ID: id, Plate: plate, Time: at})
+	}
+	return reads, nil
+}
+
+// retained returns an instant, or the oldest retained one if that is later.
+func (s *Store) retained(t time.Time) time.Time {
+	if oldest := s.oldest(); t.Before(oldest) {
+		return oldest
+	}
+	return t
+}
+
+// loneReader reads the lone reads of a site.
+type loneReader struct {
+	*Store
+	site     string
+	keys     siteKeys
+	from, to time.Time
+	lines    map[string]*line // of the plates with long timelines
+}
+
+func (s *Store) loneReader(site string, from, to time.Time) *loneReader {
+	return &loneReader{Store: s, site: site, keys: keysOf(site), from: s.retained(from), to: to, lines: make(map[string]*line)}
+}
+
+// members returns the members of the lone reads of a kind, the newest first, without the
+// entries of the vehicles inside.
+func (r *loneReader) members(ctx context.Context, kind parking.Kind) (members []string, more bool, err error) {
+	// Scores are rounded down to milliseconds, so those at the ends are looked at.
+	start, stop := r.to.UnixMilli(), r.from.UnixMilli()
+	if kind == parking.Entry {
+		start, stop = -start, -stop
+	}
+	first, last := instant(r.from), instant(r.to)
+	for offset := int64(0); ; offset += membersPerTrip {
+		page, err := r.redis.Current().ZRangeArgs(ctx, goredis.ZRangeArgs{
+			Key: r.keys.lone(), Start: start, Stop: stop, ByScore: true, Rev: kind == parking.Exit, Offset: offset, Count: membersPerTrip,
+		}).Result()
+		if err != nil {
+			return nil, false, err
+		}
+		for _, m := range page {
+			if m >= first && m < last {
+				members = append(members, m)
+			}
+		}
+		if len(members) > MaxLone {
+			return members[:MaxLone], true, nil
+		}
+		if len(page) < membersPerTrip {
+			return unique(members), false, nil
+		}
+	}
+}
+
+// unique returns sorted members once each: one that arrives while pages are read moves
+// others to the next page.
+func unique(members []string) []string {
+	slices.Sort(members)
+	return slices.Compact(members)
+}
+
+// inside returns the plates of the vehicles inside, with the milliseconds of their entries,
+// the newest first.
+func (r *loneReader) inside(ctx context.Context) (found []goredis.Z, more bool, err error) {
+	for {
+		page, err := r.redis.Current().ZRangeArgsWithScores(ctx, goredis.ZRangeArgs{
+			Key: r.keys.inside(), Start: r.to.UnixMilli(), Stop: r.from.UnixMilli(),
+			ByScore: true, Rev: true, Offset: int64(len(found)), Count: membersPerTrip,
+		}).Result()
+		if err != nil {
+			return nil, false, err
+		}
+		found = append(found, page...)
+		if len(found) > MaxLone {
+			return found[:MaxLone], true, nil
+		}
+		if len(page) < membersPerTrip {
+			slices.SortFunc(found, func(a, b goredis.Z) int { return strings.Compare(a.Member.(string), b.Member.(string)) })
+			return slices.CompactFunc(found, func(a, b goredis.Z) bool { return a.Member == b.Member }), false, nil
+		}
+	}
+}
+
+func (r *loneReader) all(ctx context.Context) (lone []parking.Lone, more bool, err error) {
+	exits, moreExits, err := r.members(ctx, parking.Exit)
+	if err != nil {
+		return nil, false, err
+	}
+	entries, moreEntries, err := r.members(ctx, parking.Entry)
+	if err != nil {
+		return nil, false, err
+	}
+	inside, moreInside, err := r.inside(ctx)
+	if err != nil {
+		return nil, false, err
+	}
+	lone = make([]parking.Lone, 0, len(exits)+len(entries)+len(inside))
+	for _, members := range [][]string{exits, entries} {
+		for page := range slices.Chunk(members, lonePerPage) {
+			reads := make([]placed, len(page))
+			for i, text := range page {
+				reads[i].member, reads[i].plate, _ = strings.Cut(text, "\n")
+			}
+			if lone, err = r.read(ctx, lone, reads); err != nil {
+				return nil, false, err
+			}
+		}
+	}
+	for page := range slices.Chunk(inside, lonePerPage) {
+		reads := make([]placed, len(page))
+		for i, z := range page {
+			reads[i].plate = z.Member.(string)
+		}
+		if lone, err = r.read(ctx, lone, reads); err != nil {
+			return nil, false, err
+		}
+	}
+	return lone, moreExits || moreEntries || moreInside, nil
+}
+
+// placed is a member and the plate of its timeline. Of a vehicle inside the member is empty
+// until the timeline is read.
+type placed struct{ member, plate string }
+
+// read appends the lone reads at some places. A place that is none any more is left out.
+func (r *loneReader) read(ctx context.Context, lone []parking.Lone, reads []placed) ([]parking.Lone, error) {
+	lines, err := r.readLines(ctx, reads)
+	if err != nil {
+		return nil, err
+	}
+	found := reads[:0]
+	for _, at := range reads {
+		if members := lines[at.plate].members; at.member == "" && len(members) > 0 {
+			if at.member = members[len(members)-1]; kindOf(at.member) == parking.Exit {
+				continue // the vehicle has left
+			}
+		}
+		if at.member != "" {
+			found = append(found, at)
+		}
+	}
+	events, err := r.readEvents(ctx, found)
+	if err != nil {
+		return nil, err
+	}
+	for i, at := range found {
+		next, there := lines[at.plate].after(at.member)
+		if events[i] == nil || !there || events[i].Time.Before(r.from) || !events[i].Time.Before(r.to) {
+			continue
+		}
+		read := parking.Lone{Event: *events[i], Known: lines[at.plate].known}
+		if read.Kind == parking.Entry && next != "" {
+			if kindOf(next) == parking.Exit {
+				continue // it is a part of a stay
+			}
+			if _, read.Next, err = parseMember(next); err != nil {
+				return nil, failure.Odd("Redis", err)
+			}
+		}
+		lone = append(lone, read)
+	}
+	return lone, nil
+}
+
+// readEvents returns the events at some places, nil of one that is not there.
+func (r *loneReader) readEvents(ctx context.Context, places []placed) ([]*parking.Event, error) {
+	if len(places) == 0 {
+		return nil, nil
+	}
+	ids := make([]string, len(places))
+	for i, at := range places {
+		ids[i] = at.member[headLen:]
+	}
+	kept, err := r.redis.Current().HMGet(ctx, r.keys.events(), ids...).Result()
+	if err != nil {
+		return nil, err
+	}
+	events := make([]*parking.Event, len(places))
+	for i, at := range places {
+		text, _ := kept[i].(string)
+		if text == "" || text[:min(slotLen, len(text))] != at.member[:slotLen] {
+			continue
+		}
+		e, err := parseKept(r.site, at.member, text)
+		switch {
+		case errors.Is(err, errNoPlateKept):
+		case err != nil:
+			return nil, failure.Odd("Redis", err)
+		case e.Plate == at.plate:
+			events[i] = &e
+		}
+	}
+	return events, nil
+}
+
+// line is a timeline, or so much of its end as was read.
+type line struct {
+	members []string // in order
+	older   bool     // whether there are others
+	read    int64    // how many of the older ones were read
+	known   bool     // whether there is an exact stay
+}
+
+// after returns the member directly after another one, and reports whether that is there.
+func (l *line) after(member string) (next string, found bool) {
+	i, found := slices.BinarySearch(l.members, member)
+	if found && i+1 < len(l.members) {
+		next = l.members[i+1]
+	}
+	return next, found
+}
+
+// readLines returns the timelines of some plates: so much of each that it tells whether the
+// plate is known, and what is after its places.
+func (r *loneReader) readLines(ctx context.Context, reads []placed) (map[string]*line, error) {
+	lines, plates := make(map[string]*line, len(reads)), make([]string, 0, len(reads))
+	for _, at := range reads {
+		if lines[at.plate] == nil {
+			lines[at.plate] = r.lines[at.plate]
+		}
+		if lines[at.plate] == nil {
+			lines[at.plate] = new(line)
+			plates = append(plates, at.plate)
+		}
+	}
+	oldest := instant(r.oldest())
+	if len(plates) > 0 {
+		texts, err := r.redis.Current().HMGet(ctx, r.keys.timelines(), plates...).Result()
+		if err != nil {
+			return nil, err
+		}
+		for i, plate := range plates {
+			text, _ := texts[i].(string)
+			newest, older := strings.CutPrefix(text, "+")
+			l := lines[plate]
+			l.members, l.older = retainedOf(strings.Split(newest, "\n"), oldest), older
+			l.known = hasStay(l.members)
+			if older {
+				r.lines[plate] = l
+			}
+		}
+	}
+	for _, at := range reads {
+		l := lines[at.plate]
+		for l.older && (!l.known || at.member != "" && at.member < l.members[0]) {
+			if err := r.readOlder(ctx, at.plate, l, oldest); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return lines, nil
+}
+
+// readOlder reads the next page of the older members of a timeline.
+func (r *loneReader) readOlder(ctx context.Context, plate string, l *line, oldest string) error {
+	page, err := r.redis.Current().ZRevRange(ctx, r.keys.older(plate), l.read, l.read+lonePerPage-1).Result()
+	if err != nil {
+		return err
+	}
+	l.read += int64(len(page))
+	slices.Reverse(page)
+	kept := retainedOf(page, oldest)
+	l.older = len(kept) == lonePerPage
+	l.members = append(kept, l.members...)
+	l.known = l.known || hasStay(l.members[:min(len(l.members), len(kept)+1)])
+	return nil
+}
+
+// retainedOf returns the members that have not expired.
+func retainedOf(members []string, oldest string) []string {
+	return slices.DeleteFunc(members, func(m string) bool { return m < oldest })
+}
+
+// hasStay reports whether an exit is directly after an entry.
+func hasStay(members []string) bool {
+	for i := 1; i < len(members); i++ {
+		if kindOf(members[i]) == parking.Exit && kindOf(members[i-1]) == parking.Entry {
+			return true
+		}
+	}
+	return false
+}
+
+func kindOf(member string) parking.Kind { return parking.Kind(member[headLen-1]) }
+
+// ofPlates appends the lone reads of some plates.
+func (r *loneReader) ofPlates(ctx context.Context, lone []parking.Lone, plates []string) ([]parking.Lone, error) {
+	first := instant(r.from)
+	reads := make([]placed, len(plates))
+	for i, plate := range plates {
+		reads[i] = placed{first, plate} // the timeline is read from there
+	}
+	lines, err := r.readLines(ctx, reads)
+	if err != nil {
+		return nil, err
+	}
+	reads = reads[:0]
+	var asked []string
+	for plate, l := range lines {
+		for i, m := range l.members {
+			switch {
+			case m < first:
+			case i == len(l.members)-1 && kindOf(m) == parking.Entry:
+				reads = append(reads, placed{m, plate})
+			case kindOf(m) == parking.Exit && i > 0 && kindOf(l.members[i-1]) == parking.Entry:
+			case kindOf(m) == parking.Entry && kindOf(l.members[i+1]) == parking.Exit:
+			default: // unless it is a repeat
+				asked = append(asked, m+"\n"+plate)
+			}
+		}
+	}
+	for page := range slices.Chunk(asked, lonePerPage) {
+		// A read that is missing has the score 0, which is the start of 1970.
+		scores, err := r.redis.Current().ZMScore(ctx, r.keys.lone(), page...).Result()
+		if err != nil {
+			return nil, err
+		}
+		for i, text := range page {
+			if scores[i] != 0 {
+				m, plate, _ := strings.Cut(text, "\n")
+				reads = append(reads, placed{m, plate})
+			}
+		}
+	}
+	for page := range slices.Chunk(reads, lonePerPage) {
+		if lone, err = r.read(ctx, lone, page); err != nil {
+			return nil, err
+		}
+	}
+	return lone, nil
+}
+
+// byID adds the events with some ids.
+func (r *loneReader) byID(ctx context.Context, events map[string]parking.Event, ids []string) error {
+	kept, err := r.redis.Current().HMGet(ctx, r.keys.events(), ids...).Result()
+	if err != nil {
+		return err
+	}
+	texts, plates, rests := make([]string, len(ids)), make([]string, len(ids)), make([]string, len(ids))
+	var short []placed
+	for i := range ids {
+		texts[i], _ = kept[i].(string)
+		plates[i], rests[i] = headOf(texts[i])
+		if plates[i] != "" && rests[i] == "" {
+			short = append(short, placed{plate: plates[i]})
+		}
+	}
+	lines, err := r.readLines(ctx, short)
+	if err != nil {
+		return err
+	}
+	for i, id := range ids {
+		if plates[i] == "" {
+			continue
+		}
+		slot := texts[i][:slotLen]
+		m := slot + rests[i] + id
+		if rests[i] == "" {
+			members := lines[plates[i]].members
+			at := slices.IndexFunc(members, func(m string) bool { return m[:slotLen] == slot && m[headLen:] == id })
+			if at < 0 {
+				continue
+			}
+			m = members[at]
+		}
+		e, err := parseKept(r.site, m, texts[i])
+		if err != nil {
+			return failure.Odd("Redis", err)
+		}
+		if !e.Time.Before(r.from) {
+			events[id] = e
+		}
+	}
+	return nil
+}
+
+// headOf returns the plate in what is kept of an event, or nothing if it has none, and the
+// rest of its member, unless that is in a short timeline; see layout.lua.
+func headOf(kept string) (plate, rest string) {
+	head, _, _ := strings.Cut(kept, "\n")
+	plate, rest, _ = strings.Cut(head[min(slotLen, len(head)):], "\t")
+	if strings.HasPrefix(plate, void) || strings.HasPrefix(plate, noPlate) {
+		return "", ""
+	}
+	return plate, rest
+}

@@ -1,0 +1,69 @@
+-- Keeps that an entry and an exit are not of one vehicle, or withdraws that. A decision that
+-- gives the exit the entry otherwise than the pairing rule is withdrawn.
+--
+-- KEYS[1]  prefix of the site's keys: layout.lua says what they are
+-- ARGV[1]  oldest retained instant, as in a member
+-- ARGV[2]  oldest retained instant in milliseconds since 1970
+-- ARGV[3]  when what is written expires, in milliseconds since 1970
+-- ARGV[4]  how many fields key.rejections has at most
+-- ARGV[5]  id of the entry
+-- ARGV[6]  id of the exit
+-- ARGV[7]  1 of a rejection, 0 of the withdrawal of one
+-- ARGV[8]  id of the decision
+-- ARGV[9]  JSON of it
+-- ARGV[10] now, in milliseconds since 1970
+--
+-- Returns nothing; C(onflict) if the id is that of another decision; F(ull); or after an S
+-- and a tab the withdrawn decision of the exit, its fields with tabs between them.
+
+local oldest, oldestMillis, expiry, most = ARGV[1], tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
+local exitID, valid, id, json = ARGV[6], ARGV[7], ARGV[8], ARGV[9]
+local pair = ARGV[5] .. '\n' .. exitID
+
+local function answer()
+  local text = call('HGET', key.decisions, exitID)
+  local d = text and parseDecision(text)
+  if not d or valid == '0' then
+    return ''
+  end
+  if d.state ~= 'w' and idOf(d.entry) == ARGV[5] and d.entry ~= d.exact then
+    release(exitID, d)
+    d = withdraw(exitID, d, oldest, expiry)
+  end
+  return d.state == 'w' and 'S\t' .. string.gsub(formatDecision(d), '\n', '\t') or ''
+end
+
+local known = call('HGET', key.rejections, '\n' .. id)
+if known then
+  return known == valid .. pair and answer() or 'C'
+end
+
+-- What expired makes room.
+local all, expired = call('HGETALL', key.rejections), {}
+for i = 1, #all, 2 do
+  local field, value = all[i], all[i + 1]
+  local of = sub(field, 1, 1) == '\n' and call('HGET', key.rejections, sub(value, 2)) or value
+  if not of or tonumber(match(of, '^%d+')) < oldestMillis then
+    expired[#expired + 1] = field
+  end
+end
+for _, field in ipairs(expired) do
+  call('HDEL', key.rejections, field)
+end
+
+local kept = call('HGET', key.rejections, pair)
+if call('HLEN', key.rejections) + 2 > most then
+  return 'F'
+end
+local rejected, withdrawn = '', ''
+if kept then
+  rejected, withdrawn = match(kept, '^%d+\n%d\n([^\n]*)\n([^\n]*)$')
+end
+if valid == '1' then
+  rejected, withdrawn = json, ''
+else
+  withdrawn = json
+end
+call('HSET', key.rejections, pair, ARGV[10] .. '\n' .. valid .. '\n' .. rejected .. '\n' .. withdrawn, '\n' .. id, valid .. pair)
+call('PEXPIREAT', key.rejections, expiry)
+return answer()
