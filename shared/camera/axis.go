@@ -59,12 +59,7 @@ func parseAxis(r Request, c site.Camera) (Message, error) {
 	if documentKind(r.document()) == "xml" {
 		return parseAxisRecords(r, c)
 	}
-	events, err := decodeElements[axisEvent](r)
-	if err != nil {
-		return Message{}, err
-	}
-	var m Message
-	for _, e := range events {
+	m, err := each(r, func(e axisEvent) (Message, error) {
 		read, err := e.read(r, c)
 		switch {
 		case err != nil:
@@ -73,12 +68,11 @@ func parseAxis(r Request, c site.Camera) (Message, error) {
 			if e.Counter == "" && e.Sensor == "" {
 				return Message{}, parking.Invalid("want plateUTF8 and carState, or carID, in the JSON of an Axis camera")
 			}
-			m.Heartbeat = true
-		default:
-			m.Reads = append(m.Reads, read)
+			return Message{Heartbeat: true}, nil
 		}
-	}
-	return m.withPictures(r), nil
+		return Message{Reads: []Read{read}}, nil
+	})
+	return m.withPictures(r), err
 }
 
 func (e axisEvent) read(r Request, c site.Camera) (Read, error) {
@@ -186,21 +180,25 @@ func parseAxisRecords(r Request, c site.Camera) (Message, error) {
 	}
 	var m Message
 	for _, e := range list.Events {
-		at, err := firstClock(
-			func() (clock, error) { return epoch(e.TS, 0) },
-			func() (clock, error) { return readTime(e.ModTS, c.Location, r.Received) },
-			func() (clock, error) { return readTime(withoutZone(e.ModTS), c.Location, r.Received) },
-		)
-		if err != nil {
-			return Message{}, err
-		}
-		read := Read{
-			Plate: Plate(e.Plate), Time: at.Time, AmbiguousTime: at.Ambiguous,
-			Vehicle: strings.TrimSpace(e.CarID), VehicleCounts: true,
-			Confidence: confidence(e.Threshold, ofEither), Country: told(e.Country),
-		}
-		read.Direction, read.Kind = axisDirection(e.Direction)
-		m.Reads = append(m.Reads, read)
+		m.addRead(e.read(r, c))
 	}
 	return m, nil
+}
+
+func (e axisRecord) read(r Request, c site.Camera) (Read, error) {
+	at, err := firstClock(
+		func() (clock, error) { return epoch(e.TS, 0) },
+		func() (clock, error) { return readTime(e.ModTS, c.Location, r.Received) },
+		func() (clock, error) { return readTime(withoutZone(e.ModTS), c.Location, r.Received) },
+	)
+	if err != nil {
+		return Read{}, err
+	}
+	read := Read{
+		Plate: Plate(e.Plate), Time: at.Time, AmbiguousTime: at.Ambiguous,
+		Vehicle: strings.TrimSpace(e.CarID), VehicleCounts: true,
+		Confidence: confidence(e.Threshold, ofEither), Country: told(e.Country),
+	}
+	read.Direction, read.Kind = axisDirection(e.Direction)
+	return read, nil
 }

@@ -47,6 +47,12 @@ func TestAxis(t *testing.T) {
 		{name: "times for people only", body: `<events><event><MOD_TS>2026-07-01 08:00:00 GMT</MOD_TS><LPR>A1</LPR></event><event><MOD_TS>2026-07-01 08:00:00 TRT</MOD_TS><LPR>A2</LPR></event></events>`, want: []seen{
 			{Plate: "A1", Time: "2026-07-01T08:00:00Z", Counts: true}, {Plate: "A2", Time: "2026-07-01T06:00:00Z", Counts: true},
 		}},
+		{name: "one of a list that cannot be read", body: `[{"plateUTF8":"A1","carID":"1"},{"plateUTF8":"A2","carID":"2","datetime":"yesterday"},null,"SECRET",{"plateUTF8":"A3","carID":"3"}]`, want: []seen{
+			{Plate: "A1", Vehicle: "1", Counts: true}, {Plate: "A3", Vehicle: "3", Counts: true},
+		}, unread: `element 2 of 5: "yesterday" is no time`},
+		{name: "one in XML that cannot be read", body: `<events><event><MOD_TS>now</MOD_TS><LPR>A1</LPR></event><event><LPR>A2</LPR></event></events>`, want: []seen{{Plate: "A2", Counts: true}}, unread: `"now" is no time`},
+		{name: "a heartbeat and what cannot be read", body: `[{"packetCounter":"5","sensorProviderID":"gate"},{"plateUTF8":"A2","carID":"2","datetime":"yesterday"}]`, heartbeat: true, unread: "element 2 of 2"},
+		{name: "nothing that can be read", body: `[{"plateUTF8":"A1","carID":"1","datetime":"yesterday"},5]`, refused: "element 2 of 2: the JSON has a value of the wrong type"},
 		{name: "a time that is none", body: `{"plateUTF8":"A1","carID":"1","datetime":"yesterday"}`, refused: "is no time"},
 		{name: "malformed", body: `{"plateUTF8":"A1","carID":"1"} {`, refused: "malformed"},
 	})

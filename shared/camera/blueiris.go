@@ -1,6 +1,7 @@
 package camera
 
 import (
+	"cmp"
 	"encoding/json"
 	"strings"
 	"time"
@@ -51,30 +52,21 @@ type aiPrediction struct {
 }
 
 func parseBlueIris(r Request, c site.Camera) (Message, error) {
-	alerts, err := decodeElements[blueIrisAlert](r)
+	alerts, err := each(r, func(a blueIrisAlert) (Message, error) { return a.message(r, c) })
 	if err != nil {
 		return Message{}, err
 	}
-	var m Message
+	m := Message{Unread: alerts.Unread}
 	places := map[string]int{} // of plates in the message
-	for _, a := range alerts {
-		reads, err := a.reads(r, c)
-		if err != nil {
-			return Message{}, err
-		}
-		for _, read := range reads {
-			m.add(read, places)
-		}
-		if len(m.Reads) > maxElements {
-			return Message{}, parking.Invalid("the alert has more than %d plates", maxElements)
-		}
+	for _, read := range alerts.Reads {
+		m.addPlate(read, places)
 	}
 	return m.withPictures(r), nil
 }
 
-// add adds a read of an alert. Several pictures of an alert are analysed, and a plate may
-// be in more than one: its most confident read counts, at the time of the first one.
-func (m *Message) add(read Read, places map[string]int) {
+// addPlate adds a read of an alert. Several pictures of an alert are analysed, and a plate
+// may be in more than one: its most confident read counts, at the time of the first one.
+func (m *Message) addPlate(read Read, places map[string]int) {
 	key := parking.NormalizePlate(read.Plate)
 	at, found := places[key]
 	switch {
@@ -91,27 +83,29 @@ func moreConfident(a, b Read) bool {
 	return a.Confidence != nil && (b.Confidence == nil || *a.Confidence > *b.Confidence)
 }
 
-// reads returns the vehicles of an alert: those of the answers, or else of the plate or
+// message returns the vehicles of an alert: those of the answers, or else of the plate or
 // the memo. Their time is that of the alert, or else that of the answer.
-func (a blueIrisAlert) reads(r Request, c site.Camera) ([]Read, error) {
+func (a blueIrisAlert) message(r Request, c site.Camera) (Message, error) {
 	alerted := func() (clock, error) {
 		return r.anyTime(macro(firstOf(a.Timestamp, a.AlertTime, a.Time)), c)
 	}
 	answers, err := a.answers()
 	if err != nil {
-		return nil, err
+		return Message{}, err
 	}
-	reads, err := readsOf(answers, alerted, r)
-	if err == nil && len(reads) == 0 {
-		reads, err = a.macroReads(alerted, len(answers) > 0)
+	var m Message
+	for _, answer := range answers {
+		m.addAnswer(answer, alerted, r)
 	}
-	if err != nil {
-		return nil, err
+	if len(m.Reads) == 0 {
+		if m.Reads, err = a.macroReads(alerted, len(answers) > 0); err != nil {
+			return Message{}, err
+		}
 	}
-	for i := range reads {
-		reads[i].Pictures = a.Image.pictures()
+	for i := range m.Reads {
+		m.Reads[i].Pictures = a.Image.pictures()
 	}
-	return reads, nil
+	return m, nil
 }
 
 // macroReads returns the vehicles of the plate or the memo. An empty plate is a vehicle
@@ -141,9 +135,9 @@ func (a blueIrisAlert) macroReads(alerted func() (clock, error), answered bool) 
 }
 
 // answers returns the answers that an alert has.
-func (a blueIrisAlert) answers() ([]aiAnswer, error) {
+func (a blueIrisAlert) answers() ([]element[aiAnswer], error) {
 	if a.API.Given || a.Predictions != nil {
-		return []aiAnswer{a.aiAnswer}, nil
+		return []element[aiAnswer]{{Value: a.aiAnswer}}, nil
 	}
 	dump := a.Dump
 	if dump == nil {
@@ -153,40 +147,29 @@ func (a blueIrisAlert) answers() ([]aiAnswer, error) {
 	if json.Unmarshal(dump, &text) == nil {
 		dump = []byte(macro(text))
 	}
-	return decodeList[aiAnswer](dump, maxElements)
+	return decodeList[element[aiAnswer]](dump, maxElements)
 }
 
-// readsOf returns the plates of answers. Answers about objects have none.
-func readsOf(answers []aiAnswer, alerted func() (clock, error), r Request) ([]Read, error) {
-	var reads []Read
-	for _, a := range answers {
-		found, err := a.found()
-		if err != nil {
-			return nil, err
-		}
-		predictions, err := decodeList[aiPrediction](found.Predictions, maxElements)
-		if err != nil {
-			return nil, err
-		}
-		at, noTime := firstClock(alerted, func() (clock, error) { return aiTime(string(found.Time), r) })
-		for _, p := range predictions {
-			label, labelled := strings.CutPrefix(string(p.Label), "Plate:")
-			switch {
-			case !p.Plate.Given && !labelled:
-				continue
-			case noTime != nil:
-				return nil, noTime
-			}
-			reads = append(reads, Read{
-				Plate: Plate(firstOf(string(p.Plate.Text), label)), Time: at.Time, AmbiguousTime: at.Ambiguous,
-				Confidence: confidence(string(p.Confidence), ofEither),
-			})
-		}
-		if len(reads) > maxElements {
-			return nil, parking.Invalid("the answers have more than %d plates", maxElements)
-		}
+// addAnswer adds the plates of an answer. One about objects has none.
+func (m *Message) addAnswer(answer element[aiAnswer], alerted func() (clock, error), r Request) {
+	found, err := answer.Value.found()
+	predictions, wrong := decodeList[element[aiPrediction]](found.Predictions, maxElements)
+	if err := cmp.Or(answer.Err, err, wrong); err != nil {
+		m.Unread = append(m.Unread, err)
+		return
 	}
-	return reads, nil
+	at, noTime := firstClock(alerted, func() (clock, error) { return aiTime(string(found.Time), r) })
+	for _, prediction := range predictions {
+		p := prediction.Value
+		label, labelled := strings.CutPrefix(string(p.Label), "Plate:")
+		if prediction.Err == nil && !p.Plate.Given && !labelled {
+			continue
+		}
+		m.addRead(Read{
+			Plate: Plate(firstOf(string(p.Plate.Text), label)), Time: at.Time, AmbiguousTime: at.Ambiguous,
+			Confidence: confidence(string(p.Confidence), ofEither),
+		}, cmp.Or(prediction.Err, noTime))
+	}
 }
 
 // found returns the answer itself. Some have only the predictions, as a list, and some

@@ -31,7 +31,7 @@ type Format struct {
 	// and never true for another format's request.
 	Recognise func(Request) bool
 	// Parse returns what the request tells. Its error is a [parking.ErrInvalid] that
-	// says what was expected where.
+	// says what was expected where, as are those of [Message.Unread].
 	Parse func(Request, site.Camera) (Message, error)
 	// Accepted returns the body and the type of the answer that the camera expects for a
 	// request that was accepted. nil is our own JSON.
@@ -44,6 +44,27 @@ type Message struct {
 	Reads []Read
 	// Heartbeat reports that the camera says that it is alive.
 	Heartbeat bool
+	// Unread tells why parts of the request are no reads: what cannot be read does not take
+	// the other vehicles with it.
+	Unread []error
+}
+
+// add adds what a part of a request tells, or why it cannot be read.
+func (m *Message) add(part Message, err error) {
+	m.Reads, m.Unread = append(m.Reads, part.Reads...), append(m.Unread, part.Unread...)
+	m.Heartbeat = m.Heartbeat || part.Heartbeat
+	if err != nil {
+		m.Unread = append(m.Unread, err)
+	}
+}
+
+// addRead adds a read, or why there is none.
+func (m *Message) addRead(read Read, err error) {
+	if err != nil {
+		m.Unread = append(m.Unread, err)
+		return
+	}
+	m.Reads = append(m.Reads, read)
 }
 
 // Read is one vehicle that a camera saw.

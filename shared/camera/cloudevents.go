@@ -50,27 +50,13 @@ func parseCloudEvents(r Request, c site.Camera) (Message, error) {
 		}
 		return e.parse(r.Body, r, c)
 	}
-	events, err := decodeElements[cloudEvent](r)
-	if err != nil {
-		return Message{}, err
-	}
-	var all Message
-	for _, e := range events {
+	return each(r, func(e cloudEvent) (Message, error) {
 		data, err := e.data()
 		if err != nil {
 			return Message{}, err
 		}
-		m, err := e.parse(data, r, c)
-		if err != nil {
-			return Message{}, err
-		}
-		all.Reads = append(all.Reads, m.Reads...)
-		all.Heartbeat = all.Heartbeat || m.Heartbeat
-		if len(all.Reads) > maxElements {
-			return Message{}, parking.Invalid("the CloudEvents have more than %d reads", maxElements)
-		}
-	}
-	return all, nil
+		return e.parse(data, r, c)
+	})
 }
 
 // data returns the data of a structured event. Data that is no JSON is in a string.

@@ -27,6 +27,9 @@ func TestCloudEvents(t *testing.T) {
 			{Plate: "XY 99", Time: "2026-07-01T06:01:00Z", Direction: "exit", Kind: "exit", Confidence: "0.93"},
 			{Plate: "8ABC123", Time: "2026-07-01T06:00:00Z", Confidence: "0.963041", Country: "us-ca"},
 		}},
+		{name: "a batch with foreign events", body: "[" + event(`"data":{"a":1}`) + "," + event(`"data":{"plate":"A1","direction":"in"}`) + "," + event(`"data":[{"plate":"A2","direction":"in"},{"plate":{}}]`) + `,7]`, want: []seen{
+			{Plate: "A1", Direction: "in", Kind: "entry"}, {Plate: "A2", Direction: "in", Kind: "entry"},
+		}, unread: "element 1 of 4: the data of the CloudEvent of type \"t\": the request is of no known format"},
 		{name: "empty batch", file: "cloudevents/empty_batch.http"},
 		{name: "binary, time of the event", file: "cloudevents/binary.http", want: []seen{binary}},
 		{

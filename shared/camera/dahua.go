@@ -30,14 +30,14 @@ var dahua = Format{
 // dahuaMessage is every message of ITSAPI.
 type dahuaMessage struct {
 	Picture *struct {
-		Plate    many[dahuaPlate]     `json:"Plate"`
-		Snap     detail[dahuaSnap]    `json:"SnapInfo"`
-		Parking  *detail[struct{}]    `json:"ParkingInfo"`
-		Vehicle  detail[dahuaVehicle] `json:"Vehicle"`
-		Body     detail[dahuaPicture] `json:"VehiclePic"`
-		Scene    detail[dahuaPicture] `json:"NormalPic"`
-		Combined detail[dahuaPicture] `json:"CombinPic"`
-		Cutout   detail[dahuaPicture] `json:"CutoutPic"`
+		Plate    many[element[dahuaPlate]] `json:"Plate"`
+		Snap     detail[dahuaSnap]         `json:"SnapInfo"`
+		Parking  *detail[struct{}]         `json:"ParkingInfo"`
+		Vehicle  detail[dahuaVehicle]      `json:"Vehicle"`
+		Body     detail[dahuaPicture]      `json:"VehiclePic"`
+		Scene    detail[dahuaPicture]      `json:"NormalPic"`
+		Combined detail[dahuaPicture]      `json:"CombinPic"`
+		Cutout   detail[dahuaPicture]      `json:"CutoutPic"`
 	} `json:"Picture"`
 	Active   loose             `json:"Active"`
 	DeviceID loose             `json:"DeviceID"`
@@ -101,10 +101,11 @@ func (m dahuaMessage) message(r Request, c site.Camera) (Message, error) {
 	pictures := slices.Concat(m.Picture.Body.Value.Content.pictures(), m.Picture.Scene.Value.Content.pictures(),
 		m.Picture.Combined.Value.Content.pictures(), m.Picture.Cutout.Value.Content.pictures(), r.pictures())
 	if len(m.Picture.Plate) == 0 {
-		m.Picture.Plate = many[dahuaPlate]{{}}
+		m.Picture.Plate = many[element[dahuaPlate]]{{}}
 	}
-	var reads []Read
-	for _, plate := range m.Picture.Plate {
+	var all Message
+	for _, p := range m.Picture.Plate {
+		plate := p.Value
 		read := Read{
 			Direction: direction(c, string(m.Picture.Snap.Value.Direction)),
 			Plate:     Plate(string(plate.Number)), Time: at.Time, AmbiguousTime: at.Ambiguous,
@@ -117,7 +118,7 @@ func (m dahuaMessage) message(r Request, c site.Camera) (Message, error) {
 		if read.Plate != "" {
 			read.Confidence = confidence(string(plate.Confidence), dahuaScale)
 		}
-		reads = append(reads, read)
+		all.addRead(read, p.Err)
 	}
-	return Message{Reads: reads}, nil
+	return all, nil
 }

@@ -38,6 +38,14 @@ func TestDahua(t *testing.T) {
 			want: []seen{{Time: "2026-11-23T07:15:30Z", Direction: "0"}}, heartbeat: true,
 		},
 		{
+			name: "one plate that cannot be read", body: `{"Picture":{"Plate":[{"PlateNumber":[]},{"PlateNumber":"A2"}],"SnapInfo":null}}`,
+			want: []seen{{Plate: "A2"}}, unread: "a list instead of a text",
+		},
+		{
+			name: "one message that cannot be read", body: `[{"Picture":[]},{"Picture":{"Plate":{"PlateNumber":"A2"}}}]`,
+			want: []seen{{Plate: "A2"}}, unread: "element 1 of 2: the JSON has a value of the wrong type",
+		},
+		{
 			name: "two plates, no time", body: `{"Picture":{"Plate":[{"PlateNumber":"A1","Confidence":"51"},{"PlateNumber":22,"IsExist":"true"}],"SnapInfo":null}}`,
 			want: []seen{{Plate: "A1", Confidence: "0.2"}, {Plate: "22"}},
 		},

@@ -40,6 +40,8 @@ type content struct {
 
 	exampleRead    bool
 	exampleMembers map[string][]byte
+	examplesRead   bool
+	examples       [][]byte // those after it
 }
 
 // prepared returns a request that remembers what was found in its body.

@@ -61,15 +61,6 @@ func newJSONReader(text []byte) *jsontext.Decoder {
 	return jsontext.NewDecoder(bytes.NewBuffer(text), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 }
 
-// decodeElements returns the JSON objects of the document, decoded.
-func decodeElements[T any](r Request) ([]T, error) {
-	elements, err := r.elements()
-	if err != nil {
-		return nil, err
-	}
-	return decodeAll[T](elements)
-}
-
 // decodeList returns the values of a list, or one value, decoded. null and nothing are
 // an empty list.
 func decodeList[T any](text []byte, most int) ([]T, error) {
@@ -96,16 +87,36 @@ func decodeAll[T any](values [][]byte) ([]T, error) {
 // example returns the members of the JSON object that the document is, or of the first
 // one of a list, with their names in lower case. It is nil if there is no object.
 func (r Request) example() map[string][]byte {
-	text := r.document()
-	if len(text) == 0 || text[0] != '[' {
-		return r.members()
-	}
 	c := r.prepared().content
 	if !c.exampleRead {
 		c.exampleRead = true
-		c.exampleMembers = membersOf(firstElement(text))
+		if text := r.document(); len(text) > 0 && text[0] == '[' {
+			c.exampleMembers = membersOf(firstElement(text))
+		} else {
+			c.exampleMembers = r.members()
+		}
 	}
 	return c.exampleMembers
+}
+
+// nextExample has example return the next object of several. It reports whether there is
+// one.
+func (r Request) nextExample() bool {
+	c := r.prepared().content
+	if !c.examplesRead {
+		c.examplesRead = true
+		if all, err := r.elements(); err == nil && len(all) > 1 {
+			c.examples = all[1:]
+		}
+	}
+	for len(c.examples) > 0 {
+		c.exampleRead, c.exampleMembers = true, membersOf(c.examples[0])
+		c.examples = c.examples[1:]
+		if c.exampleMembers != nil {
+			return true
+		}
+	}
+	return false
 }
 
 // firstElement returns the first element of a list, or nothing.
@@ -192,9 +203,9 @@ func (d *detail[T]) UnmarshalJSON(text []byte) error {
 }
 
 // withPictures returns the message with the pictures of the request's form. They belong
-// to its read if there is one only.
+// to its read if the request tells of one vehicle only.
 func (m Message) withPictures(r Request) Message {
-	if len(m.Reads) == 1 {
+	if len(m.Reads) == 1 && len(m.Unread) == 0 {
 		m.Reads[0].Pictures = append(m.Reads[0].Pictures, r.pictures()...)
 	}
 	return m

@@ -42,13 +42,24 @@ func Events(m Message, c site.Camera, received time.Time) (events []parking.Even
 // maxReasons bounds the reasons that are given for reads that are no events.
 const maxReasons = 5
 
+// reasons returns the first errors that differ as one, or nil if there are none.
+func reasons(errs []error) error {
+	var first []error
+	for _, err := range errs {
+		if len(first) < maxReasons && !slices.ContainsFunc(first, func(e error) bool { return e.Error() == err.Error() }) {
+			first = append(first, err)
+		}
+	}
+	return errors.Join(first...)
+}
+
 // Observe returns the events of a message's reads, in their order, and the number of
 // reads that come to nothing yet: the camera does not know the direction of a vehicle
 // that it still tracks. Reads that cannot be events are left out, and the error, a
-// [parking.ErrInvalid], tells why.
+// [parking.ErrInvalid], tells why, as it does of what is unread.
 func Observe(m Message, c site.Camera, received time.Time) (observed []Observation, undirected int, err error) {
 	var (
-		errs []error
+		errs = slices.Clone(m.Unread)
 		seen = map[string]int{}
 	)
 	for i := range m.Reads {
@@ -60,9 +71,7 @@ func Observe(m Message, c site.Camera, received time.Time) (observed []Observati
 			undirected++
 			continue
 		default:
-			if !slices.ContainsFunc(errs, func(e error) bool { return e.Error() == err.Error() }) && len(errs) < maxReasons {
-				errs = append(errs, err)
-			}
+			errs = append(errs, err)
 			continue
 		}
 		// Several vehicles without a plate may be seen at one instant.
@@ -73,7 +82,7 @@ func Observe(m Message, c site.Camera, received time.Time) (observed []Observati
 		}
 		observed = append(observed, Observation{e, r})
 	}
-	return observed, undirected, errors.Join(errs...)
+	return observed, undirected, reasons(errs)
 }
 
 // event returns the event of one read.

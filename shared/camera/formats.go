@@ -42,7 +42,8 @@ var ErrUnrecognised = parking.Invalid("the request is of no known format")
 
 // Parse returns what a camera's request tells, and its format: the configured one, or the
 // one that recognises the request. Its error is a [parking.ErrInvalid], also if an
-// adapter panics.
+// adapter panics. If a part of the request can be read there is none, see
+// [Message.Unread].
 func Parse(r Request, c site.Camera) (Format, Message, error) {
 	r = r.prepared()
 	f, err := formatOf(r, c)
@@ -71,10 +72,15 @@ func (f Format) parse(r Request, c site.Camera) (m Message, err error) {
 		return Message{}, err
 	}
 	m, err = f.Parse(r, c)
-	if len(m.Reads) > maxReads {
+	switch {
+	case err != nil:
+		return Message{}, err
+	case len(m.Reads) > maxReads:
 		return Message{}, parking.Invalid("the request has %d reads, at most %d are allowed", len(m.Reads), maxReads)
+	case len(m.Reads) == 0 && !m.Heartbeat && len(m.Unread) > 0: // there is nothing that can be read
+		return Message{}, reasons(m.Unread)
 	}
-	return m, err
+	return m, nil
 }
 
 // maxReads bounds the reads of one request.
@@ -96,9 +102,11 @@ func Recognise(r Request) (Format, error) {
 	if err := r.check(); err != nil {
 		return Format{}, err
 	}
-	for _, f := range All() {
-		if f.Recognise(r) {
-			return f, nil
+	for more := true; more; more = r.nextExample() { // the first of a list may be what cannot be read
+		for _, f := range All() {
+			if f.Recognise(r) {
+				return f, nil
+			}
 		}
 	}
 	seen, sound := r.described()

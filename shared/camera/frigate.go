@@ -64,21 +64,14 @@ type frigateObject struct {
 }
 
 func parseFrigate(r Request, c site.Camera) (Message, error) {
-	messages, err := decodeElements[frigateMessage](r)
-	if err != nil {
-		return Message{}, err
-	}
-	var m Message
-	for _, message := range messages {
+	m, err := each(r, func(message frigateMessage) (Message, error) {
 		read, found, err := message.read(c)
-		if err != nil {
+		if err != nil || !found {
 			return Message{}, err
 		}
-		if found {
-			m.Reads = append(m.Reads, read)
-		}
-	}
-	return m.withPictures(r), nil
+		return Message{Reads: []Read{read}}, nil
+	})
+	return m.withPictures(r), err
 }
 
 // read returns the read of a vehicle that a message tells, if it does.

@@ -48,6 +48,9 @@ func TestFrigate(t *testing.T) {
 			want: []seen{{Time: "2026-07-01T06:00:00.5Z", Vehicle: "9.1-a", Confidence: "0"}},
 		},
 		{name: "description", body: `{"type":"description","id":"9.1-a","description":"a car"}`},
+		{name: "API: one that cannot be read", body: `[{"id":"1","camera":"c","label":"car","start_time":"now"},{"id":"2","camera":"c","label":"car","start_time":1782885600,"recognized_license_plate":"A1"}]`, want: []seen{
+			{Plate: "A1", Time: "2026-07-01T06:00:00Z", Vehicle: "2", Order: 1782885600000},
+		}, unread: "element 1 of 2: \"now\" is no number"},
 		{name: "a time that is none", body: `{"type":"lpr","id":"9.1-a","plate":"A1","camera":"c","timestamp":"now"}`, refused: "is no number of seconds"},
 		{name: "an update about nothing", body: `{"type":"new","before":{},"after":{"id":"1","camera":"c","start_time":[]}}`},
 	})

@@ -37,11 +37,11 @@ const (
 
 // hikvisionAlert is one event of a device, in XML or JSON.
 type hikvisionAlert struct {
-	EventType  loose                `json:"eventType"  xml:"eventType"`
-	EventState loose                `json:"eventState" xml:"eventState"`
-	DateTime   loose                `json:"dateTime"   xml:"dateTime"`
-	UUID       loose                `json:"UUID"       xml:"UUID"`
-	ANPR       many[hikvisionPlate] `json:"ANPR"       xml:"ANPR"`
+	EventType  loose                         `json:"eventType"  xml:"eventType"`
+	EventState loose                         `json:"eventState" xml:"eventState"`
+	DateTime   loose                         `json:"dateTime"   xml:"dateTime"`
+	UUID       loose                         `json:"UUID"       xml:"UUID"`
+	ANPR       many[element[hikvisionPlate]] `json:"ANPR"       xml:"ANPR"`
 	// Alert is the event itself, where a JSON document has it as a member.
 	Alert *hikvisionAlert `json:"EventNotificationAlert" xml:"-"`
 }
@@ -94,9 +94,7 @@ func hikvisionAlerts(r Request, c site.Camera) (Message, error) {
 			if alerts++; alerts > 1 {
 				finish()
 			}
-			if err := m.addHikvision(text, r, c); err != nil {
-				return Message{}, err
-			}
+			m.add(hikvisionMessage(text, r, c))
 		}
 	}
 	finish()
@@ -111,43 +109,43 @@ func hikvisionAlerts(r Request, c site.Camera) (Message, error) {
 	return m, nil
 }
 
-// addHikvision adds what one alert tells.
-func (m *Message) addHikvision(text []byte, r Request, c site.Camera) error {
+// hikvisionMessage returns what one alert tells.
+func hikvisionMessage(text []byte, r Request, c site.Camera) (Message, error) {
 	var alert hikvisionAlert
 	if documentKind(text) == "json" {
 		if err := checkJSON(text); err != nil {
-			return err
+			return Message{}, err
 		}
 		if err := decodeJSON(text, &alert); err != nil {
-			return err
+			return Message{}, err
 		}
 		if alert.Alert != nil {
 			alert = *alert.Alert
 		}
 	} else if err := decodeXML(text, &alert); err != nil {
-		return err
+		return Message{}, err
 	}
 	kind := strings.ToLower(told(string(alert.EventType)))
 	switch {
 	case strings.EqualFold(told(string(alert.EventState)), "inactive"), kind == "heartbeat":
-		m.Heartbeat = true
-		return nil
+		return Message{Heartbeat: true}, nil
 	case len(alert.ANPR) == 0 && kind == "anpr":
-		return parking.Invalid("the event is of the type ANPR and has no element ANPR with a licensePlate")
+		return Message{}, parking.Invalid("the event is of the type ANPR and has no element ANPR with a licensePlate")
 	case len(alert.ANPR) == 0 && kind == "":
-		return parking.Invalid("the event has neither an eventType nor an element ANPR with a licensePlate")
+		return Message{}, parking.Invalid("the event has neither an eventType nor an element ANPR with a licensePlate")
 	}
+	var m Message
 	for i, plate := range alert.ANPR {
-		read, err := plate.read(string(alert.DateTime), r, c)
-		if err != nil {
-			return err
+		read, err := Read{}, plate.Err
+		if err == nil {
+			read, err = plate.Value.read(string(alert.DateTime), r, c)
 		}
 		if read.Vehicle = identity(string(alert.UUID)); read.Vehicle != "" && i > 0 {
 			read.Vehicle += ":" + strconv.Itoa(i+1)
 		}
-		m.Reads = append(m.Reads, read)
+		m.addRead(read, err)
 	}
-	return nil
+	return m, nil
 }
 
 func (p hikvisionPlate) read(dateTime string, r Request, c site.Camera) (Read, error) {
@@ -216,13 +214,10 @@ func hikvisionPull(r Request, c site.Camera) (Message, error) {
 	for _, p := range plates.Plates {
 		// Digits after the seconds are no offset, although they look like one.
 		at, err := readTime(p.Time, c.Location, r.Received)
-		if err != nil {
-			return Message{}, err
-		}
-		m.Reads = append(m.Reads, Read{
+		m.addRead(Read{
 			Direction: direction(c, p.Direction), Plate: hikvisionPlateText(p.Plate),
 			Time: at.Time, AmbiguousTime: at.Ambiguous, Country: hikvisionCountry(p.Country),
-		})
+		}, err)
 	}
 	return m, nil
 }

@@ -63,6 +63,14 @@ func TestHikvision(t *testing.T) {
 			want: []seen{{Plate: "12345", Time: "2026-11-23T07:15:30Z", Confidence: "0.97"}},
 		},
 		{
+			name: "one vehicle that cannot be read", body: `{"eventType":"ANPR","dateTime":"2026-11-23T08:15:30+01:00","UUID":"u","ANPR":[{"licensePlate":{}},{"licensePlate":"A2"}]}`,
+			want: []seen{{Plate: "A2", Time: "2026-11-23T07:15:30Z", Vehicle: "u:2"}}, unread: "instead of a text",
+		},
+		{
+			name: "a pull with one that cannot be read", body: `<Plates><Plate><captureTime>2026-99-01T00:00:00</captureTime><plateNumber>A1</plateNumber></Plate><Plate><captureTime>2026-11-23T08:15:30+01:00</captureTime><plateNumber>A2</plateNumber></Plate></Plates>`,
+			want: []seen{{Plate: "A2", Time: "2026-11-23T07:15:30Z"}}, unread: "is no time",
+		},
+		{
 			name: "in an object, several", body: `{"EventNotificationAlert":{"dateTime":"2026-11-23T08:15:30+01:00","UUID":"u","ANPR":[{"licensePlate":"A1"},{"licensePlate":"A2"}]}}`,
 			want: []seen{{Plate: "A1", Time: "2026-11-23T07:15:30Z", Vehicle: "u"}, {Plate: "A2", Time: "2026-11-23T07:15:30Z", Vehicle: "u:2"}},
 		},

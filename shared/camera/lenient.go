@@ -2,36 +2,62 @@ package camera
 
 import (
 	"encoding/json"
+	"encoding/xml"
 	"fmt"
 	"strings"
 
+	"parkstream/shared/parking"
 	"parkstream/shared/site"
 )
 
 // many is a JSON list, or one element of it without the list, as some versions of a
-// format send it. null is an empty list. In XML it is a repeated element.
+// format send it. null is an empty list. What cannot be read is left out: use [element]
+// for what must not be. In XML it is a repeated element.
 type many[T any] []T
 
 // UnmarshalJSON implements json.Unmarshaler.
 func (m *many[T]) UnmarshalJSON(text []byte) error {
 	*m = nil
-	switch text[0] {
-	case 'n':
+	if text[0] == 'n' {
 		return nil
-	case '[':
-		var elements []T
-		if err := json.Unmarshal(text, &elements); err != nil {
-			return fmt.Errorf("decode a list: %w", err)
+	}
+	var elements []json.RawMessage
+	if text[0] != '[' {
+		elements = []json.RawMessage{text}
+	} else if err := json.Unmarshal(text, &elements); err != nil {
+		return fmt.Errorf("decode a list: %w", err)
+	}
+	for _, text := range elements {
+		var value T
+		if json.Unmarshal(text, &value) == nil {
+			*m = append(*m, value)
 		}
-		*m = elements
+	}
+	return nil
+}
+
+// element is one of several values, or why it cannot be read: it does not take the
+// others with it.
+type element[T any] struct {
+	Value T
+	Err   error
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (e *element[T]) UnmarshalJSON(text []byte) error {
+	*e = element[T]{}
+	if string(text) == "null" {
+		e.Err = parking.Invalid("the JSON has null instead of an object")
 		return nil
 	}
-	var element T
-	if err := json.Unmarshal(text, &element); err != nil {
-		return fmt.Errorf("decode an element: %w", err)
-	}
-	*m = many[T]{element}
+	e.Err = decodeJSON(text, &e.Value)
 	return nil
+}
+
+// UnmarshalXML implements xml.Unmarshaler.
+func (e *element[T]) UnmarshalXML(d *xml.Decoder, start xml.StartElement) error {
+	*e = element[T]{}
+	return d.DecodeElement(&e.Value, &start) //nolint:wrapcheck // it is the decoder's own
 }
 
 // loose is a [scalar] that a read does without: an object or a list instead is empty.
@@ -46,22 +72,42 @@ func (o *loose) UnmarshalJSON(text []byte) error {
 	return (*scalar)(o).UnmarshalJSON(text)
 }
 
-// each returns what the JSON objects of a request tell together: usually there is one. If
-// one is refused the request is.
+// each returns what the JSON objects of a request tell together: usually there is one.
 func each[T any](r Request, read func(T) (Message, error)) (Message, error) {
-	objects, err := decodeElements[T](r)
+	texts, err := r.elements()
 	if err != nil {
 		return Message{}, err
 	}
 	var all Message
-	for _, object := range objects {
-		m, err := read(object)
+	for i, text := range texts {
+		var object element[T]
+		if err := object.UnmarshalJSON(text); err != nil {
+			return Message{}, err
+		}
+		m, err := Message{}, object.Err
+		if err == nil {
+			m, err = read(object.Value)
+		}
+		if err != nil && len(texts) > 1 {
+			err = fmt.Errorf("element %d of %d: %w", i+1, len(texts), err)
+		}
+		all.add(m, err)
+		if len(all.Reads) > maxReads {
+			return Message{}, parking.Invalid("the request has more than %d reads", maxReads)
+		}
+	}
+	return all, nil
+}
+
+// eachRead is [each] of objects that are one vehicle.
+func eachRead[T any](r Request, read func(T) (Read, error)) (Message, error) {
+	return each(r, func(object T) (Message, error) {
+		one, err := read(object)
 		if err != nil {
 			return Message{}, err
 		}
-		all.Reads, all.Heartbeat = append(all.Reads, m.Reads...), all.Heartbeat || m.Heartbeat
-	}
-	return all, nil
+		return Message{Reads: []Read{one}}, nil
+	})
 }
 
 // direction returns the first of the words that the camera's configuration knows as a

@@ -51,34 +51,31 @@ func parseMilesight(r Request, c site.Camera) (Message, error) {
 	if documentKind(r.document()) == "" {
 		return parseMilesightText(r, c)
 	}
-	posts, err := decodeElements[milesightPost](r)
+	m, err := eachRead(r, func(p milesightPost) (Read, error) { return p.read(r, c) })
+	return m.withPictures(r), err
+}
+
+func (p milesightPost) read(r Request, c site.Camera) (Read, error) {
+	if !p.Plate.Given && !p.LicensePlate.Given {
+		return Read{}, parking.Invalid("want plate or license_plate in the JSON of a Milesight camera")
+	}
+	at, err := firstClock(
+		func() (clock, error) { return r.anyTime(string(p.TimeMS), c) },
+		func() (clock, error) { return r.anyTime(string(p.Time), c) },
+	)
 	if err != nil {
-		return Message{}, err
+		return Read{}, err
 	}
-	var m Message
-	for _, p := range posts {
-		if !p.Plate.Given && !p.LicensePlate.Given {
-			return Message{}, parking.Invalid("want plate or license_plate in the JSON of a Milesight camera")
-		}
-		at, err := firstClock(
-			func() (clock, error) { return r.anyTime(string(p.TimeMS), c) },
-			func() (clock, error) { return r.anyTime(string(p.Time), c) },
-		)
-		if err != nil {
-			return Message{}, err
-		}
-		read := Read{
-			Plate: Plate(firstOf(p.Plate.Text, p.LicensePlate.Text)), Time: at.Time, AmbiguousTime: at.Ambiguous,
-			Confidence: confidence(string(p.Confidence), ofEither),
-			Country:    told(firstOf(p.Region, p.CountryRegion)), Make: told(firstOf(p.Brand, p.VehicleBrand)), Color: told(string(p.Color)),
-		}
-		read.Direction, read.Kind = milesightDirection(string(p.Direction))
-		for _, picture := range []base64Picture{p.PlateImage, p.PlateSnapshot, p.FullImage, p.VehicleImage, p.VehicleSnapshot, p.Snapshot} {
-			read.Pictures = append(read.Pictures, picture.pictures()...)
-		}
-		m.Reads = append(m.Reads, read)
+	read := Read{
+		Plate: Plate(firstOf(p.Plate.Text, p.LicensePlate.Text)), Time: at.Time, AmbiguousTime: at.Ambiguous,
+		Confidence: confidence(string(p.Confidence), ofEither),
+		Country:    told(firstOf(p.Region, p.CountryRegion)), Make: told(firstOf(p.Brand, p.VehicleBrand)), Color: told(string(p.Color)),
 	}
-	return m.withPictures(r), nil
+	read.Direction, read.Kind = milesightDirection(string(p.Direction))
+	for _, picture := range []base64Picture{p.PlateImage, p.PlateSnapshot, p.FullImage, p.VehicleImage, p.VehicleSnapshot, p.Snapshot} {
+		read.Pictures = append(read.Pictures, picture.pictures()...)
+	}
+	return read, nil
 }
 
 // milesightDirection returns a direction and its meaning. The numbers are those of the
@@ -138,17 +135,14 @@ func parseMilesightText(r Request, c site.Camera) (Message, error) {
 			continue
 		}
 		at, err := r.anyTime(record["time"], c)
-		if err != nil {
-			return Message{}, err
-		}
 		read := Read{
 			Plate: Plate(plate), Time: at.Time, AmbiguousTime: at.Ambiguous,
 			Confidence: confidence(record["confidence"], ofEither), Country: told(record["region"]),
 		}
 		read.Direction, read.Kind = milesightDirection(record["direction"])
-		m.Reads = append(m.Reads, read)
+		m.addRead(read, err)
 	}
-	if len(m.Reads) == 0 {
+	if len(m.Reads)+len(m.Unread) == 0 {
 		return Message{}, parking.Invalid("want JSON, or lines such as plate_0=ABC1234, of a Milesight camera")
 	}
 	return m, nil

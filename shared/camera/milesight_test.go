@@ -46,6 +46,7 @@ func TestMilesight(t *testing.T) {
 			name: "time_msec that is none", body: `{"plate":"A1","time_msec":"soon","time":"2026-07-01 08:00:00","plate_color":"-"}`,
 			want: []seen{{Plate: "A1", Time: "2026-07-01T06:00:00Z"}},
 		},
+		{name: "one of a list that cannot be read", body: `[{"plate":"A1","time_msec":"soon","plate_color":"-"},{"plate":"A2","plate_color":"-"},{"plate":"A3","plate_color":"-","plate_image":5}]`, want: []seen{{Plate: "A2"}, {Plate: "A3"}}, unread: `element 1 of 3: "soon" is no time`},
 		{name: "no time that is one", body: `{"plate":"A1","time_msec":"soon","plate_color":"-"}`, refused: "is no time"},
 	})
 }
@@ -58,7 +59,7 @@ func TestMilesightRefuses(t *testing.T) {
 		``:                                                 "want JSON, or lines such as",
 		many2000("plate_%d=A1\n"):                          "more than 1000 records",
 	} {
-		_, err := milesight.Parse(posted("", body), site.Camera{})
+		_, err := milesight.parse(posted("", body), site.Camera{})
 		if !errors.Is(err, parking.ErrInvalid) || !strings.Contains(err.Error(), want) {
 			t.Errorf("%.30s: %v, want %s", body, err, want)
 		}

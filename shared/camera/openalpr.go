@@ -53,9 +53,9 @@ type openalprMessage struct {
 	Group    *openalprMessage `json:"group"` // of an alert
 
 	// Of a frame.
-	EpochTime loose                `json:"epoch_time"`
-	UUID      loose                `json:"uuid"`
-	Results   many[openalprResult] `json:"results"`
+	EpochTime loose                         `json:"epoch_time"`
+	UUID      loose                         `json:"uuid"`
+	Results   many[element[openalprResult]] `json:"results"`
 
 	// Of a vehicle.
 	EpochStart      loose                `json:"epoch_start"`
@@ -149,17 +149,18 @@ func (m openalprMessage) frame() (Message, error) {
 	if err != nil {
 		return Message{}, err
 	}
-	var reads []Read
-	for i, p := range m.Results {
+	var all Message
+	for i, result := range m.Results {
+		p := result.Value
 		read := p.read()
 		read.Time, read.Country = at.Time, told(cmp.Or(string(p.Region), string(m.Country)))
 		if uuid := told(string(m.UUID)); uuid != "" {
 			read.Vehicle, read.Order = openalprID(uuid, cmp.Or(string(p.Index), strconv.Itoa(i))), openalprFrameOrder
 			read.Tracked = true // its group follows
 		}
-		reads = append(reads, read)
+		all.addRead(read, result.Err)
 	}
-	return Message{Reads: reads}, nil
+	return all, nil
 }
 
 // read returns what is told of a plate.

@@ -45,6 +45,14 @@ func TestOpenALPR(t *testing.T) {
 		}}},
 		{file: "openalpr/heartbeat.json", heartbeat: true},
 		{
+			name: "one result that cannot be read", body: `{"data_type":"alpr_results","epoch_time":1795418130123,"uuid":"u","results":[{"plate":[]},{"plate":"A2","candidates":[[],{"plate":"A3"}]},null]}`,
+			want: []seen{{Plate: "A2", Time: group.Time, Vehicle: "u:1", Order: 1, Candidates: "A3"}}, unread: "a list instead of a text",
+		},
+		{
+			name: "one message that cannot be read", body: `[{"data_type":"alpr_group","epoch_start":"later"},{"data_type":"alpr_group","epoch_start":1795418130123,"best_plate_number":"A2"}]`,
+			want: []seen{{Plate: "A2", Time: group.Time}}, unread: `element 1 of 2: "later" is no`,
+		},
+		{
 			name: "a list, texts instead of objects", body: `[{"data_type":"alpr_group","epoch_start":"1795418130123","best_plate_number":"A1","best_confidence":92,"vehicle":{"color":"red"},"uuids":[]},{"data_type":"heartbeat"}]`,
 			want: []seen{{Plate: "A1", Time: group.Time, Confidence: "0.92"}}, heartbeat: true,
 		},

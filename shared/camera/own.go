@@ -61,19 +61,8 @@ type ownCandidate struct {
 }
 
 func parseOwn(r Request, c site.Camera) (Message, error) {
-	events, err := decodeElements[ownEvent](r)
-	if err != nil {
-		return Message{}, err
-	}
-	var m Message
-	for _, e := range events {
-		read, err := e.read(r, c)
-		if err != nil {
-			return Message{}, err
-		}
-		m.Reads = append(m.Reads, read)
-	}
-	return m.withPictures(r), nil
+	m, err := eachRead(r, func(e ownEvent) (Read, error) { return e.read(r, c) })
+	return m.withPictures(r), err
 }
 
 func (e ownEvent) read(r Request, c site.Camera) (Read, error) {

@@ -30,6 +30,10 @@ func TestOwn(t *testing.T) {
 			name: "its own site", body: `{"site":"north","vehicle_plate":"A1","exit_date_time":"2026-07-01T06:00:00Z"}`,
 			want: []seen{{Plate: "A1", Time: "2026-07-01T06:00:00Z", Direction: "exit", Kind: "exit"}},
 		},
+		{name: "some of a list that cannot be read", body: `[null,{"hello":1},{"plate":"A1","direction":"in"},"SECRET",{"plate":{},"direction":"in"},{"plate":"A2","time":"now"},{"plate":"A3","direction":"in","void":"no"},{"plate":"A4","direction":"in","candidates":5}]`, want: []seen{
+			{Plate: "A1", Direction: "in", Kind: "entry"},
+		}, unread: "element 1 of 8: the JSON has null instead of an object\nelement 2 of 8: vehicle_plate or plate is missing; it is null if none was read\nelement 4 of 8: the JSON has a value of the wrong type in \"\": string\nelement 5 of 8: "},
+		{name: "one of several objects that cannot be read", body: `{"plate":"A1","time":"now"}{"plate":"A2","direction":"in"}`, want: []seen{{Plate: "A2", Direction: "in", Kind: "entry"}}, unread: `element 1 of 2: "now" is no time`},
 		{name: "another site", body: `{"site":"south","vehicle_plate":"A1","exit_date_time":"2026-07-01T06:00:00Z"}`, refused: `of the site "south"`},
 		{name: "no plate at all", body: `{"id":"A-1","exit_date_time":"2026-07-01T06:00:00Z"}`, refused: "vehicle_plate or plate is missing"},
 		{name: "empty plate of an event", body: `{"id":"A-1","vehicle_plate":"","exit_date_time":"2026-07-01T06:00:00Z"}`, refused: "vehicle_plate is empty"},

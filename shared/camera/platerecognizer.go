@@ -37,9 +37,9 @@ type recognizerMessage struct {
 }
 
 type recognizerData struct {
-	Timestamp      loose                  `json:"timestamp"`
-	TimestampLocal loose                  `json:"timestamp_local"`
-	Results        many[recognizerResult] `json:"results"`
+	Timestamp      loose                           `json:"timestamp"`
+	TimestampLocal loose                           `json:"timestamp_local"`
+	Results        many[element[recognizerResult]] `json:"results"`
 }
 
 // recognizerResult is one vehicle or plate.
@@ -157,13 +157,13 @@ func (m recognizerMessage) message(r Request, c site.Camera) (Message, error) {
 		return Message{}, err
 	}
 	pictures := r.pictures()
-	var reads []Read
+	var all Message
 	for _, result := range data.Results {
-		read := result.read(c)
+		read := result.Value.read(c)
 		read.Time, read.AmbiguousTime, read.Pictures = at.Time, at.Ambiguous, pictures
-		reads = append(reads, read)
+		all.addRead(read, result.Err)
 	}
-	return Message{Reads: reads}, nil
+	return all, nil
 }
 
 func (v recognizerResult) read(c site.Camera) Read {

@@ -45,6 +45,10 @@ func TestPlateRecognizer(t *testing.T) {
 			Candidates: "pl8rec 0.902, plbrec 0.758", Country: "us-ca", Make: "Porsche", Color: "red",
 		}}},
 		{
+			name: "one result that cannot be read", body: `{"hook":{},"data":{"results":[{"plate":["SECRET1"]},{"plate":"a2"},7],"timestamp":"2026-11-23T07:15:30Z"}}`,
+			want: []seen{{Plate: "a2", Time: "2026-11-23T07:15:30Z"}}, unread: "a list instead of a text",
+		},
+		{
 			name: "one result, texts instead of objects", body: `{"hook":[],"data":{"results":{"plate":"a1","score":"90.2","region":"de","vehicle":[],"model_make":"Skoda"},"timestamp":"2026-11-23T07:15:30Z"}}`,
 			want: []seen{{Plate: "a1", Time: "2026-11-23T07:15:30Z", Confidence: "0.902", Country: "de", Make: "Skoda"}},
 		},

@@ -90,6 +90,8 @@ type formatTest struct {
 	want []seen
 	// heartbeat is what the message tells besides.
 	heartbeat bool
+	// unread is a part of the reason why the other parts of the request are no reads.
+	unread string
 	// refused is a part of the error.
 	refused string
 }
@@ -135,8 +137,8 @@ func testFormat(t *testing.T, format string, tests []formatTest) {
 				t.Errorf("heartbeat %v, reads\n%s\nwant\n%s", m.Heartbeat, lines(got), lines(tt.want))
 			}
 			events, _, err := Events(m, gate, received)
-			if err != nil || len(events) != len(m.Reads) {
-				t.Errorf("%d events: %v", len(events), err)
+			if (err == nil) != (tt.unread == "") || err != nil && !strings.Contains(err.Error(), tt.unread) || len(events) != len(m.Reads) {
+				t.Errorf("%d events: %v, want %q", len(events), err, tt.unread)
 			}
 		})
 	}

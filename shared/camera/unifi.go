@@ -2,6 +2,7 @@ package camera
 
 import (
 	"cmp"
+	"encoding/json"
 	"fmt"
 	"strings"
 
@@ -24,8 +25,8 @@ var unifi = Format{
 // unifiMessage is one alarm.
 type unifiMessage struct {
 	Alarm *struct {
-		Triggers  many[unifiTrigger] `json:"triggers"`
-		Thumbnail base64Picture      `json:"thumbnail"`
+		Triggers  many[element[unifiTrigger]] `json:"triggers"`
+		Thumbnail base64Picture               `json:"thumbnail"`
 	} `json:"alarm"`
 	// Timestamp is the time at which the alarm was sent.
 	Timestamp loose `json:"timestamp"`
@@ -33,8 +34,9 @@ type unifiMessage struct {
 
 // unifiTrigger is one reason of an alarm.
 type unifiTrigger struct {
-	Key   loose  `json:"key"`
-	Value scalar `json:"value"`
+	Key loose `json:"key"`
+	// Value is the plate, of a trigger of a plate.
+	Value json.RawMessage `json:"value"`
 	Group detail[struct {
 		Name loose `json:"name"`
 	}] `json:"group"`
@@ -54,27 +56,32 @@ func (m unifiMessage) message(c site.Camera) (Message, error) {
 	if m.Alarm == nil {
 		return Message{}, parking.Invalid("the message has no alarm")
 	}
-	var reads []Read
+	var all Message
 	seen := map[string]bool{}
-	for _, t := range m.Alarm.Triggers {
+	for _, trigger := range m.Alarm.Triggers {
+		t := trigger.Value
+		if trigger.Err != nil {
+			all.addRead(Read{}, trigger.Err)
+		}
 		if !strings.Contains(strings.ToLower(string(t.Key)), unifiPlateKey) {
 			continue
 		}
 		at, err := epoch(string(cmp.Or(t.Timestamp, m.Timestamp)), 0)
-		if err != nil {
-			return Message{}, err
+		var value scalar
+		if len(t.Value) > 0 {
+			err = cmp.Or(value.UnmarshalJSON(t.Value), err)
 		}
 		read := Read{
-			Plate: Plate(cmp.Or(told(string(t.Value)), string(t.Group.Value.Name))), Time: at.Time,
+			Plate: Plate(cmp.Or(told(string(value)), string(t.Group.Value.Name))), Time: at.Time,
 			Direction: direction(c, t.places()...), Pictures: m.Alarm.Thumbnail.pictures(),
 		}
 		// One vehicle may be known and of interest.
 		if key := fmt.Sprint(read.Plate, read.Time, t.EventID); !seen[key] {
 			seen[key] = true
-			reads = append(reads, read)
+			all.addRead(read, err)
 		}
 	}
-	return Message{Reads: reads}, nil
+	return all, nil
 }
 
 // places returns the lines and zones of the camera's picture where the vehicle was seen,

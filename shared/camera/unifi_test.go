@@ -20,6 +20,10 @@ func TestUniFi(t *testing.T) {
 		{file: "unifi/no_value.json", want: []seen{{Time: at, Direction: "zone 1"}}},
 		{file: "unifi/motion.json"},
 		{
+			name: "one trigger that cannot be read", body: `{"alarm":{"triggers":[{"key":"license_plate_known","value":["A1"]},{"value":["no plate"],"key":"motion"},{"key":"license_plate_known","value":"A2"},null]},"timestamp":"1795418130123"}`,
+			want: []seen{{Plate: "A2", Time: at}}, unread: "a list instead of a text",
+		},
+		{
 			name: "one trigger, numbers, a list instead of an object", body: `{"alarm":{"triggers":{"key":"license_plate_unknown","value":12345,"zones":[],"group":null}},"timestamp":"1795418130123"}`,
 			want: []seen{{Plate: "12345", Time: at}},
 		},

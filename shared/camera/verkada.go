@@ -29,26 +29,17 @@ type verkadaWebhook struct {
 }
 
 func parseVerkada(r Request, _ site.Camera) (Message, error) {
-	webhooks, err := decodeElements[verkadaWebhook](r)
-	if err != nil {
-		return Message{}, err
-	}
-	var m Message
-	for _, w := range webhooks {
+	return eachRead(r, func(w verkadaWebhook) (Read, error) {
 		if !w.Data.Plate.Given {
-			return Message{}, parking.Invalid("the webhook has the type %s and no data.license_plate_number: want the type lpr, subscribe to that one only", quote(string(w.Type)))
+			return Read{}, parking.Invalid("the webhook has the type %s and no data.license_plate_number: want the type lpr, subscribe to that one only", quote(string(w.Type)))
 		}
 		at, err := firstClock(
 			func() (clock, error) { return epoch(string(w.Data.Created), 0) },
 			func() (clock, error) { return epoch(string(w.Data.Detected), 0) },
 		)
-		if err != nil {
-			return Message{}, err
-		}
-		m.Reads = append(m.Reads, Read{
+		return Read{
 			Plate: Plate(string(w.Data.Plate.Text)), Time: at.Time,
 			Confidence: confidence(string(w.Data.Confidence), ofOne), Country: string(w.Data.State),
-		})
-	}
-	return m, nil
+		}, err
+	})
 }

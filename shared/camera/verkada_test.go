@@ -20,6 +20,9 @@ func TestVerkada(t *testing.T) {
 			{Plate: "A1", Time: "2026-07-01T06:00:00Z", Confidence: "0.5"}, {Plate: "77", Time: "2026-07-01T06:01:00Z"},
 		}},
 		{name: "data is no object", body: `{"webhook_type":"lpr","data":[]}`, refused: "wrong type"},
+		{name: "one of a list that cannot be read", body: `[{"webhook_type":"notification","data":{}},{"webhook_type":"lpr","data":[]},{"webhook_type":"lpr","data":{"license_plate_number":"A1","created":1782885600}}]`, want: []seen{
+			{Plate: "A1", Time: "2026-07-01T06:00:00Z"},
+		}, unread: "element 1 of 3: the webhook has the type"},
 		{name: "data is null", body: `{"webhook_type":"lpr","data":null}`, refused: "no data.license_plate_number"},
 	})
 }

@@ -33,11 +33,15 @@ type Camera struct {
 
 // eventsOf returns the events of a message as the webhook publishes them.
 func (c *Camera) eventsOf(line int, m camera.Message) ([]Event, error) {
+	timed := m.Reads[:0]
 	for _, r := range m.Reads {
 		if r.Time.IsZero() && !r.Void {
-			return nil, parking.Invalid("a read has no time, and when the camera sent it is not known")
+			m.Unread = append(m.Unread, parking.Invalid("a read has no time, and when the camera sent it is not known"))
+			continue
 		}
+		timed = append(timed, r)
 	}
+	m.Reads = timed
 	made, _, err := camera.Events(m, c.Camera, c.Received)
 	var events []Event
 	for _, e := range made {

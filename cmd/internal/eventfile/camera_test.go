@@ -113,6 +113,7 @@ func TestRequests(t *testing.T) {
 	write("9.xml", `<EventNotificationAlert><eventType>heartBeat</eventType></EventNotificationAlert>`)
 	write("a.http", "no header")
 	write("b.jpg", "a picture")
+	write("c.json", `[{"plate":"B1","direction":"entry"},{"plate":"B2","time":"now","direction":"entry"},{"plate":"B3","time":"`+at+`","direction":"entry"}]`)
 	write(".hidden", "hidden")
 	requests, err := NewRequests([]string{dir}, gate(t))
 	if err != nil {
@@ -133,6 +134,8 @@ func TestRequests(t *testing.T) {
 		"7.xml: a read has no time, and when the camera sent it is not known",
 		"8.txt: the request is of no known format: it has neither JSON nor XML nor a form. Looked for: " + strings.Join(camera.Names()[1:], ", ") + ". Set the camera's format if it is one of them",
 		"a.http: want the lines of a header, an empty line and the body: malformed MIME header: missing colon: \"no header\"",
+		entry("13", "B3"),
+		"c.json: element 2 of 3: \"now\" is no time such as 2026-11-27T08:15:00.000+01:00\na read has no time, and when the camera sent it is not known",
 	}, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}

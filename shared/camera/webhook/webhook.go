@@ -94,7 +94,7 @@ type answer struct {
 	Events    []json.RawMessage `json:"events"`
 	// Undirected is the number of vehicles whose direction is not known yet.
 	Undirected int `json:"undirected,omitzero"`
-	// Rejected tells why reads of the request are no events.
+	// Rejected tells why parts of the request are no events.
 	Rejected string `json:"rejected,omitzero"`
 }
 
@@ -118,7 +118,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	observed, undirected, err := camera.Observe(message, c, req.Received)
-	if err != nil && len(observed) == 0 {
+	if err != nil && len(observed) == 0 && undirected == 0 && !message.Heartbeat {
 		h.refuse(ctx, w, c, req, format.Name, err)
 		return
 	}
@@ -136,7 +136,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	for i := range observed {
 		a.Events = append(a.Events, told(observed[i].Event))
 	}
-	rejected := len(message.Reads) - len(observed) - undirected
+	rejected := len(message.Reads) + len(message.Unread) - len(observed) - undirected
 	h.Metrics.accepted(c.ID, format.Name, observed, undirected, rejected, req.Received)
 	h.Health.Request(health.Request{Camera: c.ID, At: req.Received, Format: format.Name, Heartbeat: message.Heartbeat, Reads: readsOf(observed, req.Received)})
 	if format.Accepted != nil {

@@ -348,6 +348,20 @@ func TestBodies(t *testing.T) {
 	if entries, exits := f.events(parking.Entry), f.events(parking.Exit); len(entries) != 1 || len(exits) != 1 || !strings.Contains(string(exits[0].Body), `"vehicle_plate":null`) {
 		t.Errorf("published %v and %v", entries, exits)
 	}
+	if kept, err := NewKept(f.redis).list(t.Context(), "both"); err != nil || len(kept) != 1 || kept[0].Status != 200 || !strings.Contains(kept[0].Body, `"A2"`) {
+		t.Errorf("kept %+v, %v", kept, err)
+	}
+	// Of one body a part cannot be read.
+	unread := f.post("out", strings.NewReader(`[{"plate":"A1","time":"2026-07-01T08:00:00Z"},{"plate":{}},null,{"packetCounter":1}]`), "X-Api-Key", token)
+	if unread.status != 200 || !strings.Contains(unread.body, `"vehicle_plate":"A1"`) || !strings.Contains(unread.body, `"rejected":"element 2 of 4: `) || len(f.events(parking.Exit)) != 1 {
+		t.Errorf("a part that cannot be read: %d %s", unread.status, unread.body)
+	}
+	if metrics := f.do("GET", "metrics", nil).body; !strings.Contains(metrics, `parkstream_camera_reads_total{format="own",result="rejected"} 4`) {
+		t.Error("what is rejected is not counted")
+	}
+	if kept, err := NewKept(f.redis).list(t.Context(), "out"); err != nil || len(kept) != 1 || kept[0].Status != 200 {
+		t.Errorf("kept %+v, %v", kept, err)
+	}
 }
 
 // Dahua's cameras send again unless they get their own answer.
