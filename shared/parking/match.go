@@ -184,7 +184,7 @@ func (m *matching) scorer(exit *read) *scorer {
 func (m *matching) weigh(entry, exit *read, least Weight) (pair, bool) {
 	d := exit.at - entry.at
 	if d < int64(minNear) || d > int64(MaxNear) || exit.at >= entry.bound || entry.at <= exit.bound ||
-		corrected(entry.event) && corrected(exit.event) || m.rejected[Rejection{entry.event.ID, exit.event.ID}] {
+		entry.event.Corrected() && exit.event.Corrected() || m.rejected[Rejection{entry.event.ID, exit.event.ID}] {
 		return pair{}, false
 	}
 	s := m.scorer(exit)
@@ -222,7 +222,7 @@ func (m *matching) doubt(exact []ExactStay) {
 			if stay.Entry.ID == r.event.ID || stay.Exit.ID == r.event.ID ||
 				samePassage(&stay.Entry, r.event) || samePassage(&stay.Exit, r.event) {
 				r.resolved = true
-			} else if !known[stay.Exit.ID] && !corrected(&stay.Entry) && !corrected(&stay.Exit) {
+			} else if !known[stay.Exit.ID] && !stay.Entry.Corrected() && !stay.Exit.Corrected() {
 				all, within = append(all, found{i, r}), true
 			}
 		})
@@ -335,9 +335,6 @@ func samePassage(a, b *Event) bool {
 	return first == second && (a.Plate == b.Plate || Similar(a.Plate, b.Plate))
 }
 
-// corrected reports whether a person decided which plate an event has.
-func corrected(e *Event) bool { return e.Version >= CorrectionVersion }
-
 // order tells which of two pairs weighs more. Two different ones are never equal.
 func order(p, q *pair) int {
 	return cmp.Or(cmp.Compare(p.sum, q.sum), -strings.Compare(p.entry.event.ID, q.entry.event.ID), -strings.Compare(p.exit.event.ID, q.exit.event.ID))
@@ -445,7 +442,7 @@ func (m *matching) stays(exact []ExactStay) []Stay {
 		e := &exact[i]
 		switch s := exactStay(e); {
 		case told[s.ID]:
-		case corrected(&e.Entry) || corrected(&e.Exit):
+		case e.Entry.Corrected() || e.Exit.Corrected():
 			s.Match = &Explanation{Method: Corrected}
 			tell(s)
 		case len(m.rejected) > 0 && m.rejected[Rejection{s.EntryID, s.ID}]:
@@ -571,6 +568,3 @@ func (r *Reads) Suggest(id string, rejections []Rejection, models Models) []Sugg
 	}
 	return s
 }
-
-// CorrectionVersion is the lowest version that a person gives an event.
-const CorrectionVersion = 1 << 52
