@@ -236,7 +236,7 @@ func (m *matching) doubt(exact []ExactStay) {
 			n++
 		}
 		stay := &exact[all[0].stay]
-		entry, exit := newRead(&Lone{Event: stay.Entry, Known: true}), newRead(&Lone{Event: stay.Exit, Known: true})
+		entry, exit := newRead(&stay.Entry, stay.Known), newRead(&stay.Exit, stay.Known)
 		d := doubt{stay: all[0].stay}
 		for _, f := range all[:n] {
 			switch r := f.read; {
@@ -445,6 +445,11 @@ func (m *matching) stays(exact []ExactStay) []Stay {
 		case e.Entry.Corrected() || e.Exit.Corrected():
 			s.Match = &Explanation{Method: Corrected}
 			tell(s)
+		case short(s.Plate):
+			if s.Match = m.chance(e); s.Match != nil {
+				s.Disputed = true
+				tell(s)
+			}
 		case len(m.rejected) > 0 && m.rejected[Rejection{s.EntryID, s.ID}]:
 			s.Disputed = true
 			tell(s)
@@ -452,6 +457,18 @@ func (m *matching) stays(exact []ExactStay) []Stay {
 	}
 	slices.SortFunc(stays, func(a, b Stay) int { return strings.Compare(a.ID, b.ID) })
 	return stays
+}
+
+// chance returns why an exact stay of a short plate is doubtful, or nil if it is not: many
+// plates are read as it is, if a part of each is hidden.
+func (m *matching) chance(e *ExactStay) *Explanation {
+	entry, exit := newRead(&e.Entry, false), newRead(&e.Exit, false)
+	s := m.scorer(exit)
+	parts := s.weigh(entry, exit, &alignment{weight: s.Edits.None})
+	if parts.sum() >= s.Margin {
+		return nil
+	}
+	return &Explanation{Method: Exact, Weight: parts.sum(), Parts: parts, Model: s.Version}
 }
 
 func exactStay(e *ExactStay) Stay { return stayOf(&e.Entry, &e.Exit, nil) }

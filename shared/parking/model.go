@@ -60,9 +60,10 @@ type Model struct {
 
 // Edits are the weights of the differences of two texts.
 type Edits struct {
-	// One and Two are of that number of differences, at given places.
-	One Weight `json:"one"`
-	Two Weight `json:"two"`
+	// None, One and Two are of that number of differences, at given places.
+	None Weight `json:"none"`
+	One  Weight `json:"one"`
+	Two  Weight `json:"two"`
 	// Missing is of a character that only one of the texts has.
 	Missing Weight `json:"missing"`
 	// Confused are of two characters, in their order, that are read as each other; Letters,
@@ -175,7 +176,7 @@ func (m *Model) Check() error {
 	c.want(m.Doubt > 0, "doubt is %d, want more than 0", m.Doubt)
 	for name, w := range map[string]Weight{
 		"margin": m.Margin, "doubt": m.Doubt, "prior": m.Prior, "known": m.Known,
-		"edits: one": m.Edits.One, "edits: two": m.Edits.Two, "edits: missing": m.Edits.Missing,
+		"edits: none": m.Edits.None, "edits: one": m.Edits.One, "edits: two": m.Edits.Two, "edits: missing": m.Edits.Missing,
 		"edits: letters": m.Edits.Letters, "edits: digits": m.Edits.Digits, "edits: mixed": m.Edits.Mixed,
 		"texts: other": m.Texts.Other, "texts: letter": m.Texts.Letter, "texts: digit": m.Texts.Digit, "texts: rarest": m.Texts.Rarest,
 		"lists: listed": m.Lists.Listed, "lists: shared": m.Lists.Shared, "lists: neither": m.Lists.Neither, "lists: missing": m.Lists.Missing,
@@ -266,17 +267,42 @@ func DefaultModel() *Model {
 		Doubt:   100,
 		Prior:   -400,
 		Edits: Edits{
-			One: -480, Two: -680, Missing: -190,
+			None: -15, One: -450, Two: -650, Missing: -190,
 			Confused: make(map[string]Weight),
 			Letters:  -420, Digits: -350, Mixed: -500,
 		},
 		Texts: Texts{Letter: -230, Digit: -200, Rarest: -1500},
 		Known: -850,
 		Dwell: []Dwell{
-			{300, -387}, {600, -231}, {900, -172}, {1200, -147}, {1800, -133}, {2700, -132}, {3600, -144}, {5400, -169}, {7200, -204},
-			{10800, -253}, {14400, -311}, {18000, -347}, {21600, -334}, {25200, -299}, {28800, -279}, {32400, -279}, {36000, -296},
-			{43200, -339}, {50400, -404}, {57600, -458}, {72000, -511}, {86400, -569}, {108000, -628}, {129600, -680}, {172800, -720},
-			{216000, -753}, {259200, -784}, {345600, -829}, {432000, -889},
+			{300, -387},
+			{600, -231},
+			{900, -172},
+			{1200, -147},
+			{1800, -133},
+			{2700, -132},
+			{3600, -144},
+			{5400, -169},
+			{7200, -204},
+			{10800, -253},
+			{14400, -311},
+			{18000, -347},
+			{21600, -334},
+			{25200, -299},
+			{28800, -279},
+			{32400, -279},
+			{36000, -296},
+			{43200, -339},
+			{50400, -404},
+			{57600, -458},
+			{72000, -511},
+			{86400, -569},
+			{108000, -628},
+			{129600, -680},
+			{172800, -720},
+			{216000, -753},
+			{259200, -784},
+			{345600, -829},
+			{432000, -889},
 		},
 		Lists:      Lists{Listed: 350, Shared: 200, Neither: -100, Missing: -40},
 		Appearance: Appearance{Makes: Look{Equal: 110, Differ: -110}, Colors: Look{Equal: 100, Differ: -90}},

@@ -34,6 +34,8 @@ type Lone struct {
 // reads.
 type ExactStay struct {
 	Entry, Exit Event
+	// Known reports that the plate has another exact stay.
+	Known bool
 }
 
 // ReadsOf returns the reads of the events of a site, which are as in [Current], of all
@@ -57,9 +59,8 @@ func (r *Reads) Add(line []Event, repeats Repeats) {
 	line = slices.Clone(line)
 	slices.SortFunc(line, compare)
 	line = slices.CompactFunc(line, func(a, b Event) bool { return compare(a, b) == 0 })
-	first := len(r.Lone)
+	lone, exact := len(r.Lone), len(r.Exact)
 	stays := Pair(line, repeats).Stays // one an exit
-	known := false
 	for i := range line {
 		var before, after *Event
 		if i > 0 {
@@ -74,8 +75,7 @@ func (r *Reads) Add(line []Event, repeats Repeats) {
 			stays = stays[1:]
 			switch {
 			case stay.EntryID != "":
-				r.Exact = append(r.Exact, ExactStay{*before, line[i]})
-				known = true
+				r.Exact = append(r.Exact, ExactStay{Entry: *before, Exit: line[i]})
 				continue
 			case stay.Repeat:
 				continue
@@ -90,8 +90,12 @@ func (r *Reads) Add(line []Event, repeats Repeats) {
 		}
 		r.Lone = append(r.Lone, lone)
 	}
-	for i := range r.Lone[first:] {
-		r.Lone[first+i].Known = known
+	n := len(r.Exact) - exact
+	for i := range r.Lone[lone:] {
+		r.Lone[lone+i].Known = n > 0
+	}
+	for i := range r.Exact[exact:] {
+		r.Exact[exact+i].Known = n > 1
 	}
 }
 
@@ -113,20 +117,22 @@ type read struct {
 }
 
 // newRead returns a read of an exact stay.
-func newRead(l *Lone) *read {
-	var in [maxText]rune
-	r := readOf(l, textOf(l.Plate, &in))
-	return &r
+func newRead(e *Event, known bool) *read {
+	r := &read{event: e, text: []rune(e.Plate), known: known, at: e.Time.UnixNano(), bound: math.MaxInt64}
+	if e.Kind == Exit {
+		r.bound = math.MinInt64
+	}
+	return r
 }
 
-func readOf(l *Lone, text []rune) read {
-	r := read{event: &l.Event, text: text, known: l.Known, at: l.Time.UnixNano(), bound: math.MinInt64}
+// loneRead returns a lone read.
+func loneRead(l *Lone, text []rune) read {
+	r := *newRead(&l.Event, l.Known)
+	r.text, r.lone = text, true
 	switch {
-	case l.Kind == Entry && l.Next.IsZero():
-		r.bound = math.MaxInt64
-	case l.Kind == Entry:
+	case l.Kind == Entry && !l.Next.IsZero():
 		r.bound = l.Next.UnixNano()
-	case !l.Previous.IsZero():
+	case l.Kind == Exit && !l.Previous.IsZero():
 		r.bound = l.Previous.UnixNano()
 	}
 	return r
@@ -172,8 +178,8 @@ func newTable(lone []Lone) *table {
 			lines[l.Plate] = line
 			texts = append(texts, slices.Clone(text))
 		}
-		r := readOf(l, texts[line])
-		r.line, r.lone = line, true
+		r := loneRead(l, texts[line])
+		r.line = line
 		if again {
 			t.reads[at] = r
 			continue
@@ -255,6 +261,9 @@ func NewDoubts(lone []Lone) *Doubts { return &Doubts{newTable(lone)} }
 // Concern reports whether [Reads.Match] may have another result with an exact stay than
 // without it. It is not safe for concurrent use.
 func (d *Doubts) Concern(plate string, entry, exit time.Time) (concern bool) {
+	if short(plate) {
+		return true
+	}
 	d.concerning(plate, entry.UnixNano(), exit.UnixNano(), func(*read) { concern = true })
 	return concern
 }

@@ -50,6 +50,11 @@ func textOf(plate string, in *[maxText]rune) []rune {
 	return in[:n]
 }
 
+// short reports whether a plate has so few characters that it is similar to none.
+func short(plate string) bool {
+	return len(plate) < minText || !ascii(plate) && utf8.RuneCountInString(plate) < minText
+}
+
 // within reports whether at most that many edits make one text of another.
 func within(a, b []rune, edits int) bool {
 	for len(a) > 0 && len(b) > 0 && a[0] == b[0] {
