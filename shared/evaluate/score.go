@@ -244,15 +244,15 @@ func (s *scoring) passages() {
 			s.last = e.Time
 		}
 		v, known := s.visitOf(e.Site, e.ID)
-		if !known || v == nowhere || e.NoPlate {
+		if !known || v == nowhere {
 			continue
 		}
 		p := &s.exits[v]
 		if e.Kind == parking.Entry {
 			p = &s.entries[v]
 		}
-		// Of several reads the first counts, as events are in the order of time.
-		if p.plate == "" {
+		// Of several reads the first one with a plate counts; events are in the order of time.
+		if p.at.IsZero() || p.plate == "" && e.Plate != "" {
 			*p = passage{e.Plate, e.Time}
 		}
 	}
