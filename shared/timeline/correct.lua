@@ -11,7 +11,7 @@
 -- Returns the occupancy shown until then.
 
 local counted, since, entries, exits = unpack(call('HMGET', key.totals, 'counted', 'since', 'no_plate_entries', 'no_plate_exits'))
-local was = call('ZCOUNT', key.inside, ARGV[4], '+inf') + (entries or 0) - (exits or 0)
+local was = call('ZCOUNT', key.inside, ARGV[4], '+inf') - call('ZCOUNT', key.gone, ARGV[4], '+inf') + (entries or 0) - (exits or 0)
 if counted then
   was = counted + (since or 0)
 end

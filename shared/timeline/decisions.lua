@@ -1,4 +1,4 @@
--- What decide.lua and reject.lua have in common.
+-- What the scripts about decisions have in common: decide.lua, reject.lua and erase.lua.
 
 -- Returns whether a member is in the timeline of a plate, and its neighbours there.
 local function around(plate, member)
@@ -64,4 +64,21 @@ local function withdraw(id, d, oldest, expiry)
   }
   write(id, withdrawn, expiry)
   return withdrawn
+end
+
+-- Removes the rejections of which drop reports so, given the pair and what is kept.
+local function dropRejections(drop)
+  local all, kept, dropped = call('HGETALL', key.rejections), {}, {}
+  for i = 1, #all, 2 do
+    if sub(all[i], 1, 1) ~= '\n' then
+      kept[all[i]] = not drop(all[i], all[i + 1])
+    end
+  end
+  for i = 1, #all, 2 do -- those of the ids, too
+    local pair = sub(all[i], 1, 1) == '\n' and sub(all[i + 1], 2) or all[i]
+    if not kept[pair] then
+      dropped[#dropped + 1] = all[i]
+    end
+  end
+  callAll('HDEL', key.rejections, dropped)
 end

@@ -13,7 +13,7 @@ import (
 //go:embed erase.lua
 var eraseSource string
 
-var eraseScript = newScript(eraseSource)
+var eraseScript = newScript(decisionsSource, eraseSource)
 
 // Erased has the numbers of what an erasure removed.
 type Erased struct {
@@ -22,14 +22,14 @@ type Erased struct {
 }
 
 // ErasePlate removes every trace of a normalised plate at a site: its timeline, its
-// events, its entry among the vehicles inside, and its name at the events that had it in a
-// version before. The totals stay, because they name no vehicle. After an error nothing or
-// a part is erased. A repeated call erases the rest.
+// events, its entry among the vehicles inside, what was decided of them, and its name at the
+// events that had it in a version before. The totals stay, because they name no vehicle.
+// After an error nothing or a part is erased. A repeated call erases the rest.
 func (s *Store) ErasePlate(ctx context.Context, site, plate string) (Erased, error) {
 	if plate == "" {
 		return Erased{}, errors.New("erase a plate: it is empty")
 	}
-	call := redis.Call{Script: eraseScript, Keys: []string{string(keysOf(site))}, Args: []any{plate}}
+	call := redis.Call{Script: eraseScript, Keys: []string{string(keysOf(site))}, Args: []any{plate, instant(s.oldest()), s.expiry()}}
 	s.redis.Run(ctx, &call)
 	text, err := call.Text()
 	if err != nil {

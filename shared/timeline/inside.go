@@ -2,13 +2,20 @@ package timeline
 
 import (
 	"context"
+	_ "embed"
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
-	goredis "github.com/redis/go-redis/v9"
+	"parkstream/shared/redis"
 )
+
+//go:embed inside.lua
+var insideSource string
+
+var insideScript = newScript(insideSource)
 
 // Inside is a vehicle inside a site.
 type Inside struct {
@@ -16,18 +23,36 @@ type Inside struct {
 	Since time.Time `json:"since"`
 }
 
-// Inside returns vehicles inside a site, longest stay first. It skips the first offset
-// vehicles and returns at most limit of the others.
+// Inside returns vehicles inside a site, longest stay first, without those that have left
+// by a decision. It skips the first offset vehicles and returns at most limit of the others.
 func (s *Store) Inside(ctx context.Context, site string, offset, limit int64) ([]Inside, error) {
-	found, err := s.redis.Current().ZRangeArgsWithScores(ctx, goredis.ZRangeArgs{
-		Key: keysOf(site).inside(), Start: s.oldestInside(s.now()), Stop: "+inf", ByScore: true, Offset: offset, Count: limit,
-	}).Result()
+	call := s.insideCall(site, "+inf", offset, limit)
+	s.redis.Run(ctx, call)
+	inside, err := parseInside(call)
 	if err != nil {
 		return nil, fmt.Errorf("list the vehicles inside site %s from Redis: %w", site, err)
 	}
-	inside := make([]Inside, len(found))
-	for i, z := range found {
-		inside[i] = Inside{Plate: z.Member.(string), Since: time.UnixMilli(int64(z.Score)).UTC()}
+	return inside, nil
+}
+
+// insideCall returns the call that lists the vehicles inside a site that entered up to a
+// score.
+func (s *Store) insideCall(site, until string, offset, limit int64) *redis.Call {
+	return &redis.Call{
+		Script: insideScript, Keys: []string{string(keysOf(site))}, NoWait: true,
+		Args: []any{s.oldestInside(s.now()), until, offset, max(0, limit)},
+	}
+}
+
+func parseInside(call *redis.Call) ([]Inside, error) {
+	text, err := call.Text()
+	if err != nil || text == "" {
+		return []Inside{}, err
+	}
+	lines := strings.Split(text, "\n")
+	inside := make([]Inside, len(lines)/2)
+	for i := range inside {
+		inside[i] = Inside{Plate: lines[2*i], Since: time.UnixMilli(parseCount(lines[2*i+1])).UTC()}
 	}
 	return inside, nil
 }
@@ -47,19 +72,18 @@ func (s *Store) InsideSites(ctx context.Context, sites []string, limit int) ([]I
 	found := []InsideSite{}
 	before := "+inf"
 	for some := range slices.Chunk(sites, min(sitesPerTrip, max(1, membersPerTrip/max(1, limit)))) {
-		p := s.redis.Current().Pipeline()
-		cmds := make([]*goredis.ZSliceCmd, len(some))
+		calls := make([]*redis.Call, len(some))
 		for i, site := range some {
-			cmds[i] = p.ZRangeArgsWithScores(ctx, goredis.ZRangeArgs{
-				Key: keysOf(site).inside(), Start: s.oldestInside(s.now()), Stop: before, ByScore: true, Count: int64(limit),
-			})
+			calls[i] = s.insideCall(site, before, 0, int64(limit))
 		}
-		if _, err := p.Exec(ctx); err != nil {
-			return nil, fmt.Errorf("list the vehicles inside %s from Redis: %w", describe(some), err)
-		}
-		for i, cmd := range cmds {
-			for _, z := range cmd.Val() {
-				found = append(found, InsideSite{some[i], Inside{z.Member.(string), time.UnixMilli(int64(z.Score)).UTC()}})
+		s.redis.Run(ctx, calls...)
+		for i, call := range calls {
+			inside, err := parseInside(call)
+			if err != nil {
+				return nil, fmt.Errorf("list the vehicles inside %s from Redis: %w", describe(some), err)
+			}
+			for _, v := range inside {
+				found = append(found, InsideSite{some[i], v})
 			}
 		}
 		slices.SortStableFunc(found, func(a, b InsideSite) int { return a.Since.Compare(b.Since) })

@@ -198,6 +198,16 @@ local function searchMember(id, kept, plate, newest, older)
   end
 end
 
+-- As many arguments of a command as a script may unpack at once.
+local maxUnpacked = 4000
+
+-- Calls a command with any number of arguments, some at a time.
+local function callAll(command, name, args)
+  for from = 1, #args, maxUnpacked do
+    call(command, name, unpack(args, from, math.min(from + maxUnpacked - 1, #args)))
+  end
+end
+
 -- The member of key.lone of a read.
 local function loneOf(member, plate)
   return member .. '\n' .. plate

@@ -806,16 +806,6 @@ local function forgetDecisions(ids)
   end
 end
 
--- As many arguments of a command as a script may unpack at once.
-local maxUnpacked = 4000
-
--- Calls a command with any number of arguments, some at a time.
-local function callAll(command, name, args)
-  for from = 1, #args, maxUnpacked do
-    call(command, name, unpack(args, from, math.min(from + maxUnpacked - 1, #args)))
-  end
-end
-
 -- Takes the plates of vehicles that are inside, or left, by another event than before from
 -- those whose entry a decision gives to an exit. An entry that was amended, or is the last
 -- event again, may be such a one still.

@@ -38,19 +38,9 @@ if known then
   return known == valid .. pair and answer() or 'C'
 end
 
--- What expired makes room.
-local all, expired = call('HGETALL', key.rejections), {}
-for i = 1, #all, 2 do
-  local field, value = all[i], all[i + 1]
-  local of = sub(field, 1, 1) == '\n' and call('HGET', key.rejections, sub(value, 2)) or value
-  if not of or tonumber(match(of, '^%d+')) < oldestMillis then
-    expired[#expired + 1] = field
-  end
-end
-for _, field in ipairs(expired) do
-  call('HDEL', key.rejections, field)
-end
-
+dropRejections(function(_, text) -- what expired makes room
+  return tonumber(match(text, '^%d+')) < oldestMillis
+end)
 local kept = call('HGET', key.rejections, pair)
 if call('HLEN', key.rejections) + 2 > most then
   return 'F'

@@ -35,7 +35,7 @@ type Rejection struct {
 
 // MaxRejections bounds the decisions about rejections of a site that are kept. Each is for
 // as long as an event of its time would be.
-const MaxRejections = 20_000
+const MaxRejections = 10_000
 
 // ErrDecided is the [parking.ErrInvalid] of a decision with the id of another one.
 var ErrDecided = parking.Invalid("the id belongs to another decision")

@@ -19,8 +19,8 @@ type Site struct {
 	// entries and minus the exits without a plate. A negative value is a sign of missed
 	// entries: more vehicles left than the count allows.
 	Occupancy int64 `json:"occupancy"`
-	// VehiclesInside is the number of plates whose last event is an entry. It includes
-	// vehicles whose exit was missed.
+	// VehiclesInside is the number of plates whose last event is an entry, without those
+	// whose entry a decision gives to an exit. It includes vehicles whose exit was missed.
 	VehiclesInside int64 `json:"vehicles_inside"`
 	// Correction is Occupancy minus VehiclesInside.
 	Correction int64 `json:"correction"`
@@ -90,8 +90,8 @@ func (s *Store) States(ctx context.Context, sites []string) ([]Site, error) {
 func (s *Store) states(ctx context.Context, sites []string) ([]Site, error) {
 	type read struct {
 		settings Settings
-		inside   *goredis.IntCmd
-		overdue  *goredis.IntCmd
+		inside   insideCount
+		overdue  *insideCount
 		totals   *goredis.MapStringStringCmd
 		today    []part
 	}
@@ -105,12 +105,12 @@ func (s *Store) states(ctx context.Context, sites []string) ([]Site, error) {
 		key := keysOf(site)
 		reads[i] = read{
 			settings: settings,
-			inside:   p.ZCount(ctx, key.inside(), s.oldestInside(now), "+inf"),
+			inside:   countInside(ctx, p, key, s.oldestInside(now), "+inf"),
 			totals:   p.HGetAll(ctx, key.totals()),
 			today:    readDay(ctx, p, key, today(settings.Zone)),
 		}
 		if longest := settings.LongestStay; longest > 0 {
-			reads[i].overdue = p.ZCount(ctx, key.inside(), s.oldestInside(now), "("+strconv.FormatInt(now.Add(-longest).UnixMilli(), 10))
+			reads[i].overdue = new(countInside(ctx, p, key, s.oldestInside(now), "("+strconv.FormatInt(now.Add(-longest).UnixMilli(), 10)))
 		}
 	}
 	if _, err := p.Exec(ctx); err != nil {
@@ -121,8 +121,8 @@ func (s *Store) states(ctx context.Context, sites []string) ([]Site, error) {
 		n := func(field string) int64 { return parseCount(r.totals.Val()[field]) }
 		states[i] = Site{
 			Site:           sites[i],
-			Occupancy:      r.inside.Val() + n("no_plate_entries") - n("no_plate_exits"),
-			VehiclesInside: r.inside.Val(),
+			Occupancy:      r.inside.val() + n("no_plate_entries") - n("no_plate_exits"),
+			VehiclesInside: r.inside.val(),
 			Totals: Totals{
 				Entries: n("entries"), Exits: n("exits"), CompletedStays: n("completed"),
 				UnmatchedExits: n("unmatched"), MissedExits: n("missed"),
@@ -140,11 +140,22 @@ func (s *Store) states(ctx context.Context, sites []string) ([]Site, error) {
 			states[i].Capacity, states[i].Free = new(capacity), new(max(0, min(capacity, capacity-states[i].Occupancy)))
 		}
 		if r.overdue != nil {
-			states[i].Overdue = new(r.overdue.Val())
+			states[i].Overdue = new(r.overdue.val())
 		}
 	}
 	return states, nil
 }
+
+// insideCount is the number of the vehicles inside, and of those among them that have left
+// by a decision.
+type insideCount struct{ all, gone *goredis.IntCmd }
+
+// countInside counts the vehicles inside that entered within a range of scores.
+func countInside(ctx context.Context, p goredis.Pipeliner, key siteKeys, from, to string) insideCount {
+	return insideCount{p.ZCount(ctx, key.inside(), from, to), p.ZCount(ctx, key.gone(), from, to)}
+}
+
+func (c insideCount) val() int64 { return c.all.Val() - c.gone.Val() }
 
 // settings returns what is configured of a site, with a zone.
 func (s *Store) settings(ctx context.Context, site string) (settings Settings, err error) {
