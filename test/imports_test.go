@@ -23,7 +23,7 @@ var mayImport = []struct {
 	{"shared/batch", nil},
 	{"shared/broker", []string{"shared/restart"}},
 	{"shared/restart", nil},
-	{"shared/schedule", nil},
+	{"shared/schedule", []string{"shared/failure", "shared/redis"}},
 	{"shared/broker/brokertest", nil},
 	{"shared/redirect", nil},
 	{"shared/failure", nil},

@@ -32,6 +32,7 @@ import (
 	"parkstream/shared/broker"
 	"parkstream/shared/failure"
 	"parkstream/shared/parking"
+	"parkstream/shared/schedule"
 	"parkstream/shared/tracing"
 )
 
@@ -65,7 +66,7 @@ type Publisher interface {
 type Config struct {
 	Publisher Publisher
 	Inside    *Inside
-	Ticks     *Ticks
+	Ticks     *schedule.Ticks
 	Audit     *audit.Log
 	Metrics   *Metrics
 	Log       *slog.Logger

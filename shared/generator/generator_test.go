@@ -32,6 +32,7 @@ import (
 	"parkstream/shared/instance/instancetest"
 	"parkstream/shared/parking"
 	"parkstream/shared/redis"
+	"parkstream/shared/schedule"
 )
 
 // rabbit is shared by the tests, each of which has queues of its own.
@@ -71,7 +72,7 @@ func newPark(t *testing.T) *park {
 	})
 	t.Cleanup(func() { publisher.Close() })
 	registry := prometheus.NewRegistry()
-	ticks, err := generator.NewTicks(client, "generator", "* * * * *")
+	ticks, err := schedule.NewTicks(client, "generator", "* * * * *")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -500,7 +501,7 @@ func TestCron(t *testing.T) {
 	replica := func(newHandler func(generator.Config) http.Handler, function string, now *time.Time) http.Handler {
 		config := p.Config
 		var err error
-		if config.Ticks, err = generator.NewTicks(p.redis, function, "* * * * *"); err != nil {
+		if config.Ticks, err = schedule.NewTicks(p.redis, function, "* * * * *"); err != nil {
 			t.Fatal(err)
 		}
 		config.Now = func() time.Time { return *now }

@@ -48,7 +48,7 @@ type response struct {
 //
 // Every parameter may be left out, or be a member of a JSON object in the body instead:
 // {"count":10,"site":"airport"}. A call without any is one of cron: it takes a tick of
-// [Ticks] and generates the default number of events. A tick that was taken is not
+// [schedule.Ticks] and generates the default number of events. A tick that was taken is not
 // taken again, even if its call was cut off or its events could not be published.
 //   - count is how many, rate at how many a second (as fast as possible without).
 //   - seed draws the same plates again. Times are those of the clock and ids are
@@ -121,7 +121,7 @@ func (e *endpoint) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 // be taken.
 func (e *endpoint) takeTick(ctx context.Context, w http.ResponseWriter) bool {
 	now := e.Now()
-	taken, end, err := e.Ticks.take(ctx, now)
+	taken, end, err := e.Ticks.Take(ctx, now)
 	switch {
 	case err != nil:
 		e.Log.DebugContext(ctx, "no tick taken", "event_type", e.kind.String(), "error", err) // a stranger may call often
@@ -131,7 +131,7 @@ func (e *endpoint) takeTick(ctx context.Context, w http.ResponseWriter) bool {
 		seconds := int(math.Ceil(end.Sub(now).Seconds()))
 		w.Header().Set("Retry-After", strconv.Itoa(seconds))
 		httpjson.Error(w, http.StatusTooManyRequests, fmt.Sprintf("a call without parameters generates events once in each tick of SCHEDULE (%s), "+
-			"and this tick has had its call: try again in %d s, or name a parameter such as count", e.Ticks.text, seconds))
+			"and this tick has had its call: try again in %d s, or name a parameter such as count", e.Ticks.Text(), seconds))
 	}
 	return taken
 }

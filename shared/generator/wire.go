@@ -84,7 +84,7 @@ func Wire(rt *faas.Runtime) (Config, error) {
 	if err := errors.Join(settingsErr, err); err != nil {
 		return Config{}, err
 	}
-	ticks, err := NewTicks(client, rt.Name, s.Schedule)
+	ticks, err := schedule.NewTicks(client, rt.Name, s.Schedule)
 	if err != nil {
 		return Config{}, err
 	}

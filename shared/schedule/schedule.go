@@ -1,5 +1,5 @@
 // Package schedule reads the schedules of functions, as in the annotation that cron
-// connectors read.
+// connectors read, and has each tick of one taken once.
 package schedule
 
 import (

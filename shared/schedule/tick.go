@@ -1,4 +1,4 @@
-package generator
+package schedule
 
 import (
 	"context"
@@ -10,7 +10,6 @@ import (
 
 	"parkstream/shared/failure"
 	"parkstream/shared/redis"
-	"parkstream/shared/schedule"
 )
 
 const (
@@ -36,7 +35,7 @@ type Ticks struct {
 // NewTicks returns the ticks of a function's schedule, a cron expression with five
 // fields or a descriptor such as @hourly. The caller closes the client.
 func NewTicks(client *redis.Client, function, text string) (*Ticks, error) {
-	parsed, err := schedule.Parse(text)
+	parsed, err := Parse(text)
 	if err != nil {
 		return nil, err
 	}
@@ -60,9 +59,12 @@ func (t *Ticks) begin(tick time.Time) time.Time {
 	return tick.Add(-min(interval/earlyPart, maxEarly))
 }
 
-// take takes the tick of a call at now and reports whether it was not taken yet, and
+// Text returns the schedule as it was given.
+func (t *Ticks) Text() string { return t.text }
+
+// Take takes the tick of a call at now and reports whether it was not taken yet, and
 // when the next tick begins. A tick is named after the tick that follows it.
-func (t *Ticks) take(ctx context.Context, now time.Time) (taken bool, end time.Time, err error) {
+func (t *Ticks) Take(ctx context.Context, now time.Time) (taken bool, end time.Time, err error) {
 	end, next := t.end(now)
 	key := "gen:tick:{" + t.function + "}:" + strconv.FormatInt(next.Unix(), 10)
 	taken, err = t.redis.Current().SetNX(ctx, key, now.UTC().Format(time.RFC3339Nano), end.Sub(now)+tickMemory).Result()

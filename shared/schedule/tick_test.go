@@ -1,12 +1,10 @@
-package generator
+package schedule
 
 import (
 	"testing"
 	"time"
 
 	"pgregory.net/rapid"
-
-	"parkstream/shared/schedule"
 )
 
 // The calls of a tick belong to it if they come up to a quarter of the interval, or
@@ -42,7 +40,7 @@ func TestTickOfACall(t *testing.T) {
 		{"30 2 * * *", "2026-10-25 02:30:00", "2026-10-26 02:29:45", "2026-10-26 02:30:00"},   // 3:00 becomes 2:00
 		{"*/30 * * * *", "2026-03-29 01:30:00", "2026-03-29 01:59:45", "2026-03-29 03:00:00"}, // 2:00 becomes 3:00
 	} {
-		parsed, err := schedule.Parse(tt.schedule)
+		parsed, err := Parse(tt.schedule)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -61,7 +59,7 @@ func TestEachTickHasItsCalls(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		parsed, err := schedule.Parse(rapid.SampledFrom([]string{
+		parsed, err := Parse(rapid.SampledFrom([]string{
 			"* * * * *", "*/7 * * * *", "5,6,50 */3 * * *", "0 6 * * 1-5", "30 2 * * *", "0 0 1 * *", "0 0 29 2 *", "@hourly", "@every 1s", "@every 90s",
 		}).Draw(t, "schedule"))
 		if err != nil {
