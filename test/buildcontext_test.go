@@ -58,8 +58,8 @@ func buildContexts(t *testing.T) (services *stack.Services, contexts map[string]
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(services.Functions) != 6 {
-		t.Errorf("stack.yml has %d functions, want 6", len(services.Functions))
+	if len(services.Functions) != 7 {
+		t.Errorf("stack.yml has %d functions, want 7", len(services.Functions))
 	}
 	dir := t.TempDir()
 	contexts = make(map[string]string)

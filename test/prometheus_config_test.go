@@ -52,15 +52,15 @@ func tryShippedConfigurations(t *testing.T, s *system, connector string) {
 	jobs := map[string][]string{ // with the targets of each
 		"compose.yml": {
 			"parkstream-connector", "parkstream-functions camera", "parkstream-functions entry-generator", "parkstream-functions entry-processor",
-			"parkstream-functions exit-generator", "parkstream-functions exit-processor", "parkstream-functions summary", "parkstream-gateway", "prometheus",
+			"parkstream-functions exit-generator", "parkstream-functions exit-processor", "parkstream-functions matcher", "parkstream-functions summary", "parkstream-gateway", "prometheus",
 		},
 		"faasd.yml": {
 			"gateway", "parkstream-connector", "parkstream-functions camera", "parkstream-functions entry-generator", "parkstream-functions entry-processor",
-			"parkstream-functions exit-generator", "parkstream-functions exit-processor", "parkstream-functions summary", "prometheus", "provider",
+			"parkstream-functions exit-generator", "parkstream-functions exit-processor", "parkstream-functions matcher", "parkstream-functions summary", "prometheus", "provider",
 		},
 		"kubernetes.yml": {
 			"parkstream-connector", "parkstream-functions camera", "parkstream-functions entry-generator", "parkstream-functions entry-processor",
-			"parkstream-functions exit-generator", "parkstream-functions exit-processor", "parkstream-functions summary",
+			"parkstream-functions exit-generator", "parkstream-functions exit-processor", "parkstream-functions matcher", "parkstream-functions summary",
 		},
 	}
 	tried := 0

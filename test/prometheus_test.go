@@ -53,8 +53,8 @@ func TestPrometheus(t *testing.T) {
 			return nil
 		}
 	}
-	// six functions, connector, gateway, Prometheus itself
-	eventually.Succeeds(t, "nine targets are up", targets(9))
+	// seven functions, connector, gateway, Prometheus itself
+	eventually.Succeeds(t, "ten targets are up", targets(10))
 	tryShippedConfigurations(t, s, connector)
 	s.call(t, http.MethodPost, "/function/entry-generator?count=10", "")
 	query := func(expr string) (float64, error) {

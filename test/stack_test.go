@@ -29,6 +29,7 @@ func TestStack(t *testing.T) {
 		"exit-processor":  {topic: "vehicle_exits"},
 		"entry-generator": {topic: "cron-function", schedule: "* * * * *"},
 		"exit-generator":  {topic: "cron-function", schedule: "* * * * *"},
+		"matcher":         {topic: "cron-function", schedule: "* * * * *"},
 		"camera":          {},
 		"summary":         {},
 	}
@@ -56,7 +57,7 @@ func TestStack(t *testing.T) {
 		if f.Environment["SCHEDULE"] != w.schedule {
 			t.Errorf("%s has SCHEDULE %q, and its annotation schedule is %q", name, f.Environment["SCHEDULE"], w.schedule)
 		}
-		if site := f.Environment["DEFAULT_SITE"]; w.schedule != "" && site != "generated" {
+		if site := f.Environment["DEFAULT_SITE"]; strings.HasSuffix(name, "-generator") && site != "generated" {
 			t.Errorf("%s generates at the site %q", name, site)
 		}
 		if !f.ReadOnlyRootFilesystem {
@@ -116,7 +117,7 @@ func TestStackWithoutGenerators(t *testing.T) {
 	if !found || !closed || err != nil {
 		t.Fatalf("expression %q: %v", expression, err)
 	}
-	if got, want := slices.Sorted(maps.Keys(services.Functions)), []string{"camera", "entry-processor", "exit-processor", "summary"}; !slices.Equal(got, want) {
+	if got, want := slices.Sorted(maps.Keys(services.Functions)), []string{"camera", "entry-processor", "exit-processor", "matcher", "summary"}; !slices.Equal(got, want) {
 		t.Errorf("%s deploys %v, want %v", expression, got, want)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	entryprocessor "parkstream/functions/entry-processor"
 	exitgenerator "parkstream/functions/exit-generator"
 	exitprocessor "parkstream/functions/exit-processor"
+	matcher "parkstream/functions/matcher"
 	summary "parkstream/functions/summary"
 	"parkstream/shared/faas"
 )
@@ -23,13 +24,14 @@ var functions = map[string]struct {
 	"entry-processor": {entryprocessor.Wire, entryprocessor.Handle},
 	"exit-generator":  {exitgenerator.Wire, exitgenerator.Handle},
 	"exit-processor":  {exitprocessor.Wire, exitprocessor.Handle},
+	"matcher":         {matcher.Wire, matcher.Handle},
 	"summary":         {summary.Wire, summary.Handle},
 }
 
 func functionNames() []string { return slices.Sorted(maps.Keys(functions)) }
 
 type functionCommand struct {
-	Name string `arg:"" enum:"camera,entry-generator,entry-processor,exit-generator,exit-processor,summary" help:"One of ${enum}."`
+	Name string `arg:"" enum:"camera,entry-generator,entry-processor,exit-generator,exit-processor,matcher,summary" help:"One of ${enum}."`
 }
 
 // Run serves the function with settings from the environment.

@@ -34,7 +34,7 @@ type family struct {
 var kinds = map[string]string{
 	"entry-processor": "processors", "exit-processor": "processors",
 	"entry-generator": "generators", "exit-generator": "generators",
-	"camera": "camera", "summary": "summary", "connector": "connector", "gateway": "gateway",
+	"camera": "camera", "matcher": "matcher", "summary": "summary", "connector": "connector", "gateway": "gateway",
 }
 
 // What the processes register is what docs/metrics.md lists: no more, no less.

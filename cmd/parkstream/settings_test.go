@@ -89,6 +89,15 @@ func TestMistakesOfSettings(t *testing.T) {
 		"function exit-processor":  ofProcessors,
 		"function entry-generator": ofGenerators,
 		"function exit-generator":  ofGenerators,
+		"function matcher": append(slices.Clip(ofFunctions), []mistake{
+			{"GATEWAY_URL", "gateway", `GATEWAY_URL` + noURL},
+			{"SUMMARY_URL", "http://user:hidden@host", `SUMMARY_URL has a password: no secret may be in the environment, and none is asked for there`},
+			{"RETENTION", "soon", `RETENTION is "soon"` + noDuration},
+			{"MATCH_WINDOW", "23h", `MATCH_WINDOW is 23h0m0s, want 24h0m0s to 744h0m0s`},
+			{"SCHEDULE", "at noon", `SCHEDULE is "at noon", want a cron expression as in the annotation schedule: expected exactly 5 fields, found 2: [at noon]`},
+			{"REDIS_REPLICAS", "ten", `REDIS_REPLICAS is "ten"` + noNumber},
+			{"REDIS_REPLICAS_TIMEOUT", "8 seconds", `REDIS_REPLICAS_TIMEOUT is "8 seconds"` + noDuration},
+		}...),
 		"function summary": append(slices.Clip(ofStores), []mistake{
 			{"CONNECTOR_URL", "ftp://host", `CONNECTOR_URL` + noURL},
 			{"IMAGES_URL", "/var/pictures", `IMAGES_URL is not file:///folder or s3://bucket/prefix?region=eu-central-1, or for another server than Amazon's s3://bucket?endpoint=https://host:port`},

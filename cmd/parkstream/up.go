@@ -6,7 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"time"
+
+	"github.com/openfaas/faas-provider/types"
 
 	"parkstream/cmd/internal/gateway"
 	"parkstream/cmd/internal/system"
@@ -21,6 +24,7 @@ type upCommand struct {
 	Stack         string        `default:"stack.yml" type:"existingfile" help:"The functions to run."`
 	AllowedHosts  []string      `placeholder:"HOST" help:"Names under which the gateway may be called, besides localhost and loopback addresses; for a proxy that passes Host on."`
 	Cron          bool          `default:"true" negatable:"" help:"Fire the functions that have a schedule."`
+	Generators    bool          `default:"true" negatable:"" help:"Fire the generators, which make events up; without them the matcher is still called."`
 	Connector     bool          `default:"true" negatable:"" help:"Run the connector."`
 	Prometheus    bool          `default:"true" negatable:"" help:"Run Prometheus if it is installed."`
 	PromPort      int           `name:"prometheus-port" help:"Port of Prometheus on loopback; by default 9090, or a free one if that is in use."`
@@ -54,6 +58,9 @@ func (c upCommand) Run(ctx context.Context) (err error) {
 	functions, err := gateway.ReadStack(c.Stack)
 	if err != nil {
 		return err
+	}
+	if !c.Generators {
+		unschedule(functions)
 	}
 	rabbitMQURL, err1 := givenURL("rabbitmq-url", c.RabbitMQURL, c.RabbitMQURLFile)
 	redisURL, err2 := givenURL("redis-url", c.RedisURL, c.RedisURLFile)
@@ -180,4 +187,13 @@ ready
 		now.Add(-90*time.Minute).Format(time.RFC3339), now.Format(time.RFC3339),
 		cmp.Or(s.PrometheusURL(), "does not run: switched off, or not installed (`make deps` does that)"), now.Unix(),
 		login, curl, try)
+}
+
+// unschedule takes the generators off the schedule.
+func unschedule(functions []types.FunctionDeployment) {
+	for i := range functions {
+		if f := &functions[i]; strings.HasSuffix(f.Service, "-generator") && f.Annotations != nil {
+			delete(*f.Annotations, "topic")
+		}
+	}
 }

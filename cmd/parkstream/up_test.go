@@ -5,9 +5,12 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"parkstream/cmd/internal/gateway"
 )
 
 // TestUpWithTakenPorts wants to hear of it before anything is started.
@@ -122,5 +125,23 @@ func TestUpUsers(t *testing.T) {
 		if err := c.Validate(); err != nil {
 			t.Errorf("with a login at %s: %v", host, err)
 		}
+	}
+}
+
+// Without generators the matcher is called by schedule, and no events are made up.
+func TestUpWithoutGenerators(t *testing.T) {
+	functions, err := gateway.ReadStack("../../stack.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	unschedule(functions)
+	var scheduled []string
+	for _, f := range functions {
+		if f.Annotations != nil && (*f.Annotations)["topic"] == "cron-function" {
+			scheduled = append(scheduled, f.Service)
+		}
+	}
+	if !slices.Equal(scheduled, []string{"matcher"}) {
+		t.Errorf("cron calls %q", scheduled)
 	}
 }

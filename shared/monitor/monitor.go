@@ -31,7 +31,7 @@ const (
 
 // The functions whose health is shown, and the ones that process events.
 var (
-	watchedFunctions = []string{"entry-processor", "exit-processor", "entry-generator", "exit-generator"}
+	watchedFunctions = []string{"entry-processor", "exit-processor", "matcher", "camera", "entry-generator", "exit-generator"}
 	eventProcessors  = watchedFunctions[:2]
 )
 

@@ -130,7 +130,7 @@ func TestMonitor(t *testing.T) {
 	u := newUpstream(t)
 	got := snapshot(t, u.monitor(t, u.URL))
 	if d := cmp.Diff(map[string]string{
-		"entry-processor": "up", "exit-processor": "up", "entry-generator": "up", "exit-generator": "up",
+		"entry-processor": "up", "exit-processor": "up", "matcher": "up", "camera": "up", "entry-generator": "up", "exit-generator": "up",
 		"summary": "up", "redis": "up", "connector": "up",
 	}, states(got)); d != "" {
 		t.Error(d)
@@ -192,7 +192,7 @@ func TestMonitorInTrouble(t *testing.T) {
 	got := snapshot(t, s)
 	if d := cmp.Diff(map[string]string{
 		"entry-processor": "not_ready waits for redis, rabbitmq", "exit-processor": "unreachable not deployed",
-		"entry-generator": "unreachable does not answer in time", "exit-generator": "not_ready answers 502; its log says why",
+		"matcher": "up", "camera": "up", "entry-generator": "unreachable does not answer in time", "exit-generator": "not_ready answers 502; its log says why",
 		"summary": "up", "redis": "unreachable cannot be reached", "connector": "unreachable cannot be reached",
 	}, states(got)); d != "" {
 		t.Error(d)
@@ -255,7 +255,7 @@ func TestMonitorSendsItsToken(t *testing.T) {
 			t.Errorf("%s got %q, want %q", path, value, want)
 		}
 	}
-	if len(carried) != 8 {
+	if len(carried) != 10 {
 		t.Errorf("calls of %v", carried)
 	}
 	for name, secret := range map[string]func() (string, error){
@@ -301,7 +301,7 @@ func TestOneSnapshotForAll(t *testing.T) {
 		wg.Go(func() { _, _ = m.Snapshot(t.Context()) })
 	}
 	wg.Wait()
-	const calls = 8 // four functions are asked, two scraped, the connector both
+	const calls = 10 // six functions are asked, two scraped, the connector both
 	if n := u.calls.Load(); n != calls {
 		t.Errorf("50 snapshots made %d calls, want %d", n, calls)
 	}

@@ -66,4 +66,7 @@ const (
 	// Sites is the prefix of the keys of the configurations of sites. Its hash tag keeps
 	// them on one shard.
 	Sites = "park:sites:{all}:"
+	// Matcher is the prefix of the keys of the matcher's turns. Its hash tag keeps them on
+	// one shard.
+	Matcher = "park:match:{all}:"
 )

@@ -694,7 +694,7 @@ func TestReadStack(t *testing.T) {
 			t.Errorf("%+v", s)
 		}
 	}
-	if !slices.Equal(names, []string{"camera", "entry-generator", "entry-processor", "exit-generator", "exit-processor", "summary"}) {
+	if !slices.Equal(names, []string{"camera", "entry-generator", "entry-processor", "exit-generator", "exit-processor", "matcher", "summary"}) {
 		t.Errorf("functions: %q", names)
 	}
 	if _, err := ReadStack("no-such.yml"); err == nil {

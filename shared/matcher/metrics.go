@@ -1,0 +1,87 @@
+package matcher
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"parkstream/shared/parking"
+)
+
+// Metrics of a matcher. They have no label of the site: the log has one line a site.
+type Metrics struct {
+	seconds   prometheus.Histogram
+	lone      prometheus.Gauge
+	leftOut   prometheus.Gauge
+	left      prometheus.Gauge
+	complete  prometheus.Gauge
+	decisions *prometheus.CounterVec
+	withdrawn prometheus.Counter
+	refused   prometheus.Counter
+	posted    prometheus.Counter
+	failures  prometheus.Counter
+}
+
+// methods are the methods of decisions, in the order of docs/metrics.md.
+var methods = []parking.Method{parking.Exact, parking.OCR, parking.Edit, parking.TwoEdits, parking.Split, parking.Corrected}
+
+// NewMetrics registers the metrics.
+func NewMetrics(r prometheus.Registerer) *Metrics {
+	gauge := func(name, help string) prometheus.Gauge {
+		return prometheus.NewGauge(prometheus.GaugeOpts{Name: "parkstream_match_" + name, Help: help})
+	}
+	counter := func(name, help string) prometheus.Counter {
+		return prometheus.NewCounter(prometheus.CounterOpts{Name: "parkstream_match_" + name, Help: help})
+	}
+	m := &Metrics{
+		seconds: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "parkstream_match_site_seconds", Help: "Time that the matcher took for one site.",
+			Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 25, 50},
+		}),
+		lone:     gauge("lone_reads", "Lone reads of all sites that the last tick of the matcher looked at."),
+		leftOut:  gauge("reads_left_out", "Lone reads that the last tick left out, because a site has more than a million: the oldest."),
+		left:     gauge("sites_left", "Sites that the last tick had no time for, or that failed."),
+		complete: gauge("completed_timestamp_seconds", "When a tick of this process last ended without a failure; 0 if none has."),
+		decisions: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "parkstream_match_decisions_total", Help: "Stays that the matcher decided otherwise than before, by method.",
+		}, []string{"method"}),
+		withdrawn: counter("withdrawn_total", "Decisions that the matcher withdrew, because of later events, rejections or models."),
+		refused:   counter("refused_total", "Decisions that were not made, because what they build on had changed meanwhile. The next tick decides again."),
+		posted:    counter("posted_total", "Stays that the matcher posted to the summary."),
+		failures:  counter("failures_total", "Sites whose reads could not be matched in a tick."),
+	}
+	for _, method := range methods {
+		m.decisions.WithLabelValues(string(method))
+	}
+	r.MustRegister(m.seconds, m.lone, m.leftOut, m.left, m.complete, m.decisions, m.withdrawn, m.refused, m.posted, m.failures)
+	return m
+}
+
+// matched counts what was done at a site.
+func (m *Metrics) matched(c SiteCounts, took time.Duration, err error) {
+	m.seconds.Observe(took.Seconds())
+	for method, n := range c.Decided {
+		m.decisions.WithLabelValues(method).Add(float64(n))
+	}
+	m.withdrawn.Add(float64(c.Withdrawn))
+	m.refused.Add(float64(c.Refused))
+	m.posted.Add(float64(c.Posted))
+	if err != nil {
+		m.failures.Inc()
+	}
+}
+
+// ticked counts a tick.
+func (m *Metrics) ticked(total Counts, done []SiteCounts, complete bool, now time.Time) {
+	var lone, leftOut int
+	for i := range done {
+		lone += done[i].Lone
+		leftOut += done[i].LeftOut
+	}
+	m.lone.Set(float64(lone))
+	m.leftOut.Set(float64(leftOut))
+	m.left.Set(float64(total.Left))
+	if complete {
+		m.complete.Set(float64(now.Unix()))
+	}
+}
