@@ -3,6 +3,7 @@ package parking
 import (
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"strconv"
 	"time"
 )
@@ -128,7 +129,20 @@ func (w StayJSON) Stay() (Stay, error) {
 	default:
 		s.EntryID, s.EntryTime = *w.EntryID, time.Time(*w.EntryDateTime).UTC()
 	}
+	s.plainMatch()
 	return s, w.contradiction(s.JSON())
+}
+
+// plainMatch leaves out the match of a stay that is as by the pairing rule, which answers
+// show, and adds it to a disputed one, which has nothing else to tell.
+func (s *Stay) plainMatch() {
+	switch {
+	case s.EntryID == "":
+	case s.Match == nil && s.Disputed:
+		s.Match = &Explanation{Method: Exact}
+	case s.Match != nil && !s.Disputed && reflect.DeepEqual(*s.Match, Explanation{Method: Exact}):
+		s.Match = nil
+	}
 }
 
 // contradiction returns an [ErrInvalid] if the exit_id, or another given derived field,

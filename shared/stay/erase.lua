@@ -1,4 +1,4 @@
--- Removes the stays of a plate at a site.
+-- Removes the stays of a plate at a site, also those of which only one read has it.
 --
 -- KEYS[1]  prefix of the site's keys: layout.lua says what they are
 -- ARGV[1]  the normalised plate
@@ -15,6 +15,9 @@ local writes = { { 'HDEL', key.stays, 'x' }, { 'ZREM', key.plates, 'x' } }
 for _, status in ipairs(statuses) do
   writes[#writes + 1] = { 'ZREM', key.status .. status, 'x' }
 end
+for _, mark in ipairs(marks) do
+  writes[#writes + 1] = { 'ZREM', key.marked .. mark, 'x' }
+end
 local refused = refusal(writes, 'stays')
 if refused then
   return refused
@@ -22,6 +25,9 @@ end
 call('HEXISTS', key.stays, 'x')
 for _, status in ipairs(statuses) do
   call('ZSCORE', key.status .. status, 'x')
+end
+for _, mark in ipairs(marks) do
+  call('ZSCORE', key.marked .. mark, 'x')
 end
 
 -- Read.
@@ -31,6 +37,18 @@ local places = call('ZRANGEBYLEX', key.plates, '[' .. plate .. '\n', '(' .. plat
 local removed = 0
 for _, place in ipairs(places) do
   local position = sub(place, #plate + 2)
+  local value = call('HGET', key.stays, idOf(position))
+  local itsMarks, otherPlates = marksOf(value or '')
+  if itsMarks then
+    for one in gmatch(match(value, '\n([^\n]*)\n') .. ' ' .. otherPlates, '%S+') do
+      if one ~= plate then
+        call('ZREM', key.plates, placeOf(one, position))
+      end
+    end
+    for one in gmatch(itsMarks, '%S+') do
+      call('ZREM', key.marked .. one, position)
+    end
+  end
   removed = removed + call('HDEL', key.stays, idOf(position))
   for _, status in ipairs(statuses) do
     call('ZREM', key.status .. status, position)

@@ -2,9 +2,14 @@ package stay
 
 import (
 	"fmt"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"parkstream/shared/parking"
 )
@@ -34,12 +39,12 @@ func FuzzCursor(f *testing.F) {
 
 // FuzzValue checks that the value of every possible stay is read as it was written.
 func FuzzValue(f *testing.F) {
-	f.Add("x1", "KA01AB1234", "e1", int64(1795763908e9), int64(5400e9), int64(1), false, false)
-	f.Add("a/../b", "Ä1", "", int64(0), int64(0), int64(1<<62), true, false)
-	f.Add("x", "K", "e\\n", int64(9214646399999999999), int64(9214646399999999999), int64(7), false, false)
-	f.Add("x", "K", "", int64(1795763908e9), int64(0), int64(7), false, true)
+	f.Add("x1", "KA01AB1234", "e1", int64(1795763908e9), int64(5400e9), int64(1), false, false, "edit", "KA-01 AB 1284", "default", int32(845))
+	f.Add("a/../b", "Ä1", "", int64(0), int64(0), int64(1<<62), true, false, "", "", "", int32(0))
+	f.Add("x", "K", "e\\n", int64(9214646399999999999), int64(9214646399999999999), int64(7), false, false, "exact", "k", "", int32(-1))
+	f.Add("x", "K", "", int64(1795763908e9), int64(0), int64(7), false, true, "", "", "", int32(0))
 	now := time.Unix(1795763908, 0).UTC()
-	f.Fuzz(func(t *testing.T, id, plate, entryID string, exit, lasted, revision int64, repeat, void bool) {
+	f.Fuzz(func(t *testing.T, id, plate, entryID string, exit, lasted, revision int64, repeat, void bool, method, entryPlate, model string, margin int32) {
 		if exit < 0 || lasted < 0 || lasted > exit || revision < 1 || parking.CheckID(id) != nil || plate == "" || plate != parking.NormalizePlate(plate) {
 			return
 		}
@@ -48,10 +53,20 @@ func FuzzValue(f *testing.F) {
 		if !repeat && !void && parking.CheckID(entryID) == nil {
 			k.EntryID, k.EntryTime = entryID, time.Unix(0, exit-lasted).UTC()
 		}
-		args := appendArgs(nil, k, parking.Date(k.ExitTime, time.UTC))
+		if k.EntryID != "" && margin != 0 {
+			k.Disputed = margin < 0
+			k.Match = &parking.Explanation{Method: parking.Method(method), EntryPlate: plate, ExitPlate: entryPlate, Margin: parking.Weight(margin), Model: model}
+			if !utf8.ValidString(entryPlate+model) || k.CheckMatch() != nil {
+				return
+			}
+		}
+		args, err := appendArgs(nil, k, parking.Date(k.ExitTime, time.UTC))
+		if err != nil {
+			t.Fatal(err)
+		}
 		value, _ := args[len(args)-1].([]byte)
 		got, err := parseValue("a", id, string(value))
-		if err != nil || got != k {
+		if err != nil || !reflect.DeepEqual(got, k) {
 			t.Fatalf("%+v is kept as %q and read as %+v, %v", k, value, got, err)
 		}
 	})
@@ -65,6 +80,7 @@ func FuzzStored(f *testing.F) {
 		f.Add("2 0 47808 r\n" + details)
 		f.Add("3 0 47808 v\n" + details)
 		f.Add("-7\n" + details)
+		f.Add("1 60 47808 c 0\n" + details + "e\nocr disputed\nKA02\n{\"method\":\"ocr\",\"entry_plate\":\"KA02\",\"differences\":[]}")
 		f.Add(details)
 	}
 	f.Fuzz(func(t *testing.T, value string) {
@@ -72,8 +88,11 @@ func FuzzStored(f *testing.F) {
 		if err != nil {
 			return
 		}
-		written := string(k.appendDetails(fmt.Appendf(nil, "%d 0 0 %s\n", k.Revision, letters[k.Status()])))
-		if again, err := parseValue("a", "x", written); err != nil || again != k || strings.Contains(k.Plate, "\n") {
+		written, err := k.appendDetails(fmt.Appendf(nil, "%d 0 0 %s\n", k.Revision, letters[k.Status()]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if again, err := parseValue("a", "x", string(written)); err != nil || !cmp.Equal(again, k, cmpopts.EquateEmpty()) || strings.Contains(k.Plate, "\n") {
 			t.Errorf("%q is read as %+v, written as %q and read as %+v, error %v", value, k, written, again, err)
 		}
 	})

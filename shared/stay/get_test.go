@@ -2,6 +2,7 @@ package stay
 
 import (
 	"errors"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -16,7 +17,7 @@ func TestGet(t *testing.T) {
 	stay := completed("x1", "b", "P1", today.Add(123*time.Millisecond), 60)
 	put(t, s, stay, unmatched("x1", "a", "P2", today))
 	k, err := s.Get(t.Context(), []string{"b"}, "x1")
-	if err != nil || k.Stay != stay || k.UpdatedAt.Before(before) || k.UpdatedAt.After(time.Now()) {
+	if err != nil || !reflect.DeepEqual(k.Stay, stay) || k.UpdatedAt.Before(before) || k.UpdatedAt.After(time.Now()) {
 		t.Errorf("%+v, %v", k, err)
 	}
 	if k, err := s.Get(t.Context(), sitesOf(t, s), "x1"); !errors.As(err, new(AmbiguousError)) {

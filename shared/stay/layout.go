@@ -29,6 +29,27 @@ func (k siteKeys) day(t time.Time) string { return redis.DayKey(string(k), t) }
 // status returns the key of the stays of one status.
 func (k siteKeys) status(s parking.Status) string { return string(k) + "x:" + letters[s] }
 
+// marked returns the key of the stays with a mark.
+func (k siteKeys) marked(mark string) string { return string(k) + "m:" + mark }
+
+// disputed is the mark of disputed stays. The other marks are methods.
+const disputed = "disputed"
+
+// marksOf returns the marks of a stay. Most have none.
+func marksOf(s *parking.Stay) []string {
+	if s.Match == nil {
+		return nil
+	}
+	var marks []string
+	if s.Match.Method != parking.Exact {
+		marks = append(marks, string(s.Match.Method))
+	}
+	if s.Disputed {
+		marks = append(marks, disputed)
+	}
+	return marks
+}
+
 // letters stand for statuses in keys and values.
 var letters = map[parking.Status]string{parking.Completed: "c", parking.UnmatchedExit: "u", parking.Repeated: "r", parking.Void: "v"}
 

@@ -103,7 +103,7 @@ func TestDataOfTheVersionBefore(t *testing.T) {
 		t.Errorf("%d stored again, want 0", n)
 	}
 	for i, want := range stays {
-		if k, err := s.Get(t.Context(), sitesOf(t, s), want.ID); err != nil || k.Stay != want || !k.UpdatedAt.Equal(noonBefore) {
+		if k, err := s.Get(t.Context(), sitesOf(t, s), want.ID); err != nil || !gocmp.Equal(k.Stay, want) || !k.UpdatedAt.Equal(noonBefore) {
 			t.Errorf("stay %d: %+v, error %v; want %+v", i, k, err, want)
 		}
 	}

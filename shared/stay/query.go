@@ -1,6 +1,7 @@
 package stay
 
 import (
+	"slices"
 	"time"
 
 	"parkstream/shared/parking"
@@ -15,6 +16,10 @@ type Query struct {
 	// Status selects the stays of one status. Without it all are selected that are not
 	// void.
 	Status parking.Status
+	// Method and Disputed select completed stays by how entry and exit were put together;
+	// "" and nil: whatever it was. A disputed stay has a method, too.
+	Method   parking.Method
+	Disputed *bool
 	// From (inclusive) and To (exclusive) bound the time of the exit.
 	From, To time.Time
 	// Limit is the size of a page, at least 1.
@@ -56,14 +61,40 @@ func CheckSiteDays(sites, days int) error {
 }
 
 // filtered reports whether the query skips stays of its indexes. The index of a plate
-// has stays of every status, and void ones among them without a status, too.
-func (q *Query) filtered() bool { return q.Plate != "" }
+// has stays of every status and method, and void ones among them without a status, too.
+func (q *Query) filtered() bool {
+	_, marked := q.mark()
+	return q.Plate != "" || q.matched() && !marked || q.Method != "" && q.Disputed != nil
+}
 
-func (q *Query) wants(k StoredStay) bool {
-	if q.Status == "" {
-		return !k.Void
+// matched reports whether the query selects by how entry and exit were put together.
+func (q *Query) matched() bool { return q.Method != "" || q.Disputed != nil }
+
+// mark returns a mark that all selected stays have.
+func (q *Query) mark() (mark string, found bool) {
+	switch {
+	case q.Disputed != nil && *q.Disputed:
+		return disputed, true
+	case q.Method != "" && q.Method != parking.Exact:
+		return string(q.Method), true
 	}
-	return k.Status() == q.Status
+	return "", false
+}
+
+// wants reports whether the query selects a stay of its indexes. The place of a plate that
+// the stay does not have is of a revision before.
+func (q *Query) wants(k StoredStay) bool {
+	switch {
+	case q.Status == "" && k.Void, q.Status != "" && k.Status() != q.Status:
+		return false
+	case q.Plate != "" && k.Plate != q.Plate && !slices.Contains(k.OtherPlates(), q.Plate):
+		return false
+	case q.Method != "" && k.Method() != q.Method:
+		return false
+	case q.Disputed != nil:
+		return k.Status() == parking.Completed && k.Disputed == *q.Disputed
+	}
+	return true
 }
 
 // atOnce returns the number of stays to read in order to find n.

@@ -41,17 +41,29 @@ type Day struct {
 	Counts
 }
 
-// Counts summarises stays. The match rate is the share of the completed ones among these
+// Counts summarises stays. Disputed are among the completed ones, of any method. The match rate is the share of the completed ones among these
 // and the unmatched exits. The durations are null if no stay is completed. The quantiles
 // are exact to some 2 %.
 type Counts struct {
 	Completed      int64    `json:"completed"`
 	UnmatchedExits int64    `json:"unmatched_exits"`
 	RepeatedExits  int64    `json:"repeated_exits"`
+	Methods        Methods  `json:"methods"`
+	Disputed       int64    `json:"disputed"`
 	MatchRate      *float64 `json:"match_rate"`
 	AverageSeconds *float64 `json:"average_duration_seconds"`
 	P50Seconds     *float64 `json:"p50_duration_seconds"`
 	P95Seconds     *float64 `json:"p95_duration_seconds"`
+}
+
+// Methods are the completed stays by how entry and exit were put together.
+type Methods struct {
+	Exact     int64 `json:"exact"`
+	OCR       int64 `json:"ocr"`
+	Edit      int64 `json:"edit"`
+	TwoEdits  int64 `json:"two_edits"`
+	Split     int64 `json:"split"`
+	Corrected int64 `json:"corrected"`
 }
 
 const day = 24 * time.Hour

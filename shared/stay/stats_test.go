@@ -85,6 +85,13 @@ func count(stays []parking.Stay) Counts {
 		case parking.Completed:
 			seconds = append(seconds, d.Seconds())
 			sum += d.Seconds()
+			*map[parking.Method]*int64{
+				parking.Exact: &c.Methods.Exact, parking.OCR: &c.Methods.OCR, parking.Edit: &c.Methods.Edit,
+				parking.TwoEdits: &c.Methods.TwoEdits, parking.Split: &c.Methods.Split, parking.Corrected: &c.Methods.Corrected,
+			}[stay.Method()]++
+			if stay.Disputed {
+				c.Disputed++
+			}
 		case parking.Repeated:
 			c.RepeatedExits++
 		default:
@@ -109,6 +116,6 @@ func sameCounts(a, b Counts) bool {
 	near := func(a, b *float64, within float64) bool {
 		return a == nil && b == nil || a != nil && b != nil && math.Abs(*a-*b) <= within*max(*a, *b)
 	}
-	return a.Completed == b.Completed && a.UnmatchedExits == b.UnmatchedExits && a.RepeatedExits == b.RepeatedExits && near(a.MatchRate, b.MatchRate, exact) &&
+	return a.Completed == b.Completed && a.Methods == b.Methods && a.Disputed == b.Disputed && a.UnmatchedExits == b.UnmatchedExits && a.RepeatedExits == b.RepeatedExits && near(a.MatchRate, b.MatchRate, exact) &&
 		near(a.AverageSeconds, b.AverageSeconds, exact) && near(a.P50Seconds, b.P50Seconds, promised) && near(a.P95Seconds, b.P95Seconds, promised)
 }

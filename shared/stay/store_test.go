@@ -63,13 +63,31 @@ func drawn(t *rapid.T, id, site, plate string, exit time.Time, maxSeconds int) p
 	stay := unmatched(id, site, plate, exit)
 	switch rapid.SampledFrom([]parking.Status{parking.Completed, parking.UnmatchedExit, parking.Repeated, parking.Void}).Draw(t, "status") {
 	case parking.Completed:
-		return completed(id, site, plate, exit, rapid.IntRange(0, maxSeconds).Draw(t, "seconds"))
+		stay = completed(id, site, plate, exit, rapid.IntRange(0, maxSeconds).Draw(t, "seconds"))
+		stay.Match = rapid.SampledFrom(matches(plate)).Draw(t, "match")
+		stay.Disputed = stay.Match != nil && rapid.Bool().Draw(t, "disputed")
 	case parking.Repeated:
 		stay.Repeat = true
 	case parking.Void:
 		stay.Void = true
 	}
 	return stay
+}
+
+// matches are explanations of stays of a plate: of each method, with one and two other plates.
+func matches(plate string) []*parking.Explanation {
+	list := []*parking.Explanation{nil, nil, nil, {Method: parking.Exact}, {Method: parking.Corrected, EntryPlate: "p-0", ExitPlate: "P 1", Model: "m\n"}}
+	for _, method := range parking.Methods()[1:] {
+		list = append(list, &parking.Explanation{Method: method, EntryPlate: "P-0", ExitPlate: plate, Margin: 350, Differences: []parking.Difference{{Position: 2, Exit: "Ä"}}})
+	}
+	return list
+}
+
+// near returns a stay that begins with a read of another plate.
+func near(id, site, plate, entryPlate string, exit time.Time, method parking.Method) parking.Stay {
+	s := completed(id, site, plate, exit, 60)
+	s.Match = &parking.Explanation{Method: method, EntryPlate: entryPlate, ExitPlate: plate, Weight: 900, Margin: 800}
+	return s
 }
 
 func put(t rapid.TB, s *Store, stays ...parking.Stay) int {
@@ -110,7 +128,7 @@ func TestUpsertAgreesWithTheModel(t *testing.T) {
 
 		var shown []parking.Stay
 		for _, stay := range best {
-			if one, err := s.Get(context.Background(), []string{site}, stay.ID); err != nil || one.Stay != stay {
+			if one, err := s.Get(context.Background(), []string{site}, stay.ID); err != nil || !gocmp.Equal(one.Stay, stay) {
 				t.Errorf("Get(%q) = %+v, %v; want %+v", stay.ID, one, err, stay)
 			}
 			if !stay.Void {
@@ -145,6 +163,9 @@ func TestUpsertAgreesWithTheModel(t *testing.T) {
 			completed > 0 && *stats.AverageSeconds != float64(seconds)/float64(completed) {
 			t.Errorf("stats %+v, want %v and %d s", stats.Counts, of, seconds)
 		}
+		if want := count(shown); stats.Methods != want.Methods || stats.Disputed != want.Disputed {
+			t.Errorf("methods %+v, %d disputed, want %+v, %d", stats.Methods, stats.Disputed, want.Methods, want.Disputed)
+		}
 		for status := range letters {
 			page, err := s.List(context.Background(), Query{Sites: []string{site}, Status: status, Limit: 1000})
 			if err != nil {
@@ -154,10 +175,11 @@ func TestUpsertAgreesWithTheModel(t *testing.T) {
 				t.Errorf("%d stays are listed as %s, want %d", len(page.Stays), status, of[status])
 			}
 		}
+		checkSets(t, s, site, slices.Collect(maps.Values(best)))
 		for _, plate := range []string{"P0", "P1", "P2"} {
 			var of []string
 			for _, stay := range want {
-				if stay.Plate == plate {
+				if hasPlate(stay, plate) {
 					of = append(of, site+"/"+stay.ID)
 				}
 			}
@@ -166,6 +188,36 @@ func TestUpsertAgreesWithTheModel(t *testing.T) {
 			}
 		}
 	})
+}
+
+func hasPlate(stay parking.Stay, plate string) bool {
+	return stay.Plate == plate || slices.Contains(stay.OtherPlates(), plate)
+}
+
+// checkSets checks that a site's sets by plate and by mark have the places and positions of
+// the stays, and nothing else.
+func checkSets(t rapid.TB, s *Store, site string, stays []parking.Stay) {
+	t.Helper()
+	k, want := keysOf(site), make(map[string][]string)
+	for _, stay := range stays {
+		at := position(stay.ExitTime, stay.ID)
+		for _, plate := range append(stay.OtherPlates(), stay.Plate) {
+			want[k.plates()] = append(want[k.plates()], plate+"\n"+at)
+		}
+		if stay.Method() != "" && stay.Method() != parking.Exact {
+			want[k.marked(string(stay.Method()))] = append(want[k.marked(string(stay.Method()))], at)
+		}
+		if stay.Disputed {
+			want[k.marked("disputed")] = append(want[k.marked("disputed")], at)
+		}
+	}
+	for _, key := range []string{k.plates(), k.marked("ocr"), k.marked("edit"), k.marked("two_edits"), k.marked("split"), k.marked("corrected"), k.marked("disputed"), k.marked("exact")} {
+		got := s.redis.Current().ZRange(context.Background(), key, 0, -1).Val()
+		slices.Sort(want[key])
+		if !slices.Equal(got, want[key]) {
+			t.Errorf("%s has %q, want %q", key, got, want[key])
+		}
+	}
 }
 
 func newestFirst(a, b parking.Stay) int {
@@ -198,7 +250,8 @@ func TestSeveralSitesAgreeWithTheModel(t *testing.T) {
 				Sites:  rapid.SampledFrom([][]string{sitesOf(t, s), {}, {"a"}, {"b"}, {"nowhere"}, {"c", "a"}, {"a", "nowhere", "b"}}).Draw(t, "sites"),
 				Plate:  rapid.SampledFrom([]string{"", "", "P0", "P1", "P9"}).Draw(t, "plate"),
 				Status: rapid.SampledFrom([]parking.Status{"", "", parking.Completed, parking.UnmatchedExit, parking.Repeated, parking.Void}).Draw(t, "status"),
-				From:   bound.Draw(t, "from"), To: bound.Draw(t, "to"), Limit: rapid.IntRange(1, 20).Draw(t, "limit"),
+				Method: rapid.SampledFrom(append(parking.Methods(), "", "", "", "", "", "")).Draw(t, "method"), Disputed: rapid.SampledFrom([]*bool{nil, nil, new(true), new(false)}).Draw(t, "disputed"),
+				From: bound.Draw(t, "from"), To: bound.Draw(t, "to"), Limit: rapid.IntRange(1, 20).Draw(t, "limit"),
 			}
 			want := []string{}
 			var summed []parking.Stay
@@ -206,7 +259,7 @@ func TestSeveralSitesAgreeWithTheModel(t *testing.T) {
 				if !slices.Contains(q.Sites, stay.Site) {
 					continue
 				}
-				if (q.Plate == "" || stay.Plate == q.Plate) && (q.Status == "" && !stay.Void || stay.Status() == q.Status) &&
+				if (q.Plate == "" || hasPlate(stay, q.Plate)) && (q.Method == "" || stay.Method() == q.Method) && (q.Disputed == nil || stay.Method() != "" && stay.Disputed == *q.Disputed) && (q.Status == "" && !stay.Void || stay.Status() == q.Status) &&
 					!stay.ExitTime.Before(q.From) && (q.To.IsZero() || stay.ExitTime.Before(q.To)) {
 					want = append(want, stay.Site+"/"+stay.ID)
 				}

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"parkstream/shared/parking"
 )
 
 // bucketGrowth is the ratio of a bucket of durations to the previous one. The error of
@@ -33,9 +35,10 @@ func bucketMiddle(bucket int) float64 {
 type totals struct {
 	completed, unmatched, repeated, seconds int64
 	buckets                                 map[int]int64
+	marks                                   map[string]int64
 }
 
-func newTotals() *totals { return &totals{buckets: make(map[int]int64)} }
+func newTotals() *totals { return &totals{buckets: make(map[int]int64), marks: make(map[string]int64)} }
 
 func (t *totals) add(fields map[string]string) {
 	for field, text := range fields {
@@ -48,6 +51,8 @@ func (t *totals) add(fields map[string]string) {
 			t.repeated += n
 		case field == "seconds":
 			t.seconds += n
+		case strings.HasPrefix(field, "m:"):
+			t.marks[field[len("m:"):]] += n
 		case strings.HasPrefix(field, "b"):
 			t.buckets[int(parseCount(field[1:]))] += n
 		}
@@ -62,10 +67,18 @@ func (t *totals) merge(u *totals) {
 	for b, n := range u.buckets {
 		t.buckets[b] += n
 	}
+	for mark, n := range u.marks {
+		t.marks[mark] += n
+	}
 }
 
 func (t *totals) counts() Counts {
-	c := Counts{Completed: t.completed, UnmatchedExits: t.unmatched, RepeatedExits: t.repeated}
+	c := Counts{Completed: t.completed, UnmatchedExits: t.unmatched, RepeatedExits: t.repeated, Disputed: t.marks[disputed]}
+	c.Methods = Methods{
+		OCR: t.marks[string(parking.OCR)], Edit: t.marks[string(parking.Edit)], TwoEdits: t.marks[string(parking.TwoEdits)],
+		Split: t.marks[string(parking.Split)], Corrected: t.marks[string(parking.Corrected)],
+	}
+	c.Methods.Exact = t.completed - c.Methods.OCR - c.Methods.Edit - c.Methods.TwoEdits - c.Methods.Split - c.Methods.Corrected
 	if all := t.completed + t.unmatched; all > 0 {
 		c.MatchRate = new(float64(t.completed) / float64(all))
 	}

@@ -37,7 +37,9 @@ func (s *Store) Upsert(ctx context.Context, stays []parking.Stay) (int, error) {
 		if err != nil {
 			return 0, fmt.Errorf("store %d stays: %w", len(stays), err)
 		}
-		bySite[stay.Site] = appendArgs(bySite[stay.Site], StoredStay{stay, now}, parking.Date(stay.ExitTime, zone))
+		if bySite[stay.Site], err = appendArgs(bySite[stay.Site], StoredStay{stay, now}, parking.Date(stay.ExitTime, zone)); err != nil {
+			return 0, fmt.Errorf("store %d stays: %w", len(stays), err)
+		}
 	}
 	until := now.Add(s.retention + indexSlack)
 	head := []any{instant(oldest), until.UnixMilli()}
@@ -71,7 +73,7 @@ const indexSlack = 48 * time.Hour
 const argsPerStay = 6
 
 // appendArgs appends the arguments of one stay, which is counted at a date.
-func appendArgs(args []any, k StoredStay, date time.Time) []any {
+func appendArgs(args []any, k StoredStay, date time.Time) ([]any, error) {
 	status, seconds := letters[k.Status()], int64(0)
 	d, completed := k.Duration()
 	if completed {
@@ -84,8 +86,11 @@ func appendArgs(args []any, k StoredStay, date time.Time) []any {
 	}
 	value := strconv.AppendInt(make([]byte, 0, valueSize), k.Revision, 10)
 	value = strconv.AppendInt(append(value, ' '), seconds, 10)
-	value = append(append(append(value, ' '), tally...), '\n')
-	return append(args, position(k.ExitTime, k.ID), k.Plate, status, seconds, tally, k.appendDetails(value))
+	value, err := k.appendDetails(append(append(append(value, ' '), tally...), '\n'))
+	for _, mark := range marksOf(&k.Stay) {
+		status += " " + mark
+	}
+	return append(args, position(k.ExitTime, k.ID), k.Plate, status, seconds, tally, value), err
 }
 
 // valueSize is a capacity that is enough for the value of nearly every stay.

@@ -6,7 +6,7 @@
 -- then six for each stay, none of which stands twice:
 --   position  see layout.lua
 --   plate     normalised
---   status    the letter in the tally
+--   status    the letter in the tally, and the marks, each after a blank
 --   seconds   duration; 0 unless it is completed
 --   tally     as in the value
 --   value     see layout.lua
@@ -25,7 +25,7 @@
 --
 --   s        x1 -> the second value
 --   p        KA01 and 395300ecbc481800x1, in two lines
---   x:c      395300ecbc481800x1; x:u has nothing any more
+--   x:c      395300ecbc481800x1; x:u has nothing any more, and m:... nothing
 --   d:47808  c 1, u 0, seconds 5400, b220 1
 --
 -- After the function for one stay the phases stand in order: read, apply, write, sweep.
@@ -45,7 +45,11 @@ local positions = {}                              -- by status, scores and posit
 for _, status in ipairs(statuses) do
   positions[status] = { n = 0 }
 end
-local counts, sums = {}, {}                       -- tally -> stays to add, and their seconds
+local marked = {}                                 -- by mark, likewise
+for _, mark in ipairs(marks) do
+  marked[mark] = { n = 0 }
+end
+local counts, sums = {}, {}                       -- tally, and marks after it -> stays to add, and their seconds
 
 ------------------------------------------------------------------------------------------
 -- One stay
@@ -65,11 +69,36 @@ local function hex(char)
   return format('%02x', byte(char))
 end
 
+-- Lists a stay by its marks and by the other plates.
+local function mark(itsMarks, otherPlates, position)
+  for one in gmatch(itsMarks, '%S+') do
+    add(marked[one], position)
+  end
+  for plate in gmatch(otherPlates, '%S+') do
+    add(places, placeOf(plate, position))
+  end
+end
+
+local function unmark(itsMarks, otherPlates, position)
+  for one in gmatch(itsMarks, '%S+') do
+    call('ZREM', key.marked .. one, position)
+  end
+  for plate in gmatch(otherPlates, '%S+') do
+    call('ZREM', key.plates, placeOf(plate, position))
+  end
+end
+
 -- Takes one stay in. known is its value so far, if it has one.
 local function apply(id, known, position, plate, status, seconds, tally, value)
   local place, isPlaced, isListed = placeOf(plate, position), false, false
+  local newMarks, newPlates
+  if #status > 1 then
+    newMarks, newPlates = marksOf(value)
+    status, tally = sub(status, 1, 1), tally .. ' ' .. newMarks
+  end
   if known then
     local revision, oldSeconds, oldTally, oldPlate, exit = match(known, '^(%d+) (%d+) ([^\n]*)\n([^\n]*)\n(........)')
+    local oldMarks, oldPlates = marksOf(known)
     exit = string.gsub(exit, '.', hex)
     -- What expired may not be forgotten yet, while its id is used for another exit.
     local expired = precedes(exit, oldest)
@@ -77,9 +106,12 @@ local function apply(id, known, position, plate, status, seconds, tally, value)
       if tonumber(revision) >= tonumber(match(value, '^%d+')) then
         return
       end
-      count(oldTally, -1, -oldSeconds)
+      count(oldMarks and oldTally .. ' ' .. oldMarks or oldTally, -1, -oldSeconds)
     end
     local oldStatus, oldPosition = match(oldTally, ' (%a)'), exit .. id
+    if oldMarks then
+      unmark(oldMarks, oldPlates, oldPosition)
+    end
     isListed = oldStatus == status and oldPosition == position
     if not isListed then
       call('ZREM', key.status .. oldStatus, oldPosition)
@@ -97,6 +129,9 @@ local function apply(id, known, position, plate, status, seconds, tally, value)
   end
   if not isListed then
     add(positions[status], position)
+  end
+  if newMarks then
+    mark(newMarks, newPlates, position)
   end
   count(tally, 1, seconds)
 end
@@ -136,16 +171,22 @@ write('ZADD', key.plates, places)
 for status, members in pairs(positions) do
   write('ZADD', key.status .. status, members)
 end
+for one, members in pairs(marked) do
+  write('ZADD', key.marked .. one, members)
+end
 
 local days = {} -- day since 1970 -> numbers to add
 for tally, n in pairs(counts) do
-  local day, status, bucket = match(tally, '^(%d+) (%a) ?(%d*)$')
+  local day, status, bucket, itsMarks = match(tally, '^(%d+) (%a) ?(%d*)(.*)$')
   local numbers = days[day] or {}
   days[day] = numbers
   numbers[status] = (numbers[status] or 0) + n
   if status == 'c' then
     numbers.seconds = (numbers.seconds or 0) + sums[tally]
     numbers['b' .. bucket] = (numbers['b' .. bucket] or 0) + n
+    for one in gmatch(itsMarks, '%S+') do
+      numbers['m:' .. one] = (numbers['m:' .. one] or 0) + n
+    end
   end
 end
 for day, numbers in pairs(days) do
@@ -171,6 +212,10 @@ for status in pairs(positions) do
     end
     for n, value in ipairs(call('HMGET', key.stays, unpack(gone))) do
       gonePlaces[n] = placeOf(value and match(value, '\n([^\n]*)\n') or '', expired[n])
+      local itsMarks, otherPlates = marksOf(value or '')
+      if itsMarks then
+        unmark(itsMarks, otherPlates, expired[n])
+      end
     end
     call('HDEL', key.stays, unpack(gone))
     call('ZREM', key.plates, unpack(gonePlaces))

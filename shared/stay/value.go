@@ -2,7 +2,9 @@ package stay
 
 import (
 	"encoding/binary"
+	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -32,15 +34,23 @@ func (k StoredStay) MarshalJSON() ([]byte, error) {
 // size, which makes storing a stay a third cheaper.
 
 // appendDetails appends the part of the value after the first line.
-func (k *StoredStay) appendDetails(text []byte) []byte {
+func (k *StoredStay) appendDetails(text []byte) ([]byte, error) {
 	text = append(append(text, k.Plate...), '\n')
 	text = binary.BigEndian.AppendUint64(text, uint64(k.ExitTime.UnixNano()))
 	text = binary.BigEndian.AppendUint64(text, uint64(k.UpdatedAt.UnixMilli()))
 	if k.EntryID == "" {
-		return text
+		return text, nil
 	}
 	text = binary.BigEndian.AppendUint64(text, uint64(k.EntryTime.UnixNano()))
-	return append(text, k.EntryID...)
+	text = append(text, k.EntryID...)
+	if k.Match == nil {
+		return text, nil
+	}
+	explanation, err := json.Marshal(k.Match)
+	for _, line := range []string{strings.Join(marksOf(&k.Stay), " "), strings.Join(k.OtherPlates(), " "), string(explanation)} {
+		text = append(append(text, '\n'), line...)
+	}
+	return text, err
 }
 
 // statusField is the place of the status's letter after the revision: it follows the
@@ -74,7 +84,23 @@ func parseValue(site, id, value string) (StoredStay, error) {
 	k.UpdatedAt = time.UnixMilli(next()).UTC()
 	if len(text) > 0 {
 		k.EntryTime = time.Unix(0, next()).UTC()
-		k.EntryID = string(text)
+		k.EntryID, rest, _ = strings.Cut(string(text), "\n")
+		return k, k.parseMatch(rest)
 	}
 	return k, nil
+}
+
+// parseMatch parses what follows the entry's id.
+func (k *StoredStay) parseMatch(text string) error {
+	if text == "" {
+		return nil
+	}
+	marks, rest, _ := strings.Cut(text, "\n")
+	_, explanation, _ := strings.Cut(rest, "\n")
+	k.Match = new(parking.Explanation)
+	if err := json.Unmarshal([]byte(explanation), k.Match); err != nil {
+		return fmt.Errorf("read stay %q of site %s: explanation: %w", k.ID, k.Site, err)
+	}
+	k.Disputed = slices.Contains(strings.Split(marks, " "), disputed)
+	return nil
 }

@@ -40,15 +40,23 @@ func (q *Query) indexes() ([]index, error) {
 	if err := CheckSites(len(q.Sites)); err != nil {
 		return nil, err
 	}
+	if q.matched() && q.Status != "" && q.Status != parking.Completed {
+		return nil, nil // the others have no entry
+	}
 	indexes := make([]index, 0, len(q.Sites))
+	mark, marked := q.mark()
 	for _, site := range q.Sites {
 		key := keysOf(site)
 		x := index{prefix: string(key)}
 		switch {
 		case q.Plate != "":
 			x.keys, x.head = []string{key.plates()}, q.Plate+"\n"
+		case marked:
+			x.keys = []string{key.marked(mark)}
 		case q.Status != "":
 			x.keys = []string{key.status(q.Status)}
+		case q.matched():
+			x.keys = []string{key.status(parking.Completed)}
 		default:
 			for _, status := range listed {
 				x.keys = append(x.keys, key.status(status))

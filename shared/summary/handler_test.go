@@ -345,17 +345,18 @@ func TestStatsJSON(t *testing.T) {
 	exit := time.Date(2026, 11, 23, 9, 45, 10, 0, time.UTC)
 	e.stays.Now = func() time.Time { return exit.Add(time.Hour) }
 	put(t, e.stays, completed("x1", "a", "P1", exit, 0), unmatched("x2", "b", "P2", exit), unmatched("x3", "b", "P2", exit.Add(-day)))
-	const none = `"match_rate":0,"average_duration_seconds":null,"p50_duration_seconds":null,"p95_duration_seconds":null`
+	const methods = `"methods":{"exact":%d,"ocr":0,"edit":0,"two_edits":0,"split":0,"corrected":0},"disputed":0,`
+	oneExact, none := fmt.Sprintf(methods, 1), fmt.Sprintf(methods, 0)+`"match_rate":0,"average_duration_seconds":null,"p50_duration_seconds":null,"p95_duration_seconds":null`
 	const bounds = `{"from":"2026-11-22T00:00:00Z","to":"2026-11-24T00:00:00Z","zone":"UTC",`
 	// The durations have a test of their own.
 	durations := regexp.MustCompile(`"durations":\[[^]]*\],`)
-	const third = `{"day":"2026-11-22","completed":0,"unmatched_exits":1,"repeated_exits":0,` + none + `}`
+	third := `{"day":"2026-11-22","completed":0,"unmatched_exits":1,"repeated_exits":0,` + none + `}`
 	for path, want := range map[string]string{
 		"/stats?site=b&from=2026-11-22T23:00:00Z": bounds + `"completed":0,"unmatched_exits":2,"repeated_exits":0,` + none + `,"days":[` + third + `,` +
 			`{"day":"2026-11-23","completed":0,"unmatched_exits":1,"repeated_exits":0,` + none + `}]}`,
 		// The second bound is 00:00:01 in UTC, so its day counts.
-		"/stats?site=a&from=2026-11-22T00:00:00Z&to=2026-11-23T01:00:01%2B01:00": bounds + `"completed":1,"unmatched_exits":0,"repeated_exits":0,"match_rate":1,` +
-			`"average_duration_seconds":0,"p50_duration_seconds":0,"p95_duration_seconds":0,"days":[{"day":"2026-11-23","completed":1,"unmatched_exits":0,"repeated_exits":0,` +
+		"/stats?site=a&from=2026-11-22T00:00:00Z&to=2026-11-23T01:00:01%2B01:00": bounds + `"completed":1,"unmatched_exits":0,"repeated_exits":0,` + oneExact + `"match_rate":1,` +
+			`"average_duration_seconds":0,"p50_duration_seconds":0,"p95_duration_seconds":0,"days":[{"day":"2026-11-23","completed":1,"unmatched_exits":0,"repeated_exits":0,` + oneExact +
 			`"match_rate":1,"average_duration_seconds":0,"p50_duration_seconds":0,"p95_duration_seconds":0}]}`,
 		"/stats?from=2026-11-22T00:00:00Z&to=2026-11-23T00:00:00Z": `{"from":"2026-11-22T00:00:00Z","to":"2026-11-23T00:00:00Z","zone":"UTC",` +
 			`"completed":0,"unmatched_exits":1,"repeated_exits":0,` + none + `,"days":[` + third + `]}`,
@@ -389,7 +390,7 @@ func TestDurationsToday(t *testing.T) {
 		t.Fatalf("%d %s, error %v", w.Code, w.Body, err)
 	}
 	want := stay.Counts{
-		Completed: 5, UnmatchedExits: 1, MatchRate: new(5. / 6),
+		Completed: 5, UnmatchedExits: 1, Methods: stay.Methods{Exact: 5}, MatchRate: new(5. / 6),
 		AverageSeconds: new(8400.), P50Seconds: new(1800.), P95Seconds: new(36000.),
 	}
 	if diff := cmp.Diff(want, got.StaysToday, within2Percent); diff != "" {

@@ -31,10 +31,38 @@ func (m mask) stay(k stay.StoredStay) stay.StoredStay {
 	if m.whole {
 		return k
 	}
-	k.ID, k.EntryID = parking.MaskReadsIn(k.ID, k.Plate), parking.MaskReadsIn(k.EntryID, k.Plate)
+	for _, plate := range append(k.OtherPlates(), k.Plate) {
+		k.ID, k.EntryID = parking.MaskReadsIn(k.ID, plate), parking.MaskReadsIn(k.EntryID, plate)
+	}
 	k.Plate = parking.MaskPlate(k.Plate)
+	if k.Match != nil {
+		k.Match = maskedMatch(k.Match)
+	}
 	return k
 }
+
+// maskedMatch returns an explanation without the plates of the stay and the ids of other
+// reads, whose plates are not known here.
+func maskedMatch(e *parking.Explanation) *parking.Explanation {
+	masked := *e
+	masked.EntryPlate, masked.ExitPlate = maskRaw(e.EntryPlate), maskRaw(e.ExitPlate)
+	masked.Differences = slices.Clone(e.Differences)
+	for i := range masked.Differences {
+		for _, character := range []*string{&masked.Differences[i].Entry, &masked.Differences[i].Exit} {
+			if *character != "" {
+				*character = parking.MaskPlate(*character)
+			}
+		}
+	}
+	masked.Alternatives = slices.Clone(e.Alternatives)
+	for i := range masked.Alternatives {
+		masked.Alternatives[i].EntryID, masked.Alternatives[i].ExitID = hiddenText, hiddenText
+	}
+	return &masked
+}
+
+// maskRaw masks a plate as a camera read it.
+func maskRaw(plate string) string { return parking.MaskPlate(parking.NormalizePlate(plate)) }
 
 func (m mask) stays(list []stay.StoredStay) []stay.StoredStay {
 	for i := range list {
@@ -86,7 +114,7 @@ func (m mask) event(e parking.Event) parking.Event {
 	e.Details.Image = "" // it shows the plate
 	candidates := slices.Clone(e.Details.Candidates)
 	for i := range candidates {
-		candidates[i].Plate = parking.MaskPlate(parking.NormalizePlate(candidates[i].Plate))
+		candidates[i].Plate = maskRaw(candidates[i].Plate)
 	}
 	e.Details.Candidates = candidates
 	if c := e.Correction; c != nil {

@@ -109,10 +109,10 @@ func checkStay(s *parking.Stay) error {
 	case s.Revision < 1:
 		return parking.Invalid("revision is %d, want 1 or more", s.Revision)
 	case s.EntryID == "":
-		return nil
+		return s.CheckMatch()
 	case s.EntryTime.After(s.ExitTime):
 		return parking.Invalid("entry_date_time is after exit_date_time")
 	}
 	_, err = parking.NewEvent(parking.Event{ID: s.EntryID, Kind: parking.Entry, Site: s.Site, RawPlate: s.Plate, Time: s.EntryTime})
-	return err
+	return errors.Join(err, s.CheckMatch())
 }
