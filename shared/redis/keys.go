@@ -51,6 +51,9 @@ func EndedKey(id string) string { return "park:ended:" + id }
 // of it.
 func CameraKey(id string) string { return "park:camera:{" + id + "}" }
 
+// ModelsKey returns the prefix of the keys of the models of a site.
+func ModelsKey(site string) string { return "park:models:{" + site + "}:" }
+
 // Keys of no site.
 const (
 	// erasedKey holds the state of [Client.Erased].

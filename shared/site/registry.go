@@ -2,31 +2,18 @@ package site
 
 import (
 	"context"
-	_ "embed"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"sync/atomic"
 	"time"
 
 	"parkstream/shared/parking"
 	"parkstream/shared/probe"
 	"parkstream/shared/redis"
-)
-
-//go:embed read.lua
-var readSource string
-
-//go:embed write.lua
-var writeSource string
-
-var (
-	readScript  = redis.NewScript(readSource)
-	writeScript = redis.NewScript(writeSource)
 )
 
 const (
@@ -55,7 +42,7 @@ const (
 // copy that is at most [freshFor] old. It is safe for concurrent use by any number of
 // processes.
 type Registry struct {
-	redis  *redis.Client
+	stored redis.Documents
 	now    func() time.Time
 	copy   atomic.Pointer[snapshot]
 	failed atomic.Pointer[time.Time] // the last read, if it failed
@@ -78,7 +65,10 @@ type snapshot struct {
 
 // NewRegistry returns the registry in a Redis. The caller closes the client.
 func NewRegistry(client *redis.Client) *Registry {
-	r := &Registry{redis: client, now: time.Now, turn: make(chan struct{}, 1), maxBytes: maxBytes}
+	r := &Registry{
+		stored: redis.Documents{Client: client, Prefix: redis.Sites, What: "the configurations of sites"},
+		now:    time.Now, turn: make(chan struct{}, 1), maxBytes: maxBytes,
+	}
 	r.turn <- struct{}{}
 	r.read = probe.New(readApart, r.refresh)
 	return r
@@ -188,32 +178,27 @@ func (r *Registry) refresh(ctx context.Context) (*snapshot, error) {
 	}
 	limited, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
-	call := redis.Call{Script: readScript, Keys: []string{redis.Sites}, Args: []any{known}, NoWait: true}
-	r.redis.Run(limited, &call)
-	text, err := call.Text()
+	documents, version, changed, err := r.stored.Read(limited, known)
+	if err != nil {
+		r.failed.Store(&now)
+		return nil, err
+	}
 	var s *snapshot
-	switch {
-	case err != nil:
-	case text == "":
+	if changed {
+		s = parseSnapshot(documents, version, now)
+	} else {
 		same := *old
 		same.readAt = now
 		s = &same
-	default:
-		s = parseSnapshot(text, now)
-	}
-	if err != nil {
-		r.failed.Store(&now)
-		return nil, fmt.Errorf("read the configuration of the sites from Redis: %w", err)
 	}
 	r.failed.Store(nil)
 	r.copy.Store(s)
 	return s, nil
 }
 
-// parseSnapshot parses the answer of read.lua. What it does not understand, of a later
-// version maybe, stops no other site.
-func parseSnapshot(text string, now time.Time) *snapshot {
-	version, rest, _ := strings.Cut(text, "\n")
+// parseSnapshot parses the documents of the registry. What it does not understand, of a
+// later version maybe, stops no other site.
+func parseSnapshot(documents []string, version string, now time.Time) *snapshot {
 	s := &snapshot{
 		version: version, readAt: now, sites: make(map[string]Site), retired: make(map[string]parking.Repeats),
 		cameras: make(map[string]Camera), bytes: make(map[string]int),
@@ -223,10 +208,7 @@ func parseSnapshot(text string, now time.Time) *snapshot {
 			s.wrong = notUnderstoodError(fmt.Sprintf("the configuration of site %q is not understood, its default is used: ", id) + fmt.Sprintf(format, args...))
 		}
 	}
-	for line := range strings.SplitSeq(rest, "\n") {
-		if line == "" {
-			continue
-		}
+	for _, line := range documents {
 		var d stored
 		if err := json.Unmarshal([]byte(line), &d); err != nil {
 			wrong(d.ID, "%v", err)
@@ -321,20 +303,19 @@ func (r *Registry) Apply(ctx context.Context, c Change) (changes []string, versi
 		if c.Version != "" && c.Version != s.version {
 			return nil, "", ErrVersion
 		}
-		args, after, err := s.change(c, r.now(), r.maxBytes)
+		pairs, after, err := s.change(c, r.now(), r.maxBytes)
 		if err != nil {
 			return nil, "", err
 		}
 		changes = Diff(s.sorted(), (&snapshot{sites: after}).sorted())
-		if c.DryRun || len(args) == 0 {
+		if c.DryRun || len(pairs) == 0 {
 			return changes, s.version, nil
 		}
-		call := redis.Call{Script: writeScript, Keys: []string{redis.Sites}, Args: append([]any{s.version}, args...)}
-		r.redis.Run(ctx, &call)
-		if version, err = call.Text(); err != nil {
-			return nil, "", fmt.Errorf("write the configuration of the sites to Redis: %w", err)
+		version, changed, err := r.stored.Change(ctx, s.version, pairs...)
+		if err != nil {
+			return nil, "", err
 		}
-		if version != "" {
+		if changed {
 			_, err = r.refresh(ctx)
 			return changes, version, err
 		}
@@ -342,8 +323,9 @@ func (r *Registry) Apply(ctx context.Context, c Change) (changes []string, versi
 	return nil, "", ErrVersion
 }
 
-// change returns the arguments of write.lua for a change, and all sites after it.
-func (s *snapshot) change(c Change, now time.Time, maxBytes int) (args []any, after map[string]Site, err error) {
+// change returns the documents that a change writes, as [redis.Documents.Change] takes
+// them, and all sites after it.
+func (s *snapshot) change(c Change, now time.Time, maxBytes int) (pairs []string, after map[string]Site, err error) {
 	var mistakes Mistakes
 	wrong := func(path, format string, args ...any) {
 		mistakes = append(mistakes, Mistake{Path: path, Text: fmt.Sprintf(format, args...)})
@@ -397,7 +379,7 @@ func (s *snapshot) change(c Change, now time.Time, maxBytes int) (args []any, af
 		size += n
 	}
 	write := func(id, text string) {
-		args = append(args, id, text)
+		pairs = append(pairs, id, text)
 		size += len(text) - s.bytes[id]
 	}
 	for _, id := range slices.Sorted(maps.Keys(put)) {
@@ -419,10 +401,10 @@ func (s *snapshot) change(c Change, now time.Time, maxBytes int) (args []any, af
 		}
 		write(id, text)
 	}
-	if len(args) > 0 && size > maxBytes {
+	if len(pairs) > 0 && size > maxBytes {
 		wrong("sites", "the configurations of all sites have %d bytes together then, at most %d are possible", size, maxBytes)
 	}
-	return args, after, mistakes.orNil()
+	return pairs, after, mistakes.orNil()
 }
 
 // nextRepeats returns the settings with the one that is valid after now, if it is

@@ -165,11 +165,11 @@ func TestUnknownCamera(t *testing.T) {
 	eventually.True(t, "the camera to be known", func() bool { return has("north-in") })
 
 	node2 := open(t, node)
-	reads := node2.redis.Current().Info(t.Context(), "commandstats").Val()
+	reads := node2.stored.Client.Current().Info(t.Context(), "commandstats").Val()
 	for i := range 1000 {
 		has(fmt.Sprint("unknown", i))
 	}
-	after := node2.redis.Current().Info(t.Context(), "commandstats").Val()
+	after := node2.stored.Client.Current().Info(t.Context(), "commandstats").Val()
 	if n := calls(after) - calls(reads); n > 60 { // 1,000 of them take less than a minute
 		t.Errorf("1,000 unknown cameras made %d reads", n)
 	}
@@ -296,10 +296,9 @@ func TestWriteOfAnOldVersion(t *testing.T) {
 	r := open(t, instancetest.Redis(t))
 	must(t, r.Put(t.Context(), Site{ID: "a", Name: "now"}))
 	for _, version := range []string{"0", "1", ""} {
-		call := redis.Call{Script: writeScript, Keys: []string{redis.Sites}, Args: []any{version, "a", `{"id":"a","name":"late"}`}}
-		r.redis.Run(t.Context(), &call)
-		if text, err := call.Text(); err != nil || text != "" {
-			t.Errorf("version %q: %q, %v", version, text, err)
+		later, changed, err := r.stored.Change(t.Context(), version, "a", `{"id":"a","name":"late"}`)
+		if err != nil || changed || later != "" {
+			t.Errorf("version %q: %q, %v", version, later, err)
 		}
 	}
 	if sites, _, err := r.Configuration(t.Context()); err != nil || len(sites) != 1 || sites[0].Name != "now" {
@@ -315,7 +314,7 @@ func TestVersionsAfterALoss(t *testing.T) {
 	if s, err := b.Site(t.Context(), "x"); err != nil || s.Name != "before" {
 		t.Fatalf("%+v, %v", s, err)
 	}
-	must(t, a.redis.Current().FlushAll(t.Context()).Err())
+	must(t, a.stored.Client.Current().FlushAll(t.Context()).Err())
 	must(t, a.Put(t.Context(), Site{ID: "x", Name: "after"}))
 	if sites, _, err := b.Configuration(t.Context()); err != nil || len(sites) != 1 || sites[0].Name != "after" {
 		t.Errorf("%+v, %v", sites, err)
@@ -346,7 +345,7 @@ func TestTokens(t *testing.T) {
 		t.Error("a new token does not replace the old one")
 	}
 	for key, value := range map[string]string{"s": "b"} {
-		text := r.redis.Current().HGet(t.Context(), redis.Sites+key, value).Val()
+		text := r.stored.Client.Current().HGet(t.Context(), redis.Sites+key, value).Val()
 		if strings.Contains(text, "another-token") || !strings.Contains(text, `"token":"sha256:`) {
 			t.Errorf("Redis has %s", text)
 		}
@@ -388,7 +387,7 @@ func TestTheNumberOfSitesIsBounded(t *testing.T) {
 	for i := range sites {
 		sites[i].ID = fmt.Sprint("s", i)
 	}
-	none := parseSnapshot("0\n", time.Now())
+	none := parseSnapshot(nil, "0", time.Now())
 	if _, _, err := none.change(Change{Put: sites}, time.Now(), maxBytes); err == nil || !strings.Contains(err.Error(), "there are 10001 sites then, at most 10000") {
 		t.Errorf("one too many: %v", err)
 	}
@@ -488,8 +487,8 @@ func TestWhatIsNotUnderstood(t *testing.T) {
 	r := open(t, instancetest.Redis(t))
 	must(t, r.Put(t.Context(), north()))
 	for _, document := range []string{`{"id":"x","zone":"Mars/Olympus","name":"X"}`, `{"id":"x","cameras":[{"id":"new","role":"entry","format":"vendor9"}]}`, `{"id":"x","cameras":{}}`, `{`, `[]`} {
-		must(t, r.redis.Current().HSet(t.Context(), redis.Sites+"s", "x", document).Err())
-		must(t, r.redis.Current().Incr(t.Context(), redis.Sites+"v").Err())
+		must(t, r.stored.Client.Current().HSet(t.Context(), redis.Sites+"s", "x", document).Err())
+		must(t, r.stored.Client.Current().Incr(t.Context(), redis.Sites+"v").Err())
 		if _, _, err := r.Configuration(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -500,7 +499,7 @@ func TestWhatIsNotUnderstood(t *testing.T) {
 			t.Errorf("%s: the warning is %v", document, err)
 		}
 		must(t, r.Put(t.Context(), Site{ID: "y", Name: document}))
-		if got := r.redis.Current().HGet(t.Context(), redis.Sites+"s", "x").Val(); got != document {
+		if got := r.stored.Client.Current().HGet(t.Context(), redis.Sites+"s", "x").Val(); got != document {
 			t.Errorf("%s became %s", document, got)
 		}
 	}

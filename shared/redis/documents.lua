@@ -1,6 +1,6 @@
--- Returns the configurations of all sites if they have changed.
+-- Returns the documents of a set if they have changed.
 --
--- KEYS[1]  prefix of the keys: write.lua says what they are
+-- KEYS[1]  prefix of the keys: change.lua says what they are
 -- ARGV[1]  the version that the caller knows
 --
 -- Returns nothing if that is the version still, else the version and each document, one a
