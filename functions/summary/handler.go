@@ -21,6 +21,7 @@ import (
 	"parkstream/shared/faas"
 	"parkstream/shared/gateway"
 	"parkstream/shared/image"
+	"parkstream/shared/model"
 	"parkstream/shared/monitor"
 	"parkstream/shared/process"
 	"parkstream/shared/redis"
@@ -91,6 +92,7 @@ func Wire(rt *faas.Runtime) error {
 		Stays:    stays,
 		Sites:    sites,
 		Registry: registry,
+		Models:   model.New(client),
 		Cameras:  cameras,
 		Images:   images,
 		Monitor:  parts,

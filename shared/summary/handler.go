@@ -12,6 +12,7 @@ import (
 	"parkstream/shared/camera/health"
 	"parkstream/shared/httpjson"
 	"parkstream/shared/image"
+	"parkstream/shared/model"
 	"parkstream/shared/monitor"
 	"parkstream/shared/parking"
 	"parkstream/shared/site"
@@ -29,6 +30,8 @@ type Config struct {
 	Images *image.Store
 	// Registry is the configuration of the sites.
 	Registry *site.Registry
+	// Models are those of the sites' near rule.
+	Models *model.Store
 	// Cameras reports how the cameras of the registry are.
 	Cameras *health.Reader
 	// Monitor reports the health of the other parts.
@@ -85,7 +88,7 @@ func (h handler) fail(w http.ResponseWriter, r *http.Request, err error) {
 		httpjson.Error(w, http.StatusBadRequest, parking.ErrTooManySites.Error()) // not how many there are
 	case errors.Is(err, parking.ErrInvalid), errors.Is(err, stay.ErrCursor), errors.Is(err, audit.ErrCursor):
 		httpjson.Error(w, http.StatusBadRequest, err.Error())
-	case errors.Is(err, stay.ErrNotFound), errors.Is(err, timeline.ErrNoEvent), errors.Is(err, image.ErrNotFound):
+	case errors.Is(err, stay.ErrNotFound), errors.Is(err, timeline.ErrNoEvent), errors.Is(err, image.ErrNotFound), errors.Is(err, model.ErrNotFound):
 		httpjson.Error(w, http.StatusNotFound, err.Error())
 	case isAmbiguous:
 		httpjson.Write(w, http.StatusConflict, map[string]any{"error": ambiguous.Error(), "sites": ambiguous.Sites()})

@@ -25,6 +25,7 @@ import (
 	"parkstream/shared/image"
 	"parkstream/shared/instance"
 	"parkstream/shared/instance/instancetest"
+	"parkstream/shared/model"
 	"parkstream/shared/parking"
 	"parkstream/shared/redis"
 	"parkstream/shared/site"
@@ -95,7 +96,7 @@ func theToken() (string, error) { return token, nil }
 
 func (e *endpoint) config(g *access.Guard) Config {
 	return Config{
-		Stays: e.stays, Sites: e.events, Registry: e.registry, Cameras: health.NewReader(e.client, e.registry), Images: e.images, Access: g, CursorKey: theToken, Audit: e.audit, Login: e.login(g),
+		Stays: e.stays, Sites: e.events, Registry: e.registry, Models: model.New(e.client), Cameras: health.NewReader(e.client, e.registry), Images: e.images, Access: g, CursorKey: theToken, Audit: e.audit, Login: e.login(g),
 		Metrics: e.metrics, Log: slog.New(slog.NewTextHandler(e.log, nil)),
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"net/http"
 
 	"parkstream/shared/access"
+	"parkstream/shared/parking"
 	"parkstream/shared/site"
 	"parkstream/shared/summary/page"
 )
@@ -60,6 +61,11 @@ func (h handler) routes(p *page.Page) []route {
 		{method: "DELETE", path: "/sites/{site}", right: access.Administer, handle: h.removeConfiguration},
 		{method: "GET", path: "/configuration", right: access.Read, handle: h.query(h.configuration)},
 		{method: "PUT", path: "/configuration", right: access.Administer, query: []parameter{dryRunParam, pruneParam, changeParam}, body: site.MaxJSON, handle: h.configure},
+		{method: "GET", path: "/sites/{site}/models", right: access.Administer, handle: h.query(h.models)},
+		{method: "POST", path: "/sites/{site}/models", right: access.Administer, query: []parameter{dryRunParam}, body: maxActivation, handle: h.activateModel},
+		{method: "GET", path: "/sites/{site}/models/{version}", right: access.Administer, handle: h.query(h.model)},
+		{method: "PUT", path: "/sites/{site}/models/{version}", right: access.Administer, body: parking.MaxModel, handle: h.keepModel},
+		{method: "DELETE", path: "/sites/{site}/models/{version}", right: access.Administer, handle: h.dropModel},
 		{method: "GET", path: "/sites/{site}/inside", right: access.Read, query: []parameter{limitParam, offsetParam}, handle: h.query(h.inside)},
 		{method: "GET", path: "/sites/{site}/events", right: access.Read, query: []parameter{idParam.must()}, handle: h.query(h.event)},
 		{method: "GET", path: "/sites/{site}/events/{id...}", right: access.Read, handle: h.query(h.event)},
