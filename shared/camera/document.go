@@ -9,11 +9,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"strings"
 	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
 	"golang.org/x/text/encoding/htmlindex"
+	"golang.org/x/text/encoding/simplifiedchinese"
+	"golang.org/x/text/encoding/unicode"
 
 	"parkstream/shared/parking"
 )
@@ -84,35 +87,66 @@ func (r Request) document() []byte {
 	}
 	c.documentRead = true
 	if text := trimmed(c.request.Body); documentKind(text) != "" {
-		c.text = inUTF8(text, c.request.Header.Get("Content-Type"))
+		c.text = inUTF8(text, parameter(c.request.Header.Get("Content-Type"), "charset"))
 		return c.text
 	}
 	parts, _ := Request{content: c}.form()
 	for _, p := range parts {
 		if text := trimmed(p.Data); documentKind(text) != "" {
-			c.text = inUTF8(text, "")
+			c.text = inUTF8(text, p.Charset)
 			break
 		}
 	}
 	return c.text
 }
 
-// inUTF8 returns the text of a JSON document in UTF-8, as JSON ought to be. Cameras made
-// for China write GBK, with a charset or without. XML tells its encoding itself.
-func inUTF8(text []byte, contentType string) []byte {
-	if utf8.Valid(text) || documentKind(text) != "json" {
+// inUTF8 returns the text of a document in UTF-8, by the encoding that XML declares or
+// the charset of its type. Cameras made for China write GBK, with either or none, and
+// others declare what they do not write: what is valid UTF-8 is taken as that. Of a text
+// of no encoding that is known the wrong bytes become U+FFFD: no plate is lost for a name.
+func inUTF8(text []byte, charset string) []byte {
+	kind := documentKind(text)
+	if kind == "" {
 		return text
 	}
-	charset := cmp.Or(parameter(contentType, "charset"), "gb18030")
-	encoding, err := htmlindex.Get(charset)
-	if err != nil {
+	if kind == "xml" {
+		charset = cmp.Or(xmlEncoding(text), charset)
+	}
+	charset = strings.ToLower(charset)
+	declared, err := htmlindex.Get(charset)
+	isChinese := err == nil && (declared == simplifiedchinese.GBK || declared == simplifiedchinese.GB18030)
+	if utf8.Valid(text) && (!isChinese || hasWideRune(text)) || charset != "" && err != nil {
 		return text
 	}
-	decoded, err := encoding.NewDecoder().Bytes(text)
-	if err != nil || bytes.ContainsRune(decoded, utf8.RuneError) {
-		return text
+	if charset == "" || charset == "utf-8" || strings.HasPrefix(charset, "utf-16") {
+		charset, declared = "", simplifiedchinese.GB18030
+	}
+	decoded, err := declared.NewDecoder().Bytes(text)
+	if err != nil || charset == "" && bytes.ContainsRune(decoded, utf8.RuneError) {
+		if kind == "json" { // its decoder does that
+			return text
+		}
+		return bytes.ToValidUTF8(text, []byte("\ufffd"))
 	}
 	return decoded
+}
+
+// hasWideRune reports whether a text in UTF-8 has no letter, or one of three bytes or
+// more, which texts of other encodings hardly ever look like: 鲁 in GBK is ³ in UTF-8.
+func hasWideRune(text []byte) bool {
+	const twoBytes = 0x7ff
+	return bytes.IndexFunc(text, func(r rune) bool { return r >= utf8.RuneSelf }) < 0 ||
+		bytes.ContainsFunc(text, func(r rune) bool { return r > twoBytes })
+}
+
+var xmlDeclaration = regexp.MustCompile(`^<\?xml[^>]*\sencoding\s*=\s*["']([A-Za-z0-9._:-]+)["']`)
+
+// xmlEncoding returns the encoding that an XML document declares, or "".
+func xmlEncoding(text []byte) string {
+	if m := xmlDeclaration.FindSubmatch(text[:min(len(text), 256)]); m != nil {
+		return string(m[1])
+	}
+	return ""
 }
 
 // pictures returns the parts of the form that are JPEG or PNG.
@@ -160,9 +194,16 @@ func (r Request) root() string {
 	return c.rootName
 }
 
-// trimmed returns a text without a byte order mark, blanks and NULs around it.
+// trimmed returns a text without a byte order mark, blanks and NULs around it. UTF-16
+// with such a mark becomes UTF-8.
 func trimmed(text []byte) []byte {
 	const around = " \t\r\n\x00"
+	if bytes.HasPrefix(text, []byte("\xff\xfe")) || bytes.HasPrefix(text, []byte("\xfe\xff")) {
+		narrow, err := unicode.UTF16(unicode.LittleEndian, unicode.UseBOM).NewDecoder().Bytes(text)
+		if err == nil {
+			text = narrow
+		}
+	}
 	return bytes.Trim(bytes.TrimPrefix(bytes.Trim(text, around), []byte("\ufeff")), around)
 }
 
@@ -257,7 +298,8 @@ func decodeJSON(text []byte, into any) error {
 }
 
 // scalar is the text of a JSON string, number or boolean, as written: no digit of a
-// number is lost. null is empty.
+// number is lost. null is empty. A list of one is that one: what makes JSON of XML writes
+// it for an element.
 type scalar string
 
 // UnmarshalJSON implements json.Unmarshaler.
@@ -270,7 +312,11 @@ func (s *scalar) UnmarshalJSON(text []byte) error {
 		}
 		*s = scalar(t)
 	case '{', '[':
-		return parking.Invalid("the JSON has an object or a list instead of a text or a number")
+		var elements []json.RawMessage
+		if json.Unmarshal(text, &elements) != nil || len(elements) != 1 || elements[0][0] == '[' {
+			return parking.Invalid("the JSON has an object or a list instead of a text or a number")
+		}
+		return s.UnmarshalJSON(elements[0])
 	case 'n':
 		*s = ""
 	default:
@@ -339,17 +385,28 @@ const (
 // entity but the five of XML itself. The error is a [parking.ErrInvalid] without any text
 // of the document.
 func decodeXML(text []byte, into any) error {
-	err := xml.NewTokenDecoder(newXMLReader(text)).Decode(into)
-	if err == nil || errors.Is(err, parking.ErrInvalid) {
-		return err
+	_, err := decodeFirstXML(text, into)
+	return err
+}
+
+// decodeFirstXML is decodeXML of the first of several documents. It returns the text of
+// the others.
+func decodeFirstXML(text []byte, into any) (others []byte, err error) {
+	r := newXMLReader(text)
+	err = xml.NewTokenDecoder(r).Decode(into)
+	switch {
+	case err == nil:
+		return text[r.decoder.InputOffset():], nil
+	case errors.Is(err, parking.ErrInvalid):
+		return nil, err
 	}
 	if syntax, ok := errors.AsType[*xml.SyntaxError](err); ok {
 		if strings.Contains(syntax.Msg, "entity") {
-			return malformed("the XML has an entity in line %d, which is refused", syntax.Line)
+			return nil, malformed("the XML has an entity in line %d, which is refused", syntax.Line)
 		}
-		return malformed("the XML is malformed in line %d", syntax.Line)
+		return nil, malformed("the XML is malformed in line %d", syntax.Line)
 	}
-	return malformed("the XML cannot be read as what it ought to be")
+	return nil, malformed("the XML cannot be read as what it ought to be")
 }
 
 // rootOf returns the local name of the root of an XML document, or "".
@@ -379,7 +436,7 @@ type xmlReader struct {
 
 func newXMLReader(text []byte) *xmlReader {
 	d := xml.NewDecoder(bytes.NewReader(text))
-	d.CharsetReader = charsetReader
+	d.CharsetReader = charsetReader(text)
 	return &xmlReader{decoder: d, hasLongTag: hasLongTag(text)}
 }
 
@@ -426,13 +483,15 @@ func tagEnd(text []byte) int {
 	return -1
 }
 
-// charsetReader reads the encodings that browsers know.
-func charsetReader(charset string, input io.Reader) (io.Reader, error) {
-	encoding, err := htmlindex.Get(charset)
-	if err != nil {
-		return nil, malformed("the XML has the encoding %s, which is unknown", quote(charset))
+// charsetReader reads a document that declares another encoding and is in UTF-8, see
+// [inUTF8].
+func charsetReader(text []byte) func(charset string, input io.Reader) (io.Reader, error) {
+	return func(charset string, input io.Reader) (io.Reader, error) {
+		if !utf8.Valid(text) {
+			return nil, malformed("the XML has the encoding %s, which is unknown", quote(charset))
+		}
+		return input, nil
 	}
-	return encoding.NewDecoder().Reader(input), nil
 }
 
 // Token implements xml.TokenReader.

@@ -7,7 +7,9 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/text/encoding"
 	"golang.org/x/text/encoding/simplifiedchinese"
+	"golang.org/x/text/encoding/unicode"
 
 	"parkstream/shared/parking"
 	"parkstream/shared/site"
@@ -59,7 +61,7 @@ func TestDecodeJSON(t *testing.T) {
 		List                                           []scalar
 		Picture                                        base64Picture
 	}
-	err := decodeJSON([]byte(`{"text":"-","Number":1607123958.748393,"BIG":123456789012345678901234567890,"yes":true,"null":null,"escaped":"K\u0041","list":[1,"2"],
+	err := decodeJSON([]byte(`{"text":"-","Number":1607123958.748393,"BIG":123456789012345678901234567890,"yes":true,"null":null,"escaped":["K\u0041"],"list":[1,"2"],
 		"picture":"data:image\/jpeg;base64,\/9j\/4AAQ"}`), &v)
 	if err != nil || v.Text != "-" || v.Number != "1607123958.748393" || v.Big != "123456789012345678901234567890" || v.Yes != "true" || v.Null != "" ||
 		v.Missing != "" || v.Escaped != "KA" || len(v.List) != 2 || string(v.Picture) != "\xff\xd8\xff\xe0\x00\x10" {
@@ -69,7 +71,7 @@ func TestDecodeJSON(t *testing.T) {
 		t.Errorf("pictures %v", p)
 	}
 	for name, text := range map[string]string{
-		"cut off": `{"text":"SECRET1`, "an object for a text": `{"text":{"SECRET1":1}}`, "a list for a text": `{"text":["SECRET1"]}`, "no object": `"SECRET1"`,
+		"cut off": `{"text":"SECRET1`, "an object for a text": `{"text":{"SECRET1":1}}`, "a list for a text": `{"text":["SECRET1","b"]}`, "a list in a list for a text": `{"text":[["SECRET1"]]}`, "no object": `"SECRET1"`,
 		"a text for a list": `{"list":"SECRET1"}`, "too deep": strings.Repeat("[", 20000), "more after it": `{} SECRET1`, "nothing": ``,
 	} {
 		err := decodeJSON([]byte(text), &v)
@@ -124,7 +126,7 @@ func TestDecodeXML(t *testing.T) {
 		"not closed rightly":     {`<E><SECRET1></E>`, "the XML is malformed in line 1"},
 		"too deep":               {strings.Repeat("<a>", 65) + strings.Repeat("</a>", 65), "the XML is deeper than 64 elements"},
 		"too many":               {"<E>" + strings.Repeat("<a/>", maxXMLTokens) + "</E>", "the XML has more than 100000 parts"},
-		"an unknown encoding":    {`<?xml version="1.0" encoding="x-odd"?><E/>`, `xml: opening charset "x-odd": the XML has the encoding "x-odd", which is unknown`},
+		"an unknown encoding":    {"<?xml version=\"1.0\" encoding=\"x-odd\"?><E>\xff</E>", `xml: opening charset "x-odd": the XML has the encoding "x-odd", which is unknown`},
 		"nothing":                {"", "the XML cannot be read as what it ought to be"},
 		"a byte that is not XML": {"<E>\x01</E>", "the XML is malformed in line 1"},
 	} {
@@ -138,6 +140,57 @@ func TestDecodeXML(t *testing.T) {
 	}
 	if root := posted("", `<!DOCTYPE E><E/>`).root(); root != "" {
 		t.Errorf("root behind a document type: %q", root)
+	}
+}
+
+// XML is in the encoding that it declares, or in what its letters show.
+func TestXMLInAnotherEncoding(t *testing.T) {
+	encoded := func(e encoding.Encoding, text string) string {
+		other, err := e.NewEncoder().String(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return other
+	}
+	alert := func(declaration, plate string) string {
+		return declaration + "<EventNotificationAlert>\r\n<channelName>Süd 京</channelName>\r\n<ANPR><licensePlate>" + plate + "</licensePlate></ANPR></EventNotificationAlert>\r\n"
+	}
+	declared := func(name string) string { return `<?xml version="1.0" encoding="` + name + `"?>` + "\r\n" }
+	gb := simplifiedchinese.GBK
+	latin := func(text string) string {
+		return strings.NewReplacer("京", "", "ü", "\xfc", "Ü", "\xdc").Replace(text)
+	}
+	asUTF16 := func(text string) string { return encoded(unicode.UTF16(unicode.BigEndian, unicode.UseBOM), text) }
+	for name, test := range map[string]struct{ contentType, body, plate string }{
+		"GB2312":                            {"", encoded(gb, alert(declared("GB2312"), "京A12345")), "京A12345"},
+		"GBK in small letters":              {"", encoded(gb, alert(declared("gbk"), "京A12345")), "京A12345"},
+		"GB18030":                           {"", encoded(simplifiedchinese.GB18030, alert(declared("GB18030"), "京A12345")), "京A12345"},
+		"GB2312 that looks like UTF-8":      {"", encoded(gb, strings.NewReplacer("Süd 京", "").Replace(alert(declared("GB2312"), "鲁A12345"))), "鲁A12345"},
+		"GB2312 of the type alone":          {"text/xml; charset=GB2312", encoded(gb, alert("", "京A12345")), "京A12345"},
+		"GBK that nothing tells":            {"", encoded(gb, strings.NewReplacer("ü", "").Replace(alert(declared("UTF-8"), "京A12345"))), "京A12345"},
+		"UTF-8 that is declared as GB2312":  {"", alert(declared("GB2312"), "京A12345"), "京A12345"},
+		"UTF-8 that is declared as Latin 1": {"", strings.NewReplacer("京", "").Replace(alert(declared("ISO-8859-1"), "DÜ 1")), "DÜ 1"},
+		"Latin 1":                           {"", latin(alert(declared("iso-8859-1"), "DÜ 1")), "DÜ 1"},
+		"Latin 1 that nothing tells":        {"", latin(alert(declared("UTF-8"), "A1")), "A1"},
+		"windows-1252":                      {"application/xml; charset=windows-1252", latin(alert("", "DÜ 1")), "DÜ 1"},
+		"UTF-16":                            {"", asUTF16(alert(declared("UTF-16"), "DÜ 1")), "DÜ 1"},
+		"UTF-8 that is declared as UTF-16":  {"", alert(declared("utf-16"), "DÜ 1"), "DÜ 1"},
+		"UTF-8 of a charset that is none":   {"", alert(declared("x-none"), "DÜ 1"), "DÜ 1"},
+		"GB2312 in a form": {
+			"multipart/form-data; boundary=b",
+			"--b\r\nContent-Type: application/xml; charset=\"GB2312\"\r\nContent-Disposition: form-data; name=\"alarm\"\r\n\r\n" + encoded(gb, alert("", "京A12345")) + "\r\n--b--\r\n", "京A12345",
+		},
+		"UTF-16 in a form": {"multipart/form-data; boundary=b", "--b\r\n\r\n" + asUTF16(alert("", "DÜ 1")) + "\r\n--b--\r\n", "DÜ 1"},
+	} {
+		r := Request{Header: http.Header{"Content-Type": {test.contentType}}, Body: []byte(test.body), Received: received}
+		f, m, err := Parse(r, site.Camera{ID: "gate-1", Site: "north", Role: site.Entries})
+		if err != nil || f.Name != "hikvision" || len(m.Reads) != 1 || m.Reads[0].Plate != test.plate {
+			t.Errorf("%s: %s %+v, %v, want %s", name, f.Name, m.Reads, err, test.plate)
+		}
+	}
+	_, _, err := Parse(Request{Body: []byte(latin(alert(declared("x-none"), "SECRET"))), Received: received}, site.Camera{Format: "hikvision"})
+	if !errors.Is(err, ErrMalformed) || !strings.Contains(err.Error(), `the encoding "x-none", which is unknown`) {
+		t.Errorf("an unknown encoding: %v", err)
 	}
 }
 

@@ -215,7 +215,7 @@ func (m Message) withPictures(r Request) Message {
 // 1970 in any unit, or a time of ISO 8601, which is one of the camera's zone if it has
 // none.
 func (r Request) anyTime(text string, c site.Camera) (clock, error) {
-	if _, err := strconv.ParseFloat(strings.TrimSpace(text), 64); err == nil {
+	if _, err := strconv.ParseFloat(strings.TrimSpace(text), 64); err == nil && !isCompactTime(strings.TrimSpace(text)) {
 		return epoch(text, 0)
 	}
 	return readTime(text, c.Location, r.Received)

@@ -51,7 +51,7 @@ func TestGenetecDirections(t *testing.T) {
 
 func TestGenetecRefused(t *testing.T) {
 	testRefused(t, genetec, map[string]refused{
-		"a plate that is none": {"", `{"PlateRead":["SECRET1"]}`, "a list"},
+		"a plate that is none": {"", `{"PlateRead":["SECRET1",1]}`, "a list"},
 		"another message":      {"", `{"number":"SECRET1"}`, "neither PlateRead nor Plate"},
 		"another document":     {"", `<Plate><Number>SECRET1</Number></Plate>`, "neither PlateRead nor Plate"},
 		"no time of a clock":   {"", `{"PlateRead":"SECRET1","Timestamp":"later"}`, `"later" is no time`},

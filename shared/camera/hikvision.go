@@ -14,13 +14,17 @@ import (
 
 // hikvision is ISAPI of Hikvision and the brands that it makes cameras for: an
 // EventNotificationAlert as a bare document, as the first part of a form with pictures,
-// or many of them as the parts of an alert stream; and the answer of a camera that is
-// asked for its latest plates.
+// or many of them as the parts of an alert stream or one after the other; and the answer
+// of a camera that is asked for its latest plates.
 var hikvision = Format{
 	Name: "hikvision",
 	Recognise: func(r Request) bool {
-		return r.root() == hikvisionAlertRoot || r.root() == hikvisionPlatesRoot ||
-			r.has("eventtype", "eventstate") || r.has("eventtype", "anpr") || r.has("eventnotificationalert")
+		if root := r.root(); root != "" {
+			return isHikvisionRoot(root) || root == hikvisionPlatesRoot
+		}
+		e := r.example()
+		return hasAll(e, "eventtype", "eventstate") || hasAny(e, "anpr", "eventnotificationalert") ||
+			hasAny(e, "licenseplate", "originallicenseplate") && hasAny(e, "eventtype", "datetime", "confidencelevel")
 	},
 	Parse: func(r Request, c site.Camera) (Message, error) {
 		if r.root() == hikvisionPlatesRoot {
@@ -30,31 +34,40 @@ var hikvision = Format{
 	},
 }
 
-const (
-	hikvisionAlertRoot  = "EventNotificationAlert"
-	hikvisionPlatesRoot = "Plates"
-)
+const hikvisionPlatesRoot = "Plates"
+
+// isHikvisionRoot reports whether an XML document is an alert, several of them, or what
+// an alert tells of a vehicle.
+func isHikvisionRoot(root string) bool {
+	return strings.HasPrefix(root, "EventNotificationAlert") || root == "ANPR"
+}
 
 // hikvisionAlert is one event of a device, in XML or JSON.
 type hikvisionAlert struct {
 	EventType  loose                         `json:"eventType"  xml:"eventType"`
 	EventState loose                         `json:"eventState" xml:"eventState"`
-	DateTime   loose                         `json:"dateTime"   xml:"dateTime"`
 	UUID       loose                         `json:"UUID"       xml:"UUID"`
 	ANPR       many[element[hikvisionPlate]] `json:"ANPR"       xml:"ANPR"`
-	// Alert is the event itself, where a JSON document has it as a member.
-	Alert *hikvisionAlert `json:"EventNotificationAlert" xml:"-"`
+	// hikvisionPlate is what some versions have beside ANPR, or instead of it.
+	hikvisionPlate
+	// Alerts are the events themselves, where a document has them as members.
+	Alerts many[element[hikvisionAlert]] `json:"EventNotificationAlert" xml:"EventNotificationAlert"`
 }
 
 // hikvisionPlate is one vehicle of an event.
 type hikvisionPlate struct {
-	Plate      scalar `json:"licensePlate"         xml:"licensePlate"`
-	Original   loose  `json:"originalLicensePlate" xml:"originalLicensePlate"`
-	Confidence loose  `json:"confidenceLevel"      xml:"confidenceLevel"`
-	Direction  loose  `json:"direction"            xml:"direction"`
-	Country    loose  `json:"country"              xml:"country"`
-	Color      loose  `json:"-"                    xml:"vehicleInfo>color"`
-	Vehicle    detail[struct {
+	Plate        scalar `json:"licensePlate"         xml:"licensePlate"`
+	Number       scalar `json:"plateNumber"          xml:"plateNumber"`
+	Original     loose  `json:"originalLicensePlate" xml:"originalLicensePlate"`
+	Confidence   loose  `json:"confidenceLevel"      xml:"confidenceLevel"`
+	Confidence2  loose  `json:"confidence"           xml:"confidence"`
+	DateTime     loose  `json:"dateTime"             xml:"dateTime"`
+	CaptureTime  loose  `json:"captureTime"          xml:"captureTime"`
+	Direction    loose  `json:"direction"            xml:"direction"`
+	Country      loose  `json:"country"              xml:"country"`
+	Abbreviation loose  `json:"countryAbbreviation"  xml:"countryAbbreviation"`
+	Color        loose  `json:"-"                    xml:"vehicleInfo>color"`
+	Vehicle      many[struct {
 		Color loose `json:"color"`
 	}] `json:"vehicleInfo" xml:"-"`
 	Pictures []struct {
@@ -84,17 +97,17 @@ func hikvisionAlerts(r Request, c site.Camera) (Message, error) {
 		first, scenes, plates = len(m.Reads), nil, nil
 	}
 	for _, p := range parts {
-		text := trimmed(p.Data)
+		text := inUTF8(trimmed(p.Data), p.Charset)
 		switch contentType := pictureType(p.Data); {
 		case contentType != "" && strings.Contains(strings.ToLower(p.Name+p.Filename), "plate"):
 			plates = append(plates, Picture{ContentType: contentType, Data: p.Data})
 		case contentType != "":
 			scenes = append(scenes, Picture{ContentType: contentType, Data: p.Data})
-		case documentKind(text) == "json", rootOf(text) == hikvisionAlertRoot:
+		case documentKind(text) == "json", isHikvisionRoot(rootOf(text)):
 			if alerts++; alerts > 1 {
 				finish()
 			}
-			m.add(hikvisionMessage(text, r, c))
+			m.add(hikvisionDocument(text, r, c))
 		}
 	}
 	finish()
@@ -109,38 +122,66 @@ func hikvisionAlerts(r Request, c site.Camera) (Message, error) {
 	return m, nil
 }
 
-// hikvisionMessage returns what one alert tells.
-func hikvisionMessage(text []byte, r Request, c site.Camera) (Message, error) {
-	var alert hikvisionAlert
+// hikvisionDocument returns what the alerts of a document tell. There may be several, in
+// a list or one after the other.
+func hikvisionDocument(text []byte, r Request, c site.Camera) (Message, error) {
 	if documentKind(text) == "json" {
 		if err := checkJSON(text); err != nil {
 			return Message{}, err
 		}
-		if err := decodeJSON(text, &alert); err != nil {
+		texts, err := split(text, maxElements)
+		if err != nil {
 			return Message{}, err
 		}
-		if alert.Alert != nil {
-			alert = *alert.Alert
-		}
-	} else if err := decodeXML(text, &alert); err != nil {
-		return Message{}, err
+		return eachOf(texts, func(alert hikvisionAlert) (Message, error) { return alert.message(r, c) })
 	}
-	kind := strings.ToLower(told(string(alert.EventType)))
+	var m Message
+	for range maxParts {
+		var alert hikvisionAlert
+		rest, err := decodeFirstXML(text, &alert)
+		if err != nil {
+			m.add(Message{}, err)
+			return m, nil // where the next one begins is not known
+		}
+		m.add(alert.message(r, c))
+		if text = trimmed(rest); len(text) == 0 {
+			return m, nil
+		}
+	}
+	return Message{}, parking.Invalid("the request has more than %d alerts", maxParts)
+}
+
+// message returns what one alert tells.
+func (a hikvisionAlert) message(r Request, c site.Camera) (Message, error) {
+	if len(a.Alerts) > 0 {
+		var m Message
+		for _, alert := range a.Alerts {
+			one, err := Message{}, alert.Err
+			if err == nil {
+				one, err = alert.Value.message(r, c)
+			}
+			m.add(one, err)
+		}
+		return m, nil
+	}
+	plates := a.plates()
+	kind := strings.ToLower(told(string(a.EventType)))
 	switch {
-	case strings.EqualFold(told(string(alert.EventState)), "inactive"), kind == "heartbeat":
+	case len(plates) > 0:
+	case strings.EqualFold(told(string(a.EventState)), "inactive"), kind == "heartbeat":
 		return Message{Heartbeat: true}, nil
-	case len(alert.ANPR) == 0 && kind == "anpr":
+	case kind == "anpr":
 		return Message{}, parking.Invalid("the event is of the type ANPR and has no element ANPR with a licensePlate")
-	case len(alert.ANPR) == 0 && kind == "":
+	case kind == "":
 		return Message{}, parking.Invalid("the event has neither an eventType nor an element ANPR with a licensePlate")
 	}
 	var m Message
-	for i, plate := range alert.ANPR {
+	for i, plate := range plates {
 		read, err := Read{}, plate.Err
 		if err == nil {
-			read, err = plate.Value.read(string(alert.DateTime), r, c)
+			read, err = plate.Value.read(r, c)
 		}
-		if read.Vehicle = identity(string(alert.UUID)); read.Vehicle != "" && i > 0 {
+		if read.Vehicle = identity(string(a.UUID)); read.Vehicle != "" && i > 0 {
 			read.Vehicle += ":" + strconv.Itoa(i+1)
 		}
 		m.addRead(read, err)
@@ -148,42 +189,63 @@ func hikvisionMessage(text []byte, r Request, c site.Camera) (Message, error) {
 	return m, nil
 }
 
-func (p hikvisionPlate) read(dateTime string, r Request, c site.Camera) (Read, error) {
-	for _, picture := range p.Pictures {
-		if told(dateTime) == "" {
-			dateTime = hikvisionPictureTime(string(picture.Time))
-		}
+// plates returns the vehicles of an alert. What is told beside ANPR is of each of them
+// that does not tell it.
+func (a hikvisionAlert) plates() []element[hikvisionPlate] {
+	beside := a.hikvisionPlate
+	if len(a.ANPR) == 0 && cmp.Or(string(beside.Plate), string(beside.Number), string(beside.Original)) != "" {
+		return []element[hikvisionPlate]{{Value: beside}}
 	}
-	at, err := readTime(dateTime, c.Location, r.Received)
+	for i := range a.ANPR {
+		p := &a.ANPR[i].Value
+		if len(a.ANPR) == 1 && p.Plate == "" && p.Number == "" && p.Original == "" {
+			p.Plate, p.Number, p.Original = beside.Plate, beside.Number, beside.Original
+		}
+		p.Confidence = cmp.Or(p.Confidence, p.Confidence2, beside.Confidence, beside.Confidence2)
+		p.DateTime = cmp.Or(loose(told(string(p.DateTime))), loose(told(string(p.CaptureTime))), beside.DateTime, beside.CaptureTime)
+		p.Direction = cmp.Or(loose(told(string(p.Direction))), beside.Direction)
+		p.Country = cmp.Or(p.Country, beside.Country)
+		p.Abbreviation = cmp.Or(p.Abbreviation, beside.Abbreviation)
+	}
+	return a.ANPR
+}
+
+func (p hikvisionPlate) read(r Request, c site.Camera) (Read, error) {
+	dateTime := cmp.Or(told(string(p.DateTime)), told(string(p.CaptureTime)))
+	for _, picture := range p.Pictures {
+		dateTime = cmp.Or(dateTime, told(string(picture.Time)))
+	}
+	at, err := r.anyTime(dateTime, c)
 	if err != nil {
 		return Read{}, err
 	}
 	read := Read{
 		Direction: direction(c, string(p.Direction)),
-		Plate:     hikvisionPlateText(string(p.Plate)), Time: at.Time, AmbiguousTime: at.Ambiguous,
-		Country: hikvisionCountry(string(p.Country)), Color: told(string(cmp.Or(p.Color, p.Vehicle.Value.Color))),
+		Plate:     hikvisionPlateText(string(cmp.Or(p.Plate, p.Number))), Time: at.Time, AmbiguousTime: at.Ambiguous,
+		Country: cmp.Or(hikvisionCountry(string(p.Country)), hikvisionAbbreviation(string(p.Abbreviation))), Color: told(string(p.Color)),
+	}
+	for _, v := range p.Vehicle {
+		read.Color = cmp.Or(read.Color, told(string(v.Color)))
 	}
 	original := hikvisionPlateText(string(p.Original))
 	switch {
-	case p.Plate == "":
+	case p.Plate == "" && p.Number == "":
 		read.Plate = original
 	case original != "" && original != read.Plate: // what was read, before it was made fit the camera's own list
 		read.Candidates = []parking.Candidate{{Plate: original}}
 	}
 	if read.Plate != "" {
-		read.Confidence = confidence(string(p.Confidence), ofHundred)
+		read.Confidence = confidence(string(cmp.Or(p.Confidence, p.Confidence2)), ofEither)
 	}
 	return read, nil
 }
 
-// hikvisionPictureTime returns the local time of a picture, 20231102211032591, in the
-// shape of ISO 8601.
-func hikvisionPictureTime(text string) string {
-	const date = len("20231102")
-	if len(text) < date {
+// hikvisionAbbreviation returns the abbreviation of a country. NON is none.
+func hikvisionAbbreviation(text string) string {
+	if text = told(text); strings.EqualFold(text, "NON") {
 		return ""
 	}
-	return text[:date] + "T" + text[date:]
+	return text
 }
 
 // hikvisionPlateText returns a plate without the colour that precedes those of China.

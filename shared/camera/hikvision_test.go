@@ -63,6 +63,43 @@ func TestHikvision(t *testing.T) {
 			want: []seen{{Plate: "12345", Time: "2026-11-23T07:15:30Z", Confidence: "0.97"}},
 		},
 		{
+			name: "beside ANPR, a fraction of one", body: `<EventNotificationAlert><eventType>ANPR</eventType><licensePlate>A1</licensePlate><confidenceLevel>0.975</confidenceLevel><direction>reverse</direction><ANPR><line>1</line><dateTime>2026-11-23T08:15:30-6:00</dateTime></ANPR></EventNotificationAlert>`,
+			want: []seen{{Plate: "A1", Time: "2026-11-23T14:15:30Z", Direction: "reverse", Confidence: "0.975"}},
+		},
+		{
+			name: "without ANPR, a fraction of a hundred", body: `<EventNotificationAlert><eventType>vehicleDetection</eventType><eventState>inactive</eventState><captureTime>20261123081530123</captureTime><plateNumber>A1</plateNumber><confidence>97.5</confidence><countryAbbreviation>POL</countryAbbreviation></EventNotificationAlert>`,
+			want: []seen{{Plate: "A1", Time: "2026-11-23T07:15:30.123Z", Confidence: "0.975", Country: "POL"}},
+		},
+		{
+			name: "the original plate alone", body: `<ANPR><dateTime>2026-11-23T08:15:30</dateTime><originalLicensePlate>A1</originalLicensePlate><licensePlate/><country>0</country><countryAbbreviation>NON</countryAbbreviation></ANPR>`,
+			want: []seen{{Plate: "A1", Time: "2026-11-23T07:15:30Z"}},
+		},
+		{
+			name: "unknown, and what was read", body: `<EventNotificationAlert><dateTime>2026-11-23T08:15:30Z</dateTime><ANPR><licensePlate>unknown</licensePlate><originalLicensePlate>A1</originalLicensePlate><confidenceLevel/></ANPR></EventNotificationAlert>`,
+			want: []seen{{Time: "2026-11-23T08:15:30Z", Candidates: "A1"}},
+		},
+		{
+			name: "times of each vehicle", body: `<EventNotificationAlert><dateTime>2026-11-23T08:15:30Z</dateTime><ANPR><licensePlate>A1</licensePlate><dateTime>2026-11-23T08:15:29Z</dateTime></ANPR><ANPR><licensePlate>A2</licensePlate></ANPR></EventNotificationAlert>`,
+			want: []seen{{Plate: "A1", Time: "2026-11-23T08:15:29Z"}, {Plate: "A2", Time: "2026-11-23T08:15:30Z"}},
+		},
+		{
+			name: "one after the other, of which one is cut off", body: "\ufeff<?xml version=\"1.0\"?>\r\n<EventNotificationAlert><eventType>videoloss</eventType><eventState>inactive</eventState></EventNotificationAlert>\r\n" +
+				`<?xml version="1.0" encoding="UTF-8"?><h:EventNotificationAlert xmlns:h="http://www.isapi.org/ver20/XMLSchema"><h:ANPR><h:licensePlate>A1</h:licensePlate></h:ANPR></h:EventNotificationAlert><EventNotificationAlert><ANPR>`,
+			want: []seen{{Plate: "A1"}}, heartbeat: true, unread: "malformed",
+		},
+		{
+			name: "a list of alerts in XML", body: `<EventNotificationAlertList><EventNotificationAlert><ANPR><licensePlate>A1</licensePlate></ANPR></EventNotificationAlert><EventNotificationAlert><eventType>ANPR</eventType></EventNotificationAlert><EventNotificationAlert><ANPR><licensePlate>A2</licensePlate></ANPR></EventNotificationAlert></EventNotificationAlertList>`,
+			want: []seen{{Plate: "A1"}, {Plate: "A2"}}, unread: "no element ANPR",
+		},
+		{
+			name: "a list of alerts in JSON", body: `[{"EventNotificationAlert":[{"eventType":"ANPR","dateTime":null,"ANPR":{"licensePlate":"A1","confidenceLevel":null,"direction":null}},null]},{"eventType":"ANPR","eventState":"active","licensePlate":"A2","confidenceLevel":0.5,"dateTime":1795418130}]`,
+			want: []seen{{Plate: "A1"}, {Plate: "A2", Time: "2026-11-23T07:15:30Z", Confidence: "0.5"}}, unread: "null instead of an object",
+		},
+		{
+			name: "JSON that was made of XML", body: `{"EventNotificationAlert":{"$":{"version":"2.0"},"dateTime":["2026-11-23T08:15:30+01:00"],"eventType":["ANPR"],"UUID":["u"],"ANPR":[{"licensePlate":["A1"],"confidenceLevel":["97"],"direction":["forward"],"vehicleInfo":[{"color":["red"]}]}]}}`,
+			want: []seen{{Plate: "A1", Time: "2026-11-23T07:15:30Z", Vehicle: "u", Confidence: "0.97", Direction: "forward", Color: "red"}},
+		},
+		{
 			name: "one vehicle that cannot be read", body: `{"eventType":"ANPR","dateTime":"2026-11-23T08:15:30+01:00","UUID":"u","ANPR":[{"licensePlate":{}},{"licensePlate":"A2"}]}`,
 			want: []seen{{Plate: "A2", Time: "2026-11-23T07:15:30Z", Vehicle: "u:2"}}, unread: "instead of a text",
 		},
@@ -79,7 +116,7 @@ func TestHikvision(t *testing.T) {
 
 func TestHikvisionRefused(t *testing.T) {
 	testRefused(t, hikvision, map[string]refused{
-		"a plate that is none":  {"", `{"eventType":"ANPR","ANPR":{"licensePlate":["SECRET1"]}}`, "a list"},
+		"a plate that is none":  {"", `{"eventType":"ANPR","ANPR":{"licensePlate":["SECRET1",1]}}`, "a list"},
 		"another document":      {"", `<Other/>`, "no document EventNotificationAlert or Plates"},
 		"nothing":               {"", ``, "no document EventNotificationAlert or Plates"},
 		"a form with a picture": {"multipart/form-data; boundary=b", "--b\r\n\r\n" + jpeg + "\r\n--b--\r\n", "no document EventNotificationAlert or Plates"},

@@ -66,10 +66,10 @@ type loose string
 // UnmarshalJSON implements json.Unmarshaler.
 func (o *loose) UnmarshalJSON(text []byte) error {
 	*o = ""
-	if text[0] == '{' || text[0] == '[' {
-		return nil
+	if err := (*scalar)(o).UnmarshalJSON(text); err != nil && text[0] != '{' && text[0] != '[' {
+		return err
 	}
-	return (*scalar)(o).UnmarshalJSON(text)
+	return nil
 }
 
 // each returns what the JSON objects of a request tell together: usually there is one.
@@ -78,6 +78,11 @@ func each[T any](r Request, read func(T) (Message, error)) (Message, error) {
 	if err != nil {
 		return Message{}, err
 	}
+	return eachOf(texts, read)
+}
+
+// eachOf is [each] of the texts of objects.
+func eachOf[T any](texts [][]byte, read func(T) (Message, error)) (Message, error) {
 	var all Message
 	for i, text := range texts {
 		var object element[T]

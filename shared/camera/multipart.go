@@ -27,6 +27,8 @@ type part struct {
 	Name, Filename string
 	// ContentType is as sent, in lower case and without parameters.
 	ContentType string
+	// Charset is that of the type, or empty.
+	Charset string
 	// Data is a part of the body, unless it was encoded.
 	Data []byte
 }
@@ -163,7 +165,7 @@ func partOf(text []byte) (part, error) {
 	disposition := header.Get("Content-Disposition")
 	p := part{
 		Name: parameter(disposition, "name"), Filename: parameter(disposition, "filename"),
-		ContentType: mediaType(header.Get("Content-Type")), Data: data,
+		ContentType: mediaType(header.Get("Content-Type")), Charset: parameter(header.Get("Content-Type"), "charset"), Data: data,
 	}
 	switch encoding := strings.ToLower(header.Get("Content-Transfer-Encoding")); encoding {
 	case "", "binary", "8bit", "7bit":

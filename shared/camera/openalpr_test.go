@@ -106,7 +106,7 @@ func TestOpenALPRRefused(t *testing.T) {
 		"an alert alone":      {"", `{"data_type":"alpr_alert","plate_number":"SECRET1"}`, "the alpr_alert has no group"},
 		"no time of a clock":  {"", `{"data_type":"alpr_group","epoch_start":"later","best_plate_number":"SECRET1"}`, `"later" is no`},
 		"a frame without one": {"", `{"data_type":"alpr_results","epoch_time":"later","results":[{"plate":"SECRET1"}]}`, `"later" is no`},
-		"results as a word":   {"", `{"data_type":"alpr_results","results":[["SECRET1"]]}`, "a list"},
+		"results as a word":   {"", `{"data_type":"alpr_results","results":[["SECRET1",1]]}`, "a list"},
 		"malformed":           {"", `{"data_type":"alpr_results","results":[{"plate":"SECRET1"`, "malformed"},
 		"XML":                 {"", `<data_type/>`, "want JSON"},
 	})

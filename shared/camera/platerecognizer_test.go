@@ -45,7 +45,7 @@ func TestPlateRecognizer(t *testing.T) {
 			Candidates: "pl8rec 0.902, plbrec 0.758", Country: "us-ca", Make: "Porsche", Color: "red",
 		}}},
 		{
-			name: "one result that cannot be read", body: `{"hook":{},"data":{"results":[{"plate":["SECRET1"]},{"plate":"a2"},7],"timestamp":"2026-11-23T07:15:30Z"}}`,
+			name: "one result that cannot be read", body: `{"hook":{},"data":{"results":[{"plate":["SECRET1",1]},{"plate":"a2"},7],"timestamp":"2026-11-23T07:15:30Z"}}`,
 			want: []seen{{Plate: "a2", Time: "2026-11-23T07:15:30Z"}}, unread: "a list instead of a text",
 		},
 		{
@@ -75,7 +75,7 @@ func TestPlateRecognizerDirections(t *testing.T) {
 
 func TestPlateRecognizerRefused(t *testing.T) {
 	testRefused(t, platerecognizer, map[string]refused{
-		"a plate that is none": {"", `{"data":{"results":[{"plate":["SECRET1"]}]}}`, "a list"},
+		"a plate that is none": {"", `{"data":{"results":[{"plate":["SECRET1",1]}]}}`, "a list"},
 		"another message":      {"", `{"plate":"SECRET1"}`, "neither data nor results"},
 		"an empty message":     {"", `{}`, "neither data nor results"},
 		"no time of a clock":   {"", `{"data":{"timestamp":"later","results":[{"plate":"SECRET1"}]}}`, `"later" is no time`},

@@ -120,8 +120,9 @@ func before(t time.Time) time.Time {
 
 // isoTime parses a date and a time in the shapes of ISO 8601 that cameras use: with
 // hyphens, slashes or dots between the numbers of the date, or with none; with T, a blank
-// or an underscore before the time; the time with colons or with none; a fraction after a
-// dot or a comma, or directly after a time without colons; then a zone or none.
+// or an underscore before the time, or nothing if it is all digits; the time with colons
+// or with none; a fraction after a dot or a comma, or directly after a time without
+// colons; then a zone or none. Numbers between such marks may have one digit.
 func isoTime(text string, zone *time.Location, received time.Time) (clock, error) {
 	p := isoText{rest: text}
 	wall := p.dateTime()
@@ -145,20 +146,20 @@ type isoText struct {
 func (p *isoText) dateTime() time.Time {
 	year := p.number(4)
 	between := p.one("-/.")
-	month := p.number(2)
+	month := p.short(between)
 	p.same(between)
-	day := p.number(2)
-	if p.one("Tt_ ") == "" {
+	day := p.short(between)
+	if p.one("Tt_ ") == "" && (between != "" || !p.digit()) {
 		p.wrong = true
 	}
 	p.rest = strings.TrimLeft(p.rest, " ")
-	hour := p.number(2)
+	hour := p.short(":")
 	colon := p.one(":")
-	minute := p.number(2)
+	minute := p.short(colon)
 	second, nanosecond := 0, 0
 	if colon == "" || strings.HasPrefix(p.rest, ":") {
 		p.same(colon)
-		second = p.number(2)
+		second = p.short(colon)
 		if p.one(".,") != "" || colon == "" && p.digit() {
 			nanosecond = p.fraction()
 		}
@@ -184,7 +185,7 @@ func (p *isoText) zone() (offset time.Duration, has bool) {
 		return 0, true
 	}
 	sign := p.one("+-")
-	hours := p.number(2)
+	hours := p.short(":")
 	minutes := 0
 	if p.one(":") != "" || p.rest != "" {
 		minutes = p.number(2)
@@ -213,6 +214,21 @@ func (p *isoText) number(digits int) int {
 		p.rest = p.rest[1:]
 	}
 	return n
+}
+
+// short reads two digits, or one if the marks of such a number are around it.
+func (p *isoText) short(mark string) int {
+	if mark != "" && len(p.rest) > 1 && (p.rest[1] < '0' || p.rest[1] > '9') {
+		return p.number(1)
+	}
+	return p.number(2)
+}
+
+// isCompactTime reports whether a text is a date and a time, to seconds or milliseconds,
+// in digits alone. As a number since 1970 it would be in another millennium.
+func isCompactTime(text string) bool {
+	const seconds, milliseconds = len("20261123081530"), len("20261123081530123")
+	return (len(text) == seconds || len(text) == milliseconds) && strings.Trim(text, "0123456789") == ""
 }
 
 // one reads one of the characters, if the rest begins with one.

@@ -20,7 +20,7 @@ func TestUniFi(t *testing.T) {
 		{file: "unifi/no_value.json", want: []seen{{Time: at, Direction: "zone 1"}}},
 		{file: "unifi/motion.json"},
 		{
-			name: "one trigger that cannot be read", body: `{"alarm":{"triggers":[{"key":"license_plate_known","value":["A1"]},{"value":["no plate"],"key":"motion"},{"key":"license_plate_known","value":"A2"},null]},"timestamp":"1795418130123"}`,
+			name: "one trigger that cannot be read", body: `{"alarm":{"triggers":[{"key":"license_plate_known","value":["A1",1]},{"value":["no plate"],"key":"motion"},{"key":"license_plate_known","value":"A2"},null]},"timestamp":"1795418130123"}`,
 			want: []seen{{Plate: "A2", Time: at}}, unread: "a list instead of a text",
 		},
 		{
@@ -45,7 +45,7 @@ func TestUniFiDirections(t *testing.T) {
 
 func TestUniFiRefused(t *testing.T) {
 	testRefused(t, unifi, map[string]refused{
-		"a plate that is none": {"", `{"alarm":{"triggers":[{"key":"license_plate_known","value":["SECRET1"]}]}}`, "a list"},
+		"a plate that is none": {"", `{"alarm":{"triggers":[{"key":"license_plate_known","value":["SECRET1",1]}]}}`, "a list"},
 		"another message":      {"", `{"plate":"SECRET1"}`, "the message has no alarm"},
 		"no time of a clock":   {"", `{"alarm":{"triggers":[{"key":"license_plate_unknown","value":"SECRET1","timestamp":"later"}]}}`, `"later" is no`},
 		"triggers as a word":   {"", `{"alarm":{"triggers":"SECRET1"}}`, "wrong type"},
