@@ -1,10 +1,12 @@
 package timeline
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"parkstream/shared/parking"
 )
@@ -68,4 +70,60 @@ func TestCorrectedEvent(t *testing.T) {
 	given := correct(none, "KA07", "d3")
 	record(t, s, given)
 	kept(given)
+}
+
+// Marked events are listed from some time on, until they are finished or erased.
+func TestUnfinished(t *testing.T) {
+	s, client := newStore(t)
+	record(t, s, entry("e", 0), of(entry("f", 1), 1, plated("KA02")))
+	now := time.Now()
+	check := func(before time.Time, want ...string) {
+		t.Helper()
+		if got, err := s.Unfinished(t.Context(), "default", before, 10); err != nil || !cmp.Equal(want, got, cmpopts.EquateEmpty()) {
+			t.Errorf("%q, %v, want %q", got, err, want)
+		}
+	}
+	for _, id := range []string{"e", "f", "g"} {
+		if err := s.MarkUnfinished(t.Context(), "default", []string{id}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	check(now.Add(-time.Minute))
+	check(now.Add(time.Minute), "e", "f", "g")
+	if got, err := s.Unfinished(t.Context(), "default", now.Add(time.Minute), 2); len(got) != 2 || err != nil {
+		t.Errorf("two: %q, %v", got, err)
+	}
+	if err := s.MarkFinished(t.Context(), "default", []string{"g", "never"}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.ErasePlate(t.Context(), "default", "KA01"); err != nil {
+		t.Fatal(err)
+	}
+	check(now.Add(time.Minute), "f")
+	if ttl := client.TTL(t.Context(), defaultKeys.unfinished()).Val(); ttl < time.Hour {
+		t.Errorf("the marks expire in %s", ttl)
+	}
+}
+
+// Between has the events of a plate in a span, of short and of long timelines.
+func TestBetween(t *testing.T) {
+	s, _ := newStore(t)
+	var events []parking.Event
+	for i := range 40 {
+		events = append(events, entry(fmt.Sprint("e", i), i))
+		record(t, s, events[i])
+		for _, tt := range []struct{ from, to int }{{0, i}, {max(0, i-30), i - 5}, {i, i}, {i + 1, i + 9}} {
+			want := []Place{}
+			for j := tt.from; j <= min(tt.to, i); j++ {
+				want = append(want, Place{events[j].ID, events[j].Time})
+			}
+			got, err := s.Between(t.Context(), "default", "KA01", events[0].Time.Add(time.Duration(tt.from)*time.Second), events[0].Time.Add(time.Duration(tt.to)*time.Second))
+			if diff := cmp.Diff(want, got); diff != "" || err != nil {
+				t.Fatalf("%d events, %d to %d: %v (-want +got):\n%s", i+1, tt.from, tt.to, err, diff)
+			}
+		}
+	}
+	if got, err := s.Between(t.Context(), "default", "KA02", time.Time{}, time.Now()); len(got) != 0 || err != nil {
+		t.Errorf("none: %v, %v", got, err)
+	}
 }

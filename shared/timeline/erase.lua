@@ -23,6 +23,7 @@ local refused = refusal({
   { 'HDEL', key.events, 'x' },
   { 'HSET', key.events, 'x' },
   { 'ZREM', key.former, plate },
+  { 'ZREM', key.unfinished, plate },
   { 'HDEL', key.revisions, 'x' },
   { 'ZREM', key.inside, plate },
   { 'HDEL', key.timelines, plate },
@@ -47,6 +48,7 @@ call('HEXISTS', key.decisions, 'x')
 call('HEXISTS', key.given, 'x')
 call('ZSCORE', key.gone, plate)
 call('HEXISTS', key.rejections, 'x')
+call('ZSCORE', key.unfinished, plate)
 
 -- Read.
 local members = call('ZRANGE', older, 0, -1)
@@ -104,6 +106,7 @@ for n, member in ipairs(members) do
     for _, place in ipairs(parsePlaces(parseEvent(kept).places, id)) do
       call('ZREM', key.former, formerOf(place.plate, id))
     end
+    call('ZREM', key.unfinished, id)
     removed = removed + call('HDEL', key.revisions, id) + call('HDEL', key.events, id)
   end
 end

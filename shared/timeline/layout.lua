@@ -51,6 +51,9 @@ local key = {
   -- its withdrawal; one a line. It expires as an event of that time. And line feed and id of
   -- the decision of a person -> 1 or 0 and the pair.
   rejections = prefix .. 'x',
+  -- zset: ids of the events that a person corrects, until the stays are posted that they
+  -- affect -> milliseconds
+  unfinished = prefix .. 'p',
   -- zset, with the plate behind the name: the older members of a timeline. Their score,
   -- the milliseconds, gives their order and is quicker to compare.
   older = prefix .. 'o:',

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -97,6 +98,34 @@ func formerPlaces(id, kept string) ([]formerPlace, error) {
 			return nil, fmt.Errorf("former place of event %q: %w", id, err)
 		}
 		places = append(places, formerPlace{Place{id, at}, rest[1:]})
+	}
+	return places, nil
+}
+
+// Between returns the events of a normalised plate at a site that were observed from one
+// instant until another, both included, in the order of the timeline.
+func (s *Store) Between(ctx context.Context, site, plate string, from, to time.Time) ([]Place, error) {
+	keys := keysOf(site)
+	p := s.redis.Current().Pipeline()
+	older := p.ZRangeByScore(ctx, keys.older(plate), &goredis.ZRangeBy{
+		Min: strconv.FormatInt(from.UnixMilli(), 10), Max: strconv.FormatInt(to.UnixMilli(), 10), Count: membersPerTrip,
+	})
+	newest := p.HGet(ctx, keys.timelines(), plate)
+	if _, err := p.Exec(ctx); err != nil && !errors.Is(err, goredis.Nil) {
+		return nil, fmt.Errorf("read a timeline of site %s from Redis: %w", site, err)
+	}
+	places := []Place{}
+	for _, member := range append(older.Val(), strings.Split(strings.TrimPrefix(newest.Val(), "+"), "\n")...) {
+		if member == "" {
+			continue
+		}
+		id, at, err := parseMember(member)
+		if err != nil {
+			return nil, fmt.Errorf("read a timeline of site %s from Redis: %w", site, err)
+		}
+		if !at.Before(from) && !at.After(to) {
+			places = append(places, Place{id, at})
+		}
 	}
 	return places, nil
 }
