@@ -43,6 +43,7 @@ var mayImport = []struct {
 	{"shared/redis/redistest", nil},
 	{"shared/timeline", []string{"shared/failure", "shared/parking", "shared/redis"}},
 	{"shared/stay", []string{"shared/parking", "shared/redis"}},
+	{"shared/review", []string{"shared/parking", "shared/timeline"}},
 	{"shared/access/session", []string{"shared/access"}},
 	{"shared/access/oidc", []string{"shared/access", "shared/access/session", "shared/parking", "shared/process", "shared/redirect", "shared/restart"}},
 	{"shared/access/oidc/providertest", nil},
@@ -61,6 +62,7 @@ var mayImport = []struct {
 	{"shared/gateway", []string{"shared/failure", "shared/probe", "shared/redirect"}},
 	{"shared/monitor", []string{"shared/probe", "shared/redirect"}},
 	{"shared/summary", []string{"docs/api", "shared/access", "shared/access/session", "shared/audit", "shared/camera/health", "shared/httpjson", "shared/image", "shared/latency", "shared/model", "shared/monitor", "shared/parking", "shared/site", "shared/stay", "shared/summary/page", "shared/timeline"}},
+	{"shared/summary", []string{"docs/api", "shared/access", "shared/access/session", "shared/audit", "shared/camera/health", "shared/httpjson", "shared/image", "shared/latency", "shared/monitor", "shared/parking", "shared/review", "shared/site", "shared/stay", "shared/summary/page", "shared/timeline"}},
 	{"shared/summary/page", []string{"shared/httpjson"}},
 	{"shared/summary/summaryclient", []string{"shared/failure", "shared/parking", "shared/probe", "shared/redirect", "shared/tracing"}},
 	{"shared/processor", []string{"shared/access", "shared/audit", "shared/camera/health", "shared/failure", "shared/faas", "shared/gateway", "shared/parking", "shared/pipeline", "shared/process", "shared/redis", "shared/site", "shared/summary/summaryclient", "shared/timeline"}},
@@ -96,6 +98,7 @@ var testsMayImport = map[string][]string{
 	"shared/generator":   {"shared/faas/faastest", "shared/process"},
 	"shared/pipeline":    {"shared/redis", "shared/summary/summaryclient", "shared/timeline"},
 	"shared/processor":   {"shared/batch", "shared/faas/faastest"},
+	"shared/review":      {"shared/redis", "shared/stay"},
 	"shared/stay":        {"shared/timeline"},
 
 	"connectors/rabbitmq/deadletter": {"shared/process"},

@@ -18,9 +18,10 @@ type Correction struct {
 	By string    `json:"by"`
 	At time.Time `json:"at"`
 	// Was is the normalised plate before, or empty if it is not known any more. NoPlate
-	// reports that there was none.
-	Was     string `json:"was,omitempty"`
-	NoPlate bool   `json:"no_plate,omitempty"`
+	// reports that there was none, and Confirms that it was the same.
+	Was      string `json:"was,omitempty"`
+	NoPlate  bool   `json:"no_plate,omitempty"`
+	Confirms bool   `json:"confirms,omitempty"`
 	// Undoes is the id of the decision that this one takes back, or empty.
 	Undoes string `json:"undoes,omitempty"`
 	// Earlier are the ids of the decisions before, the oldest first.
@@ -31,7 +32,8 @@ type Correction struct {
 func (e *Event) Corrected() bool { return e.Version >= CorrectionVersion && !e.Void }
 
 // Correct returns the next version of an event, with the plate of a decision; without a
-// plate if raw is empty. Its errors are [ErrInvalid].
+// plate if raw is empty. A decision that the plate is right is a correction, too: then the
+// camera changes it no more. Its errors are [ErrInvalid].
 func (e Event) Correct(raw string, by Correction) (Event, error) {
 	if e.Void {
 		return Event{}, Invalid("event %s is void: there was no such event, and it has no plate", quote(e.ID))
@@ -43,13 +45,10 @@ func (e Event) Correct(raw string, by Correction) (Event, error) {
 	if len(by.Earlier) >= MaxCorrections {
 		return Event{}, Invalid("the plate of event %s was decided %d times, which is the most: send its next version to the processor instead", quote(e.ID), len(by.Earlier))
 	}
-	before := e.Plate
 	e.Correction, e.Version = &by, max(e.Version+1, CorrectionVersion)
 	e.RawPlate, e.NoPlate = raw, raw == ""
 	e, err := NewEvent(e)
-	if err == nil && e.Plate == before {
-		err = Invalid("event %s has this plate already", quote(e.ID))
-	}
+	by.Confirms = e.Plate == by.Was
 	return e, err
 }
 

@@ -33,6 +33,9 @@ func TestCorrect(t *testing.T) {
 	if err != nil || !third.Correction.NoPlate || third.Correction.Was != "" || !third.DecidedBy("d1") || !third.DecidedBy("d3") || third.DecidedBy("d4") || read.DecidedBy("") {
 		t.Errorf("%+v, %v", third.Correction, err)
 	}
+	if right, err := read.Correct("ka 01", Correction{ID: "d1"}); err != nil || right.Plate != "KA01" || !right.Corrected() || !right.Correction.Confirms || right.Correction.Was != "KA01" || third.Correction.Confirms {
+		t.Errorf("%+v, %v", right.Correction, err)
+	}
 	for version, corrected := range map[int64]bool{1: false, CorrectionVersion - 1: false, CorrectionVersion: true, MaxVersion: true} {
 		if e := of(read, version, nil); e.Corrected() != corrected {
 			t.Errorf("version %d is corrected: %t", version, e.Corrected())
@@ -52,7 +55,6 @@ func TestCorrect(t *testing.T) {
 	}{
 		"void":             {void, "KA02", "is void"},
 		"no plate of it":   {read, "--", "no letter or digit"},
-		"the same":         {read, "ka 01", "already"},
 		"the last version": {of(read, MaxVersion, nil), "KA02", "version is"},
 		"too often":        {often, "KA02", "12 times"},
 		"too long":         {read, strings.Repeat("K", 65), "65 characters"},

@@ -65,6 +65,9 @@ func TestCorrectedEvent(t *testing.T) {
 	second.Correction.Was = ""
 	kept(second)
 
+	right := correct(second, "KA-09", "d4")
+	record(t, s, right)
+	kept(right)
 	none := of(entry("n", 200), 1, noPlates)
 	record(t, s, none)
 	given := correct(none, "KA07", "d3")

@@ -179,8 +179,12 @@ func parseKept(site, m, kept string) (parking.Event, error) {
 		}
 		e.Details, e.Correction = details.Details, details.Correction
 	}
-	if e.Correction != nil && !e.Correction.NoPlate {
-		e.Correction.Was, err = plateBefore(&e, kept)
+	switch c := e.Correction; {
+	case c == nil || c.NoPlate:
+	case c.Confirms:
+		c.Was = e.Plate
+	default:
+		c.Was, err = plateBefore(&e, kept)
 	}
 	return e, err
 }

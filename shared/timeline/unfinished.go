@@ -46,6 +46,9 @@ func (s *Store) MarkFinished(ctx context.Context, site string, ids []string) err
 	for i, id := range ids {
 		members[i] = id
 	}
+	if len(ids) == 0 {
+		return nil
+	}
 	if err := s.redis.Current().ZRem(ctx, keysOf(site).unfinished(), members...).Err(); err != nil {
 		return fmt.Errorf("remove the marks of %d events of site %s from Redis: %w", len(ids), site, err)
 	}

@@ -1,0 +1,485 @@
+package review
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"go.uber.org/goleak"
+
+	"parkstream/shared/instance/instancetest"
+	"parkstream/shared/parking"
+	"parkstream/shared/redis"
+	"parkstream/shared/stay"
+	"parkstream/shared/timeline"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const (
+	site      = "north"
+	retention = 90 * 24 * time.Hour
+)
+
+// office is where a person decides, on a Redis of its own.
+type office struct {
+	*Reviewer
+	t     *testing.T
+	stays *stay.Store
+	start time.Time
+	// fails makes the posts fail.
+	fails bool
+}
+
+func newOffice(t *testing.T) *office {
+	t.Helper()
+	client, err := redis.Open(redis.URL(instancetest.Redis(t).URL()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = client.Close() })
+	o := &office{t: t, stays: stay.New(client, retention), start: time.Now().UTC().Add(-48 * time.Hour).Truncate(time.Second)}
+	o.Reviewer = &Reviewer{Events: timeline.New(client, retention), Post: func(ctx context.Context, stays []parking.Stay) error {
+		if o.fails {
+			return errors.New("the process ended")
+		}
+		_, err := o.stays.Upsert(ctx, stays)
+		return err
+	}}
+	return o
+}
+
+// read returns a read in minutes after the start. A plate of "-" is none.
+func (o *office) read(kind parking.Kind, id, plate string, minute int) parking.Event {
+	o.t.Helper()
+	e := parking.Event{ID: id, Kind: kind, Site: site, RawPlate: plate, Time: o.start.Add(time.Duration(minute) * time.Minute)}
+	if plate == "-" {
+		e.RawPlate, e.NoPlate = "", true
+	}
+	valid, err := parking.NewEvent(e)
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	return valid
+}
+
+// seen records what cameras and persons send, as a processor does.
+func (o *office) seen(events ...parking.Event) {
+	o.t.Helper()
+	for _, r := range o.Events.Record(o.t.Context(), events) {
+		if r.Err != nil {
+			o.t.Fatal(r.Err)
+		}
+		if _, err := o.stays.Upsert(o.t.Context(), r.Stays); err != nil {
+			o.t.Fatal(err)
+		}
+	}
+}
+
+// shown returns the stays of some exits as they are shown: each as its entry, plate and
+// revision.
+func (o *office) shown(exits ...string) string {
+	o.t.Helper()
+	texts := make([]string, len(exits))
+	for i, id := range exits {
+		k, err := o.stays.Get(o.t.Context(), []string{site}, id)
+		if err != nil {
+			o.t.Fatal(err)
+		}
+		texts[i] = fmt.Sprintf("%s %s %s %d", k.Status(), k.EntryID, k.Plate, k.Revision)
+	}
+	return strings.Join(texts, ", ")
+}
+
+func (o *office) decide(d Decision) (Result, error) {
+	d.By = "anna"
+	return o.Decide(o.t.Context(), site, d)
+}
+
+// made makes a decision, and requires whether it changes anything.
+func (o *office) made(d Decision, changed bool) Result {
+	o.t.Helper()
+	got, err := o.decide(d)
+	if err != nil || got.Changed != changed {
+		o.t.Fatalf("%+v: changed %t, %v", d, got.Changed, err)
+	}
+	return got
+}
+
+func (o *office) wants(exits, want string) {
+	o.t.Helper()
+	if got := o.shown(strings.Split(exits, " ")...); got != want {
+		o.t.Errorf("the stays of %s are %s, want %s", exits, got, want)
+	}
+}
+
+func same(id, entry, exit, plate string) Decision {
+	return Decision{ID: id, Kind: Same, EntryID: entry, ExitID: exit, Plate: plate}
+}
+
+func undo(id, of, entry, exit string) Decision {
+	return Decision{ID: id, Kind: Undo, Of: of, EntryID: entry, ExitID: exit}
+}
+
+// A decision that two reads are of one vehicle makes a stay of them at once, whichever
+// plate is right, and the camera changes nothing of that later. It can be taken back.
+func TestSame(t *testing.T) {
+	for plate, of := range map[string]string{"ka-01 ab 1234": "KA01AB1234", "KA01AB1284": "KA01AB1284", "KA01AB1234 ": "KA01AB1234", "MH12": "MH12"} {
+		t.Run(plate, func(t *testing.T) {
+			o := newOffice(t)
+			o.seen(o.read(parking.Entry, "e", "KA01AB1284", 0), o.read(parking.Exit, "x", "KA01AB1234", 60))
+			o.wants("x", "unmatched_exit  KA01AB1234 1")
+			got := o.made(same("d1", "e", "x", plate), true)
+			first := o.shown("x")
+			if want := fmt.Sprintf("completed e %s ", of); !strings.HasPrefix(first, want) {
+				t.Fatalf("%s, want %s", first, want)
+			}
+			for _, e := range got.Events {
+				if e.Plate != of || e.Corrected() && (e.Correction.By != "anna" || e.Correction.ID != "d1") {
+					t.Errorf("%+v", e)
+				}
+			}
+			o.made(same("d1", "e", "x", plate), false)
+			later := o.read(parking.Entry, "e", "KA01AB7777", 0)
+			later.Version = time.Now().UnixMicro()
+			o.seen(later)
+			o.made(same("d1", "e", "x", plate), false)
+			o.made(same("d2", "e", "x", of), false) // another one decides the same
+			o.wants("x", first)
+
+			o.made(undo("d3", "d1", "e", "x"), true)
+			if got := o.shown("x"); !strings.HasPrefix(got, "unmatched_exit  KA01AB1234 ") {
+				t.Errorf("taken back: %s", got)
+			}
+			undone := o.shown("x")
+			o.made(undo("d3", "d1", "e", "x"), false)
+			o.made(same("d1", "e", "x", plate), false) // it comes late
+			o.wants("x", undone)
+		})
+	}
+}
+
+// What a decision changes beside its reads is shown at once, too: the exit that had the
+// entry loses it, and an entry that was missed is found.
+func TestOtherStays(t *testing.T) {
+	o := newOffice(t)
+	o.seen(
+		o.read(parking.Entry, "e", "KA01", 0), o.read(parking.Exit, "x", "KA01", 60), // two visits as one
+		o.read(parking.Exit, "y", "KA07", 20), o.read(parking.Entry, "f", "KA09", 30),
+	)
+	o.wants("x y", "completed e KA01 1, unmatched_exit  KA07 1")
+	// The stay of e and x is not disputed, so the exit y cannot take e.
+	if _, err := o.decide(same("d1", "e", "y", "KA01")); err == nil || !strings.Contains(err.Error(), "belongs to the exit x") {
+		t.Errorf("%v", err)
+	}
+	o.made(Decision{ID: "d2", Kind: Plate, EventID: "y", Plate: "KA01"}, true)
+	o.wants("x y", "unmatched_exit  KA01 2, completed e KA01 2")
+	o.made(same("d3", "f", "x", "KA01"), true)
+	o.wants("x y", "completed f KA01 3, completed e KA01 2")
+}
+
+// A read without a plate gets one, and loses it again.
+func TestPlateOfARead(t *testing.T) {
+	o := newOffice(t)
+	o.seen(o.read(parking.Entry, "n", "-", 0), o.read(parking.Exit, "x", "KA01", 60))
+	d := Decision{ID: "d1", Kind: Plate, EventID: "n", Plate: "ka 01"}
+	o.made(d, true)
+	o.made(d, false)
+	o.wants("x", "completed n KA01 2")
+	back := Decision{ID: "d2", Kind: Undo, EventID: "n", Of: "d1"}
+	o.made(back, true)
+	o.made(back, false)
+	o.wants("x", "unmatched_exit  KA01 3")
+	if e, err := o.Events.Event(t.Context(), site, "n"); err != nil || !e.NoPlate {
+		t.Errorf("%+v, %v", e, err)
+	}
+	// The same by a pair.
+	o.made(same("d3", "n", "x", "KA02"), true)
+	o.wants("x", "completed n KA02 4")
+}
+
+// A rejection holds until it is taken back, each by a decision of its own.
+func TestDifferent(t *testing.T) {
+	o := newOffice(t)
+	o.seen(o.read(parking.Entry, "e", "KA01AB1284", 0), o.read(parking.Exit, "x", "KA01AB1234", 60))
+	rejected := func(want bool) {
+		t.Helper()
+		r, found, err := o.Events.RejectionOf(t.Context(), site, parking.Rejection{EntryID: "e", ExitID: "x"})
+		if err != nil || (found && r.Withdrawn == nil) != want || found && (r.By != "anna" || r.ID != "d1") {
+			t.Errorf("rejected %t, want %t: %+v, %v", found, want, r, err)
+		}
+	}
+	d := Decision{ID: "d1", Kind: Different, EntryID: "e", ExitID: "x"}
+	o.made(d, true)
+	o.made(d, false)
+	again := d
+	again.ID = "d5"
+	o.made(again, false)
+	rejected(true)
+	if _, err := o.decide(same("d2", "e", "x", "KA01AB1234")); err == nil || !strings.Contains(err.Error(), "take that back first") {
+		t.Errorf("%v", err)
+	}
+	o.made(undo("d3", "d1", "e", "x"), true)
+	o.made(undo("d3", "d1", "e", "x"), false)
+	rejected(false)
+	o.made(d, false) // it comes late
+	rejected(false)
+	o.made(same("d4", "e", "x", "KA01AB1234"), true)
+	if _, err := o.decide(Decision{ID: "d6", Kind: Different, EntryID: "e", ExitID: "x"}); err == nil || !strings.Contains(err.Error(), "anna decided that they are of one vehicle, by the decision d4") {
+		t.Errorf("%v", err)
+	}
+}
+
+// A near stay is taken back with its rejection, and gone with a correction.
+func TestNearStay(t *testing.T) {
+	for _, kind := range []Kind{Same, Different} {
+		o := newOffice(t)
+		e, x := o.read(parking.Entry, "e", "KA01AB1284", 0), o.read(parking.Exit, "x", "KA01AB1234", 60)
+		o.seen(e, x)
+		near := parking.Stay{ID: "x", Site: site, Plate: x.Plate, EntryID: "e", EntryTime: e.Time, ExitTime: x.Time, Match: &parking.Explanation{Method: parking.Edit}}
+		decided, err := o.Events.Decide(t.Context(), site, []timeline.Change{{Stay: near, EntryPlate: e.Plate, ExitPlate: x.Plate}})
+		if err != nil || decided[0].Refused != "" {
+			t.Fatalf("%+v, %v", decided, err)
+		}
+		if _, err := o.stays.Upsert(t.Context(), []parking.Stay{decided[0].Stay}); err != nil {
+			t.Fatal(err)
+		}
+		o.wants("x", "completed e KA01AB1234 2")
+		if kind == Same {
+			o.made(same("d", "e", "x", "KA01AB1234"), true)
+			o.wants("x", "completed e KA01AB1234 3")
+		} else {
+			o.made(Decision{ID: "d", Kind: Different, EntryID: "e", ExitID: "x"}, true)
+			o.wants("x", "unmatched_exit  KA01AB1234 3")
+		}
+		if left, err := o.Events.Decisions(t.Context(), site); len(left) != 0 || err != nil {
+			t.Errorf("%s: decisions left: %+v, %v", kind, left, err)
+		}
+	}
+}
+
+// A disputed stay is no more so as soon as a person confirms it, or rejects each pair that
+// disputes it.
+func TestDisputedStay(t *testing.T) {
+	for _, kind := range []Kind{Same, Different} {
+		o := newOffice(t)
+		e, x := o.read(parking.Entry, "e", "KA01AB1234", 0), o.read(parking.Exit, "x", "KA01AB1234", 60)
+		o.seen(e, x, o.read(parking.Exit, "y", "KA01AB1284", 30), o.read(parking.Exit, "z", "KA01AB1284", 40))
+		disputed := parking.Stay{ID: "x", Site: site, Plate: x.Plate, EntryID: "e", EntryTime: e.Time, ExitTime: x.Time, Disputed: true, Match: &parking.Explanation{
+			Method: parking.Exact, Alternatives: []parking.Alternative{{EntryID: "e", ExitID: "y", Weight: 700}, {EntryID: "e", ExitID: "z", Weight: 600}},
+		}}
+		decided, err := o.Events.Decide(t.Context(), site, []timeline.Change{{Stay: disputed, EntryPlate: e.Plate, ExitPlate: x.Plate, Exact: timeline.Place{ID: "e", Time: e.Time}}})
+		if err != nil || decided[0].Refused != "" {
+			t.Fatalf("%+v, %v", decided, err)
+		}
+		isDisputed := func(want bool) {
+			t.Helper()
+			d, found, err := o.Events.DecisionOf(t.Context(), site, "x")
+			if err != nil || (found && d.Stay.Disputed) != want {
+				t.Errorf("disputed: %+v, %v, want %t", d, err, want)
+			}
+		}
+		isDisputed(true)
+		if kind == Same {
+			o.made(same("d", "e", "x", "KA01AB1234"), true)
+		} else {
+			o.made(Decision{ID: "d", Kind: Different, EntryID: "e", ExitID: "y"}, true)
+			isDisputed(true)
+			o.made(Decision{ID: "f", Kind: Different, EntryID: "e", ExitID: "z"}, true)
+		}
+		isDisputed(false)
+		o.wants("x y", "completed e KA01AB1234 3, unmatched_exit  KA01AB1284 1")
+	}
+	// One that a person finds to be two visits.
+	o := newOffice(t)
+	o.seen(o.read(parking.Entry, "e", "KA01AB1234", 0), o.read(parking.Exit, "x", "KA01AB1234", 60), o.read(parking.Exit, "y", "KA01AB1284", 30))
+	e, x := o.read(parking.Entry, "e", "KA01AB1234", 0), o.read(parking.Exit, "x", "KA01AB1234", 60)
+	disputed := parking.Stay{ID: "x", Site: site, Plate: x.Plate, EntryID: "e", EntryTime: e.Time, ExitTime: x.Time, Disputed: true, Match: &parking.Explanation{
+		Method: parking.Exact, Alternatives: []parking.Alternative{{EntryID: "e", ExitID: "y", Weight: 700}},
+	}}
+	if _, err := o.Events.Decide(t.Context(), site, []timeline.Change{{Stay: disputed, EntryPlate: e.Plate, ExitPlate: x.Plate, Exact: timeline.Place{ID: "e", Time: e.Time}}}); err != nil {
+		t.Fatal(err)
+	}
+	o.made(same("d", "e", "y", "KA01AB1234"), true)
+	o.wants("x y", "unmatched_exit  KA01AB1234 3, completed e KA01AB1234 2")
+}
+
+// A decision that does not fit what holds is refused and changes nothing, and the error has
+// what holds.
+func TestConflicts(t *testing.T) {
+	void := func(e parking.Event) parking.Event { e.Version, e.Void = 2, true; return e }
+	for name, tt := range map[string]struct {
+		seen  func(o *office) []parking.Event
+		first []Decision
+		d     Decision
+		says  string
+	}{
+		"a void entry": {func(o *office) []parking.Event { return []parking.Event{void(o.read(parking.Entry, "e", "KA02", 0))} }, nil, same("d", "e", "x", "KA01"), "the event e is void"},
+		"a void read":  {func(o *office) []parking.Event { return []parking.Event{void(o.read(parking.Entry, "e", "KA02", 0))} }, nil, Decision{ID: "d", Kind: Plate, EventID: "e", Plate: "KA01"}, "the event e is void"},
+		"two exits": {func(o *office) []parking.Event {
+			e := o.read(parking.Exit, "e", "KA02", 0)
+			e.Version = 2
+			return []parking.Event{e}
+		}, nil, same("d", "e", "x", "KA01"), "e is no entry"},
+		"two entries": {func(o *office) []parking.Event {
+			e := o.read(parking.Entry, "x", "KA02", 60)
+			e.Version = 2
+			return []parking.Event{e}
+		}, nil, same("d", "e", "x", "KA01"), "x is no exit"},
+		"the exit is first": {func(o *office) []parking.Event {
+			e := o.read(parking.Entry, "e", "KA02", 61)
+			e.Version = 2
+			return []parking.Event{e}
+		}, nil, same("d", "e", "x", "KA01"), "before the entry"},
+		"a late entry":       {func(o *office) []parking.Event { return []parking.Event{o.read(parking.Entry, "late", "KA01", 30)} }, nil, same("d", "e", "x", "KA01"), "belongs to the entry late"},
+		"a late exit":        {func(o *office) []parking.Event { return []parking.Event{o.read(parking.Exit, "late", "KA02", 30)} }, nil, same("d", "e", "x", "KA01"), "belongs to the exit late"},
+		"a read between":     {func(o *office) []parking.Event { return []parking.Event{o.read(parking.Exit, "late", "KA01", 30)} }, nil, same("d", "e", "x", "KA01"), "late is between them"},
+		"the id of another":  {nil, []Decision{same("d", "e", "x", "KA01")}, same("d", "e", "x", "KA02"), "the id belongs to another decision"},
+		"an undo's id":       {nil, []Decision{same("d", "e", "x", "KA01"), undo("u", "d", "e", "x")}, undo("u", "v", "e", "x"), "the id belongs to another decision"},
+		"undo of nothing":    {nil, nil, undo("u", "d", "e", "x"), "not the last one"},
+		"undo of a part":     {nil, []Decision{same("d", "e", "x", "KA03"), {ID: "f", Kind: Plate, EventID: "x", Plate: "KA04"}}, undo("u", "d", "e", "x"), "not the last one"},
+		"undo of an old one": {nil, []Decision{same("d", "e", "x", "KA01"), same("f", "e", "x", "KA03")}, undo("u", "d", "e", "x"), "not the last one"},
+		"another rejection":  {nil, []Decision{{ID: "d", Kind: Different, EntryID: "e", ExitID: "y"}}, Decision{ID: "d", Kind: Different, EntryID: "e", ExitID: "x"}, "the id belongs to another decision"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := newOffice(t)
+			o.seen(o.read(parking.Entry, "e", "KA02", 0), o.read(parking.Exit, "x", "KA01", 60), o.read(parking.Exit, "y", "KA05", 60))
+			if tt.seen != nil {
+				o.seen(tt.seen(o)...)
+			}
+			for _, d := range tt.first {
+				if _, err := o.decide(d); err != nil {
+					t.Fatal(err)
+				}
+			}
+			before, _ := o.Events.Event(t.Context(), site, "e")
+			_, err := o.decide(tt.d)
+			conflict, ok := errors.AsType[*ConflictError](err)
+			if !ok || !strings.Contains(err.Error(), tt.says) {
+				t.Fatalf("%v, want %s", err, tt.says)
+			}
+			if len(conflict.Events) == 0 || conflict.Events[0].ID != "e" {
+				t.Errorf("it holds %+v", conflict.Situation)
+			}
+			if after, _ := o.Events.Event(t.Context(), site, "e"); !cmp.Equal(before, after) {
+				t.Errorf("e was %+v and is %+v", before, after)
+			}
+		})
+	}
+}
+
+// Two persons decide of one read at the same time: one of them learns what holds.
+func TestAtTheSameTime(t *testing.T) {
+	o := newOffice(t)
+	e, x := o.read(parking.Entry, "e", "KA02", 0), o.read(parking.Exit, "x", "KA01", 60)
+	o.seen(e, x)
+	c := &session{Reviewer: o.Reviewer, site: site, d: same("d1", "e", "x", "KA01")}
+	if err := c.read(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	o.made(Decision{ID: "d2", Kind: Plate, EventID: "e", Plate: "KA03"}, true) // between its read and its write
+	if _, err := c.same(t.Context()); err == nil || !strings.Contains(err.Error(), "at this moment") {
+		t.Errorf("%v", err)
+	}
+	if _, err := o.decide(same("d1", "e", "x", "KA01")); err != nil {
+		t.Errorf("sent again: %v", err)
+	}
+}
+
+// A process that ends before it posts leaves what the same decision posts, or a tick.
+func TestRepair(t *testing.T) {
+	for _, by := range []string{"the decision", "a tick"} {
+		o := newOffice(t)
+		o.seen(o.read(parking.Entry, "e", "KA02", 0), o.read(parking.Exit, "x", "KA01", 60), o.read(parking.Exit, "y", "KA02", 70))
+		o.wants("x y", "unmatched_exit  KA01 1, completed e KA02 1")
+		d := Decision{ID: "d", Kind: Plate, EventID: "e", Plate: "KA01"}
+		o.fails = true
+		if _, err := o.decide(d); err == nil {
+			t.Fatal("the post has not failed")
+		}
+		o.wants("x y", "unmatched_exit  KA01 1, completed e KA02 1")
+		o.fails = false
+		if by == "a tick" {
+			if err := o.Repair(t.Context(), site); err != nil { // too early: it may be under way
+				t.Fatal(err)
+			}
+			o.wants("x y", "unmatched_exit  KA01 1, completed e KA02 1")
+			o.Now = func() time.Time { return time.Now().Add(time.Minute) }
+			if err := o.Repair(t.Context(), site); err != nil {
+				t.Fatal(err)
+			}
+		} else {
+			o.made(d, false)
+		}
+		o.wants("x y", "completed e KA01 2, unmatched_exit  KA02 2")
+		if left, err := o.Events.Unfinished(t.Context(), site, time.Now().Add(time.Hour), 10); len(left) > 0 || err != nil {
+			t.Errorf("after %s: %q, %v", by, left, err)
+		}
+	}
+}
+
+// An event that was erased meanwhile is nothing to repair.
+func TestRepairOfNothing(t *testing.T) {
+	o := newOffice(t)
+	if err := o.Events.MarkUnfinished(t.Context(), site, []string{"gone"}); err != nil {
+		t.Fatal(err)
+	}
+	o.Now = func() time.Time { return time.Now().Add(time.Minute) }
+	if err := o.Repair(t.Context(), site); err != nil {
+		t.Fatal(err)
+	}
+	if left, err := o.Events.Unfinished(t.Context(), site, o.Now(), 10); len(left) > 0 || err != nil {
+		t.Errorf("%q, %v", left, err)
+	}
+}
+
+// An unknown event is none to decide about.
+func TestUnknown(t *testing.T) {
+	o := newOffice(t)
+	o.seen(o.read(parking.Entry, "e", "KA02", 0))
+	for field, d := range map[string]Decision{
+		"exit_id": same("d", "e", "x", "KA01"), "entry_id": same("d", "f", "e", "KA01"), "event_id": {ID: "d", Kind: Plate, EventID: "f", Plate: "KA01"},
+	} {
+		if _, err := o.decide(d); !errors.Is(err, timeline.ErrNoEvent) || !strings.HasPrefix(err.Error(), field+": ") {
+			t.Errorf("%s: %v", field, err)
+		}
+	}
+	if _, err := o.Decide(t.Context(), "south", Decision{ID: "d", Kind: Plate, EventID: "e", Plate: "KA01"}); !errors.Is(err, timeline.ErrNoEvent) {
+		t.Errorf("at another site: %v", err)
+	}
+}
+
+func TestCheck(t *testing.T) {
+	long := strings.Repeat("i", 65)
+	for says, d := range map[string]Decision{
+		"decision is missing":       {ID: "d"},
+		`decision is "maybe"`:       {ID: "d", Kind: "maybe"},
+		"id is missing":             same("", "e", "x", "KA01"),
+		"id has 65 bytes":           same(long, "e", "x", "KA01"),
+		`id "a\n" has a character`:  same("a\n", "e", "x", "KA01"),
+		"entry_id is missing":       same("d", "", "x", "KA01"),
+		"exit_id: id has 129 bytes": same("d", "e", long+long[1:], "KA01"),
+		"plate is missing":          same("d", "e", "x", ""),
+		"no letter or digit":        same("d", "e", "x", "--"),
+		"event_id is given":         {ID: "d", Kind: Same, EntryID: "e", ExitID: "x", Plate: "KA01", EventID: "e"},
+		"plate is given":            {ID: "d", Kind: Different, EntryID: "e", ExitID: "x", Plate: "KA01"},
+		"of is given":               {ID: "d", Kind: Plate, EventID: "e", Plate: "KA01", Of: "d"},
+		"of is missing":             {ID: "d", Kind: Undo, EventID: "e"},
+		"of is the id of this":      {ID: "d", Kind: Undo, EventID: "e", Of: "d"},
+		"exit_id is given":          {ID: "d", Kind: Undo, EventID: "e", ExitID: "x", Of: "c"},
+		"event_id is missing":       {ID: "d", Kind: Plate, Plate: "KA01"},
+	} {
+		if err := d.Check(); !errors.Is(err, parking.ErrInvalid) || !strings.Contains(err.Error(), says) {
+			t.Errorf("%+v: %v, want %s", d, err, says)
+		}
+	}
+	for _, d := range []Decision{same("d", "e", "x", "ka 01"), undo("d", "c", "e", "x"), {ID: "d", Kind: Undo, EventID: "e", Of: "c"}, {ID: "d", Kind: Plate, EventID: "e", Plate: "KA01"}, {ID: "d", Kind: Different, EntryID: "e", ExitID: "x"}} {
+		if err := d.Check(); err != nil {
+			t.Errorf("%+v: %v", d, err)
+		}
+	}
+}
