@@ -239,16 +239,15 @@ func (m *matching) doubt(exact []ExactStay) {
 		entry, exit := newRead(&stay.Entry, stay.Known), newRead(&stay.Exit, stay.Known)
 		d := doubt{stay: all[0].stay}
 		for _, f := range all[:n] {
-			switch r := f.read; {
-			case r.resolved:
-			case r.event.Kind == Exit:
-				if p, ok := m.weigh(entry, r, m.scorer(r).Doubt); ok {
+			if f.read.resolved {
+				continue
+			}
+			if f.read.event.Kind == Exit {
+				if p, ok := m.weigh(entry, f.read, math.MinInt32); ok && p.doubts(exit.at-entry.at) {
 					d.exits = append(d.exits, m.add(p))
 				}
-			default:
-				if p, ok := m.weigh(r, exit, m.scorer(exit).Doubt); ok {
-					d.entries = append(d.entries, m.add(p))
-				}
+			} else if p, ok := m.weigh(f.read, exit, math.MinInt32); ok && p.doubts(exit.at-entry.at) {
+				d.entries = append(d.entries, m.add(p))
 			}
 		}
 		m.alone(&d)
@@ -258,6 +257,10 @@ func (m *matching) doubt(exact []ExactStay) {
 		all = all[n:]
 	}
 }
+
+// doubts reports whether a pair with a read of an exact stay makes that doubtful: if
+// it weighs enough, and the more the stay is longer than most.
+func (p *pair) doubts(stay int64) bool { return p.sum-p.model.dwell(stay) >= p.model.Doubt }
 
 // alone marks the pairs of an exact stay with which it is not two visits.
 func (m *matching) alone(d *doubt) {

@@ -39,8 +39,8 @@ type Model struct {
 	// zero. Margins are those of methods that need another one.
 	Margin  Weight            `json:"margin"`
 	Margins map[Method]Weight `json:"margins,omitempty"`
-	// Doubt is the weight from which a lone read and a read of an exact stay make that stay
-	// doubtful.
+	// Doubt is by how much the weight of a lone read and a read of an exact stay has to
+	// exceed that of the time between the reads of the stay, to make it doubtful.
 	Doubt Weight `json:"doubt"`
 
 	// Prior is of a pair about which nothing is known: the more lone exits an hour a site
@@ -264,7 +264,7 @@ func DefaultModel() *Model {
 		Version: DefaultVersion,
 		Margin:  350,
 		Margins: map[Method]Weight{TwoEdits: 400},
-		Doubt:   100,
+		Doubt:   300,
 		Prior:   -400,
 		Edits: Edits{
 			None: -15, One: -450, Two: -650, Missing: -190,
