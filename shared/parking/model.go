@@ -262,8 +262,8 @@ const DefaultVersion = "default-1"
 func DefaultModel() *Model {
 	m := &Model{
 		Version: DefaultVersion,
-		Margin:  350,
-		Margins: map[Method]Weight{TwoEdits: 400},
+		Margin:  450,
+		Margins: map[Method]Weight{TwoEdits: 550},
 		Doubt:   300,
 		Prior:   -400,
 		Edits: Edits{
