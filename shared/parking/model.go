@@ -105,10 +105,12 @@ type Dwell struct {
 
 // Lists are the weights of the cameras' candidates.
 type Lists struct {
-	// Listed is of a text that is in the list of the other read, if that has one candidate;
-	// Shared of two lists that have a third text.
-	Listed Weight `json:"listed"`
-	Shared Weight `json:"shared"`
+	// Listed is of a text that is in the list of the other read and differs in one character,
+	// if that list has one candidate; ListedTwo if it differs in two. Shared is of two lists
+	// that have a third text.
+	Listed    Weight `json:"listed"`
+	ListedTwo Weight `json:"listed_two"`
+	Shared    Weight `json:"shared"`
 	// Neither is if both reads have lists and nothing is in both; Missing if one has a list.
 	Neither Weight `json:"neither"`
 	Missing Weight `json:"missing"`
@@ -179,7 +181,7 @@ func (m *Model) Check() error {
 		"edits: none": m.Edits.None, "edits: one": m.Edits.One, "edits: two": m.Edits.Two, "edits: missing": m.Edits.Missing,
 		"edits: letters": m.Edits.Letters, "edits: digits": m.Edits.Digits, "edits: mixed": m.Edits.Mixed,
 		"texts: other": m.Texts.Other, "texts: letter": m.Texts.Letter, "texts: digit": m.Texts.Digit, "texts: rarest": m.Texts.Rarest,
-		"lists: listed": m.Lists.Listed, "lists: shared": m.Lists.Shared, "lists: neither": m.Lists.Neither, "lists: missing": m.Lists.Missing,
+		"lists: listed": m.Lists.Listed, "lists: listed_two": m.Lists.ListedTwo, "lists: shared": m.Lists.Shared, "lists: neither": m.Lists.Neither, "lists: missing": m.Lists.Missing,
 	} {
 		c.weight(name, w)
 	}
@@ -304,7 +306,7 @@ func DefaultModel() *Model {
 			{345600, -829},
 			{432000, -889},
 		},
-		Lists:      Lists{Listed: 350, Shared: 200, Neither: -100, Missing: -40},
+		Lists:      Lists{Listed: 450, ListedTwo: 650, Shared: 250, Neither: -120, Missing: -40},
 		Appearance: Appearance{Makes: Look{Equal: 110, Differ: -110}, Colors: Look{Equal: 100, Differ: -90}},
 	}
 	for _, group := range []struct {

@@ -108,7 +108,7 @@ func (s *scorer) weigh(entry, exit *read, al *alignment) *Parts {
 		Rarity:     -min(s.rarity(entry), s.rarity(exit)),
 		Dwell:      s.dwell(exit.at - entry.at),
 		Prior:      s.Prior,
-		Lists:      s.lists(&entry.event.Details, &exit.event.Details, entry.event.Plate, exit.event.Plate),
+		Lists:      s.lists(&entry.event.Details, &exit.event.Details, entry.event.Plate, exit.event.Plate, al.n),
 		Appearance: s.appearance(&entry.event.Details, &exit.event.Details),
 	}
 }
@@ -144,22 +144,24 @@ var logarithms = func() (l [MaxCandidates + 1]Weight) {
 }()
 
 // lists returns the weight of what two reads have as candidates.
-func (s *scorer) lists(entry, exit *Details, a, b string) Weight {
+func (s *scorer) lists(entry, exit *Details, a, b string, edits int) Weight {
 	n, m := len(entry.Candidates), len(exit.Candidates)
 	if n == 0 && m == 0 {
 		return 0
 	}
 	first, second := others(entry, a), others(exit, b)
-	best, listed := Weight(math.MinInt32), false
+	best := MaxCandidates + 1 // the length of the shorter list that has the other text
 	if slices.Contains(first, b) {
-		best, listed = s.Lists.Listed-logarithms[min(len(first), MaxCandidates)], true
+		best = len(first)
 	}
 	if slices.Contains(second, a) {
-		best, listed = max(best, s.Lists.Listed-logarithms[min(len(second), MaxCandidates)]), true
+		best = min(best, len(second))
 	}
 	switch {
-	case listed:
-		return best
+	case best <= MaxCandidates && edits > 1:
+		return s.Lists.ListedTwo - logarithms[best]
+	case best <= MaxCandidates:
+		return s.Lists.Listed - logarithms[best]
 	case slices.ContainsFunc(first, func(text string) bool { return slices.Contains(second, text) }):
 		return s.Lists.Shared
 	case n > 0 && m > 0:
