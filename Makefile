@@ -67,6 +67,10 @@ bench: deps build ## measure everything on this machine and write it into docs/b
 bench-small: deps build ## see that the benchmark works and that batches are worth it
 	bin/parkstream-bench --small
 
+.PHONY: evaluate
+evaluate: build ## measure how well misread plates are matched and write it into docs/matching.md
+	bin/parkstream evaluate --markdown docs/matching.md --seed 5000 $(ARGS)
+
 .PHONY: lint
 lint: ## gofumpt, go vet, golangci-lint, govulncheck
 	@unformatted=$$($(GO) run $(gofumpt) -l cmd connectors deploy functions shared template test); \

@@ -24,10 +24,12 @@ type evaluateCommand struct {
 	Events   string        `placeholder:"FILE" help:"Evaluate these events instead: a JSON object a line, as on the wire, entries and exits. Needs --truth."`
 	Truth    string        `placeholder:"FILE" help:"Who made them: {\"event_id\",\"vehicle\",\"visit\"} a line."`
 	Settle   time.Duration `default:"24h" help:"How long after the exit a near stay is made (${default})."`
+	Model    string        `default:"default" help:"Weights of the matcher: default, or a file (${default})."`
 	Margin   float64       `default:"0" help:"By how many nats a pair has to outweigh others; 0 is what the model has."`
 	Tariff   float64       `default:"2" help:"What a started hour costs (${default})."`
 	JSON     bool          `name:"json" help:"Print JSON: an object for each scenario, or for the files."`
 	Wrong    string        `placeholder:"FILE" help:"Write the wrong stays to this file, with whole plates."`
+	Markdown string        `placeholder:"FILE" help:"Measure all scenarios and write the tables into this page."`
 	Write    string        `placeholder:"DIR" help:"Write the events and the truth of a scenario to files of this folder, in the form that --events and --truth read."`
 
 	out, notes io.Writer
@@ -59,6 +61,7 @@ func (c evaluateCommand) Validate() error {
 	want(c.Settle >= 0 && (c.Events != "" || c.Settle < time.Duration(c.Days-learningDays)*24*time.Hour), "--settle is %s, want 0s or more, and less than the days that are counted", c.Settle)
 	want(c.Margin >= 0 && c.Margin <= 100, "--margin is %g, want 0 to 100", c.Margin)
 	want(c.Tariff >= 0 && !math.IsInf(c.Tariff, 0), "--tariff is %g, want 0 or more", c.Tariff)
+	want(c.Markdown == "" || c.Events == "" && c.Write == "" && !c.JSON, "--markdown measures scenarios and prints nothing else")
 	want(c.Write == "" || c.Events == "" && len(c.Scenario) == 1 && c.Seeds == 1, "--write writes one scenario of one seed")
 	return errors.Join(wrong...)
 }
@@ -98,46 +101,129 @@ func (c evaluateCommand) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if c.Events != "" {
-		err = c.files(wrong)
-	} else {
-		err = c.scenarios(ctx, wrong)
+	models, err := c.models()
+	switch {
+	case err != nil:
+	case c.Events != "":
+		err = c.files(models, wrong)
+	case c.Markdown != "":
+		err = c.page(ctx, models, wrong)
+	default:
+		err = c.scenarios(ctx, models, wrong)
 	}
 	return errors.Join(err, wrong.close())
 }
 
 // models returns the models of the flags.
-func (c evaluateCommand) models() parking.Models {
-	return nil
+func (c evaluateCommand) models() (parking.Models, error) {
+	model := parking.DefaultModel()
+	if c.Model != "default" {
+		text, err := os.ReadFile(c.Model)
+		if err == nil {
+			model, err = parking.ParseModel(text)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("--model %s: want default, or a file with a model: %w", c.Model, err)
+		}
+	}
+	if c.Margin > 0 {
+		model.Margin, model.Margins = parking.Weight(math.Round(100*c.Margin)), nil
+	}
+	model.From = time.Time{}
+	return parking.Models{model}, nil
 }
 
 // scenarios evaluates each scenario.
-func (c evaluateCommand) scenarios(ctx context.Context, wrong *wrongs) error {
+func (c evaluateCommand) scenarios(ctx context.Context, models parking.Models, wrong *wrongs) error {
 	for _, name := range c.Scenario {
 		started := time.Now()
-		sum := new(evaluate.Counts)
-		for seed := c.Seed; seed < c.Seed+uint64(c.Seeds); seed++ { //nolint:gosec // small
-			s, err := evaluate.Scenario(name, seed, c.Inside, c.Days)
-			if err != nil {
-				return fmt.Errorf("--scenario: %w", err)
-			}
-			d, err := evaluate.Simulate(s)
+		if c.Write != "" {
+			d, _, err := c.simulate(name, c.Seed, c.Inside)
 			if err != nil {
 				return err
 			}
-			if c.Write != "" {
-				return c.write(d)
-			}
-			w := evaluate.Window{From: s.Start.Add(learningDays * 24 * time.Hour), To: s.Start.Add(s.Duration - c.Settle)}
-			sum.Add(d.Score(d.Stays(c.models()), w, wrong.each(name, seed)))
-			if ctx.Err() != nil {
-				return errors.New("interrupted")
-			}
+			return c.write(d)
 		}
-		err := c.print(evaluation{Scenario: name, Seed: c.Seed, Seeds: c.Seeds, Inside: c.Inside, Days: c.Days, Report: sum.Report(c.Tariff)}, started)
+		sum, err := c.scenario(ctx, name, c.Inside, c.Seeds, models, wrong)
 		if err != nil {
 			return err
 		}
+		err = c.print(evaluation{Scenario: name, Seed: c.Seed, Seeds: c.Seeds, Inside: c.Inside, Days: c.Days, Report: sum.Report(c.Tariff)}, started)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// simulate returns the data of a scenario and the part of it that is counted.
+func (c evaluateCommand) simulate(name string, seed uint64, inside int) (*evaluate.Data, evaluate.Window, error) {
+	s, err := evaluate.Scenario(name, seed, inside, c.Days)
+	if err != nil {
+		return nil, evaluate.Window{}, fmt.Errorf("--scenario: %w", err)
+	}
+	d, err := evaluate.Simulate(s)
+	return d, evaluate.Window{From: s.Start.Add(learningDays * 24 * time.Hour), To: s.Start.Add(s.Duration - c.Settle)}, err
+}
+
+// scenario evaluates car parks of a scenario.
+func (c evaluateCommand) scenario(ctx context.Context, name string, inside, seeds int, models parking.Models, wrong *wrongs) (*evaluate.Counts, error) {
+	sum := new(evaluate.Counts)
+	for seed := c.Seed; seed < c.Seed+uint64(seeds); seed++ { //nolint:gosec // small
+		d, w, err := c.simulate(name, seed, inside)
+		if err != nil {
+			return nil, err
+		}
+		sum.Add(d.Score(d.Stays(models), w, wrong.each(name, seed)))
+		if ctx.Err() != nil {
+			return nil, errors.New("interrupted")
+		}
+	}
+	return sum, nil
+}
+
+// measured are the rows of the page.
+var measured = []struct {
+	scenario      string
+	inside, seeds int
+}{
+	{"base", 2000, 4},
+	{"base", 200, 30},
+	{"base", 20_000, 2},
+	{"mild", 2000, 4},
+	{"harsh", 2000, 4},
+	{"syntax", 2000, 4},
+	{"fleets", 2000, 4},
+	{"syntax+fleets", 2000, 4},
+	{"better", 2000, 4},
+	{"worse", 2000, 4},
+}
+
+// page measures all scenarios and writes the tables into a page.
+func (c evaluateCommand) page(ctx context.Context, models parking.Models, wrong *wrongs) error {
+	page, err := os.ReadFile(c.Markdown)
+	if err != nil {
+		return fmt.Errorf("--markdown: %w", err)
+	}
+	started := time.Now()
+	var rows []evaluate.Row
+	for _, m := range measured {
+		row := evaluate.Row{Scenario: m.scenario, Inside: m.inside, Seeds: m.seeds}
+		for i, cameras := range evaluate.Cameras {
+			if row.Cameras[i], err = c.scenario(ctx, m.scenario+cameras.Suffix, m.inside, m.seeds, models, wrong); err != nil {
+				return err
+			}
+			near := row.Cameras[i].Near
+			fmt.Fprintf(c.notes, "%s%s, %d inside: %d of %d near stays are of other cars\n", m.scenario, cameras.Suffix, m.inside, near.Issued-near.SameCar, near.Issued)
+		}
+		rows = append(rows, row)
+	}
+	page, err = evaluate.Page(page, evaluate.How(c.Model, c.Seed, c.Settle, time.Since(started)), rows, c.Tariff)
+	if err != nil {
+		return fmt.Errorf("--markdown %s: %w", c.Markdown, err)
+	}
+	if err := os.WriteFile(c.Markdown, page, 0o644); err != nil { //nolint:gosec // a page that others read
+		return fmt.Errorf("--markdown: %w", err)
 	}
 	return nil
 }
@@ -161,7 +247,7 @@ func (c evaluateCommand) print(e evaluation, started time.Time) error {
 }
 
 // files evaluates files.
-func (c evaluateCommand) files(wrong *wrongs) error {
+func (c evaluateCommand) files(models parking.Models, wrong *wrongs) error {
 	started := time.Now()
 	events, err := openInput(c.Events)
 	if err != nil {
@@ -185,7 +271,7 @@ func (c evaluateCommand) files(wrong *wrongs) error {
 	if told.Missing > 0 {
 		fmt.Fprintf(c.notes, "%d events of %s are not in %s; they count as lost reads\n", told.Missing, c.Truth, c.Events)
 	}
-	stays := d.Stays(c.models())
+	stays := d.Stays(models)
 	all := d.Score(stays, evaluate.Window{}, wrong.each("", 0))
 	settled := d.Score(stays, evaluate.Window{To: d.Last().Add(-c.Settle)}, nil)
 	return c.print(evaluation{

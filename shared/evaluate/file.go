@@ -3,6 +3,7 @@ package evaluate
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -151,9 +152,7 @@ func parseEvent(text []byte) (parking.Event, error) {
 	}
 	// Text that is a number is not on the wire, but in tables of others.
 	if mended := withTexts(text); mended != nil {
-		if e, again := pipeline.ParseEvent(kind, mended); again == nil {
-			return e, nil
-		}
+		return pipeline.ParseEvent(kind, mended)
 	}
 	return parking.Event{}, err
 }
@@ -170,8 +169,10 @@ func withTexts(text []byte) []byte {
 	if json.Unmarshal(text, &fields) != nil {
 		return nil
 	}
+	changed := false
 	for _, name := range []string{"id", "vehicle_plate", "site", "gate", "camera", "vehicle", "country"} {
 		if v := fields[name]; v.Kind() == '0' {
+			changed = true
 			quoted, err := jsontext.AppendQuote(nil, number(v))
 			if err != nil {
 				return nil
@@ -180,7 +181,7 @@ func withTexts(text []byte) []byte {
 		}
 	}
 	mended, err := json.Marshal(fields)
-	if err != nil {
+	if err != nil || !changed {
 		return nil
 	}
 	return mended
@@ -246,6 +247,7 @@ type truthReader struct {
 	*Data
 	told     *Files
 	siteOf   map[string]string // of the ids of events; several: empty
+	only     string            // the site of all events, if there is one only
 	at       map[truthKey]int32
 	vehicles map[name]int32
 	lineOf   map[read]int
@@ -261,8 +263,12 @@ func newTruthReader(d *Data, told *Files) *truthReader {
 	r := &truthReader{
 		Data: d, told: told, siteOf: make(map[string]string, len(d.Events)), at: make(map[truthKey]int32), vehicles: make(map[name]int32), lineOf: make(map[read]int),
 	}
+	r.only = d.Events[0].Site
 	for i := range d.Events {
 		e := &d.Events[i]
+		if e.Site != r.only {
+			r.only = ""
+		}
 		if site, known := r.siteOf[e.ID]; known && site != e.Site {
 			r.siteOf[e.ID] = ""
 		} else {
@@ -291,7 +297,7 @@ func (r *truthReader) line(number int, text []byte) {
 	key := read{string(w.Site), string(w.Event)}
 	site := key.site
 	if site == "" {
-		site = r.siteOf[key.id]
+		site = cmp.Or(r.siteOf[key.id], r.only)
 	}
 	v := r.visit(truthKey{site, w.Vehicle, w.Visit})
 	if known, twice := r.of[key]; twice {
