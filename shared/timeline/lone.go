@@ -252,18 +252,22 @@ func (r *loneReader) read(ctx context.Context, lone []parking.Lone, reads []plac
 		return nil, err
 	}
 	for i, at := range found {
-		next, there := lines[at.plate].after(at.member)
+		before, after, there := lines[at.plate].around(at.member)
 		if events[i] == nil || !there || events[i].Time.Before(r.from) || !events[i].Time.Before(r.to) {
 			continue
 		}
 		read := parking.Lone{Event: *events[i], Known: lines[at.plate].known}
-		if read.Kind == parking.Entry && next != "" {
-			if kindOf(next) == parking.Exit {
-				continue // it is a part of a stay
-			}
-			if _, read.Next, err = parseMember(next); err != nil {
-				return nil, failure.Odd("Redis", err)
-			}
+		switch {
+		case read.Kind == parking.Exit && before == "", read.Kind == parking.Entry && after == "":
+		case read.Kind == parking.Exit && kindOf(before) == parking.Entry, read.Kind == parking.Entry && kindOf(after) == parking.Exit:
+			continue // it is a part of a stay by now
+		case read.Kind == parking.Exit:
+			_, read.Previous, err = parseMember(before)
+		default:
+			_, read.Next, err = parseMember(after)
+		}
+		if err != nil {
+			return nil, failure.Odd("Redis", err)
 		}
 		lone = append(lone, read)
 	}
@@ -309,17 +313,20 @@ type line struct {
 	known   bool     // whether there is an exact stay
 }
 
-// after returns the member directly after another one, and reports whether that is there.
-func (l *line) after(member string) (next string, found bool) {
+// around returns the neighbours of a member, and reports whether it is there.
+func (l *line) around(member string) (before, after string, found bool) {
 	i, found := slices.BinarySearch(l.members, member)
-	if found && i+1 < len(l.members) {
-		next = l.members[i+1]
+	if found && i > 0 {
+		before = l.members[i-1]
 	}
-	return next, found
+	if found && i+1 < len(l.members) {
+		after = l.members[i+1]
+	}
+	return before, after, found
 }
 
 // readLines returns the timelines of some plates: so much of each that it tells whether the
-// plate is known, and what is after its places.
+// plate is known, and what is before and after its places.
 func (r *loneReader) readLines(ctx context.Context, reads []placed) (map[string]*line, error) {
 	lines, plates := make(map[string]*line, len(reads)), make([]string, 0, len(reads))
 	for _, at := range reads {
@@ -350,7 +357,7 @@ func (r *loneReader) readLines(ctx context.Context, reads []placed) (map[string]
 	}
 	for _, at := range reads {
 		l := lines[at.plate]
-		for l.older && (!l.known || at.member != "" && at.member < l.members[0]) {
+		for l.older && (!l.known || at.member != "" && at.member <= l.members[0]) {
 			if err := r.readOlder(ctx, at.plate, l, oldest); err != nil {
 				return nil, err
 			}

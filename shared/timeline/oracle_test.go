@@ -34,7 +34,7 @@ func TestLongTimelinesAgreeWithTheOracle(t *testing.T) {
 				random: rand.New(rand.NewPCG(seed, 0)),
 				now:    time.Date(2100, 1, 1, 0, 0, 0, 500_000_000, time.UTC),
 				events: make(map[string]parking.Event), lines: make(map[string][]string), stays: make(map[string]parking.Stay),
-				places: make(map[string][]place), voids: make(map[string]time.Time), reused: make(map[string]bool),
+				places: make(map[string][]place), voids: make(map[string]time.Time), reused: make(map[string]bool), settled: make(map[string]bool),
 				minutes: make(map[time.Time]Minute),
 			}
 			s.now = func() time.Time { return o.now }
@@ -76,6 +76,10 @@ type timelineOracle struct {
 	lines  map[string][]string      // by plate, the members of their timelines
 	stays  map[string]parking.Stay  // the store's last response, by id
 	reused map[string]bool          // ids of more than one event
+	// Exits that are the first of their plate, because what they were paired with or
+	// repeated has expired: they are not lone.
+	settled  map[string]bool
+	compared int
 
 	repeats parking.Repeats
 	totals  Totals
@@ -210,6 +214,12 @@ func (o *timelineOracle) expire() {
 	}
 	for plate, line := range o.lines {
 		for len(line) > 0 && line[0] < oldest {
+			if len(line) > 1 && line[1] >= oldest && plate != noPlate {
+				stays := parking.Pair(o.timeline(line[:2]), o.repeats).Stays
+				if n := len(stays); n > 0 && stays[n-1].ID == line[1][headLen:] && stays[n-1].Status() != parking.UnmatchedExit {
+					o.settled[stays[n-1].ID] = true
+				}
+			}
 			forget(line[0][instantLen+1:], line[0])
 			line = line[1:]
 		}
@@ -228,6 +238,7 @@ func (o *timelineOracle) forget(id string) {
 	delete(o.stays, id)
 	delete(o.places, id)
 	delete(o.voids, id)
+	delete(o.settled, id)
 }
 
 // timeline returns the events of some members.
@@ -323,6 +334,26 @@ func (o *timelineOracle) set(e parking.Event) {
 		o.lines[plateOf(&e)] = slices.Insert(line, i, member(&e))
 	}
 	o.events[e.ID] = e
+	delete(o.settled, e.ID)
+	maps.DeleteFunc(o.settled, func(id string, _ bool) bool {
+		x := o.events[id]
+		return o.lines[x.Plate][0] != member(&x)
+	})
+}
+
+// lone returns the lone reads in the order of their ids.
+func (o *timelineOracle) lone() []parking.Lone {
+	var events []parking.Event
+	for _, line := range o.lines {
+		events = append(events, o.timeline(line)...)
+	}
+	lone := parking.ReadsOf(events, o.repeats).Lone
+	return sortLone(slices.DeleteFunc(lone, func(l parking.Lone) bool { return o.settled[l.ID] }))
+}
+
+func sortLone(lone []parking.Lone) []parking.Lone {
+	slices.SortFunc(lone, func(a, b parking.Lone) int { return strings.Compare(a.ID, b.ID) })
+	return lone
 }
 
 // lastExit returns the newest place of an exit, or nil.
@@ -537,6 +568,12 @@ func (o *timelineOracle) compare(t *testing.T) {
 		got = slices.DeleteFunc(got, func(m string) bool { return m < oldest })
 		if !slices.Equal(got, line) {
 			t.Fatalf("timeline of %s, -want +got:\n%s", plate, cmp.Diff(line, got))
+		}
+	}
+	if o.compared++; o.compared%8 == 0 {
+		lone, more, err := o.s.Lone(t.Context(), o.site, time.Time{}, o.now.Add(time.Hour))
+		if diff := cmp.Diff(o.lone(), sortLone(lone), cmpopts.EquateEmpty()); err != nil || more || diff != "" {
+			t.Fatalf("error %v, more %v, lone reads, -want +got:\n%s", err, more, diff)
 		}
 	}
 	site, err := o.s.Site(t.Context(), o.site)
