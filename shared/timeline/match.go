@@ -34,9 +34,8 @@ var (
 
 // Change is what the near rule makes of an exit, otherwise than it was decided before.
 type Change struct {
-	// Stay is the stay of the exit; see [parking.Match]. Its revision is ignored. Without
-	// a Match the decision is withdrawn: then the pairing rule is valid, and only the id
-	// counts of all fields.
+	// Stay is the stay of the exit; see [parking.Match]. Its revision is ignored. If it
+	// [Change.Withdraws] only its id counts, and nothing of the other fields but Was.
 	Stay parking.Stay
 	// EntryPlate and ExitPlate are the normalised plates of the two reads.
 	EntryPlate, ExitPlate string
@@ -47,8 +46,12 @@ type Change struct {
 	Was int64
 }
 
-// Decision is what was decided of an exit. Without a Match it is a withdrawal: the stay is
-// that of the pairing rule.
+// Withdraws reports whether the pairing rule is valid for the exit: the stay is neither
+// matched otherwise nor disputed.
+func (c *Change) Withdraws() bool { return c.Stay.Match == nil && !c.Stay.Disputed }
+
+// Decision is what was decided of an exit. If it [Change.Withdraws] the stay is that of the
+// pairing rule.
 type Decision struct {
 	Change
 	// Posted reports that the stay was posted. A withdrawal that was is no decision any
@@ -85,7 +88,7 @@ func (s *Store) Decide(ctx context.Context, site string, changes []Change) ([]De
 	for i := range changes {
 		c := &changes[i]
 		args = append(args, c.Stay.ID, c.Was)
-		if c.Stay.Match == nil {
+		if c.Withdraws() {
 			args = append(args, "", "", "", "", "", "")
 			continue
 		}
@@ -195,7 +198,7 @@ func (s *Store) DecisionOf(ctx context.Context, site, exitID string) (d Decision
 // decided is the JSON of what a decision makes of a stay besides its entry.
 type decided struct {
 	Plate    string               `json:"plate,omitempty"` // unless it is that of the exit
-	Match    *parking.Explanation `json:"match"`
+	Match    *parking.Explanation `json:"match,omitempty"`
 	Disputed bool                 `json:"disputed,omitempty"`
 }
 
