@@ -392,3 +392,27 @@ func TestAVeryBusyPlateThatDoesNotComeAgain(t *testing.T) {
 		t.Errorf("%d ids are left, want 12", n)
 	}
 }
+
+// The entry of a completed stay expires, and then its exit is void, or comes after another
+// entry: it was never unmatched.
+func TestAnExitWhoseEntryExpiredIsNotUnmatched(t *testing.T) {
+	hour := int(time.Hour.Seconds())
+	for name, then := range map[string]struct {
+		event  parking.Event
+		totals Totals
+	}{
+		"void":            {of(exit("x", 2*hour), 2, voided), totals(1, 0, 0, 0, 0)},
+		"another entry":   {entry("late", 2*hour-60), totals(2, 1, 1, 0, 0)},
+		"another version": {of(exit("x", 2*hour), 2, seenAt("c")), totals(1, 1, 0, 1, 0)},
+	} {
+		s, _ := newStore(t)
+		s.now = func() time.Time { return start.Add(2 * time.Hour) }
+		s.Record(t.Context(), []parking.Event{entry("e", 0), exit("x", 2*hour)})
+		s.now = func() time.Time { return start.Add(retention + time.Hour) }
+		s.Record(t.Context(), []parking.Event{then.event})
+		site, err := s.Site(t.Context(), "default")
+		if err != nil || site.Totals != then.totals {
+			t.Errorf("%s: %+v, error %v, want %+v", name, site.Totals, err, then.totals)
+		}
+	}
+}

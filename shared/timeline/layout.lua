@@ -27,7 +27,8 @@ local key = {
   -- hash: entries, exits, completed, unmatched, missed, repeated_entries, repeated_exits,
   -- no_plate_entries and no_plate_exits; of the last count by hand counted, counted_at
   -- (milliseconds) and since, the entries less the exits that were observed later,
-  -- without repeats; and swept: where the search for what expired goes on, through how
+  -- without repeats; decided: see decisions; lone_since: when the first lone read may have
+  -- been kept (milliseconds); and swept: where the search for what expired goes on, through how
   -- many plates it goes, and when it was there (milliseconds)
   totals = prefix .. 'n',
   -- list: counts by hand, newest first: milliseconds, counted, shown until then, reason;

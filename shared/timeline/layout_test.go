@@ -122,6 +122,7 @@ func TestDataOfTheVersionBefore(t *testing.T) {
 	want := redistest.Contents(t, client)
 	kept := want[key].(map[string]string)
 	want[keysOf("north").lone()] = []goredis.Z{{Score: float64(events[24].Time.UnixMilli()), Member: member(&events[24]) + "\nKA04"}}
+	want[keysOf("north").totals()].(map[string]string)["lone_since"] = "0"
 	for _, e := range events {
 		slot, more := kept[e.ID][:slotLen], kept[e.ID][slotLen:]
 		if more != "" {

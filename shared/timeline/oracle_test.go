@@ -77,7 +77,7 @@ type timelineOracle struct {
 	stays  map[string]parking.Stay  // the store's last response, by id
 	reused map[string]bool          // ids of more than one event
 	// Exits that are the first of their plate, because what they were paired with or
-	// repeated has expired: they are not lone.
+	// repeated has expired: they are not lone, and count as completed.
 	settled  map[string]bool
 	compared int
 
@@ -412,10 +412,10 @@ func (o *timelineOracle) count(sign int64) {
 			if plate == noPlate {
 				break
 			}
-			switch stay.Status() {
-			case parking.Completed:
+			switch status := stay.Status(); {
+			case status == parking.Completed, o.settled[stay.ID]:
 				o.totals.CompletedStays += sign
-			case parking.Repeated:
+			case status == parking.Repeated:
 				o.totals.RepeatedExits += sign
 				repeats[stay.ID] = true
 			default:

@@ -79,12 +79,13 @@ local revised = false             -- whether a revision was written
 local inside = {}                 -- plate -> millis of its entry, or false
 local reopened = {}               -- plates whose last event was taken out
 local lone = {}                   -- member of key.lone -> its score, or false
+local first = {}                  -- those of exits that were the first of their plate
 local totals = {
   entries = 0, exits = 0, completed = 0, unmatched = 0, missed = 0, since = 0,
   repeated_entries = 0, repeated_exits = 0, no_plate_entries = 0, no_plate_exits = 0,
 }
 local entriesAt, exitsAt = {}, {} -- minute since 1970 -> how many
-local countedAt, swept, decided = unpack(call('HMGET', key.totals, 'counted_at', 'swept', 'decided'))
+local countedAt, swept, decided, loneSince = unpack(call('HMGET', key.totals, 'counted_at', 'swept', 'decided', 'lone_since'))
 countedAt = tonumber(countedAt or math.huge) -- later than all events without a count
 
 ------------------------------------------------------------------------------------------
@@ -367,7 +368,11 @@ local function link(plate, before, member, sign)
       return 'r'
     end
     totals.unmatched = totals.unmatched + sign
-    lone[loneOf(member, plate)] = sign > 0 and integer(millisOf(member))
+    local one = loneOf(member, plate)
+    if not before and sign < 0 and lone[one] == nil then
+      first[#first + 1] = one
+    end
+    lone[one] = sign > 0 and integer(millisOf(member))
     return ''
   end
   if afterEntry then
@@ -866,6 +871,21 @@ sweep()
 ------------------------------------------------------------------------------------------
 -- Write: once a call, what changed
 ------------------------------------------------------------------------------------------
+
+-- An exit that was the first of its plate and is not lone was counted as completed: its
+-- entry has expired since. So was a repeat of an exit that has, which is rare.
+if not loneSince then -- what an earlier version recorded is not among the lone reads
+  loneSince = call('EXISTS', key.events) == 1 and integer(tonumber(oldestMillis) + retention) or '0'
+  call('HSET', key.totals, 'lone_since', loneSince)
+end
+if #first > 0 then
+  for i, score in ipairs(call('ZMSCORE', key.lone, unpack(first))) do
+    if not score and millisOf(first[i]) > tonumber(loneSince) then
+      totals.unmatched = totals.unmatched + 1
+      totals.completed = totals.completed - 1
+    end
+  end
+end
 
 if newCount > 0 then
   call('HSET', key.events, unpack(newEvents))
