@@ -1,6 +1,8 @@
 package timeline
 
 import (
+	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -56,5 +58,109 @@ func TestDecide(t *testing.T) {
 	}
 	if got := decide(t, s, c)[0]; got.Refused == "" {
 		t.Errorf("%+v", got)
+	}
+}
+
+// A change is refused unless all that it builds on holds, and with it what depends on it.
+func TestDecideRefuses(t *testing.T) {
+	// Between the reads of an exact stay are an exit and an entry of a plate like it.
+	e, x := of(entry("e", 0), 1, nil), of(exit("x", 4000), 1, nil)
+	out, in := of(exit("out", 1000), 1, plated("KA0I")), of(entry("in", 2000), 1, plated("KA0I"))
+	alone, left := of(entry("alone", 100), 1, plated("KB01")), of(exit("left", 1200), 1, plated("KB0I"))
+	other := of(exit("other", 1300), 1, plated("K801"))
+	twice := of(exit("twice", 1400), 1, func(e *parking.Event) { plated("KC01")(e); seenAt("c")(e) })
+	again := of(twice, 1, func(e *parking.Event) { e.ID, e.Time = "again", e.Time.Add(time.Second) })
+	first := of(entry("first", 200), 1, func(e *parking.Event) { plated("KD01")(e); seenAt("c")(e) })
+	second := of(first, 1, func(e *parking.Event) { e.ID, e.Time = "second", e.Time.Add(time.Second) })
+	expired := of(entry("expired", -int(retention.Seconds())+3500), 1, plated("KE01"))
+	fresh := of(expired, 1, func(e *parking.Event) { e.ID, e.Time = "fresh", start })
+	events := []parking.Event{e, x, out, in, alone, left, other, twice, again, first, second, expired, fresh}
+
+	exactly := func(c Change, e parking.Event) Change {
+		c.Exact = Place{e.ID, e.Time}
+		return c
+	}
+	was := func(c Change, revision int64) Change {
+		c.Was = revision
+		return c
+	}
+	withdraws := func(id string, revision int64) Change { return Change{Stay: parking.Stay{ID: id}, Was: revision} }
+	disputed := exactly(near(e, x, parking.Exact), e)
+	splits := []Change{exactly(near(in, x, parking.Split), e), near(e, out, parking.Split)}
+	nearLeft := near(alone, left, parking.OCR)
+	s, client := newStore(t)
+	for name, c := range map[string]struct {
+		before  []Change // they are made
+		changes []Change
+		refused []bool
+	}{
+		"a near stay":                             {nil, []Change{nearLeft}, []bool{false}},
+		"a disputed one":                          {nil, []Change{disputed}, []bool{false}},
+		"a split":                                 {nil, splits, []bool{false, false}},
+		"a split, the other one first":            {nil, []Change{splits[1], splits[0]}, []bool{false, false}},
+		"a part of a split":                       {nil, splits[1:], []bool{true}},
+		"both of a split, of which one may not":   {nil, []Change{splits[1], was(splits[0], 7)}, []bool{true, true}},
+		"the same again":                          {[]Change{nearLeft}, []Change{nearLeft}, []bool{false}},
+		"over another one that was not read":      {[]Change{nearLeft}, []Change{near(in, left, parking.OCR)}, []bool{true}},
+		"over one that was read":                  {[]Change{nearLeft}, []Change{was(near(in, left, parking.OCR), 2)}, []bool{false}},
+		"a withdrawal":                            {[]Change{nearLeft}, []Change{withdraws("left", 2)}, []bool{false}},
+		"a late withdrawal":                       {[]Change{nearLeft}, []Change{withdraws("left", 1)}, []bool{true}},
+		"a withdrawal of nothing":                 {nil, []Change{withdraws("left", 0)}, []bool{true}},
+		"an entry for two":                        {nil, []Change{nearLeft, near(alone, other, parking.OCR)}, []bool{false, true}},
+		"an entry that another exit has":          {[]Change{nearLeft}, []Change{near(alone, other, parking.OCR)}, []bool{true}},
+		"an entry that another exit leaves":       {[]Change{nearLeft}, []Change{near(alone, other, parking.OCR), withdraws("left", 2)}, []bool{false, false}},
+		"an exit twice":                           {nil, []Change{nearLeft, near(in, left, parking.OCR)}, []bool{false, true}},
+		"the exit is paired by now":               {nil, []Change{near(alone, x, parking.OCR)}, []bool{true}},
+		"the exit is paired otherwise":            {nil, []Change{exactly(near(in, x, parking.Split), alone)}, []bool{true}},
+		"the exit is lone":                        {nil, []Change{exactly(nearLeft, alone)}, []bool{true}},
+		"the exit is a repeat":                    {nil, []Change{near(alone, again, parking.OCR)}, []bool{true}},
+		"the entry is repeated":                   {nil, []Change{near(first, left, parking.OCR)}, []bool{true}},
+		"the entry is the last one of repeats":    {nil, []Change{near(second, left, parking.OCR)}, []bool{false}},
+		"the entry is paired":                     {nil, []Change{near(e, left, parking.OCR)}, []bool{true}},
+		"the entry has another time":              {nil, []Change{near(of(alone, 1, func(e *parking.Event) { e.Time = start }), left, parking.OCR)}, []bool{true}},
+		"the entry has another plate":             {nil, []Change{near(of(alone, 1, plated("KA01")), left, parking.OCR)}, []bool{true}},
+		"the exit has another plate":              {nil, []Change{near(alone, of(left, 1, plated("KA01")), parking.OCR)}, []bool{true}},
+		"the entry expired":                       {nil, []Change{near(expired, left, parking.OCR)}, []bool{true}},
+		"the pair is rejected":                    {nil, []Change{near(alone, twice, parking.OCR)}, []bool{true}},
+		"the pair is not rejected any more":       {nil, []Change{near(in, twice, parking.OCR)}, []bool{false}},
+		"what is given depends on a refused one":  {[]Change{near(in, other, parking.OCR)}, splits[1:], []bool{true}},
+		"one that depends on one that is refused": {[]Change{near(in, other, parking.OCR)}, []Change{splits[1], splits[0]}, []bool{true, true}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			do(t, client, "FLUSHALL")
+			s.now = func() time.Time { return start.Add(3000 * time.Second) }
+			s.Record(t.Context(), events)
+			s.now = func() time.Time { return start.Add(4000 * time.Second) }
+			for i, r := range []Rejection{
+				{Rejection: parking.Rejection{EntryID: "alone", ExitID: "twice"}},
+				{Rejection: parking.Rejection{EntryID: "in", ExitID: "twice"}},
+			} {
+				r.ID, r.By, r.At = fmt.Sprint("r", i), "ann", start
+				if _, err := s.Reject(t.Context(), "default", r); err != nil {
+					t.Fatal(err)
+				}
+				if r.ID += "-undone"; i == 1 {
+					if err := s.Unreject(t.Context(), "default", r); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			for _, d := range decide(t, s, c.before...) {
+				if d.Refused != "" {
+					t.Fatalf("before: %+v", d)
+				}
+			}
+			revisions := client.HGetAll(t.Context(), defaultKeys.revisions()).Val()
+			for i, d := range decide(t, s, c.changes...) {
+				if (d.Refused != "") != c.refused[i] {
+					t.Errorf("change %d of %s: %+v", i, c.changes[i].Stay.ID, d)
+				}
+			}
+			if !slices.Contains(c.refused, false) {
+				if diff := cmp.Diff(revisions, client.HGetAll(t.Context(), defaultKeys.revisions()).Val()); diff != "" {
+					t.Errorf("revisions, -want +got:\n%s", diff)
+				}
+			}
+		})
 	}
 }
