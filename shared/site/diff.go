@@ -87,21 +87,32 @@ func siteFields(s *Site) []field {
 		{"longest stay", d.LongestStay},
 		{"image retention", d.ImageRetention},
 		{"occupancy when silent", d.WhenSilent},
+		{"settle", d.Settle},
+		{"policy", described(d.Policy)},
 	}
 }
 
 func cameraFields(c *Camera) []field {
-	var directions []string
-	for _, direction := range slices.Sorted(maps.Keys(c.Directions)) {
-		directions = append(directions, direction+" is "+c.Directions[direction].String())
+	directions := make(map[string]string, len(c.Directions))
+	for direction, kind := range c.Directions {
+		directions[direction] = kind.String()
 	}
 	zone := ""
 	if c.Location != nil {
 		zone = c.Location.String()
 	}
 	return []field{
-		{"role", string(c.Role)}, {"gate", c.Gate}, {"format", c.Format}, {"zone", zone}, {"directions", strings.Join(directions, " and ")},
+		{"role", string(c.Role)}, {"gate", c.Gate}, {"format", c.Format}, {"zone", zone}, {"directions", described(directions)},
 	}
+}
+
+// described returns the values of keys in words.
+func described(values map[string]string) string {
+	var parts []string
+	for _, key := range slices.Sorted(maps.Keys(values)) {
+		parts = append(parts, key+" is "+values[key])
+	}
+	return strings.Join(parts, " and ")
 }
 
 // describe returns the settings that are not the default, after a colon.

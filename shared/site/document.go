@@ -35,6 +35,7 @@ const (
 	maxLongestStay = 366 * day
 	minImages      = time.Hour
 	maxImages      = 3660 * day
+	maxSettle      = 5 * day // what is lone for longer has no partner any more
 	minTokenBytes  = 8
 	maxTokenBytes  = 128
 	maxQuoted      = 40
@@ -63,6 +64,8 @@ type document struct {
 	LongestStay    string           `json:"longest_stay,omitempty"`
 	ImageRetention string           `json:"image_retention,omitempty"`
 	WhenSilent     string           `json:"occupancy_when_silent,omitempty"`
+	Settle         string           `json:"settle,omitempty"`
+	Policy         policyDocument   `json:"policy,omitempty"`
 	Gates          []gateDocument   `json:"gates,omitempty"`
 	Cameras        []cameraDocument `json:"cameras,omitempty"`
 }
@@ -93,7 +96,7 @@ type stored struct {
 func documentOf(s *Site) document {
 	d := document{
 		ID: s.ID, Name: s.Name, Zone: s.location().String(),
-		LongestStay: formatDuration(s.LongestStay), ImageRetention: formatDuration(s.ImageRetention),
+		LongestStay: formatDuration(s.LongestStay), ImageRetention: formatDuration(s.ImageRetention), Policy: s.Policy.document(),
 	}
 	if s.Capacity != 0 {
 		d.Capacity = json.Number(strconv.Itoa(s.Capacity))
@@ -103,6 +106,9 @@ func documentOf(s *Site) document {
 	}
 	if s.Repeat != nil {
 		d.Repeat = cmp.Or(formatDuration(*s.Repeat), "0s")
+	}
+	if s.Settle != nil {
+		d.Settle = cmp.Or(formatDuration(*s.Settle), "0s")
 	}
 	for _, g := range s.Gates {
 		d.Gates = append(d.Gates, gateDocument(g))
@@ -158,6 +164,10 @@ func (d *document) site(wrong report) Site {
 	default:
 		wrong("occupancy_when_silent", "occupancy_when_silent %s: want %s or %s", quote(d.WhenSilent), occupancyFlagged, occupancyUnknown)
 	}
+	if d.Settle != "" {
+		s.Settle = new(durationOf(d.Settle, 0, maxSettle, "settle", wrong))
+	}
+	s.Policy = d.Policy.policy(wrong)
 	gates := make(map[string]bool)
 	if n := len(d.Gates); n > MaxGates {
 		wrong("gates", "there are %d gates, at most %d are possible", n, MaxGates)

@@ -314,6 +314,7 @@ func (p *parser) site(n *yaml.Node, path string, d *document) {
 	p.object(n, path, map[string]reader{
 		"id": p.text(&d.ID), "name": p.text(&d.Name), "zone": p.text(&d.Zone), "capacity": p.text((*string)(&d.Capacity)),
 		"repeat": p.text(&d.Repeat), "longest_stay": p.text(&d.LongestStay), "image_retention": p.text(&d.ImageRetention), "occupancy_when_silent": p.text(&d.WhenSilent),
+		"settle": p.text(&d.Settle), "policy": p.policy(&d.Policy),
 		"gates": p.list(func(n *yaml.Node, path string) {
 			var g gateDocument
 			p.object(n, path, map[string]reader{"id": p.text(&g.ID), "name": p.text(&g.Name)})
@@ -328,6 +329,22 @@ func (p *parser) site(n *yaml.Node, path string, d *document) {
 			d.Cameras = append(d.Cameras, k)
 		}),
 	})
+}
+
+// policy returns the reader of the billings of methods.
+func (p *parser) policy(to *policyDocument) reader {
+	return func(n *yaml.Node, path string) {
+		*to = make(policyDocument)
+		fields := make(map[string]reader)
+		for _, key := range policyKeys() {
+			fields[key] = func(n *yaml.Node, path string) {
+				var billing string
+				p.text(&billing)(n, path)
+				(*to)[key] = billing
+			}
+		}
+		p.object(n, path, fields)
+	}
 }
 
 // directions returns the reader of a mapping with any keys.

@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -53,6 +54,9 @@ func TestMistakes(t *testing.T) {
 		"longest stay": {"sites:\n- id: a\n  longest_stay: 59s\n- id: b\n  longest_stay: 367d\n- id: c\n  longest_stay: 0\n- id: d\n  longest_stay: 70000d\n- id: e\n  longest_stay: d\n- id: f\n  longest_stay: 1d-1h\n- id: g\n  longest_stay: 1h1d\n- id: h\n  longest_stay: 1d12h30m\n", "line 3: longest_stay \"59s\": want a duration from 1m to 366d\nline 5: longest_stay\nline 7: longest_stay\nline 9: longest_stay\nline 11: longest_stay\nline 13: longest_stay\nline 15: longest_stay"},
 		"images":       {"sites:\n- id: a\n  image_retention: 59m\n- id: b\n  image_retention: 3661d\n", "line 3: image_retention \"59m\": want a duration from 1h to 3660d\nline 5: image_retention"},
 		"when silent":  {"sites:\n- id: a\n  occupancy_when_silent: flagged\n- id: b\n  occupancy_when_silent: null\n- id: c\n  occupancy_when_silent: \"null\"\n- id: d\n  occupancy_when_silent: Unknown\n", "line 7: occupancy_when_silent \"null\": want flagged or unknown\nline 9: occupancy_when_silent \"Unknown\""},
+		"settle":       {"sites:\n- id: a\n  settle: 5d1s\n- id: b\n  settle: -1h\n- id: c\n  settle: 24\n- id: d\n  settle: [1h]\n", "line 3: settle \"5d1s\": want a duration from 0s to 5d\nline 5: settle\nline 7: settle\nline 9: want a text here"},
+		"policy":       {"sites:\n- id: a\n  policy:\n    exact: Bill\n    ocr: hold\n    edits: bill\n    disputed: \"\"\n    ocr: bill\n    two_edits: [bill]\n", "line 4: policy of exact is \"Bill\": want bill, hold or never\nline 6: unknown key \"edits\": want corrected, disputed, edit, exact, ocr, split, two_edits\nline 7: policy of disputed is \"\": want\nline 8: ocr is there already\nline 9: want a text here\nline 9: policy of two_edits"},
+		"no policy":    {"sites:\n- id: a\n  policy: hold\n- id: b\n  policy: [exact]\n", "line 3: want keys with values here\nline 5: want keys with values here"},
 		"a long name":  {"sites:\n- id: a\n  name: " + strings.Repeat("ä", 101) + "\n", "line 3: name \""},
 
 		"gates":           {"sites:\n- id: a\n  gates:\n  - name: x\n  - id: g\n  - id: g\n  - g\n", "line 4: id of the gate is missing\nline 6: gate \"g\" is there already\nline 7: want keys with values here\nline 7: id of the gate is missing"},
@@ -146,6 +150,12 @@ sites:
     longest_stay: 1d
     image_retention: 720h
     occupancy_when_silent: unknown
+    settle: 1d12h
+    policy:
+      disputed: bill
+      ocr: bill
+      two_edits: never
+      split:
     gates:
       - {id: main, name: Main gate}
       - id: back
@@ -223,7 +233,7 @@ func TestNoTokenIsShown(t *testing.T) {
 
 func TestDiff(t *testing.T) {
 	after := north()
-	after.HideDoubtful = false
+	after.HideDoubtful, after.Settle, after.Policy = false, new(time.Duration(0)), Policy{Disputed: Never, Methods: map[parking.Method]Billing{parking.Exact: Hold}}
 	after.Capacity, after.Name, after.Repeat, after.Location = 0, "Nord", nil, zone("UTC")
 	after.Gates = []Gate{{ID: "main", Name: "Gate"}, {ID: "new"}}
 	c := after.Cameras[0]
@@ -234,7 +244,7 @@ func TestDiff(t *testing.T) {
 	want := []string{
 		`+ site east: zone UTC, capacity 3`,
 		`~ site east: + gate e: name "E"`,
-		`~ site north: name "North Ä" -> "Nord", zone Europe/Berlin -> UTC, capacity 120 -> default, repeat 1m30s -> default, occupancy when silent unknown -> default`,
+		`~ site north: name "North Ä" -> "Nord", zone Europe/Berlin -> UTC, capacity 120 -> default, repeat 1m30s -> default, occupancy when silent unknown -> default, settle 36h -> 0s, policy disputed is bill and ocr is bill and two_edits is never -> disputed is never and exact is hold`,
 		`~ site north: - gate back`,
 		`~ site north: ~ gate main: name "Main gate" -> "Gate"`,
 		`~ site north: + gate new`,

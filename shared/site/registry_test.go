@@ -51,8 +51,9 @@ func open(t *testing.T, node *instance.Redis) *Registry {
 func north() Site {
 	return Site{
 		ID: "north", Name: "North Ä", Location: berlin, Capacity: 120, Repeat: new(90 * time.Second),
-		LongestStay: 24 * time.Hour, ImageRetention: 720 * time.Hour, HideDoubtful: true,
-		Gates: []Gate{{ID: "main", Name: "Main gate"}, {ID: "back"}},
+		LongestStay: 24 * time.Hour, ImageRetention: 720 * time.Hour, HideDoubtful: true, Settle: new(36 * time.Hour),
+		Policy: Policy{Methods: map[parking.Method]Billing{parking.OCR: Bill, parking.TwoEdits: Never}, Disputed: Bill},
+		Gates:  []Gate{{ID: "main", Name: "Main gate"}, {ID: "back"}},
 		Cameras: []Camera{
 			{ID: "north-in", Site: "north", Gate: "main", Role: Entries, Format: "hikvision", Location: berlin, TokenHash: HashToken("entry-token")},
 			{

@@ -32,8 +32,25 @@ type Site struct {
 	// HideDoubtful hides the occupancy while it is doubtful, because the cameras of a
 	// direction are silent.
 	HideDoubtful bool
-	Gates        []Gate
-	Cameras      []Camera
+	// Settle is how long after an exit near stays are made of what is lone then; nil is
+	// [DefaultSettle]. See [Site.SettleTime].
+	Settle *time.Duration
+	// Policy is which stays are billed.
+	Policy  Policy
+	Gates   []Gate
+	Cameras []Camera
+}
+
+// DefaultSettle is the Settle of a site that does not have one. By then most vehicles that
+// are mistaken for the one of an exit have left under their own plates.
+const DefaultSettle = 24 * time.Hour
+
+// SettleTime returns how long after an exit near stays are made of what is lone then.
+func (s *Site) SettleTime() time.Duration {
+	if s.Settle == nil {
+		return DefaultSettle
+	}
+	return *s.Settle
 }
 
 // Gate is where vehicles drive in or out.
