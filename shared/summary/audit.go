@@ -137,7 +137,7 @@ func (h handler) recordRead(ctx context.Context, q listQuery, values url.Values)
 	e := entry(ctx, action, q.site)
 	e.Plate, e.Outcome = q.Plate, audit.Begun
 	filters := make(url.Values)
-	for _, p := range []parameter{statusParam, fromParam, toParam, limitParam} {
+	for _, p := range []parameter{statusParam, methodParam, disputedParam, fromParam, toParam, limitParam} {
 		if values.Has(p.name) {
 			filters.Set(p.name, values.Get(p.name))
 		}

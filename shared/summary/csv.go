@@ -11,6 +11,7 @@ import (
 
 	"parkstream/shared/httpjson"
 	"parkstream/shared/parking"
+	"parkstream/shared/site"
 	"parkstream/shared/stay"
 )
 
@@ -18,7 +19,7 @@ import (
 var csvColumns = []string{
 	"id", "site", "vehicle_plate", "entry_id", "entry_date_time", "exit_id", "exit_date_time",
 	"duration_seconds", "duration", "status", "revision", "updated_at",
-	"entry_local_time", "exit_local_time",
+	"entry_local_time", "exit_local_time", "method", "disputed", "billing",
 }
 
 // table is a list as a CSV file.
@@ -60,13 +61,13 @@ func (h handler) csv(w http.ResponseWriter, r *http.Request, q listQuery, onePag
 	}
 	h.download(w, r, staysTable, head, next, func(ctx context.Context, send func([][]string) error) error {
 		return h.Stays.Export(ctx, q.Query, func(stays []stay.StoredStay) error {
-			records := make([][]string, len(stays))
-			for i, k := range maskOf(ctx).stays(stays) {
-				zone, err := h.Registry.Zone(ctx, k.Site)
-				if err != nil {
-					return err
-				}
-				records[i] = csvRecord(k, zone)
+			shown, sites, err := h.show(ctx, stays)
+			if err != nil {
+				return err
+			}
+			records := make([][]string, len(shown))
+			for i := range shown {
+				records[i] = csvRecord(&shown[i], sites[shown[i].Site].Location)
 			}
 			return send(records)
 		})
@@ -89,22 +90,20 @@ func (h handler) mayDownload(w http.ResponseWriter, r *http.Request, several boo
 }
 
 func (h handler) csvPage(w http.ResponseWriter, r *http.Request, q listQuery, head string) {
-	page, err := h.page(r.Context(), q)
+	stays, next, err := h.page(r.Context(), q)
+	var shown []shownStay
+	var sites map[string]site.Site
+	if err == nil {
+		shown, sites, err = h.show(r.Context(), stays)
+	}
 	if err != nil {
 		h.fail(w, r, err)
 		return
 	}
-	zones := make(map[string]*time.Location)
-	for _, k := range page.Stays {
-		if zones[k.Site], err = h.Registry.Zone(r.Context(), k.Site); err != nil {
-			h.fail(w, r, err)
-			return
-		}
-	}
-	staysTable.setHeader(w.Header(), page.Next)
+	staysTable.setHeader(w.Header(), next)
 	text := []byte(head)
-	for _, k := range page.Stays {
-		text = staysTable.append(text, csvRecord(k, zones[k.Site]))
+	for i := range shown {
+		text = staysTable.append(text, csvRecord(&shown[i], sites[shown[i].Site].Location))
 	}
 	_, _ = w.Write(text)
 }
@@ -198,16 +197,17 @@ func (t table) append(line []byte, record []string) []byte {
 }
 
 // csvRecord returns the fields of a stay at a site of a time zone.
-func csvRecord(k stay.StoredStay, zone *time.Location) []string {
-	entry, localEntry, seconds, duration := "", "", "", ""
+func csvRecord(k *shownStay, zone *time.Location) []string {
+	entry, localEntry, seconds, duration, disputed := "", "", "", "", ""
 	if d, ok := k.Duration(); ok {
 		entry, localEntry = csvTime(k.EntryTime), localTime(k.EntryTime, zone)
 		seconds, duration = strconv.FormatInt(int64(d/time.Second), 10), parking.ISODuration(d)
+		disputed = strconv.FormatBool(k.Disputed)
 	}
 	return []string{
 		inert(k.ID), inert(k.Site), inert(k.Plate), inert(k.EntryID), entry, inert(k.ID), csvTime(k.ExitTime),
 		seconds, duration, string(k.Status()), strconv.FormatInt(k.Revision, 10), csvTime(k.UpdatedAt),
-		localEntry, localTime(k.ExitTime, zone),
+		localEntry, localTime(k.ExitTime, zone), string(k.Method()), disputed, string(k.billing),
 	}
 }
 

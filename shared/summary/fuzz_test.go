@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"parkstream/shared/parking"
+	"parkstream/shared/site"
 	"parkstream/shared/stay"
 )
 
@@ -103,8 +104,8 @@ func FuzzStays(f *testing.F) {
 			if checkStay(&stays[i]) != nil {
 				continue
 			}
-			k := stay.StoredStay{Stay: stays[i], UpdatedAt: now}
-			_ = csvRecord(k, time.UTC)
+			k := shownStay{stay.StoredStay{Stay: stays[i], UpdatedAt: now}, site.Policy{}.Billing(&stays[i])}
+			_ = csvRecord(&k, time.UTC)
 			text, err := k.MarshalJSON()
 			if err != nil {
 				t.Fatal(err)

@@ -236,10 +236,10 @@ func TestListJSON(t *testing.T) {
 	e.authorized("POST", "/", stayJSON(t, completed("x1", "a", "KA01", exit.In(time.FixedZone("", 3600)), 5400), unmatched("x2", "b", "KA02", exit.Add(-time.Hour))))
 	const first = `{"id":"x1","site":"a","vehicle_plate":"KA01","entry_id":"entry of x1","entry_date_time":"2026-11-23T08:15:10.5Z",` +
 		`"exit_id":"x1","exit_date_time":"2026-11-23T09:45:10.5Z","duration_seconds":5400,"duration":"PT1H30M","status":"completed",` +
-		`"revision":1,"updated_at":"2026-11-23T09:46:10.5Z"}`
+		`"revision":1,"match":{"method":"exact"},"updated_at":"2026-11-23T09:46:10.5Z","billing":"bill"}`
 	const second = `{"id":"x2","site":"b","vehicle_plate":"KA02","entry_id":null,"entry_date_time":null,` +
 		`"exit_id":"x2","exit_date_time":"2026-11-23T08:45:10.5Z","duration_seconds":null,"duration":null,"status":"unmatched_exit",` +
-		`"revision":1,"updated_at":"2026-11-23T09:46:10.5Z"}`
+		`"revision":1,"updated_at":"2026-11-23T09:46:10.5Z","billing":null}`
 	for path, want := range map[string]string{
 		"/":                       `{"stays":[` + first + `,` + second + `],"next":""}`,
 		"/?plate=ka-01":           `{"stays":[` + first + `],"next":""}`,
@@ -406,7 +406,7 @@ var within2Percent = cmp.Comparer(func(a, b float64) bool {
 
 func TestNothingForASpreadsheetToRun(t *testing.T) {
 	for _, text := range []string{"=1+1", "+1", "-A1", "@SUM(A1)", "\t=1", "\r=1"} {
-		row := csvRecord(stay.StoredStay{Stay: parking.Stay{ID: text, Site: text, EntryID: text}}, time.UTC)
+		row := csvRecord(&shownStay{StoredStay: stay.StoredStay{Stay: parking.Stay{ID: text, Site: text, EntryID: text}}}, time.UTC)
 		for i, field := range row {
 			if strings.HasPrefix(field, text[:1]) {
 				t.Errorf("%s is %q", csvColumns[i], field)
@@ -440,8 +440,8 @@ func TestCSV(t *testing.T) {
 	updated := rows[1][11]
 	want := [][]string{
 		csvColumns,
-		{"'=cmd()", "a", "P1", "entry of '=cmd()", csvTime(today.Add(-3605 * time.Second)), "'=cmd()", csvTime(today), "3605", "PT1H5S", "completed", "1", updated, local(today.Add(-3605 * time.Second)), local(today)},
-		{"x2", "a", "P2", "", "", "x2", csvTime(today.Add(-time.Hour)), "", "", "unmatched_exit", "1", updated, "", local(today.Add(-time.Hour))},
+		{"'=cmd()", "a", "P1", "entry of '=cmd()", csvTime(today.Add(-3605 * time.Second)), "'=cmd()", csvTime(today), "3605", "PT1H5S", "completed", "1", updated, local(today.Add(-3605 * time.Second)), local(today), "exact", "false", "bill"},
+		{"x2", "a", "P2", "", "", "x2", csvTime(today.Add(-time.Hour)), "", "", "unmatched_exit", "1", updated, "", local(today.Add(-time.Hour)), "", "", ""},
 	}
 	if diff := cmp.Diff(want, rows); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

@@ -21,7 +21,7 @@ type listQuery struct {
 }
 
 func parseQuery(values url.Values) (q listQuery, err error) {
-	var errs [5]error
+	var errs [7]error
 	q.Cursor = values.Get("cursor")
 	if raw := values.Get("plate"); raw != "" {
 		q.Plate, errs[0] = plateOf(raw)
@@ -29,6 +29,12 @@ func parseQuery(values url.Values) (q listQuery, err error) {
 	q.site, errs[1] = siteOf(values)
 	status, err := statusParam.choice(values)
 	q.Status, errs[2] = parking.Status(status), err
+	method, err := methodParam.choice(values)
+	q.Method, errs[5] = parking.Method(method), err
+	disputed, err := disputedParam.choice(values)
+	if errs[6] = err; disputed != "" {
+		q.Disputed = new(disputed == "1" || disputed == "true")
+	}
 	q.From, q.To, errs[3] = spanOf(values)
 	limit, err := limitParam.number(values, defaultLimit)
 	q.Limit, errs[4] = int(limit), err
@@ -64,25 +70,29 @@ func (h handler) listOf(w http.ResponseWriter, r *http.Request, values url.Value
 }
 
 func (h handler) listPage(w http.ResponseWriter, r *http.Request, q listQuery) {
-	page, err := h.page(r.Context(), q)
+	stays, next, err := h.page(r.Context(), q)
+	var shown []shownStay
+	if err == nil {
+		shown, _, err = h.show(r.Context(), stays)
+	}
 	if err != nil {
 		h.fail(w, r, err)
 		return
 	}
-	httpjson.Write(w, http.StatusOK, page)
+	httpjson.Write(w, http.StatusOK, stayPage{shown, next})
 }
 
-// page returns a page of a list as the principal sees it.
-func (h handler) page(ctx context.Context, q listQuery) (page stay.Page, err error) {
+// page returns a page of a list, and the cursor of the next one.
+func (h handler) page(ctx context.Context, q listQuery) (stays []stay.StoredStay, next string, err error) {
 	if q.Sites, err = h.sitesOf(ctx, q.site, h.Stays); err != nil {
-		return page, err
+		return nil, "", err
 	}
-	if page, err = h.Stays.List(ctx, q.Query); err != nil {
-		return page, err
+	page, err := h.Stays.List(ctx, q.Query)
+	if err != nil {
+		return nil, "", err
 	}
-	page.Stays = maskOf(ctx).stays(page.Stays)
-	page.Next, err = h.next(ctx, page.Next)
-	return page, err
+	next, err = h.next(ctx, page.Next)
+	return page.Stays, next, err
 }
 
 // one responds with a stay by its id, from the path or the query.
@@ -100,11 +110,15 @@ func (h handler) one(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	k, err := h.get(r.Context(), sites, id)
+	var shown []shownStay
+	if err == nil {
+		shown, _, err = h.show(r.Context(), []stay.StoredStay{k})
+	}
 	if err != nil {
 		h.fail(w, r, err)
 		return
 	}
-	httpjson.Write(w, http.StatusOK, maskOf(r.Context()).stay(k))
+	httpjson.Write(w, http.StatusOK, shown[0])
 }
 
 // get returns the stay with an id at one of the sites that the principal may ask for.

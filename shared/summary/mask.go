@@ -64,13 +64,6 @@ func maskedMatch(e *parking.Explanation) *parking.Explanation {
 // maskRaw masks a plate as a camera read it.
 func maskRaw(plate string) string { return parking.MaskPlate(parking.NormalizePlate(plate)) }
 
-func (m mask) stays(list []stay.StoredStay) []stay.StoredStay {
-	for i := range list {
-		list[i] = m.stay(list[i])
-	}
-	return list
-}
-
 // knows reports whether the principal may ask for a stay by its id. An id that is masked
 // must not confirm a guess of the plate in it.
 func (m mask) knows(k stay.StoredStay) bool { return m.stay(k).ID == k.ID }

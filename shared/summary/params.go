@@ -59,6 +59,8 @@ var (
 	offsetOfAll   = parameter{name: "offset", kind: wholeNumber, max: maxInsideAnywhere - 1}
 	stepParam     = parameter{name: "step", kind: wholeNumber, min: 1, max: maxMinutes}
 	statusParam   = parameter{name: "status", kind: oneOf, choices: statuses()}
+	methodParam   = parameter{name: "method", kind: oneOf, choices: methods()}
+	disputedParam = parameter{name: "disputed", kind: oneOf, choices: []string{"true", "false", "1", "0"}}
 	formatParam   = parameter{name: "format", kind: oneOf, choices: []string{"json", "csv"}}
 	bomParam      = parameter{name: "bom", kind: oneOf, choices: []string{"0", "1"}}
 	afterParam    = parameter{name: "after", kind: siteName}
@@ -70,13 +72,22 @@ var (
 	entryParam    = parameter{name: "cursor", kind: entryID}
 	eventParam    = parameter{name: "cursor", kind: eventText}
 	auditParams   = []parameter{fromParam, toParam, whoParam, actionParam, siteParam, limitParam, entryParam, formatParam, bomParam}
-	listParams    = []parameter{plateParam, siteParam, statusParam, fromParam, toParam, limitParam, cursorParam, formatParam, bomParam}
+	listParams    = []parameter{plateParam, siteParam, statusParam, methodParam, disputedParam, fromParam, toParam, limitParam, cursorParam, formatParam, bomParam}
 	minutesParams = []parameter{siteParam, fromParam, toParam, stepParam}
 )
 
 // statuses returns the choices of the parameter status.
 func statuses() []string {
 	return []string{string(parking.Completed), string(parking.UnmatchedExit), string(parking.Repeated), string(parking.Void)}
+}
+
+// methods returns the choices of the parameter method.
+func methods() []string {
+	var choices []string
+	for _, method := range parking.Methods() {
+		choices = append(choices, string(method))
+	}
+	return choices
 }
 
 func (p parameter) must() parameter {

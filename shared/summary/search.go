@@ -3,6 +3,7 @@ package summary
 import (
 	"net/http"
 	"net/url"
+	"slices"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -28,7 +29,7 @@ func (h handler) search(w http.ResponseWriter, r *http.Request) {
 }
 
 // parseSearch returns the members of a JSON object as parameters. A number is one of
-// limit and bom.
+// limit, bom and disputed, which may be true or false, too.
 func parseSearch(r *http.Request) (url.Values, error) {
 	const want = `want a JSON object such as {"plate":"KA01AB1234","limit":10}`
 	body, err := readBody(r)
@@ -42,7 +43,7 @@ func parseSearch(r *http.Request) (url.Values, error) {
 	values := make(url.Values, len(members))
 	for name, value := range members {
 		switch kind := value.Kind(); {
-		case kind == '0' && (name == limitParam.name || name == bomParam.name):
+		case kind == '0' && slices.Contains([]string{limitParam.name, bomParam.name, disputedParam.name}, name), (kind == 't' || kind == 'f') && name == disputedParam.name:
 			values.Set(name, value.String())
 		case kind == '"':
 			var text string
@@ -51,7 +52,7 @@ func parseSearch(r *http.Request) (url.Values, error) {
 			}
 			values.Set(name, text)
 		default:
-			return nil, parking.Invalid("parameter %.40q: want a text, or a number if it is limit or bom", name)
+			return nil, parking.Invalid("parameter %.40q: want a text, or a number if it is limit, bom or disputed, which may be true or false", name)
 		}
 	}
 	return values, nil
