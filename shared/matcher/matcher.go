@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"parkstream/shared/failure"
+	"parkstream/shared/parking"
 )
 
 // Sites returns the names of the sites with events.
@@ -59,10 +60,12 @@ type Counts struct {
 // SiteCounts are what a tick did at one site.
 type SiteCounts struct {
 	// Lone and Exact are the numbers of lone reads and of exact stays that the rule was
-	// applied to, and LeftOut that of the older lone reads beyond the bound.
-	Lone, Exact, LeftOut int
+	// applied to. LeftOut reports that there are more lone reads: then exits are not matched
+	// of which some are left out.
+	Lone, Exact int
+	LeftOut     bool
 	// Decided has the numbers of decisions by method.
-	Decided                    map[string]int
+	Decided                    map[parking.Method]int
 	Withdrawn, Refused, Posted int
 }
 
@@ -163,7 +166,7 @@ func (m *Matcher) take(ctx context.Context, site string) (c SiteCounts, busy boo
 		log.WarnContext(ctx, "reads of a site not matched: the time of the tick is over", "error", err)
 	case err != nil:
 		log.ErrorContext(ctx, "reads of a site not matched", "error", err)
-	case c.decided()+c.Withdrawn+c.Refused+c.Posted+c.LeftOut > 0 || took > slowSite:
+	case c.decided()+c.Withdrawn+c.Refused+c.Posted > 0 || c.LeftOut || took > slowSite:
 		log.InfoContext(ctx, "reads of a site matched")
 	default:
 		log.DebugContext(ctx, "reads of a site matched")

@@ -12,7 +12,7 @@ import (
 type Metrics struct {
 	seconds   prometheus.Histogram
 	lone      prometheus.Gauge
-	leftOut   prometheus.Gauge
+	beyond    prometheus.Gauge
 	left      prometheus.Gauge
 	complete  prometheus.Gauge
 	decisions *prometheus.CounterVec
@@ -39,7 +39,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 			Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 25, 50},
 		}),
 		lone:     gauge("lone_reads", "Lone reads of all sites that the last tick of the matcher looked at."),
-		leftOut:  gauge("reads_left_out", "Lone reads that the last tick left out, because a site has more than a million: the oldest."),
+		beyond:   gauge("sites_beyond_limit", "Sites with more than a million lone reads: the last tick left the oldest out."),
 		left:     gauge("sites_left", "Sites that the last tick had no time for, or that failed."),
 		complete: gauge("completed_timestamp_seconds", "When a tick of this process last ended without a failure; 0 if none has."),
 		decisions: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -53,7 +53,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 	for _, method := range methods {
 		m.decisions.WithLabelValues(string(method))
 	}
-	r.MustRegister(m.seconds, m.lone, m.leftOut, m.left, m.complete, m.decisions, m.withdrawn, m.refused, m.posted, m.failures)
+	r.MustRegister(m.seconds, m.lone, m.beyond, m.left, m.complete, m.decisions, m.withdrawn, m.refused, m.posted, m.failures)
 	return m
 }
 
@@ -61,7 +61,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 func (m *Metrics) matched(c SiteCounts, took time.Duration, err error) {
 	m.seconds.Observe(took.Seconds())
 	for method, n := range c.Decided {
-		m.decisions.WithLabelValues(method).Add(float64(n))
+		m.decisions.WithLabelValues(string(method)).Add(float64(n))
 	}
 	m.withdrawn.Add(float64(c.Withdrawn))
 	m.refused.Add(float64(c.Refused))
@@ -73,13 +73,15 @@ func (m *Metrics) matched(c SiteCounts, took time.Duration, err error) {
 
 // ticked counts a tick.
 func (m *Metrics) ticked(total Counts, done []SiteCounts, complete bool, now time.Time) {
-	var lone, leftOut int
+	var lone, beyond int
 	for i := range done {
 		lone += done[i].Lone
-		leftOut += done[i].LeftOut
+		if done[i].LeftOut {
+			beyond++
+		}
 	}
 	m.lone.Set(float64(lone))
-	m.leftOut.Set(float64(leftOut))
+	m.beyond.Set(float64(beyond))
 	m.left.Set(float64(total.Left))
 	if complete {
 		m.complete.Set(float64(now.Unix()))

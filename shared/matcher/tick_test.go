@@ -15,6 +15,7 @@ import (
 
 	"parkstream/shared/failure"
 	"parkstream/shared/instance/instancetest"
+	"parkstream/shared/parking"
 	"parkstream/shared/redis"
 )
 
@@ -58,7 +59,7 @@ func TestSitesInTurn(t *testing.T) {
 				cancel() // the time is over
 				return SiteCounts{}, ctx.Err()
 			}
-			return SiteCounts{Lone: 2, Decided: map[string]int{"ocr": 1}, Withdrawn: 1}, nil
+			return SiteCounts{Lone: 2, Decided: map[parking.Method]int{parking.OCR: 1}, Withdrawn: 1}, nil
 		}
 		return m.Tick(ctx, all)
 	}

@@ -10,10 +10,12 @@ import (
 	"parkstream/shared/access"
 	"parkstream/shared/faas"
 	"parkstream/shared/gateway"
+	"parkstream/shared/model"
 	"parkstream/shared/process"
 	"parkstream/shared/redis"
 	"parkstream/shared/schedule"
 	"parkstream/shared/site"
+	"parkstream/shared/stay"
 	"parkstream/shared/summary/summaryclient"
 	"parkstream/shared/timeline"
 )
@@ -85,8 +87,12 @@ func Wire(rt *faas.Runtime) (http.Handler, error) {
 	rt.OnWarning("sites", registry.Check)
 	store := timeline.New(client, s.Retention)
 	store.Repeats = registry.Repeats
+	sites := SiteMatcher{
+		Store: store, Stays: stay.New(client, s.Retention), Summaries: summaries, Models: model.New(client).Models,
+		Settle: func(context.Context, string) (time.Duration, error) { return 24 * time.Hour, nil },
+		Window: s.Window, Log: rt.Log, Now: time.Now,
+	}
 	return handler(New(Config{
-		Sites: store, Turns: NewTurns(client), Metrics: NewMetrics(rt.Registerer), Log: rt.Log, Now: time.Now,
-		Site: func(context.Context, string) (SiteCounts, error) { return SiteCounts{}, nil },
+		Sites: store, Turns: NewTurns(client), Metrics: NewMetrics(rt.Registerer), Log: rt.Log, Now: time.Now, Site: sites.Match,
 	}), ticks), nil
 }

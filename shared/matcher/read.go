@@ -1,0 +1,150 @@
+package matcher
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"parkstream/shared/parking"
+	"parkstream/shared/stay"
+	"parkstream/shared/timeline"
+)
+
+// Source has what was recorded and decided of the events of a site; [timeline.Store] is
+// one.
+type Source interface {
+	Lone(ctx context.Context, site string, from, to time.Time) (lone []parking.Lone, more bool, err error)
+	Events(ctx context.Context, site string, ids []string) (map[string]parking.Event, error)
+	Rejections(ctx context.Context, site string) ([]timeline.Rejection, error)
+	Decisions(ctx context.Context, site string) ([]timeline.Decision, error)
+}
+
+// Stays has the stays that were posted; [stay.Store] is one.
+type Stays interface {
+	Export(ctx context.Context, q stay.Query, yield func([]stay.StoredStay) error) error
+}
+
+// Reader reads what the near rule is applied to.
+type Reader struct {
+	Source Source
+	Stays  Stays
+}
+
+// Span is what there is of a site from one instant on.
+type Span struct {
+	parking.Reads
+
+	Rejections []parking.Rejection
+	Decisions  []timeline.Decision
+	// Complete is the instant from which all lone reads are there. It is later than the
+	// start of the span if there are more than [timeline.MaxLone].
+	Complete time.Time
+}
+
+// horizon is how far before an exit reads are that may change its stay: those of its
+// entries, and before those the other exits of these entries.
+const horizon = 2 * parking.MaxNear
+
+// Read returns the reads of a site that were observed from one instant until before
+// another. Of the exact stays whose exits were those are there that [parking.Reads.Match]
+// may have another result with.
+func (r Reader) Read(ctx context.Context, site string, from, to time.Time) (*Span, error) {
+	span := &Span{Complete: from}
+	// The decisions come first: one that is made meanwhile is refused then, because it was
+	// made already.
+	var err error
+	if span.Decisions, err = r.Source.Decisions(ctx, site); err != nil {
+		return nil, err
+	}
+	rejections, err := r.Source.Rejections(ctx, site)
+	if err != nil {
+		return nil, err
+	}
+	for i := range rejections {
+		if rejections[i].Withdrawn == nil {
+			span.Rejections = append(span.Rejections, rejections[i].Rejection)
+		}
+	}
+	lone, more, err := r.Source.Lone(ctx, site, from, to)
+	if err != nil {
+		return nil, err
+	}
+	if span.Lone = lone; more {
+		span.Complete = completeFrom(lone)
+	}
+	span.Exact, err = r.exact(ctx, site, from, to, span)
+	return span, err
+}
+
+// completeFrom returns the instant from which the newest reads of each kind are there.
+func completeFrom(lone []parking.Lone) time.Time {
+	var oldest [3]time.Time // of exits, of entries that another one follows, and of vehicles inside
+	for i := range lone {
+		kind := 0
+		switch l := &lone[i]; {
+		case l.Kind == parking.Exit:
+		case l.Next.IsZero():
+			kind = 1
+		default:
+			kind = 2
+		}
+		if at := &oldest[kind]; at.IsZero() || lone[i].Time.Before(*at) {
+			*at = lone[i].Time
+		}
+	}
+	return slices.MaxFunc(oldest[:], time.Time.Compare)
+}
+
+// exact returns the exact stays that matter. Those that were decided to be otherwise are
+// posted otherwise, so the decisions have their entries.
+func (r Reader) exact(ctx context.Context, site string, from, to time.Time, span *Span) ([]parking.ExactStay, error) {
+	doubts := parking.NewDoubts(span.Lone)
+	rejected := make(map[parking.Rejection]bool, len(span.Rejections))
+	for _, pair := range span.Rejections {
+		rejected[pair] = true
+	}
+	var pairs []parking.Rejection // here: pairs of ids
+	for i := range span.Decisions {
+		if d := &span.Decisions[i]; d.Exact.ID != "" {
+			pairs = append(pairs, parking.Rejection{EntryID: d.Exact.ID, ExitID: d.Stay.ID})
+		}
+	}
+	decided := make(map[string]bool, len(pairs))
+	for _, pair := range pairs {
+		decided[pair.ExitID] = true
+	}
+	query := stay.Query{Sites: []string{site}, Status: parking.Completed, From: from, To: to}
+	err := r.Stays.Export(ctx, query, func(page []stay.StoredStay) error {
+		for i := range page {
+			s := &page[i]
+			pair := parking.Rejection{EntryID: s.EntryID, ExitID: s.ID}
+			if s.Match != nil && s.Match.Method != parking.Exact && s.Match.Method != parking.Corrected || decided[s.ID] {
+				continue
+			}
+			if rejected[pair] || doubts.Concern(s.Plate, s.EntryTime, s.ExitTime) {
+				pairs = append(pairs, pair)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	ids := make([]string, 0, 2*len(pairs))
+	for _, pair := range pairs {
+		ids = append(ids, pair.EntryID, pair.ExitID)
+	}
+	events, err := r.Source.Events(ctx, site, ids)
+	if err != nil {
+		return nil, err
+	}
+	exact := make([]parking.ExactStay, 0, len(pairs))
+	for _, pair := range pairs {
+		entry, exit := events[pair.EntryID], events[pair.ExitID]
+		// A stay that was changed meanwhile is no exact one, or another one.
+		if entry.Kind == parking.Entry && exit.Kind == parking.Exit && entry.Plate == exit.Plate && !entry.Time.After(exit.Time) {
+			exact = append(exact, parking.ExactStay{Entry: entry, Exit: exit})
+		}
+	}
+	return exact, nil
+}
