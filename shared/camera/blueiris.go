@@ -87,7 +87,11 @@ func moreConfident(a, b Read) bool {
 // the memo. Their time is that of the alert, or else that of the answer.
 func (a blueIrisAlert) message(r Request, c site.Camera) (Message, error) {
 	alerted := func() (clock, error) {
-		return r.anyTime(macro(firstOf(a.Timestamp, a.AlertTime, a.Time)), c)
+		text := macro(firstOf(a.Timestamp, a.AlertTime, a.Time))
+		return firstClock(
+			func() (clock, error) { return r.anyTime(text, c) },
+			func() (clock, error) { return readTime(text, c.Location, r.Received, blueIrisTimes...) },
+		)
 	}
 	answers, err := a.answers()
 	if err != nil {
@@ -107,6 +111,9 @@ func (a blueIrisAlert) message(r Request, c site.Camera) (Message, error) {
 	}
 	return m, nil
 }
+
+// blueIrisTimes are what Windows writes in the United States.
+var blueIrisTimes = []string{"1/2/2006 3:04:05 PM", "1/2/2006 3:04:05.000 PM"}
 
 // macroReads returns the vehicles of the plate or the memo. An empty plate is a vehicle
 // without one, unless there were answers, which found none.

@@ -50,6 +50,7 @@ func TestBlueIris(t *testing.T) {
 		{name: "1001 plates", body: `{"success":true,"predictions":[` + strings.Repeat(`{"plate":""},`, 1000) + `{"plate":""}]}`, refused: "more than 1000"},
 		{name: "1001 entries of a memo", body: `{"camera":"c","memo":"` + strings.Repeat("A1,", 1000) + `A1"}`, refused: "more than 1000"},
 		{name: "a prediction that is malformed", body: `{"success":true,"predictions":[{"plate":"A1"},{"plate":{}}]}`, want: []seen{{Plate: "A1"}}, unread: "instead of a text"},
+		{name: "a time of Windows", body: `{"plate_number":"A1","timestamp":"7/1/2026 8:00:00 PM"}`, want: []seen{{Plate: "A1", Time: "2026-07-01T18:00:00Z"}}},
 		{name: "an answer that is malformed", body: `[{"api":"alpr","found":5},"SECRET",{"api":"alpr","found":{"predictions":[{"plate":"A1"}]}}]`, want: []seen{{Plate: "A1"}}, unread: "element 2 of 3: the JSON has a value of the wrong type"},
 		{name: "an answer of a dump that is malformed", body: `{"ai_dump":[null,{"api":"alpr","found":{"predictions":[5,{"plate":"A1"}]}}]}`, want: []seen{{Plate: "A1"}}, unread: "null instead of an object\nthe JSON has a value of the wrong type"},
 		{name: "a finding that is a list", body: `[{"api":"alpr","found":[{"plate":"A1","confidence":0.5}]}]`, want: []seen{{Plate: "A1", Confidence: "0.5"}}},

@@ -62,7 +62,8 @@ func parseCloudEvents(r Request, c site.Camera) (Message, error) {
 // data returns the data of a structured event. Data that is no JSON is in a string.
 func (e cloudEvent) data() ([]byte, error) {
 	if e.DataBase64 != "" {
-		data, err := base64.StdEncoding.DecodeString(string(e.DataBase64))
+		encoded := strings.NewReplacer("-", "+", "_", "/").Replace(string(e.DataBase64))
+		data, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(encoded, "= \r\n"))
 		if err != nil {
 			return nil, parking.Invalid("data_base64 of the CloudEvent of type %s is not base64", quote(string(e.Type)))
 		}

@@ -42,6 +42,8 @@ func TestCloudEvents(t *testing.T) {
 		{name: "a CloudEvent in it", body: event(`"data":` + event(`"data":{}`)), refused: "is a CloudEvent"},
 		{name: "another version", body: strings.Replace(event(`"data":{}`), "1.0", "2.0", 1), refused: `specversion "2.0", want 1.0`},
 		{name: "base64 with its end", body: event(`"data_base64":"eyJwbGF0ZSI6IkExIiwiZGlyZWN0aW9uIjoiaW4ifQ=="`), want: []seen{{Plate: "A1", Direction: "in", Kind: "entry"}}},
+		{name: "base64 without its end", body: event(`"data_base64":"eyJwbGF0ZSI6IkExIiwiZGlyZWN0aW9uIjoiaW4ifQ"`), want: []seen{{Plate: "A1", Direction: "in", Kind: "entry"}}},
+		{name: "base64 of addresses", body: event(`"data_base64":"eyJwbGF0ZSI6IkExIiwiZGlyZWN0aW9uIjoiPz4_In0="`), want: []seen{{Plate: "A1", Direction: "?>?"}}},
 		{name: "base64 that is none", body: event(`"data_base64":"%"`), refused: "is not base64"},
 		{name: "a time that is none", body: event(`"time":"now","data":{"plate":"A1","direction":"in"}`), refused: "is no time"},
 		{name: "data that the format refuses", body: event(`"data":{"vehicle_plate":"","entry_date_time":"2026-07-01T06:00:00Z"}`), refused: "vehicle_plate is empty"},

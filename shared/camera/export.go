@@ -100,6 +100,16 @@ var exportKinds = map[parking.Kind][]string{
 	},
 }
 
+// plainKind returns the kind that a word is in a language, or 0.
+func plainKind(word string) parking.Kind {
+	for kind, words := range exportKinds {
+		if slices.Contains(words, plainWord(word)) {
+			return kind
+		}
+	}
+	return 0
+}
+
 // NewExport returns a reader of rows by their first one, which names the columns.
 func NewExport(names []string, order DateOrder) (*Export, error) {
 	plain := make([]string, len(names))
@@ -221,11 +231,7 @@ func (x *Export) Read(row []string, c site.Camera, received time.Time) (Read, er
 		Plate: Plate(cell(exportPlate)), Time: at.Time, AmbiguousTime: at.Ambiguous, Direction: direction(c, cell(exportDirection)),
 		Country: told(cell(exportCountry)), Make: told(cell(exportMake)), Color: told(cell(exportColor)),
 	}
-	for kind, words := range exportKinds {
-		if slices.Contains(words, plainWord(read.Direction)) {
-			read.Kind = kind
-		}
-	}
+	read.Kind = plainKind(read.Direction)
 	if read.Plate != "" {
 		read.Confidence = confidence(strings.Replace(cell(exportConfidence), ",", ".", 1), ofEither)
 	}

@@ -224,6 +224,7 @@ func (p hikvisionPlate) read(r Request, c site.Camera) (Read, error) {
 		Plate:     hikvisionPlateText(string(cmp.Or(p.Plate, p.Number))), Time: at.Time, AmbiguousTime: at.Ambiguous,
 		Country: cmp.Or(hikvisionCountry(string(p.Country)), hikvisionAbbreviation(string(p.Abbreviation))), Color: told(string(p.Color)),
 	}
+	read.Kind = plainKind(read.Direction)
 	for _, v := range p.Vehicle {
 		read.Color = cmp.Or(read.Color, told(string(v.Color)))
 	}

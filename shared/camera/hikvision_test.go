@@ -67,6 +67,10 @@ func TestHikvision(t *testing.T) {
 			want: []seen{{Plate: "A1", Time: "2026-11-23T14:15:30Z", Direction: "reverse", Confidence: "0.975"}},
 		},
 		{
+			name: "all at the root", body: `<EventNotificationAlert><eventType>ANPR</eventType><eventState>active</eventState><dateTime>2026-11-23T08:15:30</dateTime><licensePlate>A1</licensePlate><confidence>95</confidence><direction>out</direction></EventNotificationAlert>`,
+			want: []seen{{Plate: "A1", Time: "2026-11-23T07:15:30Z", Direction: "out", Kind: "exit", Confidence: "0.95"}},
+		},
+		{
 			name: "without ANPR, a fraction of a hundred", body: `<EventNotificationAlert><eventType>vehicleDetection</eventType><eventState>inactive</eventState><captureTime>20261123081530123</captureTime><plateNumber>A1</plateNumber><confidence>97.5</confidence><countryAbbreviation>POL</countryAbbreviation></EventNotificationAlert>`,
 			want: []seen{{Plate: "A1", Time: "2026-11-23T07:15:30.123Z", Confidence: "0.975", Country: "POL"}},
 		},

@@ -20,7 +20,7 @@ func isMilesight(r Request) bool {
 	}
 	e := r.example()
 	return hasAny(e, "plate", "license_plate") && hasAny(e,
-		"time_msec", "detection_region", "plate_color", "coordinate_x1", "resolution_width", "vehicle brand", "vehicle_brand",
+		"time_msec", "detection_region", "plate_type", "vehicle_type", "vehicle_color", "roi_id", "plate_color", "coordinate_x1", "resolution_width", "vehicle brand", "vehicle_brand",
 		"plate_image", "license_plate_snapshot", "country_region")
 }
 

@@ -46,6 +46,7 @@ func TestMilesight(t *testing.T) {
 			name: "time_msec that is none", body: `{"plate":"A1","time_msec":"soon","time":"2026-07-01 08:00:00","plate_color":"-"}`,
 			want: []seen{{Plate: "A1", Time: "2026-07-01T06:00:00Z"}},
 		},
+		{name: "few members", body: `{"plate":"A1","time":"2024-02-01 06:00:05","direction":"Away","vehicle_type":"Car","region":null,"confidence":null}`, want: []seen{{Plate: "A1", Time: "2024-02-01T05:00:05Z", Direction: "away", Kind: "exit"}}},
 		{name: "one of a list that cannot be read", body: `[{"plate":"A1","time_msec":"soon","plate_color":"-"},{"plate":"A2","plate_color":"-"},{"plate":"A3","plate_color":"-","plate_image":5}]`, want: []seen{{Plate: "A2"}, {Plate: "A3"}}, unread: `element 1 of 3: "soon" is no time`},
 		{name: "no time that is one", body: `{"plate":"A1","time_msec":"soon","plate_color":"-"}`, refused: "is no time"},
 	})

@@ -19,8 +19,10 @@ var openalpr = Format{
 	Name: "openalpr",
 	Recognise: func(r Request) bool {
 		var kind loose
-		text := r.example()["data_type"]
-		return text != nil && kind.UnmarshalJSON(text) == nil && openalprKinds[string(kind)]
+		members := r.example()
+		text := members["data_type"]
+		return text != nil && kind.UnmarshalJSON(text) == nil && openalprKinds[string(kind)] ||
+			text == nil && hasAll(members, "epoch_time", "results") // of the first versions
 	},
 	Parse: func(r Request, c site.Camera) (Message, error) {
 		return each(r, func(m openalprMessage) (Message, error) { return m.message(r, c) })
@@ -120,6 +122,9 @@ type openalprName struct {
 }
 
 func (m openalprMessage) message(r Request, c site.Camera) (Message, error) {
+	if m.DataType == "" && m.EpochTime != "" {
+		m.DataType = openalprResults
+	}
 	switch kind := string(m.DataType); kind {
 	case openalprHeartbeat:
 		return Message{Heartbeat: true}, nil

@@ -45,6 +45,10 @@ func TestOpenALPR(t *testing.T) {
 		}}},
 		{file: "openalpr/heartbeat.json", heartbeat: true},
 		{
+			name: "a frame of the first version, times and confidences as texts", body: `{"version":1,"epoch_time":"1795418130123","results":[{"plate":"A1","confidence":"92.5","matches_template":0,"candidates":null,"coordinates":[]}]}`,
+			want: []seen{{Plate: "A1", Time: group.Time, Confidence: "0.925"}},
+		},
+		{
 			name: "one result that cannot be read", body: `{"data_type":"alpr_results","epoch_time":1795418130123,"uuid":"u","results":[{"plate":[]},{"plate":"A2","candidates":[[],{"plate":"A3"}]},null]}`,
 			want: []seen{{Plate: "A2", Time: group.Time, Vehicle: "u:1", Order: 1, Candidates: "A3"}}, unread: "a list instead of a text",
 		},

@@ -18,7 +18,7 @@ var unifi = Format{
 		return hasAll(membersOf(r.example()["alarm"]), "triggers")
 	},
 	Parse: func(r Request, c site.Camera) (Message, error) {
-		return each(r, func(m unifiMessage) (Message, error) { return m.message(c) })
+		return each(r, func(m unifiMessage) (Message, error) { return m.message(r, c) })
 	},
 }
 
@@ -48,11 +48,13 @@ type unifiTrigger struct {
 	Timestamp loose `json:"timestamp"`
 }
 
-// unifiPlateKey is in the key of every trigger of a license plate: license_plate_known,
-// license_plate_unknown, and license_plate_of_interest.
-const unifiPlateKey = "license_plate"
+// isUniFiPlate reports whether a key is that of a trigger of a license plate:
+// license_plate_known, license_plate_unknown, and license_plate_of_interest.
+func isUniFiPlate(key string) bool {
+	return strings.Contains(strings.ReplaceAll(strings.ToLower(key), "_", ""), "licenseplate")
+}
 
-func (m unifiMessage) message(c site.Camera) (Message, error) {
+func (m unifiMessage) message(r Request, c site.Camera) (Message, error) {
 	if m.Alarm == nil {
 		return Message{}, parking.Invalid("the message has no alarm")
 	}
@@ -63,16 +65,16 @@ func (m unifiMessage) message(c site.Camera) (Message, error) {
 		if trigger.Err != nil {
 			all.addRead(Read{}, trigger.Err)
 		}
-		if !strings.Contains(strings.ToLower(string(t.Key)), unifiPlateKey) {
+		if !isUniFiPlate(string(t.Key)) {
 			continue
 		}
-		at, err := epoch(string(cmp.Or(t.Timestamp, m.Timestamp)), 0)
+		at, err := r.anyTime(string(cmp.Or(t.Timestamp, m.Timestamp)), c)
 		var value scalar
 		if len(t.Value) > 0 {
 			err = cmp.Or(value.UnmarshalJSON(t.Value), err)
 		}
 		read := Read{
-			Plate: Plate(cmp.Or(told(string(value)), string(t.Group.Value.Name))), Time: at.Time,
+			Plate: Plate(cmp.Or(told(string(value)), string(t.Group.Value.Name))), Time: at.Time, AmbiguousTime: at.Ambiguous,
 			Direction: direction(c, t.places()...), Pictures: m.Alarm.Thumbnail.pictures(),
 		}
 		// One vehicle may be known and of interest.

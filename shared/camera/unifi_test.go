@@ -20,6 +20,10 @@ func TestUniFi(t *testing.T) {
 		{file: "unifi/no_value.json", want: []seen{{Time: at, Direction: "zone 1"}}},
 		{file: "unifi/motion.json"},
 		{
+			name: "a key of one word, a time as a text", body: `{"alarm":{"triggers":[{"key":"licensePlateUnknown","value":"A1","timestamp":"2026-11-23T08:15:30.123+01:00"}]}}`,
+			want: []seen{{Plate: "A1", Time: at}},
+		},
+		{
 			name: "one trigger that cannot be read", body: `{"alarm":{"triggers":[{"key":"license_plate_known","value":["A1",1]},{"value":["no plate"],"key":"motion"},{"key":"license_plate_known","value":"A2"},null]},"timestamp":"1795418130123"}`,
 			want: []seen{{Plate: "A2", Time: at}}, unread: "a list instead of a text",
 		},

@@ -23,23 +23,24 @@ type verkadaWebhook struct {
 		Created    loose   `json:"created"`
 		Detected   loose   `json:"detected"`
 		Plate      present `json:"license_plate_number"`
+		OldPlate   present `json:"license_plate"`
 		Confidence loose   `json:"confidence"`
 		State      loose   `json:"license_plate_state"`
 	} `json:"data"`
 }
 
-func parseVerkada(r Request, _ site.Camera) (Message, error) {
+func parseVerkada(r Request, c site.Camera) (Message, error) {
 	return eachRead(r, func(w verkadaWebhook) (Read, error) {
-		if !w.Data.Plate.Given {
+		if !w.Data.Plate.Given && !w.Data.OldPlate.Given {
 			return Read{}, parking.Invalid("the webhook has the type %s and no data.license_plate_number: want the type lpr, subscribe to that one only", quote(string(w.Type)))
 		}
 		at, err := firstClock(
-			func() (clock, error) { return epoch(string(w.Data.Created), 0) },
-			func() (clock, error) { return epoch(string(w.Data.Detected), 0) },
+			func() (clock, error) { return r.anyTime(string(w.Data.Created), c) },
+			func() (clock, error) { return r.anyTime(string(w.Data.Detected), c) },
 		)
 		return Read{
-			Plate: Plate(string(w.Data.Plate.Text)), Time: at.Time,
-			Confidence: confidence(string(w.Data.Confidence), ofOne), Country: string(w.Data.State),
+			Plate: Plate(firstOf(w.Data.Plate.Text, w.Data.OldPlate.Text)), Time: at.Time, AmbiguousTime: at.Ambiguous,
+			Confidence: confidence(string(w.Data.Confidence), ofEither), Country: told(string(w.Data.State)),
 		}, err
 	})
 }

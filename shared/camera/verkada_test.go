@@ -19,6 +19,7 @@ func TestVerkada(t *testing.T) {
 			{"webhook_type":"lpr","data":{"license_plate_number":77,"created":1782885660}}]`, want: []seen{
 			{Plate: "A1", Time: "2026-07-01T06:00:00Z", Confidence: "0.5"}, {Plate: "77", Time: "2026-07-01T06:01:00Z"},
 		}},
+		{name: "times as texts, percent, another name of the plate", body: `{"webhook_type":"lpr","data":{"license_plate":"A1","created":"2026-07-01T06:00:00+00:00","confidence":93.5,"license_plate_state":null}}`, want: []seen{{Plate: "A1", Time: "2026-07-01T06:00:00Z", Confidence: "0.935"}}},
 		{name: "data is no object", body: `{"webhook_type":"lpr","data":[]}`, refused: "wrong type"},
 		{name: "one of a list that cannot be read", body: `[{"webhook_type":"notification","data":{}},{"webhook_type":"lpr","data":[]},{"webhook_type":"lpr","data":{"license_plate_number":"A1","created":1782885600}}]`, want: []seen{
 			{Plate: "A1", Time: "2026-07-01T06:00:00Z"},
