@@ -114,12 +114,12 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	req := camera.Request{Header: r.Header, Body: body, Received: h.Now().UTC()}
 	format, message, err := camera.Parse(req, c)
 	if err != nil {
-		h.refuse(ctx, w, c, req, format.Name, err)
+		h.refuse(ctx, w, c, req, format, err)
 		return
 	}
 	observed, undirected, err := camera.Observe(message, c, req.Received)
 	if err != nil && len(observed) == 0 && undirected == 0 && !message.Heartbeat {
-		h.refuse(ctx, w, c, req, format.Name, err)
+		h.refuse(ctx, w, c, req, format, err)
 		return
 	}
 	a := answer{Format: format.Name, Heartbeat: message.Heartbeat, Events: []json.RawMessage{}, Undirected: undirected}
@@ -140,15 +140,20 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Metrics.accepted(c.ID, format.Name, observed, undirected, rejected, req.Received)
 	h.Health.Request(health.Request{Camera: c.ID, At: req.Received, Format: format.Name, Heartbeat: message.Heartbeat, Reads: readsOf(observed, req.Received)})
 	if format.Accepted != nil {
-		contentType, body := format.Accepted()
-		if contentType != "" {
-			w.Header().Set("Content-Type", contentType)
-		}
-		w.WriteHeader(http.StatusOK)
-		_, _ = w.Write(body)
+		accept(w, format)
 		return
 	}
 	httpjson.Write(w, http.StatusOK, a)
+}
+
+// accept answers as the camera expects for a request that was accepted.
+func accept(w http.ResponseWriter, format camera.Format) {
+	contentType, body := format.Accepted()
+	if contentType != "" {
+		w.Header().Set("Content-Type", contentType)
+	}
+	w.WriteHeader(http.StatusOK)
+	_, _ = w.Write(body)
 }
 
 // readsOf returns what the health of a camera has of its reads.
@@ -185,8 +190,10 @@ func told(e parking.Event) json.RawMessage {
 	return append(json.RawMessage(head), text[1:]...)
 }
 
-// refuse answers a request that comes to no event, and keeps it.
-func (h *Handler) refuse(ctx context.Context, w http.ResponseWriter, c site.Camera, req camera.Request, format string, err error) {
+// refuse answers a request that comes to no event, and keeps it. A camera that sends
+// until it gets its own answer gets that: it would send the same again and again, and
+// what it sees after it would wait behind it.
+func (h *Handler) refuse(ctx context.Context, w http.ResponseWriter, c site.Camera, req camera.Request, format camera.Format, err error) {
 	status, result := http.StatusUnprocessableEntity, resultInvalid
 	switch {
 	case errors.Is(err, camera.ErrMalformed):
@@ -194,9 +201,17 @@ func (h *Handler) refuse(ctx context.Context, w http.ResponseWriter, c site.Came
 	case errors.Is(err, camera.ErrUnrecognised):
 		result = resultUnrecognised
 	}
-	h.Metrics.request(format, result)
+	insists := format.Accepted != nil && result == resultInvalid
+	if insists {
+		status = http.StatusOK
+	}
+	h.Metrics.request(format.Name, result)
 	h.Health.Request(health.Request{Camera: c.ID, At: req.Received, Refused: true})
-	h.keep(ctx, c, req, format, status, err)
+	h.keep(ctx, c, req, format.Name, status, err)
+	if insists {
+		accept(w, format)
+		return
+	}
 	httpjson.Error(w, status, err.Error())
 }
 

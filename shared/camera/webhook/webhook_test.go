@@ -378,6 +378,25 @@ func TestAnswerOfAFormat(t *testing.T) {
 	if sent := f.events(parking.Entry); len(sent) != 1 {
 		t.Errorf("%d events", len(sent))
 	}
+	// What can be no event, however often it comes, must not hold up what comes after it.
+	for _, tt := range []struct{ path, body string }{
+		{"both", string(body)}, // Obverse is not mapped
+		{"in", `{"Picture":{"SnapInfo":{"SnapTime":"later"},"Plate":{"PlateNumber":"A1"}}}`},
+	} {
+		if got := f.post(tt.path, strings.NewReader(tt.body), "Authorization", bearer); got.status != 200 || got.body != `{"Result":true}` {
+			t.Errorf("%s: %d %s", tt.path, got.status, got.body)
+		}
+		kept, err := NewKept(f.redis).list(t.Context(), tt.path)
+		if err != nil || len(kept) != 1 || kept[0].Status != 200 || kept[0].Format != "dahua" {
+			t.Errorf("%s: kept %+v, %v", tt.path, kept, err)
+		}
+	}
+	if got := f.post("in", strings.NewReader(string(body[:len(body)/2])), "Authorization", bearer); got.status != 400 {
+		t.Errorf("cut off: %d %s", got.status, got.body)
+	}
+	if metrics := f.do("GET", "metrics", nil).body; !strings.Contains(metrics, `parkstream_camera_requests_total{format="dahua",result="invalid"} 2`) {
+		t.Error("what is no event is not counted")
+	}
 }
 
 // The answer comes after the confirm. While RabbitMQ is unavailable, or does not
