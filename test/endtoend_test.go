@@ -23,6 +23,7 @@ import (
 // The way of a newcomer: start everything, send events by hand, by a plain AMQP
 // client and by the generators, make mistakes, stop, start again.
 func TestEndToEnd(t *testing.T) {
+	t.Parallel() // with the other tests that mostly wait
 	dir := t.TempDir()
 	s := startSystem(t, dir)
 	arrival := time.Now().UTC().Add(-2 * time.Hour).Truncate(time.Second)

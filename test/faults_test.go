@@ -126,6 +126,11 @@ func TestFaults(t *testing.T) {
 				w.WriteHeader(http.StatusBadGateway)
 				return true
 			})
+			// Each attempt costs a restart of the function, which is delayed longer each time.
+			c := r.connectors[0]
+			c.env = append(c.env, "MAX_ATTEMPTS=5")
+			c.terminate(r.t)
+			c.restart(r.t)
 			r.gateway.answer.Store(&crash)
 			r.publish(r.event("vehicle_entries", "poison", "POISON", "entry", time.Now().Add(-time.Hour)))
 			r.dead["poison"] = "502 Bad Gateway"

@@ -209,8 +209,13 @@ func TestOutagesOfWhatTheProcessorsNeedCostNoAttempt(t *testing.T) {
 // they are tried, while those of the other shards are done and their stays posted. A
 // shard may refuse connections, or be silent.
 func TestALostShardCostsNoAttempt(t *testing.T) {
-	t.Run("killed", func(t *testing.T) { lostShard(t, (*instance.Redis).Kill, (*instance.Redis).Restart) })
+	t.Parallel() // with the other tests that mostly wait
+	t.Run("killed", func(t *testing.T) {
+		t.Parallel()
+		lostShard(t, (*instance.Redis).Kill, (*instance.Redis).Restart)
+	})
 	t.Run("silent", func(t *testing.T) {
+		t.Parallel()
 		lostShard(t, (*instance.Redis).Pause, func(node *instance.Redis, _ context.Context) error { return node.Resume() })
 	})
 }

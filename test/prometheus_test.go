@@ -16,6 +16,7 @@ import (
 // replicas, has the rules, and of latencies the traces as exemplars; it is gone
 // when everything else is.
 func TestPrometheus(t *testing.T) {
+	t.Parallel() // with the other tests that mostly wait
 	port := freePort(t)
 	collector := tracingtest.New(t)
 	s, _ := startClosed(t, []string{"OTEL_EXPORTER_OTLP_ENDPOINT=" + collector.URL, "OTEL_BSP_SCHEDULE_DELAY=100"},
