@@ -21,7 +21,7 @@ var mayImport = []struct {
 	{"docs/api/apitest", []string{"docs/api"}},
 	{"shared/parking", nil},
 	{"shared/batch", nil},
-	{"shared/broker", []string{"shared/restart"}},
+	{"shared/broker", []string{"shared/failure", "shared/restart"}},
 	{"shared/restart", nil},
 	{"shared/schedule", []string{"shared/failure", "shared/redis"}},
 	{"shared/broker/brokertest", nil},

@@ -90,7 +90,7 @@ func URLs(read func() (string, error)) func() ([]string, error) {
 	return func() ([]string, error) {
 		text, err := read()
 		if err != nil {
-			return nil, fmt.Errorf("read the broker's URL: %w", err)
+			return nil, fmt.Errorf("%w: %w", errURL, err)
 		}
 		return SplitURLs(text)
 	}

@@ -104,6 +104,22 @@ func Told(err error) string {
 	return part + " " + kind
 }
 
+// Detailed returns an error with a method Detail() string, whose result is what callers
+// may read of err. nil stays nil.
+func Detailed(err error) error {
+	if err == nil {
+		return nil
+	}
+	return public{err}
+}
+
+type public struct{ error }
+
+func (p public) Unwrap() error { return p.error }
+
+// Detail returns the public text.
+func (p public) Detail() string { return Told(p.error) }
+
 // kindOf derives the kind of an error from its type.
 func kindOf(err error) string {
 	var timeout net.Error

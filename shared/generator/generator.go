@@ -152,27 +152,9 @@ func (g *generator) declare(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, declareTimeout)
 	defer cancel()
 	if _, err := g.Publisher.DeclareQueue(ctx, g.queue); err != nil {
-		return brokerError(fmt.Errorf("make sure that the queue %s exists: %w", g.queue, err))
+		return broker.Failure(fmt.Errorf("make sure that the queue %s exists: %w", g.queue, err))
 	}
 	return nil
-}
-
-// errSecret is wrapped by the error for an unreadable secret rabbitmq-url.
-var errSecret = errors.New("the secret rabbitmq-url cannot be read")
-
-// brokerError marks a connection's error as one of RabbitMQ, or of rabbitmq-url.
-func brokerError(err error) error {
-	refused, _ := errors.AsType[*amqp.Error](err)
-	switch {
-	case errors.Is(err, errSecret):
-		return failure.New("the secret rabbitmq-url", "cannot be read", err)
-	case errors.Is(err, amqp.ErrCredentials):
-		return failure.New("RabbitMQ", "refuses the login of rabbitmq-url", err)
-	case errors.Is(err, amqp.ErrVhost), refused != nil && refused.Code == amqp.NotAllowed:
-		return failure.New("RabbitMQ", "has no virtual host as in rabbitmq-url, or none for its user", err)
-	default:
-		return failure.In("RabbitMQ", err)
-	}
 }
 
 // pace returns the size of a run's chunks, and the limiter for its rate.
@@ -252,11 +234,7 @@ func (g *generator) publish(ctx context.Context, r run, drafts []draft, idPrefix
 	}
 	g.Metrics.published(g.kind, t, len(msgs)-t.published)
 	if err != nil {
-		kind := ""
-		if errors.Is(err, broker.ErrNacked) {
-			kind = "refused the messages: the queue is full or its leader is unavailable"
-		}
-		err = failure.New("RabbitMQ", kind, fmt.Errorf("publish to %s: %w", g.queue, err))
+		err = broker.Failure(fmt.Errorf("publish to %s: %w", g.queue, err))
 	}
 	// The set is updated with confirmed entries and used plates even if the caller has
 	// left.

@@ -51,14 +51,6 @@ func (s settings) Validate() error {
 	return errors.Join(append(errs, s.Redis.Validate(), s.Audit.Validate())...)
 }
 
-// unready is the error of a generator that cannot publish events.
-type unready struct{ error }
-
-func (e unready) Unwrap() error { return e.error }
-
-// Detail returns the public text.
-func (e unready) Detail() string { return failure.Told(e.error) }
-
 // admission returns who may call a generator, see [faas.Admission]: anyone as cron does,
 // without parameters, and otherwise those who may generate.
 func admission(guard *access.Guard) faas.Admission {
@@ -93,22 +85,11 @@ func Wire(rt *faas.Runtime) (Config, error) {
 	rt.Admit(admission(rt.Access))
 	inside := NewInside(client, s.Retention)
 
-	secret := rt.Secret("rabbitmq-url")
-	url := func() (string, error) {
-		text, err := secret.Value()
-		if err != nil {
-			return "", fmt.Errorf("%w: %w", errSecret, err)
-		}
-		return text, nil
-	}
 	publisher := broker.NewPublisher(broker.Config{
-		URLs: broker.URLs(url), Name: rt.Name, Log: rt.Log, Registerer: rt.Registerer,
+		URLs: broker.URLs(rt.Secret("rabbitmq-url").Value), Name: rt.Name, Log: rt.Log, Registerer: rt.Registerer,
 	})
 	rt.OnReady("rabbitmq", func(ctx context.Context) error {
-		if err := publisher.Connect(ctx); err != nil {
-			return unready{brokerError(err)}
-		}
-		return nil
+		return failure.Detailed(broker.Failure(publisher.Connect(ctx)))
 	})
 	rt.OnClose("RabbitMQ publisher", func(context.Context) error { return publisher.Close() })
 	recorded := audit.New(client, s.Audit, rt.Log, rt.Registerer)

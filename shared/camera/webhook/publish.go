@@ -50,16 +50,12 @@ func (h *Handler) publish(ctx context.Context, observed []camera.Observation) er
 	if errors.Is(err, broker.ErrUnroutable) { // no connector has run yet
 		for _, queue := range []string{h.EntryQueue, h.ExitQueue} {
 			if _, err := h.Publisher.DeclareQueue(ctx, queue); err != nil {
-				return failure.In("RabbitMQ", fmt.Errorf("make sure that the queue %s exists: %w", queue, err))
+				return broker.Failure(fmt.Errorf("make sure that the queue %s exists: %w", queue, err))
 			}
 		}
 		err = h.send(ctx, msgs)
 	}
-	kind := ""
-	if errors.Is(err, broker.ErrNacked) {
-		kind = "refused the events: a queue is full or its leader is unavailable"
-	}
-	return failure.New("RabbitMQ", kind, err)
+	return broker.Failure(err)
 }
 
 func (h *Handler) queueOf(kind parking.Kind) string {

@@ -35,14 +35,6 @@ func (s settings) Validate() error {
 	return errors.Join(append(errs, s.Images.Validate(), s.Redis.Validate())...)
 }
 
-// unready is the error of a webhook that cannot publish events.
-type unready struct{ error }
-
-func (e unready) Unwrap() error { return e.error }
-
-// Detail returns the public text.
-func (e unready) Detail() string { return failure.Told(e.error) }
-
 // Wire returns the webhook for the settings and secrets of its process. It opens no
 // connection.
 func Wire(rt *faas.Runtime) (*Handler, error) {
@@ -61,10 +53,7 @@ func Wire(rt *faas.Runtime) (*Handler, error) {
 		URLs: broker.URLs(rt.Secret("rabbitmq-url").Value), Name: rt.Name, Log: rt.Log, Registerer: rt.Registerer,
 	})
 	rt.OnReady("rabbitmq", func(ctx context.Context) error {
-		if err := publisher.Connect(ctx); err != nil {
-			return unready{failure.In("RabbitMQ", err)}
-		}
-		return nil
+		return failure.Detailed(broker.Failure(publisher.Connect(ctx)))
 	})
 	rt.OnClose("RabbitMQ publisher", func(context.Context) error { return publisher.Close() })
 	h := New(Config{
