@@ -60,6 +60,25 @@ func (e *element[T]) UnmarshalXML(d *xml.Decoder, start xml.StartElement) error 
 	return d.DecodeElement(&e.Value, &start) //nolint:wrapcheck // it is the decoder's own
 }
 
+// textOr is a JSON text, or an object instead of it, as depends on the version or the mode
+// of a format.
+type textOr[T any] struct {
+	Text   string
+	Object T
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (o *textOr[T]) UnmarshalJSON(text []byte) error {
+	*o = textOr[T]{}
+	if text[0] != '{' {
+		return (*scalar)(&o.Text).UnmarshalJSON(text)
+	}
+	if err := json.Unmarshal(text, &o.Object); err != nil {
+		return fmt.Errorf("decode an object: %w", err)
+	}
+	return nil
+}
+
 // loose is a [scalar] that a read does without: an object or a list instead is empty.
 type loose string
 

@@ -2,8 +2,6 @@ package camera
 
 import (
 	"cmp"
-	"encoding/json"
-	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -55,23 +53,23 @@ type openalprMessage struct {
 	Group    *openalprMessage `json:"group"` // of an alert
 
 	// Of a frame.
-	EpochTime loose                         `json:"epoch_time"`
-	UUID      loose                         `json:"uuid"`
-	Results   many[element[openalprResult]] `json:"results"`
+	EpochTime loose                                `json:"epoch_time"`
+	UUID      loose                                `json:"uuid"`
+	Results   many[element[textOr[openalprPlate]]] `json:"results"`
 
 	// Of a vehicle.
-	EpochStart      loose                `json:"epoch_start"`
-	UUIDs           many[loose]          `json:"uuids"`
-	PlateIndexes    many[loose]          `json:"plate_indexes"`
-	BestUUID        loose                `json:"best_uuid"`
-	BestPlate       openalprResult       `json:"best_plate"`
-	BestPlateNumber scalar               `json:"best_plate_number"`
-	BestConfidence  loose                `json:"best_confidence"`
-	BestRegion      loose                `json:"best_region"`
-	Country         loose                `json:"country"`
-	Candidates      many[openalprResult] `json:"candidates"`
-	Direction       loose                `json:"travel_direction"`
-	Preview         loose                `json:"is_preview"`
+	EpochStart      loose                       `json:"epoch_start"`
+	UUIDs           many[loose]                 `json:"uuids"`
+	PlateIndexes    many[loose]                 `json:"plate_indexes"`
+	BestUUID        loose                       `json:"best_uuid"`
+	BestPlate       textOr[openalprPlate]       `json:"best_plate"`
+	BestPlateNumber scalar                      `json:"best_plate_number"`
+	BestConfidence  loose                       `json:"best_confidence"`
+	BestRegion      loose                       `json:"best_region"`
+	Country         loose                       `json:"country"`
+	Candidates      many[textOr[openalprPlate]] `json:"candidates"`
+	Direction       loose                       `json:"travel_direction"`
+	Preview         loose                       `json:"is_preview"`
 	Vehicle         detail[struct {
 		Color many[openalprName] `json:"color"`
 		Make  many[openalprName] `json:"make"`
@@ -80,39 +78,15 @@ type openalprMessage struct {
 	Overview    base64Picture `json:"overview_jpeg"`
 }
 
-// openalprResult is one reading of a plate. The first versions of a group have its text
+// openalprPlate is one reading of a plate. The first versions of a group have its text
 // only.
-type openalprResult struct {
-	Plate      string
-	Confidence loose
-	Region     loose
-	Index      loose
-	Candidates many[openalprResult]
-	Crop       base64Picture
-}
-
-// UnmarshalJSON implements json.Unmarshaler.
-func (p *openalprResult) UnmarshalJSON(text []byte) error {
-	*p = openalprResult{}
-	if text[0] != '{' {
-		return (*scalar)(&p.Plate).UnmarshalJSON(text)
-	}
-	var named struct {
-		Plate      scalar               `json:"plate"`
-		Confidence loose                `json:"confidence"`
-		Region     loose                `json:"region"`
-		Index      loose                `json:"plate_index"`
-		Candidates many[openalprResult] `json:"candidates"`
-		Crop       base64Picture        `json:"plate_crop_jpeg"`
-	}
-	if err := json.Unmarshal(text, &named); err != nil {
-		return fmt.Errorf("decode a plate: %w", err)
-	}
-	*p = openalprResult{
-		Plate: string(named.Plate), Confidence: named.Confidence, Region: named.Region, Index: named.Index,
-		Candidates: named.Candidates, Crop: named.Crop,
-	}
-	return nil
+type openalprPlate struct {
+	Plate      scalar                      `json:"plate"`
+	Confidence loose                       `json:"confidence"`
+	Region     loose                       `json:"region"`
+	Index      loose                       `json:"plate_index"`
+	Candidates many[textOr[openalprPlate]] `json:"candidates"`
+	Crop       base64Picture               `json:"plate_crop_jpeg"`
 }
 
 // openalprName is one of several values of a property.
@@ -156,8 +130,8 @@ func (m openalprMessage) frame() (Message, error) {
 	}
 	var all Message
 	for i, result := range m.Results {
-		p := result.Value
-		read := p.read()
+		p := result.Value.Object
+		read := openalprRead(result.Value)
 		read.Time, read.Country = at.Time, told(cmp.Or(string(p.Region), string(m.Country)))
 		if uuid := told(string(m.UUID)); uuid != "" {
 			read.Vehicle, read.Order = openalprID(uuid, cmp.Or(string(p.Index), strconv.Itoa(i))), openalprFrameOrder
@@ -168,15 +142,18 @@ func (m openalprMessage) frame() (Message, error) {
 	return all, nil
 }
 
-// read returns what is told of a plate.
-func (p openalprResult) read() Read {
-	read := Read{Plate: Plate(p.Plate), Pictures: p.Crop.pictures()}
+// openalprRead returns what is told of a plate.
+func openalprRead(plate textOr[openalprPlate]) Read {
+	p := plate.Object
+	read := Read{Plate: Plate(cmp.Or(plate.Text, string(p.Plate))), Pictures: p.Crop.pictures()}
 	if read.Plate == "" {
 		return read
 	}
 	read.Confidence = confidence(string(p.Confidence), ofHundred)
 	for _, other := range p.Candidates {
-		read.Candidates = append(read.Candidates, parking.Candidate{Plate: other.Plate, Confidence: confidence(string(other.Confidence), ofHundred)})
+		read.Candidates = append(read.Candidates, parking.Candidate{
+			Plate: cmp.Or(other.Text, string(other.Object.Plate)), Confidence: confidence(string(other.Object.Confidence), ofHundred),
+		})
 	}
 	return read
 }
@@ -189,15 +166,15 @@ func (m openalprMessage) group(c site.Camera) (Read, error) {
 		return Read{}, err
 	}
 	best := m.BestPlate
-	best.Plate = cmp.Or(string(m.BestPlateNumber), best.Plate)
-	best.Confidence = cmp.Or(m.BestConfidence, best.Confidence)
+	best.Text = cmp.Or(string(m.BestPlateNumber), best.Text)
+	best.Object.Confidence = cmp.Or(m.BestConfidence, best.Object.Confidence)
 	if len(m.Candidates) > 0 {
-		best.Candidates = m.Candidates
+		best.Object.Candidates = m.Candidates
 	}
-	read := best.read()
+	read := openalprRead(best)
 	read.Time = at.Time
 	read.Direction = direction(c, string(m.Direction))
-	read.Country = told(cmp.Or(string(m.BestRegion), string(best.Region), string(m.Country)))
+	read.Country = told(cmp.Or(string(m.BestRegion), string(best.Object.Region), string(m.Country)))
 	read.Color, read.Make = openalprMostLikely(m.Vehicle.Value.Color), openalprMostLikely(m.Vehicle.Value.Make)
 	read.Pictures = slices.Concat(m.VehicleCrop.pictures(), m.Overview.pictures(), read.Pictures)
 	if uuid, index := m.firstFrame(); uuid != "" {

@@ -2,8 +2,6 @@ package camera
 
 import (
 	"cmp"
-	"encoding/json"
-	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -44,14 +42,14 @@ type recognizerData struct {
 
 // recognizerResult is one vehicle or plate.
 type recognizerResult struct {
-	Plate       recognizerPlate       `json:"plate"`
-	Score       loose                 `json:"score"`
-	Candidates  many[recognizerGuess] `json:"candidates"`
-	Region      many[recognizerGuess] `json:"region"`
-	MakeModel   many[recognizerGuess] `json:"model_make"`
-	Color       many[recognizerGuess] `json:"color"`
-	Orientation many[recognizerGuess] `json:"orientation"`
-	Direction   loose                 `json:"direction"`
+	Plate       textOr[recognizerPlate]       `json:"plate"`
+	Score       loose                         `json:"score"`
+	Candidates  many[textOr[recognizerGuess]] `json:"candidates"`
+	Region      many[textOr[recognizerGuess]] `json:"region"`
+	MakeModel   many[textOr[recognizerGuess]] `json:"model_make"`
+	Color       many[textOr[recognizerGuess]] `json:"color"`
+	Orientation many[textOr[recognizerGuess]] `json:"orientation"`
+	Direction   loose                         `json:"direction"`
 	Vehicle     detail[struct {
 		Props recognizerProps `json:"props"`
 	}] `json:"vehicle"`
@@ -59,69 +57,53 @@ type recognizerResult struct {
 
 // recognizerProps are the properties of a vehicle or a plate in the vehicle mode.
 type recognizerProps struct {
-	Plate       many[recognizerGuess] `json:"plate"`
-	Region      many[recognizerGuess] `json:"region"`
-	MakeModel   many[recognizerGuess] `json:"make_model"`
-	Color       many[recognizerGuess] `json:"color"`
-	Orientation many[recognizerGuess] `json:"orientation"`
+	Plate       many[textOr[recognizerGuess]] `json:"plate"`
+	Region      many[textOr[recognizerGuess]] `json:"region"`
+	MakeModel   many[textOr[recognizerGuess]] `json:"make_model"`
+	Color       many[textOr[recognizerGuess]] `json:"color"`
+	Orientation many[textOr[recognizerGuess]] `json:"orientation"`
 }
 
-// recognizerPlate is a text, or in the vehicle mode an object.
+// recognizerPlate is what a plate is in the vehicle mode; in the other it is a text.
 type recognizerPlate struct {
-	Text  string
-	Props recognizerProps
-}
-
-// UnmarshalJSON implements json.Unmarshaler.
-func (p *recognizerPlate) UnmarshalJSON(text []byte) error {
-	*p = recognizerPlate{}
-	if text[0] != '{' {
-		return (*scalar)(&p.Text).UnmarshalJSON(text)
-	}
-	object := struct {
-		Props *recognizerProps `json:"props"`
-	}{&p.Props}
-	if err := json.Unmarshal(text, &object); err != nil {
-		return fmt.Errorf("decode a plate: %w", err)
-	}
-	return nil
+	Props recognizerProps `json:"props"`
 }
 
 // recognizerGuess is one of several values of a property, whose name depends on the
 // property and the mode. Some versions send the value alone.
 type recognizerGuess struct {
+	Value       loose `json:"value"`
+	Plate       loose `json:"plate"`
+	Code        loose `json:"code"`
+	Make        loose `json:"make"`
+	Color       loose `json:"color"`
+	Orientation loose `json:"orientation"`
+	Score       loose `json:"score"`
+}
+
+// guess is a value and its score.
+type guess struct {
 	Value string
 	Score loose
 }
 
-// UnmarshalJSON implements json.Unmarshaler.
-func (g *recognizerGuess) UnmarshalJSON(text []byte) error {
-	*g = recognizerGuess{}
-	if text[0] != '{' {
-		return (*loose)(&g.Value).UnmarshalJSON(text)
+// guesses returns the values of a property.
+func guesses(given ...many[textOr[recognizerGuess]]) []guess {
+	var all []guess
+	for _, of := range given {
+		for _, g := range of {
+			o := g.Object
+			all = append(all, guess{cmp.Or(g.Text, string(cmp.Or(o.Value, o.Plate, o.Code, o.Make, o.Color, o.Orientation))), o.Score})
+		}
 	}
-	var named struct {
-		Value       loose `json:"value"`
-		Plate       loose `json:"plate"`
-		Code        loose `json:"code"`
-		Make        loose `json:"make"`
-		Color       loose `json:"color"`
-		Orientation loose `json:"orientation"`
-		Score       loose `json:"score"`
-	}
-	if err := json.Unmarshal(text, &named); err != nil {
-		return fmt.Errorf("decode a property: %w", err)
-	}
-	g.Value = string(cmp.Or(named.Value, named.Plate, named.Code, named.Make, named.Color, named.Orientation))
-	g.Score = named.Score
-	return nil
+	return all
 }
 
 // mostLikely returns the guess of the highest score that tells something. The lists are
 // in no order that could be relied on.
-func mostLikely(guesses ...recognizerGuess) recognizerGuess {
-	var best recognizerGuess
-	for _, g := range guesses {
+func mostLikely(of []guess) guess {
+	var best guess
+	for _, g := range of {
 		g.Value = told(g.Value)
 		if g.Value != "" && (best.Value == "" || score(g.Score) > score(best.Score)) {
 			best = g
@@ -167,25 +149,24 @@ func (m recognizerMessage) message(r Request, c site.Camera) (Message, error) {
 }
 
 func (v recognizerResult) read(c site.Camera) Read {
-	vehicle := v.Vehicle.Value.Props
-	plate := recognizerGuess{Value: v.Plate.Text, Score: v.Score}
-	guesses := v.Candidates
+	vehicle, props := v.Vehicle.Value.Props, v.Plate.Object.Props
+	plate, readings := guess{v.Plate.Text, v.Score}, guesses(v.Candidates)
 	if v.Plate.Text == "" {
-		plate, guesses = mostLikely(v.Plate.Props.Plate...), v.Plate.Props.Plate
+		readings = guesses(props.Plate)
+		plate = mostLikely(readings)
 	}
 	read := Read{
-		Plate: Plate(plate.Value),
-		Direction: direction(c, string(v.Direction),
-			mostLikely(append(v.Orientation, vehicle.Orientation...)...).Value),
-		Country: mostLikely(append(v.Region, v.Plate.Props.Region...)...).Value,
-		Make:    mostLikely(append(v.MakeModel, vehicle.MakeModel...)...).Value,
-		Color:   mostLikely(append(v.Color, vehicle.Color...)...).Value,
+		Plate:     Plate(plate.Value),
+		Direction: direction(c, string(v.Direction), mostLikely(guesses(v.Orientation, vehicle.Orientation)).Value),
+		Country:   mostLikely(guesses(v.Region, props.Region)).Value,
+		Make:      mostLikely(guesses(v.MakeModel, vehicle.MakeModel)).Value,
+		Color:     mostLikely(guesses(v.Color, vehicle.Color)).Value,
 	}
 	if read.Plate == "" {
 		return read
 	}
 	read.Confidence = confidence(string(plate.Score), ofEither)
-	for _, g := range guesses {
+	for _, g := range readings {
 		read.Candidates = append(read.Candidates, parking.Candidate{Plate: g.Value, Confidence: confidence(string(g.Score), ofEither)})
 	}
 	return read
