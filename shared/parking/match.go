@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"math"
 	"slices"
+	"sort"
 	"strings"
 	"time"
 )
@@ -284,14 +285,21 @@ func (m *matching) alone(d *doubt) {
 func (m *matching) pair() {
 	for line := range m.texts {
 		entries, exits := m.line(line)
+		during := m.spans[line].widened()
 		m.find(m.texts[line], func(other int) {
 			candidates, mates := m.line(other)
-			for i := range exits {
-				m.near(candidates, &exits[i])
-				m.mates(mates, &exits[i])
+			if len(candidates) > 0 {
+				for i := range exits {
+					m.near(candidates, &exits[i])
+				}
 			}
-			for i := range entries {
-				m.mates(candidates, &entries[i])
+			if m.spans[other].meets(during) {
+				for i := range exits {
+					m.mates(mates, &exits[i])
+				}
+				for i := range entries {
+					m.mates(candidates, &entries[i])
+				}
 			}
 		})
 	}
@@ -303,7 +311,7 @@ func (m *matching) near(entries []read, exit *read) {
 	if exit.resolved {
 		return
 	}
-	end, _ := slices.BinarySearchFunc(entries, exit.at, func(e read, at int64) int { return cmp.Compare(e.at, at) })
+	end := sort.Search(len(entries), func(i int) bool { return entries[i].at >= exit.at })
 	for i := range slices.Backward(entries[:end]) {
 		e := &entries[i]
 		if exit.at-e.at > int64(MaxNear) || e.bound <= exit.at || e.at <= exit.bound {
@@ -317,8 +325,7 @@ func (m *matching) near(entries []read, exit *read) {
 
 // mates adds the reads of the passage of a read, of those of one plate.
 func (m *matching) mates(of []read, r *read) {
-	start, _ := slices.BinarySearchFunc(of, r.at-int64(passage), func(o read, at int64) int { return cmp.Compare(o.at, at) })
-	for i := start; i < len(of) && of[i].at <= r.at+int64(passage); i++ {
+	for i := sort.Search(len(of), func(i int) bool { return of[i].at >= r.at-int64(passage) }); i < len(of) && of[i].at <= r.at+int64(passage); i++ {
 		if o := &of[i]; o != r && samePassage(o.event, r.event) && !slices.Contains(r.mates, o) {
 			r.mates = append(r.mates, o)
 			o.mates = append(o.mates, r)

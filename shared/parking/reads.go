@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"math"
 	"slices"
+	"sort"
 	"strings"
 	"time"
 )
@@ -154,7 +155,17 @@ type table struct {
 	*index
 	reads  []read  // of each plate the entries first, each kind in the order of its times
 	starts []int32 // of the plates' entries and exits, in turn
+	spans  []span  // from the first to the last read of each plate
 }
+
+// span is from a time to another one.
+type span struct{ from, to int64 }
+
+// meets reports whether two spans have a time in common.
+func (s span) meets(o span) bool { return s.from <= o.to && o.from <= s.to }
+
+// widened returns the span with the time of a passage before and after it.
+func (s span) widened() span { return span{s.from - int64(passage), s.to + int64(passage)} }
 
 func newTable(lone []Lone) *table {
 	byID := make(map[string]int32, len(lone))
@@ -190,9 +201,15 @@ func newTable(lone []Lone) *table {
 	slices.SortFunc(t.reads, func(a, b read) int {
 		return cmp.Or(cmp.Compare(a.line, b.line), compare(Event{Kind: a.event.Kind}, Event{Kind: b.event.Kind}), cmp.Compare(a.at, b.at), strings.Compare(a.event.ID, b.event.ID))
 	})
-	t.starts = make([]int32, 2*len(texts)+1)
+	t.starts, t.spans = make([]int32, 2*len(texts)+1), make([]span, len(texts))
+	for i := range t.spans {
+		t.spans[i] = span{math.MaxInt64, math.MinInt64}
+	}
 	for i := range t.reads {
-		t.starts[slot(&t.reads[i])+1]++
+		r := &t.reads[i]
+		t.starts[slot(r)+1]++
+		s := &t.spans[r.line]
+		s.from, s.to = min(s.from, r.at), max(s.to, r.at)
 	}
 	for i := range len(t.starts) - 1 {
 		t.starts[i+1] += t.starts[i]
@@ -221,8 +238,7 @@ func (t *table) line(i int) (entries, exits []read) {
 
 // between returns the reads from one time to another.
 func between(reads []read, from, to int64) []read {
-	at := func(r read, at int64) int { return cmp.Compare(r.at, at) }
-	start, _ := slices.BinarySearchFunc(reads, from, at)
+	start := sort.Search(len(reads), func(i int) bool { return reads[i].at >= from })
 	end := start
 	for end < len(reads) && reads[end].at <= to {
 		end++
@@ -238,7 +254,11 @@ func (t *table) concerning(plate string, entry, exit int64, each func(r *read)) 
 	if text == nil {
 		return
 	}
+	during := span{entry, exit}.widened()
 	t.find(text, func(i int) {
+		if !t.spans[i].meets(during) {
+			return
+		}
 		entries, exits := t.line(i)
 		entries, exits = between(entries, entry-int64(passage), exit), between(exits, entry, exit+int64(passage))
 		if len(entries)+len(exits) == 0 || !within(text, t.texts[i], maxEdits) {
