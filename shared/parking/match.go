@@ -218,12 +218,14 @@ func (m *matching) doubt(exact []ExactStay) {
 	known := make(map[string]bool)
 	for i := range exact {
 		stay := &exact[i]
-		within := false
-		m.concerning(stay.Entry.Plate, stay.Entry.Time.UnixNano(), stay.Exit.Time.UnixNano(), func(r *read) {
-			if stay.Entry.ID == r.event.ID || stay.Exit.ID == r.event.ID ||
-				samePassage(&stay.Entry, r.event) || samePassage(&stay.Exit, r.event) {
+		entry, exit := stay.Entry.Time.UnixNano(), stay.Exit.Time.UnixNano()
+		within, certain := false, known[stay.Exit.ID] || stay.Entry.Corrected() || stay.Exit.Corrected()
+		m.concerning(stay.Entry.Plate, entry, exit, func(r *read) {
+			switch {
+			case stay.Entry.ID == r.event.ID || stay.Exit.ID == r.event.ID ||
+				samePassage(&stay.Entry, r.event) || samePassage(&stay.Exit, r.event):
 				r.resolved = true
-			} else if !known[stay.Exit.ID] && !stay.Entry.Corrected() && !stay.Exit.Corrected() {
+			case !certain && r.at > entry && r.at < exit:
 				all, within = append(all, found{i, r}), true
 			}
 		})
@@ -450,18 +452,22 @@ func (m *matching) stays(exact []ExactStay) []Stay {
 	}
 	for i := range exact {
 		e := &exact[i]
-		switch s := exactStay(e); {
-		case told[s.ID]:
-		case e.Entry.Corrected() || e.Exit.Corrected():
+		if told[e.Exit.ID] {
+			continue
+		}
+		s := exactStay(e)
+		corrected := e.Entry.Corrected() || e.Exit.Corrected()
+		s.Disputed = len(m.rejected) > 0 && m.rejected[Rejection{s.EntryID, s.ID}]
+		switch {
+		case corrected:
 			s.Match = &Explanation{Method: Corrected}
-			tell(s)
+		case s.Disputed:
+			s.Match = &Explanation{Method: Exact}
 		case short(s.Plate):
-			if s.Match = m.chance(e); s.Match != nil {
-				s.Disputed = true
-				tell(s)
-			}
-		case len(m.rejected) > 0 && m.rejected[Rejection{s.EntryID, s.ID}]:
-			s.Disputed = true
+			s.Match = m.chance(e)
+			s.Disputed = s.Match != nil
+		}
+		if s.Match != nil {
 			tell(s)
 		}
 	}

@@ -260,7 +260,8 @@ func (t *table) concerning(plate string, entry, exit int64, each func(r *read)) 
 			return
 		}
 		entries, exits := t.line(i)
-		entries, exits = between(entries, entry-int64(passage), exit), between(exits, entry, exit+int64(passage))
+		entries = between(entries, entry-int64(passage), max(exit, entry+int64(passage)))
+		exits = between(exits, min(entry, exit-int64(passage)), exit+int64(passage))
 		if len(entries)+len(exits) == 0 || !within(text, t.texts[i], maxEdits) {
 			return
 		}

@@ -1,0 +1,119 @@
+package parking
+
+import (
+	"slices"
+	"testing"
+
+	gocmp "github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+)
+
+func TestSimilar(t *testing.T) {
+	for _, tt := range []struct {
+		a, b string
+		want bool
+	}{
+		{"MAB1234", "MAB1234", false}, // they do not differ
+		{"MAB1234", "MA81234", true},
+		{"MAB1234", "HA81234", true},
+		{"MAB1234", "HA81235", false},
+		{"MAB1234", "MAB123", true},
+		{"MAB1234", "AB123", true},
+		{"MAB1234", "B123", false}, // too short
+		{"MAB1234", "MB12334", true},
+		{"MAB1234", "MAB2134", true}, // exchanged: two edits
+		{"MÄB1234", "MAB1234", true},
+		{"ABCDEFGHIJKL", "ABCDEFGHIJK1", true},
+		{"ABCDEFGHIJKLM", "ABCDEFGHIJKLN", false}, // too long
+		{"", "MAB12", false},
+	} {
+		if got, back := Similar(tt.a, tt.b), Similar(tt.b, tt.a); got != tt.want || back != tt.want {
+			t.Errorf("%s and %s: %v, the other way round %v", tt.a, tt.b, got, back)
+		}
+	}
+}
+
+// Alignments by hand: the sum of what the model has of each difference, and of their number.
+func TestAlign(t *testing.T) {
+	s := newScorer(&Model{Edits: Edits{One: -100, Two: -300, Missing: -20, Confused: map[string]Weight{"8B": -1, "0Ä": -2}, Letters: -7, Digits: -8, Mixed: -9}})
+	for _, tt := range []struct {
+		entry, exit string
+		want        Weight
+		method      Method
+		differences []Difference
+	}{
+		{"MAB1234", "MA81234", -101, OCR, []Difference{{3, "B", "8"}}},
+		{"MA81234", "MAB1234", -101, OCR, []Difference{{3, "8", "B"}}},
+		{"MAB1234", "MAC1234", -107, Edit, []Difference{{3, "B", "C"}}},
+		{"MAB1234", "MAB1235", -108, Edit, []Difference{{7, "4", "5"}}},
+		{"MAB1234", "MABX234", -109, Edit, []Difference{{4, "1", "X"}}},
+		{"MÄB1234", "M0B1234", -102, Edit, []Difference{{2, "Ä", "0"}}},
+		{"MAB1234", "MAB134", -120, Edit, []Difference{{5, "2", ""}}},
+		{"MAB134", "MAB1234", -120, Edit, []Difference{{5, "", "2"}}},
+		{"MAB1234", "AC1234", -327, TwoEdits, []Difference{{1, "M", ""}, {3, "B", "C"}}},
+		{"MAB1234", "M8C1234", -316, TwoEdits, []Difference{{2, "A", "8"}, {3, "B", "C"}}},
+		// Two that are exchanged are two substitutions, which weigh more than a missing and
+		// an extra one; here they weigh less.
+		{"MAB1234", "MBA1234", -314, TwoEdits, []Difference{{2, "A", "B"}, {3, "B", "A"}}},
+		{"MAB1234", "MAB12345A", -340, TwoEdits, []Difference{{8, "", "5"}, {9, "", "A"}}},
+	} {
+		al, ok := s.align([]rune(tt.entry), []rune(tt.exit))
+		if !ok || al.weight != tt.want || al.method() != tt.method {
+			t.Errorf("%s and %s: %d by %s, want %d by %s", tt.entry, tt.exit, al.weight, al.method(), tt.want, tt.method)
+		}
+		if diff := gocmp.Diff(tt.differences, al.differences()); diff != "" {
+			t.Errorf("%s and %s: -want +got:\n%s", tt.entry, tt.exit, diff)
+		}
+	}
+	if _, ok := s.align([]rune("MAB1234"), []rune("HA81235")); ok {
+		t.Error("three differences were aligned")
+	}
+}
+
+// drawText returns one of few texts, so that many are similar.
+func drawText(t *rapid.T, name string) []rune {
+	return rapid.SliceOfN(rapid.SampledFrom([]rune("0OB8Ä")), minText, 9).Draw(t, name)
+}
+
+func TestAlignmentsAreTheBestOfAll(t *testing.T) {
+	s := newScorer(DefaultModel())
+	rapid.Check(t, func(t *rapid.T) {
+		a, b := drawText(t, "a"), drawText(t, "b")
+		al, ok := s.align(a, b)
+		if n := levenshtein(a, b); ok != (n == 1 || n == 2) || within(a, b, maxEdits) != (n <= 2) {
+			t.Fatalf("%s and %s differ in %d, aligned: %v, within: %v", string(a), string(b), n, ok, within(a, b, maxEdits))
+		}
+		if !ok {
+			return
+		}
+		if want, _ := naiveWeight(s, a, b, 0); al.weight != want {
+			t.Fatalf("%s and %s: %d, want %d", string(a), string(b), al.weight, want)
+		}
+		if back, _ := s.align(b, a); back.weight != al.weight {
+			t.Fatalf("%s and %s: %d, the other way round %d", string(a), string(b), al.weight, back.weight)
+		}
+	})
+}
+
+func TestIndexFindsAllSimilarTexts(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var texts [][]rune
+		for range rapid.IntRange(0, 30).Draw(t, "texts") {
+			text := drawText(t, "text")
+			if !slices.ContainsFunc(texts, func(other []rune) bool { return slices.Equal(text, other) }) {
+				texts = append(texts, text)
+			}
+		}
+		x := newIndex(texts)
+		for range 2 { // a search leaves nothing behind
+			text := drawText(t, "what is looked for")
+			found := make(map[int]int)
+			x.find(text, func(i int) { found[i]++ })
+			for i := range texts {
+				if similar := levenshtein(text, texts[i]) <= maxEdits; similar && found[i] != 1 || found[i] > 1 {
+					t.Fatalf("%s was found %d times for %s", string(texts[i]), found[i], string(text))
+				}
+			}
+		}
+	})
+}
