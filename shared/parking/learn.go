@@ -35,15 +35,13 @@ const (
 	pseudoLook    = 100  // of makes and colours
 	pseudoSimilar = 2    // of plates that differ in one character
 	mostPlates    = 20_000
-	rarerThan     = -400 // most texts are rarer than those next to a plate of a fleet
+	rarerThan     = -700 // most texts are rarer than those next to a plate of a fleet
 	leastOfShape  = 30   // reads of a shape that is told apart
 	leastOfPair   = 3    // edits of a pair of characters that is told apart
 	leastOfLook   = 20   // reads of a make or colour that is told apart
 	manyShapes    = 64
 	mostLook      = 250 // fleets have similar plates and one make
 	leastKnown    = 200 // by how much a known plate may be rarer than in the base model
-	foundOfTwo    = 0.7 // share of the pairs with two differences that the rule finds
-	averageLength = 7.5 // of plates for which the base model's weights are
 )
 
 // Learn makes a model of the reads of a site, mixed with a base model, which is what is
@@ -160,18 +158,14 @@ func mixedShare(n, all, share, pseudo float64) float64 {
 	return (n + pseudo*share) / (all + pseudo)
 }
 
-// edits returns how the texts of one vehicle differ.
+// edits returns how the texts of one vehicle differ. How many of them differ in one or two
+// characters is not learnt: of those that differ more fewer are found, and would be fewer
+// still with what is learnt from that.
 func (l *learner) edits(base *Edits) Edits {
 	counts := make(map[string]float64) // of pairs of characters, in their order
 	chars := make(map[rune]float64)
-	var one, two, missing, all float64
+	var missing, all float64
 	for _, differences := range l.near {
-		switch len(differences) {
-		case 1:
-			one++
-		case 2:
-			two++
-		}
 		for _, d := range differences {
 			a, b := first(d.Entry), first(d.Exit)
 			all++
@@ -185,12 +179,7 @@ func (l *learner) edits(base *Edits) Edits {
 			counts[string([]rune{min(a, b), max(a, b)})]++
 		}
 	}
-	two /= foundOfTwo
-	pairs := float64(len(l.Exact)) + one + two
-	const places, placesOfTwo = averageLength, averageLength * (averageLength - 1) / 2
 	edits := *base
-	edits.One = weightOf(mixedShare(one, pairs, probability(base.One)*places, pseudoPairs) / places)
-	edits.Two = weightOf(mixedShare(two, pairs, probability(base.Two)*placesOfTwo, pseudoPairs) / placesOfTwo)
 	edits.Missing = weightOf(mixedShare(missing, all, probability(base.Missing), pseudoEdits))
 
 	// What is known of a pair of characters is told apart; the others are known by kind.

@@ -265,15 +265,15 @@ func DefaultModel() *Model {
 	m := &Model{
 		Version: DefaultVersion,
 		Margin:  450,
-		Margins: map[Method]Weight{TwoEdits: 550},
+		Margins: map[Method]Weight{TwoEdits: 700},
 		Doubt:   300,
-		Prior:   -400,
+		Prior:   -350,
 		Edits: Edits{
 			None: -15, One: -450, Two: -650, Missing: -190,
 			Confused: make(map[string]Weight),
 			Letters:  -420, Digits: -350, Mixed: -500,
 		},
-		Texts: Texts{Letter: -230, Digit: -200, Rarest: -1500},
+		Texts: Texts{Letter: -260, Digit: -210, Rarest: -1850},
 		Known: -850,
 		Dwell: []Dwell{
 			{300, -387},
