@@ -369,7 +369,7 @@ func (p *pair) margin() Weight {
 func (m *matching) rivals(p *pair, each func(q *pair) bool) bool {
 	of := func(r *read) bool {
 		for _, i := range r.pairs {
-			if q := &m.pairs[i]; q != p && !q.alone && !each(q) {
+			if q := &m.pairs[i]; q != p && !each(q) {
 				return false
 			}
 		}
@@ -389,11 +389,15 @@ func (m *matching) rivals(p *pair, each func(q *pair) bool) bool {
 }
 
 // outweighs reports whether a pair is to be a stay. No two pairs with a read in common are
-// so, as each would have to weigh more than the other.
+// so, as each would have to weigh more than the other. A pair with a read of an exact stay
+// is unlikely, but tells that the text is less rare than it seems, as those of fleets are.
 func (m *matching) outweighs(p *pair) bool {
 	margin := p.margin()
 	return !p.alone && p.sum >= margin && m.rivals(p, func(q *pair) bool {
-		if p.entry.passes(q.entry) && p.exit.passes(q.exit) {
+		switch {
+		case q.alone:
+			return p.sum-q.sum >= margin/2
+		case p.entry.passes(q.entry) && p.exit.passes(q.exit):
 			return order(p, q) > 0 // the same vehicle, seen twice
 		}
 		return p.sum-q.sum >= margin
@@ -504,7 +508,7 @@ func (m *matching) explain(p *pair, method Method) *Explanation {
 	}
 	var others []int
 	m.rivals(p, func(q *pair) bool {
-		if !p.entry.passes(q.entry) || !p.exit.passes(q.exit) {
+		if !q.alone && (!p.entry.passes(q.entry) || !p.exit.passes(q.exit)) {
 			e.Margin = min(e.Margin, p.sum-q.sum)
 		}
 		return true

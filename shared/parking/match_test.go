@@ -109,7 +109,8 @@ type naivePair struct {
 	weight      Weight
 	edits       int
 	ocr, guard  bool
-	stay        int // of a guard pair
+	alone       bool // of a guard pair: no two visits
+	stay        int  // of a guard pair
 }
 
 // naiveWeight tries each alignment, also such as part equal characters.
@@ -208,7 +209,7 @@ func (n *naive) same(a, b *Event) bool {
 }
 
 func (n *naive) outweighs(p *naivePair) bool {
-	if p.weight < n.margin(p) {
+	if p.alone || p.weight < n.margin(p) {
 		return false
 	}
 	for i := range n.pairs {
@@ -216,6 +217,10 @@ func (n *naive) outweighs(p *naivePair) bool {
 		sameEntry, sameExit := n.same(p.entry, q.entry), n.same(p.exit, q.exit)
 		switch {
 		case p.entry.ID == q.entry.ID && p.exit.ID == q.exit.ID || !sameEntry && !sameExit:
+		case q.alone:
+			if p.weight-q.weight < n.margin(p)/2 {
+				return false
+			}
 		case sameEntry && sameExit:
 			if cmp.Or(cmp.Compare(p.weight, q.weight), -strings.Compare(p.entry.ID, q.entry.ID), -strings.Compare(p.exit.ID, q.exit.ID)) < 0 {
 				return false
@@ -276,14 +281,12 @@ func naiveMatch(events []Event, repeats Repeats, rejections []Rejection, models 
 			}
 		}
 		for _, p := range exits[i] { // those that may be one of two visits are rivals
-			if slices.ContainsFunc(entries[i], func(q naivePair) bool { return p.exit.Time.Before(q.entry.Time) }) {
-				n.pairs = append(n.pairs, p)
-			}
+			p.alone = !slices.ContainsFunc(entries[i], func(q naivePair) bool { return p.exit.Time.Before(q.entry.Time) })
+			n.pairs = append(n.pairs, p)
 		}
 		for _, q := range entries[i] {
-			if slices.ContainsFunc(exits[i], func(p naivePair) bool { return p.exit.Time.Before(q.entry.Time) }) {
-				n.pairs = append(n.pairs, q)
-			}
+			q.alone = !slices.ContainsFunc(exits[i], func(p naivePair) bool { return p.exit.Time.Before(q.entry.Time) })
+			n.pairs = append(n.pairs, q)
 		}
 	}
 	result := make(map[string]outcome)
