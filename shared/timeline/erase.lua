@@ -35,6 +35,7 @@ local refused = refusal({
   { 'HDEL', key.given, 'x' },
   { 'ZREM', key.gone, plate },
   { 'HDEL', key.rejections, 'x' },
+  { 'ZREM', key.corrected, 'x' },
 }, 'events')
 if refused then
   return refused
@@ -48,6 +49,7 @@ call('HEXISTS', key.decisions, 'x')
 call('HEXISTS', key.given, 'x')
 call('ZSCORE', key.gone, plate)
 call('HEXISTS', key.rejections, 'x')
+call('ZSCORE', key.corrected, 'x')
 call('ZSCORE', key.unfinished, plate)
 
 -- Read.
@@ -107,6 +109,7 @@ for n, member in ipairs(members) do
       call('ZREM', key.former, formerOf(place.plate, id))
     end
     call('ZREM', key.unfinished, id)
+    call('ZREM', key.corrected, id)
     removed = removed + call('HDEL', key.revisions, id) + call('HDEL', key.events, id)
   end
 end

@@ -42,6 +42,7 @@ func (k siteKeys) decisions() string         { return string(k) + "m" }
 func (k siteKeys) given() string             { return string(k) + "me" }
 func (k siteKeys) gone() string              { return string(k) + "g" }
 func (k siteKeys) rejections() string        { return string(k) + "x" }
+func (k siteKeys) corrected() string         { return string(k) + "v" }
 func (k siteKeys) unfinished() string        { return string(k) + "p" }
 func (k siteKeys) older(plate string) string { return string(k) + "o:" + plate }
 func (k siteKeys) day(t time.Time) string    { return redis.DayKey(string(k), t) }

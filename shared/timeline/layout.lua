@@ -55,6 +55,8 @@ local key = {
   -- zset: ids of the events that a person corrects, until the stays are posted that they
   -- affect -> milliseconds
   unfinished = prefix .. 'p',
+  -- zset: ids of events with a version that a person gave -> milliseconds of it
+  corrected = prefix .. 'v',
   -- zset, with the plate behind the name: the older members of a timeline. Their score,
   -- the milliseconds, gives their order and is quicker to compare.
   older = prefix .. 'o:',

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -66,6 +67,18 @@ func (s *Store) Events(ctx context.Context, site string, ids []string) (map[stri
 		}
 	}
 	return events, nil
+}
+
+// Corrected returns the ids of the events of a site that were observed from one instant
+// until before another and have, or had, a version that a person gave.
+func (s *Store) Corrected(ctx context.Context, site string, from, to time.Time) ([]string, error) {
+	ids, err := s.redis.Current().ZRangeByScore(ctx, keysOf(site).corrected(), &goredis.ZRangeBy{
+		Min: strconv.FormatInt(s.retained(from).UnixMilli(), 10), Max: "(" + strconv.FormatInt(to.UnixMilli(), 10),
+	}).Result()
+	if err != nil {
+		return nil, fmt.Errorf("list the corrected events of site %s from Redis: %w", site, err)
+	}
+	return ids, nil
 }
 
 // LoneEntries returns the lone entries of a site that were observed from one instant until

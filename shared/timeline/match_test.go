@@ -164,3 +164,35 @@ func TestDecideRefuses(t *testing.T) {
 		})
 	}
 }
+
+// What people corrected is listed, until it expires or its plate is erased.
+func TestCorrected(t *testing.T) {
+	s, _ := newStore(t)
+	var events []parking.Event
+	for i := range 4 {
+		e := entry(fmt.Sprint("e", i), i)
+		events = append(events, e, of(e, parking.CorrectionVersion-int64(i%2), plated(fmt.Sprint("KB0", i))))
+	}
+	s.Record(t.Context(), events)
+	list := func() []string {
+		t.Helper()
+		ids, err := s.Corrected(t.Context(), "default", start, start.Add(time.Minute))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return ids
+	}
+	if got := list(); !slices.Equal(got, []string{"e0", "e2"}) {
+		t.Errorf("corrected %q", got)
+	}
+	if _, err := s.ErasePlate(t.Context(), "default", "KB02"); err != nil {
+		t.Error(err)
+	}
+	if got := list(); !slices.Equal(got, []string{"e0"}) {
+		t.Errorf("after the erasure %q", got)
+	}
+	s.now = func() time.Time { return start.Add(retention + time.Millisecond) }
+	if got := list(); len(got) != 0 {
+		t.Errorf("expired %q", got)
+	}
+}

@@ -77,7 +77,7 @@ func (s *Store) Record(ctx context.Context, events []parking.Event) []parking.Re
 
 // Numbers of the script's arguments: for the call and for each of its events.
 const (
-	headArgs  = 4
+	headArgs  = 5
 	eventArgs = 4
 )
 
@@ -107,7 +107,7 @@ func (s *Store) chunks(events []parking.Event, repeats map[string]string, refuse
 			}
 			c = &chunk{site: e.Site, index: make([]int, 0, size)}
 			c.Script, c.Keys = recordScript, []string{string(keysOf(e.Site))}
-			c.Args = append(make([]any, 0, headArgs+eventArgs*size), s.retention.Milliseconds(), instant(oldest), oldest.UnixMilli(), repeats[e.Site])
+			c.Args = append(make([]any, 0, headArgs+eventArgs*size), s.retention.Milliseconds(), instant(oldest), oldest.UnixMilli(), repeats[e.Site], "")
 			open[e.Site] = c
 			chunks = append(chunks, c)
 		}
@@ -115,6 +115,9 @@ func (s *Store) chunks(events []parking.Event, repeats map[string]string, refuse
 		at := e.Time
 		if e.Void { // it may have no time; the script knows that of what it makes void
 			at = now
+		}
+		if e.Corrected() {
+			c.Args[headArgs-1] = fmt.Sprint(c.Args[headArgs-1], at.UnixMilli(), "\n", e.ID, "\n")
 		}
 		m := memberAt(e, at)
 		c.Args = append(c.Args, m, at.UnixMilli(), plateOf(e), keptOf(e, m))

@@ -6,6 +6,8 @@
 -- ARGV[3]  oldest retained instant in milliseconds since 1970
 -- ARGV[4]  what a repeat is: for each setting, the latest first, the instant from which
 --          it is valid and the nanoseconds within which a read repeats another
+-- ARGV[5]  the events with a version that a person gave: milliseconds of the observation
+--          and id of each, one a line
 -- then four for each event:
 --   member  see layout.lua; of a void event with the time of this call
 --   millis  of the observation, since 1970
@@ -57,7 +59,7 @@ local mostPlaces = 16
 local maxForgotten = 1000
 
 local argv = ARGV
-local headArgs, eventArgs = 4, 4
+local headArgs, eventArgs = 5, 4
 local minuteMillis, dayMillis = 60000, 86400000
 
 local retention, oldest, oldestMillis = tonumber(argv[1]), argv[2], argv[3]
@@ -982,6 +984,16 @@ if count > 0 then
   call('PEXPIREAT', key.lone, expiry)
 end
 callAll('ZREM', key.lone, found)
+
+local corrected = {}
+for text in string.gmatch(argv[5], '[^\n]+') do
+  corrected[#corrected + 1] = text
+end
+if #corrected > 0 then
+  call('ZADD', key.corrected, unpack(corrected))
+  call('ZREMRANGEBYSCORE', key.corrected, '-inf', '(' .. oldestMillis)
+  call('PEXPIREAT', key.corrected, expiry)
+end
 
 local days = {} -- day since 1970 -> numbers to add
 countMinutes(days, entriesAt, 'entries', 'e')
