@@ -295,7 +295,7 @@ func (o *timelineOracle) record(t *testing.T, e parking.Event, got parking.Recor
 
 // set makes a version count.
 func (o *timelineOracle) set(e parking.Event) {
-	const most = 16
+	const most = 8
 	newest := ""
 	if known, ok := o.events[e.ID]; ok {
 		plate, old := plateOf(&known), member(&known)

@@ -128,7 +128,7 @@ func TestFormerPlacesAreBounded(t *testing.T) {
 		t.Errorf("-want +got:\n%s", diff)
 	}
 	var want []string
-	for i := moves - 16; i < moves-1; i++ {
+	for i := moves - 8; i < moves-1; i++ {
 		want = append(want, fmt.Sprintf("KB%d\nx", i))
 	}
 	want = append([]string{"KA01\nx"}, want...)
@@ -137,6 +137,46 @@ func TestFormerPlacesAreBounded(t *testing.T) {
 	}
 	if ttl := client.PTTL(t.Context(), defaultKeys.former()).Val(); ttl <= 0 || ttl > 2*retention {
 		t.Errorf("former places expire in %s", ttl)
+	}
+}
+
+// A former place that is dropped takes its plate from the index unless the event has another
+// former place of it.
+func TestADroppedPlaceLeavesAnotherOfItsPlate(t *testing.T) {
+	s, client := newStore(t)
+	var want []string
+	for i := range 20 {
+		plate := fmt.Sprint("KB", i%3)
+		if s.Record(t.Context(), []parking.Event{of(entry("e", i), int64(i+1), plated(plate))})[0].Err != nil {
+			t.Fatal(i)
+		}
+		if i < 3 {
+			want = append(want, plate+"\ne")
+		}
+	}
+	if got := client.ZRange(t.Context(), defaultKeys.former(), 0, -1).Val(); !slices.Equal(got, want) {
+		t.Errorf("former places %q, want %q", got, want)
+	}
+}
+
+// An event that expired within this very millisecond is among the older members still. It is
+// counted, and a version of it does not take that back.
+func TestAVersionOfAnEventThatHasJustExpired(t *testing.T) {
+	s, _ := newStore(t)
+	var events []parking.Event
+	for i := range 20 {
+		e := entry(fmt.Sprint("e", i), i)
+		e.Time = e.Time.Add(100)
+		events = append(events, e)
+	}
+	s.Record(t.Context(), events)
+	s.now = func() time.Time { return start.Add(retention + 200) }
+	again := of(events[0], 2, plated("KA02"))
+	again.Time = s.now()
+	got := s.Record(t.Context(), []parking.Event{again})[0]
+	site, err := s.Site(t.Context(), "default")
+	if want := totals(21, 0, 0, 0, 19); got.Err != nil || err != nil || site.Totals != want {
+		t.Errorf("%+v, totals %+v, error %v; want %+v", got, site.Totals, err, want)
 	}
 }
 
@@ -395,7 +435,7 @@ func TestVersionsInALongTimeline(t *testing.T) {
 // changed, and a script cannot unpack more.
 func TestACallWithManyFormerPlaces(t *testing.T) {
 	s, _ := newStore(t)
-	const moves = 17
+	const moves = 9
 	record := func(change func(i int) parking.Event) (last parking.Recorded) {
 		events := make([]parking.Event, eventsPerScript)
 		for i := range events {
