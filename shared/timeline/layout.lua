@@ -207,11 +207,14 @@ end
 -- As many arguments of a command as a script may unpack at once.
 local maxUnpacked = 4000
 
--- Calls a command with any number of arguments, some at a time.
+-- Calls a command with any number of arguments, some at a time. Returns the sum of the
+-- answers.
 local function callAll(command, name, args)
+  local sum = 0
   for from = 1, #args, maxUnpacked do
-    call(command, name, unpack(args, from, math.min(from + maxUnpacked - 1, #args)))
+    sum = sum + call(command, name, unpack(args, from, math.min(from + maxUnpacked - 1, #args)))
   end
+  return sum
 end
 
 -- The member of key.lone of a read.

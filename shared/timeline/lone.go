@@ -10,6 +10,7 @@ import (
 	"time"
 
 	goredis "github.com/redis/go-redis/v9"
+	"golang.org/x/sync/errgroup"
 
 	"parkstream/shared/failure"
 	"parkstream/shared/parking"
@@ -85,18 +86,21 @@ func (s *Store) Corrected(ctx context.Context, site string, from, to time.Time) 
 // before another, with the vehicles inside. They are in no order.
 func (s *Store) LoneEntries(ctx context.Context, site string, from, to time.Time) ([]LoneRead, error) {
 	r := s.loneReader(site, from, to)
-	entries, _, err := r.members(ctx, parking.Entry)
-	if err == nil {
-		var inside []goredis.Z
-		if inside, _, err = r.inside(ctx); err == nil {
-			reads := make([]LoneRead, 0, len(entries)+len(inside))
-			for _, z := range inside {
-				reads = append(reads, LoneRead{Plate: z.Member.(string), Time: time.UnixMilli(int64(z.Score)).UTC()})
-			}
-			return appendReads(reads, entries)
+	var entries []string
+	var inside []goredis.Z
+	g, within := errgroup.WithContext(ctx)
+	g.Go(func() (err error) { entries, _, err = r.members(within, parking.Entry); return err })
+	g.Go(func() (err error) { inside, _, err = r.inside(within); return err })
+	if err := g.Wait(); err != nil {
+		return nil, fmt.Errorf("list the lone entries of site %s from Redis: %w", site, err)
+	}
+	reads := make([]LoneRead, 0, len(entries)+len(inside))
+	for _, z := range inside {
+		if at := time.UnixMilli(int64(z.Score)).UTC(); at.Before(to) {
+			reads = append(reads, LoneRead{Plate: z.Member.(string), Time: at})
 		}
 	}
-	return nil, fmt.Errorf("list the lone entries of site %s from Redis: %w", site, err)
+	return appendReads(reads, entries)
 }
 
 // LoneExits returns the lone exits of a site that were observed from one instant until
@@ -152,53 +156,62 @@ func (r *loneReader) members(ctx context.Context, kind parking.Kind) (members []
 		start, stop = -start, -stop
 	}
 	first, last := instant(r.from), instant(r.to)
-	for offset := int64(0); ; offset += membersPerTrip {
-		page, err := r.redis.Current().ZRangeArgs(ctx, goredis.ZRangeArgs{
-			Key: r.keys.lone(), Start: start, Stop: stop, ByScore: true, Rev: kind == parking.Exit, Offset: offset, Count: membersPerTrip,
-		}).Result()
-		if err != nil {
-			return nil, false, err
+	args := goredis.ZRangeArgs{Key: r.keys.lone(), Start: start, Stop: stop, Rev: kind == parking.Exit}
+	found, more, err := pages(args, func(args goredis.ZRangeArgs) ([]string, error) {
+		return r.redis.Current().ZRangeArgs(ctx, args).Result()
+	}, func(m string) (int64, error) {
+		_, at, err := parseMember(m)
+		if kind == parking.Entry {
+			return -at.UnixMilli(), err
 		}
-		for _, m := range page {
-			if m >= first && m < last {
-				members = append(members, m)
-			}
-		}
-		if len(members) > MaxLone {
-			return members[:MaxLone], true, nil
-		}
-		if len(page) < membersPerTrip {
-			return unique(members), false, nil
-		}
-	}
-}
-
-// unique returns sorted members once each: one that arrives while pages are read moves
-// others to the next page.
-func unique(members []string) []string {
-	slices.Sort(members)
-	return slices.Compact(members)
+		return at.UnixMilli(), err
+	})
+	return slices.DeleteFunc(found, func(m string) bool { return m < first || m >= last }), more, err
 }
 
 // inside returns the plates of the vehicles inside, with the milliseconds of their entries,
 // the newest first.
 func (r *loneReader) inside(ctx context.Context) (found []goredis.Z, more bool, err error) {
+	args := goredis.ZRangeArgs{Key: r.keys.inside(), Start: r.to.UnixMilli(), Stop: r.from.UnixMilli(), Rev: true}
+	return pages(args, func(args goredis.ZRangeArgs) ([]goredis.Z, error) {
+		return r.redis.Current().ZRangeArgsWithScores(ctx, args).Result()
+	}, func(z goredis.Z) (int64, error) { return int64(z.Score), nil })
+}
+
+// pages returns the members of a sorted set within a range of scores, at most [MaxLone]. A
+// page begins with the last score of the one before: what arrives meanwhile moves nothing.
+func pages[T comparable](args goredis.ZRangeArgs, read func(goredis.ZRangeArgs) ([]T, error), score func(T) (int64, error)) (found []T, more bool, err error) {
+	args.ByScore = true
+	seen := make(map[T]bool) // those of the score with which the page begins
 	for {
-		page, err := r.redis.Current().ZRangeArgsWithScores(ctx, goredis.ZRangeArgs{
-			Key: r.keys.inside(), Start: r.to.UnixMilli(), Stop: r.from.UnixMilli(),
-			ByScore: true, Rev: true, Offset: int64(len(found)), Count: membersPerTrip,
-		}).Result()
+		args.Count = membersPerTrip + int64(len(seen))
+		page, err := read(args)
 		if err != nil {
 			return nil, false, err
 		}
-		found = append(found, page...)
+		if len(seen) == 0 {
+			found = append(found, page...)
+		} else {
+			found = append(found, slices.DeleteFunc(slices.Clone(page), func(m T) bool { return seen[m] })...)
+		}
 		if len(found) > MaxLone {
 			return found[:MaxLone], true, nil
 		}
-		if len(page) < membersPerTrip {
-			slices.SortFunc(found, func(a, b goredis.Z) int { return strings.Compare(a.Member.(string), b.Member.(string)) })
-			return slices.CompactFunc(found, func(a, b goredis.Z) bool { return a.Member == b.Member }), false, nil
+		if int64(len(page)) < args.Count {
+			return found, false, nil
 		}
+		last, err := score(page[len(page)-1])
+		if err != nil {
+			return nil, false, failure.Odd("Redis", err)
+		}
+		clear(seen)
+		for _, m := range slices.Backward(page) {
+			if at, err := score(m); err != nil || at != last {
+				break
+			}
+			seen[m] = true
+		}
+		args.Start = last
 	}
 }
 

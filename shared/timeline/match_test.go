@@ -3,10 +3,12 @@ package timeline
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	goredis "github.com/redis/go-redis/v9"
 
 	"parkstream/shared/parking"
 )
@@ -194,5 +196,50 @@ func TestCorrected(t *testing.T) {
 	s.now = func() time.Time { return start.Add(retention + time.Millisecond) }
 	if got := list(); len(got) != 0 {
 		t.Errorf("expired %q", got)
+	}
+}
+
+// Lone reads are listed in pages, also if many are of one millisecond, and from one instant
+// until before another.
+func TestLoneReadsInPages(t *testing.T) {
+	s, client := newStore(t)
+	s.Record(t.Context(), []parking.Event{exit("x", 0)}) // the site
+	const n = 3*membersPerTrip + 10
+	var want []string
+	for from := 0; from < n; from += membersPerTrip {
+		var exits, inside []goredis.Z
+		for i := from; i < min(from+membersPerTrip, n); i++ {
+			at := start.Add(time.Duration(i/12_000) * time.Millisecond) // more than a page
+			plate := fmt.Sprintf("KA%05d", i)
+			exits = append(exits, goredis.Z{Score: float64(at.UnixMilli()), Member: exitMember(fmt.Sprint(i), at) + "\n" + plate})
+			exits = append(exits, goredis.Z{Score: -float64(at.UnixMilli()), Member: entryMember(fmt.Sprint("e", i), at) + "\n" + plate})
+			inside = append(inside, goredis.Z{Score: float64(at.UnixMilli()), Member: plate})
+			want = append(want, plate)
+		}
+		client.ZAdd(t.Context(), defaultKeys.lone(), exits...)
+		client.ZAdd(t.Context(), defaultKeys.inside(), inside...)
+	}
+	plates := func(reads []LoneRead, err error) (found []string) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range reads {
+			if found = append(found, r.Plate); r.ID != "" && strings.TrimLeft(r.Plate, "KA0") != strings.TrimLeft(strings.TrimLeft(r.ID, "e"), "0") {
+				t.Fatalf("%+v", r)
+			}
+		}
+		slices.Sort(found)
+		return found
+	}
+	end := start.Add(time.Minute)
+	if got := plates(s.LoneExits(t.Context(), "default", start.Add(1), end)); !slices.Equal(got, want[12_000:]) {
+		t.Errorf("%d exits after the first instant", len(got))
+	}
+	if got := plates(s.LoneEntries(t.Context(), "default", start, end)); !slices.Equal(slices.Compact(slices.Clone(got)), want) || len(got) != 2*n {
+		t.Errorf("%d entries", len(got))
+	}
+	if got := plates(s.LoneEntries(t.Context(), "default", start, start.Add(time.Millisecond))); len(got) != 24_000 {
+		t.Errorf("%d entries of the first millisecond", len(got))
 	}
 }

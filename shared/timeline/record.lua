@@ -90,6 +90,10 @@ local totals = {
 local entriesAt, exitsAt = {}, {} -- minute since 1970 -> how many
 local countedAt, swept, decided, loneSince = unpack(call('HMGET', key.totals, 'counted_at', 'swept', 'decided', 'lone_since'))
 countedAt = tonumber(countedAt or math.huge) -- later than all events without a count
+if not loneSince then -- what an earlier version recorded is not among the lone reads
+  loneSince = call('EXISTS', key.events) == 1 and integer(tonumber(oldestMillis) + retention) or '0'
+  call('HSET', key.totals, 'lone_since', loneSince)
+end
 
 ------------------------------------------------------------------------------------------
 -- Timelines
@@ -372,10 +376,14 @@ local function link(plate, before, member, sign)
     end
     totals.unmatched = totals.unmatched + sign
     local one = loneOf(member, plate)
-    if not before and sign < 0 and lone[one] == nil then
-      first[#first + 1] = one
+    if sign > 0 then
+      lone[one] = integer(millisOf(member))
+    else
+      if not before and lone[one] == nil and (loneSince == '0' or millisOf(member) > tonumber(loneSince)) then
+        first[#first + 1] = one
+      end
+      lone[one] = false
     end
-    lone[one] = sign > 0 and integer(millisOf(member))
     return ''
   end
   if afterEntry then
@@ -875,19 +883,23 @@ sweep()
 -- Write: once a call, what changed
 ------------------------------------------------------------------------------------------
 
--- An exit that was the first of its plate and is not lone was counted as completed: its
--- entry has expired since. So was a repeat of an exit that has, which is rare.
-if not loneSince then -- what an earlier version recorded is not among the lone reads
-  loneSince = call('EXISTS', key.events) == 1 and integer(tonumber(oldestMillis) + retention) or '0'
-  call('HSET', key.totals, 'lone_since', loneSince)
-end
+-- An exit that was the first of its plate and is not among the lone reads was counted as
+-- completed: its entry has expired since. So was a repeat of an exit that has, which is rare.
 if #first > 0 then
-  for i, score in ipairs(call('ZMSCORE', key.lone, unpack(first))) do
-    if not score and millisOf(first[i]) > tonumber(loneSince) then
-      totals.unmatched = totals.unmatched + 1
-      totals.completed = totals.completed - 1
+  local taken, again = {}, {}
+  for _, one in ipairs(first) do
+    if lone[one] then
+      again[#again + 1] = one
+    else
+      taken[#taken + 1], lone[one] = one, nil
     end
   end
+  local missing = #taken - callAll('ZREM', key.lone, taken)
+  for _, score in ipairs(#again > 0 and call('ZMSCORE', key.lone, unpack(again)) or {}) do
+    missing = missing + (score and 0 or 1)
+  end
+  totals.unmatched = totals.unmatched + missing
+  totals.completed = totals.completed - missing
 end
 
 if newCount > 0 then
