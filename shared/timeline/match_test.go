@@ -1,6 +1,7 @@
 package timeline
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -242,4 +243,190 @@ func TestLoneReadsInPages(t *testing.T) {
 	if got := plates(s.LoneEntries(t.Context(), "default", start, start.Add(time.Millisecond))); len(got) != 24_000 {
 		t.Errorf("%d entries of the first millisecond", len(got))
 	}
+}
+
+// visit has the reads of a misread vehicle, and the change that makes a stay of them.
+func visit() (e, x parking.Event, c Change) {
+	e, x = of(entry("e", 0), 1, plated("KA0I")), of(exit("x", 60), 1, nil)
+	return e, x, near(e, x, parking.OCR)
+}
+
+// decisionsOf returns what is kept of decisions and lone reads, by key.
+func decisionsOf(t *testing.T, client goredis.UniversalClient) map[string][]string {
+	t.Helper()
+	kept := make(map[string][]string)
+	for name, key := range map[string]string{"m": defaultKeys.decisions(), "me": defaultKeys.given(), "x": defaultKeys.rejections()} {
+		if fields := client.HKeys(t.Context(), key).Val(); len(fields) > 0 {
+			kept[name] = slices.Sorted(slices.Values(fields))
+		}
+	}
+	for name, key := range map[string]string{"g": defaultKeys.gone(), "l": defaultKeys.lone()} {
+		for _, m := range client.ZRange(t.Context(), key, 0, -1).Val() {
+			kept[name] = append(kept[name], m[strings.Index(m, "\n")+1:])
+		}
+	}
+	return kept
+}
+
+// A stay that was posted before another decision leaves that one to be posted.
+func TestPosted(t *testing.T) {
+	s, _ := newStore(t)
+	e, x, c := visit()
+	s.Record(t.Context(), []parking.Event{e, x})
+	old := decide(t, s, c)[0].Stay
+	withdrawn := decide(t, s, Change{Stay: parking.Stay{ID: "x"}, Was: 2})[0].Stay
+	if diff := cmp.Diff(stayOf(nil, x, 3), withdrawn); diff != "" {
+		t.Errorf("withdrawn, -want +got:\n%s", diff)
+	}
+	for _, step := range []struct {
+		posted parking.Stay
+		left   int
+	}{{old, 1}, {withdrawn, 0}, {withdrawn, 0}} {
+		if err := s.Posted(t.Context(), "default", []parking.Stay{step.posted}); err != nil {
+			t.Error(err)
+		}
+		if got, err := s.Decisions(t.Context(), "default"); err != nil || len(got) != step.left {
+			t.Errorf("revision %d posted: %+v, error %v", step.posted.Revision, got, err)
+		}
+	}
+	again := decide(t, s, c)[0]
+	if err := s.Posted(t.Context(), "default", []parking.Stay{old}); err != nil {
+		t.Error(err)
+	}
+	if d, found, err := s.DecisionOf(t.Context(), "default", "x"); err != nil || !found || d.Posted || d.Stay.Revision != again.Stay.Revision {
+		t.Errorf("%+v, found %v, error %v", d, found, err)
+	}
+}
+
+// An erased plate is forgotten in decisions. The exit of another plate is without its entry,
+// at a revision of its own that is to be posted.
+func TestErasePlateForgetsDecisions(t *testing.T) {
+	e, x, c := visit()
+	s, client := newStore(t)
+	for plate, want := range map[string]struct {
+		kept   map[string][]string
+		inside int64
+		to     []parking.Stay
+	}{
+		"KA01": {map[string][]string{}, 1, nil},
+		"KA0I": {map[string][]string{"m": {"x"}, "l": {"KA01"}}, 0, []parking.Stay{stayOf(nil, x, 3)}},
+	} {
+		do(t, client, "FLUSHALL")
+		s.Record(t.Context(), []parking.Event{e, x})
+		decide(t, s, c)
+		if _, err := s.Reject(t.Context(), "default", Rejection{Rejection: parking.Rejection{EntryID: "e", ExitID: "other"}, ID: "d1", By: "ann", At: start}); err != nil {
+			t.Error(err)
+		}
+		if _, err := s.Reject(t.Context(), "default", Rejection{Rejection: parking.Rejection{EntryID: "other", ExitID: "x"}, ID: "d2", By: "ann", At: start}); err != nil {
+			t.Error(err)
+		}
+		left := map[string][]string{"KA01": {"\nd1", "e\nother"}, "KA0I": {"\nd2", "other\nx"}}[plate]
+		want.kept["x"] = left
+		if _, err := s.ErasePlate(t.Context(), "default", plate); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want.kept, decisionsOf(t, client)); diff != "" {
+			t.Errorf("%s, -want +got:\n%s", plate, diff)
+		}
+		for _, key := range keys(t, client) {
+			if text := client.Dump(t.Context(), key).Val(); strings.Contains(text, plate) {
+				t.Errorf("%s has %s: %q", key, plate, text)
+			}
+		}
+		decisions, err := s.Decisions(t.Context(), "default")
+		var to []parking.Stay
+		for _, d := range decisions {
+			to = append(to, d.Stay)
+		}
+		if diff := cmp.Diff(want.to, to); diff != "" || err != nil {
+			t.Errorf("%s, to be posted, error %v, -want +got:\n%s", plate, err, diff)
+		}
+		if site, err := s.Site(t.Context(), "default"); err != nil || site.VehiclesInside != want.inside {
+			t.Errorf("%s: %+v, error %v", plate, site, err)
+		}
+	}
+}
+
+// What was decided expires with the first of the two reads, and is forgotten with it.
+func TestDecisionsExpire(t *testing.T) {
+	s, client := newStore(t)
+	e, x, c := visit()
+	s.Record(t.Context(), []parking.Event{e, x})
+	decide(t, s, c)
+	for _, key := range keys(t, client) {
+		if ttl := client.PTTL(t.Context(), key).Val(); key != "park:registry" && ttl <= 0 || ttl > 3*retention+time.Hour {
+			t.Errorf("%s expires in %s", key, ttl)
+		}
+	}
+	s.now = func() time.Time { return start.Add(retention + 30*time.Second) }
+	if got, err := s.Decisions(t.Context(), "default"); err != nil || len(got) > 0 {
+		t.Errorf("%+v, error %v", got, err)
+	}
+	if lone, _, err := s.Lone(t.Context(), "default", time.Time{}, s.now()); err != nil || len(lone) != 1 {
+		t.Errorf("lone %+v, error %v", lone, err)
+	}
+	s.now = func() time.Time { return start.Add(retention + 3*time.Hour) }
+	for i := range 3 { // the search for what expired
+		late := entry(fmt.Sprint("late", i), int(retention.Seconds())+i)
+		s.Record(t.Context(), []parking.Event{of(late, 1, plated(fmt.Sprint("KB0", i)))})
+	}
+	if diff := cmp.Diff(map[string][]string{}, decisionsOf(t, client)); diff != "" {
+		t.Errorf("kept, -want +got:\n%s", diff)
+	}
+}
+
+func TestRejections(t *testing.T) {
+	s, _ := newStore(t)
+	pair := parking.Rejection{EntryID: "e", ExitID: "x"}
+	first := Rejection{Rejection: pair, ID: "d1", By: "ann", At: start}
+	back := Rejection{Rejection: pair, ID: "d2", By: "ben", At: start.Add(time.Minute)}
+	other := Rejection{Rejection: parking.Rejection{EntryID: "f", ExitID: "x"}, ID: "d1", By: "ann", At: start}
+	withdrawn := first
+	withdrawn.Withdrawn = &back
+	for i, step := range []struct {
+		do   func(*testing.T, *Store, Rejection) error
+		with Rejection
+		want error
+		kept Rejection
+	}{
+		{reject, first, nil, first},
+		{reject, first, nil, first},
+		{reject, other, ErrDecided, first},
+		{unreject, first, ErrDecided, first},
+		{unreject, back, nil, withdrawn},
+		{reject, first, nil, withdrawn}, // late
+		{unreject, Rejection{Rejection: pair}, parking.ErrInvalid, withdrawn},
+	} {
+		if err := step.do(t, s, step.with); !errors.Is(err, step.want) {
+			t.Errorf("step %d: error %v, want %v", i, err, step.want)
+		}
+		got, err := s.Rejections(t.Context(), "default")
+		if diff := cmp.Diff([]Rejection{step.kept}, got); diff != "" || err != nil {
+			t.Errorf("step %d, error %v, -want +got:\n%s", i, err, diff)
+		}
+	}
+	if got, found, err := s.RejectionOf(t.Context(), "default", pair); err != nil || !found || got.Withdrawn == nil {
+		t.Errorf("%+v, found %v, error %v", got, found, err)
+	}
+	s.now = func() time.Time { return time.Now().Add(retention + time.Minute) }
+	if got, err := s.Rejections(t.Context(), "default"); err != nil || len(got) != 0 {
+		t.Errorf("expired: %+v, error %v", got, err)
+	}
+	again := other
+	again.ID = "d9"
+	if err := reject(t, s, again); err != nil {
+		t.Error(err)
+	}
+	if n := s.redis.Current().HLen(t.Context(), defaultKeys.rejections()).Val(); n != 2 {
+		t.Errorf("%d fields are kept, want those of the new one", n)
+	}
+}
+
+func reject(t *testing.T, s *Store, r Rejection) error {
+	_, err := s.Reject(t.Context(), "default", r)
+	return err
+}
+
+func unreject(t *testing.T, s *Store, r Rejection) error {
+	return s.Unreject(t.Context(), "default", r)
 }
