@@ -39,7 +39,7 @@ func compare(span *Span, stays []parking.Stay, from, until time.Time) ([]work, e
 	}
 	wanted := make(map[string]*parking.Stay, len(stays))
 	for i := range stays {
-		if s := &stays[i]; s.Match != nil && due(s) {
+		if s := &stays[i]; (s.Match != nil || s.Disputed) && due(s) {
 			wanted[s.ID] = s
 		}
 	}
@@ -56,7 +56,7 @@ func compare(span *Span, stays []parking.Stay, from, until time.Time) ([]work, e
 			if !same {
 				w.Change, w.postOnly, w.entries[2] = c, false, s.EntryID
 			}
-		} else if d.Stay.Match != nil && due(&d.Stay) {
+		} else if !d.Withdraws() && due(&d.Stay) {
 			w.Change, w.postOnly = timeline.Change{Stay: parking.Stay{ID: d.Stay.ID}, Was: d.Stay.Revision}, false
 		}
 		delete(wanted, d.Stay.ID)

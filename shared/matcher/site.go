@@ -33,6 +33,8 @@ type SiteMatcher struct {
 	// decided.
 	Models func(ctx context.Context, site string) (parking.Models, error)
 	Settle func(ctx context.Context, site string) (time.Duration, error)
+	// Repair posts what a person decided and was not posted.
+	Repair func(ctx context.Context, site string) error
 	// Window is the time before now in which exits are decided.
 	Window time.Duration
 	Log    *slog.Logger
@@ -44,6 +46,9 @@ type SiteMatcher struct {
 // posts that, with what an earlier tick committed and did not post. The counts are valid
 // despite an error: it returns after what can be done is done.
 func (m *SiteMatcher) Match(ctx context.Context, site string) (c SiteCounts, err error) {
+	if err := m.Repair(ctx, site); err != nil {
+		return c, fmt.Errorf("post what was decided by hand at site %s: %w", site, err)
+	}
 	models, err := m.Models(ctx, site)
 	if err != nil {
 		return c, failure.In("Redis", fmt.Errorf("read the models of site %s: %w", site, err))
@@ -108,10 +113,10 @@ func (m *SiteMatcher) commit(ctx context.Context, site string, batch []work, c *
 			c.Refused++
 			m.Log.DebugContext(ctx, "a decision was refused", "site", site, "reason", d.Refused)
 			continue
-		case d.Stay.Match == nil:
+		case d.Withdraws():
 			c.Withdrawn++
 		default:
-			c.Decided[d.Stay.Match.Method]++
+			c.Decided[d.Stay.Method()]++
 		}
 		post = append(post, d.Stay)
 	}

@@ -13,6 +13,7 @@ import (
 	"parkstream/shared/model"
 	"parkstream/shared/process"
 	"parkstream/shared/redis"
+	"parkstream/shared/review"
 	"parkstream/shared/schedule"
 	"parkstream/shared/site"
 	"parkstream/shared/stay"
@@ -89,7 +90,11 @@ func Wire(rt *faas.Runtime) (http.Handler, error) {
 	store.Repeats = registry.Repeats
 	sites := SiteMatcher{
 		Store: store, Stays: stay.New(client, s.Retention), Summaries: summaries, Models: model.New(client).Models,
-		Settle: func(context.Context, string) (time.Duration, error) { return 24 * time.Hour, nil },
+		Settle: func(ctx context.Context, id string) (time.Duration, error) {
+			one, err := registry.Site(ctx, id)
+			return one.SettleTime(), err
+		},
+		Repair: (&review.Reviewer{Events: store, Post: summaries.Post}).Repair,
 		Window: s.Window, Log: rt.Log, Now: time.Now,
 	}
 	return handler(New(Config{
