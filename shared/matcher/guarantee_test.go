@@ -386,4 +386,3 @@ func indices(n int) []int {
 	}
 	return all
 }
-
