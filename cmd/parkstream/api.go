@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -28,6 +29,8 @@ const (
 type summaryAPI struct {
 	Gateway   string `default:"http://127.0.0.1:8080" help:"URL of the gateway."`
 	TokenFile string `default:".parkstream/secrets/admin-token" placeholder:"FILE" help:"File with the token of an administrator: that of 'up', or of 'parkstream users add NAME --role admin --token >FILE'."`
+
+	timeout time.Duration // of a call; apiTimeout if it is 0
 }
 
 // statusError is the error of an answer that is no success.
@@ -57,7 +60,7 @@ func (a summaryAPI) call(ctx context.Context, method, path string, body []byte, 
 
 // callFunction is call for another function.
 func (a summaryAPI) callFunction(ctx context.Context, function, method, path string, body []byte, answer any) error {
-	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
+	ctx, cancel := context.WithTimeout(ctx, cmp.Or(a.timeout, apiTimeout))
 	defer cancel()
 	url := strings.TrimSuffix(a.Gateway, "/") + "/function/" + function + path
 	r, err := http.NewRequestWithContext(ctx, method, url, bytes.NewReader(body))

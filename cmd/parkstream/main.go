@@ -32,6 +32,8 @@ type program struct {
 	Users     usersCommand     `cmd:"" help:"Edit a users file: who may log in, and what each may do."`
 	Camera    cameraCommand    `cmd:"" help:"Look at what cameras sent and was refused."`
 	Sites     sitesCommand     `cmd:"" help:"Configure car parks: zone, capacity, gates, cameras."`
+	Learn     learnCommand     `cmd:"" help:"Make a model of a site by which misread plates are matched: it shows what would change, and asks."`
+	Models    modelsCommand    `cmd:"" help:"Look at the models of a site, and choose which is valid."`
 	Top       topCommand       `cmd:"" help:"Show throughput, latency, queues and outcomes, each second."`
 	Deps      depsCommand      `cmd:"" help:"Install what the tests need and is missing: ${dependencies}."`
 	Function  functionCommand  `cmd:"" help:"Serve one function; 'up' does this for each."`

@@ -139,6 +139,11 @@ func confirm(t terminal, interactive bool, lines []string) error {
 		}
 		return errors.New("nothing was changed: --yes changes and removes what is configured already")
 	}
+	return agree(t)
+}
+
+// agree asks on a terminal.
+func agree(t terminal) error {
 	fmt.Fprint(t.notes, "Do it? [y/N] ")
 	answer := make(chan string, 1)
 	go func() { // ends with the line, or with the process

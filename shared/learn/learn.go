@@ -1,0 +1,321 @@
+// Package learn makes a model of a site from what is stored of it, and tells what it would
+// change. It changes nothing.
+package learn
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"parkstream/shared/model"
+	"parkstream/shared/parking"
+	"parkstream/shared/stay"
+	"parkstream/shared/timeline"
+)
+
+const (
+	// MaxDays bounds the days that are learnt from.
+	MaxDays = 31
+	// maxExact bounds the exact stays of them, the newest.
+	maxExact = 200_000
+	// maxLooks bounds the exact stays whose events are read, for makes and colours.
+	maxLooks = 5000
+	// maxChanges bounds the changes that are told one by one, the newest.
+	maxChanges = 200
+)
+
+// Learner makes models.
+type Learner struct {
+	Stays  *stay.Store
+	Events *timeline.Store
+	Models *model.Store
+	Now    func() time.Time
+}
+
+// Request is what is to be learnt.
+type Request struct {
+	Site string
+	Days int
+	// Margin is that of the model, or 0 for that of the default model.
+	Margin parking.Weight
+}
+
+// Report is a model and what it would change of the stays that it is learnt from, if it
+// were valid for all of them.
+type Report struct {
+	Site   string         `json:"site"`
+	From   time.Time      `json:"from"`
+	To     time.Time      `json:"to"`
+	Learnt parking.Learnt `json:"learnt"`
+	// LeftOut reports that there were too many reads or stays: the oldest were left out.
+	LeftOut bool           `json:"left_out"`
+	Model   *parking.Model `json:"model"`
+	// Valid is the version that is valid now.
+	Valid string `json:"valid"`
+	// Before and After are with the models that are valid, and with the new one.
+	Before Totals `json:"before"`
+	After  Totals `json:"after"`
+	// Changed has the stays that would change, by kind, and Changes the newest of them.
+	Changed []Kind   `json:"changed"`
+	Changes []Change `json:"changes"`
+}
+
+// Totals counts stays, and the hours begun of those with an entry: what they are charged by.
+type Totals struct {
+	Exact     int `json:"exact"`
+	Disputed  int `json:"disputed"` // of the exact ones
+	Near      int `json:"near"`
+	Unmatched int `json:"unmatched"`
+
+	ExactHours    int `json:"exact_hours"`
+	DisputedHours int `json:"disputed_hours"`
+	NearHours     int `json:"near_hours"`
+}
+
+// The kinds of changes.
+const (
+	Gained     = "gained"     // an unmatched exit gets an entry
+	Lost       = "lost"       // an exit gets unmatched
+	Exchanged  = "exchanged"  // an exit gets another entry
+	Disputed   = "disputed"   // an exact stay gets disputed
+	Undisputed = "undisputed" // and is so no more
+)
+
+// Kind counts the changes of one kind, and the hours begun of their stays.
+type Kind struct {
+	Kind        string `json:"kind"`
+	Stays       int    `json:"stays"`
+	HoursBefore int    `json:"hours_before"`
+	HoursAfter  int    `json:"hours_after"`
+}
+
+// Change is a stay that would change.
+type Change struct {
+	Kind   string       `json:"kind"`
+	Before parking.Stay `json:"before"`
+	After  parking.Stay `json:"after"`
+}
+
+// Learn makes a model of a site from its last days.
+func (l *Learner) Learn(ctx context.Context, q Request) (*Report, error) {
+	if q.Days < 1 || q.Days > MaxDays {
+		return nil, parking.Invalid("days is %d, want 1 to %d", q.Days, MaxDays)
+	}
+	base := parking.DefaultModel()
+	if q.Margin != 0 {
+		base.Margin, base.Margins = q.Margin, nil
+	}
+	if err := base.Check(); err != nil {
+		return nil, err
+	}
+	to := l.Now().UTC().Truncate(time.Second)
+	from := to.AddDate(0, 0, -q.Days)
+	models, err := l.Models.Models(ctx, q.Site)
+	if err != nil {
+		return nil, err
+	}
+	list, err := l.Models.List(ctx, q.Site)
+	if err != nil {
+		return nil, err
+	}
+	rejections, err := l.Events.Rejections(ctx, q.Site)
+	if err != nil {
+		return nil, err
+	}
+	rejected := rejectionsOf(rejections)
+	reads, leftOut, err := l.reads(ctx, q.Site, from, to)
+	if err != nil {
+		return nil, err
+	}
+	learnt, of := parking.Learn(reads, rejected, base)
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("learn from %d reads and %d stays of site %q: %w: ask for fewer days", len(reads.Lone), len(reads.Exact), q.Site, err)
+	}
+	r := &Report{Site: q.Site, From: from, To: to, Learnt: of, LeftOut: leftOut, Model: learnt, Valid: list.At(to)}
+	r.compare(reads, reads.Match(rejected, models), reads.Match(rejected, parking.Models{learnt}))
+	return r, nil
+}
+
+// errEnough ends the reading of stays.
+var errEnough = errors.New("enough")
+
+// reads returns the reads of a span.
+func (l *Learner) reads(ctx context.Context, site string, from, to time.Time) (reads *parking.Reads, leftOut bool, err error) {
+	reads = new(parking.Reads)
+	if reads.Lone, leftOut, err = l.Events.Lone(ctx, site, from, to); err != nil {
+		return nil, false, err
+	}
+	var halves []parking.Stay // of exact stays that were split
+	q := stay.Query{Sites: []string{site}, From: from, To: to, Status: parking.Completed}
+	err = l.Stays.Export(ctx, q, func(stays []stay.StoredStay) error {
+		for i := range stays {
+			switch s := &stays[i].Stay; s.Method() {
+			case parking.Exact, parking.Corrected:
+				if len(reads.Exact) == maxExact {
+					leftOut = true
+					return errEnough
+				}
+				reads.Exact = append(reads.Exact, exactOf(s.EntryID, s.EntryTime, s.ID, s.ExitTime, site, s.Plate))
+			case parking.Split:
+				halves = append(halves, *s)
+			}
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, errEnough) {
+		return nil, false, err
+	}
+	reads.Exact = append(reads.Exact, joined(halves, site)...)
+	return reads, leftOut, l.details(ctx, site, reads.Exact[:min(len(reads.Exact), maxLooks)])
+}
+
+// details reads the events of exact stays.
+func (l *Learner) details(ctx context.Context, site string, exact []parking.ExactStay) error {
+	ids := make([]string, 0, 2*len(exact))
+	for i := range exact {
+		ids = append(ids, exact[i].Entry.ID, exact[i].Exit.ID)
+	}
+	events, err := l.Events.Events(ctx, site, ids)
+	if err != nil {
+		return err
+	}
+	for i := range exact {
+		for _, e := range []*parking.Event{&exact[i].Entry, &exact[i].Exit} {
+			if known, found := events[e.ID]; found && known.Plate == e.Plate && known.Kind == e.Kind {
+				*e = known
+			}
+		}
+	}
+	return nil
+}
+
+func exactOf(entryID string, entry time.Time, exitID string, exit time.Time, site, plate string) parking.ExactStay {
+	return parking.ExactStay{
+		Entry: parking.Event{ID: entryID, Kind: parking.Entry, Site: site, Version: 1, Plate: plate, RawPlate: plate, Time: entry},
+		Exit:  parking.Event{ID: exitID, Kind: parking.Exit, Site: site, Version: 1, Plate: plate, RawPlate: plate, Time: exit},
+	}
+}
+
+// joined returns the exact stays of which halves are left: each has the entry of an earlier
+// half and the exit of a later one, which have one plate.
+func joined(halves []parking.Stay, site string) (exact []parking.ExactStay) {
+	slices.SortFunc(halves, func(a, b parking.Stay) int {
+		return cmp.Or(a.ExitTime.Compare(b.ExitTime), strings.Compare(a.ID, b.ID))
+	})
+	open := make(map[string]*parking.Stay) // by the plate of the entry
+	for i := range halves {
+		h := &halves[i]
+		entry, exit := parking.NormalizePlate(h.Match.EntryPlate), parking.NormalizePlate(h.Match.ExitPlate)
+		if first := open[exit]; first != nil && first.ExitTime.Before(h.EntryTime) {
+			exact = append(exact, exactOf(first.EntryID, first.EntryTime, h.ID, h.ExitTime, site, exit))
+			delete(open, exit)
+			continue
+		}
+		open[entry] = h
+	}
+	return exact
+}
+
+func rejectionsOf(kept []timeline.Rejection) []parking.Rejection {
+	var rejections []parking.Rejection
+	for i := range kept {
+		if kept[i].Withdrawn == nil {
+			rejections = append(rejections, kept[i].Rejection)
+		}
+	}
+	return rejections
+}
+
+// hours returns the hours begun of a stay, 0 without an entry.
+func hours(s *parking.Stay) int {
+	d, ok := s.Duration()
+	if !ok {
+		return 0
+	}
+	return int((d + time.Hour - 1) / time.Hour)
+}
+
+// compare tells what differs between two results of [parking.Reads.Match].
+func (r *Report) compare(reads *parking.Reads, before, after []parking.Stay) {
+	was, is := results(reads, before), results(reads, after)
+	kinds := make(map[string]*Kind)
+	for _, kind := range []string{Gained, Lost, Exchanged, Disputed, Undisputed} {
+		kinds[kind] = &Kind{Kind: kind}
+	}
+	for id, a := range was {
+		b := is[id]
+		r.Before.count(a)
+		r.After.count(b)
+		kind := ""
+		switch {
+		case a.EntryID == "" && b.EntryID != "":
+			kind = Gained
+		case a.EntryID != "" && b.EntryID == "":
+			kind = Lost
+		case a.EntryID != b.EntryID:
+			kind = Exchanged
+		case b.Disputed && !a.Disputed:
+			kind = Disputed
+		case a.Disputed && !b.Disputed:
+			kind = Undisputed
+		default:
+			continue
+		}
+		k := kinds[kind]
+		k.Stays++
+		k.HoursBefore += hours(a)
+		k.HoursAfter += hours(b)
+		r.Changes = append(r.Changes, Change{kind, *a, *b})
+	}
+	slices.SortFunc(r.Changes, func(a, b Change) int {
+		return cmp.Or(b.After.ExitTime.Compare(a.After.ExitTime), strings.Compare(a.After.ID, b.After.ID))
+	})
+	r.Changes = append([]Change{}, r.Changes[:min(len(r.Changes), maxChanges)]...)
+	r.Changed = []Kind{}
+	for _, kind := range []string{Gained, Lost, Exchanged, Disputed, Undisputed} {
+		if kinds[kind].Stays > 0 {
+			r.Changed = append(r.Changed, *kinds[kind])
+		}
+	}
+}
+
+// results returns the stay of each exit, those that [parking.Reads.Match] leaves to the
+// pairing rule as well.
+func results(reads *parking.Reads, stays []parking.Stay) map[string]*parking.Stay {
+	all := make(map[string]*parking.Stay, len(reads.Exact)+len(reads.Lone))
+	for i := range reads.Lone {
+		if e := &reads.Lone[i].Event; e.Kind == parking.Exit {
+			all[e.ID] = &parking.Stay{ID: e.ID, Site: e.Site, Plate: e.Plate, ExitTime: e.Time, Revision: 1}
+		}
+	}
+	for i := range reads.Exact {
+		e := &reads.Exact[i]
+		all[e.Exit.ID] = &parking.Stay{ID: e.Exit.ID, Site: e.Exit.Site, Plate: e.Exit.Plate, EntryID: e.Entry.ID, EntryTime: e.Entry.Time, ExitTime: e.Exit.Time, Revision: 1}
+	}
+	for i := range stays {
+		all[stays[i].ID] = &stays[i]
+	}
+	return all
+}
+
+func (t *Totals) count(s *parking.Stay) {
+	n := hours(s)
+	switch {
+	case s.EntryID == "":
+		t.Unmatched++
+	case s.Method() != parking.Exact && s.Method() != parking.Corrected:
+		t.Near++
+		t.NearHours += n
+	default:
+		t.Exact++
+		t.ExactHours += n
+		if s.Disputed {
+			t.Disputed++
+			t.DisputedHours += n
+		}
+	}
+}
