@@ -68,6 +68,8 @@ var mayImport = []struct {
 	{"shared/processor", []string{"shared/access", "shared/audit", "shared/camera/health", "shared/failure", "shared/faas", "shared/gateway", "shared/parking", "shared/pipeline", "shared/process", "shared/redis", "shared/site", "shared/summary/summaryclient", "shared/timeline"}},
 	{"shared/generator", []string{"shared/access", "shared/audit", "shared/broker", "shared/faas", "shared/failure", "shared/httpjson", "shared/parking", "shared/redis", "shared/schedule", "shared/tracing"}},
 	{"shared/matcher", []string{"shared/access", "shared/faas", "shared/failure", "shared/gateway", "shared/httpjson", "shared/model", "shared/parking", "shared/process", "shared/redis", "shared/review", "shared/schedule", "shared/site", "shared/stay", "shared/summary/summaryclient", "shared/timeline"}},
+	{"shared/matcher", []string{"shared/access", "shared/faas", "shared/failure", "shared/gateway", "shared/httpjson", "shared/learn", "shared/model", "shared/parking", "shared/process", "shared/redis", "shared/schedule", "shared/site", "shared/stay", "shared/summary/summaryclient", "shared/timeline"}},
+	{"shared/learn", []string{"shared/access", "shared/failure", "shared/httpjson", "shared/model", "shared/parking", "shared/stay", "shared/timeline"}},
 	{"functions/", []string{"shared/"}},
 	{"connectors/rabbitmq/internal/attempt", []string{"connectors/rabbitmq/internal/breaker", "connectors/rabbitmq/internal/message", "connectors/rabbitmq/internal/openfaas", "shared/batch"}},
 	{"connectors/rabbitmq/internal/breaker", nil},

@@ -149,19 +149,20 @@ func (l *Learner) reads(ctx context.Context, site string, from, to time.Time) (r
 	if reads.Lone, leftOut, err = l.Events.Lone(ctx, site, from, to); err != nil {
 		return nil, false, err
 	}
-	var halves []parking.Stay // of exact stays that were split
+	decisions, err := l.Events.Decisions(ctx, site)
+	if err != nil {
+		return nil, false, err
+	}
 	q := stay.Query{Sites: []string{site}, From: from, To: to, Status: parking.Completed}
 	err = l.Stays.Export(ctx, q, func(stays []stay.StoredStay) error {
 		for i := range stays {
-			switch s := &stays[i].Stay; s.Method() {
-			case parking.Exact, parking.Corrected:
+			s := &stays[i].Stay
+			if method := s.Method(); method == parking.Exact || method == parking.Corrected {
 				if len(reads.Exact) == maxExact {
 					leftOut = true
 					return errEnough
 				}
 				reads.Exact = append(reads.Exact, exactOf(s.EntryID, s.EntryTime, s.ID, s.ExitTime, site, s.Plate))
-			case parking.Split:
-				halves = append(halves, *s)
 			}
 		}
 		return nil
@@ -169,7 +170,12 @@ func (l *Learner) reads(ctx context.Context, site string, from, to time.Time) (r
 	if err != nil && !errors.Is(err, errEnough) {
 		return nil, false, err
 	}
-	reads.Exact = append(reads.Exact, joined(halves, site)...)
+	for i := range decisions { // exact stays that were split are stored otherwise
+		d := &decisions[i]
+		if s := &d.Stay; d.Exact.ID != "" && s.Method() == parking.Split && !s.ExitTime.Before(from) && s.ExitTime.Before(to) {
+			reads.Exact = append(reads.Exact, exactOf(d.Exact.ID, d.Exact.Time, s.ID, s.ExitTime, site, d.ExitPlate))
+		}
+	}
 	return reads, leftOut, l.details(ctx, site, reads.Exact[:min(len(reads.Exact), maxLooks)])
 }
 
@@ -198,26 +204,6 @@ func exactOf(entryID string, entry time.Time, exitID string, exit time.Time, sit
 		Entry: parking.Event{ID: entryID, Kind: parking.Entry, Site: site, Version: 1, Plate: plate, RawPlate: plate, Time: entry},
 		Exit:  parking.Event{ID: exitID, Kind: parking.Exit, Site: site, Version: 1, Plate: plate, RawPlate: plate, Time: exit},
 	}
-}
-
-// joined returns the exact stays of which halves are left: each has the entry of an earlier
-// half and the exit of a later one, which have one plate.
-func joined(halves []parking.Stay, site string) (exact []parking.ExactStay) {
-	slices.SortFunc(halves, func(a, b parking.Stay) int {
-		return cmp.Or(a.ExitTime.Compare(b.ExitTime), strings.Compare(a.ID, b.ID))
-	})
-	open := make(map[string]*parking.Stay) // by the plate of the entry
-	for i := range halves {
-		h := &halves[i]
-		entry, exit := parking.NormalizePlate(h.Match.EntryPlate), parking.NormalizePlate(h.Match.ExitPlate)
-		if first := open[exit]; first != nil && first.ExitTime.Before(h.EntryTime) {
-			exact = append(exact, exactOf(first.EntryID, first.EntryTime, h.ID, h.ExitTime, site, exit))
-			delete(open, exit)
-			continue
-		}
-		open[entry] = h
-	}
-	return exact
 }
 
 func rejectionsOf(kept []timeline.Rejection) []parking.Rejection {

@@ -7,15 +7,19 @@ import (
 	"testing"
 
 	"parkstream/docs/api/apitest"
+	"parkstream/shared/learn"
 )
 
 // The document has the methods that the matcher takes.
 func TestDocumentedMethods(t *testing.T) {
 	operations := apitest.Operations(t, "matcher")
-	if _, found := operations["POST /"]; !found || len(operations) != 1 {
-		t.Errorf("%v, want POST", operations)
+	_, ticks := operations["POST /"]
+	_, learns := operations["POST /learn"]
+	if !ticks || !learns || len(operations) != 2 {
+		t.Errorf("%v, want POST / and POST /learn", operations)
 	}
-	h := handler(New(Config{Log: slog.New(slog.DiscardHandler)}), nil)
+	log := slog.New(slog.DiscardHandler)
+	h := handler(New(Config{Log: log}), nil, learn.Handler(&learn.Learner{}, log))
 	for _, tt := range []struct {
 		method, target string
 		status         int
@@ -25,6 +29,9 @@ func TestDocumentedMethods(t *testing.T) {
 		{"DELETE", "/", http.StatusMethodNotAllowed},
 		{"POST", "/?site=a", http.StatusBadRequest},
 		{"POST", "/other", http.StatusNotFound},
+		{"GET", "/learn?site=north", http.StatusMethodNotAllowed},
+		{"POST", "/learn", http.StatusBadRequest},
+		{"POST", "/learn?site=north", http.StatusForbidden},
 	} {
 		w := httptest.NewRecorder()
 		if h.ServeHTTP(w, httptest.NewRequest(tt.method, tt.target, nil)); w.Code != tt.status {

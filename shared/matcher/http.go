@@ -24,10 +24,17 @@ type response struct {
 	Error string `json:"error,omitempty"`
 }
 
+// learnPath is where a model of a site is learnt.
+const learnPath = "/learn"
+
 // admission returns who may have the matcher run; see [faas.Admission]: anyone as cron
-// does, and whoever may post events at any time.
+// does, and all who may post events at any time. A model is learnt for administrators.
 func admission(guard *access.Guard) faas.Admission {
 	return func(w http.ResponseWriter, r *http.Request) (context.Context, int64, bool) {
+		if r.URL.Path == learnPath {
+			ctx, ok := guard.Require(w, r, access.Administer)
+			return ctx, 0, ok
+		}
 		if byCron(r) && !guard.Open() {
 			if err := guard.CheckRequest(r); err != nil {
 				guard.Refuse(w, r, err)
@@ -60,13 +67,15 @@ type endpoint struct {
 //	429 {"error":"..."} to a second call without a login in a tick of the schedule
 //	503 {"sites":1,...,"error":"..."}
 //
-// A call with a login is for the sites of that login, at any time.
-func handler(m *Matcher, ticks *schedule.Ticks) http.Handler {
+// A call with a login is for the sites of that login, at any time. [learn.Handler] serves
+// POST /learn.
+func handler(m *Matcher, ticks *schedule.Ticks, learner http.Handler) http.Handler {
 	e := &endpoint{m, ticks, time.Now}
 	mux := http.NewServeMux()
 	mux.HandleFunc("/{$}", e.tick)
+	mux.Handle(learnPath, learner)
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
-		httpjson.Error(w, http.StatusNotFound, "there is nothing here: POST / matches reads")
+		httpjson.Error(w, http.StatusNotFound, "there is nothing here: POST / matches reads, POST /learn learns a model")
 	})
 	return mux
 }

@@ -10,6 +10,7 @@ import (
 	"parkstream/shared/access"
 	"parkstream/shared/faas"
 	"parkstream/shared/gateway"
+	"parkstream/shared/learn"
 	"parkstream/shared/model"
 	"parkstream/shared/process"
 	"parkstream/shared/redis"
@@ -88,8 +89,9 @@ func Wire(rt *faas.Runtime) (http.Handler, error) {
 	rt.OnWarning("sites", registry.Check)
 	store := timeline.New(client, s.Retention)
 	store.Repeats = registry.Repeats
+	stays, models := stay.New(client, s.Retention), model.New(client)
 	sites := SiteMatcher{
-		Store: store, Stays: stay.New(client, s.Retention), Summaries: summaries, Models: model.New(client).Models,
+		Store: store, Stays: stays, Summaries: summaries, Models: models.Models,
 		Settle: func(ctx context.Context, id string) (time.Duration, error) {
 			one, err := registry.Site(ctx, id)
 			return one.SettleTime(), err
@@ -99,5 +101,5 @@ func Wire(rt *faas.Runtime) (http.Handler, error) {
 	}
 	return handler(New(Config{
 		Sites: store, Turns: NewTurns(client), Metrics: NewMetrics(rt.Registerer), Log: rt.Log, Now: time.Now, Site: sites.Match,
-	}), ticks), nil
+	}), ticks, learn.Handler(&learn.Learner{Stays: stays, Events: store, Models: models, Now: time.Now}, rt.Log)), nil
 }

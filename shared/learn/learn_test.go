@@ -1,0 +1,148 @@
+package learn
+
+import (
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"parkstream/docs/api/apitest"
+	"parkstream/shared/access"
+	"parkstream/shared/instance/instancetest"
+	"parkstream/shared/model"
+	"parkstream/shared/parking"
+	"parkstream/shared/redis"
+	"parkstream/shared/stay"
+	"parkstream/shared/timeline"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// newLearner returns a learner of a Redis with visits of the last days, of which some have
+// a misread plate. What processors would post is in the store of stays.
+func newLearner(t *testing.T) *Learner {
+	t.Helper()
+	client, err := redis.Open(redis.URL(instancetest.Redis(t).URL()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = client.Close() })
+	const retention = 90 * 24 * time.Hour
+	l := &Learner{Stays: stay.New(client, retention), Events: timeline.New(client, retention), Models: model.New(client), Now: time.Now}
+	var events []parking.Event
+	start := time.Now().UTC().Add(-5 * 24 * time.Hour).Truncate(time.Second)
+	for i := range 400 {
+		plate := fmt.Sprintf("AB%02d%c%c%c", i*7%100, 'C'+rune(i*5%17), 'D'+rune(i*3%13), 'E'+rune(i%19))
+		at := start.Add(time.Duration(i) * 15 * time.Minute)
+		for kind, text := range map[parking.Kind]string{parking.Entry: plate, parking.Exit: plate} {
+			if kind == parking.Exit {
+				at = start.Add(time.Duration(i)*15*time.Minute + time.Hour)
+				if i%10 == 0 {
+					text = "A8" + plate[2:]
+				}
+			}
+			e, err := parking.NewEvent(parking.Event{ID: fmt.Sprint(kind, i), Kind: kind, Site: "north", RawPlate: text, Time: at})
+			if err != nil {
+				t.Fatal(err)
+			}
+			events = append(events, e)
+		}
+	}
+	var stays []parking.Stay
+	for _, r := range l.Events.Record(t.Context(), events) {
+		if r.Err != nil {
+			t.Fatal(r.Err)
+		}
+		stays = append(stays, r.Stays...)
+	}
+	if _, err := l.Stays.Upsert(t.Context(), parking.Latest(stays)); err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// ask sends a request of an administrator of the site north.
+func ask(h http.Handler, method, target string, p access.Principal) *httptest.ResponseRecorder {
+	r := httptest.NewRequest(method, target, nil)
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r.WithContext(access.NewContext(r.Context(), p)))
+	return w
+}
+
+// A model is made of what is stored, and it is told which stays it would change. Nothing is
+// changed by that. If it is valid, it would change nothing.
+func TestLearn(t *testing.T) {
+	l := newLearner(t)
+	h := apitest.Handler(t, "matcher", Handler(l, slog.New(slog.DiscardHandler)))
+	admin := access.Principal{Name: "anna", Role: access.Admin, Sites: access.SitesOf("north")}
+	report := func() (r Report) {
+		t.Helper()
+		w := ask(h, "POST", "/learn?site=north&days=7&margin=100", admin)
+		if err := json.Unmarshal(w.Body.Bytes(), &r); err != nil || w.Code != http.StatusOK {
+			t.Fatalf("%d %.500s: %v", w.Code, w.Body, err)
+		}
+		return r
+	}
+	first := report()
+	if first.Learnt.Exact < 300 || first.Learnt.Lone < 30 || first.Model.Margin != 100 || first.Valid != model.Default || first.LeftOut {
+		t.Errorf("%+v, margin %d", first, first.Model.Margin)
+	}
+	if n := first.Before.Exact + first.Before.Near + first.Before.Unmatched; n != 400 || n != first.After.Exact+first.After.Near+first.After.Unmatched {
+		t.Errorf("before %+v, after %+v", first.Before, first.After)
+	}
+	if len(first.Changed) == 0 || first.Changed[0].Kind != Gained || first.Changed[0].HoursAfter < first.Changed[0].Stays || first.Changes[0].After.Match == nil {
+		t.Errorf("changed is %+v", first.Changed)
+	}
+	if list, err := l.Models.List(t.Context(), "north"); err != nil || len(list.Models)+len(list.Periods) > 0 {
+		t.Errorf("learning has changed %+v, %v", list, err)
+	}
+	if _, err := l.Models.Keep(t.Context(), "north", first.Model, "anna"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.Models.Activate(t.Context(), "north", first.Model.Version, first.From.Add(-time.Hour), "anna", false); err != nil {
+		t.Fatal(err)
+	}
+	second := report()
+	if second.Valid != first.Model.Version || second.Before != first.After {
+		t.Errorf("with the model before is %+v, want %+v", second.Before, first.After)
+	}
+}
+
+// What is wrong is told, before anything is read.
+func TestRefusals(t *testing.T) {
+	h := Handler(&Learner{}, slog.New(slog.DiscardHandler))
+	admin := access.Principal{Name: "anna", Role: access.Admin, Sites: access.SitesOf("north")}
+	for target, want := range map[string]string{
+		"/learn":                            "site",
+		"/learn?site=a%20b":                 "site",
+		"/learn?site=north&days=0":          "days",
+		"/learn?site=north&days=32":         "want a number from 1 to 31",
+		"/learn?site=north&days=x":          "days",
+		"/learn?site=north&margin=-1":       "margin",
+		"/learn?site=north&margin=99999":    "margin",
+		"/learn?site=north&site=south":      "2 times",
+		"/learn?site=north&since=yesterday": "unknown parameter",
+		"/learn?site=north&%zz":             "query",
+	} {
+		if w := ask(h, "POST", target, admin); w.Code != http.StatusBadRequest || !strings.Contains(w.Body.String(), want) {
+			t.Errorf("%s: %d %s", target, w.Code, w.Body)
+		}
+	}
+	operator := admin
+	operator.Role = access.Operator
+	for who, p := range map[string]access.Principal{"another site": {Role: access.Admin, Sites: access.SitesOf("south")}, "an operator": operator, "a stranger": {}} {
+		if w := ask(h, "POST", "/learn?site=north", p); w.Code != http.StatusForbidden {
+			t.Errorf("%s: %d %s", who, w.Code, w.Body)
+		}
+	}
+	busy := &endpoint{&Learner{}, slog.New(slog.DiscardHandler), make(chan struct{})}
+	if w := ask(busy, "POST", "/learn?site=north", admin); w.Code != http.StatusTooManyRequests || w.Header().Get("Retry-After") == "" {
+		t.Errorf("while another model is made: %d %s", w.Code, w.Body)
+	}
+}
