@@ -20,6 +20,9 @@ type Metrics struct {
 	refused   prometheus.Counter
 	posted    prometheus.Counter
 	failures  prometheus.Counter
+	hidden    prometheus.Gauge
+	near      prometheus.Gauge
+	wrongNear prometheus.Gauge
 }
 
 // methods are the methods of decisions, in the order of docs/metrics.md.
@@ -50,10 +53,13 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		posted:    counter("posted_total", "Stays that the matcher posted to the summary."),
 		failures:  counter("failures_total", "Sites whose reads could not be matched in a tick."),
 	}
+	m.hidden = gauge("estimate_exits", "Exits whose entries were hidden to estimate how many near stays are wrong, of all sites in their last estimates.")
+	m.near = gauge("estimate_near_stays", "Near stays of all sites in their last estimates.")
+	m.wrongNear = gauge("estimate_wrong", "Near stays that are wrong by the last estimates. It is rather too high.")
 	for _, method := range methods {
 		m.decisions.WithLabelValues(string(method))
 	}
-	r.MustRegister(m.seconds, m.lone, m.beyond, m.left, m.complete, m.decisions, m.withdrawn, m.refused, m.posted, m.failures)
+	r.MustRegister(m.seconds, m.lone, m.beyond, m.left, m.complete, m.decisions, m.withdrawn, m.refused, m.posted, m.failures, m.hidden, m.near, m.wrongNear)
 	return m
 }
 
@@ -86,4 +92,11 @@ func (m *Metrics) ticked(total Counts, done []SiteCounts, complete bool, now tim
 	if complete {
 		m.complete.Set(float64(now.Unix()))
 	}
+}
+
+// estimated sets the sums of the estimates.
+func (m *Metrics) estimated(hidden, near int, wrong float64) {
+	m.hidden.Set(float64(hidden))
+	m.near.Set(float64(near))
+	m.wrongNear.Set(wrong)
 }

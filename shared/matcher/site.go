@@ -35,6 +35,8 @@ type SiteMatcher struct {
 	Settle func(ctx context.Context, site string) (time.Duration, error)
 	// Repair posts what a person decided and was not posted.
 	Repair func(ctx context.Context, site string) error
+	// Estimates estimate how many stays are wrong; nil: none are made.
+	Estimates *Estimates
 	// Window is the time before now in which exits are decided.
 	Window time.Duration
 	Log    *slog.Logger
@@ -83,6 +85,9 @@ func (m *SiteMatcher) Match(ctx context.Context, site string) (c SiteCounts, err
 		if err != nil && (ctx.Err() != nil || failure.Outage(err)) {
 			break
 		}
+	}
+	if m.Estimates != nil && len(errs) == 0 {
+		m.Estimates.update(ctx, site, span, models)
 	}
 	return c, errors.Join(errs...)
 }

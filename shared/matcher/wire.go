@@ -90,16 +90,18 @@ func Wire(rt *faas.Runtime) (http.Handler, error) {
 	store := timeline.New(client, s.Retention)
 	store.Repeats = registry.Repeats
 	stays, models := stay.New(client, s.Retention), model.New(client)
+	metrics := NewMetrics(rt.Registerer)
 	sites := SiteMatcher{
 		Store: store, Stays: stays, Summaries: summaries, Models: models.Models,
 		Settle: func(ctx context.Context, id string) (time.Duration, error) {
 			one, err := registry.Site(ctx, id)
 			return one.SettleTime(), err
 		},
-		Repair: (&review.Reviewer{Events: store, Post: summaries.Post}).Repair,
-		Window: s.Window, Log: rt.Log, Now: time.Now,
+		Repair:    (&review.Reviewer{Events: store, Post: summaries.Post}).Repair,
+		Estimates: &Estimates{Source: store, Stays: stays, Metrics: metrics, Log: rt.Log, Now: time.Now},
+		Window:    s.Window, Log: rt.Log, Now: time.Now,
 	}
 	return handler(New(Config{
-		Sites: store, Turns: NewTurns(client), Metrics: NewMetrics(rt.Registerer), Log: rt.Log, Now: time.Now, Site: sites.Match,
+		Sites: store, Turns: NewTurns(client), Metrics: metrics, Log: rt.Log, Now: time.Now, Site: sites.Match,
 	}), ticks, learn.Handler(&learn.Learner{Stays: stays, Events: store, Models: models, Now: time.Now}, rt.Log)), nil
 }
