@@ -1,7 +1,6 @@
 package test
 
 import (
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -32,7 +31,7 @@ func TestPage(t *testing.T) {
 	b.wants(`document.querySelector('#stays-empty').textContent`, "No stays yet. They appear with the first exit.")
 	b.wants(`document.querySelector('#inside-empty').textContent`, "No vehicle is inside.")
 	b.wants(`document.querySelector('#live-text').textContent`, "Live")
-	b.wants(`document.querySelector('#health-text').textContent`, "all 7 parts are up")
+	b.wants(`document.querySelector('#health-text').textContent`, "all 9 parts are up")
 	b.eval(`window.neverLoadedAgain = true`)
 
 	t.Run("the numbers follow the events", func(t *testing.T) {
@@ -107,8 +106,10 @@ func TestPage(t *testing.T) {
 			return err
 		})
 		b.eval(`document.querySelector('#plate').value = ''; document.querySelector('#search').requestSubmit()`)
-		b.wants(`String(document.querySelectorAll('#stay-rows tr').length)`, "2")
+		b.wants(`String(document.querySelectorAll('#stay-rows .plate').length)`, "2")
 	})
+
+	s.addCameras(t)
 
 	t.Run("100,000 stays", func(t *testing.T) {
 		b := b.in(t)
@@ -119,7 +120,7 @@ func TestPage(t *testing.T) {
 		}
 		s.postStays(t, "big", 100_000, exit)
 		b.wants(`document.querySelector('#k-match').textContent`, "100 %")
-		b.wants(`String(document.querySelectorAll('#stay-rows tr').length)`, "20")
+		b.wants(`String(document.querySelectorAll('#stay-rows .plate').length)`, "20")
 		b.do(chromedp.Click(chromedp.CSS("#stays-older")))
 		b.wants(`document.querySelector('#stays-text').textContent`, "Page 2, newest exit first")
 		b.do(chromedp.Click(chromedp.CSS("#stays-newer")))
@@ -146,6 +147,10 @@ func TestPage(t *testing.T) {
 		b.wants(background, "rgb(243, 245, 248)")
 		b.eval(`localStorage.clear()`)
 	})
+
+	t.Run("how stays were matched, in words", func(t *testing.T) { matchesOnThePage(b.in(t), s, axe) })
+	t.Run("cameras", func(t *testing.T) { camerasOnThePage(b.in(t), s, axe) })
+	b.open(s.gateway + "/function/summary/")
 
 	t.Run("large numbers have room", func(t *testing.T) {
 		b := b.in(t)
@@ -175,8 +180,14 @@ func TestPage(t *testing.T) {
 		if w := b.number(`document.documentElement.scrollWidth`); w > 390 {
 			t.Errorf("the page is %v wide with exits of another day", w)
 		}
+		b.open(s.gateway + "/function/summary/?site=near")
+		b.wants(`String(document.querySelectorAll('#stay-rows .why').length)`, "3")
+		if w := b.number(`document.documentElement.scrollWidth`); w > 390 {
+			t.Errorf("the page is %v wide with matched stays", w)
+		}
+		b.accessible(axe, "with matched stays on a phone")
 		b.open(s.gateway + "/function/summary/")
-		b.wants(`String(document.querySelectorAll('#stay-rows tr').length)`, "20")
+		b.wants(`String(document.querySelectorAll('#stay-rows .plate').length)`, "20")
 		b.wants(`String(document.querySelectorAll('.plot canvas').length)`, "3")
 		if w := b.number(`document.documentElement.scrollWidth`); w > 390 {
 			t.Errorf("the page is %v wide", w)
@@ -211,7 +222,7 @@ func TestPage(t *testing.T) {
 		t.Cleanup(func() { _ = syscall.Kill(redis, syscall.SIGCONT) })
 		b.wants(`document.querySelector('#banner-text').textContent.split('.')[0]`, "The store of stays (Redis) cannot be reached")
 		b.wants(`String(document.querySelector('#banner').hidden)`, "false")
-		b.wants(`String(document.querySelectorAll('#stay-rows tr').length)`, "20") // what was there is still there
+		b.wants(`String(document.querySelectorAll('#stay-rows .plate').length)`, "20") // what was there is still there
 		for _, scheme := range []string{"light", "dark"} {
 			b.prefers(scheme)
 			b.accessible(axe, "without Redis in "+scheme+" colours")
@@ -265,16 +276,7 @@ func (s *system) postStays(t *testing.T, site string, n int, exit time.Time) {
 				ExitTime: exit, Revision: 1,
 			})
 		}
-		body, err := json.Marshal(stays)
-		if err != nil {
-			t.Fatal(err)
-		}
-		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.gateway+"/function/summary", strings.NewReader(string(body)))
-		if err != nil {
-			t.Fatal(err)
-		}
-		r.Header.Set("Authorization", "Bearer "+s.secret(t, "summary-token"))
-		s.want(t, r, http.StatusCreated)
+		s.storeStays(t, stays)
 	}
 }
 

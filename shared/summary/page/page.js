@@ -17,6 +17,7 @@
   const asked = new URLSearchParams(location.search);
   const view = {
     site: asked.get('site') ?? '', plate: asked.get('plate') ?? '', status: asked.get('status') ?? '',
+    match: asked.get('method') ?? (asked.get('disputed') === 'true' ? 'disputed' : ''), // a method or disputed
     span: 'hour', days: '1',
     cursors: [''], // of the pages of stays up to the one shown
     offset: 0, // of the vehicles inside
@@ -25,6 +26,8 @@
   const filter = () => {
     const f = new URLSearchParams();
     for (const name of ['site', 'status']) if (view[name]) f.set(name, view[name]);
+    if (view.match === 'disputed') f.set('disputed', 'true');
+    else if (view.match) f.set('method', view.match);
     return f;
   };
 
@@ -597,7 +600,9 @@
   }, (s) => {
     const days = view.days === 'all' ? `since ${dateOf(s.from, s.zone)}` : $('days').selectedOptions[0].textContent.toLowerCase();
     putFigure('k-match', ...(s.match_rate === null ? ['–', ''] : percent(s.match_rate).split(' ')));
-    put('n-match', `${plural(s.completed, 'stay')}, ${days}`);
+    const near = s.completed - s.methods.exact - s.methods.corrected;
+    put('n-match', [plural(s.completed, 'stay'), near && `${show(near)} by similar plates`, s.disputed && `${show(s.disputed)} disputed`, days].filter(Boolean).join(', '));
+    $('n-match').title = $('n-match').textContent; // it may be cut off
     putFigure('k-unmatched', show(s.unmatched_exits), '');
     put('n-unmatched', `no entry, ${days}` + (s.repeated_exits ? `; ${plural(s.repeated_exits, 'repeat')}` : ''));
     let from = 0;
@@ -716,6 +721,84 @@
   // ---- Stays.
 
   const STATUS = { completed: 'Completed', unmatched_exit: 'Unmatched', repeat: 'Repeat', void: 'Void' };
+  const METHODS = { exact: 'Same plate', ocr: 'Look-alike', edit: 'One character', two_edits: 'Two characters', split: 'Split visit', corrected: 'Correction' };
+  const REASONS = {
+    exact: 'Both cameras read the same plate.',
+    ocr: 'The plates differ in one character, and the two look alike.',
+    edit: 'The plates differ in one character.',
+    two_edits: 'The plates differ in two characters.',
+    split: 'One long stay was two visits, and this is one of them: between its entry and its exit a similar plate left and entered.',
+    corrected: 'A person corrected the plate of a read.',
+  };
+  const BILLING = { bill: 'It is billed.', hold: 'It is held: a person decides before it is billed.', never: 'It is not billed.' };
+
+  // aligned returns the letters of two plates, each with whether it is not in the other one
+  // at its place.
+  const aligned = (one, other) => {
+    const letters = (plate) => [...plate].map((text) => ({ text, key: /[\p{L}\p{N}*]/u.test(text) ? text.toUpperCase() : '', differs: false }));
+    const [left, right] = [letters(one), letters(other)];
+    const [a, b] = [left, right].map((of) => of.filter((letter) => letter.key));
+    const same = (i, j) => a[i].key === b[j].key;
+    // costs[i][j]: how many edits turn the rest of a from i into the rest of b from j.
+    const costs = Array.from({ length: a.length + 1 }, (_, i) => Array.from({ length: b.length + 1 }, (_, j) => (a.length - i) + (b.length - j)));
+    for (let i = a.length - 1; i >= 0; i--) {
+      for (let j = b.length - 1; j >= 0; j--) costs[i][j] = Math.min(costs[i + 1][j + 1] + !same(i, j), costs[i + 1][j] + 1, costs[i][j + 1] + 1);
+    }
+    let [i, j] = [0, 0];
+    while (i < a.length || j < b.length) {
+      if (i < a.length && j < b.length && costs[i][j] === costs[i + 1][j + 1] + !same(i, j)) {
+        a[i].differs = b[j].differs = !same(i, j);
+        [i, j] = [i + 1, j + 1];
+      } else if (i < a.length && costs[i][j] === costs[i + 1][j] + 1) a[i++].differs = true;
+      else b[j++].differs = true;
+    }
+    return [left, right];
+  };
+  const marked = (letters) => element('span', { className: 'read' }, ...letters.map((l) => (l.differs ? element('mark', {}, l.text) : l.text)));
+
+  // times writes a weight, which is in hundredths of a nat, as a factor.
+  const times = (weight) => {
+    const factor = Math.exp(weight / 100);
+    return factor >= 1e6 ? 'more than a million times' : `${count.format(+factor.toPrecision(2))} times`;
+  };
+  const nats = (weight) => (weight / 100).toFixed(2);
+  const PARTS = { text: 'how alike the plates are', rarity: 'how rare such plates are', dwell: 'how long the stay is', prior: 'before anything is known', lists: 'other readings of the cameras', appearance: 'make and colour' };
+
+  // explained returns in words how a stay was matched: what a cashier needs, and the figures
+  // behind it.
+  const explained = (s) => {
+    const m = s.match, words = [], line = element('p');
+    if (m.entry_plate && m.exit_plate && m.method !== 'exact') {
+      const [entry, exit] = aligned(m.entry_plate, m.exit_plate);
+      line.append('Read as ', marked(entry), ' at the entry and as ', marked(exit), ' at the exit. ');
+    }
+    words.push(REASONS[m.method] ?? `It was matched by ${m.method}.`);
+    for (const d of m.differences ?? []) {
+      if (d.entry === '*' || d.exit === '*') continue; // masked
+      words.push(!d.entry ? `${d.exit} is missing at the entry.` : !d.exit ? `${d.entry} is missing at the exit.` : `${d.entry} at the entry is ${d.exit} at the exit.`);
+    }
+    if (s.disputed) words.push('It may be two visits, not one: a similar plate was read between its entry and its exit.');
+    if (m.method !== 'exact' && m.method !== 'corrected') {
+      words.push(m.margin ? `This pair is ${times(m.margin)} likelier than the next best one.` : 'No other pair comes close.');
+      if (m.posterior) words.push(`Of stays with such a margin ${percent(m.posterior)} were right where it was measured.`);
+    }
+    line.append(words.join(' ') + ' ', element('strong', {}, BILLING[s.billing] ?? ''));
+    const figures = [];
+    if (m.weight) figures.push(`One vehicle is ${times(m.weight)} likelier than two (weight ${nats(m.weight)}).`);
+    if (m.parts) figures.push('The weight is the sum of: ' + Object.entries(PARTS).filter(([part]) => m.parts[part]).map(([part, what]) => `${what} ${nats(m.parts[part])}`).join(', ') + '.');
+    for (const a of m.alternatives ?? []) {
+      const what = a.exit_id === s.exit_id ? `the entry ${a.entry_id} with this exit` : a.entry_id === s.entry_id ? `this entry with the exit ${a.exit_id}` : `the entry ${a.entry_id} with the exit ${a.exit_id}`;
+      figures.push(`${s.disputed ? 'Disputed by' : 'Another pair is'} ${what} (weight ${nats(a.weight)}).`);
+    }
+    if (m.model) figures.push(`Weighed by the model ${m.model}.`);
+    if (!figures.length) return [line];
+    const key = JSON.stringify([s.site, s.id]);
+    const details = element('details', { open: opened.has(key) }, element('summary', {}, 'Figures'), element('p', {}, figures.join(' ')));
+    details.addEventListener('toggle', () => opened[details.open ? 'add' : 'delete'](key));
+    return [line, details];
+  };
+  const opened = new Set(); // stays whose figures are shown
+  const ordinary = (s) => !s.match || (s.match.method === 'exact' && !s.disputed && s.billing === 'bill');
 
   // Each search for a plate is in the audit: it is made when a person asks for it, and
   // is not repeated but when it has failed.
@@ -727,12 +810,14 @@
     if (!view.plate) return get('.', q, signal);
     return read(await post('search', { ...Object.fromEntries(q), plate: view.plate }, signal));
   }, ({ stays: rows, next }) => {
-    putRows('stay-rows', JSON.stringify(rows.map((s) => [s, zoneOf(s.site)])), () => rows.map((s) => element('tr', {},
+    putRows('stay-rows', JSON.stringify(rows.map((s) => [s, zoneOf(s.site)])), () => rows.flatMap((s) => [element('tr', { className: ordinary(s) ? '' : 'explained' },
       cell('plate', s.vehicle_plate), cell('roomy site', s.site),
       cell('roomy', s.entry_date_time ? at(s.entry_date_time, s.site) : element('span', { className: 'muted' }, 'not seen')),
       cell('when', at(s.exit_date_time, s.site)), cell('number', span(s.duration_seconds)),
-      cell('', element('span', { className: 'tag ' + s.status }, STATUS[s.status] ?? s.status)))));
-    const page = view.cursors.length, filtered = view.plate || view.status || view.site;
+      cell('', element('span', { className: 'tag ' + (s.disputed ? 'disputed' : s.status) }, s.disputed ? 'Disputed' : STATUS[s.status] ?? s.status)),
+      cell('roomy', s.match ? METHODS[s.match.method] ?? s.match.method : '–')),
+    ...(ordinary(s) ? [] : [element('tr', { className: 'why' }, element('td', { colSpan: 7 }, ...explained(s)))])]));
+    const page = view.cursors.length, filtered = view.plate || view.status || view.match || view.site;
     $('stays-empty').hidden = rows.length > 0;
     put('stays-empty', page > 1 ? 'No more stays.' : filtered ? 'No stay matches.' : 'No stays yet. They appear with the first exit.');
     put('stays-text', rows.length ? `Page ${page}${view.plate ? ` of stays of ${view.plate.toUpperCase()} at ${second.format(new Date())}` : ''}, newest exit first` : '');
@@ -750,7 +835,7 @@
   };
 
   const search = () => {
-    [view.plate, view.status, view.cursors] = [$('plate').value.trim(), $('status').value, ['']];
+    [view.plate, view.status, view.match, view.cursors] = [$('plate').value.trim(), $('status').value, $('match').value, ['']];
     remember();
     stays.refresh();
   };
@@ -773,7 +858,7 @@
     clearTimeout(typing);
     typing = setTimeout(search, 500);
   });
-  $('status').addEventListener('change', search);
+  for (const id of ['status', 'match']) $(id).addEventListener('change', search);
   $('search').addEventListener('submit', (e) => {
     e.preventDefault();
     clearTimeout(typing);
@@ -938,6 +1023,7 @@
 
   $('plate').value = view.plate;
   $('status').value = view.status;
+  $('match').value = view.match;
   setTheme(document.documentElement.dataset.theme);
   remember();
   who.refresh();
