@@ -51,7 +51,7 @@ func (s *Stay) CheckMatch() error {
 	case s.EntryID == "":
 		return Invalid("stay %s has no entry: it must have neither match nor disputed", quote(s.ID))
 	case e == nil:
-		return Invalid("stay %s is disputed without a match", quote(s.ID))
+		return nil
 	case !slices.Contains(Methods(), e.Method):
 		return Invalid("stay %s has the method %s, want one of %v", quote(s.ID), quote(string(e.Method)), Methods())
 	case len(e.Differences) > maxDifferences:

@@ -48,7 +48,7 @@ func TestCheckMatch(t *testing.T) {
 		"unmatched":                    {func(s *Stay) { s.EntryID, s.EntryTime = "", time.Time{} }, "neither match nor disputed"},
 		"unmatched and disputed":       {func(s *Stay) { s.Match, s.EntryID, s.Disputed = nil, "", true }, "neither match nor disputed"},
 		"void":                         {func(s *Stay) { s.EntryID, s.Void = "", true }, "neither match nor disputed"},
-		"disputed without a match":     {func(s *Stay) { s.Match, s.Disputed = nil, true }, "disputed without a match"},
+		"disputed without a match":     {func(s *Stay) { s.Match, s.Disputed = nil, true }, ""},
 		"no method":                    {func(s *Stay) { s.Match.Method = "" }, "method"},
 		"an unknown method":            {func(s *Stay) { s.Match.Method = Method(strings.Repeat("ocr\n", 99)) }, "want one of [exact ocr edit two_edits split corrected]"},
 		"five differences":             {func(s *Stay) { s.Match.Differences = slices.Repeat(s.Match.Differences, 5) }, "5 differences, at most 4"},

@@ -41,8 +41,8 @@ type Stay struct {
 	// Match tells how entry and exit were put together. It is nil if they were so by the
 	// pairing rule and nothing makes that doubtful.
 	Match *Explanation
-	// Disputed reports that the stay may be two visits: a lone read of a similar plate lies
-	// between entry and exit.
+	// Disputed reports that the stay may be two visits, since a lone read of a similar plate
+	// lies between entry and exit, or that it is doubtful for another reason; see [Match].
 	Disputed bool
 	// Revision starts at 1 and increases each time a late event changes the stay.
 	Revision int64

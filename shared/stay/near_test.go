@@ -1,6 +1,7 @@
 package stay
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"testing"
@@ -54,6 +55,45 @@ func TestNearStays(t *testing.T) {
 	s.Now = func() time.Time { return today.Add(retention + time.Minute) }
 	put(t, s, completed("new", "a", "KA02", s.Now(), 60))
 	checkSets(t, s, "a", []parking.Stay{completed("new", "a", "KA02", s.Now(), 60)})
+}
+
+// A list that skips stays of its index reads many at a time, however short its pages are; one
+// of a mark skips none and reads what it shows.
+func TestReadsOfAFilteredList(t *testing.T) {
+	s := newStore(t)
+	stays := make([]parking.Stay, 600)
+	for i := range stays {
+		stays[i] = near(fmt.Sprint("x", i), "a", "KA01", "KA02", today.Add(time.Duration(i)*time.Second), parking.Edit)
+	}
+	stays[0].Match, stays[1].Disputed = nil, true
+	put(t, s, stays...)
+	for want, q := range map[string]Query{
+		"a/x0 in 3": {Method: parking.Exact}, "a/x1 in 1": {Disputed: new(true)}, "a/x1 in 1 more": {Disputed: new(true), Method: parking.Edit}, " in 0": {Method: parking.Split},
+	} {
+		if err := s.redis.Current().ConfigResetStat(t.Context()).Err(); err != nil {
+			t.Fatal(err)
+		}
+		q.Limit = 1
+		got := strings.Join(list(t, s, q), " ")
+		calls, _, _ := strings.Cut(strings.TrimPrefix(s.redis.Current().InfoMap(t.Context(), "commandstats").Item("Commandstats", "cmdstat_hmget"), "calls="), ",")
+		if got += " in " + cmp.Or(calls, "0"); got != strings.TrimSuffix(want, " more") {
+			t.Errorf("%+v: %q, want %q", q, got, want)
+		}
+	}
+}
+
+// A stay whose pair a person rejected is disputed and has nothing else to tell.
+func TestDisputedStaysWithoutAMatch(t *testing.T) {
+	s := newStore(t)
+	rejected := completed("x1", "a", "KA01", today, 60)
+	rejected.Disputed = true
+	put(t, s, rejected)
+	if got := list(t, s, Query{Disputed: new(true), Limit: 1}); len(got) != 1 {
+		t.Errorf("listed %q", got)
+	}
+	if k, err := s.Get(t.Context(), []string{"a"}, "x1"); err != nil || !k.Disputed || k.Method() != parking.Exact {
+		t.Errorf("%+v, %v", k, err)
+	}
 }
 
 // An erasure of either plate leaves nothing of a near stay, and a vehicle that it is not of.

@@ -74,6 +74,9 @@ const argsPerStay = 6
 
 // appendArgs appends the arguments of one stay, which is counted at a date.
 func appendArgs(args []any, k StoredStay, date time.Time) ([]any, error) {
+	if k.Disputed && k.Match == nil { // it has nothing else to tell
+		k.Match = &parking.Explanation{Method: parking.Exact}
+	}
 	status, seconds := letters[k.Status()], int64(0)
 	d, completed := k.Duration()
 	if completed {

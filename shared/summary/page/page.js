@@ -777,9 +777,12 @@
       if (d.entry === '*' || d.exit === '*') continue; // masked
       words.push(!d.entry ? `${d.exit} is missing at the entry.` : !d.exit ? `${d.entry} is missing at the exit.` : `${d.entry} at the entry is ${d.exit} at the exit.`);
     }
-    if (s.disputed) words.push('It may be two visits, not one: a similar plate was read between its entry and its exit.');
+    if (s.disputed) {
+      words.push(m.alternatives ? 'It may be two visits, not one: a similar plate was read between its entry and its exit.'
+        : m.weight === undefined ? 'A person decided that entry and exit are not of one vehicle.' : 'It may be two vehicles: parts of other plates read like this one.');
+    }
     if (m.method !== 'exact' && m.method !== 'corrected') {
-      words.push(m.margin ? `This pair is ${times(m.margin)} likelier than the next best one.` : 'No other pair comes close.');
+      words.push(m.margin && m.margin < m.weight ? `This pair is ${times(m.margin)} likelier than the next best one.` : 'No other pair comes close.');
       if (m.posterior) words.push(`Of stays with such a margin ${percent(m.posterior)} were right where it was measured.`);
     }
     line.append(words.join(' ') + ' ', element('strong', {}, BILLING[s.billing] ?? ''));
