@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"parkstream/shared/parking"
-	"parkstream/shared/site"
 	"parkstream/shared/stay"
 )
 
@@ -65,10 +64,13 @@ func TestAViewerSeesNoPlateOfANearStay(t *testing.T) {
 // Lists, downloads and single stays have how a stay was matched and what the policy of its
 // site makes of it, which changes with the policy and not with the stay.
 func TestMatchedStays(t *testing.T) {
-	e := newEndpoint(t)
+	g := newGuarded(t)
+	opened := *g.endpoint
+	opened.Handler = g.open
+	e := &opened
 	near, exact, disputed := nearStay("e1", "x1", "KA01AB1234", "KA01AB1284"), completed("x2", "north", "MH12DE1433", today.Add(-time.Minute), 60), completed("x3", "south", "DL8CAF5031", today.Add(-time.Hour), 60)
 	disputed.Disputed, disputed.Match = true, &parking.Explanation{Method: parking.Exact}
-	w := e.authorized("POST", "/", stayJSON(t, near, exact, disputed, unmatched("x4", "north", "KA09", today.Add(-2*time.Hour))))
+	w := g.as(processors, "POST", "/", stayJSON(t, near, exact, disputed, unmatched("x4", "north", "KA09", today.Add(-2*time.Hour))))
 	if w.Code != http.StatusCreated {
 		t.Fatalf("%d %s", w.Code, w.Body)
 	}
@@ -112,12 +114,14 @@ func TestMatchedStays(t *testing.T) {
 		{`{"edit":"bill","exact":"never"}`, "x1 edit bill, x2 exact never, x4"},
 		{`{"disputed":"never"}`, "x1 edit hold, x2 exact bill, x4"},
 	} {
-		one, err := site.ParseSite("north", []byte(`{"policy":`+step.policy+`}`))
-		if err == nil {
-			err = e.registry.Put(t.Context(), one)
+		if w := g.as(admin, "PUT", "/sites/north", `{"settle":"1h","policy":`+step.policy+`}`); w.Code != http.StatusOK {
+			t.Errorf("the policy %s: %d %s", step.policy, w.Code, w.Body)
 		}
-		if got := matchedOf(t, e.call("GET", "/?site=north", "")); got != step.want || err != nil {
-			t.Errorf("with the policy %s: %q, %v, want %q", step.policy, got, err, step.want)
+		if text := e.call("GET", "/configuration", "").Body.String(); !strings.Contains(text, `"settle":"1h","policy":{`) {
+			t.Errorf("the configuration with the policy %s: %s", step.policy, text)
+		}
+		if got := matchedOf(t, e.call("GET", "/?site=north", "")); got != step.want {
+			t.Errorf("with the policy %s: %q, want %q", step.policy, got, step.want)
 		}
 		if text := e.call("GET", "/stays/x1", "").Body.String(); !strings.Contains(text, `"billing":"`+strings.Fields(step.want)[2][:4]+`"`) {
 			t.Errorf("with the policy %s: %s", step.policy, text)
@@ -128,7 +132,7 @@ func TestMatchedStays(t *testing.T) {
 	}
 	// What is shown is posted again as the same stay.
 	page := e.call("GET", "/", "").Body.String()
-	if w := e.authorized("POST", "/", strings.TrimSuffix(strings.TrimPrefix(page, `{"stays":`), `,"next":""}`+"\n")); w.Code != http.StatusCreated || w.Body.String() != `{"stored":0,"ignored":4}`+"\n" {
+	if w := g.as(processors, "POST", "/", strings.TrimSuffix(strings.TrimPrefix(page, `{"stays":`), `,"next":""}`+"\n")); w.Code != http.StatusCreated || w.Body.String() != `{"stored":0,"ignored":4}`+"\n" {
 		t.Errorf("posted again: %d %s", w.Code, w.Body)
 	}
 }
