@@ -131,6 +131,35 @@ func (s *Store) RejectionOf(ctx context.Context, site string, pair parking.Rejec
 	return r, found, nil
 }
 
+// RejectedOf returns those of some pairs that are rejected.
+func (s *Store) RejectedOf(ctx context.Context, site string, pairs []parking.Rejection) (rejected []parking.Rejection, err error) {
+	if len(pairs) == 0 {
+		return nil, nil
+	}
+	fields := make([]string, len(pairs))
+	for i, pair := range pairs {
+		fields[i] = pair.EntryID + "\n" + pair.ExitID
+	}
+	texts, err := s.redis.Current().HMGet(ctx, keysOf(site).rejections(), fields...).Result()
+	if err != nil {
+		return nil, fmt.Errorf("read %d rejections of site %s from Redis: %w", len(pairs), site, err)
+	}
+	for i := range pairs {
+		text, found := texts[i].(string)
+		if !found {
+			continue
+		}
+		r, retained, err := s.parseRejection(fields[i], text)
+		if err != nil {
+			return nil, failure.Odd("Redis", fmt.Errorf("unexpected rejection of site %s: %w", site, err))
+		}
+		if retained && r.Withdrawn == nil {
+			rejected = append(rejected, pairs[i])
+		}
+	}
+	return rejected, nil
+}
+
 // parseRejection returns the rejection that is kept so, and reports whether it is retained.
 func (s *Store) parseRejection(pair, text string) (r Rejection, retained bool, err error) {
 	lines := strings.Split(text, "\n")

@@ -62,6 +62,9 @@ func New(client *redis.Client, retention time.Duration) *Store {
 	}
 }
 
+// Retention returns for how long events are kept.
+func (s *Store) Retention() time.Duration { return s.retention }
+
 // admittedFor is the time for which the admission of a site is remembered.
 const admittedFor = time.Minute
 

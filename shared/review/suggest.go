@@ -1,0 +1,264 @@
+package review
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"parkstream/shared/parking"
+	"parkstream/shared/timeline"
+)
+
+// Suggestion is a read that may be of the same vehicle as another one.
+type Suggestion struct {
+	EntryID string `json:"entry_id"`
+	ExitID  string `json:"exit_id"`
+	// Read is the other read.
+	Read parking.Event `json:"read"`
+	// Match is what speaks for it.
+	Match parking.Explanation `json:"match"`
+}
+
+// Suggestions are those for a read, the best first.
+type Suggestions struct {
+	Read parking.Event `json:"read"`
+	// Lone reports whether the read has no part in a stay of the pairing rule. Others, and
+	// those without a plate, have no suggestions.
+	Lone        bool         `json:"lone"`
+	Suggestions []Suggestion `json:"suggestions"`
+}
+
+// maxSimilar bounds the plates that are looked at for one read.
+const maxSimilar = 100
+
+// Suggest returns what may be of the same vehicle as an event of a site. The error is a
+// [timeline.ErrNoEvent] if the event is not known.
+func (r *Reviewer) Suggest(ctx context.Context, site, id string, models parking.Models) (Suggestions, error) {
+	found := Suggestions{Suggestions: []Suggestion{}}
+	e, err := r.Events.Event(ctx, site, id)
+	if found.Read = e; err != nil || e.Void || e.NoPlate {
+		return found, err
+	}
+	others, err := r.others(ctx, &e)
+	if err != nil {
+		return found, err
+	}
+	all, err := r.suggest(ctx, site, []parking.Event{e}, others, models)
+	if err != nil {
+		return found, err
+	}
+	return all[0], nil
+}
+
+// others returns the lone reads that are an entry to an exit, or an exit to an entry, by
+// their time.
+func (r *Reviewer) others(ctx context.Context, e *parking.Event) ([]timeline.LoneRead, error) {
+	if e.Kind == parking.Exit {
+		return r.Events.LoneEntries(ctx, e.Site, e.Time.Add(-parking.MaxNear), e.Time)
+	}
+	return r.Events.LoneExits(ctx, e.Site, e.Time, e.Time.Add(parking.MaxNear))
+}
+
+// suggest returns the suggestions for some reads of one kind, of reads of the other kind.
+func (r *Reviewer) suggest(ctx context.Context, site string, reads []parking.Event, others []timeline.LoneRead, models parking.Models) ([]Suggestions, error) {
+	similar, from, to := make([][]string, len(reads)), reads[0].Time, reads[0].Time
+	var plates []string
+	for i := range reads {
+		similar[i] = similarTo(&reads[i], others)
+		plates = append(append(plates, similar[i]...), reads[i].Plate)
+		for _, at := range []time.Time{reads[i].Time.Add(-parking.MaxNear), reads[i].Time.Add(parking.MaxNear)} {
+			from, to = earlier(from, at), later(to, at)
+		}
+	}
+	slices.Sort(plates)
+	lone, err := r.Events.LoneOf(ctx, site, slices.Compact(plates), from, to)
+	if err != nil {
+		return nil, err
+	}
+	byPlate := make(map[string][]parking.Lone)
+	for i := range lone {
+		byPlate[lone[i].Plate] = append(byPlate[lone[i].Plate], lone[i])
+	}
+	all := make([]Suggestions, len(reads))
+	for i := range reads {
+		of := new(parking.Reads)
+		for _, plate := range append(similar[i], reads[i].Plate) {
+			of.Lone = append(of.Lone, byPlate[plate]...)
+		}
+		if all[i], err = r.ranked(ctx, site, reads[i], of, models); err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
+}
+
+// similarTo returns the plates of other reads that are similar to that of a read and may be
+// of the same stay by their time, each once, at most [maxSimilar]: those nearest in time.
+func similarTo(e *parking.Event, others []timeline.LoneRead) []string {
+	var near []timeline.LoneRead
+	for _, o := range others {
+		if o.Time.Sub(e.Time).Abs() <= parking.MaxNear && o.Time.Before(e.Time) == (e.Kind == parking.Exit) && parking.Similar(o.Plate, e.Plate) {
+			near = append(near, o)
+		}
+	}
+	slices.SortFunc(near, func(a, b timeline.LoneRead) int {
+		return cmp.Or(cmp.Compare(a.Time.Sub(e.Time).Abs(), b.Time.Sub(e.Time).Abs()), strings.Compare(a.Plate, b.Plate))
+	})
+	plates := make([]string, 0, min(len(near), maxSimilar))
+	for _, o := range near {
+		if len(plates) < maxSimilar && !slices.Contains(plates, o.Plate) {
+			plates = append(plates, o.Plate)
+		}
+	}
+	return plates
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}
+
+// ranked returns the suggestions for a read among lone reads, without rejected pairs.
+func (r *Reviewer) ranked(ctx context.Context, site string, e parking.Event, of *parking.Reads, models parking.Models) (Suggestions, error) {
+	found := Suggestions{Read: e, Suggestions: []Suggestion{}}
+	var pairs []parking.Rejection
+	byID := make(map[string]*parking.Event, len(of.Lone))
+	for i := range of.Lone {
+		o := &of.Lone[i].Event
+		byID[o.ID] = o
+		switch {
+		case o.ID == e.ID:
+			found.Lone = true
+		case o.Kind == parking.Entry && e.Kind == parking.Exit:
+			pairs = append(pairs, parking.Rejection{EntryID: o.ID, ExitID: e.ID})
+		case o.Kind == parking.Exit && e.Kind == parking.Entry:
+			pairs = append(pairs, parking.Rejection{EntryID: e.ID, ExitID: o.ID})
+		}
+	}
+	if !found.Lone {
+		return found, nil
+	}
+	rejected, err := r.Events.RejectedOf(ctx, site, pairs)
+	if err != nil {
+		return found, fmt.Errorf("look for rejections of site %s: %w", site, err)
+	}
+	for _, s := range of.Suggest(e.ID, rejected, models) {
+		other := s.EntryID
+		if e.Kind == parking.Entry {
+			other = s.ExitID
+		}
+		found.Suggestions = append(found.Suggestions, Suggestion{s.EntryID, s.ExitID, *byID[other], s.Explanation})
+	}
+	return found, nil
+}
+
+const (
+	// scannedPerPage bounds the exits that are looked at for one page of the list.
+	scannedPerPage = 100
+	// listStep is how much of the time of the lone exits is read at once.
+	listStep = 24 * time.Hour
+	// listSteps bounds the steps of one page.
+	listSteps = 31
+)
+
+// Unmatched lists lone exits of a site that have suggestions for, the newest first: those
+// before an instant that no near stay has. At most limit of them are listed, and a page may
+// have fewer, also none, and a next one. next is where that goes on, zero after the last.
+func (r *Reviewer) Unmatched(ctx context.Context, site string, before time.Time, limit int, models parking.Models) (list []Suggestions, next time.Time, err error) {
+	oldest := r.now().Add(-r.Events.Retention())
+	for range listSteps {
+		from := before.Add(-listStep)
+		exits, err := r.Events.LoneExits(ctx, site, from, before)
+		if err != nil {
+			return nil, next, err
+		}
+		slices.SortFunc(exits, func(a, b timeline.LoneRead) int { return cmp.Or(b.Time.Compare(a.Time), strings.Compare(b.ID, a.ID)) })
+		exits, last := page(exits, scannedPerPage)
+		if list, next, err = r.unmatched(ctx, site, exits, limit, models); err != nil {
+			return nil, next, err
+		}
+		switch {
+		case !next.IsZero(): // the limit was reached
+			return list, next, nil
+		case !last:
+			return list, exits[len(exits)-1].Time, nil
+		case from.Before(oldest):
+			return list, time.Time{}, nil
+		case len(exits) > 0:
+			return list, from, nil
+		}
+		before = from
+	}
+	return []Suggestions{}, before, nil
+}
+
+// page returns the first of some exits, at most so many and those of the same instant, and
+// whether that are all.
+func page(exits []timeline.LoneRead, most int) (some []timeline.LoneRead, all bool) {
+	for most < len(exits) && most > 0 && exits[most].Time.Equal(exits[most-1].Time) {
+		most++
+	}
+	return exits[:min(most, len(exits))], most >= len(exits)
+}
+
+// unmatched returns what is suggested for exits, which are the newest first. next is the
+// instant before which the others are if the limit is reached.
+func (r *Reviewer) unmatched(ctx context.Context, site string, exits []timeline.LoneRead, limit int, models parking.Models) (list []Suggestions, next time.Time, err error) {
+	list = []Suggestions{}
+	if len(exits) == 0 {
+		return list, next, nil
+	}
+	ids := make([]string, len(exits))
+	for i := range exits {
+		ids[i] = exits[i].ID
+	}
+	events, err := r.Events.Events(ctx, site, ids)
+	if err != nil {
+		return nil, next, err
+	}
+	reads := make([]parking.Event, 0, len(exits))
+	for _, id := range ids {
+		if e, known := events[id]; known {
+			reads = append(reads, e)
+		}
+	}
+	if len(reads) == 0 {
+		return list, next, nil
+	}
+	entries, err := r.Events.LoneEntries(ctx, site, exits[len(exits)-1].Time.Add(-parking.MaxNear), exits[0].Time)
+	if err != nil {
+		return nil, next, err
+	}
+	all, err := r.suggest(ctx, site, reads, entries, models)
+	if err != nil {
+		return nil, next, err
+	}
+	for _, s := range all {
+		if len(list) >= limit && !s.Read.Time.Equal(list[len(list)-1].Read.Time) {
+			return list, list[len(list)-1].Read.Time, nil
+		}
+		if len(s.Suggestions) == 0 || s.Suggestions[0].Match.Weight <= 0 {
+			continue
+		}
+		_, decided, err := r.Events.DecisionOf(ctx, site, s.Read.ID)
+		if err != nil {
+			return nil, next, err
+		}
+		if !decided {
+			list = append(list, s)
+		}
+	}
+	return list, next, nil
+}
