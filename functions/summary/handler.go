@@ -81,7 +81,7 @@ func Wire(rt *faas.Runtime) error {
 	registry := site.NewRegistry(client)
 	cameras := health.NewReader(client, registry)
 	rt.OnWarning("sites", registry.Check)
-	stays.Zone, sites.Settings = registry.Zone, summary.SettingsOf(registry)
+	stays.Zone, sites.Settings, sites.Repeats = registry.Zone, summary.SettingsOf(registry), registry.Repeats
 	rt.Registerer.MustRegister(summary.NewSiteMetrics(sites, rt.Log), summary.NewCameraMetrics(cameras, rt.Log))
 	images.SweepRegularly(rt.Process, s.keepImages(registry))
 	token := rt.Secret("summary-token").Value

@@ -18,7 +18,7 @@ const (
 	Read Right = iota
 	// ReadPlates: whole plates, search by plate.
 	ReadPlates
-	// Correct: the number of vehicles inside.
+	// Correct: the number of vehicles inside, and which reads are of one vehicle.
 	Correct
 	// Administer: erasure and audit.
 	Administer

@@ -29,11 +29,13 @@ const (
 	PostEvent Action = "post-event"
 	// Configure is a change of the configuration of sites.
 	Configure Action = "configure"
+	// Decide is a decision about reads whose plates may be wrong.
+	Decide Action = "decide"
 )
 
 // Actions returns every action.
 func Actions() []Action {
-	return []Action{Login, LoginRefused, Logout, Correct, Erase, Search, Download, Generate, PostEvent, Configure}
+	return []Action{Login, LoginRefused, Logout, Correct, Erase, Search, Download, Generate, PostEvent, Configure, Decide}
 }
 
 // Outcome is what is known of an act when its entry is written.

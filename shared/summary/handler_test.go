@@ -85,7 +85,7 @@ func newEndpointKeeping(t *testing.T, retention time.Duration) *endpoint {
 	e := &endpoint{redis: r, client: client, stays: stay.New(client, retention), events: timeline.New(client, retention), log: new(lockedLog), counted: prometheus.NewRegistry()}
 	e.registry = site.NewRegistry(client)
 	e.stays.Zone = e.registry.Zone
-	e.events.Settings = SettingsOf(e.registry)
+	e.events.Settings, e.events.Repeats = SettingsOf(e.registry), e.registry.Repeats
 	e.metrics = NewMetrics(e.counted)
 	e.audit = audit.New(client, audit.Settings{Retention: 24 * time.Hour, MaxEntries: 100_000}, slog.New(slog.NewTextHandler(e.log, nil)), e.counted)
 	e.Handler = admitting{t, NewHandler(e.config(newGuard(t, "", theToken, everyRight...)))}

@@ -38,6 +38,7 @@ const (
 	userName
 	entryID
 	eventText
+	reviewText
 )
 
 // maxOffset bounds the offset of a page in the list of vehicles inside a site.

@@ -79,6 +79,10 @@ func edgesOf(p parameter) []edge {
 		instant := redis.Base32.Format(today)
 		add(true, at(instant+"0e1"), at(instant+"1"+strings.Repeat("x", parking.MaxIDBytes)), at(instant+"0a/ä"))
 		add(false, "MTY", "==", at(""), at(instant), at(instant+"0"), at(instant+"0\n"), at(instant+"0"+strings.Repeat("x", parking.MaxIDBytes+1)), at("!"+instant+"0e"))
+	case reviewText:
+		at := func(text string) string { return base64.RawURLEncoding.EncodeToString([]byte(text)) }
+		add(true, "disputed.", "unmatched_exit.", "no_plate.", "unmatched_exit."+at(today.Format(time.RFC3339Nano)), "no_plate."+at(redis.Base32.Format(today)+"0e1"))
+		add(false, ".", "disputed", "completed.", "disputed.x", "unmatched_exit.x", "unmatched_exit."+at("2026"), "unmatched_exit."+at("0001-01-01T00:00:00Z"), "no_plate."+at("x"), "no_plate.==")
 	case cursorText:
 		at := func(position, prefix string) string {
 			return base64.RawURLEncoding.EncodeToString([]byte(position + "\n" + prefix))
@@ -164,7 +168,7 @@ func base(t *testing.T, one *route, tried string) url.Values {
 	return values
 }
 
-var bodies = map[string]string{"/": "[]", "/search": "{}", "/login": `{"name":"a","password":"b"}`, "/sites/{site}/occupancy": `{"counted":1,"reason":"r"}`, "/sites/{site}": "{}", "/configuration": `{"sites":[]}`}
+var bodies = map[string]string{"/": "[]", "/search": "{}", "/login": `{"name":"a","password":"b"}`, "/sites/{site}/occupancy": `{"counted":1,"reason":"r"}`, "/sites/{site}": "{}", "/sites/{site}/decisions": `{"id":"d","decision":"plate","event_id":"e","plate":"P"}`, "/configuration": `{"sites":[]}`}
 
 // Every route accepts valid values and refuses unknown ones, at every edge of every
 // parameter. No response is a panic, a failure of the server, or one that ignores a
