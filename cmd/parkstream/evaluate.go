@@ -24,7 +24,7 @@ type evaluateCommand struct {
 	Events   string        `placeholder:"FILE" help:"Evaluate these events instead: a JSON object a line, as on the wire, entries and exits. Needs --truth."`
 	Truth    string        `placeholder:"FILE" help:"Who made them: {\"event_id\",\"vehicle\",\"visit\"} a line."`
 	Settle   time.Duration `default:"24h" help:"How long after the exit a near stay is made (${default})."`
-	Model    string        `default:"default" help:"Weights of the matcher: default, or a file (${default})."`
+	Model    string        `default:"learnt" help:"Weights of the matcher: learnt, as 'learn' does from the reads of the files, or of the days that are not counted; default; or a file (${default})."`
 	Margin   float64       `default:"0" help:"By how many nats a pair has to outweigh others; 0 is what the model has."`
 	Tariff   float64       `default:"2" help:"What a started hour costs (${default})."`
 	JSON     bool          `name:"json" help:"Print JSON: an object for each scenario, or for the files."`
@@ -114,27 +114,35 @@ func (c evaluateCommand) run(ctx context.Context) error {
 	return errors.Join(err, wrong.close())
 }
 
-// models returns the models of the flags.
-func (c evaluateCommand) models() (parking.Models, error) {
+// modellers return what makes models, given the time before which they are learnt.
+type modellers func(before time.Time) evaluate.Modeller
+
+// models returns what makes models, as the flags want them.
+func (c evaluateCommand) models() (modellers, error) {
+	margin := parking.Weight(math.Round(100 * c.Margin))
 	model := parking.DefaultModel()
-	if c.Model != "default" {
+	switch c.Model {
+	case "learnt":
+		return func(before time.Time) evaluate.Modeller { return evaluate.Learnt(model, before, margin) }, nil
+	case "default":
+	default:
 		text, err := os.ReadFile(c.Model)
 		if err == nil {
 			model, err = parking.ParseModel(text)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("--model %s: want default, or a file with a model: %w", c.Model, err)
+			return nil, fmt.Errorf("--model %s: want learnt, default, or a file with a model: %w", c.Model, err)
 		}
 	}
-	if c.Margin > 0 {
-		model.Margin, model.Margins = parking.Weight(math.Round(100*c.Margin)), nil
+	if margin > 0 {
+		model.Margin, model.Margins = margin, nil
 	}
 	model.From = time.Time{}
-	return parking.Models{model}, nil
+	return func(time.Time) evaluate.Modeller { return evaluate.Fixed(model) }, nil
 }
 
 // scenarios evaluates each scenario.
-func (c evaluateCommand) scenarios(ctx context.Context, models parking.Models, wrong *wrongs) error {
+func (c evaluateCommand) scenarios(ctx context.Context, models modellers, wrong *wrongs) error {
 	for _, name := range c.Scenario {
 		started := time.Now()
 		if c.Write != "" {
@@ -167,14 +175,14 @@ func (c evaluateCommand) simulate(name string, seed uint64, inside int) (*evalua
 }
 
 // scenario evaluates car parks of a scenario.
-func (c evaluateCommand) scenario(ctx context.Context, name string, inside, seeds int, models parking.Models, wrong *wrongs) (*evaluate.Counts, error) {
+func (c evaluateCommand) scenario(ctx context.Context, name string, inside, seeds int, models modellers, wrong *wrongs) (*evaluate.Counts, error) {
 	sum := new(evaluate.Counts)
 	for seed := c.Seed; seed < c.Seed+uint64(seeds); seed++ { //nolint:gosec // small
 		d, w, err := c.simulate(name, seed, inside)
 		if err != nil {
 			return nil, err
 		}
-		sum.Add(d.Score(d.Stays(models), w, wrong.each(name, seed)))
+		sum.Add(d.Score(d.Stays(models(w.From)), w, wrong.each(name, seed)))
 		if ctx.Err() != nil {
 			return nil, errors.New("interrupted")
 		}
@@ -200,7 +208,7 @@ var measured = []struct {
 }
 
 // page measures all scenarios and writes the tables into a page.
-func (c evaluateCommand) page(ctx context.Context, models parking.Models, wrong *wrongs) error {
+func (c evaluateCommand) page(ctx context.Context, models modellers, wrong *wrongs) error {
 	page, err := os.ReadFile(c.Markdown)
 	if err != nil {
 		return fmt.Errorf("--markdown: %w", err)
@@ -247,7 +255,7 @@ func (c evaluateCommand) print(e evaluation, started time.Time) error {
 }
 
 // files evaluates files.
-func (c evaluateCommand) files(models parking.Models, wrong *wrongs) error {
+func (c evaluateCommand) files(models modellers, wrong *wrongs) error {
 	started := time.Now()
 	events, err := openInput(c.Events)
 	if err != nil {
@@ -271,7 +279,7 @@ func (c evaluateCommand) files(models parking.Models, wrong *wrongs) error {
 	if told.Missing > 0 {
 		fmt.Fprintf(c.notes, "%d events of %s are not in %s; they count as lost reads\n", told.Missing, c.Truth, c.Events)
 	}
-	stays := d.Stays(models)
+	stays := d.Stays(models(time.Time{}))
 	all := d.Score(stays, evaluate.Window{}, wrong.each("", 0))
 	settled := d.Score(stays, evaluate.Window{To: d.Last().Add(-c.Settle)}, nil)
 	return c.print(evaluation{

@@ -3,6 +3,7 @@
 package evaluate
 
 import (
+	"slices"
 	"time"
 
 	"parkstream/shared/parking"
@@ -57,15 +58,39 @@ func (d *Data) Last() time.Time {
 	return last
 }
 
+// Modeller returns the models of a site, given its events as in [parking.Current].
+type Modeller func(events []parking.Event) parking.Models
+
+// Fixed returns one model for each site.
+func Fixed(m *parking.Model) Modeller {
+	return func([]parking.Event) parking.Models { return parking.Models{m} }
+}
+
+// Learnt returns a model that is learnt from the events of the site before a time, or all if
+// that is zero, as `parkstream learn` does. The truth is not used. A margin above zero
+// replaces those of the model.
+func Learnt(base *parking.Model, before time.Time, margin parking.Weight) Modeller {
+	return func(events []parking.Event) parking.Models {
+		if !before.IsZero() {
+			events = slices.DeleteFunc(slices.Clone(events), func(e parking.Event) bool { return !e.Time.Before(before) })
+		}
+		m, _ := parking.Learn(parking.ReadsOf(events, nil), nil, base)
+		if margin > 0 {
+			m.Margin, m.Margins = margin, nil
+		}
+		return parking.Models{m}
+	}
+}
+
 // Stays returns the stays of all sites after all is decided.
-func (d *Data) Stays(models parking.Models) []parking.Stay {
+func (d *Data) Stays(models Modeller) []parking.Stay {
 	bySite := make(map[string][]parking.Event)
 	for _, e := range parking.Current(d.Events) {
 		bySite[e.Site] = append(bySite[e.Site], e)
 	}
 	var stays []parking.Stay
 	for _, events := range bySite {
-		stays = append(stays, parking.Match(events, nil, nil, models)...)
+		stays = append(stays, parking.Match(events, nil, nil, models(events))...)
 	}
 	return stays
 }

@@ -166,7 +166,7 @@ func TestReadingIsBounded(t *testing.T) {
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
 	faults := new(Faults)
-	err := lines(&endless{256 << 20}, faults, func(int, []byte) { t.Error("a line") })
+	err := lines(&endless{64 << 20}, faults, func(int, []byte) { t.Error("a line") })
 	runtime.ReadMemStats(&after)
 	if used := after.TotalAlloc - before.TotalAlloc; err != nil || faults.Count != 1 || used > 16<<20 {
 		t.Errorf("%v, %d faults, %d MiB", err, faults.Count, used>>20)
@@ -211,7 +211,7 @@ func TestWrittenScenariosAreReadAgain(t *testing.T) {
 		t.Errorf("events (-want +got):\n%s", diff)
 	}
 	w := Window{s.Start.Add(24 * time.Hour), s.Start.Add(48 * time.Hour)}
-	want, got := d.Score(d.Stays(nil), w, nil), read.Score(read.Stays(nil), w, nil)
+	want, got := d.Score(d.Stays(Fixed(parking.DefaultModel())), w, nil), read.Score(read.Stays(Fixed(parking.DefaultModel())), w, nil)
 	if want.Exact.Issued < 50 || want.Exact != got.Exact || want.Near != got.Near || want.Undisputed != got.Undisputed {
 		t.Errorf("%+v, written and read %+v", want, got)
 	}
@@ -231,7 +231,7 @@ func TestAScenarioHasOneResult(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return d.Score(d.Stays(nil), Window{}, nil)
+		return d.Score(d.Stays(Fixed(parking.DefaultModel())), Window{}, nil)
 	}
 	first := score(1)
 	if diff := cmp.Diff(first, score(1)); diff != "" {

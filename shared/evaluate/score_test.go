@@ -150,7 +150,7 @@ func TestReadsThatCount(t *testing.T) {
 	out g3 09:01 BBB car12 w2
 	`)
 	d.Events = append(d.Events, parking.Event{ID: "f1", Site: parking.DefaultSite, Version: 2, Void: true})
-	c := d.Score(d.Stays(nil), Window{}, nil)
+	c := d.Score(d.Stays(Fixed(parking.DefaultModel())), Window{}, nil)
 	if want := (Visits{3, 2}); c.BothReads != want { // v1, v2 and w2, which has two exits
 		t.Errorf("visits with both reads: %+v, want %+v", c.BothReads, want)
 	}
