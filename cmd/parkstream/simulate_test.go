@@ -2,6 +2,7 @@ package main
 
 import (
 	"net/http"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -50,6 +51,13 @@ func TestSimulatedCamerasAreRead(t *testing.T) {
 		events, _, err := camera.Events(message, cameras[read.Camera.ID], request.Received)
 		if err != nil || len(events) != 1 {
 			t.Fatalf("%s: %d events, %v\n%s", format.Name, len(events), err, payload.Body)
+		}
+		// Posted once more, later, it is the same event: a simulation posted twice changes nothing.
+		request.Received = request.Received.Add(time.Hour)
+		_, message, err = camera.Parse(request, cameras[read.Camera.ID])
+		again, _, wrong := camera.Events(message, cameras[read.Camera.ID], request.Received)
+		if err != nil || wrong != nil || !reflect.DeepEqual(again, events) {
+			t.Fatalf("%s: posted again it is %+v, %v, %v; it was %+v", format.Name, again, err, wrong, events)
 		}
 		e, want := events[0], read.Event("s")
 		if e.Plate != want.Plate || e.NoPlate != want.NoPlate || !e.Time.Equal(want.Time) || e.Kind != want.Kind || e.Camera != want.Camera || e.Gate != want.Gate {

@@ -24,6 +24,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 	"go.uber.org/goleak"
 
+	"parkstream/docs/api/apitest"
 	"parkstream/shared/batch"
 	"parkstream/shared/broker"
 	"parkstream/shared/eventually"
@@ -396,6 +397,13 @@ func takeDead(t testing.TB, queue string) []amqp.Delivery {
 		}
 		if !ok {
 			return got
+		}
+		headers, err := json.Marshal(d.Headers)
+		if err == nil {
+			err = apitest.Validate(t, "asyncapi.yaml#/components/schemas/DeadLetterHeaders", headers)
+		}
+		if err != nil {
+			t.Errorf("docs/api/asyncapi.yaml does not describe the headers %s: %v", headers, err)
 		}
 		got = append(got, d)
 	}

@@ -22,6 +22,7 @@ import (
 	handler "github.com/openfaas/templates-sdk/go-http"
 	"go.uber.org/goleak"
 
+	"parkstream/docs/api/apitest"
 	"parkstream/shared/eventually"
 	"parkstream/shared/faas"
 	"parkstream/shared/process"
@@ -124,6 +125,9 @@ func do(t *testing.T, method, url string, body io.Reader) (*http.Response, strin
 	text, err := io.ReadAll(resp.Body)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if strings.HasPrefix(req.URL.Path, "/_/") && resp.StatusCode != http.StatusUnauthorized {
+		apitest.Check(t, "summary", method, req.URL.Path, resp.StatusCode, resp.Header, text)
 	}
 	return resp, string(text)
 }

@@ -234,6 +234,35 @@ func TestAVoidEventIsKnownForAsLongAsItsVersions(t *testing.T) {
 	}
 }
 
+// Gate, camera and details are not what an event is: another delivery of a version with
+// others of them is a duplicate, and the first ones are kept.
+func TestTheFirstDetailsOfAVersionAreKept(t *testing.T) {
+	for _, version := range []int64{1, 2} {
+		s, _ := newStore(t)
+		sure := 0.5
+		first := of(exit("x", 5), version, func(e *parking.Event) {
+			e.RawPlate, e.Gate, e.Camera, e.Details = "ka 01", "north", "c1", parking.Details{Vehicle: "17", Confidence: &sure}
+		})
+		second := of(first, version, func(e *parking.Event) {
+			e.RawPlate, e.Gate, e.Camera, e.Details = "KA-01", "south", "c2", parking.Details{Vehicle: "18", Color: "red"}
+		})
+		for i, e := range []parking.Event{first, second} {
+			if got := s.Record(t.Context(), []parking.Event{e}); got[0].Err != nil || got[0].Duplicate != (i == 1) {
+				t.Errorf("version %d, delivery %d: %+v", version, i+1, got[0])
+			}
+		}
+		got, err := s.Event(t.Context(), "default", "x")
+		if diff := cmp.Diff(first, got); err != nil || diff != "" {
+			t.Errorf("version %d: %v, -want +got:\n%s", version, err, diff)
+		}
+		third := of(second, version+1, nil)
+		s.Record(t.Context(), []parking.Event{third})
+		if got, err := s.Event(t.Context(), "default", "x"); err != nil || cmp.Diff(third, got) != "" {
+			t.Errorf("the next version: %+v, %v", got, err)
+		}
+	}
+}
+
 func TestEvent(t *testing.T) {
 	s, _ := newStore(t)
 	sure := 0.5
