@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"io"
 	"mime"
 	"net/http"
 	"net/url"
@@ -245,15 +246,57 @@ func object(value any, name string) map[string]any {
 }
 
 // Handler serves what another handler does, and fails the test for each response that
-// openapi.yaml does not describe; see [Check].
+// openapi.yaml does not describe, see [Check], and for each request that is not as
+// described and is accepted.
 func Handler(t testing.TB, function string, next http.Handler) http.Handler {
 	t.Helper()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		method, path := r.Method, r.URL.EscapedPath()
+		method, path, query, kind := r.Method, r.URL.EscapedPath(), r.URL.Query(), mediaType(r.Header)
+		var sent bytes.Buffer
+		if kind == "application/json" && r.Body != nil { // of a batch each event has an outcome
+			r.Body = tee{io.TeeReader(r.Body, &sent), r.Body}
+		}
 		seen := &recorder{ResponseWriter: w}
 		next.ServeHTTP(seen, r) // a response that is aborted is not complete
-		Check(t, function, method, path, cmp.Or(seen.code, http.StatusOK), seen.Header(), seen.body.Bytes())
+		status := cmp.Or(seen.code, http.StatusOK)
+		Check(t, function, method, path, status, seen.Header(), seen.body.Bytes())
+		if status >= http.StatusMultipleChoices { // what is refused may be anything
+			return
+		}
+		if err := load(t).checkRequest(function, method, path, query, kind, sent.Bytes()); err != nil {
+			t.Errorf("docs/api/%s does not describe the request %s %s of %s, which is answered with %d: %v", openapi, method, r.URL, function, status, err)
+		}
 	})
+}
+
+// tee is a body of which a copy is kept.
+type tee struct {
+	io.Reader
+	io.Closer
+}
+
+// checkRequest returns an error for a request that is not described.
+func (d *documents) checkRequest(function, method, path string, query url.Values, kind string, body []byte) error {
+	described, found := d.find(function, method, path)
+	if !found {
+		return nil // its response is none of a success
+	}
+	known := d.operation(described).Query
+	for name := range query {
+		if !slices.ContainsFunc(known, func(p Parameter) bool { return p.Name == name }) {
+			return fmt.Errorf("it has no parameter %s", name)
+		}
+	}
+	content, _ := d.at(described.in("requestBody", "content"))
+	types, _ := content.(map[string]any)
+	if len(body) == 0 || types[kind] == nil {
+		return nil
+	}
+	schema, err := d.schema(described.in("requestBody", "content", kind, "schema").String())
+	if err != nil {
+		return err
+	}
+	return validate(schema, body)
 }
 
 // Check fails the test for a response of a function that openapi.yaml does not describe:

@@ -2,8 +2,11 @@ package apitest_test
 
 import (
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
+	"strings"
 	"testing"
 
 	"parkstream/docs/api/apitest"
@@ -80,4 +83,51 @@ func TestHandler(t *testing.T) {
 			t.Errorf("%s: passed on as %d %s", name, w.Code, w.Body)
 		}
 	}
+}
+
+// A request that is accepted is as the document describes it.
+func TestRequestsAreChecked(t *testing.T) {
+	for _, tt := range []struct {
+		method, target, kind, body string
+		status                     int
+		described                  bool
+	}{
+		{"POST", "/search", "application/json", `{"plate":"A1"}`, 204, true},
+		{"POST", "/search", "application/json", `{"plate":1}`, 204, false},
+		{"POST", "/search", "application/json", `{"plate":1}`, 400, true}, // refused
+		{"POST", "/search", "text/plain", `{"plate":1}`, 204, true},
+		{"GET", "/?limit=1", "", "", 204, true},
+		{"GET", "/sites?none=1", "", "", 204, false},
+		{"GET", "/none?none=1", "", "", 204, true},
+	} {
+		request := httptest.NewRequest(tt.method, tt.target, strings.NewReader(tt.body))
+		request.Header.Set("Content-Type", tt.kind)
+		var seen []string
+		f := &messages{TB: t, seen: &seen}
+		read := ""
+		apitest.Handler(f, "summary", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			text, err := io.ReadAll(r.Body)
+			if err != nil {
+				t.Error(err)
+			}
+			read = string(text)
+			w.WriteHeader(tt.status)
+		})).ServeHTTP(httptest.NewRecorder(), request)
+		found := slices.ContainsFunc(seen, func(text string) bool { return strings.Contains(text, "does not describe the request") })
+		if found == tt.described || read != tt.body {
+			t.Errorf("%s %s %s: %q read, %q", tt.method, tt.target, tt.body, read, seen)
+		}
+	}
+}
+
+// messages is a test whose errors are kept.
+type messages struct {
+	testing.TB
+	seen *[]string
+}
+
+func (m *messages) Helper() {}
+
+func (m *messages) Errorf(format string, args ...any) {
+	*m.seen = append(*m.seen, fmt.Sprintf(format, args...))
 }
