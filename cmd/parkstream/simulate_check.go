@@ -21,6 +21,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"parkstream/shared/parking"
+	"parkstream/shared/pipeline"
 	"parkstream/shared/simulate"
 	"parkstream/shared/timeline"
 )
@@ -262,33 +263,18 @@ func (c *truthCheck) differences(ctx context.Context) ([]string, error) {
 
 // event compares an event. wrong is empty if it is as told.
 func (c *truthCheck) event(ctx context.Context, want parking.Event) (got parking.Event, wrong string, err error) {
-	var w struct {
-		ID        string             `json:"id"`
-		Plate     *string            `json:"vehicle_plate"`
-		EntryTime *parking.Timestamp `json:"entry_date_time"`
-		ExitTime  *parking.Timestamp `json:"exit_date_time"`
-		Version   int64              `json:"version"`
-		Void      bool               `json:"void"`
-		Camera    string             `json:"camera"`
-		Gate      string             `json:"gate"`
-	}
-	err = c.api.call(ctx, http.MethodGet, "/sites/"+c.told.Site+"/events?id="+url.QueryEscape(want.ID), nil, &w)
+	var text json.RawMessage
+	err = c.api.call(ctx, http.MethodGet, "/sites/"+c.told.Site+"/events?id="+url.QueryEscape(want.ID), nil, &text)
 	if status, ok := errors.AsType[*statusError](err); ok && status.code == http.StatusNotFound {
 		return got, fmt.Sprintf("event %s is missing", want.ID), nil
 	}
 	if err != nil {
 		return got, "", err
 	}
-	got = parking.Event{ID: w.ID, Kind: parking.Entry, Version: max(w.Version, 1), Void: w.Void, Camera: w.Camera, Gate: w.Gate, NoPlate: w.Plate == nil}
-	if w.Plate != nil {
-		got.Plate = parking.NormalizePlate(*w.Plate)
-	}
-	at := w.EntryTime
-	if w.ExitTime != nil {
-		got.Kind, at = parking.Exit, w.ExitTime
-	}
-	if at != nil {
-		got.Time = time.Time(*at)
+	if got, err = pipeline.ParseEvent(parking.Entry, text); err != nil { // then it is an exit
+		if got, err = pipeline.ParseEvent(parking.Exit, text); err != nil {
+			return got, "", fmt.Errorf("read the event %s: %w", want.ID, err)
+		}
 	}
 	for _, f := range []struct{ name, got, want string }{
 		{"version", fmt.Sprint(got.Version), fmt.Sprint(want.Version)},

@@ -12,9 +12,9 @@ import (
 // Composition is how many characters of a misread plate are wrong, as shares that add up
 // to 1.
 type Composition struct {
-	One  float64 `json:"one"`
-	Two  float64 `json:"two"`
-	More float64 `json:"more"` // three or more, or half of the plate is missing
+	One  float64
+	Two  float64
+	More float64 // three or more, or half of the plate is missing
 }
 
 // Compositions by name. Harsh is what was counted of a real camera.
