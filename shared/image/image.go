@@ -230,6 +230,9 @@ func (s *Store) Get(ctx context.Context, reference string) (*Picture, error) {
 	if err != nil {
 		return nil, s.unavailable("read a picture from", err)
 	}
+	if size > MaxBytes {
+		return nil, errors.Join(ErrNotFound, content.Close())
+	}
 	return &Picture{ReadCloser: content, ContentType: name.contentType(), Size: size}, nil
 }
 

@@ -277,6 +277,8 @@ func TestGetReadsPicturesOnly(t *testing.T) {
 				os.Mkdir(filepath.Join(string(dir), "north", "private"), 0o700),
 				os.Link(filepath.Join(string(dir), reference), filepath.Join(string(dir), "north", "private", file)),
 				os.Mkdir(filepath.Join(string(dir), "north", "2026-03-14", strings.Repeat("b", 32)+"-0.jpg"), 0o700),
+				os.WriteFile(filepath.Join(string(dir), "north", "2026-03-14", strings.Repeat("c", 32)+"-0.jpg"), jpeg, 0o600),
+				os.Truncate(filepath.Join(string(dir), "north", "2026-03-14", strings.Repeat("c", 32)+"-0.jpg"), MaxBytes+1),
 			} {
 				if err != nil {
 					t.Fatal(err)
@@ -288,7 +290,7 @@ func TestGetReadsPicturesOnly(t *testing.T) {
 			"north/../north/2026-03-14/" + file, "../north/2026-03-14/" + file, "./north/2026-03-14/" + file, "/north/2026-03-14/" + file, "north//2026-03-14/" + file,
 			"north/2026-03-14/../2026-03-14/" + file, "north/2026-03-14/" + file + "/", "north/2026-03-14/" + file + "\n", "north/2026-03-14/" + strings.ToUpper(file),
 			"north/2026-03-14/" + file + "\x00", "north/2026-03-14/" + strings.TrimSuffix(file, ".jpg"), "north/2026-03-14/." + file, "south/2026-03-14/" + file,
-			"north/2026-03-14/" + strings.Repeat("b", 32) + "-0.jpg", "north/2026-03-15/" + file, "../../../../etc/passwd", "north/2026-03-14/%2e%2e%2f" + file,
+			"north/2026-03-14/" + strings.Repeat("b", 32) + "-0.jpg", "north/2026-03-14/" + strings.Repeat("c", 32) + "-0.jpg", "north/2026-03-15/" + file, "../../../../etc/passwd", "north/2026-03-14/%2e%2e%2f" + file,
 		} {
 			if p, err := s.Get(t.Context(), reference); !errors.Is(err, ErrNotFound) {
 				t.Errorf("%q: %v, %v", reference, p, err)
