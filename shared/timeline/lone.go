@@ -427,15 +427,15 @@ func kindOf(member string) parking.Kind { return parking.Kind(member[headLen-1])
 // ofPlates appends the lone reads of some plates.
 func (r *loneReader) ofPlates(ctx context.Context, lone []parking.Lone, plates []string) ([]parking.Lone, error) {
 	first := instant(r.from)
-	reads := make([]placed, len(plates))
+	starts := make([]placed, len(plates))
 	for i, plate := range plates {
-		reads[i] = placed{first, plate} // the timeline is read from there
+		starts[i] = placed{first, plate} // the timeline is read from there
 	}
-	lines, err := r.readLines(ctx, reads)
+	lines, err := r.readLines(ctx, starts)
 	if err != nil {
 		return nil, err
 	}
-	reads = reads[:0]
+	var reads []placed
 	var asked []string
 	for plate, l := range lines {
 		for i, m := range l.members {

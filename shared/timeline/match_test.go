@@ -77,7 +77,9 @@ func TestDecideRefuses(t *testing.T) {
 	second := of(first, 1, func(e *parking.Event) { e.ID, e.Time = "second", e.Time.Add(time.Second) })
 	expired := of(entry("expired", -int(retention.Seconds())+3500), 1, plated("KE01"))
 	fresh := of(expired, 1, func(e *parking.Event) { e.ID, e.Time = "fresh", start })
-	events := []parking.Event{e, x, out, in, alone, left, other, twice, again, first, second, expired, fresh}
+	begun := of(expired, 1, func(e *parking.Event) { e.ID = "begun"; plated("KF01")(e) })
+	ended := of(exit("ended", 1500), 1, plated("KF01"))
+	events := []parking.Event{e, x, out, in, alone, left, other, twice, again, first, second, expired, fresh, begun, ended}
 
 	exactly := func(c Change, e parking.Event) Change {
 		c.Exact = Place{e.ID, e.Time}
@@ -117,6 +119,7 @@ func TestDecideRefuses(t *testing.T) {
 		"the exit is paired otherwise":            {nil, []Change{exactly(near(in, x, parking.Split), alone)}, []bool{true}},
 		"the exit is lone":                        {nil, []Change{exactly(nearLeft, alone)}, []bool{true}},
 		"the exit is a repeat":                    {nil, []Change{near(alone, again, parking.OCR)}, []bool{true}},
+		"the exit had an entry that expired":      {nil, []Change{near(alone, ended, parking.OCR)}, []bool{true}},
 		"the entry is repeated":                   {nil, []Change{near(first, left, parking.OCR)}, []bool{true}},
 		"the entry is the last one of repeats":    {nil, []Change{near(second, left, parking.OCR)}, []bool{false}},
 		"the entry is paired":                     {nil, []Change{near(e, left, parking.OCR)}, []bool{true}},
