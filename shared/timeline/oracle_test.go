@@ -527,6 +527,12 @@ func (o *timelineOracle) settle(t *testing.T) {
 			t.Fatalf("event %s, error %v, -want +got:\n%s", id, err, diff)
 		}
 	}
+	events, err := o.s.Events(t.Context(), o.site, append(o.known(), "unknown"))
+	plated := maps.Clone(o.events)
+	maps.DeleteFunc(plated, func(_ string, e parking.Event) bool { return e.Void || e.NoPlate })
+	if diff := cmp.Diff(plated, events); err != nil || diff != "" {
+		t.Fatalf("events, error %v, -want +got:\n%s", err, diff)
+	}
 	var list, want []parking.Event
 	for cursor, more := "", true; more; more = cursor != "" {
 		events, next, err := o.s.NoPlates(t.Context(), o.site, 1+o.random.IntN(20), cursor)
@@ -574,6 +580,10 @@ func (o *timelineOracle) compare(t *testing.T) {
 		lone, more, err := o.s.Lone(t.Context(), o.site, time.Time{}, o.now.Add(time.Hour))
 		if diff := cmp.Diff(o.lone(), sortLone(lone), cmpopts.EquateEmpty()); err != nil || more || diff != "" {
 			t.Fatalf("error %v, more %v, lone reads, -want +got:\n%s", err, more, diff)
+		}
+		lone, err = o.s.LoneOf(t.Context(), o.site, append(slices.Clone(o.plates), elsewhere), time.Time{}, o.now.Add(time.Hour))
+		if diff := cmp.Diff(o.lone(), sortLone(lone), cmpopts.EquateEmpty()); err != nil || diff != "" {
+			t.Fatalf("error %v, lone reads of the plates, -want +got:\n%s", err, diff)
 		}
 	}
 	site, err := o.s.Site(t.Context(), o.site)
