@@ -135,6 +135,7 @@ type matching struct {
 	*table
 	models   Models
 	scorers  map[*Model]*scorer
+	last     *scorer
 	standard *Model
 	rejected map[Rejection]bool
 	pairs    []pair
@@ -173,24 +174,27 @@ func (m *matching) scorer(exit *read) *scorer {
 	if len(m.models) > 0 && !exit.event.Time.Before(m.models[0].From) {
 		model = m.models.At(exit.event.Time)
 	}
+	if m.last != nil && m.last.Model == model {
+		return m.last
+	}
 	s := m.scorers[model]
 	if s == nil {
 		s = newScorer(model)
 		m.scorers[model] = s
 	}
+	m.last = s
 	return s
 }
 
 // weigh returns a pair, unless it is impossible or weighs less than the least.
 func (m *matching) weigh(entry, exit *read, least Weight) (pair, bool) {
 	d := exit.at - entry.at
-	if d < int64(minNear) || d > int64(MaxNear) || exit.at >= entry.bound || entry.at <= exit.bound ||
-		entry.event.Corrected() && exit.event.Corrected() || m.rejected[Rejection{entry.event.ID, exit.event.ID}] {
+	if d < int64(minNear) || d > int64(MaxNear) || exit.at >= entry.bound || entry.at <= exit.bound {
 		return pair{}, false
 	}
 	s := m.scorer(exit)
 	al, ok := s.align(entry.text, exit.text)
-	if !ok {
+	if !ok || entry.event.Corrected() && exit.event.Corrected() || len(m.rejected) > 0 && m.rejected[Rejection{entry.event.ID, exit.event.ID}] {
 		return pair{}, false
 	}
 	p := pair{entry: entry, exit: exit, alignment: al, model: s}
@@ -288,18 +292,26 @@ func (m *matching) pair() {
 	for line := range m.texts {
 		entries, exits := m.line(line)
 		during := m.spans[line].widened()
+		left := int64(math.MinInt64) // when the last exit was
+		if len(exits) > 0 {
+			left = exits[len(exits)-1].at
+		}
 		m.find(m.texts[line], func(other int) {
-			candidates, mates := m.line(other)
-			if len(candidates) > 0 {
-				for i := range exits {
+			near, mates := m.entered[other] < left, m.spans[other].meets(during)
+			if !near && !mates {
+				return
+			}
+			candidates, others := m.line(other)
+			for i := range exits {
+				if near {
 					m.near(candidates, &exits[i])
 				}
-			}
-			if m.spans[other].meets(during) {
-				for i := range exits {
-					m.mates(mates, &exits[i])
+				if mates {
+					m.mates(others, &exits[i])
 				}
-				for i := range entries {
+			}
+			for i := range entries {
+				if mates {
 					m.mates(candidates, &entries[i])
 				}
 			}
@@ -313,9 +325,15 @@ func (m *matching) near(entries []read, exit *read) {
 	if exit.resolved {
 		return
 	}
-	end := sort.Search(len(entries), func(i int) bool { return entries[i].at >= exit.at })
+	end := len(entries) // most plates have one
+	if end > 8 {
+		end = sort.Search(end, func(i int) bool { return entries[i].at >= exit.at })
+	}
 	for i := range slices.Backward(entries[:end]) {
 		e := &entries[i]
+		if e.at >= exit.at {
+			continue
+		}
 		if exit.at-e.at > int64(MaxNear) || e.bound <= exit.at || e.at <= exit.bound {
 			return
 		}

@@ -156,6 +156,8 @@ type table struct {
 	reads  []read  // of each plate the entries first, each kind in the order of its times
 	starts []int32 // of the plates' entries and exits, in turn
 	spans  []span  // from the first to the last read of each plate
+	// entered is when the first entry of each plate was.
+	entered []int64
 }
 
 // span is from a time to another one.
@@ -201,15 +203,18 @@ func newTable(lone []Lone) *table {
 	slices.SortFunc(t.reads, func(a, b read) int {
 		return cmp.Or(cmp.Compare(a.line, b.line), compare(Event{Kind: a.event.Kind}, Event{Kind: b.event.Kind}), cmp.Compare(a.at, b.at), strings.Compare(a.event.ID, b.event.ID))
 	})
-	t.starts, t.spans = make([]int32, 2*len(texts)+1), make([]span, len(texts))
+	t.starts, t.spans, t.entered = make([]int32, 2*len(texts)+1), make([]span, len(texts)), make([]int64, len(texts))
 	for i := range t.spans {
-		t.spans[i] = span{math.MaxInt64, math.MinInt64}
+		t.spans[i], t.entered[i] = span{math.MaxInt64, math.MinInt64}, math.MaxInt64
 	}
 	for i := range t.reads {
 		r := &t.reads[i]
 		t.starts[slot(r)+1]++
 		s := &t.spans[r.line]
 		s.from, s.to = min(s.from, r.at), max(s.to, r.at)
+		if r.event.Kind == Entry {
+			t.entered[r.line] = min(t.entered[r.line], r.at)
+		}
 	}
 	for i := range len(t.starts) - 1 {
 		t.starts[i+1] += t.starts[i]
