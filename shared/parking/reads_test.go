@@ -1,0 +1,85 @@
+package parking
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	gocmp "github.com/google/go-cmp/cmp"
+)
+
+func TestReadsOf(t *testing.T) {
+	at := func(kind Kind, id, plate string, minutes int) Event {
+		e := at(kind, id, minutes)
+		e.Plate, e.RawPlate, e.Camera = plate, plate, "c"
+		return e
+	}
+	time := func(minutes int) time.Time { return noon.Add(time.Duration(minutes) * time.Minute) }
+	e0, e9, x20, x20b, x40, e50, e60, x70 := at(Entry, "e0", "A", 0), at(Entry, "e9", "A", 9), at(Exit, "x20", "A", 20), at(Exit, "x20b", "A", 20),
+		at(Exit, "x40", "A", 40), at(Entry, "e50", "A", 50), at(Entry, "e60", "A", 60), at(Exit, "x70", "A", 70)
+	b1, b5, c5 := at(Exit, "b1", "B", 1), at(Entry, "b5", "B", 5), at(Exit, "c5", "C", 5)
+	none := at(Entry, "none", "", 5)
+	none.NoPlate = true
+	c0 := at(Entry, "c0", "C", 0)
+	got := ReadsOf([]Event{x70, e60, e50, x40, x20b, x20, e9, e0, b1, b5, c5, c0, none}, nil)
+	slices.SortFunc(got.Lone, func(a, b Lone) int { return compare(a.Event, b.Event) })
+	slices.SortFunc(got.Exact, func(a, b ExactStay) int { return compare(a.Exit, b.Exit) })
+	want := &Reads{
+		Lone: []Lone{
+			{Event: e0, Next: time(9), Known: true}, {Event: b1}, {Event: b5},
+			{Event: x40, Previous: time(20), Known: true}, {Event: e50, Next: time(60), Known: true},
+		},
+		Exact: []ExactStay{{c0, c5, false}, {e9, x20, true}, {e60, x70, true}}, // C has no other one
+	}
+	if diff := gocmp.Diff(want, got); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+// Two plates that both have exact stays are two vehicles; the rarer one counts otherwise.
+func TestRarity(t *testing.T) {
+	s := newScorer(&Model{Dwell: []Dwell{{60, 0}}, Known: -5, Texts: Texts{Letter: -2, Digit: -1, Rarest: -1000}})
+	for _, tt := range []struct {
+		entry, exit           string
+		entryKnown, exitKnown bool
+		want                  Weight
+	}{
+		{"AAAAA", "AAAA1", false, false, 10},
+		{"AAAAA", "AAAA1", true, false, 9},
+		{"AAAAA", "AAAA1", false, true, 10},
+		{"AAAAA", "AAAA1", true, true, 5},
+	} {
+		e, x := at(Entry, "e", 0), at(Exit, "x", 5)
+		e.Plate, x.Plate = tt.entry, tt.exit
+		if got := s.weigh(newRead(&e, tt.entryKnown), newRead(&x, tt.exitKnown), &alignment{}).Rarity; got != tt.want {
+			t.Errorf("%+v: %d", tt, got)
+		}
+	}
+}
+
+// A lone read that another stay has, or another read of its passage, disputes no stay.
+func TestAReadOfAnotherStayDisputesNone(t *testing.T) {
+	read := func(kind Kind, id, plate string, seconds int) Event {
+		e := seen(kind, id, "", "g", seconds)
+		e.Plate, e.RawPlate = plate, plate
+		return e
+	}
+	stay := []Event{read(Entry, "e", "MAB1234", 0), read(Exit, "x", "MAB1234", 200_000)}
+	lone := []Event{read(Exit, "x1", "MA81Z34", 100_000), read(Exit, "x2", "MA81234", 100_010)}
+	entry := read(Entry, "e1", "MA8IZ34", 96_000)
+	entry.Details.Candidates = []Candidate{{Plate: "MA81Z34"}}
+	disputed := func(events ...[]Event) (ids []string) {
+		for _, s := range Match(slices.Concat(events...), nil, nil, Models{eager()}) {
+			if s.Disputed {
+				ids = append(ids, s.ID)
+			}
+		}
+		return ids
+	}
+	if got := disputed(stay, lone); !slices.Equal(got, []string{"x"}) {
+		t.Errorf("lone reads dispute %v", got)
+	}
+	if got := disputed(stay, lone, []Event{entry}); len(got) > 0 {
+		t.Errorf("reads of a stay of their own dispute %v", got)
+	}
+}
