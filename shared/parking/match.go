@@ -605,10 +605,8 @@ func (r *Reads) Suggest(id string, rejections []Rejection, models Models) []Sugg
 	var s []Suggestion
 	for i := range m.pairs[:min(len(m.pairs), MaxSuggestions)] {
 		p := &m.pairs[i]
-		best := max(i, 1) - 1 // the first, of all but itself
-		if i > 0 {
-			best = 0
-		} else if len(m.pairs) > 1 {
+		best := 0 // of all but itself
+		if i == 0 && len(m.pairs) > 1 {
 			best = 1
 		}
 		e := Explanation{

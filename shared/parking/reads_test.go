@@ -83,3 +83,37 @@ func TestAReadOfAnotherStayDisputesNone(t *testing.T) {
 		t.Errorf("reads of a stay of their own dispute %v", got)
 	}
 }
+
+func TestSuggest(t *testing.T) {
+	read := func(kind Kind, id, plate string, minutes int) Event {
+		e := at(kind, id, minutes)
+		e.Plate, e.RawPlate = plate, plate
+		return e
+	}
+	reads := ReadsOf([]Event{
+		read(Exit, "x", "MAB1234", 100), read(Entry, "alike", "MA81234", 0), read(Entry, "digit", "MAB1294", 10),
+		read(Entry, "two", "MA81294", 20), read(Entry, "later", "MA81235", 200), read(Entry, "other", "HH1234", 0),
+	}, nil)
+	ids := func(s []Suggestion) (ids []string) {
+		for i := range s {
+			ids = append(ids, s[i].EntryID+">"+s[i].ExitID)
+		}
+		return ids
+	}
+	s := reads.Suggest("x", nil, nil)
+	if got := ids(s); !slices.Equal(got, []string{"alike>x", "digit>x", "two>x"}) {
+		t.Fatalf("suggested %v", got)
+	}
+	if s[0].Margin != min(s[0].Weight, s[0].Weight-s[1].Weight) || s[1].Margin != s[1].Weight-s[0].Weight || s[0].Method != OCR || s[2].Method != TwoEdits {
+		t.Errorf("%+v", s)
+	}
+	if got := ids(reads.Suggest("x", []Rejection{{"alike", "x"}}, nil)); !slices.Equal(got, []string{"digit>x", "two>x"}) {
+		t.Errorf("after a rejection %v", got)
+	}
+	if got := ids(reads.Suggest("digit", nil, nil)); !slices.Equal(got, []string{"digit>x"}) {
+		t.Errorf("for an entry %v", got)
+	}
+	if got := reads.Suggest("unknown", nil, nil); got != nil {
+		t.Errorf("for an unknown read %v", got)
+	}
+}
