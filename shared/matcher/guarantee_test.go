@@ -117,7 +117,7 @@ func (c *crashing) Posted(ctx context.Context, site string, stays []parking.Stay
 // plates are look-alikes of three vehicles, and others.
 var plates = []string{
 	"KA01AB1234", "KA01A81234", "KA01AB1Z34", "KA01AB123", "KA01AB1235",
-	"MH12XY9876", "MH12XV9876", "MH12XY987G", "DL8CAF5031", "DL8CAF5O31", "HR26DK8337",
+	"MH12XY9876", "MH12XV9876", "MH12XY987G", "DL8CAF5031", "DL8CAF5O31", "HR26DK8337", "M1", "M1",
 }
 
 func drawEvents(t *rapid.T, site string, base time.Time) []parking.Event {
@@ -329,6 +329,8 @@ func guarantee(t *rapid.T, client *redis.Client, site string) {
 			w.deliver(i, false, &summary{world: w})
 		}
 	}
+	crashed, post := w.drawCrash("last")
+	w.tick(w.matcher(time.Now(), &crashed, &post))
 	c := w.tick(w.matcher(time.Now(), w.store, &summary{world: w}))
 	if c.Refused != 0 {
 		t.Fatalf("%d changes of an undisturbed tick are refused", c.Refused)

@@ -28,7 +28,7 @@ type response struct {
 const learnPath = "/learn"
 
 // admission returns who may have the matcher run; see [faas.Admission]: anyone as cron
-// does, and all who may post events at any time. A model is learnt for administrators.
+// does, and those who may post events at any time. A model is learnt for administrators.
 func admission(guard *access.Guard) faas.Admission {
 	return func(w http.ResponseWriter, r *http.Request) (context.Context, int64, bool) {
 		if r.URL.Path == learnPath {

@@ -2,6 +2,7 @@ package matcher
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 type Source interface {
 	Lone(ctx context.Context, site string, from, to time.Time) (lone []parking.Lone, more bool, err error)
 	Events(ctx context.Context, site string, ids []string) (map[string]parking.Event, error)
+	ExactStays(ctx context.Context, site string, plates []string) (map[string]int, error)
 	Rejections(ctx context.Context, site string) ([]timeline.Rejection, error)
 	Decisions(ctx context.Context, site string) ([]timeline.Decision, error)
 }
@@ -138,13 +140,18 @@ func (r Reader) exact(ctx context.Context, site string, from, to time.Time, span
 	if err != nil {
 		return nil, err
 	}
-	exact := make([]parking.ExactStay, 0, len(pairs))
+	exact, plates := make([]parking.ExactStay, 0, len(pairs)), make(map[string]bool)
 	for _, pair := range pairs {
 		entry, exit := events[pair.EntryID], events[pair.ExitID]
 		// A stay that was changed meanwhile is no exact one, or another one.
 		if entry.Kind == parking.Entry && exit.Kind == parking.Exit && entry.Plate == exit.Plate && !entry.Time.After(exit.Time) {
 			exact = append(exact, parking.ExactStay{Entry: entry, Exit: exit})
+			plates[exit.Plate] = true
 		}
 	}
-	return exact, nil
+	stays, err := r.Source.ExactStays(ctx, site, slices.Collect(maps.Keys(plates)))
+	for i := range exact {
+		exact[i].Known = stays[exact[i].Exit.Plate] > 1
+	}
+	return exact, err
 }
