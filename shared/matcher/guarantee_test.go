@@ -49,7 +49,7 @@ type summary struct {
 	before, after bool // crash before the stays are stored, or after
 }
 
-// Post implements Poster. One revision of a stay has one content, from whoever it comes.
+// Post implements Poster. One revision of a stay has one content, whichever process posts it.
 func (s *summary) Post(ctx context.Context, stays []parking.Stay) error {
 	if s.before {
 		return errCrash
@@ -136,6 +136,14 @@ func drawEvents(t *rapid.T, site string, base time.Time) []parking.Event {
 				e.Time = base.Add(time.Duration(rapid.IntRange(0, 40).Draw(t, "hour"))*time.Hour + time.Duration(rapid.SampledFrom([]int{0, 10, 300}).Draw(t, "seconds"))*time.Second)
 			}
 			made, err := parking.NewEvent(e)
+			if err != nil {
+				t.Fatal(err)
+			}
+			events = append(events, made)
+		}
+		if e := events[len(events)-1]; !e.Void && rapid.IntRange(0, 5).Draw(t, "corrected") == 0 {
+			by := parking.Correction{ID: "c" + e.ID, By: "ada", At: base}
+			made, err := e.Correct(rapid.SampledFrom(plates).Draw(t, "right plate"), by)
 			if err != nil {
 				t.Fatal(err)
 			}

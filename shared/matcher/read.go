@@ -17,6 +17,7 @@ type Source interface {
 	Lone(ctx context.Context, site string, from, to time.Time) (lone []parking.Lone, more bool, err error)
 	Events(ctx context.Context, site string, ids []string) (map[string]parking.Event, error)
 	ExactStays(ctx context.Context, site string, plates []string) (map[string]int, error)
+	Corrected(ctx context.Context, site string, from, to time.Time) ([]string, error)
 	Rejections(ctx context.Context, site string) ([]timeline.Rejection, error)
 	Decisions(ctx context.Context, site string) ([]timeline.Decision, error)
 }
@@ -115,15 +116,23 @@ func (r Reader) exact(ctx context.Context, site string, from, to time.Time, span
 	for _, pair := range pairs {
 		decided[pair.ExitID] = true
 	}
+	ids, err := r.Source.Corrected(ctx, site, time.Time{}, to)
+	if err != nil {
+		return nil, err
+	}
+	corrected := make(map[string]bool, len(ids))
+	for _, id := range ids {
+		corrected[id] = true
+	}
 	query := stay.Query{Sites: []string{site}, Status: parking.Completed, From: from, To: to}
-	err := r.Stays.Export(ctx, query, func(page []stay.StoredStay) error {
+	err = r.Stays.Export(ctx, query, func(page []stay.StoredStay) error {
 		for i := range page {
 			s := &page[i]
 			pair := parking.Rejection{EntryID: s.EntryID, ExitID: s.ID}
 			if s.Match != nil && s.Match.Method != parking.Exact && s.Match.Method != parking.Corrected || decided[s.ID] {
 				continue
 			}
-			if rejected[pair] || doubts.Concern(s.Plate, s.EntryTime, s.ExitTime) {
+			if rejected[pair] || corrected[s.EntryID] || corrected[s.ID] || doubts.Concern(s.Plate, s.EntryTime, s.ExitTime) {
 				pairs = append(pairs, pair)
 			}
 		}
@@ -132,7 +141,7 @@ func (r Reader) exact(ctx context.Context, site string, from, to time.Time, span
 	if err != nil {
 		return nil, err
 	}
-	ids := make([]string, 0, 2*len(pairs))
+	ids = make([]string, 0, 2*len(pairs))
 	for _, pair := range pairs {
 		ids = append(ids, pair.EntryID, pair.ExitID)
 	}
