@@ -35,6 +35,7 @@ type world struct {
 	events []parking.Event // all versions
 	// delivered are those that were recorded and posted once.
 	delivered  map[int]bool
+	unposted   map[int]bool // recorded, and not posted since
 	rejections map[parking.Rejection]bool
 	models     parking.Models
 
@@ -170,12 +171,14 @@ func (w *world) deliver(i int, recordOnly bool, post *summary) {
 	if r.Err != nil {
 		w.Fatalf("record %+v: %v", w.events[i], r.Err)
 	}
+	w.unposted[i] = true
 	if recordOnly {
 		return
 	}
 	switch err := post.Post(w.T.Context(), parking.Latest(r.Stays)); {
 	case err == nil:
 		w.delivered[i] = true
+		delete(w.unposted, i)
 	case !errors.Is(err, errCrash):
 		w.Fatal(err)
 	}
@@ -294,7 +297,7 @@ func guarantee(t *rapid.T, client *redis.Client, site string) {
 	base := time.Now().Add(-96 * time.Hour).Truncate(time.Second).UTC()
 	w := &world{
 		T: t, site: site, store: timeline.New(client, retention), stays: stay.New(client, retention), base: base, events: drawEvents(t, site, base),
-		delivered: make(map[int]bool), rejections: make(map[parking.Rejection]bool), posted: make(map[string]string), known: make(map[string]int64),
+		delivered: make(map[int]bool), unposted: make(map[int]bool), rejections: make(map[parking.Rejection]bool), posted: make(map[string]string), known: make(map[string]int64),
 	}
 	order := rapid.Permutation(indices(len(w.events))).Draw(t, "order")
 	for step := range rapid.IntRange(len(order), 2*len(order)+4).Draw(t, "steps") {
@@ -312,8 +315,14 @@ func guarantee(t *rapid.T, client *redis.Client, site string) {
 			}
 		case "tick":
 			c, post := w.drawCrash("crash")
-			w.tick(w.matcher(now, &c, &post))
-			w.stored()
+			counts := w.tick(w.matcher(now, &c, &post))
+			undisturbed := !c.afterDecide && !c.beforePosted && !post.before && !post.after
+			if got := w.stored(); undisturbed && len(w.unposted) == 0 {
+				w.checkEntries(got)
+				if counts.Refused != 0 {
+					t.Fatalf("%d changes of a tick are refused that nothing disturbs", counts.Refused)
+				}
+			}
 		case "two ticks":
 			var ticks sync.WaitGroup
 			for _, label := range []string{"one", "other"} {
