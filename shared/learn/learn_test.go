@@ -47,7 +47,7 @@ func newLearner(t *testing.T) *Learner {
 					text = "A8" + plate[2:]
 				}
 			}
-			e, err := parking.NewEvent(parking.Event{ID: fmt.Sprint(kind, i), Kind: kind, Site: "north", RawPlate: text, Time: at})
+			e, err := parking.NewEvent(parking.Event{ID: fmt.Sprintf("%s%d", kind, i), Kind: kind, Site: "north", RawPlate: text, Time: at})
 			if err != nil {
 				t.Fatal(err)
 			}
