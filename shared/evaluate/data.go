@@ -13,6 +13,8 @@ import (
 type Data struct {
 	// Events are all events of all sites, in any order, with all their versions.
 	Events []parking.Event
+	// counting are those of them that count, once they are needed.
+	counting []parking.Event
 
 	visits []visit
 	// of has the visit of each read that the truth knows, as its place in visits.
@@ -71,8 +73,9 @@ func Fixed(m *parking.Model) Modeller {
 // replaces those of the model.
 func Learnt(base *parking.Model, before time.Time, margin parking.Weight) Modeller {
 	return func(events []parking.Event) parking.Models {
-		if !before.IsZero() {
-			events = slices.DeleteFunc(slices.Clone(events), func(e parking.Event) bool { return !e.Time.Before(before) })
+		if !before.IsZero() { // they are in the order of their times
+			n, _ := slices.BinarySearchFunc(events, before, func(e parking.Event, at time.Time) int { return e.Time.Compare(at) })
+			events = events[:n]
 		}
 		m, _ := parking.Learn(parking.ReadsOf(events, nil), nil, base)
 		if margin > 0 {
@@ -82,11 +85,24 @@ func Learnt(base *parking.Model, before time.Time, margin parking.Weight) Modell
 	}
 }
 
+// current returns the events that count, as in [parking.Current].
+func (d *Data) current() []parking.Event {
+	if d.counting == nil {
+		d.counting = parking.Current(d.Events)
+	}
+	return d.counting
+}
+
 // Stays returns the stays of all sites after all is decided.
 func (d *Data) Stays(models Modeller) []parking.Stay {
+	events := d.current()
 	bySite := make(map[string][]parking.Event)
-	for _, e := range parking.Current(d.Events) {
-		bySite[e.Site] = append(bySite[e.Site], e)
+	if slices.ContainsFunc(events, func(e parking.Event) bool { return e.Site != events[0].Site }) {
+		for _, e := range events {
+			bySite[e.Site] = append(bySite[e.Site], e)
+		}
+	} else if len(events) > 0 { // there may be millions
+		bySite[events[0].Site] = events
 	}
 	var stays []parking.Stay
 	for _, events := range bySite {

@@ -239,7 +239,7 @@ func (d *Data) Score(stays []parking.Stay, w Window, each func(*Verdict)) *Count
 
 // passages collects what the events that count tell of visits.
 func (s *scoring) passages() {
-	for _, e := range parking.Current(s.Events) {
+	for _, e := range s.current() {
 		if e.Time.After(s.last) {
 			s.last = e.Time
 		}
