@@ -178,8 +178,8 @@ func (n *naive) weigh(e, x *Event, eKnown, xKnown bool) (p naivePair, ok bool) {
 	al := &alignment{weight: w, n: edits}
 	entry, exit := newRead(e, eKnown), newRead(x, xKnown)
 	p = naivePair{entry: e, exit: x, weight: s.weigh(entry, exit, al).sum(), edits: edits}
-	real, _ := s.align([]rune(e.Plate), []rune(x.Plate))
-	p.ocr = real.method() == OCR
+	best, _ := s.align([]rune(e.Plate), []rune(x.Plate))
+	p.ocr = best.method() == OCR
 	return p, true
 }
 

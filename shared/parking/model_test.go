@@ -170,8 +170,8 @@ func TestListsAndAppearance(t *testing.T) {
 
 func TestDwell(t *testing.T) {
 	s := newScorer(&Model{Dwell: []Dwell{{60, 1}, {120, 2}}})
-	for seconds, want := range map[time.Duration]Weight{1: 1, 60: 1, 61: 2, 120: 2, 500: 2} {
-		if got := s.dwell(int64(seconds * time.Second)); got != want {
+	for seconds, want := range map[int64]Weight{1: 1, 60: 1, 61: 2, 120: 2, 500: 2} {
+		if got := s.dwell(seconds * int64(time.Second)); got != want {
 			t.Errorf("%d seconds: %d, want %d", seconds, got, want)
 		}
 	}

@@ -14,7 +14,7 @@ func TestReadsOf(t *testing.T) {
 		e.Plate, e.RawPlate, e.Camera = plate, plate, "c"
 		return e
 	}
-	time := func(minutes int) time.Time { return noon.Add(time.Duration(minutes) * time.Minute) }
+	after := func(minutes int) time.Time { return noon.Add(time.Duration(minutes) * time.Minute) }
 	e0, e9, x20, x20b, x40, e50, e60, x70 := at(Entry, "e0", "A", 0), at(Entry, "e9", "A", 9), at(Exit, "x20", "A", 20), at(Exit, "x20b", "A", 20),
 		at(Exit, "x40", "A", 40), at(Entry, "e50", "A", 50), at(Entry, "e60", "A", 60), at(Exit, "x70", "A", 70)
 	b1, b5, c5 := at(Exit, "b1", "B", 1), at(Entry, "b5", "B", 5), at(Exit, "c5", "C", 5)
@@ -26,8 +26,11 @@ func TestReadsOf(t *testing.T) {
 	slices.SortFunc(got.Exact, func(a, b ExactStay) int { return compare(a.Exit, b.Exit) })
 	want := &Reads{
 		Lone: []Lone{
-			{Event: e0, Next: time(9), Known: true}, {Event: b1}, {Event: b5},
-			{Event: x40, Previous: time(20), Known: true}, {Event: e50, Next: time(60), Known: true},
+			{Event: e0, Next: after(9), Known: true},
+			{Event: b1},
+			{Event: b5},
+			{Event: x40, Previous: after(20), Known: true},
+			{Event: e50, Next: after(60), Known: true},
 		},
 		Exact: []ExactStay{{c0, c5, false}, {e9, x20, true}, {e60, x70, true}}, // C has no other one
 	}
