@@ -316,7 +316,11 @@ func (h handler) reviewOf(ctx context.Context, site, kind, cursor string, limit 
 		}
 		return stays.Next, nil
 	case unmatchedExit:
-		before := h.Stays.Now().Add(-h.settle())
+		config, err := h.Registry.Site(ctx, site)
+		if err != nil {
+			return "", err
+		}
+		before := h.Stays.Now().Add(-config.SettleTime())
 		if cursor != "" {
 			if before, err = parseInstantCursor(cursor); err != nil {
 				return "", err
@@ -345,9 +349,6 @@ func (h handler) reviewOf(ctx context.Context, site, kind, cursor string, limit 
 		return next, err
 	}
 }
-
-// settle is how long after an exit near stays are made.
-func (h handler) settle() time.Duration { return 24 * time.Hour }
 
 func parseInstantCursor(text string) (time.Time, error) {
 	decoded, err := base64.RawURLEncoding.DecodeString(text)

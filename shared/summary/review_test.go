@@ -11,16 +11,17 @@ import (
 
 	"parkstream/shared/audit"
 	"parkstream/shared/parking"
+	"parkstream/shared/site"
 	"parkstream/shared/stay"
 )
 
 // misread records an entry whose plate was misread and its exit, which were seen some days
 // ago, and a read without a plate.
-func (g *guarded) misread(t *testing.T, site string) time.Time {
+func (g *guarded) misread(t *testing.T, at string) time.Time {
 	t.Helper()
 	start := time.Now().UTC().Add(-50 * time.Hour).Truncate(time.Second)
 	seen := func(kind parking.Kind, id, plate string, minute int) parking.Event {
-		e, err := parking.NewEvent(parking.Event{ID: id, Kind: kind, Site: site, RawPlate: plate, NoPlate: plate == "", Time: start.Add(time.Duration(minute) * time.Minute)})
+		e, err := parking.NewEvent(parking.Event{ID: id, Kind: kind, Site: at, RawPlate: plate, NoPlate: plate == "", Time: start.Add(time.Duration(minute) * time.Minute)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -208,5 +209,14 @@ func TestReview(t *testing.T) {
 	g.stays.Now = func() time.Time { return start.Add(2 * time.Hour) }
 	if got := list("kind=unmatched_exit"); len(got) > 0 {
 		t.Errorf("too early: %q", got)
+	}
+	if err := g.registry.Put(t.Context(), site.Site{ID: "north", Location: time.UTC, Settle: new(time.Minute)}); err != nil {
+		t.Fatal(err)
+	}
+	if w := g.as(operator, "POST", "/sites/north/decisions", `{"id":"d3","decision":"undo","of":"d1","entry_id":"in/KA01AB1284","exit_id":"out"}`); w.Code != http.StatusCreated {
+		t.Fatalf("%d %s", w.Code, w.Body)
+	}
+	if got := list("kind=unmatched_exit"); !cmp.Equal(got, []string{unmatched}) {
+		t.Errorf("by the settling time of the site: %q", got)
 	}
 }
