@@ -43,12 +43,12 @@ type Explanation struct {
 	Differences []Difference `json:"differences,omitempty"`
 	// Weight is the sum of the parts. Margin is by how much it exceeds that of the best
 	// other pair of the exit or of the entry, or zero, if all others weigh less than that.
-	Weight Weight `json:"weight,omitempty"`
-	Margin Weight `json:"margin,omitempty"`
+	Weight Weight `json:"weight,omitzero"`
+	Margin Weight `json:"margin,omitzero"`
 	Parts  *Parts `json:"parts,omitempty"`
 	// Posterior is the share of right stays among those with such a margin where it was
 	// measured, from 0 to 1.
-	Posterior float64 `json:"posterior,omitempty"`
+	Posterior float64 `json:"posterior,omitzero"`
 	// Alternatives are the best other reads, at most [MaxAlternatives].
 	Alternatives []Alternative `json:"alternatives,omitempty"`
 	// Model is the version of the model that the weights are of.

@@ -88,7 +88,7 @@ type StayJSON struct {
 	Revision        int64      `json:"revision"`
 	// Match and Disputed are those of the stay. Most stays lack both.
 	Match    *Explanation `json:"match,omitempty"`
-	Disputed bool         `json:"disputed,omitempty"`
+	Disputed bool         `json:"disputed,omitzero"`
 }
 
 // JSON returns the public form.
