@@ -9,6 +9,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"time"
 
 	"parkstream/shared/evaluate"
@@ -40,6 +41,7 @@ const (
 	mostInside = 100_000
 	mostDays   = 30
 	mostSeeds  = 1000
+	gcPercent  = 40
 	// learningDays are the first days of a scenario, which are not counted: the car park
 	// begins empty.
 	learningDays = 2
@@ -93,6 +95,8 @@ type filesReport struct {
 // Run evaluates and prints.
 func (c evaluateCommand) Run(ctx context.Context) error {
 	c.out, c.notes = os.Stdout, os.Stderr
+	// Most of the memory is what is evaluated, and stays.
+	debug.SetGCPercent(gcPercent)
 	return c.run(ctx)
 }
 
@@ -244,7 +248,7 @@ func (c evaluateCommand) print(e evaluation, started time.Time) error {
 	if e.Scenario != "" {
 		fmt.Fprintf(c.out, "\nScenario %s, seeds %d to %d, %d inside, %d days, in %s\n", e.Scenario, e.Seed, e.Seed+uint64(e.Seeds)-1, e.Inside, e.Days, time.Since(started).Round(time.Millisecond)) //nolint:gosec // small
 	}
-	if err := e.Report.WriteText(c.out); err != nil {
+	if err := e.WriteText(c.out); err != nil {
 		return err
 	}
 	if e.Settled == nil {

@@ -99,31 +99,30 @@ func lines(r io.Reader, faults *Faults, each func(number int, text []byte)) erro
 	var text []byte
 	for number := 1; ; number++ {
 		text = text[:0]
+		part, err := in.ReadSlice('\n')
+		text = append(text, part...)
 		long := false
-		for {
-			part, err := in.ReadSlice('\n')
+		for errors.Is(err, bufio.ErrBufferFull) {
+			part, err = in.ReadSlice('\n')
 			if long = long || len(text)+len(part) > maxLine; !long {
 				text = append(text, part...)
 			}
-			if errors.Is(err, bufio.ErrBufferFull) {
-				continue
-			}
-			if err != nil && !errors.Is(err, io.EOF) {
-				return fmt.Errorf("line %d: %w", number, err)
-			}
-			if number == 1 {
-				text = bytes.TrimPrefix(text, []byte("\ufeff"))
-			}
-			switch line := bytes.TrimSpace(text); {
-			case long:
-				faults.add(number, "it has more than %d bytes: want one JSON object a line", maxLine)
-			case len(line) > 0:
-				each(number, line)
-			}
-			if err != nil {
-				return nil
-			}
-			break
+		}
+		ended := errors.Is(err, io.EOF)
+		if err != nil && !ended {
+			return fmt.Errorf("line %d: %w", number, err)
+		}
+		if number == 1 {
+			text = bytes.TrimPrefix(text, []byte("\ufeff"))
+		}
+		switch line := bytes.TrimSpace(text); {
+		case long:
+			faults.add(number, "it has more than %d bytes: want one JSON object a line", maxLine)
+		case len(line) > 0:
+			each(number, line)
+		}
+		if ended {
+			return nil
 		}
 	}
 }
