@@ -236,7 +236,7 @@ func (r *Report) compare(reads *parking.Reads, before, after []parking.Stay) {
 		b := is[id]
 		r.Before.count(a)
 		r.After.count(b)
-		kind := ""
+		var kind string
 		switch {
 		case a.EntryID == "" && b.EntryID != "":
 			kind = Gained

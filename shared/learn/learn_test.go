@@ -68,8 +68,8 @@ func newLearner(t *testing.T) *Learner {
 }
 
 // ask sends a request of an administrator of the site north.
-func ask(h http.Handler, method, target string, p access.Principal) *httptest.ResponseRecorder {
-	r := httptest.NewRequest(method, target, nil)
+func ask(h http.Handler, target string, p access.Principal) *httptest.ResponseRecorder {
+	r := httptest.NewRequest(http.MethodPost, target, nil)
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, r.WithContext(access.NewContext(r.Context(), p)))
 	return w
@@ -81,16 +81,29 @@ func TestLearn(t *testing.T) {
 	l := newLearner(t)
 	h := apitest.Handler(t, "matcher", Handler(l, slog.New(slog.DiscardHandler)))
 	admin := access.Principal{Name: "anna", Role: access.Admin, Sites: access.SitesOf("north")}
+	strict := parking.DefaultModel()
+	strict.Version, strict.Margin, strict.Margins = "strict", 9000, nil
+	valid := func(m *parking.Model, from time.Time) {
+		t.Helper()
+		_, err := l.Models.Keep(t.Context(), "north", m, "anna")
+		if err == nil {
+			_, err = l.Models.Activate(t.Context(), "north", m.Version, from, "anna", false)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	valid(strict, time.Now().AddDate(0, 0, -30))
 	report := func() (r Report) {
 		t.Helper()
-		w := ask(h, "POST", "/learn?site=north&days=7&margin=100", admin)
+		w := ask(h, "/learn?site=north&days=7&margin=100", admin)
 		if err := json.Unmarshal(w.Body.Bytes(), &r); err != nil || w.Code != http.StatusOK {
 			t.Fatalf("%d %.500s: %v", w.Code, w.Body, err)
 		}
 		return r
 	}
 	first := report()
-	if first.Learnt.Exact < 300 || first.Learnt.Lone < 30 || first.Model.Margin != 100 || first.Valid != model.Default || first.LeftOut {
+	if first.Learnt.Exact < 300 || first.Learnt.Lone < 30 || first.Model.Margin != 100 || first.Valid != "strict" || first.LeftOut {
 		t.Errorf("%+v, margin %d", first, first.Model.Margin)
 	}
 	if n := first.Before.Exact + first.Before.Near + first.Before.Unmatched; n != 400 || n != first.After.Exact+first.After.Near+first.After.Unmatched {
@@ -99,15 +112,10 @@ func TestLearn(t *testing.T) {
 	if len(first.Changed) == 0 || first.Changed[0].Kind != Gained || first.Changed[0].HoursAfter < first.Changed[0].Stays || first.Changes[0].After.Match == nil {
 		t.Errorf("changed is %+v", first.Changed)
 	}
-	if list, err := l.Models.List(t.Context(), "north"); err != nil || len(list.Models)+len(list.Periods) > 0 {
+	if list, err := l.Models.List(t.Context(), "north"); err != nil || len(list.Models) != 1 || len(list.Periods) != 1 {
 		t.Errorf("learning has changed %+v, %v", list, err)
 	}
-	if _, err := l.Models.Keep(t.Context(), "north", first.Model, "anna"); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := l.Models.Activate(t.Context(), "north", first.Model.Version, first.From.Add(-time.Hour), "anna", false); err != nil {
-		t.Fatal(err)
-	}
+	valid(first.Model, first.From.Add(-time.Hour))
 	second := report()
 	if second.Valid != first.Model.Version || second.Before != first.After {
 		t.Errorf("with the model before is %+v, want %+v", second.Before, first.After)
@@ -130,19 +138,19 @@ func TestRefusals(t *testing.T) {
 		"/learn?site=north&since=yesterday": "unknown parameter",
 		"/learn?site=north&%zz":             "query",
 	} {
-		if w := ask(h, "POST", target, admin); w.Code != http.StatusBadRequest || !strings.Contains(w.Body.String(), want) {
+		if w := ask(h, target, admin); w.Code != http.StatusBadRequest || !strings.Contains(w.Body.String(), want) {
 			t.Errorf("%s: %d %s", target, w.Code, w.Body)
 		}
 	}
 	operator := admin
 	operator.Role = access.Operator
 	for who, p := range map[string]access.Principal{"another site": {Role: access.Admin, Sites: access.SitesOf("south")}, "an operator": operator, "a stranger": {}} {
-		if w := ask(h, "POST", "/learn?site=north", p); w.Code != http.StatusForbidden {
+		if w := ask(h, "/learn?site=north", p); w.Code != http.StatusForbidden {
 			t.Errorf("%s: %d %s", who, w.Code, w.Body)
 		}
 	}
 	busy := &endpoint{&Learner{}, slog.New(slog.DiscardHandler), make(chan struct{})}
-	if w := ask(busy, "POST", "/learn?site=north", admin); w.Code != http.StatusTooManyRequests || w.Header().Get("Retry-After") == "" {
+	if w := ask(busy, "/learn?site=north", admin); w.Code != http.StatusTooManyRequests || w.Header().Get("Retry-After") == "" {
 		t.Errorf("while another model is made: %d %s", w.Code, w.Body)
 	}
 }
