@@ -97,7 +97,7 @@ func digits(share float64, of int) string {
 
 func exact(out *bytes.Buffer, rows []Row, tariff float64) {
 	fmt.Fprintf(out, "\n### Exact stays: of one visit, and wrong money per 1,000 stays (at %.2f), by cameras with candidate lists\n\n", tariff)
-	header(out, "scenario", "exact and split", "exact, undisputed", "disputed", "of them wrong", "split", "of them wrong", "wrong money: without the guard", "undisputed", "near")
+	header(out, "scenario", "exact", "undisputed", "disputed", "of them wrong", "split", "of them wrong", "wrong money: exact", "undisputed", "near")
 	for i := range rows {
 		c := rows[i].Cameras[1]
 		split := c.Method[parking.Split]
