@@ -36,6 +36,7 @@ type world struct {
 	// delivered are those that were recorded and posted once.
 	delivered  map[int]bool
 	unposted   map[int]bool // recorded, and not posted since
+	latest     time.Time    // of the ticks
 	rejections map[parking.Rejection]bool
 	models     parking.Models
 
@@ -154,8 +155,20 @@ func drawEvents(t *rapid.T, site string, base time.Time) []parking.Event {
 	return events
 }
 
+// checkSettled checks that no exit is decided before it has settled at any tick.
+func (w *world) checkSettled(stays map[string]parking.Stay) {
+	for _, s := range stays {
+		if s.Match != nil && s.ExitTime.After(w.latest.Add(-24*time.Hour)) {
+			w.Fatalf("stay %+v is decided, and the last tick was at %s", s, w.latest)
+		}
+	}
+}
+
 // matcher returns a matcher of the world at a time.
 func (w *world) matcher(now time.Time, store Store, post Poster) *SiteMatcher {
+	if now.After(w.latest) {
+		w.latest = now
+	}
 	return &SiteMatcher{
 		Store: store, Stays: w.stays, Summaries: post, Window: 144 * time.Hour, Log: slog.New(slog.DiscardHandler), Now: func() time.Time { return now },
 		Models: func(context.Context, string) (parking.Models, error) { return w.models, nil },
@@ -319,6 +332,7 @@ func guarantee(t *rapid.T, client *redis.Client, site string) {
 			undisturbed := !c.afterDecide && !c.beforePosted && !post.before && !post.after
 			if got := w.stored(); undisturbed && len(w.unposted) == 0 {
 				w.checkEntries(got)
+				w.checkSettled(got)
 				if counts.Refused != 0 {
 					t.Fatalf("%d changes of a tick are refused that nothing disturbs", counts.Refused)
 				}
@@ -370,7 +384,7 @@ func guarantee(t *rapid.T, client *redis.Client, site string) {
 	}
 	w.checkOccupancy(current, nearIn)
 	// Another tick has nothing to do.
-	if c := w.tick(w.matcher(time.Now(), w.store, &summary{world: w, before: true})); c.decided()+c.Withdrawn+c.Refused+c.Posted != 0 {
+	if c := w.tick(w.matcher(time.Now(), w.store, &summary{world: w})); c.decided()+c.Withdrawn+c.Refused+c.Posted != 0 {
 		t.Fatalf("the next tick does %+v", c)
 	}
 }
@@ -396,6 +410,54 @@ func (w *world) checkOccupancy(current []parking.Event, near map[string]bool) {
 	if s.VehiclesInside != want {
 		w.Fatalf("%d vehicles are inside, want %d", s.VehiclesInside, want)
 	}
+}
+
+// A stay of eight hours that was two visits: both are decided when the second exit has
+// settled, after a crash, too. They stay so at the next tick, although what is posted is no
+// exact stay any more.
+func TestSplit(t *testing.T) {
+	client := open(t)
+	rapid.Check(t, func(rt *rapid.T) {
+		const retention = 90 * 24 * time.Hour
+		site := fmt.Sprintf("split%d", time.Now().UnixNano())
+		base := time.Now().Add(-96 * time.Hour).Truncate(time.Second).UTC()
+		at := func(id string, kind parking.Kind, plate string, minutes int) parking.Event {
+			e, err := parking.NewEvent(parking.Event{ID: id, Kind: kind, Site: site, RawPlate: plate, Time: base.Add(time.Duration(minutes) * time.Minute)})
+			if err != nil {
+				rt.Fatal(err)
+			}
+			return e
+		}
+		w := &world{
+			T: rt, site: site, store: timeline.New(client, retention), stays: stay.New(client, retention), base: base,
+			events: []parking.Event{
+				at("e1", parking.Entry, "KA01AB1234", 0), at("x1", parking.Exit, "KA01A81234", 60), at("e2", parking.Entry, "KA01AB1Z34", 420), at("x2", parking.Exit, "KA01AB1234", 480),
+			},
+			delivered: make(map[int]bool), unposted: make(map[int]bool), rejections: make(map[parking.Rejection]bool), posted: make(map[string]string), known: make(map[string]int64),
+		}
+		for _, i := range rapid.Permutation(indices(len(w.events))).Draw(rt, "order") {
+			w.deliver(i, false, &summary{world: w})
+		}
+		split := func() bool {
+			got := w.stored()
+			x1, x2 := got["x1"], got["x2"]
+			return x1.EntryID == "e1" && x2.EntryID == "e2" && x1.Method() == parking.Split && x2.Method() == parking.Split
+		}
+		// The first exit has settled, the second has not.
+		c := w.tick(w.matcher(base.Add(28*time.Hour), w.store, &summary{world: w}))
+		if c.decided()+c.Refused != 0 {
+			rt.Fatalf("before the second exit has settled: %+v", c)
+		}
+		crashed, post := w.drawCrash("crash")
+		w.tick(w.matcher(time.Now(), &crashed, &post))
+		w.tick(w.matcher(time.Now(), w.store, &summary{world: w}))
+		if !split() {
+			rt.Fatalf("not split: %+v", w.stored())
+		}
+		if c := w.tick(w.matcher(time.Now(), w.store, &summary{world: w})); c.decided()+c.Withdrawn+c.Posted != 0 || !split() {
+			rt.Fatalf("the next tick does %+v: %+v", c, w.stored())
+		}
+	})
 }
 
 func indices(n int) []int {
