@@ -63,7 +63,7 @@ func BenchmarkTick(b *testing.B) {
 				Repair: func(context.Context, string) error { return nil },
 			}
 			site := events[0].Site
-			data, events = nil, nil
+			data = nil
 			start := time.Now()
 			first, err := m.Match(b.Context(), site)
 			if err != nil {

@@ -98,7 +98,6 @@ func contentOf(s *parking.Stay) string {
 type crashing struct {
 	*timeline.Store
 	afterDecide, beforePosted bool
-	decides                   int // calls that do not crash
 }
 
 func (c *crashing) Decide(ctx context.Context, site string, changes []timeline.Change) ([]timeline.Decided, error) {
@@ -180,7 +179,7 @@ func (w *world) matcher(now time.Time, store Store, post Poster) *SiteMatcher {
 // deliver records an event and posts its stays as a processor does, and crashes as it is
 // told. The broker delivers it again then.
 func (w *world) deliver(i int, recordOnly bool, post *summary) {
-	r := w.store.Record(w.T.Context(), w.events[i:i+1])[0]
+	r := w.store.Record(w.Context(), w.events[i:i+1])[0]
 	if r.Err != nil {
 		w.Fatalf("record %+v: %v", w.events[i], r.Err)
 	}
@@ -188,7 +187,7 @@ func (w *world) deliver(i int, recordOnly bool, post *summary) {
 	if recordOnly {
 		return
 	}
-	switch err := post.Post(w.T.Context(), parking.Latest(r.Stays)); {
+	switch err := post.Post(w.Context(), parking.Latest(r.Stays)); {
 	case err == nil:
 		w.delivered[i] = true
 		delete(w.unposted, i)
@@ -199,7 +198,7 @@ func (w *world) deliver(i int, recordOnly bool, post *summary) {
 
 // tick runs a tick, which may crash, but not fail otherwise.
 func (w *world) tick(m *SiteMatcher) SiteCounts {
-	c, err := m.Match(w.T.Context(), w.site)
+	c, err := m.Match(w.Context(), w.site)
 	if err != nil && !errors.Is(err, errCrash) {
 		w.Fatal(err)
 	}
@@ -210,7 +209,7 @@ func (w *world) tick(m *SiteMatcher) SiteCounts {
 // falls.
 func (w *world) stored() map[string]parking.Stay {
 	found := make(map[string]parking.Stay)
-	err := w.stays.Export(w.T.Context(), stay.Query{Sites: []string{w.site}}, func(page []stay.StoredStay) error {
+	err := w.stays.Export(w.Context(), stay.Query{Sites: []string{w.site}}, func(page []stay.StoredStay) error {
 		for _, k := range page {
 			found[k.ID] = k.Stay
 		}
@@ -261,17 +260,17 @@ func (w *world) reject(n int) {
 	r := timeline.Rejection{Rejection: pair, ID: fmt.Sprint("d", n), By: "ada", At: time.Now()}
 	if w.rejections[pair] {
 		delete(w.rejections, pair)
-		if err := w.store.Unreject(w.T.Context(), w.site, r); err != nil {
+		if err := w.store.Unreject(w.Context(), w.site, r); err != nil {
 			w.Fatal(err)
 		}
 		return
 	}
-	stays, err := w.store.Reject(w.T.Context(), w.site, r)
+	stays, err := w.store.Reject(w.Context(), w.site, r)
 	if err == nil {
-		err = (&summary{world: w}).Post(w.T.Context(), stays)
+		err = (&summary{world: w}).Post(w.Context(), stays)
 	}
 	if err == nil {
-		err = w.store.Posted(w.T.Context(), w.site, stays)
+		err = w.store.Posted(w.Context(), w.site, stays)
 	}
 	if errors.Is(err, parking.ErrInvalid) {
 		return // a pair that was rejected before
@@ -403,7 +402,7 @@ func (w *world) checkOccupancy(current []parking.Event, near map[string]bool) {
 			want++
 		}
 	}
-	s, err := w.store.Site(w.T.Context(), w.site)
+	s, err := w.store.Site(w.Context(), w.site)
 	if err != nil {
 		w.Fatal(err)
 	}
