@@ -63,7 +63,6 @@ func BenchmarkTick(b *testing.B) {
 				Repair: func(context.Context, string) error { return nil },
 			}
 			site := events[0].Site
-			data = nil
 			start := time.Now()
 			first, err := m.Match(b.Context(), site)
 			if err != nil {
