@@ -8,9 +8,10 @@ import (
 	"github.com/go-json-experiment/json"
 )
 
-// Write responds with v as one line of JSON. Set other headers before the call.
+// Write responds with v as one line of JSON, the members of a map in the order of their
+// names. Set other headers before the call.
 func Write(w http.ResponseWriter, status int, v any) {
-	text, err := json.Marshal(v)
+	text, err := json.Marshal(v, json.Deterministic(true))
 	if err != nil {
 		status, text = http.StatusInternalServerError, []byte(`{"error":"the answer cannot be written as JSON"}`)
 	}

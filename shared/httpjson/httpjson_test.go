@@ -19,6 +19,12 @@ func TestResponses(t *testing.T) {
 			func(w http.ResponseWriter) { httpjson.Write(w, http.StatusCreated, map[string]int{"stored": 1}) },
 			http.StatusCreated, `{"stored":1}`,
 		},
+		"a map": {
+			func(w http.ResponseWriter) {
+				httpjson.Write(w, http.StatusOK, map[string]int{"d": 4, "b": 2, "f": 6, "a": 1, "e": 5, "c": 3})
+			},
+			http.StatusOK, `{"a":1,"b":2,"c":3,"d":4,"e":5,"f":6}`,
+		},
 		"an error": {
 			func(w http.ResponseWriter) { httpjson.Error(w, http.StatusBadRequest, "id \"x\xff\" is wrong") },
 			http.StatusBadRequest, "{\"error\":\"id \\\"x\uFFFD\\\" is wrong\"}",

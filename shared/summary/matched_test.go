@@ -132,7 +132,7 @@ func TestMatchedStays(t *testing.T) {
 	}
 	// What is shown is posted again as the same stay.
 	page := e.call("GET", "/", "").Body.String()
-	if w := g.as(processors, "POST", "/", strings.TrimSuffix(strings.TrimPrefix(page, `{"stays":`), `,"next":""}`+"\n")); w.Code != http.StatusCreated || w.Body.String() != `{"stored":0,"ignored":4}`+"\n" {
+	if w := g.as(processors, "POST", "/", strings.TrimSuffix(strings.TrimPrefix(page, `{"stays":`), `,"next":""}`+"\n")); w.Code != http.StatusCreated || w.Body.String() != `{"ignored":4,"stored":0}`+"\n" {
 		t.Errorf("posted again: %d %s", w.Code, w.Body)
 	}
 }
