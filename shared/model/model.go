@@ -90,6 +90,14 @@ type parsed struct {
 	models  parking.Models
 }
 
+// CheckVersion returns an error for a version that no kept model has.
+func CheckVersion(version string) error {
+	if parking.CheckSite(version) != nil { // a segment of a path has the same characters
+		return parking.Invalid("version %.80q: want 1 to %d ASCII letters, digits, dots, hyphens or underscores", version, parking.MaxSiteBytes)
+	}
+	return nil
+}
+
 // New returns the models in a Redis. The caller closes the client.
 func New(client *redis.Client) *Store {
 	return &Store{redis: client, now: time.Now, copies: make(map[string]parsed)}
@@ -284,8 +292,8 @@ func (s *state) keep(m *parking.Model, by string, now time.Time) error {
 	if err := m.Check(); err != nil {
 		return err
 	}
-	if parking.CheckSite(m.Version) != nil { // a segment of a path has the same characters
-		return parking.Invalid("version %q: want 1 to %d ASCII letters, digits, dots, hyphens or underscores", m.Version, parking.MaxSiteBytes)
+	if err := CheckVersion(m.Version); err != nil {
+		return err
 	}
 	if m.Version == Default || m.Version == parking.DefaultVersion {
 		return parking.Invalid("version %q is that of the default model: give the model another one", m.Version)

@@ -1,6 +1,7 @@
 package summary
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -25,7 +26,11 @@ func (h handler) models(w http.ResponseWriter, r *http.Request) {
 // model responds with the document of a model.
 func (h handler) model(w http.ResponseWriter, r *http.Request) {
 	h.withSite(w, r, func(site string) (any, error) {
-		return h.Models.Model(r.Context(), site, r.PathValue("version"))
+		version := r.PathValue("version")
+		if err := model.CheckVersion(version); err != nil {
+			return nil, err
+		}
+		return h.Models.Model(r.Context(), site, version)
 	})
 }
 
@@ -64,7 +69,7 @@ func (h handler) activateModel(w http.ResponseWriter, r *http.Request) {
 			Version string             `json:"version"`
 			From    *parking.Timestamp `json:"from"`
 		}
-		if err := json.Unmarshal(body, &wanted); err != nil || wanted.Version == "" {
+		if err := cmp.Or(json.Unmarshal(body, &wanted), model.CheckVersion(wanted.Version)); err != nil {
 			return nil, parking.Invalid(`want {"version": ..., "from": ...} with a version that the site has or "default", and an instant or null for now: %v`, err)
 		}
 		from, when := time.Time{}, "now"
@@ -86,6 +91,9 @@ func (h handler) activateModel(w http.ResponseWriter, r *http.Request) {
 func (h handler) dropModel(w http.ResponseWriter, r *http.Request) {
 	h.withSite(w, r, func(site string) (any, error) {
 		version := r.PathValue("version")
+		if err := model.CheckVersion(version); err != nil {
+			return nil, err
+		}
 		return h.changeModels(r.Context(), site, "drop "+version, func(ctx context.Context, _ string) (model.List, error) {
 			return h.Models.Drop(ctx, site, version)
 		})

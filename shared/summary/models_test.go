@@ -34,10 +34,16 @@ func TestModels(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	wrong := *m
+	wrong.Margin = -1
+	negative, err := json.Marshal(&wrong)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for body, want := range map[string]string{
 		`{`:       "no document of a model",
 		`{"a":1}`: "unknown field",
-		strings.Replace(string(text), `"margin":350`, `"margin":-1`, 1): "margin is -1",
+		string(negative): "margin is -1",
 		strings.Replace(string(text), "learnt-1", "learnt-2", 1):        `the model has the version \"learnt-2\", and the path \"learnt-1\"`,
 	} {
 		if w := g.as(admin, "PUT", path+"/learnt-1", body); w.Code != http.StatusBadRequest || !strings.Contains(w.Body.String(), want) {

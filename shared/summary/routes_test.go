@@ -117,7 +117,7 @@ func example(t *testing.T, p parameter) string {
 // pathParams are the parameters in a path.
 var pathParams = map[string]parameter{
 	"site": siteParam, "id": idParam, "plate": plateParam, "file": {name: "file", kind: freeText},
-	"day": {name: "day", kind: freeText}, "name": {name: "name", kind: freeText},
+	"day": {name: "day", kind: freeText}, "version": {name: "version", kind: siteName}, "name": {name: "name", kind: freeText},
 }
 
 // target returns a request of a route with its required values.
@@ -168,7 +168,26 @@ func base(t *testing.T, one *route, tried string) url.Values {
 	return values
 }
 
-var bodies = map[string]string{"/": "[]", "/search": "{}", "/login": `{"name":"a","password":"b"}`, "/sites/{site}/occupancy": `{"counted":1,"reason":"r"}`, "/sites/{site}": "{}", "/sites/{site}/decisions": `{"id":"d","decision":"plate","event_id":"e","plate":"P"}`, "/configuration": `{"sites":[]}`}
+var bodies = map[string]string{"/": "[]", "/search": "{}", "/login": `{"name":"a","password":"b"}`, "/sites/{site}/occupancy": `{"counted":1,"reason":"r"}`, "/sites/{site}": "{}", "/sites/{site}/decisions": `{"id":"d","decision":"plate","event_id":"e","plate":"P"}`, "/sites/{site}/models": `{"version":"default"}`, "/configuration": `{"sites":[]}`}
+
+// bodyOf returns a body that a route accepts at a path.
+func bodyOf(t *testing.T, one *route, target string) string {
+	t.Helper()
+	if one.method != "PUT" || one.path != "/sites/{site}/models/{version}" {
+		return bodies[one.path]
+	}
+	u, err := url.Parse(target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := parking.DefaultModel() // of the version in the path
+	m.Version = u.Path[strings.LastIndex(u.Path, "/")+1:]
+	text, err := json.Marshal(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
 
 // Every route accepts valid values and refuses unknown ones, at every edge of every
 // parameter. No response is a panic, a failure of the server, or one that ignores a
@@ -184,7 +203,7 @@ func TestEveryParameterOfEveryRoute(t *testing.T) {
 		}
 		ask := func(values url.Values) (int, string) {
 			path := target(t, one, values)
-			w := e.authorized(one.method, path, bodies[one.path])
+			w := e.authorized(one.method, path, bodyOf(t, one, path))
 			checkAnswer(t, one.method+" "+path, w.Code, w.Header(), w.Body.Bytes())
 			return w.Code, one.method + " " + path + ": " + strconv.Itoa(w.Code) + " " + fmt.Sprintf("%.300s", w.Body)
 		}
@@ -224,7 +243,7 @@ func TestEveryParameterOfEveryRoute(t *testing.T) {
 		}
 		for _, raw := range []string{"%zz", "a;b", "site=%", "site=a;b", "%", ";"} {
 			path := target(t, one, nil)
-			if w := e.authorized(one.method, path+raw, bodies[one.path]); w.Code != http.StatusBadRequest {
+			if w := e.authorized(one.method, path+raw, bodyOf(t, one, path)); w.Code != http.StatusBadRequest {
 				t.Errorf("%s %s%s: %d %s", one.method, path, raw, w.Code, w.Body)
 			}
 		}
@@ -247,7 +266,7 @@ func triedInPath(t *testing.T, e *endpoint, one *route) {
 		name := strings.Trim(segment, "{.}")
 		for _, edge := range edgesOf(pathParams[name]) {
 			path := pathWith(t, one, name, edge.value) + "?" + base(t, one, "").Encode()
-			w := e.authorized(one.method, path, bodies[one.path])
+			w := e.authorized(one.method, path, bodyOf(t, one, path))
 			checkAnswer(t, one.method+" "+path, w.Code, w.Header(), w.Body.Bytes())
 			refused := w.Code == http.StatusBadRequest
 			mayRefuse := one.method == "DELETE" && certainPlate(edge.value) != nil || name == "file"
