@@ -41,10 +41,10 @@ func TestModels(t *testing.T) {
 		t.Fatal(err)
 	}
 	for body, want := range map[string]string{
-		`{`:       "no document of a model",
-		`{"a":1}`: "unknown field",
+		`{`:              "no document of a model",
+		`{"a":1}`:        "unknown field",
 		string(negative): "margin is -1",
-		strings.Replace(string(text), "learnt-1", "learnt-2", 1):        `the model has the version \"learnt-2\", and the path \"learnt-1\"`,
+		strings.Replace(string(text), "learnt-1", "learnt-2", 1): `the model has the version \"learnt-2\", and the path \"learnt-1\"`,
 	} {
 		if w := g.as(admin, "PUT", path+"/learnt-1", body); w.Code != http.StatusBadRequest || !strings.Contains(w.Body.String(), want) {
 			t.Errorf("%.40s: %d %s, want %s", body, w.Code, w.Body, want)
