@@ -23,7 +23,7 @@ func TestStaysCanBePosted(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, stay := range d.Stays(nil) {
+		for _, stay := range d.Stays(Fixed(parking.DefaultModel())) {
 			if stay.Match == nil && !stay.Disputed {
 				continue
 			}
