@@ -356,25 +356,16 @@ func (l *learner) rarest(base Weight) Weight {
 		}
 	}
 	var similar float64
-	x := newIndex(texts)
-	for i, text := range texts {
-		x.find(text, func(j int) {
-			if i != j && len(text) == len(texts[j]) && substituted(text, texts[j]) == 1 {
-				similar++
-			}
-		})
-	}
-	return max(-maxWeight, rarerThan+weightOf((similar+pseudoSimilar)/(neighbours*float64(len(texts))+pseudoSimilar/probability(base-rarerThan))))
-}
-
-// substituted returns in how many places two texts of one length differ.
-func substituted(a, b []rune) (n int) {
-	for i := range a {
-		if a[i] != b[i] {
-			n++
+	seen := make(map[string]float64) // texts without one of their characters
+	for _, text := range texts {
+		for i, r := range text {
+			text[i] = 0
+			similar += 2 * seen[string(text)]
+			seen[string(text)]++
+			text[i] = r
 		}
 	}
-	return n
+	return max(-maxWeight, rarerThan+weightOf((similar+pseudoSimilar)/(neighbours*float64(len(texts))+pseudoSimilar/probability(base-rarerThan))))
 }
 
 // dwell returns how long stays are.

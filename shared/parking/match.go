@@ -120,7 +120,12 @@ func Match(events []Event, repeats Repeats, rejections []Rejection, models Model
 // Match returns the stays that are otherwise than by [Pair], in the order of their ids:
 // near and split ones, exact ones that are disputed, and those that a person corrected.
 func (r *Reads) Match(rejections []Rejection, models Models) []Stay {
-	m := newMatching(r.Lone, rejections, models)
+	return r.match(rejections, models, mostAlike)
+}
+
+func (r *Reads) match(rejections []Rejection, models Models, most int) []Stay {
+	t, _ := newTable(r.Lone).uncrowded(most)
+	m := newMatching(t, rejections, models)
 	m.doubt(r.Exact)
 	m.pair()
 	return m.stays(r.Exact)
@@ -160,8 +165,8 @@ type doubt struct {
 	entries, exits []int // pairs of lone entries with its exit, of its entry with lone exits
 }
 
-func newMatching(lone []Lone, rejections []Rejection, models Models) *matching {
-	m := &matching{table: newTable(lone), models: models, scorers: make(map[*Model]*scorer), standard: DefaultModel(), rejected: make(map[Rejection]bool, len(rejections))}
+func newMatching(t *table, rejections []Rejection, models Models) *matching {
+	m := &matching{table: t, models: models, scorers: make(map[*Model]*scorer), standard: DefaultModel(), rejected: make(map[Rejection]bool, len(rejections))}
 	for _, r := range rejections {
 		m.rejected[r] = true
 	}
@@ -214,55 +219,54 @@ func (m *matching) add(p pair) int {
 // doubt finds the lone reads of passages of which an exact stay has a read, and the exact
 // stays that may be two visits.
 func (m *matching) doubt(exact []ExactStay) {
-	type found struct {
-		stay int
-		read *read
-	}
-	var all []found
+	var long []int // stays with a read within
 	known := make(map[string]bool)
 	for i := range exact {
 		stay := &exact[i]
-		entry, exit := stay.Entry.Time.UnixNano(), stay.Exit.Time.UnixNano()
 		within, certain := false, known[stay.Exit.ID] || stay.Entry.Corrected() || stay.Exit.Corrected()
-		m.concerning(stay.Entry.Plate, entry, exit, func(r *read) {
-			switch {
-			case stay.Entry.ID == r.event.ID || stay.Exit.ID == r.event.ID ||
-				samePassage(&stay.Entry, r.event) || samePassage(&stay.Exit, r.event):
+		m.concerning(stay.Entry.Plate, stay.Entry.Time.UnixNano(), stay.Exit.Time.UnixNano(), func(r *read) {
+			if stay.has(r) {
 				r.resolved = true
-			case !certain && r.at > entry && r.at < exit:
-				all, within = append(all, found{i, r}), true
+			} else if !certain && stay.encloses(r) {
+				within = true
 			}
 		})
 		if within {
 			known[stay.Exit.ID] = true
+			long = append(long, i)
 		}
 	}
-	for len(all) > 0 {
-		n := 1
-		for n < len(all) && all[n].stay == all[0].stay {
-			n++
-		}
-		stay := &exact[all[0].stay]
+	for _, i := range long {
+		stay := &exact[i]
 		entry, exit := newRead(&stay.Entry, stay.Known), newRead(&stay.Exit, stay.Known)
-		d := doubt{stay: all[0].stay}
-		for _, f := range all[:n] {
-			if f.read.resolved {
-				continue
+		d := doubt{stay: i}
+		m.concerning(stay.Entry.Plate, entry.at, exit.at, func(r *read) {
+			if r.resolved || !stay.encloses(r) {
+				return
 			}
-			if f.read.event.Kind == Exit {
-				if p, ok := m.weigh(entry, f.read, math.MinInt32); ok && p.doubts(exit.at-entry.at) {
+			if r.event.Kind == Exit {
+				if p, ok := m.weigh(entry, r, math.MinInt32); ok && p.doubts(exit.at-entry.at) {
 					d.exits = append(d.exits, m.add(p))
 				}
-			} else if p, ok := m.weigh(f.read, exit, math.MinInt32); ok && p.doubts(exit.at-entry.at) {
+			} else if p, ok := m.weigh(r, exit, math.MinInt32); ok && p.doubts(exit.at-entry.at) {
 				d.entries = append(d.entries, m.add(p))
 			}
-		}
+		})
 		m.alone(&d)
 		if len(d.entries)+len(d.exits) > 0 {
 			m.doubts = append(m.doubts, d)
 		}
-		all = all[n:]
 	}
+}
+
+// has reports whether a lone read is a read of the stay, or of the passage of one.
+func (s *ExactStay) has(r *read) bool {
+	return s.Entry.ID == r.event.ID || s.Exit.ID == r.event.ID || samePassage(&s.Entry, r.event) || samePassage(&s.Exit, r.event)
+}
+
+// encloses reports whether a lone read is between the reads of the stay.
+func (s *ExactStay) encloses(r *read) bool {
+	return r.event.Time.After(s.Entry.Time) && r.event.Time.Before(s.Exit.Time)
 }
 
 // doubts reports whether a pair with a read of an exact stay makes that doubtful: if
@@ -343,10 +347,16 @@ func (m *matching) near(entries []read, exit *read) {
 	}
 }
 
-// mates adds the reads of the passage of a read, of those of one plate.
+// precedes tells which of two reads of a kind comes first in the table.
+func (r *read) precedes(o *read) bool {
+	return cmp.Or(cmp.Compare(r.line, o.line), cmp.Compare(r.at, o.at), strings.Compare(r.event.ID, o.event.ID)) < 0
+}
+
+// mates adds the reads of the passage of a read, of those of one plate: the later ones in
+// the table, so that each two are added once.
 func (m *matching) mates(of []read, r *read) {
 	for i := sort.Search(len(of), func(i int) bool { return of[i].at >= r.at-int64(passage) }); i < len(of) && of[i].at <= r.at+int64(passage); i++ {
-		if o := &of[i]; o != r && samePassage(o.event, r.event) && !slices.Contains(r.mates, o) {
+		if o := &of[i]; r.precedes(o) && samePassage(o.event, r.event) {
 			r.mates = append(r.mates, o)
 			o.mates = append(o.mates, r)
 		}
@@ -415,10 +425,10 @@ func (m *matching) outweighs(p *pair) bool {
 		switch {
 		case q.alone:
 			return p.sum-q.sum >= margin/2
-		case p.entry.passes(q.entry) && p.exit.passes(q.exit):
-			return order(p, q) > 0 // the same vehicle, seen twice
+		case p.sum-q.sum >= margin:
+			return true
 		}
-		return p.sum-q.sum >= margin
+		return p.entry.passes(q.entry) && p.exit.passes(q.exit) && order(p, q) > 0 // the same vehicle, seen twice
 	})
 }
 
@@ -580,7 +590,7 @@ func (r *Reads) Suggest(id string, rejections []Rejection, models Models) []Sugg
 			similar = append(similar, *l)
 		}
 	}
-	m := newMatching(similar, rejections, models)
+	m := newMatching(newTable(similar), rejections, models)
 	var this *read
 	for i := range m.reads {
 		if m.reads[i].event.ID == id {

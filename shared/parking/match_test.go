@@ -232,12 +232,35 @@ func (n *naive) outweighs(p *naivePair) bool {
 	return true
 }
 
+// inCommon returns the length of the longest text that is left of both.
+func inCommon(a, b []rune) int {
+	switch {
+	case len(a) == 0 || len(b) == 0:
+		return 0
+	case a[0] == b[0]:
+		return 1 + inCommon(a[1:], b[1:])
+	}
+	return max(inCommon(a[1:], b), inCommon(a, b[1:]))
+}
+
+// naiveCrowded reports whether more than some reads are like one.
+func naiveCrowded(lone []Lone, l *Lone, most int) bool {
+	n := 0
+	for i := range lone {
+		a, b := []rune(l.Plate), []rune(lone[i].Plate)
+		if lone[i].ID != l.ID && len(b) >= 5 && lone[i].Time.Sub(l.Time).Abs() <= MaxNear && inCommon(a, b) >= max(len(a), len(b))-2 {
+			n++
+		}
+	}
+	return n > most
+}
+
 // naiveMatch returns what is otherwise than by Pair.
-func naiveMatch(events []Event, repeats Repeats, rejections []Rejection, models Models) map[string]outcome {
+func naiveMatch(events []Event, repeats Repeats, rejections []Rejection, models Models, most int) map[string]outcome {
 	reads := ReadsOf(events, repeats) // tested by itself
 	n := &naive{exact: reads.Exact, rejections: rejections, models: models}
 	for _, l := range reads.Lone {
-		if !slices.ContainsFunc(n.exact, func(s ExactStay) bool { return naivePassage(&s.Entry, &l.Event) || naivePassage(&s.Exit, &l.Event) }) {
+		if !naiveCrowded(reads.Lone, &l, most) && !slices.ContainsFunc(n.exact, func(s ExactStay) bool { return naivePassage(&s.Entry, &l.Event) || naivePassage(&s.Exit, &l.Event) }) {
 			n.lone = append(n.lone, l)
 		}
 	}
@@ -343,19 +366,24 @@ type matchCase struct {
 	events     []Event
 	rejections []Rejection
 	models     Models
+	most       int // of reads that are alike
 }
 
 func drawCase(t *rapid.T) matchCase {
 	events := drawEvents(t)
-	return matchCase{events, drawRejections(t, events), drawModels(t)}
+	return matchCase{events, drawRejections(t, events), drawModels(t), drawMost(t)}
+}
+
+func drawMost(t *rapid.T) int {
+	return rapid.SampledFrom([]int{mostAlike, mostAlike, mostAlike, 1, 2, 4, 6, 8}).Draw(t, "most that are alike")
 }
 
 // The rule finds without an order of work what it finds with an index and neighbours.
 func TestMatchIsTheRuleAsItIsWritten(t *testing.T) {
 	seen := make(map[outcome]int)
 	check := func(t rapid.TB, c matchCase) {
-		got := outcomes(ReadsOf(c.events, nil).Match(c.rejections, c.models))
-		if diff := gocmp.Diff(naiveMatch(c.events, nil, c.rejections, c.models), got); diff != "" {
+		got := outcomes(ReadsOf(c.events, nil).match(c.rejections, c.models, c.most))
+		if diff := gocmp.Diff(naiveMatch(c.events, nil, c.rejections, c.models, c.most), got); diff != "" {
 			t.Fatalf("of %+v: -want +got:\n%s", c, diff)
 		}
 		for _, o := range got {
@@ -378,7 +406,7 @@ func TestMatchIsTheRuleAsItIsWritten(t *testing.T) {
 func TestPropertiesOfMatch(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		events := drawEvents(t)
-		rejections, models := drawRejections(t, events), drawModels(t)
+		rejections, models, most := drawRejections(t, events), drawModels(t), drawMost(t)
 		want := Match(events, nil, rejections, models)
 
 		again := append(slices.Clone(events), events[:len(events)/2]...)
@@ -419,13 +447,13 @@ func TestPropertiesOfMatch(t *testing.T) {
 		}
 
 		// What is refused is not needed.
-		doubts := NewDoubts(reads.Lone)
+		doubts := newDoubts(reads.Lone, most)
 		concerned := slices.DeleteFunc(slices.Clone(reads.Exact), func(s ExactStay) bool {
 			return !s.Entry.Corrected() && !s.Exit.Corrected() && !slices.Contains(rejections, Rejection{s.Entry.ID, s.Exit.ID}) &&
 				!doubts.Concern(s.Exit.Plate, s.Entry.Time, s.Exit.Time)
 		})
 		few := &Reads{Lone: append(reads.Lone, reads.Lone...), Exact: append(concerned, concerned...)}
-		if diff := gocmp.Diff(reads.Match(rejections, models), few.Match(rejections, models)); diff != "" {
+		if diff := gocmp.Diff(reads.match(rejections, models, most), few.match(rejections, models, most)); diff != "" {
 			t.Fatalf("without exact stays that are of no concern, and with all reads two times:\n%s", diff)
 		}
 	})

@@ -169,11 +169,12 @@ func (s span) meets(o span) bool { return s.from <= o.to && o.from <= s.to }
 // widened returns the span with the time of a passage before and after it.
 func (s span) widened() span { return span{s.from - int64(passage), s.to + int64(passage)} }
 
+// newTable returns the table of lone reads, of those that are long enough to be compared.
 func newTable(lone []Lone) *table {
 	byID := make(map[string]int32, len(lone))
 	lines := make(map[string]int32, len(lone))
 	var texts [][]rune
-	t := &table{reads: make([]read, 0, len(lone))}
+	reads := make([]read, 0, len(lone))
 	for i := range lone {
 		l := &lone[i]
 		var in [maxText]rune
@@ -182,7 +183,7 @@ func newTable(lone []Lone) *table {
 			continue
 		}
 		at, again := byID[l.ID]
-		if again && !supersedes(l, t.reads[at].event) {
+		if again && !supersedes(l, reads[at].event) {
 			continue
 		}
 		line, ok := lines[l.Plate]
@@ -194,12 +195,18 @@ func newTable(lone []Lone) *table {
 		r := loneRead(l, texts[line])
 		r.line = line
 		if again {
-			t.reads[at] = r
+			reads[at] = r
 			continue
 		}
-		byID[l.ID] = int32(len(t.reads)) //nolint:gosec // as above
-		t.reads = append(t.reads, r)
+		byID[l.ID] = int32(len(reads)) //nolint:gosec // as above
+		reads = append(reads, r)
 	}
+	return tableOf(reads, texts)
+}
+
+// tableOf returns the table of reads, each of the text of its line.
+func tableOf(reads []read, texts [][]rune) *table {
+	t := &table{reads: reads}
 	slices.SortFunc(t.reads, func(a, b read) int {
 		return cmp.Or(cmp.Compare(a.line, b.line), compare(Event{Kind: a.event.Kind}, Event{Kind: b.event.Kind}), cmp.Compare(a.at, b.at), strings.Compare(a.event.ID, b.event.ID))
 	})
@@ -279,10 +286,20 @@ func (t *table) concerning(plate string, entry, exit int64, each func(r *read)) 
 }
 
 // Doubts find the exact stays that matter to the near rule, of many.
-type Doubts struct{ *table }
+type Doubts struct {
+	*table
+	// Crowded is how many of the lone reads [Reads.Match] leaves to persons, because too many
+	// others are like them.
+	Crowded int
+}
 
 // NewDoubts returns the doubts that lone reads give.
-func NewDoubts(lone []Lone) *Doubts { return &Doubts{newTable(lone)} }
+func NewDoubts(lone []Lone) *Doubts { return newDoubts(lone, mostAlike) }
+
+func newDoubts(lone []Lone, most int) *Doubts {
+	t, crowded := newTable(lone).uncrowded(most)
+	return &Doubts{t, crowded}
+}
 
 // Concern reports whether [Reads.Match] may have another result with an exact stay than
 // without it. It is not safe for concurrent use.
