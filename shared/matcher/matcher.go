@@ -64,6 +64,8 @@ type SiteCounts struct {
 	// of which some are left out.
 	Lone, Exact int
 	LeftOut     bool
+	// Crowded is how many of the lone reads are left to persons, because too many are alike.
+	Crowded int
 	// Decided has the numbers of decisions by method.
 	Decided                    map[parking.Method]int
 	Withdrawn, Refused, Posted int
@@ -159,7 +161,7 @@ func (m *Matcher) take(ctx context.Context, site string) (c SiteCounts, busy boo
 	c, err = m.Site(ctx, site)
 	took := m.Now().Sub(start)
 	m.Metrics.matched(c, took, err)
-	log := m.Log.With("site", site, "lone_reads", c.Lone, "exact_stays", c.Exact, "left_out", c.LeftOut, "decided", c.decided(),
+	log := m.Log.With("site", site, "lone_reads", c.Lone, "exact_stays", c.Exact, "crowded", c.Crowded, "left_out", c.LeftOut, "decided", c.decided(),
 		"withdrawn", c.Withdrawn, "refused", c.Refused, "posted", c.Posted, "took", took)
 	switch {
 	case err != nil && ctx.Err() != nil:

@@ -42,6 +42,8 @@ type Span struct {
 	// Complete is the instant from which all lone reads are there. It is later than the
 	// start of the span if there are more than [timeline.MaxLone].
 	Complete time.Time
+	// Crowded is how many of the lone reads are left to persons: see [parking.Doubts].
+	Crowded int
 }
 
 // horizon is how far before an exit reads are that may change its stay: those of its
@@ -102,6 +104,7 @@ func completeFrom(lone []parking.Lone) time.Time {
 // posted otherwise, so the decisions have their entries.
 func (r Reader) exact(ctx context.Context, site string, from, to time.Time, span *Span) ([]parking.ExactStay, error) {
 	doubts := parking.NewDoubts(span.Lone)
+	span.Crowded = doubts.Crowded
 	rejected := make(map[parking.Rejection]bool, len(span.Rejections))
 	for _, pair := range span.Rejections {
 		rejected[pair] = true

@@ -67,7 +67,7 @@ func (m *SiteMatcher) Match(ctx context.Context, site string) (c SiteCounts, err
 		return c, failure.In("Redis", err)
 	}
 	stays := span.Match(span.Rejections, models)
-	c.Lone, c.Exact = len(span.Lone), len(span.Exact)
+	c.Lone, c.Exact, c.Crowded = len(span.Lone), len(span.Exact), span.Crowded
 	if complete := span.Complete.Add(horizon); complete.After(from) {
 		from, c.LeftOut = complete, true
 	}
