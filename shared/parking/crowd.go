@@ -117,7 +117,7 @@ func (t *table) crowdOfGroup(group []int32, crowded []bool, most int) {
 func (t *table) crowdOf(line int, crowded []bool, most int, times []int64) []int64 {
 	times = times[:0]
 	during := span{t.spans[line].from - int64(MaxNear), t.spans[line].to + int64(MaxNear)}
-	t.find(t.texts[line], func(other int) {
+	t.find(t.texts[line], 0, func(other int) {
 		if !t.spans[other].meets(during) {
 			return
 		}

@@ -295,27 +295,30 @@ func (m *matching) alone(d *doubt) {
 func (m *matching) pair() {
 	for line := range m.texts {
 		entries, exits := m.line(line)
-		during := m.spans[line].widened()
-		left := int64(math.MinInt64) // when the last exit was
-		if len(exits) > 0 {
-			left = exits[len(exits)-1].at
-		}
-		m.find(m.texts[line], func(other int) {
-			near, mates := m.entered[other] < left, m.spans[other].meets(during)
-			if !near && !mates {
+		this := &m.spans[line]
+		during := this.widened()
+		m.find(m.texts[line], line, func(other int) { // each two plates once
+			that := &m.spans[other]
+			near, reverse, mates := that.entered < this.left, this.entered < that.left, that.meets(during)
+			if !near && !reverse && !mates {
 				return
 			}
 			candidates, others := m.line(other)
-			for i := range exits {
-				if near {
+			if near && other != line {
+				for i := range exits {
 					m.near(candidates, &exits[i])
 				}
-				if mates {
-					m.mates(others, &exits[i])
+			}
+			if reverse && other != line {
+				for i := range others {
+					m.near(entries, &others[i])
 				}
 			}
-			for i := range entries {
-				if mates {
+			if mates {
+				for i := range exits {
+					m.mates(others, &exits[i])
+				}
+				for i := range entries {
 					m.mates(candidates, &entries[i])
 				}
 			}

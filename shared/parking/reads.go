@@ -155,9 +155,14 @@ type table struct {
 	*index
 	reads  []read  // of each plate the entries first, each kind in the order of its times
 	starts []int32 // of the plates' entries and exits, in turn
-	spans  []span  // from the first to the last read of each plate
-	// entered is when the first entry of each plate was.
-	entered []int64
+	spans  []times // of each plate
+}
+
+// times are when the reads of a plate were.
+type times struct {
+	span          // from the first to the last one
+	entered int64 // the first entry
+	left    int64 // the last exit
 }
 
 // span is from a time to another one.
@@ -210,9 +215,9 @@ func tableOf(reads []read, texts [][]rune) *table {
 	slices.SortFunc(t.reads, func(a, b read) int {
 		return cmp.Or(cmp.Compare(a.line, b.line), compare(Event{Kind: a.event.Kind}, Event{Kind: b.event.Kind}), cmp.Compare(a.at, b.at), strings.Compare(a.event.ID, b.event.ID))
 	})
-	t.starts, t.spans, t.entered = make([]int32, 2*len(texts)+1), make([]span, len(texts)), make([]int64, len(texts))
+	t.starts, t.spans = make([]int32, 2*len(texts)+1), make([]times, len(texts))
 	for i := range t.spans {
-		t.spans[i], t.entered[i] = span{math.MaxInt64, math.MinInt64}, math.MaxInt64
+		t.spans[i] = times{span{math.MaxInt64, math.MinInt64}, math.MaxInt64, math.MinInt64}
 	}
 	for i := range t.reads {
 		r := &t.reads[i]
@@ -220,7 +225,9 @@ func tableOf(reads []read, texts [][]rune) *table {
 		s := &t.spans[r.line]
 		s.from, s.to = min(s.from, r.at), max(s.to, r.at)
 		if r.event.Kind == Entry {
-			t.entered[r.line] = min(t.entered[r.line], r.at)
+			s.entered = min(s.entered, r.at)
+		} else {
+			s.left = max(s.left, r.at)
 		}
 	}
 	for i := range len(t.starts) - 1 {
@@ -267,7 +274,7 @@ func (t *table) concerning(plate string, entry, exit int64, each func(r *read)) 
 		return
 	}
 	during := span{entry, exit}.widened()
-	t.find(text, func(i int) {
+	t.find(text, 0, func(i int) {
 		if !t.spans[i].meets(during) {
 			return
 		}

@@ -193,7 +193,7 @@ type index struct {
 	texts  [][]rune
 	bits   uint
 	starts []uint32 // of buckets
-	items  []item
+	items  []item   // of each bucket the texts in descending order
 	seen   []uint32 // the search that found a text last
 	search uint32
 }
@@ -234,13 +234,16 @@ func newIndex(texts [][]rune) *index {
 	return x
 }
 
-// find calls each with the texts that may be similar, the text itself included if it is
-// there, each once.
-func (x *index) find(text []rune, each func(i int)) {
+// find calls each with the texts from the least on that may be similar, the text itself
+// included if it is there, each once.
+func (x *index) find(text []rune, least int, each func(i int)) {
 	x.search++
 	variants(text, func(hash uint64) {
 		bucket := hash >> (64 - x.bits)
 		for _, it := range x.items[x.starts[bucket]:x.starts[bucket+1]] {
+			if int(it.text) < least {
+				break // those of a bucket descend
+			}
 			if it.rest == uint32(hash) && x.seen[it.text] != x.search { //nolint:gosec // the low bits
 				x.seen[it.text] = x.search
 				each(int(it.text))
