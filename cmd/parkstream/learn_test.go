@@ -92,7 +92,7 @@ func newFakeModels(t *testing.T) (*fakeModels, summaryAPI) {
 	}
 	at := time.Date(2026, 11, 27, 9, 0, 0, 0, time.UTC)
 	m := parking.DefaultModel()
-	m.Version = "learnt-1"
+	m.Version, m.Margin = "learnt-1", 350
 	gained := parking.Stay{
 		ID: "x1", Site: "north", Plate: "AB12CDE", ExitTime: at.Add(90 * time.Minute), EntryID: "e1", EntryTime: at, Revision: 1,
 		Match: &parking.Explanation{Method: parking.OCR, EntryPlate: "A812CDE", ExitPlate: "AB12CDE", Margin: 512},
