@@ -37,7 +37,8 @@ type carPark struct {
 	faults   bool // the first answers to some posts
 	// spoil changes an event that the summary shows.
 	spoil  func(*parking.Event)
-	refuse func(id string) int // status of a refusal, or 0
+	match  func([]parking.Stay) // changes the stays, as the matcher does
+	refuse func(id string) int  // status of a refusal, or 0
 
 	current []parking.Event
 	totals  timeline.Totals
@@ -83,6 +84,9 @@ func (p *carPark) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if p.of != len(p.events) {
 		p.of, p.current = len(p.events), parking.Current(p.events)
 		p.totals, p.stays = totalsOf(p.current)
+		if p.match != nil {
+			p.match(p.stays)
+		}
 	}
 	stays := p.stays
 	switch path := strings.TrimPrefix(r.URL.Path, "/function/summary"); {
@@ -304,6 +308,63 @@ func TestSimulateCheckFindsWhatIsWrong(t *testing.T) {
 			}
 			if strings.Contains(out, exit.Plate) {
 				t.Error("the output has a whole plate")
+			}
+		})
+	}
+}
+
+// Some time after a run the matcher has put exits together with entries of similar plates.
+func TestSimulateCheckKnowsNearStays(t *testing.T) {
+	p, c := newCarPark(t)
+	c.Formats = texts{"axis", "own"}
+	if err := c.Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	entryOf := func(exit parking.Stay) parking.Event {
+		for _, e := range p.current {
+			if e.Kind == parking.Entry && !e.NoPlate && e.Plate != exit.Plate && e.Time.Before(exit.ExitTime) {
+				return e
+			}
+		}
+		t.Fatal("no entry is before the exit")
+		return parking.Event{}
+	}
+	for name, tt := range map[string]struct {
+		status  parking.Status
+		method  parking.Method
+		another func(*parking.Stay)
+		want    string // or empty, if nothing is wrong
+	}{
+		"an unmatched exit":     {parking.UnmatchedExit, parking.Edit, func(*parking.Stay) {}, ""},
+		"a split stay":          {parking.Completed, parking.Split, func(*parking.Stay) {}, ""},
+		"an exact stay":         {parking.UnmatchedExit, parking.Exact, func(s *parking.Stay) { s.Match = nil }, "want unmatched_exit with none"},
+		"an entry of others":    {parking.UnmatchedExit, parking.Edit, func(s *parking.Stay) { s.EntryID = "x" }, "with the entry x, want unmatched_exit"},
+		"another time of entry": {parking.UnmatchedExit, parking.Edit, func(s *parking.Stay) { s.EntryTime = s.EntryTime.Add(-time.Second) }, "want unmatched_exit with none"},
+		"another plate":         {parking.UnmatchedExit, parking.Edit, func(s *parking.Stay) { s.Plate, s.Match.ExitPlate = "X1", "X1" }, "want unmatched_exit with none"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			changed := false
+			p.of, p.match = 0, func(stays []parking.Stay) {
+				for i := range stays {
+					if s := &stays[i]; s.Status() == tt.status {
+						e := entryOf(*s)
+						s.EntryID, s.EntryTime = e.ID, e.Time
+						s.Match = &parking.Explanation{Method: tt.method, EntryPlate: e.Plate, ExitPlate: s.Plate}
+						tt.another(s)
+						changed = true
+						return
+					}
+				}
+			}
+			out, err := checked(t, c)
+			if !changed {
+				t.Fatal("no stay is changed")
+			}
+			if tt.want == "" && (err != nil || !strings.Contains(out, "by similar plates  -") || !strings.Contains(out, "Every read is accounted for.")) {
+				t.Errorf("%v\n%s", err, out)
+			}
+			if tt.want != "" && (err == nil || !strings.Contains(out, tt.want)) {
+				t.Errorf("%v\n%s\nwant %q", err, out, tt.want)
 			}
 		})
 	}
