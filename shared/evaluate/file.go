@@ -92,6 +92,17 @@ func (f *Faults) first() error {
 	return fmt.Errorf("line %d: %s", f.First[0].Line, f.First[0].Reason)
 }
 
+// foreign is what files begin with that have no lines of JSON.
+var foreign = []struct{ begins, what string }{
+	{"\x1f\x8b", "compressed by gzip"},
+	{"\x28\xb5\x2f\xfd", "compressed by zstd"},
+	{"\xfd7zXZ", "compressed by xz"},
+	{"BZh", "compressed by bzip2"},
+	{"PK\x03\x04", "a zip file"},
+	{"\xff\xfe", "in UTF-16"},
+	{"\xfe\xff", "in UTF-16"},
+}
+
 // lines passes the lines of a file that are not blank to each. A line that is too long is a
 // fault.
 func lines(r io.Reader, faults *Faults, each func(number int, text []byte)) error {
@@ -113,6 +124,11 @@ func lines(r io.Reader, faults *Faults, each func(number int, text []byte)) erro
 			return fmt.Errorf("line %d: %w", number, err)
 		}
 		if number == 1 {
+			for _, f := range foreign {
+				if bytes.HasPrefix(text, []byte(f.begins)) {
+					return fmt.Errorf("it is %s: want text in UTF-8, one JSON object a line", f.what)
+				}
+			}
 			text = bytes.TrimPrefix(text, []byte("\ufeff"))
 		}
 		switch line := bytes.TrimSpace(text); {

@@ -275,3 +275,18 @@ func TestVisitsOfTheTruth(t *testing.T) {
 		})
 	}
 }
+
+// A file in a form that cannot be read is told by its name, not by its bytes.
+func TestForeignFiles(t *testing.T) {
+	event := `{"id":"a","vehicle_plate":"KA01AB1234","entry_date_time":"2026-03-02T08:00:00Z"}`
+	for begins, want := range map[string]string{
+		"\x1f\x8b\x08": "it is compressed by gzip: want text in UTF-8, one JSON object a line", "\x28\xb5\x2f\xfd\x04": "by zstd", "\xfd7zXZ\x00": "by xz",
+		"BZh9": "by bzip2", "PK\x03\x04": "a zip file", "\xff\xfe{\x00": "in UTF-16", "\xfe\xff\x00{": "in UTF-16",
+	} {
+		for _, files := range [][2]string{{begins, ""}, {event, begins}} {
+			if _, _, err := Read(strings.NewReader(files[0]), strings.NewReader(files[1])); err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("%q: %v, want %q", files, err, want)
+			}
+		}
+	}
+}
