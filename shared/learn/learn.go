@@ -131,6 +131,9 @@ func (l *Learner) Learn(ctx context.Context, q Request) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
+	if len(reads.Exact) == 0 {
+		return nil, parking.Invalid("site %q has no stay of the last %d days to learn from: check its name, or ask for more days", q.Site, q.Days)
+	}
 	learnt, of := parking.Learn(reads, rejected, base)
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("learn from %d reads and %d stays of site %q: %w: ask for fewer days", len(reads.Lone), len(reads.Exact), q.Site, err)

@@ -123,6 +123,16 @@ func TestLearn(t *testing.T) {
 }
 
 // What is wrong is told, before anything is read.
+// A site without stays is mistyped more often than new.
+func TestNothingToLearnFrom(t *testing.T) {
+	l := newLearner(t)
+	h := Handler(l, slog.New(slog.DiscardHandler))
+	admin := access.Principal{Name: "anna", Role: access.Admin, Sites: access.SitesOf("nroth")}
+	if w := ask(h, "/learn?site=nroth&days=7", admin); w.Code != http.StatusBadRequest || !strings.Contains(w.Body.String(), "no stay of the last 7 days") {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+}
+
 func TestRefusals(t *testing.T) {
 	h := Handler(&Learner{}, slog.New(slog.DiscardHandler))
 	admin := access.Principal{Name: "anna", Role: access.Admin, Sites: access.SitesOf("north")}
