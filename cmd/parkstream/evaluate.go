@@ -8,12 +8,14 @@ import (
 	"io"
 	"math"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"runtime/debug"
 	"time"
 
 	"parkstream/shared/evaluate"
 	"parkstream/shared/parking"
+	"parkstream/shared/process"
 )
 
 type evaluateCommand struct {
@@ -95,6 +97,7 @@ type filesReport struct {
 // Run evaluates and prints.
 func (c evaluateCommand) Run(ctx context.Context) error {
 	c.out, c.notes = os.Stdout, os.Stderr
+	signal.Reset(process.StopSignals()...) // there is nothing to stop cleanly: Ctrl-C ends also the reading of a pipe
 	// Most of the memory is what is evaluated, and stays.
 	debug.SetGCPercent(gcPercent)
 	return c.run(ctx)
