@@ -1,6 +1,9 @@
 package parking
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // CorrectionVersion is the lowest version of a correction. It is above what cameras send as
 // versions, also above the microseconds since 1970, so a correction counts whatever the
@@ -58,10 +61,5 @@ func (e *Event) DecidedBy(id string) bool {
 	if c == nil {
 		return false
 	}
-	for _, earlier := range c.Earlier {
-		if earlier == id {
-			return true
-		}
-	}
-	return c.ID == id
+	return c.ID == id || slices.Contains(c.Earlier, id)
 }
