@@ -151,9 +151,8 @@ type matching struct {
 // or none is.
 type pair struct {
 	entry, exit *read
-	alignment
-	model *scorer
-	sum   Weight
+	model       *scorer
+	sum, margin Weight // margin is by how much it has to outweigh others
 	// alone reports that one of the reads is of an exact stay, and that there is no other
 	// pair with which that would be two visits.
 	alone bool
@@ -162,7 +161,7 @@ type pair struct {
 // doubt is what makes an exact stay doubtful.
 type doubt struct {
 	stay           int
-	entries, exits []int // pairs of lone entries with its exit, of its entry with lone exits
+	entries, exits []int32 // pairs of lone entries with its exit, of its entry with lone exits
 }
 
 func newMatching(t *table, rejections []Rejection, models Models) *matching {
@@ -202,14 +201,24 @@ func (m *matching) weigh(entry, exit *read, least Weight) (pair, bool) {
 	if !ok || entry.event.Corrected() && exit.event.Corrected() || len(m.rejected) > 0 && m.rejected[Rejection{entry.event.ID, exit.event.ID}] {
 		return pair{}, false
 	}
-	p := pair{entry: entry, exit: exit, alignment: al, model: s}
-	p.sum = s.weigh(entry, exit, &al).sum()
-	return p, p.sum >= least
+	p := pair{entry: entry, exit: exit, model: s, sum: s.weigh(entry, exit, &al).sum()}
+	if p.sum < least {
+		return pair{}, false
+	}
+	method := Split
+	if entry.lone && exit.lone {
+		method = al.method()
+	}
+	p.margin = s.Margin
+	if w, ok := s.Margins[method]; ok {
+		p.margin = w
+	}
+	return p, true
 }
 
 // add adds a pair to those of its reads.
-func (m *matching) add(p pair) int {
-	n := len(m.pairs)
+func (m *matching) add(p pair) int32 {
+	n := int32(len(m.pairs)) //nolint:gosec // there is no memory for more
 	m.pairs = append(m.pairs, p)
 	p.entry.pairs = append(p.entry.pairs, n)
 	p.exit.pairs = append(p.exit.pairs, n)
@@ -383,16 +392,10 @@ func order(p, q *pair) int {
 	return cmp.Or(cmp.Compare(p.sum, q.sum), -strings.Compare(p.entry.event.ID, q.entry.event.ID), -strings.Compare(p.exit.event.ID, q.exit.event.ID))
 }
 
-// margin is by how much a pair has to outweigh others.
-func (p *pair) margin() Weight {
-	method := p.method()
-	if !p.entry.lone || !p.exit.lone {
-		method = Split
-	}
-	if w, ok := p.model.Margins[method]; ok {
-		return w
-	}
-	return p.model.Margin
+// alignment returns how the texts of a pair differ. Most pairs are not asked for it again.
+func (p *pair) alignment() *alignment {
+	al, _ := p.model.align(p.entry.text, p.exit.text)
+	return &al
 }
 
 // rivals calls each with the other pairs of the reads of a pair, or of the passages that
@@ -423,12 +426,11 @@ func (m *matching) rivals(p *pair, each func(q *pair) bool) bool {
 // so, as each would have to weigh more than the other. A pair with a read of an exact stay
 // is unlikely, but tells that the text is less rare than it seems, as those of fleets are.
 func (m *matching) outweighs(p *pair) bool {
-	margin := p.margin()
-	return !p.alone && p.sum >= margin && m.rivals(p, func(q *pair) bool {
+	return !p.alone && p.sum >= p.margin && m.rivals(p, func(q *pair) bool {
 		switch {
 		case q.alone:
-			return p.sum-q.sum >= margin/2
-		case p.sum-q.sum >= margin:
+			return p.sum-q.sum >= p.margin/2
+		case p.sum-q.sum >= p.margin:
 			return true
 		}
 		return p.entry.passes(q.entry) && p.exit.passes(q.exit) && order(p, q) > 0 // the same vehicle, seen twice
@@ -449,10 +451,10 @@ func (m *matching) stays(exact []ExactStay) []Stay {
 		if p := &m.pairs[i]; p.entry.lone && p.exit.lone && m.outweighs(p) {
 			p.entry.use()
 			p.exit.use()
-			tell(m.stay(p, p.method()))
+			tell(m.stay(p, p.alignment().method()))
 		}
 	}
-	best := func(pairs []int) *pair {
+	best := func(pairs []int32) *pair {
 		for _, i := range pairs {
 			if p := &m.pairs[i]; m.outweighs(p) {
 				return p
@@ -477,7 +479,7 @@ func (m *matching) stays(exact []ExactStay) []Stay {
 			continue
 		}
 		left := slices.Concat(d.entries, d.exits)
-		left = slices.DeleteFunc(left, func(i int) bool { return m.pairs[i].entry.used || m.pairs[i].exit.used })
+		left = slices.DeleteFunc(left, func(i int32) bool { return m.pairs[i].entry.used || m.pairs[i].exit.used })
 		if len(left) > 0 {
 			s := exactStay(&exact[d.stay])
 			s.Disputed = true
@@ -533,11 +535,12 @@ func (m *matching) stay(p *pair, method Method) Stay {
 
 // explain returns why a pair is a stay.
 func (m *matching) explain(p *pair, method Method) *Explanation {
+	al := p.alignment()
 	e := &Explanation{
-		Method: method, EntryPlate: p.entry.event.RawPlate, ExitPlate: p.exit.event.RawPlate, Differences: p.differences(),
-		Weight: p.sum, Margin: p.sum, Parts: p.model.weigh(p.entry, p.exit, &p.alignment), Model: p.model.Version,
+		Method: method, EntryPlate: p.entry.event.RawPlate, ExitPlate: p.exit.event.RawPlate, Differences: al.differences(),
+		Weight: p.sum, Margin: p.sum, Parts: p.model.weigh(p.entry, p.exit, al), Model: p.model.Version,
 	}
-	var others []int
+	var others []int32
 	m.rivals(p, func(q *pair) bool {
 		if !q.alone && (!p.entry.passes(q.entry) || !p.exit.passes(q.exit)) {
 			e.Margin = min(e.Margin, p.sum-q.sum)
@@ -557,8 +560,8 @@ func (m *matching) explain(p *pair, method Method) *Explanation {
 }
 
 // alternatives returns the best of some pairs.
-func (m *matching) alternatives(pairs []int) []Alternative {
-	slices.SortFunc(pairs, func(i, j int) int { return order(&m.pairs[j], &m.pairs[i]) })
+func (m *matching) alternatives(pairs []int32) []Alternative {
+	slices.SortFunc(pairs, func(i, j int32) int { return order(&m.pairs[j], &m.pairs[i]) })
 	pairs = slices.Compact(pairs)
 	pairs = pairs[:min(len(pairs), MaxAlternatives)]
 	var a []Alternative
@@ -622,9 +625,10 @@ func (r *Reads) Suggest(id string, rejections []Rejection, models Models) []Sugg
 		if i == 0 && len(m.pairs) > 1 {
 			best = 1
 		}
+		al := p.alignment()
 		e := Explanation{
-			Method: p.method(), EntryPlate: p.entry.event.RawPlate, ExitPlate: p.exit.event.RawPlate, Differences: p.differences(),
-			Weight: p.sum, Margin: p.sum, Parts: p.model.weigh(p.entry, p.exit, &p.alignment), Model: p.model.Version,
+			Method: al.method(), EntryPlate: p.entry.event.RawPlate, ExitPlate: p.exit.event.RawPlate, Differences: al.differences(),
+			Weight: p.sum, Margin: p.sum, Parts: p.model.weigh(p.entry, p.exit, al), Model: p.model.Version,
 		}
 		if best != i {
 			e.Margin = min(e.Margin, p.sum-m.pairs[best].sum)

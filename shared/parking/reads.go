@@ -114,7 +114,7 @@ type read struct {
 	// bound is when the vehicle has left, of an entry, or had not come yet, of an exit.
 	bound int64
 	mates []*read // of its passage
-	pairs []int
+	pairs []int32
 }
 
 // newRead returns a read of an exact stay.
