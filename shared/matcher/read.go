@@ -53,7 +53,7 @@ const horizon = 2 * parking.MaxNear
 // Read returns the reads of a site that were observed from one instant until before
 // another. Of the exact stays whose exits were those are there that [parking.Reads.Match]
 // may have another result with.
-func (r Reader) Read(ctx context.Context, site string, from, to time.Time) (*Span, error) {
+func (r Reader) Read(ctx context.Context, site string, from, to time.Time, models parking.Models) (*Span, error) {
 	span := &Span{Complete: from}
 	// The decisions come first: one that is made meanwhile is refused then, because it was
 	// made already.
@@ -77,7 +77,7 @@ func (r Reader) Read(ctx context.Context, site string, from, to time.Time) (*Spa
 	if span.Lone = lone; more {
 		span.Complete = completeFrom(lone)
 	}
-	span.Exact, err = r.exact(ctx, site, from, to, span)
+	span.Exact, err = r.exact(ctx, site, from, to, span, models)
 	return span, err
 }
 
@@ -100,10 +100,14 @@ func completeFrom(lone []parking.Lone) time.Time {
 	return slices.MaxFunc(oldest[:], time.Time.Compare)
 }
 
+// pairsAtOnce bounds the exact stays whose events are in memory before it is known whether
+// they matter: few of them do at a large site.
+const pairsAtOnce = 2000
+
 // exact returns the exact stays that matter. Those that were decided to be otherwise are
 // posted otherwise, so the decisions have their entries.
-func (r Reader) exact(ctx context.Context, site string, from, to time.Time, span *Span) ([]parking.ExactStay, error) {
-	doubts := parking.NewDoubts(span.Lone)
+func (r Reader) exact(ctx context.Context, site string, from, to time.Time, span *Span, models parking.Models) ([]parking.ExactStay, error) {
+	doubts := parking.NewDoubts(span.Lone, models)
 	span.Crowded = doubts.Crowded
 	rejected := make(map[parking.Rejection]bool, len(span.Rejections))
 	for _, pair := range span.Rejections {
@@ -144,21 +148,27 @@ func (r Reader) exact(ctx context.Context, site string, from, to time.Time, span
 	if err != nil {
 		return nil, err
 	}
-	ids = make([]string, 0, 2*len(pairs))
-	for _, pair := range pairs {
-		ids = append(ids, pair.EntryID, pair.ExitID)
-	}
-	events, err := r.Source.Events(ctx, site, ids)
-	if err != nil {
-		return nil, err
-	}
-	exact, plates := make([]parking.ExactStay, 0, len(pairs)), make(map[string]bool)
-	for _, pair := range pairs {
-		entry, exit := events[pair.EntryID], events[pair.ExitID]
-		// A stay that was changed meanwhile is no exact one, or another one.
-		if entry.Kind == parking.Entry && exit.Kind == parking.Exit && entry.Plate == exit.Plate && !entry.Time.After(exit.Time) {
-			exact = append(exact, parking.ExactStay{Entry: entry, Exit: exit})
-			plates[exit.Plate] = true
+	var exact []parking.ExactStay
+	plates := make(map[string]bool)
+	for some := range slices.Chunk(pairs, pairsAtOnce) {
+		ids := make([]string, 0, 2*len(some))
+		for _, pair := range some {
+			ids = append(ids, pair.EntryID, pair.ExitID)
+		}
+		events, err := r.Source.Events(ctx, site, ids)
+		if err != nil {
+			return nil, err
+		}
+		for _, pair := range some {
+			s := parking.ExactStay{Entry: events[pair.EntryID], Exit: events[pair.ExitID]}
+			// A stay that was changed meanwhile is no exact one, or another one.
+			if s.Entry.Kind != parking.Entry || s.Exit.Kind != parking.Exit || s.Entry.Plate != s.Exit.Plate || s.Entry.Time.After(s.Exit.Time) {
+				continue
+			}
+			certain := rejected[pair] || decided[pair.ExitID] || s.Entry.Corrected() || s.Exit.Corrected()
+			if certain || doubts.Remain(&s) {
+				exact, plates[s.Exit.Plate] = append(exact, s), true
+			}
 		}
 	}
 	stays, err := r.Source.ExactStays(ctx, site, slices.Collect(maps.Keys(plates)))

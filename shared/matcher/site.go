@@ -62,7 +62,7 @@ func (m *SiteMatcher) Match(ctx context.Context, site string) (c SiteCounts, err
 	now := m.Now()
 	from := now.Add(-m.Window)
 	// A camera's clock may be ahead.
-	span, err := Reader{m.Store, m.Stays}.Read(ctx, site, from.Add(-horizon), now.Add(aheadOfNow))
+	span, err := Reader{m.Store, m.Stays}.Read(ctx, site, from.Add(-horizon), now.Add(aheadOfNow), models)
 	if err != nil {
 		return c, failure.In("Redis", err)
 	}

@@ -76,7 +76,7 @@ func TestManyReadsThatAreAlike(t *testing.T) {
 		"numbers":              alike(10_000, func(i int) string { return fmt.Sprintf("M%04d", i) }, time.Second, true),
 	} {
 		t.Run(name, func(t *testing.T) {
-			if doubts := NewDoubts(r.Lone); doubts.Crowded < len(r.Lone)-mostAlike {
+			if doubts := NewDoubts(r.Lone, nil); doubts.Crowded < len(r.Lone)-mostAlike {
 				t.Errorf("%d of %d reads are crowded", doubts.Crowded, len(r.Lone))
 			}
 			if stays := r.Match(nil, Models{eager()}); len(stays) > 0 {

@@ -447,10 +447,10 @@ func TestPropertiesOfMatch(t *testing.T) {
 		}
 
 		// What is refused is not needed.
-		doubts := newDoubts(reads.Lone, most)
+		doubts := newDoubts(reads.Lone, models, most)
 		concerned := slices.DeleteFunc(slices.Clone(reads.Exact), func(s ExactStay) bool {
 			return !s.Entry.Corrected() && !s.Exit.Corrected() && !slices.Contains(rejections, Rejection{s.Entry.ID, s.Exit.ID}) &&
-				!doubts.Concern(s.Exit.Plate, s.Entry.Time, s.Exit.Time)
+				(!doubts.Concern(s.Exit.Plate, s.Entry.Time, s.Exit.Time) || !doubts.Remain(&s))
 		})
 		few := &Reads{Lone: append(reads.Lone, reads.Lone...), Exact: append(concerned, concerned...)}
 		if diff := gocmp.Diff(reads.match(rejections, models, most), few.match(rejections, models, most)); diff != "" {

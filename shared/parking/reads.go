@@ -294,18 +294,18 @@ func (t *table) concerning(plate string, entry, exit int64, each func(r *read)) 
 
 // Doubts find the exact stays that matter to the near rule, of many.
 type Doubts struct {
-	*table
+	*matching
 	// Crowded is how many of the lone reads [Reads.Match] leaves to persons, because too many
 	// others are like them.
 	Crowded int
 }
 
-// NewDoubts returns the doubts that lone reads give.
-func NewDoubts(lone []Lone) *Doubts { return newDoubts(lone, mostAlike) }
+// NewDoubts returns the doubts that lone reads give by the models of their site.
+func NewDoubts(lone []Lone, models Models) *Doubts { return newDoubts(lone, models, mostAlike) }
 
-func newDoubts(lone []Lone, most int) *Doubts {
+func newDoubts(lone []Lone, models Models, most int) *Doubts {
 	t, crowded := newTable(lone).uncrowded(most)
-	return &Doubts{t, crowded}
+	return &Doubts{newMatching(t, nil, models), crowded}
 }
 
 // Concern reports whether [Reads.Match] may have another result with an exact stay than
@@ -316,4 +316,31 @@ func (d *Doubts) Concern(plate string, entry, exit time.Time) (concern bool) {
 	}
 	d.concerning(plate, entry.UnixNano(), exit.UnixNano(), func(*read) { concern = true })
 	return concern
+}
+
+// Remain reports whether [Reads.Match] may have another result with an exact stay, of reads
+// that no person corrected and no rejection names, than without it, now that its events are
+// known: most lone reads weigh too little to make it doubtful. Whether the plate is known
+// only lowers a weight, so it need not be told. It is not safe for concurrent use.
+func (d *Doubts) Remain(stay *ExactStay) (remain bool) {
+	if short(stay.Exit.Plate) {
+		return true
+	}
+	entry, exit := newRead(&stay.Entry, false), newRead(&stay.Exit, false)
+	d.concerning(stay.Exit.Plate, entry.at, exit.at, func(r *read) {
+		remain = remain || stay.has(r) || stay.encloses(r) && d.weighs(entry, r, exit)
+	})
+	return remain
+}
+
+// weighs reports whether a lone read between those of an exact stay makes it doubtful.
+func (d *Doubts) weighs(entry, r, exit *read) bool {
+	stay := exit.at - entry.at
+	if r.event.Kind == Exit {
+		exit = r
+	} else {
+		entry = r
+	}
+	p, ok := d.weigh(entry, exit, math.MinInt32)
+	return ok && p.doubts(stay)
 }
