@@ -107,7 +107,9 @@ func shortest(reads []*Read) (*Read, bool) {
 	if len(reads) == 0 {
 		return nil, false
 	}
-	return slices.MinFunc(reads, func(a, b *Read) int { return cmp.Compare(len(a.Plate)*len(b.Visit.Plate), len(b.Plate)*len(a.Visit.Plate)) }), true
+	return slices.MinFunc(reads, func(a, b *Read) int {
+		return cmp.Compare(len(a.Plate)*len(b.Visit.Plate), len(b.Plate)*len(a.Visit.Plate))
+	}), true
 }
 
 func TestSyntax(t *testing.T) {
