@@ -62,6 +62,18 @@ func TestDecide(t *testing.T) {
 	if got := decide(t, s, c)[0]; got.Refused == "" {
 		t.Errorf("%+v", got)
 	}
+	// A rejection that comes again after it was taken back changes nothing.
+	pair := parking.Rejection{EntryID: "e", ExitID: "x"}
+	if err := s.Unreject(t.Context(), "default", Rejection{Rejection: pair, ID: "d2", By: "ben", At: start}); err != nil {
+		t.Error(err)
+	}
+	c.Was = 3
+	if got := decide(t, s, c)[0]; got.Refused != "" || got.Stay.Revision != 4 {
+		t.Errorf("%+v", got)
+	}
+	if stays, err := s.Reject(t.Context(), "default", Rejection{Rejection: pair, ID: "d1", By: "ann", At: start}); err != nil || len(stays) != 0 {
+		t.Errorf("rejected again: %+v, error %v", stays, err)
+	}
 }
 
 // A change is refused unless all that it builds on holds, and with it what depends on it.

@@ -34,8 +34,11 @@ local function answer()
 end
 
 local known = call('HGET', key.rejections, '\n' .. id)
-if known then
-  return known == valid .. pair and answer() or 'C'
+if known and known ~= valid .. pair then
+  return 'C'
+elseif known then -- made before; it may have been taken back since
+  local kept = call('HGET', key.rejections, pair)
+  return kept and match(kept, '^%d+\n(%d)') == valid and answer() or ''
 end
 
 dropRejections(function(_, text) -- what expired makes room
