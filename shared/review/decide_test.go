@@ -203,6 +203,15 @@ func TestPlateOfARead(t *testing.T) {
 }
 
 // A rejection holds until it is taken back, each by a decision of its own.
+// A sender may give a version as high as those of decisions, and decides nothing by it.
+func TestAHighVersionIsNoDecision(t *testing.T) {
+	o := newOffice(t)
+	x := o.read(parking.Exit, "x", "KA01AB1234", 60)
+	x.Version = parking.CorrectionVersion
+	o.seen(o.read(parking.Entry, "e", "KA01AB1234", 0), x)
+	o.made(Decision{ID: "d1", Kind: Different, EntryID: "e", ExitID: "x"}, true)
+}
+
 func TestDifferent(t *testing.T) {
 	o := newOffice(t)
 	o.seen(o.read(parking.Entry, "e", "KA01AB1284", 0), o.read(parking.Exit, "x", "KA01AB1234", 60))
