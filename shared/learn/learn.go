@@ -107,7 +107,10 @@ func (l *Learner) Learn(ctx context.Context, q Request) (*Report, error) {
 	}
 	base := parking.DefaultModel()
 	if q.Margin != 0 {
-		base.Margin, base.Margins = q.Margin, nil
+		base.Margin = q.Margin
+		for method, margin := range base.Margins { // those that need a stricter one keep it
+			base.Margins[method] = max(margin, q.Margin)
+		}
 	}
 	if err := base.Check(); err != nil {
 		return nil, err

@@ -109,6 +109,9 @@ func TestLearn(t *testing.T) {
 	if n := first.Before.Exact + first.Before.Near + first.Before.Unmatched; n != 400 || n != first.After.Exact+first.After.Near+first.After.Unmatched {
 		t.Errorf("before %+v, after %+v", first.Before, first.After)
 	}
+	if got := first.Model.Margins[parking.TwoEdits]; got != parking.DefaultModel().Margins[parking.TwoEdits] {
+		t.Errorf("two edits need %d", got)
+	}
 	if len(first.Changed) == 0 || first.Changed[0].Kind != Gained || first.Changed[0].HoursAfter < first.Changed[0].Stays || first.Changes[0].After.Match == nil {
 		t.Errorf("changed is %+v", first.Changed)
 	}
