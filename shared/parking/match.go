@@ -533,13 +533,19 @@ func (m *matching) stay(p *pair, method Method) Stay {
 	return s
 }
 
-// explain returns why a pair is a stay.
-func (m *matching) explain(p *pair, method Method) *Explanation {
+// explanation returns what a pair tells without regard to others. An empty method is that of its
+// differences.
+func (p *pair) explanation(method Method) *Explanation {
 	al := p.alignment()
-	e := &Explanation{
-		Method: method, EntryPlate: p.entry.event.RawPlate, ExitPlate: p.exit.event.RawPlate, Differences: al.differences(),
+	return &Explanation{
+		Method: cmp.Or(method, al.method()), EntryPlate: p.entry.event.RawPlate, ExitPlate: p.exit.event.RawPlate, Differences: al.differences(),
 		Weight: p.sum, Margin: p.sum, Parts: p.model.weigh(p.entry, p.exit, al), Model: p.model.Version,
 	}
+}
+
+// explain returns why a pair is a stay.
+func (m *matching) explain(p *pair, method Method) *Explanation {
+	e := p.explanation(method)
 	var others []int32
 	m.rivals(p, func(q *pair) bool {
 		if !q.alone && (!p.entry.passes(q.entry) || !p.exit.passes(q.exit)) {
@@ -625,16 +631,12 @@ func (r *Reads) Suggest(id string, rejections []Rejection, models Models) []Sugg
 		if i == 0 && len(m.pairs) > 1 {
 			best = 1
 		}
-		al := p.alignment()
-		e := Explanation{
-			Method: al.method(), EntryPlate: p.entry.event.RawPlate, ExitPlate: p.exit.event.RawPlate, Differences: al.differences(),
-			Weight: p.sum, Margin: p.sum, Parts: p.model.weigh(p.entry, p.exit, al), Model: p.model.Version,
-		}
+		e := p.explanation("")
 		if best != i {
 			e.Margin = min(e.Margin, p.sum-m.pairs[best].sum)
 		}
 		e.Posterior = p.model.posterior(e.Margin)
-		s = append(s, Suggestion{p.entry.event.ID, p.exit.event.ID, e})
+		s = append(s, Suggestion{p.entry.event.ID, p.exit.event.ID, *e})
 	}
 	return s
 }
