@@ -129,7 +129,7 @@ func (l *Learner) Learn(ctx context.Context, q Request) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	rejected := rejectionsOf(rejections)
+	rejected := timeline.Valid(rejections)
 	reads, leftOut, err := l.reads(ctx, q.Site, from, to)
 	if err != nil {
 		return nil, err
@@ -210,16 +210,6 @@ func exactOf(entryID string, entry time.Time, exitID string, exit time.Time, sit
 		Entry: parking.Event{ID: entryID, Kind: parking.Entry, Site: site, Version: 1, Plate: plate, RawPlate: plate, Time: entry},
 		Exit:  parking.Event{ID: exitID, Kind: parking.Exit, Site: site, Version: 1, Plate: plate, RawPlate: plate, Time: exit},
 	}
-}
-
-func rejectionsOf(kept []timeline.Rejection) []parking.Rejection {
-	var rejections []parking.Rejection
-	for i := range kept {
-		if kept[i].Withdrawn == nil {
-			rejections = append(rejections, kept[i].Rejection)
-		}
-	}
-	return rejections
 }
 
 // hours returns the hours begun of a stay, 0 without an entry.

@@ -65,11 +65,7 @@ func (r Reader) Read(ctx context.Context, site string, from, to time.Time, model
 	if err != nil {
 		return nil, err
 	}
-	for i := range rejections {
-		if rejections[i].Withdrawn == nil {
-			span.Rejections = append(span.Rejections, rejections[i].Rejection)
-		}
-	}
+	span.Rejections = timeline.Valid(rejections)
 	lone, more, err := r.Source.Lone(ctx, site, from, to)
 	if err != nil {
 		return nil, err

@@ -92,6 +92,17 @@ func (s *Store) reject(ctx context.Context, site string, r Rejection, valid bool
 	return []parking.Stay{d.Stay}, nil
 }
 
+// Valid returns the rejections that are not withdrawn, as the near rule takes them.
+func Valid(kept []Rejection) []parking.Rejection {
+	var valid []parking.Rejection
+	for i := range kept {
+		if kept[i].Withdrawn == nil {
+			valid = append(valid, kept[i].Rejection)
+		}
+	}
+	return valid
+}
+
 // Rejections returns the rejections of a site, in no order, also those that were withdrawn.
 func (s *Store) Rejections(ctx context.Context, site string) ([]Rejection, error) {
 	found, err := s.redis.Current().HGetAll(ctx, keysOf(site).rejections()).Result()
