@@ -205,7 +205,7 @@ func (r *Reviewer) Unmatched(ctx context.Context, site string, before time.Time,
 }
 
 // page returns the first of some exits, at most so many and those of the same instant, and
-// whether that are all.
+// reports whether they are all.
 func page(exits []timeline.LoneRead, most int) (some []timeline.LoneRead, all bool) {
 	for most < len(exits) && most > 0 && exits[most].Time.Equal(exits[most-1].Time) {
 		most++
