@@ -162,16 +162,16 @@ func (g *gateway) invoke(w http.ResponseWriter, r *http.Request) {
 
 func (f *function) serve(w http.ResponseWriter, r *http.Request, body []byte) {
 	batched := r.Header.Get("Content-Type") == batch.ContentType
-	ids := []string{string(body)}
+	ids, names := []string{string(body)}, []string{string(body)}
 	if batched {
 		events, err := batch.ParseRequest(body)
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusBadRequest)
 			return
 		}
-		ids = ids[:0]
+		ids, names = ids[:0], names[:0]
 		for _, e := range events {
-			ids = append(ids, e.ID)
+			ids, names = append(ids, e.ID), append(names, nameOf(e))
 		}
 	}
 	f.mu.Lock()
@@ -186,20 +186,33 @@ func (f *function) serve(w http.ResponseWriter, r *http.Request, body []byte) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	results := make([]batch.Result, len(ids))
-	for i, id := range ids {
-		results[i] = batch.Result{ID: id, Outcome: batch.Done}
+	for i, name := range names {
+		results[i] = batch.Result{Outcome: batch.Done}
 		if result != nil {
-			results[i] = result(id)
+			results[i] = result(name)
 		}
+		results[i].ID = ids[i]
 		if results[i].Outcome == batch.Done {
-			if f.effects[id]++; f.effects[id] == 2 {
-				f.again[id] = struct{}{}
+			if f.effects[name]++; f.effects[name] == 2 {
+				f.again[name] = struct{}{}
 			}
 		}
 	}
 	if batched {
 		_, _ = w.Write(batch.AppendResponse(nil, results))
 	}
+}
+
+// nameOf returns the id in the data of an event, if it has one: a message and its copy in
+// one batch have two ids.
+func nameOf(e batch.Event) string {
+	var data struct {
+		ID string `json:"id"`
+	}
+	if err := json.Unmarshal(e.Data, &data); err != nil || data.ID == "" {
+		return e.ID
+	}
+	return data.ID
 }
 
 func (f *function) setScript(s func(w http.ResponseWriter, r *http.Request, ids []string) bool) {
