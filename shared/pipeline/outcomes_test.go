@@ -2,6 +2,8 @@ package pipeline_test
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -130,5 +132,36 @@ func TestCandidatesAreMaskedInTheLog(t *testing.T) {
 		if strings.Contains(parking.NormalizePlate(text), plate) {
 			t.Errorf("the log has %s:\n%s", plate, text)
 		}
+	}
+}
+
+// What is done is told once a call, in the order of the events.
+func TestDone(t *testing.T) {
+	stays := []parking.Stay{{ID: "2", Site: "default", Plate: "A", ExitTime: start, Revision: 1}}
+	store := storeFunc(func(events []parking.Event) []parking.Recorded {
+		recorded := make([]parking.Recorded, len(events))
+		for i, e := range events {
+			if recorded[i].Stays = stays; e.ID == "3" {
+				recorded[i] = parking.Recorded{Err: errors.New("unavailable")}
+			}
+		}
+		return recorded
+	})
+	var told []string
+	c := config(store, new(summaries))
+	c.Done = func(_ context.Context, done []pipeline.Done) {
+		told = append(told, "call")
+		for _, d := range done {
+			told = append(told, fmt.Sprint(d.Event.ID, " ", len(d.Stays)))
+		}
+	}
+	exits := pipeline.NewExitEventProcessor(c)
+	event := func(id string) batch.Event {
+		return batch.Event{ID: id, Data: fmt.Appendf(nil, `{"id":%q,"vehicle_plate":"A","exit_date_time":%q}`, id, start.Format(time.RFC3339))}
+	}
+	exits.ProcessMessages(t.Context(), []batch.Event{event("1"), {ID: "x", Data: []byte("x")}, event("2"), event("3")})
+	exits.ProcessMessages(t.Context(), []batch.Event{event("3")})
+	if want := "call, 1 1, 2 1, call"; strings.Join(told, ", ") != want {
+		t.Errorf("%s, want %s", strings.Join(told, ", "), want)
 	}
 }

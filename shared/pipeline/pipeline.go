@@ -72,6 +72,12 @@ type Handler interface {
 	ProcessMessages(ctx context.Context, events []batch.Event) []Result
 }
 
+// Done is an event that is done, with the stays that it affects.
+type Done struct {
+	Event *parking.Event
+	Stays []parking.Stay
+}
+
 // Config has the dependencies of a processor. All fields but Done and Now are required.
 type Config struct {
 	Store     DataStore
@@ -81,9 +87,8 @@ type Config struct {
 	Limits  parking.Limits
 	Metrics *Metrics
 	Log     *slog.Logger
-	// Done, if set, is called with each event that is done and the stays that it affects.
-	// It does not wait.
-	Done func(ctx context.Context, e *parking.Event, stays []parking.Stay)
+	// Done, if set, is called once a call with what was done in it. It does not wait.
+	Done func(context.Context, []Done)
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 	// ShowPlates logs plates in full instead of masked; see [parking.MaskPlate].
@@ -340,6 +345,7 @@ func (p *processor) results(ctx context.Context, msgs []batch.Event, work []item
 	counts := make(map[string]int, 4)
 	published := make([]time.Time, 0, len(work))
 	seen := make(map[sighting]int)
+	done := make([]Done, 0, len(work))
 	var completed []time.Duration
 	for i := range work {
 		it, r := &work[i], &results[i]
@@ -355,9 +361,7 @@ func (p *processor) results(ctx context.Context, msgs []batch.Event, work []item
 				r.Stays = nil
 			}
 			outcome = p.doneAs(ctx, it)
-			if p.Done != nil {
-				p.Done(ctx, &it.event, it.recorded.Stays)
-			}
+			done = append(done, Done{&it.event, it.recorded.Stays})
 			if !msgs[i].Time.IsZero() {
 				published = append(published, msgs[i].Time)
 			}
@@ -384,6 +388,9 @@ func (p *processor) results(ctx context.Context, msgs []batch.Event, work []item
 	}
 	for reason, err := range retried {
 		p.Log.ErrorContext(ctx, "events not processed", "event_type", p.kind.String(), "events", counts[outcomeRetry], "reason", reason, "error", err)
+	}
+	if p.Done != nil {
+		p.Done(ctx, done)
 	}
 	now := p.Now()
 	p.Metrics.answered(ctx, p.kind, counts, now.Sub(start))

@@ -114,10 +114,23 @@ func Wire(rt *faas.Runtime) (pipeline.Config, error) {
 		Metrics:    pipeline.NewMetrics(rt.Registerer, rt.Name),
 		Log:        rt.Log,
 		ShowPlates: s.ShowPlates,
-		Done: func(ctx context.Context, e *parking.Event, stays []parking.Stay) {
-			if one, err := registry.Site(ctx, e.Site); err == nil {
-				recorder.Outcome(one.Cameras, e, stays, time.Now())
-			}
-		},
+		Done:       outcomes(registry, recorder),
 	}, nil
+}
+
+// outcomes returns a function that records what became of events at sites with cameras.
+func outcomes(registry *site.Registry, recorder *health.Recorder) func(context.Context, []pipeline.Done) {
+	return func(ctx context.Context, done []pipeline.Done) {
+		now := time.Now()
+		var at site.Site // of the event before: most calls have one site
+		for _, d := range done {
+			if d.Event.Site != at.ID {
+				var err error
+				if at, err = registry.Site(ctx, d.Event.Site); err != nil {
+					return // the registry has no copy: the next site would wait for it, too
+				}
+			}
+			recorder.Outcome(at.Cameras, d.Event, d.Stays, now)
+		}
+	}
 }
