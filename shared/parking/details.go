@@ -54,6 +54,9 @@ func (d *Details) IsZero() bool {
 
 // check returns an [ErrInvalid] with the field's name on the wire.
 func (d *Details) check() error {
+	if d.IsZero() {
+		return nil
+	}
 	if len(d.Vehicle) > maxVehicleBytes || !printable(d.Vehicle) {
 		return Invalid("vehicle %s must be at most %d bytes of printable text", quote(d.Vehicle), maxVehicleBytes)
 	}

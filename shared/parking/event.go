@@ -134,45 +134,53 @@ func (e invalid) Unwrap() error { return ErrInvalid }
 // or version to the default and converts its time to UTC. A void event has no plate, and
 // may have no time. Its errors are ErrInvalid and give the field's name on the wire.
 func NewEvent(e Event) (Event, error) {
-	if err := CheckID(e.ID); err != nil {
+	if err := e.Normalize(); err != nil {
 		return Event{}, err
+	}
+	return e, nil
+}
+
+// Normalize is [NewEvent] in place. After an error the event means nothing.
+func (e *Event) Normalize() error {
+	if err := CheckID(e.ID); err != nil {
+		return err
 	}
 	if e.Site == "" {
 		e.Site = DefaultSite
 	}
 	if err := CheckSite(e.Site); err != nil {
-		return Event{}, err
+		return err
 	}
 	if e.Version == 0 {
 		e.Version = 1
 	}
 	if e.Version < 1 || e.Version > MaxVersion {
-		return Event{}, Invalid("version is %d, want 1 to %d", e.Version, int64(MaxVersion))
+		return Invalid("version is %d, want 1 to %d", e.Version, int64(MaxVersion))
 	}
 	if err := checkText("gate", e.Gate, MaxGateRunes); err != nil {
-		return Event{}, err
+		return err
 	}
 	if err := checkText("camera", e.Camera, MaxGateRunes); err != nil {
-		return Event{}, err
+		return err
 	}
 	if err := e.Details.check(); err != nil {
-		return Event{}, err
+		return err
 	}
 	if err := e.normalizePlate(); err != nil {
-		return Event{}, err
+		return err
 	}
 	if e.Void && e.Time.IsZero() {
-		return e, nil
+		return nil
 	}
 	if e.Time.IsZero() {
-		return Event{}, Invalid("%s_date_time is missing or is the zero time", e.Kind)
+		return Invalid("%s_date_time is missing or is the zero time", e.Kind)
 	}
 	e.Time = e.Time.UTC()
 	if y := e.Time.Year(); y < earliestYear || y > latestYear {
-		return Event{}, Invalid("%s_date_time %s is impossible: the year must be within %d and %d",
+		return Invalid("%s_date_time %s is impossible: the year must be within %d and %d",
 			e.Kind, e.Time.Format(time.RFC3339), earliestYear, latestYear)
 	}
-	return e, nil
+	return nil
 }
 
 // normalizePlate validates RawPlate and sets Plate.

@@ -29,7 +29,8 @@ type wireEvent struct {
 	Version      *int64  `json:"version"`
 	Void         bool    `json:"void"`
 	Camera       string  `json:"camera"`
-	parking.Details
+	// Details is nil if none is given: most events have none.
+	*parking.Details
 }
 
 // isZero reports whether no field is given.
@@ -48,7 +49,7 @@ func example(kind parking.Kind) string {
 // ParseEvent parses the wire form of one event, which docs/events.md describes. Its
 // errors are [parking.ErrInvalid] and name the field. If the JSON is valid, the returned
 // event has its id despite an error, and the plates if its fields are of the right types.
-func ParseEvent(kind parking.Kind, data []byte) (parking.Event, error) {
+func ParseEvent(kind parking.Kind, data []byte) (e parking.Event, err error) {
 	var plate string
 	wire := wireEvent{VehiclePlate: &plate}
 	switch {
@@ -69,33 +70,35 @@ func ParseEvent(kind parking.Kind, data []byte) (parking.Event, error) {
 	if kind == parking.Exit {
 		text, other, processor = wire.ExitTime, wire.EntryTime, "entry-processor"
 	}
-	named := parking.Event{ID: wire.ID, RawPlate: plate, Details: wire.Details}
-	e := parking.Event{
+	e = parking.Event{
 		ID: wire.ID, Kind: kind, Site: wire.Site, Gate: wire.Gate, Void: wire.Void, Camera: wire.Camera,
-		RawPlate: plate, NoPlate: wire.VehiclePlate == nil && !wire.Void, Details: wire.Details,
+		RawPlate: plate, NoPlate: wire.VehiclePlate == nil && !wire.Void,
 	}
+	if wire.Details != nil {
+		e.Details = *wire.Details
+	}
+	defer func() {
+		if err != nil {
+			e = parking.Event{ID: wire.ID, RawPlate: plate, Details: e.Details}
+		}
+	}()
 	if wire.Version != nil {
 		if e.Version = *wire.Version; e.Version < 1 {
-			return named, parking.Invalid("version is %d, want %s", e.Version, wholeVersion)
+			return e, parking.Invalid("version is %d, want %s", e.Version, wholeVersion)
 		}
 	}
 	switch {
 	case wire.Void: // a time means nothing, and so does the kind
 	case text == nil && other != nil:
-		return named, parking.Invalid("%s_date_time is missing: this event belongs to the %s", kind, processor)
+		return e, parking.Invalid("%s_date_time is missing: this event belongs to the %s", kind, processor)
 	case other != nil && *other != "": // some publishers send "" for a missing time
-		return named, parking.Invalid("it has an entry_date_time and an exit_date_time: make two events of it")
+		return e, parking.Invalid("it has an entry_date_time and an exit_date_time: make two events of it")
 	case text != nil:
-		var err error
 		if e.Time, err = parking.ParseTime(*text); err != nil {
-			return named, parking.Invalid("%s_date_time %v", kind, err)
+			return e, parking.Invalid("%s_date_time %v", kind, err)
 		}
 	}
-	e, err := parking.NewEvent(e)
-	if err != nil {
-		return named, err
-	}
-	return e, nil
+	return e, e.Normalize()
 }
 
 // readableID returns the id of an event that failed to decode because another field has
