@@ -156,21 +156,11 @@ func (r *Reviewer) Decide(ctx context.Context, site string, d Decision) (Result,
 	if err != nil {
 		return Result{}, err
 	}
-	known, err := c.isKnown()
-	changed := false
-	if err == nil && !known {
-		switch d.Kind {
-		case Same:
-			changed, err = c.same(ctx)
-		case Different:
-			changed, err = c.different(ctx)
-		case Plate:
-			changed, err = c.plate(ctx)
-		default:
-			changed, err = c.undo(ctx)
-		}
-	}
+	changed, err := c.decide(ctx)
 	if conflict, ok := errors.AsType[*ConflictError](err); ok {
+		if err := c.read(ctx); err != nil { // what was read before may hold no more
+			return Result{}, err
+		}
 		conflict.Situation = c.holds
 	}
 	if err == nil {
@@ -192,6 +182,7 @@ type session struct {
 
 // read reads what holds.
 func (c *session) read(ctx context.Context) error {
+	c.holds = Situation{}
 	named := []struct{ field, id string }{{"event_id", c.d.EventID}}
 	if c.d.EventID == "" {
 		named = []struct{ field, id string }{{"entry_id", c.d.EntryID}, {"exit_id", c.d.ExitID}}
@@ -210,26 +201,46 @@ func (c *session) read(ctx context.Context) error {
 		}
 		c.holds.Events = append(c.holds.Events, e)
 	}
-	return c.record(ctx, c.holds.Events)
+	return c.record(ctx, c.holds.Events, versionsOf(c.holds.Events))
+}
+
+// decide makes the decision, unless it was made before.
+func (c *session) decide(ctx context.Context) (changed bool, err error) {
+	if known, err := c.isKnown(); err != nil || known {
+		return false, err
+	}
+	switch c.d.Kind {
+	case Same:
+		return c.same(ctx)
+	case Different:
+		return c.different(ctx)
+	case Plate:
+		return c.plate(ctx)
+	}
+	return c.undo(ctx)
+}
+
+func versionsOf(events []parking.Event) []int64 {
+	versions := make([]int64, len(events))
+	for i := range events {
+		versions[i] = events[i].Version
+	}
+	return versions
 }
 
 func (c *session) pair() parking.Rejection {
 	return parking.Rejection{EntryID: c.d.EntryID, ExitID: c.d.ExitID}
 }
 
-// record records versions of events, and notes the stays that they affect. What is known
-// already changes nothing.
-func (c *session) record(ctx context.Context, events []parking.Event) error {
-	for _, recorded := range c.Events.Record(ctx, events) {
-		if errors.Is(recorded.Err, parking.ErrConflict) {
-			return conflict("another decision about the same read is made at this moment")
-		}
-		if recorded.Err != nil {
-			return recorded.Err
-		}
-		c.holds.Stays = parking.Latest(append(c.holds.Stays, recorded.Stays...))
+// record records versions of events that follow others, all or none, and notes the stays
+// that they affect. What is known already changes nothing.
+func (c *session) record(ctx context.Context, events []parking.Event, was []int64) error {
+	stays, err := c.Events.RecordAll(ctx, events, was)
+	if errors.Is(err, parking.ErrConflict) {
+		return conflict("another decision about the reads, or another version of one, came at this moment: look again")
 	}
-	return nil
+	c.holds.Stays = parking.Latest(append(c.holds.Stays, stays...))
+	return err
 }
 
 // post posts the stays, also those of a decision that was made before: the process may have
@@ -252,20 +263,43 @@ func conflict(format string, args ...any) error {
 	return &ConflictError{reason: fmt.Sprintf(format, args...)}
 }
 
-// isKnown reports whether the decision was made before.
+// concerns reports whether the decision is one about the plate of a read.
+func (c *session) concerns(e *parking.Event) bool {
+	switch c.d.Kind {
+	case Different:
+		return false
+	case Undo:
+		return e.DecidedBy(c.d.Of)
+	}
+	return true
+}
+
+// isKnown reports whether the decision was made before, of each read that it concerns. If
+// it was made of one of both only, which was possible once, it is made of the other one now,
+// unless the first has been decided about since.
 func (c *session) isKnown() (bool, error) {
+	concerned, known, decided := 0, 0, ""
 	for i := range c.holds.Events {
 		e := &c.holds.Events[i]
+		if c.concerns(e) {
+			concerned++
+		}
 		if !e.DecidedBy(c.d.ID) {
 			continue
 		}
+		known++
 		last := e.Correction.ID == c.d.ID
-		if last && e.Correction.Undoes != c.d.Of || last && c.d.Kind != Undo && e.Plate != parking.NormalizePlate(c.d.Plate) {
+		if !c.concerns(e) || last && e.Correction.Undoes != c.d.Of || last && c.d.Kind != Undo && e.Plate != parking.NormalizePlate(c.d.Plate) {
 			return false, conflict("the id belongs to another decision about the event %s", e.ID)
 		}
-		return true, nil
+		if !last {
+			decided = e.ID
+		}
 	}
-	return false, nil
+	if 0 < known && known < concerned && decided != "" {
+		return false, conflict("the decision was made of the event %s only, about which another one has been made since: decide with another id", decided)
+	}
+	return known > 0 && known == concerned, nil
 }
 
 // entry and exit are the reads of a pair.
@@ -330,11 +364,11 @@ func (c *session) same(ctx context.Context) (changed bool, err error) {
 }
 
 // decided returns the plate that was decided of a read, as it was read if that is the same.
-func (c *session) decided(e *parking.Event) (raw string, concerned bool) {
+func (c *session) decided(e *parking.Event) (raw string) {
 	if e.Plate == parking.NormalizePlate(c.d.Plate) {
-		return e.RawPlate, true
+		return e.RawPlate
 	}
-	return c.d.Plate, true
+	return c.d.Plate
 }
 
 // plate gives an event the plate.
@@ -348,31 +382,35 @@ func (c *session) plate(ctx context.Context) (changed bool, err error) {
 	return c.correct(ctx, c.decided)
 }
 
-// correct records the corrections of those reads that are concerned. They are recorded
-// together or not at all, as all events of a site that come together.
-func (c *session) correct(ctx context.Context, plateOf func(*parking.Event) (raw string, concerned bool)) (changed bool, err error) {
+// correct records the corrections of those reads that are concerned, all or none.
+func (c *session) correct(ctx context.Context, plateOf func(*parking.Event) (raw string)) (changed bool, err error) {
 	var corrected []parking.Event
+	var was []int64
 	var ids []string
 	for i := range c.holds.Events {
 		e := &c.holds.Events[i]
-		raw, concerned := plateOf(e)
-		if !concerned {
+		if !c.concerns(e) {
+			continue
+		}
+		was = append(was, e.Version)
+		if e.DecidedBy(c.d.ID) { // it stays so
+			corrected = append(corrected, *e)
 			continue
 		}
 		by := parking.Correction{ID: c.d.ID, By: c.d.By, At: c.now().UTC().Truncate(time.Millisecond), Undoes: c.d.Of}
-		next, err := e.Correct(raw, by)
+		next, err := e.Correct(plateOf(e), by)
 		if err != nil {
 			return false, err
 		}
 		corrected, ids = append(corrected, next), append(ids, e.ID)
 	}
-	if len(corrected) == 0 {
+	if len(ids) == 0 {
 		return false, nil
 	}
 	if err := c.Events.MarkUnfinished(ctx, c.site, ids); err != nil {
 		return false, err
 	}
-	if err := c.record(ctx, corrected); err != nil {
+	if err := c.record(ctx, corrected, was); err != nil {
 		return false, err
 	}
 	for _, e := range corrected {
@@ -452,21 +490,18 @@ func (c *session) settled(ctx context.Context, s *parking.Stay) (bool, error) {
 func (c *session) undo(ctx context.Context) (changed bool, err error) {
 	for i := range c.holds.Events {
 		switch e := &c.holds.Events[i]; {
-		case !e.DecidedBy(c.d.Of):
+		case !e.DecidedBy(c.d.Of) || e.DecidedBy(c.d.ID):
 		case e.Correction.ID != c.d.Of:
 			return false, conflict("the decision %s is not the last one about these reads", c.d.Of)
 		case e.Correction.Was == "" && !e.Correction.NoPlate:
 			return false, conflict("the plate that was read of the event %s was erased", e.ID)
 		}
 	}
-	changed, err = c.correct(ctx, func(e *parking.Event) (string, bool) {
-		switch {
-		case !e.DecidedBy(c.d.Of):
-			return "", false
-		case e.Correction.Confirms:
-			return e.RawPlate, true
+	changed, err = c.correct(ctx, func(e *parking.Event) string {
+		if e.Correction.Confirms {
+			return e.RawPlate
 		}
-		return e.Correction.Was, true
+		return e.Correction.Was
 	})
 	if changed || err != nil {
 		return changed, err
@@ -508,7 +543,11 @@ func (r *Reviewer) Repair(ctx context.Context, site string) error {
 	}
 	for _, id := range ids {
 		c := &session{Reviewer: r, site: site, d: Decision{EventID: id}}
-		if err := c.read(ctx); err != nil && !errors.Is(err, timeline.ErrNoEvent) {
+		err := c.read(ctx)
+		if _, ok := errors.AsType[*ConflictError](err); ok { // it is being decided about
+			continue
+		}
+		if err != nil && !errors.Is(err, timeline.ErrNoEvent) {
 			return fmt.Errorf("post the stays of a decision at site %s: %w", site, err)
 		}
 		if err := c.post(ctx); err != nil {

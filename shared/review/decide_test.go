@@ -28,9 +28,12 @@ const (
 // office is where a person decides, on a Redis of its own.
 type office struct {
 	*Reviewer
-	t     *testing.T
-	stays *stay.Store
-	start time.Time
+	t      *testing.T
+	client *redis.Client
+	stays  *stay.Store
+	start  time.Time
+	// meanwhile runs once while a decision is on its way.
+	meanwhile func()
 	// fails makes the posts fail.
 	fails bool
 }
@@ -42,13 +45,19 @@ func newOffice(t *testing.T) *office {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = client.Close() })
-	o := &office{t: t, stays: stay.New(client, retention), start: time.Now().UTC().Add(-48 * time.Hour).Truncate(time.Second)}
+	o := &office{t: t, client: client, stays: stay.New(client, retention), start: time.Now().UTC().Add(-48 * time.Hour).Truncate(time.Second)}
 	o.Reviewer = &Reviewer{Events: timeline.New(client, retention), Post: func(ctx context.Context, stays []parking.Stay) error {
 		if o.fails {
 			return errors.New("the process ended")
 		}
 		_, err := o.stays.Upsert(ctx, stays)
 		return err
+	}, Now: func() time.Time {
+		if meanwhile := o.meanwhile; meanwhile != nil { // it is asked just before the record
+			o.meanwhile = nil
+			meanwhile()
+		}
+		return time.Now()
 	}}
 	return o
 }
@@ -381,21 +390,151 @@ func TestConflicts(t *testing.T) {
 	}
 }
 
-// Two persons decide of one read at the same time: one of them learns what holds.
+// Two persons decide at the same time, in every order of what they read and write. What one
+// decides of two reads is decided of both or of none, and stays so when it comes again.
 func TestAtTheSameTime(t *testing.T) {
+	plateOf := func(id, event string) Decision { return Decision{ID: id, Kind: Plate, EventID: event, Plate: "KA03"} }
 	o := newOffice(t)
-	e, x := o.read(parking.Entry, "e", "KA02", 0), o.read(parking.Exit, "x", "KA01", 60)
-	o.seen(e, x)
-	c := &session{Reviewer: o.Reviewer, site: site, d: same("d1", "e", "x", "KA01")}
-	if err := c.read(t.Context()); err != nil {
-		t.Fatal(err)
+	for name, tt := range map[string]struct {
+		before []Decision
+		one    Decision
+		others []Decision
+	}{
+		"same": {nil, same("d1", "e", "x", "KA01"), []Decision{
+			plateOf("d2", "e"), plateOf("d2", "x"), same("d2", "e", "x", "KA04"), same("d2", "f", "x", "KA05"), same("d2", "e", "y", "KA06"), same("d1", "e", "x", "KA01"),
+			{ID: "d2", Kind: Different, EntryID: "e", ExitID: "x"},
+		}},
+		"undo": {[]Decision{same("d0", "e", "x", "KA01")}, undo("d1", "d0"), []Decision{
+			plateOf("d2", "e"), plateOf("d2", "x"), same("d2", "e", "x", "KA04"), undo("d2", "d0"), undo("d1", "d0"), {ID: "d2", Kind: Undo, Of: "d0", EventID: "x"},
+		}},
+	} {
+		for i, other := range tt.others {
+			for _, order := range []string{"rwRW", "rRwW", "rRWw", "RWrw", "RrWw", "RrwW"} {
+				t.Run(fmt.Sprint(name, " ", i, " ", order), func(t *testing.T) {
+					if err := o.client.Current().FlushAll(t.Context()).Err(); err != nil {
+						t.Fatal(err)
+					}
+					o.t = t
+					o.seen(o.read(parking.Entry, "e", "KA02", 0), o.read(parking.Exit, "x", "KA01", 60), o.read(parking.Entry, "f", "KA05", 10), o.read(parking.Exit, "y", "KA06", 70))
+					for _, d := range tt.before {
+						o.made(d, true)
+					}
+					// made returns how many of both reads a decision was made of.
+					made := func(d Decision) (n int) {
+						for _, id := range []string{d.EntryID, d.ExitID} {
+							if e, err := o.Events.Event(t.Context(), site, id); err == nil && e.DecidedBy(d.ID) {
+								n++
+							}
+						}
+						return n
+					}
+					one, two := &session{Reviewer: o.Reviewer, site: site, d: tt.one}, &session{Reviewer: o.Reviewer, site: site, d: other}
+					for _, step := range order {
+						c := one
+						if strings.ContainsRune("RW", step) {
+							c = two
+						}
+						if strings.ContainsRune("rR", step) {
+							if err := c.read(t.Context()); err != nil {
+								t.Fatal(err)
+							}
+							continue
+						}
+						was := made(tt.one)
+						changed, err := c.decide(t.Context())
+						if _, ok := errors.AsType[*ConflictError](err); err != nil && !ok {
+							t.Fatal(err)
+						}
+						if n := made(tt.one); n == 1 || c == one && (changed != (n == 2 && was == 0) || err != nil && n != was) {
+							t.Fatalf("%c: changed %t, error %v: made of %d reads, before of %d", step, changed, err, n, was)
+						}
+						if n := made(other); n == 1 && other.Kind == Same {
+							t.Fatalf("%c: the other one is made of one read", step)
+						}
+					}
+					before := made(tt.one)
+					got, err := o.decide(tt.one)
+					if n := made(tt.one); n == 1 || err == nil && got.Changed != (n > before) || before == 2 && err != nil {
+						t.Errorf("again: %+v, error %v: made of %d reads, before of %d", got, err, n, before)
+					}
+				})
+			}
+		}
 	}
-	o.made(Decision{ID: "d2", Kind: Plate, EventID: "e", Plate: "KA03"}, true) // between its read and its write
-	if _, err := c.same(t.Context()); err == nil || !strings.Contains(err.Error(), "at this moment") {
-		t.Errorf("%v", err)
+}
+
+// A decision that was made of one of both reads only is made of the other one when it comes
+// again, or refused if there is a later one about the first.
+func TestHalfOfADecision(t *testing.T) {
+	o := newOffice(t)
+	// half makes a decision of one read, as versions before could leave it.
+	half := func(id string, by parking.Correction, plate string) {
+		o.t.Helper()
+		e, err := o.Events.Event(o.t.Context(), site, id)
+		if err == nil {
+			by.By, by.At = "anna", o.start
+			e, err = e.Correct(plate, by)
+		}
+		if err != nil {
+			o.t.Fatal(err)
+		}
+		o.seen(e)
 	}
-	if _, err := o.decide(same("d1", "e", "x", "KA01")); err != nil {
-		t.Errorf("sent again: %v", err)
+	for _, first := range []string{"e", "x"} {
+		for _, d := range []Decision{same("d1", "e", "x", "KA01"), undo("d1", "d0")} {
+			for _, later := range []bool{false, true} {
+				t.Run(fmt.Sprint(first, " ", d.Kind, " later ", later), func(t *testing.T) {
+					if err := o.client.Current().FlushAll(t.Context()).Err(); err != nil {
+						t.Fatal(err)
+					}
+					o.t = t
+					o.seen(o.read(parking.Entry, "e", "KA02", 0), o.read(parking.Exit, "x", "KA07", 60))
+					want := "completed e KA01 "
+					if d.Kind == Undo {
+						o.made(same("d0", "e", "x", "KA05"), true)
+						half(first, parking.Correction{ID: "d1", Undoes: "d0"}, map[string]string{"e": "KA02", "x": "KA07"}[first])
+						want = "unmatched_exit  KA07 "
+					} else {
+						half(first, parking.Correction{ID: "d1"}, "KA01")
+					}
+					if later {
+						o.made(Decision{ID: "d2", Kind: Plate, EventID: first, Plate: "KA09"}, true)
+						before := o.shown("x")
+						if _, err := o.decide(d); err == nil || !strings.Contains(err.Error(), "made of the event "+first+" only") {
+							t.Errorf("%v", err)
+						}
+						o.wants("x", before)
+						return
+					}
+					o.made(d, true)
+					if got := o.shown("x"); !strings.HasPrefix(got, want) {
+						t.Errorf("%s, want %s", got, want)
+					}
+					o.made(d, false)
+				})
+			}
+		}
+	}
+}
+
+// What is told with a conflict is what holds then, not what held when the decision began.
+func TestAConflictTellsWhatHolds(t *testing.T) {
+	o := newOffice(t)
+	o.seen(o.read(parking.Entry, "e", "KA02", 0), o.read(parking.Exit, "x", "KA01", 60))
+	o.meanwhile = func() {
+		e, err := o.Events.Event(t.Context(), site, "e")
+		if err == nil {
+			e, err = e.Correct("KA09", parking.Correction{ID: "d2", By: "ben", At: o.start})
+		}
+		if err != nil {
+			t.Error(err)
+		}
+		o.seen(e)
+	}
+	_, err := o.decide(same("d1", "e", "x", "KA01"))
+	conflict, ok := errors.AsType[*ConflictError](err)
+	if !ok || len(conflict.Events) != 2 || conflict.Events[0].Plate != "KA09" {
+		t.Errorf("%v: %+v", err, conflict)
 	}
 }
 

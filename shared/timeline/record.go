@@ -33,6 +33,37 @@ var recordScript = newScript(recordSource)
 // error. Of the versions of an event the highest counts; see [parking.Current]. The error
 // of an event of a site beyond MaxSites is a [parking.ErrInvalid].
 func (s *Store) Record(ctx context.Context, events []parking.Event) []parking.Recorded {
+	return s.record(ctx, events, "")
+}
+
+// RecordAll adds versions of known events of one site, all or none, and returns the stays
+// that they affect. The n-th event takes the place of version was[n] of it; the error is a
+// [parking.ErrConflict] if one of them has another version by now. Versions that are all
+// recorded already change nothing, so a caller repeats the call after another error. At
+// most 250 events are taken.
+func (s *Store) RecordAll(ctx context.Context, events []parking.Event, was []int64) ([]parking.Stay, error) {
+	if len(events) > eventsPerScript || len(was) != len(events) {
+		return nil, fmt.Errorf("record %d events at once that follow %d: want as many, at most %d", len(events), len(was), eventsPerScript)
+	}
+	together := make([]string, len(was))
+	for i := range was {
+		if events[i].Site != events[0].Site {
+			return nil, fmt.Errorf("record events of the sites %s and %s at once: want one site", events[0].Site, events[i].Site)
+		}
+		together[i] = strconv.FormatInt(was[i], 10)
+	}
+	var stays []parking.Stay
+	for _, r := range s.record(ctx, events, strings.Join(together, " ")) {
+		if r.Err != nil {
+			return nil, r.Err
+		}
+		stays = append(stays, r.Stays...)
+	}
+	return parking.Latest(stays), nil
+}
+
+// record records events: all or none if together has the versions that they follow.
+func (s *Store) record(ctx context.Context, events []parking.Event, together string) []parking.Recorded {
 	recorded := make([]parking.Recorded, len(events))
 	sites, refused := s.admit(ctx, events)
 	repeats := make(map[string]string, len(sites))
@@ -46,7 +77,7 @@ func (s *Store) Record(ctx context.Context, events []parking.Event) []parking.Re
 		}
 		repeats[site] = text
 	}
-	chunks := s.chunks(events, repeats, refused)
+	chunks := s.chunks(events, repeats, refused, together)
 	keep := s.sites.Keep(sites, s.forgottenAt())
 	calls := make([]*redis.Call, 0, len(chunks)+len(keep))
 	for _, c := range chunks {
@@ -77,8 +108,10 @@ func (s *Store) Record(ctx context.Context, events []parking.Event) []parking.Re
 
 // Numbers of the script's arguments: for the call and for each of its events.
 const (
-	headArgs  = 5
+	headArgs  = 6
 	eventArgs = 4
+
+	correctedArg = 4
 )
 
 // chunk is one call of the script.
@@ -89,7 +122,7 @@ type chunk struct {
 }
 
 // chunks returns the calls of the script for all events except those of refused sites.
-func (s *Store) chunks(events []parking.Event, repeats map[string]string, refused map[string]error) []*chunk {
+func (s *Store) chunks(events []parking.Event, repeats map[string]string, refused map[string]error, together string) []*chunk {
 	now := s.now()
 	oldest := now.Add(-s.retention)
 	open := make(map[string]*chunk, 1)
@@ -107,7 +140,7 @@ func (s *Store) chunks(events []parking.Event, repeats map[string]string, refuse
 			}
 			c = &chunk{site: e.Site, index: make([]int, 0, size)}
 			c.Script, c.Keys = recordScript, []string{string(keysOf(e.Site))}
-			c.Args = append(make([]any, 0, headArgs+eventArgs*size), s.retention.Milliseconds(), instant(oldest), oldest.UnixMilli(), repeats[e.Site], "")
+			c.Args = append(make([]any, 0, headArgs+eventArgs*size), s.retention.Milliseconds(), instant(oldest), oldest.UnixMilli(), repeats[e.Site], "", together)
 			open[e.Site] = c
 			chunks = append(chunks, c)
 		}
@@ -117,7 +150,7 @@ func (s *Store) chunks(events []parking.Event, repeats map[string]string, refuse
 			at = now
 		}
 		if e.Corrected() {
-			c.Args[headArgs-1] = fmt.Sprint(c.Args[headArgs-1], at.UnixMilli(), "\n", e.ID, "\n")
+			c.Args[correctedArg] = fmt.Sprint(c.Args[correctedArg], at.UnixMilli(), "\n", e.ID, "\n")
 		}
 		m := memberAt(e, at)
 		c.Args = append(c.Args, m, at.UnixMilli(), plateOf(e), keptOf(e, m))

@@ -8,6 +8,8 @@
 --          it is valid and the nanoseconds within which a read repeats another
 -- ARGV[5]  the events with a version that a person gave: milliseconds of the observation
 --          and id of each, one a line
+-- ARGV[6]  nothing; or of events that are recorded all or none the versions that they take
+--          the place of, in their order, with spaces between them
 -- then four for each event:
 --   member  see layout.lua; of a void event with the time of this call
 --   millis  of the observation, since 1970
@@ -60,7 +62,7 @@ local mostPlaces = 8
 local maxForgotten = 1000
 
 local argv = ARGV
-local headArgs, eventArgs = 5, 4
+local headArgs, eventArgs = 6, 4
 local minuteMillis, dayMillis = 60000, 86400000
 
 local retention, oldest, oldestMillis = tonumber(argv[1]), argv[2], argv[3]
@@ -724,6 +726,20 @@ local function apply(id, member, millis, plate, new)
   return answer
 end
 
+-- Reports whether a version takes the place of version was of its event, or is kept already:
+-- the answer of a call before may be lost.
+local function follows(id, new, was)
+  local kept = events[id]
+  if not kept or plateOf(kept) == '' or tonumber(slotOf(kept), 32) < oldestSlot then
+    return false
+  elseif versionOf(kept) == was then
+    return true
+  end
+  local event = parseEvent(kept)
+  event.places = ''
+  return formatEvent(event) == new
+end
+
 ------------------------------------------------------------------------------------------
 -- Helpers of sweep and write
 ------------------------------------------------------------------------------------------
@@ -857,6 +873,16 @@ for n = 1, (#argv - headArgs) / eventArgs do
 end
 for n, value in ipairs(call('HMGET', key.events, unpack(ids))) do
   events[ids[n]] = value
+end
+if argv[6] ~= '' then
+  local n, all = 0, true
+  for was in string.gmatch(argv[6], '%d+') do
+    n = n + 1
+    all = all and follows(ids[n], argv[headArgs + n * eventArgs], tonumber(was))
+  end
+  if not all then
+    return string.rep('C\n', n)
+  end
 end
 for n, text in ipairs(call('HMGET', key.timelines, unpack(plates))) do
   local plate = plates[n]

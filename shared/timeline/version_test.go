@@ -489,3 +489,106 @@ func TestACallWithManyFormerPlaces(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 }
+
+// Versions that are recorded together are recorded all or none, in either order. The same
+// again changes nothing, also if the answer of the first time was lost.
+func TestRecordAll(t *testing.T) {
+	e, x := of(entry("e", 0), 1, plated("KA02")), of(exit("x", 60), 1, nil)
+	other := of(entry("other", 30), 1, plated("KA03"))
+	next := func(of parking.Event, plate string) parking.Event {
+		t.Helper()
+		c, err := of.Correct(plate, parking.Correction{ID: "d1", By: "anna", At: start})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	both := []parking.Event{next(e, "KA01"), next(x, "KA01")}
+	s, client := newStore(t)
+	now := time.Now()
+	s.now = func() time.Time { return now } // it is in the registry of sites
+	for name, tt := range map[string]struct {
+		meanwhile []parking.Event
+		erased    string
+		events    []parking.Event
+		was       []int64
+		refused   bool
+	}{
+		"both follow":                     {events: both, was: []int64{1, 1}},
+		"the first does not":              {[]parking.Event{of(e, 2, plated("KA04"))}, "", both, []int64{1, 1}, true},
+		"the second does not":             {[]parking.Event{of(x, 2, plated("KA04"))}, "", both, []int64{1, 1}, true},
+		"none does":                       {[]parking.Event{of(e, 2, nil), of(x, 2, voided)}, "", both, []int64{1, 1}, true},
+		"the first is void":               {[]parking.Event{of(e, 2, voided)}, "", both, []int64{1, 1}, true},
+		"another person decided":          {[]parking.Event{next(x, "KA09")}, "", both, []int64{1, 1}, true},
+		"the same version, another plate": {[]parking.Event{next(e, "KA09")}, "", both, []int64{1, 1}, true},
+		"one is recorded already":         {[]parking.Event{both[1]}, "", both, []int64{1, 1}, false},
+		"both are":                        {both, "", both, []int64{1, 1}, false},
+		"the first was erased":            {nil, "KA02", both, []int64{1, 1}, true},
+		"the second was erased":           {nil, "KA01", both, []int64{1, 1}, true},
+		"they were read later":            {[]parking.Event{of(e, 2, nil), of(x, 3, nil)}, "", both, []int64{2, 3}, false},
+		"one stays as it is":              {nil, "", []parking.Event{both[0], x}, []int64{1, 1}, false},
+		"they are older":                  {nil, "", both, []int64{1, 2}, true},
+		"three, of which one is new":      {nil, "", append(slices.Clone(both), of(other, 2, nil)), []int64{1, 1, 1}, true},
+	} {
+		for _, reversed := range []bool{false, true} {
+			t.Run(fmt.Sprint(name, ", reversed ", reversed), func(t *testing.T) {
+				do(t, client, "FLUSHALL")
+				record(t, s, e, x)
+				record(t, s, tt.meanwhile...)
+				if tt.erased != "" {
+					if _, err := s.ErasePlate(t.Context(), "default", tt.erased); err != nil {
+						t.Fatal(err)
+					}
+				}
+				events, was := slices.Clone(tt.events), slices.Clone(tt.was)
+				if reversed {
+					slices.Reverse(events)
+					slices.Reverse(was)
+				}
+				before := dump(t, client)
+				stays, err := s.RecordAll(t.Context(), events, was)
+				if tt.refused {
+					if diff := cmp.Diff(before, dump(t, client)); diff != "" || !errors.Is(err, parking.ErrConflict) || stays != nil {
+						t.Errorf("stays %+v, error %v, changed (-want +got):\n%s", stays, err, diff)
+					}
+					return
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, e := range events {
+					got, err := s.Event(t.Context(), e.Site, e.ID)
+					if diff := cmp.Diff(e, got); diff != "" || err != nil {
+						t.Errorf("error %v (-want +got):\n%s", err, diff)
+					}
+				}
+				before = dump(t, client)
+				again, err := s.RecordAll(t.Context(), events, was)
+				if diff := cmp.Diff(stays, again); diff != "" || err != nil {
+					t.Errorf("again, error %v (-want +got):\n%s", err, diff)
+				}
+				if diff := cmp.Diff(before, dump(t, client)); diff != "" {
+					t.Errorf("again, changed (-want +got):\n%s", diff)
+				}
+			})
+		}
+	}
+	do(t, client, "FLUSHALL")
+	record(t, s, e, x)
+	if err := client.HSet(t.Context(), defaultKeys.events(), "x", member(&x)[:slotLen]+"\n12-KA\nnorth").Err(); err != nil {
+		t.Fatal(err)
+	}
+	before := dump(t, client)
+	_, err := s.RecordAll(t.Context(), both, []int64{1, 1})
+	if diff := cmp.Diff(before, dump(t, client)); diff != "" || !errors.Is(err, parking.ErrConflict) {
+		t.Errorf("one is of version 0.1.0: error %v, changed (-want +got):\n%s", err, diff)
+	}
+	for name, events := range map[string][]parking.Event{
+		"two sites": {both[0], of(both[1], 2, func(e *parking.Event) { e.Site = "north" })},
+		"too many":  make([]parking.Event, eventsPerScript+1),
+	} {
+		if _, err := s.RecordAll(t.Context(), events, make([]int64, len(events))); err == nil || errors.Is(err, parking.ErrConflict) {
+			t.Errorf("%s: error %v", name, err)
+		}
+	}
+}
