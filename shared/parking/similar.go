@@ -1,6 +1,7 @@
 package parking
 
 import (
+	"math/bits"
 	"unicode"
 	"unicode/utf8"
 )
@@ -23,6 +24,26 @@ func Similar(a, b string) bool {
 	var ta, tb [maxText]rune
 	x, y := textOf(a, &ta), textOf(b, &tb)
 	return x != nil && y != nil && within(x, y, maxEdits)
+}
+
+// SimilarTo returns a function that reports whether a plate is similar to this one, as
+// [Similar] does. It is for many plates: most are told from this one by what characters
+// they have. It is safe for concurrent use.
+func SimilarTo(plate string) func(other string) bool {
+	has := characters(plate)
+	return func(other string) bool {
+		others := characters(other)
+		return bits.OnesCount64(has&^others) <= maxEdits && bits.OnesCount64(others&^has) <= maxEdits && Similar(plate, other)
+	}
+}
+
+// characters returns the set of the characters of a plate, some as one: by an edit at most
+// one leaves it and at most one comes.
+func characters(plate string) (set uint64) {
+	for _, r := range plate {
+		set |= 1 << (r & 63)
+	}
+	return set
 }
 
 func ascii(s string) bool {

@@ -33,6 +33,36 @@ func TestSimilar(t *testing.T) {
 	}
 }
 
+// Of many plates the same are similar as one by one.
+func TestSimilarTo(t *testing.T) {
+	plate := rapid.Custom(func(t *rapid.T) string {
+		return string(rapid.SliceOfN(rapid.SampledFrom([]rune("0p8XBÄ@\U0001f697")), 0, maxText+1).Draw(t, "characters")) // some are one in a set
+	})
+	rapid.Check(t, func(t *rapid.T) {
+		this := plate.Draw(t, "this")
+		similar := SimilarTo(this)
+		for _, other := range rapid.SliceOfN(plate, 1, 30).Draw(t, "others") {
+			if got, want := similar(other), Similar(this, other); got != want {
+				t.Fatalf("%q and %q: %v, want %v", this, other, got, want)
+			}
+		}
+		if other := misread(t, this); similar(other) != Similar(this, other) {
+			t.Fatalf("%q and %q: %v", this, other, similar(other))
+		}
+	})
+}
+
+// misread returns a text with up to two edits.
+func misread(t *rapid.T, text string) string {
+	r := []rune(text)
+	for range rapid.IntRange(0, maxEdits).Draw(t, "edits") {
+		at := rapid.IntRange(0, len(r)).Draw(t, "at")
+		to := slices.Concat(r[:at], rapid.SliceOfN(rapid.SampledFrom([]rune("01Z\u00e9")), 0, 1).Draw(t, "to"))
+		r = append(to, r[min(len(r), at+rapid.IntRange(0, 1).Draw(t, "replaced")):]...)
+	}
+	return string(r)
+}
+
 // Alignments by hand: the sum of what the model has of each difference, and of their number.
 func TestAlign(t *testing.T) {
 	s := newScorer(&Model{Edits: Edits{One: -100, Two: -300, Missing: -20, Confused: map[string]Weight{"8B": -1, "0Ä": -2}, Letters: -7, Digits: -8, Mixed: -9}})
