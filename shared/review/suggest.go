@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -31,7 +32,7 @@ type Suggestions struct {
 	Suggestions []Suggestion `json:"suggestions"`
 }
 
-// maxSimilar bounds the plates that are looked at for one read.
+// maxSimilar bounds the lone reads that are looked at for one read.
 const maxSimilar = 100
 
 // Suggest returns what may be of the same vehicle as an event of a site. The error is a
@@ -42,51 +43,53 @@ func (r *Reviewer) Suggest(ctx context.Context, site, id string, models parking.
 	if found.Read = e; err != nil || e.Void || e.NoPlate {
 		return found, err
 	}
-	others, err := r.others(ctx, &e)
-	if err != nil {
-		return found, err
-	}
-	all, err := r.suggest(ctx, site, []parking.Event{e}, others, models)
+	all, err := r.suggest(ctx, site, []parking.Event{e}, models)
 	if err != nil {
 		return found, err
 	}
 	return all[0], nil
 }
 
-// others returns the lone reads that are an entry to an exit, or an exit to an entry, by
-// their time.
-func (r *Reviewer) others(ctx context.Context, e *parking.Event) ([]timeline.LoneRead, error) {
-	if e.Kind == parking.Exit {
-		return r.Events.LoneEntries(ctx, e.Site, e.Time.Add(-parking.MaxNear), e.Time)
-	}
-	return r.Events.LoneExits(ctx, e.Site, e.Time, e.Time.Add(parking.MaxNear))
-}
-
-// suggest returns the suggestions for some reads of one kind, of reads of the other kind.
-func (r *Reviewer) suggest(ctx context.Context, site string, reads []parking.Event, others []timeline.LoneRead, models parking.Models) ([]Suggestions, error) {
-	similar, from, to := make([][]string, len(reads)), reads[0].Time, reads[0].Time
-	var plates []string
-	for i := range reads {
-		similar[i] = similarTo(&reads[i], others)
-		plates = append(append(plates, similar[i]...), reads[i].Plate)
-		for _, at := range []time.Time{reads[i].Time.Add(-parking.MaxNear), reads[i].Time.Add(parking.MaxNear)} {
-			from, to = earlier(from, at), later(to, at)
-		}
-	}
-	slices.Sort(plates)
-	lone, err := r.Events.LoneOf(ctx, site, slices.Compact(plates), from, to)
+// suggest returns the suggestions for some reads of one kind.
+func (r *Reviewer) suggest(ctx context.Context, site string, reads []parking.Event, models parking.Models) ([]Suggestions, error) {
+	others, err := r.others(ctx, site, reads)
 	if err != nil {
 		return nil, err
 	}
-	byPlate := make(map[string][]parking.Lone)
+	asked := make(map[timeline.LoneRead]bool)
+	for i := range reads {
+		e := &reads[i]
+		asked[timeline.LoneRead{Kind: e.Kind, ID: e.ID, Plate: e.Plate, Time: e.Time}] = true
+		for _, o := range others[i] {
+			asked[o] = true
+		}
+	}
+	lone, err := r.Events.LoneAt(ctx, site, slices.Collect(maps.Keys(asked)))
+	if err != nil {
+		return nil, err
+	}
+	byID, inside := make(map[string]*parking.Lone, len(lone)), make(map[string]*parking.Lone)
 	for i := range lone {
-		byPlate[lone[i].Plate] = append(byPlate[lone[i].Plate], lone[i])
+		l := &lone[i]
+		if byID[l.ID] = l; l.Kind == parking.Entry && l.Next.IsZero() {
+			inside[l.Plate] = l
+		}
 	}
 	all := make([]Suggestions, len(reads))
 	for i := range reads {
 		of := new(parking.Reads)
-		for _, plate := range append(similar[i], reads[i].Plate) {
-			of.Lone = append(of.Lone, byPlate[plate]...)
+		add := func(l *parking.Lone) {
+			if l != nil {
+				of.Lone = append(of.Lone, *l)
+			}
+		}
+		add(byID[reads[i].ID])
+		for _, o := range others[i] {
+			if o.ID == "" {
+				add(inside[o.Plate])
+			} else {
+				add(byID[o.ID])
+			}
 		}
 		if all[i], err = r.ranked(ctx, site, reads[i], of, models); err != nil {
 			return nil, err
@@ -95,25 +98,64 @@ func (r *Reviewer) suggest(ctx context.Context, site string, reads []parking.Eve
 	return all, nil
 }
 
-// similarTo returns the plates of other reads that are similar to that of a read and may be
-// of the same stay by their time, each once, at most [maxSimilar]: those nearest in time.
-func similarTo(e *parking.Event, others []timeline.LoneRead) []string {
+// others returns for each of some reads of one kind the lone reads of the other kind that may
+// be of the same vehicle, by their plates and times.
+func (r *Reviewer) others(ctx context.Context, site string, reads []parking.Event) ([][]timeline.LoneRead, error) {
+	kind, from, to := parking.Entry, reads[0].Time, reads[0].Time
+	similar := make([]func(string) bool, len(reads))
+	for i := range reads {
+		similar[i] = parking.SimilarTo(reads[i].Plate)
+		from, to = earlier(from, reads[i].Time), later(to, reads[i].Time)
+	}
+	if reads[0].Kind == parking.Exit {
+		from = from.Add(-parking.MaxNear)
+	} else {
+		kind, to = parking.Exit, to.Add(parking.MaxNear+1)
+	}
+	found, err := r.Events.FindLone(ctx, site, kind, from, to, func(plate string) bool {
+		return slices.ContainsFunc(similar, func(similar func(string) bool) bool { return similar(plate) })
+	})
+	if err != nil {
+		return nil, err
+	}
+	others := make([][]timeline.LoneRead, len(reads))
+	for i := range reads {
+		others[i] = nearest(&reads[i], found, similar[i])
+	}
+	return others, nil
+}
+
+// nearest returns those of some lone reads that may be of the same vehicle as a read of the
+// other kind, those nearest in time first, at most [maxSimilar]: of each similar plate the
+// last entry before an exit, or the first exit after an entry. The vehicle of another entry
+// has left before, and that of another exit has come later.
+func nearest(e *parking.Event, found []timeline.LoneRead, similar func(plate string) bool) []timeline.LoneRead {
+	const rounded = time.Millisecond // the times of vehicles inside
 	var near []timeline.LoneRead
-	for _, o := range others {
-		if o.Time.Sub(e.Time).Abs() <= parking.MaxNear && o.Time.Before(e.Time) == (e.Kind == parking.Exit) && parking.Similar(o.Plate, e.Plate) {
+	for _, o := range found {
+		if o.Time.Sub(e.Time).Abs() <= parking.MaxNear+rounded && o.Time.Before(e.Time) == (e.Kind == parking.Exit) && similar(o.Plate) {
 			near = append(near, o)
 		}
 	}
 	slices.SortFunc(near, func(a, b timeline.LoneRead) int {
-		return cmp.Or(cmp.Compare(a.Time.Sub(e.Time).Abs(), b.Time.Sub(e.Time).Abs()), strings.Compare(a.Plate, b.Plate))
-	})
-	plates := make([]string, 0, min(len(near), maxSimilar))
-	for _, o := range near {
-		if len(plates) < maxSimilar && !slices.Contains(plates, o.Plate) {
-			plates = append(plates, o.Plate)
+		byID := strings.Compare(a.ID, b.ID) // as in timelines
+		if e.Kind == parking.Exit {
+			byID = -byID
 		}
+		return cmp.Or(cmp.Compare(a.Time.Sub(e.Time).Abs(), b.Time.Sub(e.Time).Abs()), strings.Compare(a.Plate, b.Plate), byID)
+	})
+	type of struct {
+		plate  string
+		inside bool
 	}
-	return plates
+	taken := make(map[of]bool)
+	near = slices.DeleteFunc(near, func(o timeline.LoneRead) bool {
+		this := of{o.Plate, o.ID == ""}
+		again := taken[this]
+		taken[this] = true
+		return again
+	})
+	return near[:min(len(near), maxSimilar)]
 }
 
 func earlier(a, b time.Time) time.Time {
@@ -180,7 +222,7 @@ func (r *Reviewer) Unmatched(ctx context.Context, site string, before time.Time,
 	oldest := r.now().Add(-r.Events.Retention())
 	for range listSteps {
 		from := before.Add(-listStep)
-		exits, err := r.Events.LoneExits(ctx, site, from, before)
+		exits, err := r.Events.FindLone(ctx, site, parking.Exit, from, before, func(string) bool { return true })
 		if err != nil {
 			return nil, next, err
 		}
@@ -237,11 +279,7 @@ func (r *Reviewer) unmatched(ctx context.Context, site string, exits []timeline.
 	if len(reads) == 0 {
 		return list, next, nil
 	}
-	entries, err := r.Events.LoneEntries(ctx, site, exits[len(exits)-1].Time.Add(-parking.MaxNear), exits[0].Time)
-	if err != nil {
-		return nil, next, err
-	}
-	all, err := r.suggest(ctx, site, reads, entries, models)
+	all, err := r.suggest(ctx, site, reads, models)
 	if err != nil {
 		return nil, next, err
 	}

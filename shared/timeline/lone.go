@@ -10,19 +10,10 @@ import (
 	"time"
 
 	goredis "github.com/redis/go-redis/v9"
-	"golang.org/x/sync/errgroup"
 
 	"parkstream/shared/failure"
 	"parkstream/shared/parking"
 )
-
-// LoneRead is a lone read as it is listed for a search.
-type LoneRead struct {
-	// ID is empty of a vehicle inside. Those have one read each.
-	ID    string
-	Plate string
-	Time  time.Time // of a vehicle inside rounded to milliseconds
-}
 
 const (
 	// MaxLone bounds the lone reads of a site that are read at once.
@@ -43,19 +34,6 @@ func (s *Store) Lone(ctx context.Context, site string, from, to time.Time) (lone
 		return nil, false, fmt.Errorf("read the lone reads of site %s from Redis: %w", site, err)
 	}
 	return lone, more, nil
-}
-
-// LoneOf returns the lone reads of some plates, as [Store.Lone] does.
-func (s *Store) LoneOf(ctx context.Context, site string, plates []string, from, to time.Time) ([]parking.Lone, error) {
-	var lone []parking.Lone
-	for some := range slices.Chunk(plates, lonePerPage) {
-		r := s.loneReader(site, from, to)
-		var err error
-		if lone, err = r.ofPlates(ctx, lone, some); err != nil {
-			return nil, fmt.Errorf("read the lone reads of some plates of site %s from Redis: %w", site, err)
-		}
-	}
-	return lone, nil
 }
 
 // Events returns the versions that count of events of a site with a plate, by id. One that
@@ -80,50 +58,6 @@ func (s *Store) Corrected(ctx context.Context, site string, from, to time.Time) 
 		return nil, fmt.Errorf("list the corrected events of site %s from Redis: %w", site, err)
 	}
 	return ids, nil
-}
-
-// LoneEntries returns the lone entries of a site that were observed from one instant until
-// before another, with the vehicles inside. They are in no order.
-func (s *Store) LoneEntries(ctx context.Context, site string, from, to time.Time) ([]LoneRead, error) {
-	r := s.loneReader(site, from, to)
-	var entries []string
-	var inside []goredis.Z
-	g, within := errgroup.WithContext(ctx)
-	g.Go(func() (err error) { entries, _, err = r.members(within, parking.Entry); return err })
-	g.Go(func() (err error) { inside, _, err = r.inside(within); return err })
-	if err := g.Wait(); err != nil {
-		return nil, fmt.Errorf("list the lone entries of site %s from Redis: %w", site, err)
-	}
-	reads := make([]LoneRead, 0, len(entries)+len(inside))
-	for _, z := range inside {
-		if at := time.UnixMilli(int64(z.Score)).UTC(); at.Before(to) {
-			reads = append(reads, LoneRead{Plate: z.Member.(string), Time: at})
-		}
-	}
-	return appendReads(reads, entries)
-}
-
-// LoneExits returns the lone exits of a site that were observed from one instant until
-// before another, in no order.
-func (s *Store) LoneExits(ctx context.Context, site string, from, to time.Time) ([]LoneRead, error) {
-	r := s.loneReader(site, from, to)
-	exits, _, err := r.members(ctx, parking.Exit)
-	if err != nil {
-		return nil, fmt.Errorf("list the lone exits of site %s from Redis: %w", site, err)
-	}
-	return appendReads(make([]LoneRead, 0, len(exits)), exits)
-}
-
-func appendReads(reads []LoneRead, members []string) ([]LoneRead, error) {
-	for _, text := range members {
-		m, plate, _ := strings.Cut(text, "\n")
-		id, at, err := parseMember(m)
-		if err != nil {
-			return nil, failure.Odd("Redis", err)
-		}
-		reads = append(reads, LoneRead{ID: id, Plate: plate, Time: at})
-	}
-	return reads, nil
 }
 
 // retained returns an instant, or the oldest retained one if that is later.
@@ -423,53 +357,6 @@ func hasStay(members []string) bool {
 }
 
 func kindOf(member string) parking.Kind { return parking.Kind(member[headLen-1]) }
-
-// ofPlates appends the lone reads of some plates.
-func (r *loneReader) ofPlates(ctx context.Context, lone []parking.Lone, plates []string) ([]parking.Lone, error) {
-	first := instant(r.from)
-	starts := make([]placed, len(plates))
-	for i, plate := range plates {
-		starts[i] = placed{first, plate} // the timeline is read from there
-	}
-	lines, err := r.readLines(ctx, starts)
-	if err != nil {
-		return nil, err
-	}
-	var reads []placed
-	var asked []string
-	for plate, l := range lines {
-		for i, m := range l.members {
-			switch {
-			case m < first:
-			case i == len(l.members)-1 && kindOf(m) == parking.Entry:
-				reads = append(reads, placed{m, plate})
-			case kindOf(m) == parking.Exit && i > 0 && kindOf(l.members[i-1]) == parking.Entry:
-			case kindOf(m) == parking.Entry && kindOf(l.members[i+1]) == parking.Exit:
-			default: // unless it is a repeat
-				asked = append(asked, m+"\n"+plate)
-			}
-		}
-	}
-	for page := range slices.Chunk(asked, lonePerPage) {
-		// A read that is missing has the score 0, which is the start of 1970.
-		scores, err := r.redis.Current().ZMScore(ctx, r.keys.lone(), page...).Result()
-		if err != nil {
-			return nil, err
-		}
-		for i, text := range page {
-			if scores[i] != 0 {
-				m, plate, _ := strings.Cut(text, "\n")
-				reads = append(reads, placed{m, plate})
-			}
-		}
-	}
-	for page := range slices.Chunk(reads, lonePerPage) {
-		if lone, err = r.read(ctx, lone, page); err != nil {
-			return nil, err
-		}
-	}
-	return lone, nil
-}
 
 // byID adds the events with some ids.
 func (r *loneReader) byID(ctx context.Context, events map[string]parking.Event, ids []string) error {

@@ -581,9 +581,24 @@ func (o *timelineOracle) compare(t *testing.T) {
 		if diff := cmp.Diff(o.lone(), sortLone(lone), cmpopts.EquateEmpty()); err != nil || more || diff != "" {
 			t.Fatalf("error %v, more %v, lone reads, -want +got:\n%s", err, more, diff)
 		}
-		lone, err = o.s.LoneOf(t.Context(), o.site, append(slices.Clone(o.plates), elsewhere), time.Time{}, o.now.Add(time.Hour))
-		if diff := cmp.Diff(o.lone(), sortLone(lone), cmpopts.EquateEmpty()); err != nil || diff != "" {
-			t.Fatalf("error %v, lone reads of the plates, -want +got:\n%s", err, diff)
+		var found, all []LoneRead
+		for _, kind := range []parking.Kind{parking.Entry, parking.Exit} {
+			some, err := o.s.FindLone(t.Context(), o.site, kind, time.Time{}, o.now.Add(time.Hour), func(string) bool { return true })
+			if err != nil {
+				t.Fatal(err)
+			}
+			found = append(found, some...)
+		}
+		for _, plate := range append(o.plates, elsewhere) {
+			for _, e := range o.timeline(o.lines[plate]) {
+				all = append(all, LoneRead{Kind: e.Kind, ID: e.ID, Plate: plate, Time: e.Time})
+			}
+		}
+		for name, reads := range map[string][]LoneRead{"that were found": found, "of all events": all} {
+			lone, err := o.s.LoneAt(t.Context(), o.site, reads)
+			if diff := cmp.Diff(o.lone(), sortLone(lone), cmpopts.EquateEmpty()); err != nil || diff != "" {
+				t.Fatalf("error %v, lone reads %s, -want +got:\n%s", err, name, diff)
+			}
 		}
 	}
 	site, err := o.s.Site(t.Context(), o.site)

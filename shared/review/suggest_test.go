@@ -1,0 +1,62 @@
+package review
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"pgregory.net/rapid"
+
+	"parkstream/shared/parking"
+)
+
+// What is suggested for a read is what the near rule suggests among all events of the site.
+func TestSuggestionsAreThoseAmongAllReads(t *testing.T) {
+	o := newOffice(t)
+	cases := 0
+	rapid.Check(t, func(rt *rapid.T) {
+		cases++
+		at := fmt.Sprint("site-", cases)
+		plates := rapid.SampledFrom([]string{"MAB1234", "MAB1234", "MA81234", "MAB123", "HHX9876"})
+		gates := rapid.SampledFrom([]string{"", "g"}) // at one gate some repeat others
+		kinds := rapid.SampledFrom([]parking.Kind{parking.Entry, parking.Entry, parking.Exit})
+		// Some are at one instant, or at the ends of the times between which a stay may be.
+		offsets := rapid.SampledFrom([]time.Duration{0, 1, time.Minute, time.Hour, 9 * time.Hour, parking.MaxNear, parking.MaxNear + 1})
+		fractions := rapid.SampledFrom([]time.Duration{0, 0, 0, time.Millisecond, time.Millisecond - 1, 300_001})
+		var events []parking.Event
+		for i := range rapid.IntRange(1, 14).Draw(rt, "events") {
+			e := parking.Event{ID: fmt.Sprint("e", i), Kind: kinds.Draw(rt, "kind"), Site: at, RawPlate: plates.Draw(rt, "plate"), Gate: gates.Draw(rt, "gate")}
+			e.Time = o.start.Add(-10 * 24 * time.Hour).Add(offsets.Draw(rt, "after")).Add(fractions.Draw(rt, "fraction"))
+			valid, err := parking.NewEvent(e)
+			if err != nil {
+				t.Fatal(err)
+			}
+			events = append(events, valid)
+		}
+		for _, r := range o.Events.Record(t.Context(), events) {
+			if r.Err != nil {
+				t.Fatal(r.Err)
+			}
+		}
+		reads := parking.ReadsOf(events, nil)
+		lone := make(map[string]bool)
+		for i := range reads.Lone {
+			lone[reads.Lone[i].ID] = true
+		}
+		for i := range events {
+			found, err := o.Suggest(t.Context(), at, events[i].ID, nil)
+			if err != nil {
+				rt.Fatal(err)
+			}
+			var got []parking.Suggestion
+			for _, s := range found.Suggestions {
+				got = append(got, parking.Suggestion{EntryID: s.EntryID, ExitID: s.ExitID, Explanation: s.Match})
+			}
+			if diff := cmp.Diff(reads.Suggest(events[i].ID, nil, nil), got, cmpopts.EquateEmpty()); diff != "" || found.Lone != lone[events[i].ID] {
+				rt.Fatalf("%s of %+v: lone %v, suggestions (-want +got):\n%s", events[i].ID, events, found.Lone, diff)
+			}
+		}
+	})
+}
