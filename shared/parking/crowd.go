@@ -116,9 +116,9 @@ func (t *table) crowdOfGroup(group []int32, crowded []bool, most int) {
 // crowdOf marks the crowded reads of one text. It returns the memory that it used.
 func (t *table) crowdOf(line int, crowded []bool, most int, times []int64) []int64 {
 	times = times[:0]
-	during := span{t.spans[line].from - int64(MaxNear), t.spans[line].to + int64(MaxNear)}
-	t.find(t.texts[line], 0, func(other int) {
-		if !t.spans[other].meets(during) {
+	during := t.spans[line].all().widened(MaxNear)
+	t.find(t.texts[line], 0, during, func(other int) {
+		if when := t.spans[other].all(); !when.meets(during) {
 			return
 		}
 		for i := t.starts[2*other]; i < t.starts[2*other+2]; i++ {

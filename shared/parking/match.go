@@ -305,10 +305,11 @@ func (m *matching) pair() {
 	for line := range m.texts {
 		entries, exits := m.line(line)
 		this := &m.spans[line]
-		during := this.widened()
-		m.find(m.texts[line], line, func(other int) { // each two plates once
+		passages := times{this.entries.widened(passage), this.exits.widened(passage)}
+		m.find(m.texts[line], line, this.all().widened(MaxNear), func(other int) { // each two plates once
 			that := &m.spans[other]
-			near, reverse, mates := that.entered < this.left, this.entered < that.left, that.meets(during)
+			near, reverse := that.entries.from < this.exits.to, this.entries.from < that.exits.to
+			mates := that.entries.meets(passages.entries) || that.exits.meets(passages.exits)
 			if !near && !reverse && !mates {
 				return
 			}

@@ -158,21 +158,25 @@ type table struct {
 	spans  []times // of each plate
 }
 
-// times are when the reads of a plate were.
-type times struct {
-	span          // from the first to the last one
-	entered int64 // the first entry
-	left    int64 // the last exit
+// times are when the entries and the exits of a plate were.
+type times struct{ entries, exits span }
+
+// all returns from when to when any of the reads were.
+func (t *times) all() span {
+	return span{min(t.entries.from, t.exits.from), max(t.entries.to, t.exits.to)}
 }
 
 // span is from a time to another one.
 type span struct{ from, to int64 }
 
+// never is the span of nothing. It meets none.
+var never = span{math.MaxInt64, math.MinInt64}
+
 // meets reports whether two spans have a time in common.
 func (s span) meets(o span) bool { return s.from <= o.to && o.from <= s.to }
 
-// widened returns the span with the time of a passage before and after it.
-func (s span) widened() span { return span{s.from - int64(passage), s.to + int64(passage)} }
+// widened returns the span with so much time before and after it.
+func (s span) widened(by time.Duration) span { return span{s.from - int64(by), s.to + int64(by)} }
 
 // newTable returns the table of lone reads, of those that are long enough to be compared.
 func newTable(lone []Lone) *table {
@@ -217,23 +221,21 @@ func tableOf(reads []read, texts [][]rune) *table {
 	})
 	t.starts, t.spans = make([]int32, 2*len(texts)+1), make([]times, len(texts))
 	for i := range t.spans {
-		t.spans[i] = times{span{math.MaxInt64, math.MinInt64}, math.MaxInt64, math.MinInt64}
+		t.spans[i] = times{never, never}
 	}
 	for i := range t.reads {
 		r := &t.reads[i]
 		t.starts[slot(r)+1]++
-		s := &t.spans[r.line]
-		s.from, s.to = min(s.from, r.at), max(s.to, r.at)
-		if r.event.Kind == Entry {
-			s.entered = min(s.entered, r.at)
-		} else {
-			s.left = max(s.left, r.at)
+		s := &t.spans[r.line].entries
+		if r.event.Kind == Exit {
+			s = &t.spans[r.line].exits
 		}
+		*s = span{min(s.from, r.at), max(s.to, r.at)}
 	}
 	for i := range len(t.starts) - 1 {
 		t.starts[i+1] += t.starts[i]
 	}
-	t.index = newIndex(texts)
+	t.index = newIndex(texts, t.spans)
 	return t
 }
 
@@ -255,11 +257,11 @@ func (t *table) line(i int) (entries, exits []read) {
 	return t.reads[t.starts[2*i]:t.starts[2*i+1]], t.reads[t.starts[2*i+1]:t.starts[2*i+2]]
 }
 
-// between returns the reads from one time to another.
-func between(reads []read, from, to int64) []read {
-	start := sort.Search(len(reads), func(i int) bool { return reads[i].at >= from })
+// of returns those of some reads that are in the span.
+func (s span) of(reads []read) []read {
+	start := sort.Search(len(reads), func(i int) bool { return reads[i].at >= s.from })
 	end := start
-	for end < len(reads) && reads[end].at <= to {
+	for end < len(reads) && reads[end].at <= s.to {
 		end++
 	}
 	return reads[start:end]
@@ -273,18 +275,15 @@ func (t *table) concerning(plate string, entry, exit int64, each func(r *read)) 
 	if text == nil {
 		return
 	}
-	during := span{entry, exit}.widened()
-	t.find(text, 0, func(i int) {
-		if !t.spans[i].meets(during) {
+	entered := span{entry - int64(passage), max(exit, entry+int64(passage))}
+	left := span{min(entry, exit-int64(passage)), exit + int64(passage)}
+	t.find(text, 0, span{entered.from, left.to}, func(i int) {
+		when := &t.spans[i]
+		if !when.entries.meets(entered) && !when.exits.meets(left) || !within(text, t.texts[i], maxEdits) {
 			return
 		}
 		entries, exits := t.line(i)
-		entries = between(entries, entry-int64(passage), max(exit, entry+int64(passage)))
-		exits = between(exits, min(entry, exit-int64(passage)), exit+int64(passage))
-		if len(entries)+len(exits) == 0 || !within(text, t.texts[i], maxEdits) {
-			return
-		}
-		for _, reads := range [...][]read{entries, exits} {
+		for _, reads := range [...][]read{entered.of(entries), left.of(exits)} {
 			for j := range reads {
 				each(&reads[j])
 			}

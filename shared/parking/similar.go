@@ -1,6 +1,7 @@
 package parking
 
 import (
+	"math"
 	"math/bits"
 	"unicode"
 	"unicode/utf8"
@@ -209,35 +210,69 @@ func (al *alignment) method() Method {
 }
 
 // index finds similar texts by what is left of them without up to two characters: of
-// similar texts something of that is equal.
+// similar texts something of that is equal. Most that are found so are of another time: each
+// item tells when its text was read, so that no other memory is read for these.
 type index struct {
-	texts  [][]rune
-	bits   uint
-	starts []uint32 // of buckets
-	items  []item   // of each bucket the texts in descending order
-	seen   []uint32 // the search that found a text last
-	search uint32
+	texts    [][]rune
+	calendar calendar
+	bits     uint
+	starts   []uint32 // of buckets
+	items    []item   // of each bucket the texts in descending order
+	seen     []uint32 // the search that found a text last
+	search   uint32
 }
 
-// item is a text in a bucket, with the rest of its hash.
+// item is a text in a bucket, with the rest of its hash and with when it was read.
 type item struct {
 	rest uint32
 	text int32
+	days days
 }
 
-// newIndex returns an index of different texts.
-func newIndex(texts [][]rune) *index {
-	x := &index{texts: texts, bits: 4, seen: make([]uint32, len(texts))}
+// calendar divides a time into parts that two bytes count.
+type calendar struct{ from, part int64 }
+
+// days are the parts of a calendar from one to another, both included.
+type days struct{ from, to uint16 }
+
+// newCalendar returns a calendar of the time in which the texts were read.
+func newCalendar(spans []times) calendar {
+	whole := never
+	for i := range spans {
+		all := spans[i].all()
+		whole = span{min(whole.from, all.from), max(whole.to, all.to)}
+	}
+	if whole.from > whole.to {
+		return calendar{0, 1}
+	}
+	return calendar{whole.from, (whole.to-whole.from)/(math.MaxUint16+1) + 1}
+}
+
+// days returns the parts that a span meets, or the first or the last one if it is before or
+// after all.
+func (c calendar) days(s span) days {
+	at := func(t int64) uint16 {
+		return uint16(min(max(0, (t-c.from)/c.part), math.MaxUint16)) //nolint:gosec // bounded
+	}
+	return days{at(s.from), at(s.to)}
+}
+
+// newIndex returns an index of different texts that were read at such times.
+func newIndex(texts [][]rune, spans []times) *index {
+	x := &index{texts: texts, calendar: newCalendar(spans), bits: 4, seen: make([]uint32, len(texts))}
+	var hashes [maxVariants]uint64
 	n := 0
 	for _, t := range texts {
-		variants(t, func(uint64) { n++ })
+		n += len(variants(t, &hashes))
 	}
 	for x.bits < 24 && 1<<x.bits < n {
 		x.bits++
 	}
 	x.starts = make([]uint32, 1<<x.bits+1)
 	for _, t := range texts {
-		variants(t, func(hash uint64) { x.starts[hash>>(64-x.bits)]++ })
+		for _, hash := range variants(t, &hashes) {
+			x.starts[hash>>(64-x.bits)]++
+		}
 	}
 	sum := uint32(0)
 	for i := range x.starts {
@@ -246,60 +281,71 @@ func newIndex(texts [][]rune) *index {
 	}
 	x.items = make([]item, n)
 	for i, t := range texts {
-		variants(t, func(hash uint64) {
+		days := x.calendar.days(spans[i].all())
+		for _, hash := range variants(t, &hashes) {
 			at := &x.starts[hash>>(64-x.bits)]
 			*at--
-			x.items[*at] = item{uint32(hash), int32(i)} //nolint:gosec // the low bits; as many texts as reads
-		})
+			x.items[*at] = item{uint32(hash), int32(i), days} //nolint:gosec // the low bits; as many texts as reads
+		}
 	}
 	return x
 }
 
-// find calls each with the texts from the least on that may be similar, the text itself
-// included if it is there, each once.
-func (x *index) find(text []rune, least int, each func(i int)) {
-	x.search++
-	variants(text, func(hash uint64) {
+// find calls each with the texts from the least on that may be similar and were read about
+// then, the text itself included if it is there, each once.
+func (x *index) find(text []rune, least int, when span, each func(i int)) {
+	var hashes [maxVariants]uint64
+	var buckets [maxVariants]struct{ start, end uint32 }
+	found := variants(text, &hashes)
+	for i, hash := range found { // at once: the processor waits for all of them together
 		bucket := hash >> (64 - x.bits)
-		for _, it := range x.items[x.starts[bucket]:x.starts[bucket+1]] {
+		buckets[i].start, buckets[i].end = x.starts[bucket], x.starts[bucket+1]
+	}
+	days := x.calendar.days(when)
+	x.search++
+	for i, hash := range found {
+		for _, it := range x.items[buckets[i].start:buckets[i].end] {
 			if int(it.text) < least {
 				break // those of a bucket descend
 			}
-			if it.rest == uint32(hash) && x.seen[it.text] != x.search { //nolint:gosec // the low bits
+			if it.rest == uint32(hash) && it.days.from <= days.to && it.days.to >= days.from && x.seen[it.text] != x.search { //nolint:gosec // the low bits
 				x.seen[it.text] = x.search
 				each(int(it.text))
 			}
 		}
-	})
+	}
 }
 
-// variants calls each with the hashes of a text without up to two of its characters.
-func variants(text []rune, each func(hash uint64)) {
+// maxVariants bounds the variants of a text.
+const maxVariants = 1 + maxText + maxText*(maxText-1)/2
+
+// variants returns the hashes of a text without up to two of its characters.
+func variants(text []rune, in *[maxVariants]uint64) []uint64 {
 	const seed, prime = 14695981039346656037, 1099511628211
-	n := len(text)
-	rest := func(hash uint64, from, without int) uint64 {
-		for k := from; k < n; k++ {
-			if k != without {
-				hash = (hash ^ uint64(text[k])) * prime //nolint:gosec // any bits do
-			}
+	n, found := len(text), 0
+	add := func(hash uint64, from int) { // of what precedes a place, with the rest of the text
+		for _, r := range text[from:] {
+			hash = (hash ^ uint64(r)) * prime //nolint:gosec // any bits do
 		}
-		return mixed(hash)
+		in[found] = mixed(hash)
+		found++
 	}
 	hash := uint64(seed)
-	each(rest(hash, 0, n))
+	add(hash, 0)
 	for i := range n { // hash is that of what precedes i
 		if i == 0 || text[i] != text[i-1] {
-			each(rest(hash, i+1, n))
-		}
-		first := hash
-		for j := i + 1; j < n; j++ { // first is that of what precedes j, without i
-			if (i == 0 || text[i] != text[i-1]) && (j == i+1 || text[j] != text[j-1]) {
-				each(rest(first, j+1, n))
+			add(hash, i+1)
+			first := hash
+			for j := i + 1; j < n; j++ { // first is that of what precedes j, without i
+				if j == i+1 || text[j] != text[j-1] {
+					add(first, j+1)
+				}
+				first = (first ^ uint64(text[j])) * prime //nolint:gosec // any bits do
 			}
-			first = (first ^ uint64(text[j])) * prime //nolint:gosec // any bits do
 		}
 		hash = (hash ^ uint64(text[i])) * prime //nolint:gosec // any bits do
 	}
+	return in[:found]
 }
 
 // mixed spreads each bit of a hash over all bits.

@@ -3,6 +3,7 @@ package parking
 import (
 	"slices"
 	"testing"
+	"time"
 
 	gocmp "github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
@@ -127,24 +128,57 @@ func TestAlignmentsAreTheBestOfAll(t *testing.T) {
 
 func TestIndexFindsAllSimilarTexts(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
+		drawSpan := func(name string) span {
+			// Instants of a day, far apart and near to each other.
+			from := noon.UnixNano() + rapid.SampledFrom([]int64{0, 1, 1000, int64(time.Hour), int64(time.Hour) + 1}).Draw(t, name)
+			return span{from, from + rapid.SampledFrom([]int64{0, 1, int64(time.Hour), int64(24 * time.Hour)}).Draw(t, name+" until")}
+		}
 		var texts [][]rune
+		var when []times
 		for range rapid.IntRange(0, 30).Draw(t, "texts") {
 			text := drawText(t, "text")
-			if !slices.ContainsFunc(texts, func(other []rune) bool { return slices.Equal(text, other) }) {
-				texts = append(texts, text)
+			if slices.ContainsFunc(texts, func(other []rune) bool { return slices.Equal(text, other) }) {
+				continue
 			}
+			texts = append(texts, text)
+			read := times{drawSpan("entries"), drawSpan("exits")}
+			switch rapid.IntRange(0, 2).Draw(t, "kinds") {
+			case 0:
+				read.entries = never
+			case 1:
+				read.exits = never
+			}
+			when = append(when, read)
 		}
-		x := newIndex(texts)
+		x := newIndex(texts, when)
 		for range 2 { // a search leaves nothing behind
 			text := drawText(t, "what is looked for")
 			least := rapid.IntRange(0, 30).Draw(t, "least")
+			about := drawSpan("about").widened(rapid.SampledFrom([]time.Duration{0, time.Second, MaxNear}).Draw(t, "widened"))
 			found := make(map[int]int)
-			x.find(text, least, func(i int) { found[i]++ })
+			x.find(text, least, about, func(i int) { found[i]++ })
 			for i := range texts {
-				if similar := levenshtein(text, texts[i]) <= maxEdits; similar && i >= least && found[i] != 1 || found[i] > 1 || i < least && found[i] > 0 {
+				similar := levenshtein(text, texts[i]) <= maxEdits && (when[i].entries.meets(about) || when[i].exits.meets(about))
+				if similar && i >= least && found[i] != 1 || found[i] > 1 || i < least && found[i] > 0 {
 					t.Fatalf("%s was found %d times for %s", string(texts[i]), found[i], string(text))
 				}
 			}
 		}
 	})
+}
+
+// Of what was read at another time nothing else is looked at: the search would be too slow.
+func TestIndexFindsWhatWasReadThen(t *testing.T) {
+	day := func(n int) span {
+		from := noon.Add(time.Duration(n) * 24 * time.Hour).UnixNano()
+		return span{from, from}
+	}
+	x := newIndex([][]rune{[]rune("MAB1234"), []rune("MAB1235")}, []times{{day(0), never}, {never, day(4)}})
+	for n, want := range map[int][]int{0: {0}, 1: nil, 4: {1}} {
+		var found []int
+		x.find([]rune("MAB1236"), 0, day(n).widened(time.Hour), func(i int) { found = append(found, i) })
+		if !slices.Equal(found, want) {
+			t.Errorf("on day %d %v were found, want %v", n, found, want)
+		}
+	}
 }
