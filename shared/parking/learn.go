@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"hash/fnv"
+	"iter"
 	"maps"
 	"math"
 	"slices"
@@ -40,8 +41,9 @@ const (
 	leastOfPair   = 3    // edits of a pair of characters that is told apart
 	leastOfLook   = 20   // reads of a make or colour that is told apart
 	manyShapes    = 64
-	mostLook      = 250 // fleets have similar plates and one make
-	leastKnown    = 200 // by how much a known plate may be rarer than in the base model
+	mostLook      = 250  // fleets have similar plates and one make
+	leastShare    = 1e-3 // of what is divided
+	leastKnown    = 200  // by how much a known plate may be rarer than in the base model
 )
 
 // Learn makes a model of the reads of a site, mixed with a base model, which is what is
@@ -61,6 +63,7 @@ func Learn(r *Reads, rejections []Rejection, base *Model) (*Model, Learnt) {
 	m.Known = l.known(base.Known)
 	m.Appearance.Makes = l.look(&base.Appearance.Makes, func(d *Details) string { return d.Make })
 	m.Appearance.Colors = l.look(&base.Appearance.Colors, func(d *Details) string { return d.Color })
+	m.Appearance.Joint = l.joint(base.Appearance.Joint)
 	l.settled(r.Match(rejections, Models{&m}))
 	l.corrections(newScorer(&m))
 	m.Edits = l.edits(&base.Edits)
@@ -261,6 +264,7 @@ func (l *learner) texts(base *Texts) Texts {
 		shapes[shapeOf(text)]++
 		all++
 	})
+	lone, allLone := l.loneShapes()
 	frequent := slices.SortedFunc(maps.Keys(shapes), func(a, b shape) int {
 		return cmp.Or(cmp.Compare(shapes[b], shapes[a]), slices.Compare(a[:], b[:]))
 	})
@@ -304,7 +308,7 @@ func (l *learner) texts(base *Texts) Texts {
 		for length > 0 && s[length-1] == 0 {
 			length--
 		}
-		sh := Shape{Shape: string(s[:length]), Weight: weightOf(shapes[s] / (all + leastOfShape))}
+		sh := Shape{Shape: string(s[:length]), Weight: weightOf(max(shapes[s]/(all+leastOfShape), lone[s]/(allLone+leastOfShape)))}
 		least := 1.0
 		for place := range length {
 			kinds := 26.0
@@ -323,6 +327,20 @@ func (l *learner) texts(base *Texts) Texts {
 		t.Shapes = append(t.Shapes, sh)
 	}
 	return t
+}
+
+// loneShapes returns how many lone reads have each shape. Among these, which are compared,
+// shapes that only misreads have, as halves of plates, are more frequent than among all.
+func (l *learner) loneShapes() (shapes map[shape]float64, all float64) {
+	shapes = make(map[shape]float64)
+	var in [maxText]rune
+	for i := range l.Lone {
+		if text := textOf(l.Lone[i].Plate, &in); text != nil {
+			shapes[shapeOf(text)]++
+			all++
+		}
+	}
+	return shapes, all
 }
 
 // rarest returns how frequent the rarest text is. Characters are not independent: fleets
@@ -470,4 +488,60 @@ func (l *learner) look(base *Look, of func(*Details) string) Look {
 		}
 	}
 	return learnt
+}
+
+// joint returns how much more or less makes and colours tell together than each by itself.
+func (l *learner) joint(base Joint) Joint {
+	type looks [2]string // make and colour
+	makes, colors, seen := make(map[string]float64), make(map[string]float64), make(map[looks]float64)
+	var stays, sameMakes, sameColors float64
+	var counts [3]float64 // of stays of whose makes and colours so many are equal
+	for i := range l.Exact {
+		var both [2]looks
+		for k, d := range [...]*Details{&l.Exact[i].Entry.Details, &l.Exact[i].Exit.Details} {
+			both[k] = looks{look(d.Make), look(d.Color)}
+		}
+		a, b := agree(both[0][0], both[1][0]), agree(both[0][1], both[1][1])
+		if a == unknown || b == unknown {
+			continue
+		}
+		n := 0
+		if a == equal {
+			sameMakes++
+			n++
+		}
+		if b == equal {
+			sameColors++
+			n++
+		}
+		counts[n]++
+		stays++
+		for _, l := range both {
+			makes[l[0]]++
+			colors[l[1]]++
+			seen[l]++
+		}
+	}
+	if stays < pseudoLook {
+		return base
+	}
+	byChance := func(of iter.Seq[float64]) (share float64) {
+		for _, n := range slices.Sorted(of) { // sums depend on the order
+			share += n / (2 * stays) * n / (2 * stays)
+		}
+		return share
+	}
+	m, c, both := byChance(maps.Values(makes)), byChance(maps.Values(colors)), byChance(maps.Values(seen))
+	chance := [...]float64{1 - m - c + both, m + c - 2*both, both}
+	apart := func(m, c float64) [3]float64 { return [...]float64{(1 - m) * (1 - c), m*(1-c) + c*(1-m), m * c} }
+	chanceApart, sameApart := apart(m, c), apart(sameMakes/stays, sameColors/stays)
+	var w [3]Weight
+	for n := range w {
+		same := mixedShare(counts[n], stays, sameApart[n], pseudoLook)
+		ratio := func(together, apart float64) Weight {
+			return weightOf(max(together, leastShare) / max(apart, leastShare))
+		}
+		w[n] = min(max(ratio(same, sameApart[n])-ratio(chance[n], chanceApart[n]), -mostLook), mostLook)
+	}
+	return Joint{Neither: w[0], One: w[1], Both: w[2]}
 }

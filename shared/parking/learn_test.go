@@ -251,6 +251,63 @@ func TestLearnLooks(t *testing.T) {
 	}
 }
 
+// Makes and colours that are mistaken together tell against a pair once, those that are
+// mistaken apart each for itself.
+func TestLearnJoint(t *testing.T) {
+	joint := func(together bool) Appearance {
+		s := newSite(13)
+		s.detail = func(e *Event) {
+			n := int(e.Plate[4]) + int(e.Plate[5])
+			e.Details.Make, e.Details.Color = []string{"Ford", "Saab", "Fiat", "Opel"}[n%4], []string{"red", "blue", "grey"}[n/4%3]
+			wrong := s.random.IntN(6) == 0
+			if wrong {
+				e.Details.Make = "Jeep"
+			}
+			if !together {
+				wrong = s.random.IntN(6) == 0
+			}
+			if wrong {
+				e.Details.Color = "pink"
+			}
+		}
+		m, _ := s.visits(2000).learn(t)
+		return m.Appearance
+	}
+	together, apart := joint(true), joint(false)
+	for name, w := range map[string]Weight{"both": apart.Joint.Both, "one": apart.Joint.One, "neither": apart.Joint.Neither} {
+		if w < -25 || w > 25 {
+			t.Errorf("%s: %d is added if they are mistaken apart", name, w)
+		}
+	}
+	if j := together.Joint; j.Neither < 60 || j.One > -60 {
+		t.Errorf("if they are mistaken together, %+v is added", j)
+	}
+	if a := together; a.Makes.Differ+a.Colors.Differ+a.Joint.Neither >= 0 {
+		t.Errorf("two that differ tell for a pair: %+v", a)
+	}
+}
+
+// Texts of a shape that hardly any plate has are less rare than they seem, if it is that of
+// many lone reads: these are what is compared.
+func TestLearnLoneShapes(t *testing.T) {
+	share := func(misread func(plate string) string) float64 {
+		s := newSite(14)
+		s.exit = sometimes(20, misread)
+		m, _ := s.visits(2000).learn(t)
+		for _, sh := range m.Texts.Shapes {
+			if sh.Shape == "AA00A" {
+				return probability(sh.Weight)
+			}
+		}
+		t.Fatalf("the shapes are %v", m.Texts.Shapes)
+		return 0
+	}
+	// Of 4,000 reads 100 are so, of some 200 lone ones half.
+	if got := share(func(plate string) string { return plate[:5] }); got < 0.3 || got > 0.6 {
+		t.Errorf("halves of plates are %.3f of the reads that are compared", got)
+	}
+}
+
 // Of nothing nothing is learnt, and of little no more than little: most weights are near
 // those of the base model, also if all that there is are misreads.
 func TestLearnOfLittle(t *testing.T) {

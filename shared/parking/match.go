@@ -201,7 +201,8 @@ func (m *matching) weigh(entry, exit *read, least Weight) (pair, bool) {
 	if !ok || entry.event.Corrected() && exit.event.Corrected() || len(m.rejected) > 0 && m.rejected[Rejection{entry.event.ID, exit.event.ID}] {
 		return pair{}, false
 	}
-	p := pair{entry: entry, exit: exit, model: s, sum: s.weigh(entry, exit, &al).sum()}
+	parts := s.weigh(entry, exit, &al)
+	p := pair{entry: entry, exit: exit, model: s, sum: parts.sum()}
 	if p.sum < least {
 		return pair{}, false
 	}
@@ -209,10 +210,7 @@ func (m *matching) weigh(entry, exit *read, least Weight) (pair, bool) {
 	if entry.lone && exit.lone {
 		method = al.method()
 	}
-	p.margin = s.Margin
-	if w, ok := s.Margins[method]; ok {
-		p.margin = w
-	}
+	p.margin = s.margin(method, parts)
 	return p, true
 }
 

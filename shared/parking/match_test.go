@@ -43,6 +43,7 @@ func drawEvents(t *rapid.T) []Event {
 		}
 		if rapid.Bool().Draw(t, "looks") {
 			e.Details.Make = rapid.SampledFrom([]string{"Fiat", "fiat", "Opel"}).Draw(t, "make")
+			e.Details.Color = rapid.SampledFrom([]string{"", "red", "blue"}).Draw(t, "color")
 		}
 		events = append(events, e)
 	}
@@ -107,6 +108,7 @@ type naive struct {
 type naivePair struct {
 	entry, exit *Event
 	weight      Weight
+	looks       bool // make and colour weigh something
 	edits       int
 	ocr, guard  bool
 	alone       bool // of a guard pair: no two visits
@@ -177,7 +179,8 @@ func (n *naive) weigh(e, x *Event, eKnown, xKnown bool) (p naivePair, ok bool) {
 	w, edits := naiveWeight(s, []rune(e.Plate), []rune(x.Plate), 0)
 	al := &alignment{weight: w, n: edits}
 	entry, exit := newRead(e, eKnown), newRead(x, xKnown)
-	p = naivePair{entry: e, exit: x, weight: s.weigh(entry, exit, al).sum(), edits: edits}
+	parts := s.weigh(entry, exit, al)
+	p = naivePair{entry: e, exit: x, weight: parts.sum(), looks: parts.Appearance != 0, edits: edits}
 	best, _ := s.align([]rune(e.Plate), []rune(x.Plate))
 	p.ocr = best.method() == OCR
 	return p, true
@@ -197,10 +200,14 @@ func (p *naivePair) method() Method {
 
 func (n *naive) margin(p *naivePair) Weight {
 	m := n.models.At(p.exit.Time)
-	if w, ok := m.Margins[p.method()]; ok {
-		return w
+	w, ok := m.Margins[p.method()]
+	if !ok {
+		w = m.Margin
 	}
-	return m.Margin
+	if p.looks {
+		return w - w*m.Appearance.Relief/100
+	}
+	return w
 }
 
 func (n *naive) same(a, b *Event) bool {

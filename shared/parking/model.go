@@ -118,8 +118,20 @@ type Lists struct {
 
 // Appearance are the weights of make and colour.
 type Appearance struct {
-	Makes  Look `json:"makes"`
-	Colors Look `json:"colors"`
+	Makes  Look  `json:"makes"`
+	Colors Look  `json:"colors"`
+	Joint  Joint `json:"joint"`
+	// Relief is by how many percent the margin of a pair is lower if these weigh something:
+	// most pairs are far from it then, so that few of those near it are wrong.
+	Relief Weight `json:"relief"`
+}
+
+// Joint is what is added for two reads that both have a make and a colour, if both, one or
+// neither of these is equal: a camera that mistakes one often mistakes the other, too.
+type Joint struct {
+	Both    Weight `json:"both"`
+	One     Weight `json:"one"`
+	Neither Weight `json:"neither"`
 }
 
 // Look are the weights of a make or a colour. Equal is that both reads have the same;
@@ -145,6 +157,7 @@ const (
 	maxShapes      = 256
 	maxPosteriors  = 64
 	maxFrequent    = 256
+	maxRelief      = 50 // percent
 	maxVersionText = 64
 )
 
@@ -194,6 +207,10 @@ func (m *Model) Check() error {
 	c.dwell(m.Dwell)
 	c.look("appearance: makes", &m.Appearance.Makes)
 	c.look("appearance: colors", &m.Appearance.Colors)
+	for _, w := range [...]Weight{m.Appearance.Joint.Both, m.Appearance.Joint.One, m.Appearance.Joint.Neither} {
+		c.weight("appearance: joint", w)
+	}
+	c.want(m.Appearance.Relief >= 0 && m.Appearance.Relief <= maxRelief, "appearance: relief is %d, want 0 to %d", m.Appearance.Relief, maxRelief)
 	c.want(len(m.Posteriors) <= maxPosteriors, "posteriors has %d, at most %d are allowed", len(m.Posteriors), maxPosteriors)
 	for i, p := range m.Posteriors {
 		c.weight("posteriors: margin", p.Margin)
@@ -308,7 +325,7 @@ func DefaultModel() *Model {
 		},
 		Posteriors: []Posterior{{300, 9950}, {400, 9965}, {500, 9985}, {550, 9997}}, // measured with simulated car parks
 		Lists:      Lists{Listed: 450, ListedTwo: 650, Shared: 250, Neither: -120, Missing: -40},
-		Appearance: Appearance{Makes: Look{Equal: 110, Differ: -110}, Colors: Look{Equal: 100, Differ: -90}},
+		Appearance: Appearance{Makes: Look{Equal: 110, Differ: -110}, Colors: Look{Equal: 100, Differ: -90}, Relief: 35},
 	}
 	for _, group := range []struct {
 		weight Weight

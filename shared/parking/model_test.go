@@ -57,6 +57,9 @@ func TestMistakesOfModels(t *testing.T) {
 		"right is 10001, want 0 to 10000":      func(m *Model) { m.Posteriors = []Posterior{{1, 10001}} },
 		"posteriors has 65, at most 64":        func(m *Model) { m.Posteriors = make([]Posterior, 65) },
 		"makes: frequent has 257, at most 256": func(m *Model) { m.Appearance.Makes.Frequent = many(257) },
+		"appearance: joint is 10001":           func(m *Model) { m.Appearance.Joint.Neither = 10001 },
+		"relief is -1, want 0 to 50":           func(m *Model) { m.Appearance.Relief = -1 },
+		"relief is 51, want 0 to 50":           func(m *Model) { m.Appearance.Relief = 51 },
 	} {
 		m := DefaultModel()
 		change(m)
@@ -124,7 +127,7 @@ func TestFrequency(t *testing.T) {
 func TestListsAndAppearance(t *testing.T) {
 	m := &Model{
 		Lists:      Lists{Listed: 1000, ListedTwo: 2000, Shared: 500, Neither: -100, Missing: -10},
-		Appearance: Appearance{Makes: Look{Equal: 7, Differ: -7, Frequent: map[string]Weight{"vw": 3}}, Colors: Look{Equal: 5, Differ: -5}},
+		Appearance: Appearance{Makes: Look{Equal: 7, Differ: -7, Frequent: map[string]Weight{"vw": 3}}, Colors: Look{Equal: 5, Differ: -5}, Joint: Joint{100, 200, 300}},
 	}
 	s := newScorer(m)
 	list := func(plates ...string) *Details {
@@ -157,14 +160,37 @@ func TestListsAndAppearance(t *testing.T) {
 		a, b Details
 		want Weight
 	}{
-		{Details{Make: "VW", Color: "red"}, Details{Make: "vw ", Color: "Red"}, 3 + 5},
+		{Details{Make: "VW", Color: "red"}, Details{Make: "vw ", Color: "Red"}, 3 + 5 + 100},
+		{Details{Make: "VW", Color: "red"}, Details{Make: "VW", Color: "blue"}, 3 - 5 + 200},
+		{Details{Make: "VW", Color: "red"}, Details{Make: "Fiat", Color: "red"}, -7 + 5 + 200},
+		{Details{Make: "VW", Color: "red"}, Details{Make: " ", Color: "red"}, 5},
 		{Details{Make: "Fiat"}, Details{Make: "fiat", Color: "red"}, 7},
-		{Details{Make: "Fiat", Color: "red"}, Details{Make: "VW", Color: "blue"}, -12},
+		{Details{Make: "Fiat", Color: "red"}, Details{Make: "VW", Color: "blue"}, -12 + 300},
 		{Details{}, Details{Make: "VW"}, 0},
 	} {
 		if got := s.appearance(&tt.a, &tt.b); got != tt.want {
 			t.Errorf("%+v and %+v: %d, want %d", tt.a, tt.b, got, tt.want)
 		}
+	}
+}
+
+// The margin of a pair is that of its method, and lower if make and colour weigh something,
+// for it or against it.
+func TestMargin(t *testing.T) {
+	m := &Model{Margin: 400, Margins: map[Method]Weight{TwoEdits: 650}, Appearance: Appearance{Relief: 35}}
+	for _, tt := range []struct {
+		method     Method
+		appearance Weight
+		want       Weight
+	}{
+		{OCR, 0, 400}, {Split, 0, 400}, {TwoEdits, 0, 650}, {Edit, 1, 260}, {Split, -1, 260}, {TwoEdits, 200, 423},
+	} {
+		if got := m.margin(tt.method, &Parts{Text: 7, Appearance: tt.appearance}); got != tt.want {
+			t.Errorf("%s with %d of make and colour: %d, want %d", tt.method, tt.appearance, got, tt.want)
+		}
+	}
+	if m.Appearance.Relief = 0; m.margin(Edit, &Parts{Appearance: 100}) != 400 {
+		t.Error("without relief the margin is lower")
 	}
 }
 

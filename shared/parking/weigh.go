@@ -182,21 +182,68 @@ func others(d *Details, plate string) []string {
 }
 
 func (s *scorer) appearance(entry, exit *Details) Weight {
-	return s.Appearance.Makes.weigh(entry.Make, exit.Make) + s.Appearance.Colors.weigh(entry.Color, exit.Color)
+	a := &s.Appearance
+	makes, sameMake := a.Makes.weigh(entry.Make, exit.Make)
+	colors, sameColor := a.Colors.weigh(entry.Color, exit.Color)
+	return makes + colors + a.Joint.weigh(sameMake, sameColor)
 }
 
-func (l *Look) weigh(a, b string) Weight {
-	a, b = look(a), look(b)
+// agreement tells how the makes or the colours of two reads compare.
+type agreement int
+
+const (
+	unknown agreement = iota // a read has none
+	differ
+	equal
+)
+
+func agree(a, b string) agreement {
 	switch {
 	case a == "" || b == "":
-		return 0
+		return unknown
 	case a != b:
-		return l.Differ
+		return differ
+	}
+	return equal
+}
+
+func (l *Look) weigh(a, b string) (Weight, agreement) {
+	a, b = look(a), look(b)
+	agreement := agree(a, b)
+	switch agreement {
+	case unknown:
+		return 0, unknown
+	case differ:
+		return l.Differ, differ
 	}
 	if w, ok := l.Frequent[a]; ok {
-		return w
+		return w, equal
 	}
-	return l.Equal
+	return l.Equal, equal
+}
+
+func (j *Joint) weigh(makes, colors agreement) Weight {
+	switch {
+	case makes == unknown || colors == unknown:
+		return 0
+	case makes != colors:
+		return j.One
+	case makes == equal:
+		return j.Both
+	}
+	return j.Neither
+}
+
+// margin returns by how much a pair has to outweigh others.
+func (m *Model) margin(method Method, parts *Parts) Weight {
+	w := m.Margin
+	if other, ok := m.Margins[method]; ok {
+		w = other
+	}
+	if parts.Appearance != 0 {
+		w -= w * m.Appearance.Relief / 100
+	}
+	return w
 }
 
 // look returns the form in which makes and colours are compared.
