@@ -250,8 +250,6 @@ func (c *session) post(ctx context.Context) error {
 		if err := c.Post(ctx, c.holds.Stays); err != nil {
 			return err
 		}
-	}
-	if c.d.Kind == Different || c.d.Kind == Same {
 		if err := c.Events.Posted(ctx, c.site, c.holds.Stays); err != nil {
 			return err
 		}

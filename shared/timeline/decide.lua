@@ -10,7 +10,8 @@
 --
 -- All changes are seen as one: an entry may go from one exit to another, and an exit that
 -- is exactly paired may leave its entry to another one. A change that is refused is none,
--- and so are those that depend on it.
+-- and so are those that depend on it: a withdrawal, too, if the exit would have an entry
+-- that another one is given.
 --
 -- Returns a line for each change: what is kept of it, its fields with tabs between them, or
 -- a - and the reason why it is refused.
@@ -63,8 +64,14 @@ local function check(change)
     return 'another decision was made meanwhile'
   end
   if not isNew then
-    return not d and 'there is no decision'
+    if not d then
+      return 'there is no decision'
+    end
+    local _, before = around(d.exitPlate, d.exit)
+    change.takes = meaningOf(d.exit, d.exitPlate, before, oldest)
+    return
   end
+  change.takes = change.entry
   local found, before = around(change.exitPlate, change.exit)
   if not found or precedes(change.exit, oldest) then
     return 'the exit is not known, or not so any more'
@@ -116,11 +123,11 @@ local function depends(change, takers)
       return 'the entry is exactly paired by now'
     end
   end
-  if takers[change.entry] then
+  if takers[change.takes] then
     return 'another change of this call takes the entry'
   end
-  local holder = call('HGET', key.given, idOf(change.entry))
-  if holder and holder ~= change.id and givenTo(holder) == change.entry then
+  local holder = call('HGET', key.given, idOf(change.takes))
+  if holder and holder ~= change.id and givenTo(holder) == change.takes then
     return 'the entry was given to another exit meanwhile'
   end
 end
@@ -128,13 +135,13 @@ end
 repeat
   local refused, takers = false, {}
   for _, change in ipairs(changes) do
-    if wanted[change.id] == change and change.entry ~= '' and not change.known then
+    if wanted[change.id] == change and change.takes and kindOf(change.takes) == entry and not change.known then
       local reason = depends(change, takers)
       if reason then
         refuse(change, reason)
         refused = true
       else
-        takers[change.entry] = true
+        takers[change.takes] = true
       end
     end
   end
@@ -156,10 +163,10 @@ for n, change in ipairs(changes) do
   if not d and not change.refused then
     local id = change.id
     if change.entry == '' then
-      d = withdraw(id, decisionOf(id), oldest, expiry)
+      d = withdraw(id, decisionOf(id), oldest, expiry)[1]
     else
       d, change.revision, change.state = change, revise(id, expiry), 'd'
-      write(id, d, expiry)
+      writeDecision(id, d, expiry)
       call('HSET', key.given, idOf(d.entry), id)
       if change.inside then
         call('ZADD', key.gone, millisOf(d.entry), d.entryPlate)

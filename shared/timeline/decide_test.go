@@ -18,12 +18,12 @@ import (
 
 // Look-alike plates come in any order, with versions, while what was decided of them
 // before is posted by anyone: processors that record an event again, two matchers of which
-// one may be late, and people who reject. No revision is posted with two contents, none
-// falls, and no read is given to two exits. After a tick at the end what is posted last of
+// one may be late, and people who reject or erase. No revision is posted with two
+// contents, none falls, and after each step no read is of two stays. After a tick at the end what is posted last of
 // each exit is what parking.Match makes of all events.
 func TestDecisionsAgreeWithTheOracle(t *testing.T) {
 	s, client := newStore(t)
-	var decided, refused int
+	var decided, refused, withdrawn int
 	for seed := range uint64(30) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			o := &decisionOracle{
@@ -38,6 +38,9 @@ func TestDecisionsAgreeWithTheOracle(t *testing.T) {
 				if o.random.IntN(3) == 0 {
 					o.reject(t)
 				}
+				if o.random.IntN(8) == 0 {
+					o.erase(t)
+				}
 				o.check(t)
 			}
 			for range 2 { // what is withdrawn by hand may be decided otherwise
@@ -45,11 +48,11 @@ func TestDecisionsAgreeWithTheOracle(t *testing.T) {
 			}
 			o.check(t)
 			o.compare(t)
-			decided, refused = decided+o.decided, refused+o.refused
+			decided, refused, withdrawn = decided+o.decided, refused+o.refused, withdrawn+o.withdrawn
 		})
 	}
-	if decided < 150 || refused < 20 {
-		t.Errorf("%d changes were made and %d refused: too few to tell", decided, refused)
+	if decided < 150 || refused < 20 || withdrawn < 15 {
+		t.Errorf("%d changes were made, %d refused and %d withdrawn by events: too few to tell", decided, refused, withdrawn)
 	}
 }
 
@@ -67,6 +70,7 @@ type decisionOracle struct {
 	told       map[string]string       // id and revision -> content
 	decided    int
 	refused    int
+	withdrawn  int
 }
 
 // misread returns a plate as a camera may read it.
@@ -89,11 +93,14 @@ func (o *decisionOracle) plan() {
 			if o.random.IntN(8) == 0 {
 				continue
 			}
-			o.drawn++
 			read := o.misread(plate)
-			o.planned = append(o.planned, parking.Event{
-				ID: fmt.Sprint("e", o.drawn), Site: o.site, Version: 1, Kind: kind, Time: at, Gate: "g", Plate: read, RawPlate: read,
-			})
+			for i := range 1 + o.random.IntN(9)/8 { // a second read repeats the first
+				o.drawn++
+				o.planned = append(o.planned, parking.Event{
+					ID: fmt.Sprint("e", o.drawn), Site: o.site, Version: 1, Kind: kind, Time: at.Add(time.Duration(10*i) * time.Second),
+					Gate: "g", Plate: read, RawPlate: read,
+				})
+			}
 		}
 	}
 }
@@ -101,6 +108,16 @@ func (o *decisionOracle) plan() {
 // draw returns a new event, or another version of one.
 func (o *decisionOracle) draw() parking.Event {
 	ids := slices.Sorted(maps.Keys(o.events))
+	if len(ids) > 0 && o.random.IntN(8) == 0 { // a late read after another one, which it may repeat
+		if e := o.events[ids[o.random.IntN(len(ids))]]; !e.Void {
+			o.drawn++
+			e.ID, e.Version, e.Time = fmt.Sprint("e", o.drawn), 1, e.Time.Add([]time.Duration{10 * time.Second, 4 * time.Minute}[o.random.IntN(2)])
+			if o.random.IntN(2) == 0 {
+				e.Kind ^= parking.Entry ^ parking.Exit
+			}
+			return e
+		}
+	}
 	if len(ids) == 0 || o.random.IntN(5) > 0 {
 		for len(o.planned) < 12 {
 			o.plan()
@@ -148,12 +165,99 @@ func (o *decisionOracle) record(t *testing.T) {
 			batch = append(batch, o.events[id])
 		}
 	}
+	before := o.withdrawals(t)
 	for i, r := range o.s.Record(t.Context(), batch) {
 		if r.Err != nil {
 			t.Fatalf("%+v: %v", batch[i], r.Err)
 		}
 		o.post(t, r.Stays...)
 	}
+	for id := range o.withdrawals(t) {
+		if !before[id] {
+			o.withdrawn++
+		}
+	}
+	o.unique(t)
+}
+
+// withdrawals returns the exits whose decisions are withdrawn and not posted yet.
+func (o *decisionOracle) withdrawals(t *testing.T) map[string]bool {
+	t.Helper()
+	decisions, err := o.s.Decisions(t.Context(), o.site)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ids := make(map[string]bool)
+	for _, d := range decisions {
+		if d.Withdraws() {
+			ids[d.Stay.ID] = true
+		}
+	}
+	return ids
+}
+
+// unique checks that each entry is that of one stay: by what is decided and the pairing
+// rule, and by what was posted and is to be posted. What is given is there and no repeat.
+func (o *decisionOracle) unique(t *testing.T) {
+	t.Helper()
+	decisions, err := o.s.Decisions(t.Context(), o.site)
+	if err != nil {
+		t.Fatal(err)
+	}
+	meant, shown := make(map[string]string), make(map[string]string) // exit -> entry
+	entries := make(map[string]parking.Event)
+	reads := parking.ReadsOf(o.current(), nil)
+	for _, x := range reads.Exact {
+		meant[x.Exit.ID], entries[x.Entry.ID] = x.Entry.ID, x.Entry
+	}
+	for _, l := range reads.Lone {
+		entries[l.ID] = l.Event
+	}
+	for id, s := range o.posted {
+		shown[id] = s.EntryID
+	}
+	for _, d := range decisions {
+		if d.Withdraws() && d.Stay.EntryID != meant[d.Stay.ID] {
+			t.Fatalf("the withdrawn stay of %s has the entry %q, want %q", d.Stay.ID, d.Stay.EntryID, meant[d.Stay.ID])
+		}
+		if e := entries[d.Stay.EntryID]; !d.Withdraws() && (e.Kind != parking.Entry || e.Plate != d.EntryPlate || !e.Time.Equal(d.Stay.EntryTime)) {
+			t.Fatalf("%s of %s is given to the exit %s, and it is %+v", d.Stay.EntryID, d.EntryPlate, d.Stay.ID, e)
+		}
+		if meant[d.Stay.ID] = d.Stay.EntryID; !d.Posted {
+			shown[d.Stay.ID] = d.Stay.EntryID
+		}
+	}
+	for what, entries := range map[string]map[string]string{"by the decisions": meant, "as posted": shown} {
+		owners := make(map[string]string)
+		for _, x := range slices.Sorted(maps.Keys(entries)) {
+			if e := entries[x]; e != "" && owners[e] != "" {
+				t.Fatalf("%s the entry %s is of the exits %s and %s", what, e, owners[e], x)
+			} else if e != "" {
+				owners[e] = x
+			}
+		}
+	}
+}
+
+// erase erases the plate of an event, and what was posted of it.
+func (o *decisionOracle) erase(t *testing.T) {
+	t.Helper()
+	current := o.current()
+	if len(current) == 0 {
+		return
+	}
+	plate := current[o.random.IntN(len(current))].Plate
+	if _, err := o.s.ErasePlate(t.Context(), o.site, plate); err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range current {
+		if e.Plate == plate {
+			delete(o.events, e.ID)
+			delete(o.posted, e.ID)
+		}
+	}
+	maps.DeleteFunc(o.posted, func(_ string, s parking.Stay) bool { return s.Plate == plate })
+	o.unique(t)
 }
 
 // post takes what is posted.
@@ -255,6 +359,7 @@ func (o *decisionOracle) tick(t *testing.T, late bool) {
 		posts = posts[:o.random.IntN(len(posts)+1)]
 	}
 	o.post(t, posts...)
+	o.unique(t)
 	if err := o.s.Posted(t.Context(), o.site, posts); err != nil {
 		t.Fatal(err)
 	}
@@ -276,6 +381,7 @@ func (o *decisionOracle) reject(t *testing.T) {
 				t.Fatal(err)
 			}
 			o.post(t, stays...)
+			o.unique(t)
 			return
 		}
 	}

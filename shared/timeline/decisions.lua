@@ -49,20 +49,19 @@ local function revise(id, expiry)
   return revision
 end
 
--- Writes a decision.
-local function write(id, d, expiry)
-  call('HSET', key.decisions, id, formatDecision(d))
-  call('PEXPIREAT', key.decisions, expiry)
-end
-
--- Makes of a decision its withdrawal, and returns that. It is kept until it is posted.
+-- Makes of a decision its withdrawal. If the exit has an entry by the pairing rule that is
+-- given to another one, that is withdrawn, too. Returns the withdrawals in this order.
 local function withdraw(id, d, oldest, expiry)
-  local _, before = around(d.exitPlate, d.exit)
-  local withdrawn = {
-    revision = revise(id, expiry), state = 'w', exit = d.exit, exitPlate = d.exitPlate,
-    entry = meaningOf(d.exit, d.exitPlate, before, oldest), entryPlate = '', exact = '', stay = '',
-  }
-  write(id, withdrawn, expiry)
+  local withdrawn = {}
+  while d do
+    release(id, d)
+    local _, before = around(d.exitPlate, d.exit)
+    local meant = meaningOf(d.exit, d.exitPlate, before, oldest)
+    local w = withdrawalOf(d, revise(id, expiry), meant)
+    writeDecision(id, w, expiry)
+    withdrawn[#withdrawn + 1] = w
+    id, d = holderOf(meant)
+  end
   return withdrawn
 end
 

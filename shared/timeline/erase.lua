@@ -69,7 +69,6 @@ local function undecide(id)
     if d and d.exitPlate == plate then
       forgetDecision(exitID)
     elseif d and d.entryPlate == plate then
-      release(exitID, d)
       withdraw(exitID, d, oldest, expiry)
     end
   end

@@ -252,15 +252,39 @@ local function formatDecision(d)
   return table.concat(lines, '\n')
 end
 
+-- Writes a decision.
+local function writeDecision(id, d, expiry)
+  call('HSET', key.decisions, id, formatDecision(d))
+  call('PEXPIREAT', key.decisions, expiry)
+end
+
+-- The withdrawal of a decision, by which the exit means what it does by the pairing rule.
+-- It is kept until it is posted.
+local function withdrawalOf(d, revision, meant)
+  return {
+    revision = revision, state = 'w', exit = d.exit, exitPlate = d.exitPlate,
+    entry = meant, entryPlate = '', exact = '', stay = '',
+  }
+end
+
+-- Returns the id of the exit that an entry is given to and what was decided of it, if
+-- there is one.
+local function holderOf(member)
+  local id = call('HGET', key.given, idOf(member))
+  local text = id and call('HGET', key.decisions, id)
+  local d = text and parseDecision(text)
+  if d and d.state ~= 'w' and d.entry == member then
+    return id, d
+  end
+end
+
 -- Takes from an exit the entry that a decision gave it.
 local function release(id, d)
-  if d.state == 'w' then
+  local entered = idOf(d.entry)
+  if d.state == 'w' or call('HGET', key.given, entered) ~= id then
     return
   end
-  local entered = idOf(d.entry)
-  if call('HGET', key.given, entered) == id then
-    call('HDEL', key.given, entered)
-  end
+  call('HDEL', key.given, entered)
   if tonumber(call('ZSCORE', key.gone, d.entryPlate) or -1) == millisOf(d.entry) then
     call('ZREM', key.gone, d.entryPlate)
   end

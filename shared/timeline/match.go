@@ -73,8 +73,9 @@ const MaxChanges = 250
 // Decide decides of exits otherwise than the pairing rule does, and returns a result per
 // change in order. What a change builds on must hold still: the exit is lone, or paired as
 // the change tells; the entry is lone, or that of an exit that is given another one; no
-// other exit has it, and no person rejected the pair. Otherwise the change is refused, and
-// with it those that depend on it. All changes are made at once, so those that share a read
+// other exit has it, and no person rejected the pair. The entry that an exit has back by a
+// withdrawal is given to no other one. Otherwise the change is refused, and with it those
+// that depend on it. All changes are made at once, so those that share a read
 // belong into one call, of at most [MaxChanges]. A change that is made already is not made
 // again: its result is the same.
 func (s *Store) Decide(ctx context.Context, site string, changes []Change) ([]Decided, error) {

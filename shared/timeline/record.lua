@@ -24,6 +24,7 @@
 --   its own stay, if it is an exit, or was one in a version before
 --   that of the exit directly after it
 --   those of the exits directly after its former places
+--   those of exits that a decision gave an entry which means something else by this event
 -- whether they changed or not: the caller may have died before it posted a change, and
 -- the event that it was changed by may be their neighbour no more.
 --
@@ -83,6 +84,8 @@ local forgotten = {}              -- members that are no part of a timeline any 
 local revised = false             -- whether a revision was written
 local inside = {}                 -- plate -> millis of its entry, or false
 local reopened = {}               -- plates whose last event was taken out
+local touched = {}                -- entries that mean something else, perhaps -> number of the event
+local current                     -- the number of the event that is applied
 local lone = {}                   -- member of key.lone -> its score, or false
 local first = {}                  -- those of exits that were the first of their plate
 local totals = {
@@ -365,6 +368,9 @@ end
 -- other. Returns the meaning of the later one if it is an exit.
 local function link(plate, before, member, sign)
   local afterEntry = before and byte(before, 14) == entry
+  if afterEntry and decided then
+    touched[before] = current
+  end
   if byte(member, 14) == exit then
     if afterEntry then
       totals.completed = totals.completed + sign
@@ -457,6 +463,9 @@ local function remove(plate, member)
   observe(plate, kindOf(member) == exit, millisOf(member), -1)
   if plate == noPlate then
     return
+  end
+  if decided and kindOf(member) == entry then
+    touched[member] = current
   end
   local own = link(plate, before, member, -1)
   if after then
@@ -741,6 +750,67 @@ local function follows(id, new, was)
 end
 
 ------------------------------------------------------------------------------------------
+-- Decisions
+------------------------------------------------------------------------------------------
+
+-- Reports whether an exit may keep the entry that a decision gives it: the entry is there
+-- and no repeat, and no other exit has it.
+local function keeps(id, d)
+  local found, _, after = find(d.entryPlate, lineOf(d.entryPlate), d.entry, false)
+  if not found then
+    return false
+  elseif kindOf(after) == entry then
+    return not isRepeat(d.entry, after)
+  elseif not after or idOf(after) == id then
+    return true
+  end
+  local text = call('HGET', key.decisions, idOf(after))
+  local other = text and parseDecision(text)
+  return other and other.state ~= 'w' and other.entry ~= d.entry
+end
+
+-- Withdraws what was decided of an exit, and returns the fields of its stay. What it has by
+-- the pairing rule is taken from the exit that it is given to.
+local function withdraw(id, d)
+  local fields = {}
+  while d do
+    local found, before = find(d.exitPlate, lineOf(d.exitPlate), d.exit, false)
+    if not found then -- it expired
+      forgetDecision(id)
+      break
+    end
+    local meant = meaning(before, d.exit)
+    local w = withdrawalOf(d, revise(id), meant)
+    writeDecision(id, w, expiry)
+    fields[#fields + 1] = stay(d.exit, meant, w.revision, d.exitPlate)
+    id, d = holderOf(meant)
+  end
+  return table.concat(fields)
+end
+
+-- Withdraws the decisions that give an exit an entry which means something else by now. The
+-- events by which that is so answer for those stays, too.
+local function withdrawTouched(answer)
+  local members, ids = {}, {}
+  for member in pairs(touched) do
+    members[#members + 1] = member
+    ids[#ids + 1] = idOf(member)
+  end
+  if #ids == 0 then
+    return
+  end
+  for i, holder in ipairs(call('HMGET', key.given, unpack(ids))) do
+    if holder then
+      local id, d = holderOf(members[i])
+      if id and not keeps(id, d) then
+        local n = touched[members[i]]
+        answer[n] = answer[n] .. withdraw(id, d)
+      end
+    end
+  end
+end
+
+------------------------------------------------------------------------------------------
 -- Helpers of sweep and write
 ------------------------------------------------------------------------------------------
 
@@ -847,10 +917,8 @@ local function writeGone(plates)
     local millis, line = inside[plate], timelines[plate]
     local last = millis and line[#line]
     if last and (reopened[plate] or amended[idOf(last)]) then
-      local id = call('HGET', key.given, idOf(last))
-      local text = id and call('HGET', key.decisions, id)
-      local d = text and parseDecision(text)
-      if d and d.entry == last and d.entryPlate == plate then
+      local _, d = holderOf(last)
+      if d and d.entryPlate == plate then
         call('ZADD', key.gone, millis, plate)
       end
     end
@@ -896,8 +964,11 @@ end
 local answer = {}
 for n, id in ipairs(ids) do
   local i = headArgs + (n - 1) * eventArgs
+  current = n
   answer[n] = apply(id, argv[i + 1], argv[i + 2], argv[i + 3], argv[i + 4])
 end
+
+withdrawTouched(answer)
 
 ------------------------------------------------------------------------------------------
 -- Sweep: some of what expired

@@ -14,7 +14,8 @@
 -- ARGV[10] now, in milliseconds since 1970
 --
 -- Returns nothing; C(onflict) if the id is that of another decision; F(ull); or after an S
--- and a tab the withdrawn decision of the exit, its fields with tabs between them.
+-- and a tab the withdrawn decision of the exit, and those that are withdrawn with it, all
+-- their fields with tabs between them.
 
 local oldest, oldestMillis, expiry, most = ARGV[1], tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
 local exitID, valid, id, json = ARGV[6], ARGV[7], ARGV[8], ARGV[9]
@@ -26,11 +27,15 @@ local function answer()
   if not d or valid == '0' then
     return ''
   end
+  local withdrawn = d.state == 'w' and { d } or {}
   if d.state ~= 'w' and idOf(d.entry) == ARGV[5] and d.entry ~= d.exact then
-    release(exitID, d)
-    d = withdraw(exitID, d, oldest, expiry)
+    withdrawn = withdraw(exitID, d, oldest, expiry)
   end
-  return d.state == 'w' and 'S\t' .. string.gsub(formatDecision(d), '\n', '\t') or ''
+  local texts = { 'S' }
+  for i, w in ipairs(withdrawn) do
+    texts[i + 1] = string.gsub(formatDecision(w), '\n', '\t')
+  end
+  return texts[2] and table.concat(texts, '\t') or ''
 end
 
 local known = call('HGET', key.rejections, '\n' .. id)

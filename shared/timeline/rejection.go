@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -41,7 +42,8 @@ const MaxRejections = 10_000
 var ErrDecided = parking.Invalid("the id belongs to another decision")
 
 // Reject keeps a rejection, and returns the stays to post: that of the exit, if it had been
-// given the entry. The same decision again changes nothing.
+// given the entry, and those of exits that had what is its own then. The same decision again
+// changes nothing.
 func (s *Store) Reject(ctx context.Context, site string, r Rejection) ([]parking.Stay, error) {
 	return s.reject(ctx, site, r, true)
 }
@@ -85,11 +87,15 @@ func (s *Store) reject(ctx context.Context, site string, r Rejection, valid bool
 	case "F":
 		return nil, parking.Invalid("site %s has %d decisions about rejections, more are not kept", site, MaxRejections)
 	}
-	d, err := parseDecision(site, strings.Split(rest, "\t"))
-	if err != nil {
-		return nil, failure.Odd("Redis", fmt.Errorf("unexpected answer %q of the reject script: %w", answer, err))
+	var stays []parking.Stay
+	for fields := range slices.Chunk(strings.Split(rest, "\t"), decisionLines) {
+		d, err := parseDecision(site, fields)
+		if err != nil {
+			return nil, failure.Odd("Redis", fmt.Errorf("unexpected answer %q of the reject script: %w", answer, err))
+		}
+		stays = append(stays, d.Stay)
 	}
-	return []parking.Stay{d.Stay}, nil
+	return stays, nil
 }
 
 // Valid returns the rejections that are not withdrawn, as the near rule takes them.
