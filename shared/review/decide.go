@@ -178,6 +178,7 @@ type session struct {
 	site  string
 	d     Decision
 	holds Situation
+	marks []timeline.Mark // of the reads that the decision corrects
 }
 
 // read reads what holds.
@@ -254,7 +255,7 @@ func (c *session) post(ctx context.Context) error {
 			return err
 		}
 	}
-	return c.Events.MarkFinished(ctx, c.site, c.ids())
+	return c.Events.MarkFinished(ctx, c.site, c.marks)
 }
 
 func conflict(format string, args ...any) error {
@@ -405,9 +406,10 @@ func (c *session) correct(ctx context.Context, plateOf func(*parking.Event) (raw
 	if len(ids) == 0 {
 		return false, nil
 	}
-	if err := c.Events.MarkUnfinished(ctx, c.site, ids); err != nil {
+	if c.marks, err = c.Events.MarkUnfinished(ctx, c.site, ids); err != nil {
 		return false, err
 	}
+	// If that is refused the marks stay: they may have taken the place of those of another one.
 	if err := c.record(ctx, corrected, was); err != nil {
 		return false, err
 	}
@@ -535,12 +537,12 @@ const unfinishedAfter = 30 * time.Second
 // most 1000 events.
 func (r *Reviewer) Repair(ctx context.Context, site string) error {
 	const most = 1000
-	ids, err := r.Events.Unfinished(ctx, site, r.now().Add(-unfinishedAfter), most)
+	marks, err := r.Events.Unfinished(ctx, site, r.now().Add(-unfinishedAfter), most)
 	if err != nil {
 		return err
 	}
-	for _, id := range ids {
-		c := &session{Reviewer: r, site: site, d: Decision{EventID: id}}
+	for _, mark := range marks {
+		c := &session{Reviewer: r, site: site, d: Decision{EventID: mark.ID}, marks: []timeline.Mark{mark}}
 		err := c.read(ctx)
 		if _, ok := errors.AsType[*ConflictError](err); ok { // it is being decided about
 			continue
@@ -550,9 +552,6 @@ func (r *Reviewer) Repair(ctx context.Context, site string) error {
 		}
 		if err := c.post(ctx); err != nil {
 			return fmt.Errorf("post the stays of a decision at site %s: %w", site, err)
-		}
-		if err := r.Events.MarkFinished(ctx, site, []string{id}); err != nil {
-			return err
 		}
 	}
 	return nil

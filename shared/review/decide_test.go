@@ -564,16 +564,83 @@ func TestRepair(t *testing.T) {
 			o.made(d, false)
 		}
 		o.wants("x y", "completed e KA01 2, unmatched_exit  KA02 2")
-		if left, err := o.Events.Unfinished(t.Context(), site, time.Now().Add(time.Hour), 10); len(left) > 0 || err != nil {
-			t.Errorf("after %s: %q, %v", by, left, err)
+		// The decision that comes again does not know the mark of the first one: a tick posts
+		// once more.
+		if err := o.Repair(t.Context(), site); err != nil {
+			t.Fatal(err)
 		}
+		o.Now = func() time.Time { return time.Now().Add(time.Minute) }
+		if err := o.Repair(t.Context(), site); err != nil {
+			t.Fatal(err)
+		}
+		o.wants("x y", "completed e KA01 2, unmatched_exit  KA02 2")
+		if left, err := o.Events.Unfinished(t.Context(), site, time.Now().Add(time.Hour), 10); len(left) > 0 || err != nil {
+			t.Errorf("after %s: %v, %v", by, left, err)
+		}
+	}
+}
+
+// A decision removes its own marks only: one that ends while another about the same read is
+// recorded and not posted leaves that to be posted.
+func TestMarksOfAnother(t *testing.T) {
+	for name, ends := range map[string]Decision{
+		"different":         {ID: "d2", Kind: Different, EntryID: "e", ExitID: "x"},
+		"known":             {ID: "d0", Kind: Plate, EventID: "e", Plate: "KA05"},
+		"so already":        {ID: "d3", Kind: Plate, EventID: "e", Plate: "KA05"},
+		"of the other read": {ID: "d4", Kind: Plate, EventID: "x", Plate: "KA06"},
+		"a repair":          {EventID: "e"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := newOffice(t)
+			o.seen(o.read(parking.Entry, "e", "KA02", 0), o.read(parking.Exit, "x", "KA07", 60), o.read(parking.Exit, "y", "KA08", 70))
+			o.made(Decision{ID: "d0", Kind: Plate, EventID: "e", Plate: "KA05"}, true)
+			ending := &session{Reviewer: o.Reviewer, site: site, d: ends}
+			if name == "a repair" { // of a mark that was left
+				o.fails = true
+				if _, err := o.decide(Decision{ID: "d5", Kind: Plate, EventID: "e", Plate: "KA07"}); err == nil {
+					t.Fatal("the post has not failed")
+				}
+				o.fails = false
+				marks, err := o.Events.Unfinished(t.Context(), site, time.Now().Add(time.Minute), 10)
+				if err != nil || len(marks) != 1 {
+					t.Fatalf("%+v, %v", marks, err)
+				}
+				ending.marks = marks
+			}
+			if err := ending.read(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if name != "a repair" {
+				if _, err := ending.decide(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			o.fails = true
+			if _, err := o.decide(Decision{ID: "d1", Kind: Plate, EventID: "e", Plate: "KA08"}); err == nil {
+				t.Fatal("the post has not failed")
+			}
+			o.fails = false
+			if err := ending.post(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			o.Now = func() time.Time { return time.Now().Add(time.Minute) }
+			if err := o.Repair(t.Context(), site); err != nil {
+				t.Fatal(err)
+			}
+			if got := o.shown("y"); !strings.HasPrefix(got, "completed e KA08 ") {
+				t.Errorf("the stay of y is %s: what was not posted is lost", got)
+			}
+			if left, err := o.Events.Unfinished(t.Context(), site, o.Now(), 10); len(left) > 0 || err != nil {
+				t.Errorf("left %+v, %v", left, err)
+			}
+		})
 	}
 }
 
 // An event that was erased meanwhile is nothing to repair.
 func TestRepairOfNothing(t *testing.T) {
 	o := newOffice(t)
-	if err := o.Events.MarkUnfinished(t.Context(), site, []string{"gone"}); err != nil {
+	if _, err := o.Events.MarkUnfinished(t.Context(), site, []string{"gone"}); err != nil {
 		t.Fatal(err)
 	}
 	o.Now = func() time.Time { return time.Now().Add(time.Minute) }
@@ -581,7 +648,7 @@ func TestRepairOfNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	if left, err := o.Events.Unfinished(t.Context(), site, o.Now(), 10); len(left) > 0 || err != nil {
-		t.Errorf("%q, %v", left, err)
+		t.Errorf("%v, %v", left, err)
 	}
 }
 

@@ -82,23 +82,50 @@ func TestUnfinished(t *testing.T) {
 	now := time.Now()
 	check := func(before time.Time, want ...string) {
 		t.Helper()
-		if got, err := s.Unfinished(t.Context(), "default", before, 10); err != nil || !cmp.Equal(want, got, cmpopts.EquateEmpty()) {
-			t.Errorf("%q, %v, want %q", got, err, want)
+		got, err := s.Unfinished(t.Context(), "default", before, 10)
+		var ids []string
+		for _, m := range got {
+			ids = append(ids, m.ID)
+		}
+		if err != nil || !cmp.Equal(want, ids, cmpopts.EquateEmpty()) {
+			t.Errorf("%q, %v, want %q", ids, err, want)
 		}
 	}
-	for _, id := range []string{"e", "f", "g"} {
-		if err := s.MarkUnfinished(t.Context(), "default", []string{id}); err != nil {
+	mark := func(ids ...string) []Mark {
+		t.Helper()
+		now = now.Add(time.Microsecond)
+		s.now = func() time.Time { return now }
+		marks, err := s.MarkUnfinished(t.Context(), "default", ids)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return marks
+	}
+	finish := func(marks ...Mark) {
+		t.Helper()
+		if err := s.MarkFinished(t.Context(), "default", marks); err != nil {
 			t.Fatal(err)
 		}
 	}
+	mark("e")
+	mark("f")
+	g := mark("g")
 	check(now.Add(-time.Minute))
 	check(now.Add(time.Minute), "e", "f", "g")
 	if got, err := s.Unfinished(t.Context(), "default", now.Add(time.Minute), 2); len(got) != 2 || err != nil {
-		t.Errorf("two: %q, %v", got, err)
+		t.Errorf("two: %v, %v", got, err)
 	}
-	if err := s.MarkFinished(t.Context(), "default", []string{"g", "never"}); err != nil {
-		t.Fatal(err)
-	}
+	finish(append(g, Mark{ID: "never"})...)
+	check(now.Add(time.Minute), "e", "f")
+	// A mark of a later correction stays, also if the same call removes another one.
+	first, other := mark("h", "i"), mark("h")
+	finish(first...)
+	check(now.Add(time.Minute), "e", "f", "h")
+	finish(first...)
+	finish()
+	check(now.Add(time.Minute), "e", "f", "h")
+	finish(other...)
+	check(now.Add(time.Minute), "e", "f")
 	if _, err := s.ErasePlate(t.Context(), "default", "KA01"); err != nil {
 		t.Fatal(err)
 	}

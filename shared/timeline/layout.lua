@@ -53,7 +53,7 @@ local key = {
   -- the decision of a person -> 1 or 0 and the pair.
   rejections = prefix .. 'x',
   -- zset: ids of the events that a person corrects, until the stays are posted that they
-  -- affect -> milliseconds
+  -- affect -> microseconds, by which a mark is told from a later one
   unfinished = prefix .. 'p',
   -- zset: ids of events with a version that a person gave -> milliseconds of it
   corrected = prefix .. 'v',
