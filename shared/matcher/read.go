@@ -101,7 +101,8 @@ func completeFrom(lone []parking.Lone) time.Time {
 const pairsAtOnce = 2000
 
 // exact returns the exact stays that matter. Those that were decided to be otherwise are
-// posted otherwise, so the decisions have their entries.
+// posted otherwise, also after a withdrawal that is not posted, so the decisions have their
+// entries.
 func (r Reader) exact(ctx context.Context, site string, from, to time.Time, span *Span, models parking.Models) ([]parking.ExactStay, error) {
 	doubts := parking.NewDoubts(span.Lone, models)
 	span.Crowded = doubts.Crowded
@@ -111,8 +112,11 @@ func (r Reader) exact(ctx context.Context, site string, from, to time.Time, span
 	}
 	var pairs []parking.Rejection // here: pairs of ids
 	for i := range span.Decisions {
-		if d := &span.Decisions[i]; d.Exact.ID != "" {
+		switch d := &span.Decisions[i]; {
+		case d.Exact.ID != "":
 			pairs = append(pairs, parking.Rejection{EntryID: d.Exact.ID, ExitID: d.Stay.ID})
+		case d.Withdraws() && d.Stay.EntryID != "":
+			pairs = append(pairs, parking.Rejection{EntryID: d.Stay.EntryID, ExitID: d.Stay.ID})
 		}
 	}
 	decided := make(map[string]bool, len(pairs))
