@@ -157,7 +157,7 @@ for _, change in ipairs(changes) do
     release(change.id, d)
   end
 end
-local answer = {}
+local answer, latest = {}, call('HGET', key.totals, 'decided')
 for n, change in ipairs(changes) do
   local d = change.known
   if not d and not change.refused then
@@ -168,11 +168,14 @@ for n, change in ipairs(changes) do
       d, change.revision, change.state = change, revise(id, expiry), 'd'
       writeDecision(id, d, expiry)
       call('HSET', key.given, idOf(d.entry), id)
+      if not latest or precedes(latest, d.entry) then
+        latest = sub(d.entry, 1, 13)
+        call('HSET', key.totals, 'decided', latest)
+      end
       if change.inside then
         call('ZADD', key.gone, millisOf(d.entry), d.entryPlate)
       end
     end
-    call('HSET', key.totals, 'decided', '1')
     call('PEXPIREAT', key.given, expiry)
     call('PEXPIREAT', key.gone, expiry)
   end

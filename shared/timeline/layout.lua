@@ -27,7 +27,7 @@ local key = {
   -- hash: entries, exits, completed, unmatched, missed, repeated_entries, repeated_exits,
   -- no_plate_entries and no_plate_exits; of the last count by hand counted, counted_at
   -- (milliseconds) and since, the entries less the exits that were observed later,
-  -- without repeats; decided: see decisions; lone_since: when the first lone read may have
+  -- without repeats; decided: see given; lone_since: when the first lone read may have
   -- been kept (milliseconds); and swept: where the search for what expired goes on, through how
   -- many plates it goes, and when it was there (milliseconds)
   totals = prefix .. 'n',
@@ -40,9 +40,11 @@ local key = {
   -- what expired lies around 0.
   lone = prefix .. 'l',
   -- hash: id of an exit -> what was decided of it otherwise than the pairing rule does; see
-  -- parseDecision. If there is any, key.totals has the field decided.
+  -- parseDecision.
   decisions = prefix .. 'm',
-  -- hash: id of an entry -> id of the exit that a decision gives it to
+  -- hash: id of an entry -> id of the exit that a decision gives it to. If there was any
+  -- decision key.totals has the field decided: the instant of the latest entry that was given
+  -- ever, as in a member.
   given = prefix .. 'me',
   -- zset: plates of key.inside whose entry a decision gives to an exit: those vehicles have
   -- left. The scores are those there.

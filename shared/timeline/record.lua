@@ -95,6 +95,7 @@ local totals = {
 local entriesAt, exitsAt = {}, {} -- minute since 1970 -> how many
 local countedAt, swept, decided, loneSince = unpack(call('HMGET', key.totals, 'counted_at', 'swept', 'decided', 'lone_since'))
 countedAt = tonumber(countedAt or math.huge) -- later than all events without a count
+decided = decided and instant(decided)
 if not loneSince then -- what an earlier version recorded is not among the lone reads
   loneSince = call('EXISTS', key.events) == 1 and integer(tonumber(oldestMillis) + retention) or '0'
   call('HSET', key.totals, 'lone_since', loneSince)
@@ -364,12 +365,20 @@ local function meaning(before, member)
   return before and isRepeat(before, member) and 'r' or ''
 end
 
+-- Notes an entry that means something else from now on, unless it is later than all that
+-- were given ever: most are.
+local function touch(member)
+  if instant(member) <= decided then
+    touched[member] = current
+  end
+end
+
 -- Counts, times sign, what a member and the one before it, if there is one, mean to each
 -- other. Returns the meaning of the later one if it is an exit.
 local function link(plate, before, member, sign)
   local afterEntry = before and byte(before, 14) == entry
   if afterEntry and decided then
-    touched[before] = current
+    touch(before)
   end
   if byte(member, 14) == exit then
     if afterEntry then
@@ -465,7 +474,7 @@ local function remove(plate, member)
     return
   end
   if decided and kindOf(member) == entry then
-    touched[member] = current
+    touch(member)
   end
   local own = link(plate, before, member, -1)
   if after then

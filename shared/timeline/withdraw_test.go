@@ -112,7 +112,11 @@ func TestWithdrawnAtOnce(t *testing.T) {
 				var posted []parking.Stay
 				exact := near(in, x2, parking.Split)
 				exact.Exact = Place{e1.ID, e1.Time}
-				for _, d := range decide(t, s, near(e, x, parking.OCR), near(e1, out, parking.Split), exact) {
+				changes := []Change{near(e, x, parking.OCR), near(e1, out, parking.Split), exact}
+				if long { // the latest entry is the first that is given
+					slices.Reverse(changes)
+				}
+				for _, d := range decide(t, s, changes...) {
 					if d.Refused != "" {
 						t.Fatalf("%+v", d)
 					}
