@@ -42,8 +42,8 @@ type Span struct {
 	// Complete is the instant from which all lone reads are there. It is later than the
 	// start of the span if there are more than [timeline.MaxLone].
 	Complete time.Time
-	// Crowded is how many of the lone reads are left to persons: see [parking.Doubts].
-	Crowded int
+	// Matching applies the near rule to the lone reads.
+	Matching *parking.Matching
 }
 
 // horizon is how far before an exit reads are that may change its stay: those of its
@@ -51,7 +51,7 @@ type Span struct {
 const horizon = 2 * parking.MaxNear
 
 // Read returns the reads of a site that were observed from one instant until before
-// another. Of the exact stays whose exits were those are there that [parking.Reads.Match]
+// another. Of the exact stays whose exits were those are there that [parking.Matching.Match]
 // may have another result with.
 func (r Reader) Read(ctx context.Context, site string, from, to time.Time, models parking.Models) (*Span, error) {
 	span := &Span{Complete: from}
@@ -73,7 +73,8 @@ func (r Reader) Read(ctx context.Context, site string, from, to time.Time, model
 	if span.Lone = lone; more {
 		span.Complete = completeFrom(lone)
 	}
-	span.Exact, err = r.exact(ctx, site, from, to, span, models)
+	span.Matching = parking.NewMatching(span.Lone, span.Rejections, models)
+	span.Exact, err = r.exact(ctx, site, from, to, span)
 	return span, err
 }
 
@@ -103,9 +104,7 @@ const pairsAtOnce = 2000
 // exact returns the exact stays that matter. Those that were decided to be otherwise are
 // posted otherwise, also after a withdrawal that is not posted, so the decisions have their
 // entries.
-func (r Reader) exact(ctx context.Context, site string, from, to time.Time, span *Span, models parking.Models) ([]parking.ExactStay, error) {
-	doubts := parking.NewDoubts(span.Lone, models)
-	span.Crowded = doubts.Crowded
+func (r Reader) exact(ctx context.Context, site string, from, to time.Time, span *Span) ([]parking.ExactStay, error) {
 	rejected := make(map[parking.Rejection]bool, len(span.Rejections))
 	for _, pair := range span.Rejections {
 		rejected[pair] = true
@@ -131,6 +130,33 @@ func (r Reader) exact(ctx context.Context, site string, from, to time.Time, span
 	for _, id := range ids {
 		corrected[id] = true
 	}
+	var exact []parking.ExactStay
+	// keep keeps those of the pairs that matter, now that their events are known.
+	keep := func() error {
+		for some := range slices.Chunk(pairs, pairsAtOnce) {
+			ids := make([]string, 0, 2*len(some))
+			for _, pair := range some {
+				ids = append(ids, pair.EntryID, pair.ExitID)
+			}
+			events, err := r.Source.Events(ctx, site, ids)
+			if err != nil {
+				return err
+			}
+			for _, pair := range some {
+				s := parking.ExactStay{Entry: events[pair.EntryID], Exit: events[pair.ExitID]}
+				// A stay that was changed meanwhile is no exact one, or another one.
+				if s.Entry.Kind != parking.Entry || s.Exit.Kind != parking.Exit || s.Entry.Plate != s.Exit.Plate || s.Entry.Time.After(s.Exit.Time) {
+					continue
+				}
+				certain := rejected[pair] || decided[pair.ExitID] || s.Entry.Corrected() || s.Exit.Corrected()
+				if certain || span.Matching.Remain(&s) {
+					exact = append(exact, s)
+				}
+			}
+		}
+		pairs = pairs[:0]
+		return nil
+	}
 	query := stay.Query{Sites: []string{site}, Status: parking.Completed, From: from, To: to}
 	err = r.Stays.Export(ctx, query, func(page []stay.StoredStay) error {
 		for i := range page {
@@ -139,37 +165,24 @@ func (r Reader) exact(ctx context.Context, site string, from, to time.Time, span
 			if s.Match != nil && s.Match.Method != parking.Exact && s.Match.Method != parking.Corrected || decided[s.ID] {
 				continue
 			}
-			if rejected[pair] || corrected[s.EntryID] || corrected[s.ID] || doubts.Concern(s.Plate, s.EntryTime, s.ExitTime) {
+			if rejected[pair] || corrected[s.EntryID] || corrected[s.ID] || span.Matching.Concern(s.ID, s.Plate, s.EntryTime, s.ExitTime) {
 				pairs = append(pairs, pair)
 			}
 		}
-		return nil
+		if len(pairs) < pairsAtOnce {
+			return nil
+		}
+		return keep()
 	})
+	if err == nil {
+		err = keep()
+	}
 	if err != nil {
 		return nil, err
 	}
-	var exact []parking.ExactStay
 	plates := make(map[string]bool)
-	for some := range slices.Chunk(pairs, pairsAtOnce) {
-		ids := make([]string, 0, 2*len(some))
-		for _, pair := range some {
-			ids = append(ids, pair.EntryID, pair.ExitID)
-		}
-		events, err := r.Source.Events(ctx, site, ids)
-		if err != nil {
-			return nil, err
-		}
-		for _, pair := range some {
-			s := parking.ExactStay{Entry: events[pair.EntryID], Exit: events[pair.ExitID]}
-			// A stay that was changed meanwhile is no exact one, or another one.
-			if s.Entry.Kind != parking.Entry || s.Exit.Kind != parking.Exit || s.Entry.Plate != s.Exit.Plate || s.Entry.Time.After(s.Exit.Time) {
-				continue
-			}
-			certain := rejected[pair] || decided[pair.ExitID] || s.Entry.Corrected() || s.Exit.Corrected()
-			if certain || doubts.Remain(&s) {
-				exact, plates[s.Exit.Plate] = append(exact, s), true
-			}
-		}
+	for i := range exact {
+		plates[exact[i].Exit.Plate] = true
 	}
 	stays, err := r.Source.ExactStays(ctx, site, slices.Collect(maps.Keys(plates)))
 	for i := range exact {

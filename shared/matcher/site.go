@@ -66,8 +66,9 @@ func (m *SiteMatcher) Match(ctx context.Context, site string) (c SiteCounts, err
 	if err != nil {
 		return c, failure.In("Redis", err)
 	}
-	stays := span.Match(span.Rejections, models)
-	c.Lone, c.Exact, c.Crowded = len(span.Lone), len(span.Exact), span.Crowded
+	stays := span.Matching.Match(span.Exact)
+	c.Lone, c.Exact, c.Crowded = len(span.Lone), len(span.Exact), span.Matching.Crowded
+	span.Matching = nil // an estimate has one of its own
 	if complete := span.Complete.Add(horizon); complete.After(from) {
 		from, c.LeftOut = complete, true
 	}

@@ -76,8 +76,8 @@ func TestManyReadsThatAreAlike(t *testing.T) {
 		"numbers":              alike(10_000, func(i int) string { return fmt.Sprintf("M%04d", i) }, time.Second, true),
 	} {
 		t.Run(name, func(t *testing.T) {
-			if doubts := NewDoubts(r.Lone, nil); doubts.Crowded < len(r.Lone)-mostAlike {
-				t.Errorf("%d of %d reads are crowded", doubts.Crowded, len(r.Lone))
+			if m := NewMatching(r.Lone, nil, nil); m.Crowded < len(r.Lone)-mostAlike {
+				t.Errorf("%d of %d reads are crowded", m.Crowded, len(r.Lone))
 			}
 			if stays := r.Match(nil, Models{eager()}); len(stays) > 0 {
 				t.Errorf("%d stays are otherwise than exact ones", len(stays))

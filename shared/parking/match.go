@@ -124,18 +124,14 @@ func (r *Reads) Match(rejections []Rejection, models Models) []Stay {
 }
 
 func (r *Reads) match(rejections []Rejection, models Models, most int) []Stay {
-	t, _ := newTable(r.Lone).uncrowded(most)
-	m := newMatching(t, rejections, models)
-	m.doubt(r.Exact)
-	m.pair()
-	return m.stays(r.Exact)
+	return newCrowdedMatching(r.Lone, rejections, models, most).Match(r.Exact)
 }
 
 // passage is the time within which reads of one gate and direction are of one vehicle if
 // their plates are similar.
 const passage = 20 * time.Second
 
-// matching is the state of [Reads.Match].
+// matching is the state of a [Matching].
 type matching struct {
 	*table
 	models   Models
@@ -143,6 +139,7 @@ type matching struct {
 	last     *scorer
 	standard *Model
 	rejected map[Rejection]bool
+	concerns map[string]concern // of exact stays by the ids of their exits
 	pairs    []pair
 	doubts   []doubt
 }
@@ -165,7 +162,10 @@ type doubt struct {
 }
 
 func newMatching(t *table, rejections []Rejection, models Models) *matching {
-	m := &matching{table: t, models: models, scorers: make(map[*Model]*scorer), standard: DefaultModel(), rejected: make(map[Rejection]bool, len(rejections))}
+	m := &matching{
+		table: t, models: models, scorers: make(map[*Model]*scorer), standard: DefaultModel(), rejected: make(map[Rejection]bool, len(rejections)),
+		concerns: make(map[string]concern),
+	}
 	for _, r := range rejections {
 		m.rejected[r] = true
 	}
@@ -231,13 +231,13 @@ func (m *matching) doubt(exact []ExactStay) {
 	for i := range exact {
 		stay := &exact[i]
 		within, certain := false, known[stay.Exit.ID] || stay.Entry.Corrected() || stay.Exit.Corrected()
-		m.concerning(stay.Entry.Plate, stay.Entry.Time.UnixNano(), stay.Exit.Time.UnixNano(), func(r *read) {
+		for _, r := range m.of(stay) {
 			if stay.has(r) {
 				r.resolved = true
 			} else if !certain && stay.encloses(r) {
 				within = true
 			}
-		})
+		}
 		if within {
 			known[stay.Exit.ID] = true
 			long = append(long, i)
@@ -247,9 +247,9 @@ func (m *matching) doubt(exact []ExactStay) {
 		stay := &exact[i]
 		entry, exit := newRead(&stay.Entry, stay.Known), newRead(&stay.Exit, stay.Known)
 		d := doubt{stay: i}
-		m.concerning(stay.Entry.Plate, entry.at, exit.at, func(r *read) {
+		for _, r := range m.of(stay) {
 			if r.resolved || !stay.encloses(r) {
-				return
+				continue
 			}
 			if r.event.Kind == Exit {
 				if p, ok := m.weigh(entry, r, math.MinInt32); ok && p.doubts(exit.at-entry.at) {
@@ -258,7 +258,7 @@ func (m *matching) doubt(exact []ExactStay) {
 			} else if p, ok := m.weigh(r, exit, math.MinInt32); ok && p.doubts(exit.at-entry.at) {
 				d.entries = append(d.entries, m.add(p))
 			}
-		})
+		}
 		m.alone(&d)
 		if len(d.entries)+len(d.exits) > 0 {
 			m.doubts = append(m.doubts, d)

@@ -454,14 +454,18 @@ func TestPropertiesOfMatch(t *testing.T) {
 		}
 
 		// What is refused is not needed.
-		doubts := newDoubts(reads.Lone, models, most)
+		m := newCrowdedMatching(reads.Lone, rejections, models, most)
 		concerned := slices.DeleteFunc(slices.Clone(reads.Exact), func(s ExactStay) bool {
 			return !s.Entry.Corrected() && !s.Exit.Corrected() && !slices.Contains(rejections, Rejection{s.Entry.ID, s.Exit.ID}) &&
-				(!doubts.Concern(s.Exit.Plate, s.Entry.Time, s.Exit.Time) || !doubts.Remain(&s))
+				(!m.Concern(s.Exit.ID, s.Exit.Plate, s.Entry.Time, s.Exit.Time) || !m.Remain(&s))
 		})
-		few := &Reads{Lone: append(reads.Lone, reads.Lone...), Exact: append(concerned, concerned...)}
-		if diff := gocmp.Diff(reads.match(rejections, models, most), few.match(rejections, models, most)); diff != "" {
-			t.Fatalf("without exact stays that are of no concern, and with all reads two times:\n%s", diff)
+		whole := reads.match(rejections, models, most)
+		if diff := gocmp.Diff(whole, m.Match(concerned)); diff != "" {
+			t.Fatalf("without exact stays that are of no concern:\n%s", diff)
+		}
+		twice := &Reads{Lone: append(reads.Lone, reads.Lone...), Exact: append(concerned, concerned...)}
+		if diff := gocmp.Diff(whole, twice.match(rejections, models, most)); diff != "" {
+			t.Fatalf("with all reads two times:\n%s", diff)
 		}
 	})
 }

@@ -11,7 +11,7 @@ import (
 
 // Reads are what [Match] leaves of the events of a site for the near rule: the lone reads,
 // and the exact stays that may be two visits. The matcher has them without reading all
-// events: of the exact stays it needs those only that [Doubts] concern.
+// events: of the exact stays it needs those only that may matter to the [Matching].
 type Reads struct {
 	Lone  []Lone
 	Exact []ExactStay
@@ -267,13 +267,13 @@ func (s span) of(reads []read) []read {
 	return reads[start:end]
 }
 
-// concerning calls each with the lone reads that concern an exact stay: those of a similar
-// plate between its reads, or of the kind of one of them at that time.
-func (t *table) concerning(plate string, entry, exit int64, each func(r *read)) {
+// concerning returns the lone reads that concern an exact stay: those of a similar plate
+// between its reads, or of the kind of one of them at that time.
+func (t *table) concerning(plate string, entry, exit int64) (found []*read) {
 	var in [maxText]rune
 	text := textOf(plate, &in)
 	if text == nil {
-		return
+		return nil
 	}
 	entered := span{entry - int64(passage), max(exit, entry+int64(passage))}
 	left := span{min(entry, exit-int64(passage)), exit + int64(passage)}
@@ -285,61 +285,95 @@ func (t *table) concerning(plate string, entry, exit int64, each func(r *read)) 
 		entries, exits := t.line(i)
 		for _, reads := range [...][]read{entered.of(entries), left.of(exits)} {
 			for j := range reads {
-				each(&reads[j])
+				found = append(found, &reads[j])
 			}
 		}
 	})
+	return found
 }
 
-// Doubts find the exact stays that matter to the near rule, of many.
-type Doubts struct {
+// concern is what concerns an exact stay with such a plate and times.
+type concern struct {
+	plate       string
+	entry, exit int64
+	reads       []*read
+}
+
+// concerning returns the lone reads that concern an exact stay. They are searched once: what
+// was found is kept by the id of the exit.
+func (m *matching) concerning(exitID, plate string, entry, exit time.Time) []*read {
+	c := concern{plate: plate, entry: entry.UnixNano(), exit: exit.UnixNano()}
+	if k, found := m.concerns[exitID]; found && k.plate == c.plate && k.entry == c.entry && k.exit == c.exit {
+		return k.reads
+	}
+	if c.reads = m.table.concerning(plate, c.entry, c.exit); len(c.reads) > 0 {
+		m.concerns[exitID] = c
+	}
+	return c.reads
+}
+
+// Matching applies the near rule to the lone reads of a site, and finds the exact stays that
+// matter to it among many. It is not safe for concurrent use.
+type Matching struct {
 	*matching
-	// Crowded is how many of the lone reads [Reads.Match] leaves to persons, because too many
-	// others are like them.
+	// Crowded is how many of the lone reads are left to persons, because too many others are
+	// like them.
 	Crowded int
 }
 
-// NewDoubts returns the doubts that lone reads give by the models of their site.
-func NewDoubts(lone []Lone, models Models) *Doubts { return newDoubts(lone, models, mostAlike) }
+// NewMatching returns the matching of lone reads.
+func NewMatching(lone []Lone, rejections []Rejection, models Models) *Matching {
+	return newCrowdedMatching(lone, rejections, models, mostAlike)
+}
 
-func newDoubts(lone []Lone, models Models, most int) *Doubts {
+func newCrowdedMatching(lone []Lone, rejections []Rejection, models Models, most int) *Matching {
 	t, crowded := newTable(lone).uncrowded(most)
-	return &Doubts{newMatching(t, nil, models), crowded}
+	return &Matching{newMatching(t, rejections, models), crowded}
 }
 
-// Concern reports whether [Reads.Match] may have another result with an exact stay than
-// without it. It is not safe for concurrent use.
-func (d *Doubts) Concern(plate string, entry, exit time.Time) (concern bool) {
-	if short(plate) {
-		return true
-	}
-	d.concerning(plate, entry.UnixNano(), exit.UnixNano(), func(*read) { concern = true })
-	return concern
+// Concern reports whether [Matching.Match] may have another result with an exact stay than
+// without it.
+func (m *Matching) Concern(exitID, plate string, entry, exit time.Time) bool {
+	return short(plate) || len(m.concerning(exitID, plate, entry, exit)) > 0
 }
 
-// Remain reports whether [Reads.Match] may have another result with an exact stay, of reads
-// that no person corrected and no rejection names, than without it, now that its events are
-// known: most lone reads weigh too little to make it doubtful. Whether the plate is known
-// only lowers a weight, so it need not be told. It is not safe for concurrent use.
-func (d *Doubts) Remain(stay *ExactStay) (remain bool) {
+// Remain reports whether [Matching.Match] may have another result with an exact stay, of reads
+// that no person corrected, than without it, now that its events are known: most lone reads
+// weigh too little to make it doubtful. Whether the plate is known only lowers a weight, so it
+// need not be told.
+func (m *Matching) Remain(stay *ExactStay) bool {
 	if short(stay.Exit.Plate) {
 		return true
 	}
 	entry, exit := newRead(&stay.Entry, false), newRead(&stay.Exit, false)
-	d.concerning(stay.Exit.Plate, entry.at, exit.at, func(r *read) {
-		remain = remain || stay.has(r) || stay.encloses(r) && d.weighs(entry, r, exit)
-	})
-	return remain
+	if slices.ContainsFunc(m.of(stay), func(r *read) bool { return stay.has(r) || stay.encloses(r) && m.weighs(entry, r, exit) }) {
+		return true
+	}
+	delete(m.concerns, stay.Exit.ID)
+	return false
+}
+
+// of returns the lone reads that concern an exact stay.
+func (m *matching) of(stay *ExactStay) []*read {
+	return m.concerning(stay.Exit.ID, stay.Exit.Plate, stay.Entry.Time, stay.Exit.Time)
+}
+
+// Match returns the stays that are otherwise than by [Pair], given the exact stays that
+// remain; see [Reads.Match]. It is called once.
+func (m *Matching) Match(exact []ExactStay) []Stay {
+	m.doubt(exact)
+	m.pair()
+	return m.stays(exact)
 }
 
 // weighs reports whether a lone read between those of an exact stay makes it doubtful.
-func (d *Doubts) weighs(entry, r, exit *read) bool {
+func (m *matching) weighs(entry, r, exit *read) bool {
 	stay := exit.at - entry.at
 	if r.event.Kind == Exit {
 		exit = r
 	} else {
 		entry = r
 	}
-	p, ok := d.weigh(entry, exit, math.MinInt32)
+	p, ok := m.weigh(entry, exit, math.MinInt32)
 	return ok && p.doubts(stay)
 }
