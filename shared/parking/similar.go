@@ -265,7 +265,7 @@ func newIndex(texts [][]rune, spans []times) *index {
 	for _, t := range texts {
 		n += len(variants(t, &hashes))
 	}
-	for x.bits < 24 && 1<<x.bits < n {
+	for x.bits < 24 && 4<<x.bits < n { // some three a bucket: more buckets are more memory to wait for
 		x.bits++
 	}
 	x.starts = make([]uint32, 1<<x.bits+1)
