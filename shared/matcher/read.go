@@ -46,10 +46,6 @@ type Span struct {
 	Matching *parking.Matching
 }
 
-// horizon is how far before an exit reads are that may change its stay: those of its
-// entries, and before those the other exits of these entries.
-const horizon = 2 * parking.MaxNear
-
 // Read returns the reads of a site that were observed from one instant until before
 // another. Of the exact stays whose exits were those are there that [parking.Matching.Match]
 // may have another result with.

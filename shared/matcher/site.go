@@ -62,14 +62,14 @@ func (m *SiteMatcher) Match(ctx context.Context, site string) (c SiteCounts, err
 	now := m.Now()
 	from := now.Add(-m.Window)
 	// A camera's clock may be ahead.
-	span, err := Reader{m.Store, m.Stays}.Read(ctx, site, from.Add(-horizon), now.Add(aheadOfNow), models)
+	span, err := Reader{m.Store, m.Stays}.Read(ctx, site, from.Add(-parking.Horizon), now.Add(aheadOfNow), models)
 	if err != nil {
 		return c, failure.In("Redis", err)
 	}
 	stays := span.Matching.Match(span.Exact)
 	c.Lone, c.Exact, c.Crowded = len(span.Lone), len(span.Exact), span.Matching.Crowded
 	span.Matching = nil // an estimate has one of its own
-	if complete := span.Complete.Add(horizon); complete.After(from) {
+	if complete := span.Complete.Add(parking.Horizon); complete.After(from) {
 		from, c.LeftOut = complete, true
 	}
 	todo, err := compare(span, stays, from, now.Add(-settle))

@@ -271,9 +271,10 @@ func (s *ExactStay) has(r *read) bool {
 	return s.Entry.ID == r.event.ID || s.Exit.ID == r.event.ID || samePassage(&s.Entry, r.event) || samePassage(&s.Exit, r.event)
 }
 
-// encloses reports whether a lone read is between the reads of the stay.
+// encloses reports whether a lone read is between the reads of the stay, and may make it
+// doubtful.
 func (s *ExactStay) encloses(r *read) bool {
-	return r.event.Time.After(s.Entry.Time) && r.event.Time.Before(s.Exit.Time)
+	return r.event.Time.After(s.Entry.Time) && r.event.Time.Before(s.Exit.Time) && s.Exit.Time.Sub(r.event.Time) <= maxDoubt
 }
 
 // doubts reports whether a pair with a read of an exact stay makes that doubtful: if

@@ -32,7 +32,7 @@ func drawEvents(t *rapid.T) []Event {
 			Kind:  rapid.SampledFrom([]Kind{Entry, Exit}).Draw(t, "kind"),
 			Gate:  rapid.SampledFrom([]string{"", "g"}).Draw(t, "gate"),
 			Plate: rapid.SampledFrom(alikes).Draw(t, "plate"),
-			Time:  noon.Add(time.Duration(rapid.SampledFrom([]int{0, 10, 20, 21, 60, 3600, 3610, 7200, 20000, 40000, 86400, 200000, 440000}).Draw(t, "seconds")) * time.Second),
+			Time:  noon.Add(time.Duration(rapid.SampledFrom([]int{0, 10, 20, 21, 60, 3600, 3610, 7200, 20000, 40000, 86400, 200000, 440000, 1000000}).Draw(t, "seconds")) * time.Second),
 		}
 		e.RawPlate = strings.ToLower(e.Plate)
 		if rapid.IntRange(0, 9).Draw(t, "corrected") == 0 {
@@ -299,7 +299,7 @@ func naiveMatch(events []Event, repeats Repeats, rejections []Rejection, models 
 			l := &n.lone[j]
 			switch {
 			case l.Kind == Exit && (l.Previous.IsZero() || l.Previous.Before(s.Entry.Time)):
-				if l.Time.Before(s.Exit.Time) {
+				if l.Time.Before(s.Exit.Time) && s.Exit.Time.Sub(l.Time) <= 8*24*time.Hour {
 					p, ok := n.weigh(&s.Entry, &l.Event, s.Known, l.Known)
 					add(exits, p, ok)
 				}
@@ -473,7 +473,7 @@ func TestPropertiesOfMatch(t *testing.T) {
 // An event of a plate changes only the stays of reads that are few steps away: reads of a
 // plate, of similar ones, and of the times in between.
 func TestMatchIsLocal(t *testing.T) {
-	const apart = 2 * MaxNear
+	const apart = Horizon
 	rapid.Check(t, func(t *rapid.T) {
 		events, others, models := drawEvents(t), drawEvents(t), drawModels(t)
 		far := rapid.Bool().Draw(t, "far in time, not in text")
@@ -481,7 +481,7 @@ func TestMatchIsLocal(t *testing.T) {
 			o := &others[i]
 			o.ID = "other" + o.ID
 			if far {
-				o.Time = o.Time.Add(440_000*time.Second + apart)
+				o.Time = o.Time.Add(1_000_000*time.Second + apart)
 				o.Plate = strings.NewReplacer("A", "E", "Ä", "E").Replace(o.Plate)
 			} else {
 				o.Plate = strings.NewReplacer("M", "X", "H", "U", "8", "Q", "A", "Y", "Ä", "V", "B", "W").Replace(o.Plate)

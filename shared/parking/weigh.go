@@ -99,6 +99,13 @@ const (
 	minNear = time.Minute
 	// MaxNear is the longest stay whose reads may differ.
 	MaxNear = 5 * 24 * time.Hour
+	// maxDoubt is how long before the exit of an exact stay a lone exit makes that doubtful:
+	// vehicles that come each week are among those that do. Without a bound all reads there
+	// ever were would matter.
+	maxDoubt = 8 * 24 * time.Hour
+	// Horizon is how long before an exit reads may be that its stay depends on: lone exits
+	// that make it doubtful, and other entries of those.
+	Horizon = maxDoubt + MaxNear
 )
 
 // weigh returns the parts of the weight of an entry and an exit.
