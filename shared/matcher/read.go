@@ -107,11 +107,13 @@ func (r Reader) exact(ctx context.Context, site string, from, to time.Time, span
 	}
 	var pairs []parking.Rejection // here: pairs of ids
 	for i := range span.Decisions {
-		switch d := &span.Decisions[i]; {
-		case d.Exact.ID != "":
-			pairs = append(pairs, parking.Rejection{EntryID: d.Exact.ID, ExitID: d.Stay.ID})
-		case d.Withdraws() && d.Stay.EntryID != "":
-			pairs = append(pairs, parking.Rejection{EntryID: d.Stay.EntryID, ExitID: d.Stay.ID})
+		d := &span.Decisions[i]
+		entry := d.Exact.ID
+		if d.Withdraws() { // it may be posted as it was decided before
+			entry = d.Stay.EntryID
+		}
+		if entry != "" {
+			pairs = append(pairs, parking.Rejection{EntryID: entry, ExitID: d.Stay.ID})
 		}
 	}
 	decided := make(map[string]bool, len(pairs))
