@@ -233,7 +233,7 @@ func guarantee(w *world) {
 	}
 	w.drawModels(base)
 	w.sendEvents()
-	for step := range rapid.IntRange(len(w.queue), 2*len(w.queue)+10).Draw(t, "steps") {
+	for step := range rapid.IntRange(len(w.queue), 2*len(w.queue)).Draw(t, "steps") {
 		w.settled = false
 		w.step(fmt.Sprint("d", step), base)
 		w.stored()
