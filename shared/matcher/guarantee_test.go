@@ -227,14 +227,13 @@ func TestGuarantee(t *testing.T) {
 
 func guarantee(w *world) {
 	t, base := w.draw, w.now.Add(-96*time.Hour)
-	w.window = 400 * time.Hour
+	w.window = time.Duration(rapid.SampledFrom([]int{144, 144, 72, 400}).Draw(t, "window")) * time.Hour
 	if rapid.Bool().Draw(t, "repeats") {
 		w.repeats = parking.Repeats{{From: base.Add(20 * time.Hour), Within: 5 * time.Minute}}
 	}
 	w.drawModels(base)
 	w.sendEvents()
 	for step := range rapid.IntRange(len(w.queue), 2*len(w.queue)).Draw(t, "steps") {
-		w.settled = false
 		w.step(fmt.Sprint("d", step), base)
 		w.stored()
 	}
@@ -243,9 +242,9 @@ func guarantee(w *world) {
 			w.deliver(i, &summary{world: w})
 		}
 	}
-	w.settled = false
+	w.crashed = true
 	var c SiteCounts
-	for !w.settled { // until a tick ends by itself
+	for w.crashed { // until a tick ends by itself
 		crashed, post := w.drawCrash("last")
 		c = w.tick(w.matcher(w.now, &crashed, &post))
 	}
@@ -315,6 +314,7 @@ func (w *world) tickAnd(now time.Time, other func() error) {
 	both.Go(func() { _, one = m.Match(w.Context(), w.site) })
 	both.Go(func() { two = other() })
 	both.Wait()
+	w.crashed = w.crashed || one != nil
 	for _, err := range []error{one, two} {
 		if err != nil && !errors.Is(err, errCrash) {
 			w.Fatal(err)

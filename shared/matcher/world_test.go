@@ -54,8 +54,9 @@ type world struct {
 	// recorded are the versions of the events, by id, unless they were erased.
 	recorded   map[string][]parking.Event
 	rejections map[parking.Rejection]bool
-	// settled reports that the last step was a tick that nothing disturbed.
-	settled   bool
+	// crashed reports that a process has crashed in a tick or a decision, and no tick ran
+	// since that did not.
+	crashed   bool
 	decisions []review.Decision // those that changed something
 	repeats   parking.Repeats
 	models    parking.Models
@@ -186,7 +187,7 @@ func (w *world) tick(m *SiteMatcher) SiteCounts {
 	if err != nil && !errors.Is(err, errCrash) {
 		w.Fatal(err)
 	}
-	w.settled = err == nil
+	w.crashed = err != nil
 	return c
 }
 
@@ -237,6 +238,13 @@ func (w *world) ids(kinds ...parking.Kind) []string {
 
 // erase has a plate erased as the summary does. The broker may deliver its events again.
 func (w *world) erase(plate string) {
+	stays, err := w.store.Affected(w.Context(), w.site, plate)
+	if err == nil {
+		err = (&summary{world: w}).Post(w.Context(), stays)
+	}
+	if err != nil {
+		w.Fatal(err)
+	}
 	if _, err := w.store.ErasePlate(w.Context(), w.site, plate); err != nil {
 		w.Fatal(err)
 	}
@@ -276,6 +284,7 @@ func (w *world) decided(d review.Decision, again bool, err error) {
 	if err != nil && !refused && !errors.Is(err, errCrash) {
 		w.Fatal(err)
 	}
+	w.crashed = w.crashed || errors.Is(err, errCrash)
 	changed := 0
 	for _, id := range idsOf(&d) {
 		e, err := w.store.Event(w.Context(), w.site, id)
@@ -320,7 +329,7 @@ func (w *world) decided(d review.Decision, again bool, err error) {
 
 // stored returns the stays that were posted, but void ones, and checks what holds of them
 // at any time: no revision falls, none was decided before it had settled, and no two have one
-// entry after a tick that nothing disturbed.
+// entry, unless a process has crashed before it posted and nothing was repeated since.
 func (w *world) stored() map[string]parking.Stay {
 	found := make(map[string]parking.Stay)
 	err := w.stays.Export(w.Context(), stay.Query{Sites: []string{w.site}}, func(page []stay.StoredStay) error {
@@ -338,7 +347,7 @@ func (w *world) stored() map[string]parking.Stay {
 			w.Fatalf("the revision of stay %s falls from %d to %d", id, w.known[id], s.Revision)
 		}
 		w.known[id] = s.Revision
-		if other, taken := owners[s.EntryID]; taken && s.EntryID != "" && w.settled && len(w.unposted) == 0 {
+		if other, taken := owners[s.EntryID]; taken && s.EntryID != "" && !w.crashed && len(w.unposted) == 0 {
 			w.Fatalf("two stays have the entry %s:\n%+v\n%+v", s.EntryID, s, found[other])
 		}
 		owners[s.EntryID] = id
@@ -418,8 +427,8 @@ func (w *world) due(o *wanted, s *parking.Stay) bool {
 func (w *world) checkStays() (held bool) {
 	got, o := w.stored(), w.wanted()
 	old := make(map[string]bool) // entries that stays before the window have
-	for id, s := range got {
-		if plain := o.exact[id]; contentOf(&s) != contentOf(&plain) && !w.due(o, &s) {
+	for _, s := range got {
+		if isNear(&s) && !w.due(o, &s) {
 			old[s.EntryID] = true
 		}
 	}
@@ -434,7 +443,7 @@ func (w *world) checkStays() (held bool) {
 		case decided && w.due(o, &want) && old[want.EntryID] && s.EntryID != want.EntryID:
 			held = true
 		case decided && w.due(o, &want):
-		case contentOf(&s) != contentOf(&plain) && !w.due(o, &s):
+		case (s.Match != nil || s.Disputed) && !w.due(o, &s):
 			w.checkOld(&s)
 			want = s
 		default:

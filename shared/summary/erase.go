@@ -139,7 +139,8 @@ func (h handler) noErasure() (e erasure) {
 }
 
 // eraseAtSite erases a plate at a site. The pictures go first: their names are found by
-// the events.
+// the events. So do the stays of other plates that its events have changed: a process may have
+// ended before it posted them.
 func (h handler) eraseAtSite(ctx context.Context, site, plate string) (erasure, error) {
 	e := h.noErasure()
 	if h.Images != nil {
@@ -152,6 +153,13 @@ func (h handler) eraseAtSite(ctx context.Context, site, plate string) (erasure, 
 		if err != nil {
 			return e, err
 		}
+	}
+	stays, err := h.Sites.Affected(ctx, site, plate)
+	if err != nil {
+		return e, err
+	}
+	if _, err := h.Stays.Upsert(ctx, stays); err != nil {
+		return e, err
 	}
 	erased, err := h.Sites.ErasePlate(ctx, site, plate)
 	if err != nil {

@@ -613,6 +613,34 @@ func TestErase(t *testing.T) {
 	}
 }
 
+// A process recorded a version with another plate and ended before it posted the stays. An
+// erasure of that plate leaves nothing of the vehicle under its plate before.
+func TestEraseOfWhatWasNotPosted(t *testing.T) {
+	e := newEndpoint(t)
+	e.record(t, "a", "P1+", "P2+")
+	for _, id := range []string{"xP1", "eP2"} {
+		event, err := e.events.Event(t.Context(), "a", id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		event.Version++
+		event.RawPlate, event.Plate = "RIGHT", "RIGHT"
+		if r := e.events.Record(t.Context(), []parking.Event{event}); r[0].Err != nil || len(r[0].Stays) == 0 {
+			t.Fatalf("%+v", r)
+		}
+	}
+	if w := e.authorized("DELETE", "/plates/right?site=a", ""); w.Code != 200 {
+		t.Fatalf("%d %s", w.Code, w.Body)
+	}
+	kept, err := e.stays.Get(t.Context(), []string{"a"}, "xP2")
+	if err != nil || kept.EntryID != "" {
+		t.Errorf("the exit whose entry was erased: %+v, %v", kept, err)
+	}
+	if got := list(t, e.stays, stay.Query{Limit: 10}); len(got) != 1 {
+		t.Errorf("left: %v", got)
+	}
+}
+
 // contents returns the contents of each key of a Redis.
 func contents(t *testing.T, client goredis.UniversalClient) []string {
 	t.Helper()

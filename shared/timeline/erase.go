@@ -6,7 +6,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
+	"parkstream/shared/parking"
 	"parkstream/shared/redis"
 )
 
@@ -19,6 +22,33 @@ var eraseScript = newScript(decisionsSource, eraseSource)
 type Erased struct {
 	Events int64 `json:"events"`
 	Keys   int64 `json:"keys"`
+}
+
+// Affected returns the current states of the stays that the events of a plate affect, those
+// that have it and those that had it in a version before. Post them before the plate is
+// erased: if a process ended before it did, nothing tells of them any more after that.
+func (s *Store) Affected(ctx context.Context, site, plate string) ([]parking.Stay, error) {
+	places, err := s.Places(ctx, site, plate)
+	if err != nil {
+		return nil, err
+	}
+	ids := make([]string, 0, len(places))
+	for _, p := range places {
+		ids = append(ids, p.ID)
+	}
+	slices.Sort(ids)
+	found, err := s.Events(ctx, site, slices.Compact(ids))
+	if err != nil {
+		return nil, err
+	}
+	var stays []parking.Stay
+	for _, r := range s.Record(ctx, slices.Collect(maps.Values(found))) { // once more, which changes nothing
+		if r.Err != nil {
+			return nil, r.Err
+		}
+		stays = append(stays, r.Stays...)
+	}
+	return parking.Latest(stays), nil
 }
 
 // ErasePlate removes every trace of a normalised plate at a site: its timeline, its
