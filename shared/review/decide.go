@@ -127,11 +127,13 @@ type ConflictError struct {
 
 func (e *ConflictError) Error() string { return e.reason }
 
-// Reviewer decides. All fields are required, but Now.
+// Reviewer decides. All fields are required, but Models and Now.
 type Reviewer struct {
 	Events *timeline.Store
 	// Post stores stays where they are shown; of each the highest revision counts.
 	Post func(context.Context, []parking.Stay) error
+	// Models returns the models of a site; nil: the default one is valid.
+	Models func(ctx context.Context, site string) (parking.Models, error)
 	// Now is the clock; nil: time.Now.
 	Now func() time.Time
 }
@@ -477,13 +479,8 @@ func (c *session) settled(ctx context.Context, s *parking.Stay) (bool, error) {
 	case c.d.Kind != Different:
 		return false, nil
 	}
-	for _, a := range s.Match.Alternatives {
-		r, found, err := c.Events.RejectionOf(ctx, c.site, parking.Rejection{EntryID: a.EntryID, ExitID: a.ExitID})
-		if err != nil || !found || r.Withdrawn != nil {
-			return false, err
-		}
-	}
-	return len(s.Match.Alternatives) > 0, nil
+	disputed, err := c.disputed(ctx, s)
+	return err == nil && !disputed, err
 }
 
 // undo takes the decision of another id back.

@@ -286,7 +286,7 @@ func TestDisputedStay(t *testing.T) {
 	for _, kind := range []Kind{Same, Different} {
 		o := newOffice(t)
 		e, x := o.read(parking.Entry, "e", "KA01AB1234", 0), o.read(parking.Exit, "x", "KA01AB1234", 60)
-		o.seen(e, x, o.read(parking.Exit, "y", "KA01AB1284", 30), o.read(parking.Exit, "z", "KA01AB1284", 40))
+		o.seen(e, x, o.read(parking.Exit, "y", "KA01AB1284", 30), o.read(parking.Exit, "z", "KA01AB1235", 40))
 		disputed := parking.Stay{ID: "x", Site: site, Plate: x.Plate, EntryID: "e", EntryTime: e.Time, ExitTime: x.Time, Disputed: true, Match: &parking.Explanation{
 			Method: parking.Exact, Alternatives: []parking.Alternative{{EntryID: "e", ExitID: "y", Weight: 700}, {EntryID: "e", ExitID: "z", Weight: 600}},
 		}}
@@ -324,6 +324,52 @@ func TestDisputedStay(t *testing.T) {
 	}
 	o.made(same("d", "e", "y", "KA01AB1234"), true)
 	o.wants("x y", "unmatched_exit  KA01AB1234 3, completed e KA01AB1234 2")
+}
+
+// A stay has three of the pairs that dispute it. It is disputed until all are rejected that
+// there are, but for those of reads that have a stay of their own by now.
+func TestDisputedByMany(t *testing.T) {
+	o := newOffice(t)
+	e, x := o.read(parking.Entry, "e", "KA01AB1234", 0), o.read(parking.Exit, "x", "KA01AB1234", 90)
+	o.seen(e, x)
+	var alternatives []parking.Alternative
+	for i, plate := range []string{"KA01AB1284", "KA01AB1235", "KA01A81234", "KA01AB1Z34", "KA0IAB1234"} {
+		pair := parking.Alternative{EntryID: "e", ExitID: fmt.Sprint("y", i), Weight: 500}
+		if i < 4 {
+			o.seen(o.read(parking.Exit, pair.ExitID, plate, 30+5*i))
+		} else {
+			pair.EntryID, pair.ExitID = "f", "x"
+			o.seen(o.read(parking.Entry, pair.EntryID, plate, 20))
+		}
+		alternatives = append(alternatives, pair)
+	}
+	change := func(entry, exit parking.Event, match parking.Explanation) timeline.Change {
+		s := parking.Stay{ID: exit.ID, Site: site, Plate: exit.Plate, EntryID: entry.ID, EntryTime: entry.Time, ExitTime: exit.Time, Match: &match}
+		return timeline.Change{Stay: s, EntryPlate: entry.Plate, ExitPlate: exit.Plate}
+	}
+	dispute := change(e, x, parking.Explanation{Method: parking.Exact, Alternatives: alternatives[:parking.MaxAlternatives]})
+	dispute.Stay.Disputed, dispute.Exact = true, timeline.Place{ID: "e", Time: e.Time}
+	near := []parking.Event{ // an exit and an entry that look like the stay's are of these
+		o.read(parking.Entry, "e1", "KA01AB1739", 10), o.read(parking.Exit, "x1", "KA01AB1734", 60),
+		o.read(parking.Entry, "e2", "KA01AB1034", 25), o.read(parking.Exit, "x2", "KA01AB1039", 85),
+	}
+	o.seen(near...)
+	edit := parking.Explanation{Method: parking.Edit}
+	decided, err := o.Events.Decide(t.Context(), site, []timeline.Change{dispute, change(near[0], near[1], edit), change(near[2], near[3], edit)})
+	if err != nil || decided[0].Refused+decided[1].Refused+decided[2].Refused != "" {
+		t.Fatalf("%+v, %v", decided, err)
+	}
+	for i, a := range alternatives {
+		d, _, err := o.Events.DecisionOf(t.Context(), site, "x")
+		if err != nil || !d.Stay.Disputed {
+			t.Fatalf("after %d rejections: %+v, %v", i, d, err)
+		}
+		o.made(Decision{ID: fmt.Sprint("d", i), Kind: Different, EntryID: a.EntryID, ExitID: a.ExitID}, true)
+	}
+	if _, found, err := o.Events.DecisionOf(t.Context(), site, "x"); err != nil || found {
+		t.Errorf("after the last rejection: %v, %v", found, err)
+	}
+	o.wants("x", "completed e KA01AB1234 3")
 }
 
 // A decision that does not fit what holds is refused and changes nothing, and the error has

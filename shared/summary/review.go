@@ -27,7 +27,7 @@ const maxDecision = 4 << 10
 
 // reviewer returns who decides about reads.
 func (h handler) reviewer() *review.Reviewer {
-	return &review.Reviewer{Events: h.Sites, Now: h.Stays.Now, Post: func(ctx context.Context, stays []parking.Stay) error {
+	return &review.Reviewer{Events: h.Sites, Models: h.Models.Models, Now: h.Stays.Now, Post: func(ctx context.Context, stays []parking.Stay) error {
 		_, err := h.Stays.Upsert(ctx, stays)
 		return err
 	}}

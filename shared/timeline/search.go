@@ -203,6 +203,37 @@ func (r *loneReader) readLone(ctx context.Context, lone []parking.Lone, reads []
 	return lone[:n+len(found)], nil
 }
 
+// Undecided returns those of some lone reads that no decision gives a partner.
+func (s *Store) Undecided(ctx context.Context, site string, lone []parking.Lone) ([]parking.Lone, error) {
+	if len(lone) == 0 {
+		return nil, nil
+	}
+	ids := make([]string, len(lone))
+	for i := range lone {
+		ids[i] = lone[i].ID
+	}
+	keys, p := keysOf(site), s.redis.Current().Pipeline()
+	decisions, given := p.HMGet(ctx, keys.decisions(), ids...), p.HMGet(ctx, keys.given(), ids...)
+	if _, err := p.Exec(ctx); err != nil {
+		return nil, fmt.Errorf("read what was decided of %d lone reads of site %s from Redis: %w", len(lone), site, err)
+	}
+	var free []parking.Lone
+	for i := range lone {
+		has := given.Val()[i] != nil
+		if text, decided := decisions.Val()[i].(string); decided && lone[i].Kind == parking.Exit {
+			d, err := parseDecision(site, strings.Split(text, "\n"))
+			if err != nil {
+				return nil, failure.Odd("Redis", fmt.Errorf("unexpected decision of exit %q: %w", lone[i].ID, err))
+			}
+			has = !d.Withdraws()
+		}
+		if !has {
+			free = append(free, lone[i])
+		}
+	}
+	return free, nil
+}
+
 func appendReads(reads []LoneRead, members []string) ([]LoneRead, error) {
 	for _, text := range members {
 		m, plate, _ := strings.Cut(text, "\n")
