@@ -206,61 +206,17 @@ func (r *Reviewer) ranked(ctx context.Context, site string, e parking.Event, of 
 	return found, nil
 }
 
-const (
-	// scannedPerPage bounds the exits that are looked at for one page of the list.
-	scannedPerPage = 100
-	// listStep is how much of the time of the lone exits is read at once.
-	listStep = 24 * time.Hour
-	// listSteps bounds the steps of one page.
-	listSteps = 31
-)
+// scannedPerPage bounds the exits that are looked at for one page of the list.
+const scannedPerPage = 100
 
-// Unmatched lists lone exits of a site that have suggestions for, the newest first: those
-// before an instant that no near stay has. At most limit of them are listed, and a page may
-// have fewer, also none, and a next one. next is where that goes on, zero after the last.
-func (r *Reviewer) Unmatched(ctx context.Context, site string, before time.Time, limit int, models parking.Models) (list []Suggestions, next time.Time, err error) {
-	oldest := r.now().Add(-r.Events.Retention())
-	for range listSteps {
-		from := before.Add(-listStep)
-		exits, err := r.Events.FindLone(ctx, site, parking.Exit, from, before, func(string) bool { return true })
-		if err != nil {
-			return nil, next, err
-		}
-		slices.SortFunc(exits, func(a, b timeline.LoneRead) int { return cmp.Or(b.Time.Compare(a.Time), strings.Compare(b.ID, a.ID)) })
-		exits, last := page(exits, scannedPerPage)
-		if list, next, err = r.unmatched(ctx, site, exits, limit, models); err != nil {
-			return nil, next, err
-		}
-		switch {
-		case !next.IsZero(): // the limit was reached
-			return list, next, nil
-		case !last:
-			return list, exits[len(exits)-1].Time, nil
-		case from.Before(oldest):
-			return list, time.Time{}, nil
-		case len(exits) > 0:
-			return list, from, nil
-		}
-		before = from
-	}
-	return []Suggestions{}, before, nil
-}
-
-// page returns the first of some exits, at most so many and those of the same instant, and
-// reports whether they are all.
-func page(exits []timeline.LoneRead, most int) (some []timeline.LoneRead, all bool) {
-	for most < len(exits) && most > 0 && exits[most].Time.Equal(exits[most-1].Time) {
-		most++
-	}
-	return exits[:min(most, len(exits))], most >= len(exits)
-}
-
-// unmatched returns what is suggested for exits, which are the newest first. next is the
-// instant before which the others are if the limit is reached.
-func (r *Reviewer) unmatched(ctx context.Context, site string, exits []timeline.LoneRead, limit int, models parking.Models) (list []Suggestions, next time.Time, err error) {
-	list = []Suggestions{}
-	if len(exits) == 0 {
-		return list, next, nil
+// Unmatched lists lone exits of a site that have suggestions, the newest first: those before
+// a place in the order of timelines that no near stay has. At most limit of them are listed,
+// and a page may have fewer, also none, and a next one. next is where that goes on, nil after
+// the last.
+func (r *Reviewer) Unmatched(ctx context.Context, site string, before timeline.Place, limit int, models parking.Models) (list []Suggestions, next *timeline.Place, err error) {
+	exits, err := r.Events.LoneExits(ctx, site, before, scannedPerPage)
+	if err != nil || len(exits) == 0 {
+		return nil, nil, err
 	}
 	ids := make([]string, len(exits))
 	for i := range exits {
@@ -268,35 +224,41 @@ func (r *Reviewer) unmatched(ctx context.Context, site string, exits []timeline.
 	}
 	events, err := r.Events.Events(ctx, site, ids)
 	if err != nil {
-		return nil, next, err
+		return nil, nil, err
 	}
-	reads := make([]parking.Event, 0, len(exits))
-	for _, id := range ids {
-		if e, known := events[id]; known {
-			reads = append(reads, e)
+	var reads []parking.Event
+	var places []timeline.Place // of the reads
+	for i, id := range ids {
+		if e, known := events[id]; known && e.Kind == parking.Exit {
+			reads, places = append(reads, e), append(places, timeline.Place{ID: id, Time: exits[i].Time})
 		}
 	}
-	if len(reads) == 0 {
-		return list, next, nil
-	}
-	all, err := r.suggest(ctx, site, reads, models)
-	if err != nil {
-		return nil, next, err
-	}
-	for _, s := range all {
-		if len(list) >= limit && !s.Read.Time.Equal(list[len(list)-1].Read.Time) {
-			return list, list[len(list)-1].Read.Time, nil
-		}
-		if len(s.Suggestions) == 0 || s.Suggestions[0].Match.Weight <= 0 {
-			continue
-		}
-		_, decided, err := r.Events.DecisionOf(ctx, site, s.Read.ID)
+	list = []Suggestions{}
+	for some := range slices.Chunk(reads, 2*limit) { // of most pages these are enough
+		all, err := r.suggest(ctx, site, some, models)
 		if err != nil {
-			return nil, next, err
+			return nil, nil, err
 		}
-		if !decided {
-			list = append(list, s)
+		for _, s := range all {
+			next, places = &places[0], places[1:]
+			if len(s.Suggestions) == 0 || s.Suggestions[0].Match.Weight <= 0 {
+				continue
+			}
+			_, decided, err := r.Events.DecisionOf(ctx, site, s.Read.ID)
+			if err != nil {
+				return nil, nil, err
+			}
+			if decided {
+				continue
+			}
+			if list = append(list, s); len(list) == limit {
+				return list, next, nil
+			}
 		}
+	}
+	next = nil
+	if last := exits[len(exits)-1]; len(exits) == scannedPerPage {
+		next = &timeline.Place{ID: last.ID, Time: last.Time}
 	}
 	return list, next, nil
 }

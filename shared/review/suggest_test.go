@@ -2,6 +2,7 @@ package review
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 	"pgregory.net/rapid"
 
 	"parkstream/shared/parking"
+	"parkstream/shared/timeline"
 )
 
 // What is suggested for a read is what the near rule suggests among all events of the site.
@@ -59,4 +61,41 @@ func TestSuggestionsAreThoseAmongAllReads(t *testing.T) {
 			}
 		}
 	})
+}
+
+// A page of the list has at most as many exits as were asked for, also if very many are of
+// one instant, and all pages together have each exit with suggestions once.
+func TestUnmatchedPages(t *testing.T) {
+	o := newOffice(t)
+	var want []string
+	var events []parking.Event
+	for i := range scannedPerPage + 30 {
+		id, plate := fmt.Sprintf("x%03d", i), fmt.Sprintf("K%cB%cC%03d", 'A'+i%26, 'A'+i/7%26, (i*389)%1000)
+		if i%3 > 0 {
+			events = append(events, o.read(parking.Entry, "e"+id, plate[:7]+"Z", 0))
+			want = append(want, id)
+		} else {
+			plate = fmt.Sprintf("QQQQ%03d", i)
+		}
+		events = append(events, o.read(parking.Exit, id, plate, 60+i/scannedPerPage))
+	}
+	slices.Reverse(want)
+	o.seen(events...)
+	for _, limit := range []int{7, 100} {
+		var got []string
+		before := &timeline.Place{Time: o.start.Add(24 * time.Hour)}
+		for before != nil {
+			list, next, err := o.Unmatched(t.Context(), site, *before, limit, nil)
+			if err != nil || len(list) > limit || len(got) > len(want) {
+				t.Fatalf("a page of %d exits after %d, %v", len(list), len(got), err)
+			}
+			for _, s := range list {
+				got = append(got, s.Read.ID)
+			}
+			before = next
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("by %d (-want +got):\n%s", limit, diff)
+		}
+	}
 }

@@ -320,9 +320,9 @@ func (h handler) reviewOf(ctx context.Context, site, kind, cursor string, limit 
 		if err != nil {
 			return "", err
 		}
-		before := h.Stays.Now().Add(-config.SettleTime())
+		before := timeline.Place{Time: h.Stays.Now().Add(-config.SettleTime())}
 		if cursor != "" {
-			if before, err = parseInstantCursor(cursor); err != nil {
+			if before, err = parsePlaceCursor(cursor); err != nil {
 				return "", err
 			}
 		}
@@ -337,10 +337,10 @@ func (h handler) reviewOf(ctx context.Context, site, kind, cursor string, limit 
 		for i := range list {
 			page.Items = append(page.Items, reviewItem{Kind: kind, Read: &list[i].Read, Suggestions: list[i].Suggestions})
 		}
-		if rest.IsZero() {
+		if rest == nil {
 			return "", nil
 		}
-		return base64.RawURLEncoding.EncodeToString([]byte(rest.UTC().Format(time.RFC3339Nano))), nil
+		return base64.RawURLEncoding.EncodeToString([]byte(rest.Time.UTC().Format(time.RFC3339Nano) + " " + rest.ID)), nil
 	default:
 		events, next, err := h.Sites.NoPlates(ctx, site, limit, cursor)
 		for i := range events {
@@ -350,16 +350,18 @@ func (h handler) reviewOf(ctx context.Context, site, kind, cursor string, limit 
 	}
 }
 
-func parseInstantCursor(text string) (time.Time, error) {
+// parsePlaceCursor returns the place in the order of timelines that a cursor is of.
+func parsePlaceCursor(text string) (timeline.Place, error) {
 	decoded, err := base64.RawURLEncoding.DecodeString(text)
 	if err != nil {
-		return time.Time{}, stay.ErrCursor
+		return timeline.Place{}, stay.ErrCursor
 	}
-	at, err := time.Parse(time.RFC3339Nano, string(decoded))
-	if err != nil || nearest(at) != at {
-		return time.Time{}, stay.ErrCursor
+	instant, id, _ := strings.Cut(string(decoded), " ")
+	at, err := time.Parse(time.RFC3339Nano, instant)
+	if err != nil || nearest(at) != at || parking.CheckID(id) != nil {
+		return timeline.Place{}, stay.ErrCursor
 	}
-	return at, nil
+	return timeline.Place{ID: id, Time: at}, nil
 }
 
 // disputing returns the pairs that make a stay doubtful.

@@ -17,7 +17,12 @@ import (
 //go:embed event.lua
 var eventSource string
 
-var eventScript = newScript(eventSource)
+// newestSource reads pages of sorted sets of members, for other scripts.
+//
+//go:embed newest.lua
+var newestSource string
+
+var eventScript = newScript(newestSource, eventSource)
 
 // ErrNoEvent is the error of an event that is not known: it was never recorded, it has
 // expired or was erased, or version 0.1.0 recorded it, which did not keep all of it.

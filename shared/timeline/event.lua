@@ -43,21 +43,9 @@ for i = #newest, 1, -1 do
   end
 end
 if older and #found < most then
-  -- Those of the cursor's millisecond are read, too: a score has no finer order.
-  local from = '+inf'
-  if before ~= '' then
-    from = integer(floor(instant(before) / 1000000))
+  for _, member in ipairs(newestBefore(key.older .. noPlate, before, most - #found, '-inf')) do
+    found[#found + 1] = member
   end
-  local skip = 0
-  repeat
-    local some = call('ZRANGE', key.older .. noPlate, from, '-inf', 'BYSCORE', 'REV', 'LIMIT', integer(skip), integer(most))
-    for _, member in ipairs(some) do
-      if #found < most and (before == '' or precedes(member, before)) then
-        found[#found + 1] = member
-      end
-    end
-    skip = skip + #some
-  until #found >= most or #some < most
 end
 if #found > 0 then
   local ids = {}

@@ -2,6 +2,7 @@ package timeline
 
 import (
 	"context"
+	_ "embed"
 	"fmt"
 	"math"
 	"slices"
@@ -14,6 +15,7 @@ import (
 
 	"parkstream/shared/failure"
 	"parkstream/shared/parking"
+	"parkstream/shared/redis"
 )
 
 // LoneRead is a lone read as it is found by a search.
@@ -24,6 +26,10 @@ type LoneRead struct {
 	Plate string
 	Time  time.Time // of a vehicle inside rounded down to milliseconds
 }
+
+// maxFound bounds the lone reads that a search returns: so many are like each other if somebody
+// makes plates up, and then some are as good as all.
+const maxFound = 100_000
 
 // FindLone returns the lone reads of a kind at a site that were observed from one instant
 // until before another, of the wanted plates; those of vehicles inside are entries, too. If
@@ -46,7 +52,7 @@ func (s *Store) FindLone(ctx context.Context, site string, kind parking.Kind, fr
 			mu.Lock()
 			defer mu.Unlock()
 			for _, text := range page {
-				if m, plate, _ := strings.Cut(text, "\n"); m >= first && m < last && wanted(plate) {
+				if m, plate, _ := strings.Cut(text, "\n"); m >= first && m < last && wanted(plate) && len(members) < maxFound {
 					members = append(members, text)
 				}
 			}
@@ -57,7 +63,11 @@ func (s *Store) FindLone(ctx context.Context, site string, kind parking.Kind, fr
 			return r.scan(within, r.keys.inside(), r.from.UnixMilli(), r.to.UnixMilli(), func(page []string) {
 				mu.Lock()
 				defer mu.Unlock()
-				inside = append(inside, slices.DeleteFunc(page, func(plate string) bool { return !wanted(plate) })...)
+				for _, plate := range page {
+					if wanted(plate) && len(inside) < maxFound {
+						inside = append(inside, plate)
+					}
+				}
 			})
 		})
 	}
@@ -72,6 +82,34 @@ func (s *Store) FindLone(ctx context.Context, site string, kind parking.Kind, fr
 		return nil, fmt.Errorf("search the lone reads of site %s in Redis: %w", site, err)
 	}
 	return reads, nil
+}
+
+//go:embed exits.lua
+var exitsSource string
+
+var exitsScript = newScript(newestSource, exitsSource)
+
+// LoneExits returns the newest lone exits of a site that are before a place in the order of
+// timelines, the newest first, at most limit of them.
+func (s *Store) LoneExits(ctx context.Context, site string, before Place, limit int) ([]LoneRead, error) {
+	call := redis.Call{
+		Script: exitsScript, Keys: []string{string(keysOf(site))}, NoWait: true,
+		Args: []any{exitMember(before.ID, before.Time), limit, s.oldest().UnixMilli()},
+	}
+	s.redis.Run(ctx, &call)
+	text, err := call.Text()
+	var members []string
+	if text != "" {
+		members = strings.Split(text, "\r")
+	}
+	exits := make([]LoneRead, 0, len(members))
+	if err == nil {
+		exits, err = appendReads(exits, members)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list the lone exits of site %s from Redis: %w", site, err)
+	}
+	return exits, nil
 }
 
 // scansAtOnce bounds the pages of one sorted set that are read at once: Redis makes one while
