@@ -762,20 +762,20 @@ end
 -- Decisions
 ------------------------------------------------------------------------------------------
 
--- Reports whether an exit may keep the entry that a decision gives it: the entry is there
--- and no repeat, and no other exit has it.
-local function keeps(id, d)
+-- Reports whether a decision may give its entry still: that is there and no repeat, and the
+-- exit after it, if there is one, has what a decision gives it.
+local function keeps(d)
   local found, _, after = find(d.entryPlate, lineOf(d.entryPlate), d.entry, false)
   if not found then
     return false
   elseif kindOf(after) == entry then
     return not isRepeat(d.entry, after)
-  elseif not after or idOf(after) == id then
+  elseif not after then
     return true
   end
   local text = call('HGET', key.decisions, idOf(after))
   local other = text and parseDecision(text)
-  return other and other.state ~= 'w' and other.entry ~= d.entry
+  return other and other.state ~= 'w' -- each entry is given once
 end
 
 -- Withdraws what was decided of an exit, and returns the fields of its stay. What it has by
@@ -811,7 +811,7 @@ local function withdrawTouched(answer)
   for i, holder in ipairs(call('HMGET', key.given, unpack(ids))) do
     if holder then
       local id, d = holderOf(members[i])
-      if id and not keeps(id, d) then
+      if id and not keeps(d) then
         local n = touched[members[i]]
         answer[n] = answer[n] .. withdraw(id, d)
       end

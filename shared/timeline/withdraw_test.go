@@ -54,41 +54,44 @@ func TestWithdrawnAtOnce(t *testing.T) {
 		told string // the stays of x, out and x2 that are told: the entry and the revision of each
 		left string // what is decided then: the entry of each exit
 		gone string // plates
+		// ended are the exits whose decision is no more, because they mean something else
+		// themselves. The other ones that are not left are withdrawn.
+		ended string
 	}{
-		"the entry is void":                    {nil, []parking.Event{of(e, 2, voided)}, "x  3", "out e1, x2 in", "K401"},
-		"has another plate":                    {nil, []parking.Event{of(e, 2, plated("KC01"))}, "x  3", "out e1, x2 in", "K401"},
-		"has the plate of the exit":            {nil, []parking.Event{of(e, 2, plated("KB0I"))}, "x e 3", "out e1, x2 in", "K401"},
-		"has no plate":                         {nil, []parking.Event{of(e, 2, noPlates)}, "x  3", "out e1, x2 in", "K401"},
-		"has another time":                     {nil, []parking.Event{of(e, 2, moved(11))}, "x  3", "out e1, x2 in", "K401"},
-		"is an exit":                           {nil, []parking.Event{of(e, 2, func(e *parking.Event) { e.Kind = parking.Exit })}, "x  3", "out e1, x2 in", "K401"},
-		"a person corrects it":                 {nil, []parking.Event{corrected(e, "KC01")}, "x  3", "out e1, x2 in", "K401"},
-		"a person confirms it":                 {nil, []parking.Event{corrected(e, "KB01")}, "", "out e1, x e, x2 in", "K401 KB01"},
-		"has another gate":                     {nil, []parking.Event{of(e, 2, gate("h"))}, "", "out e1, x e, x2 in", "K401 KB01"},
-		"is void and is not":                   {nil, []parking.Event{of(e, 2, voided), of(e, 3, nil)}, "", "out e1, x e, x2 in", "K401 KB01"},
-		"comes again":                          {nil, []parking.Event{e}, "", "out e1, x e, x2 in", "K401 KB01"},
-		"an exit follows":                      {nil, []parking.Event{at(parking.Exit, "y", "KB01", minute(60))}, "x  3", "out e1, x2 in", "K401"},
-		"an exit follows that had no plate":    {[]parking.Event{of(at(parking.Exit, "y", "KB01", minute(60)), 1, noPlates)}, []parking.Event{of(at(parking.Exit, "y", "KB01", minute(60)), 2, nil)}, "x  3", "out e1, x2 in", "K401"},
-		"an exit follows, and is void":         {nil, []parking.Event{at(parking.Exit, "y", "KB01", minute(60)), of(at(parking.Exit, "y", "KB01", minute(60)), 2, voided)}, "", "out e1, x e, x2 in", "K401 KB01"},
-		"an entry follows":                     {nil, []parking.Event{at(parking.Entry, "y", "KB01", minute(60))}, "", "out e1, x e, x2 in", "K401"},
-		"a repeat follows":                     {nil, []parking.Event{then}, "x  3", "out e1, x2 in", "K401"},
-		"one at another gate":                  {nil, []parking.Event{of(then, 1, gate("h"))}, "", "out e1, x e, x2 in", "K401"},
-		"one that becomes a repeat":            {[]parking.Event{of(then, 1, gate("h"))}, []parking.Event{of(then, 2, nil)}, "x  3", "out e1, x2 in", "K401"},
-		"it becomes one that is repeated":      {[]parking.Event{of(then, 1, gate("h"))}, []parking.Event{of(e, 2, gate("h"))}, "x  3", "out e1, x2 in", "K401"},
-		"it repeats one":                       {nil, []parking.Event{at(parking.Entry, "y", "KB01", minute(10)-10)}, "", "out e1, x e, x2 in", "K401 KB01"},
-		"an exit is before it":                 {nil, []parking.Event{at(parking.Exit, "y", "KB01", minute(9))}, "", "out e1, x e, x2 in", "K401 KB01"},
-		"the exit is void":                     {nil, []parking.Event{of(x, 2, voided)}, "x v 3", "out e1, x2 in", "K401"},
-		"the exit has an entry":                {nil, []parking.Event{at(parking.Entry, "y", "KB0I", minute(30))}, "x y 3", "out e1, x2 in", "K401"},
-		"of a split, the second entry is void": {nil, []parking.Event{of(in, 2, voided)}, "out  3, x2 e1 3", "x e", "KB01"},
-		"the second entry has an exit":         {nil, []parking.Event{at(parking.Exit, "y", "K401", minute(60))}, "out  3, x2 e1 3", "x e", "KB01"},
-		"the first exit is void":               {nil, []parking.Event{of(out, 2, voided)}, "out v 3", "x e, x2 in", "K401 KB01"},
-		"the second exit is void":              {nil, []parking.Event{of(x2, 2, voided)}, "x2 v 3", "out e1, x e", "KA01 KB01"},
-		"the second exit has another plate":    {nil, []parking.Event{of(x2, 2, plated("KC01"))}, "x2  3", "out e1, x e", "KA01 KB01"},
-		"the second exit has another gate":     {nil, []parking.Event{of(x2, 2, gate("h"))}, "x2 in 2", "out e1, x e, x2 in", "K401 KB01"},
-		"the first entry is void":              {nil, []parking.Event{of(e1, 2, voided)}, "out  3, x2  3", "x e", "KB01"},
-		"an exit is between":                   {nil, []parking.Event{at(parking.Exit, "y", "KA01", minute(5))}, "out  3, x2  3", "x e", "KB01"},
-		"an entry is between":                  {nil, []parking.Event{at(parking.Entry, "y", "KA01", minute(5))}, "x2 y 3", "out e1, x e", "KB01"},
-		"both entries are void":                {nil, []parking.Event{of(in, 2, voided), of(e1, 2, voided)}, "out  3, x2  3", "x e", "KB01"},
-		"both, the other one first":            {nil, []parking.Event{of(e1, 2, voided), of(in, 2, voided)}, "out  3, x2  3", "x e", "KB01"},
+		"the entry is void":                    {nil, []parking.Event{of(e, 2, voided)}, "x  3", "out e1, x2 in", "K401", ""},
+		"has another plate":                    {nil, []parking.Event{of(e, 2, plated("KC01"))}, "x  3", "out e1, x2 in", "K401", ""},
+		"has the plate of the exit":            {nil, []parking.Event{of(e, 2, plated("KB0I"))}, "x e 3", "out e1, x2 in", "K401", "x"},
+		"has no plate":                         {nil, []parking.Event{of(e, 2, noPlates)}, "x  3", "out e1, x2 in", "K401", ""},
+		"has another time":                     {nil, []parking.Event{of(e, 2, moved(11))}, "x  3", "out e1, x2 in", "K401", ""},
+		"is an exit":                           {nil, []parking.Event{of(e, 2, func(e *parking.Event) { e.Kind = parking.Exit })}, "x  3", "out e1, x2 in", "K401", ""},
+		"a person corrects it":                 {nil, []parking.Event{corrected(e, "KC01")}, "x  3", "out e1, x2 in", "K401", ""},
+		"a person confirms it":                 {nil, []parking.Event{corrected(e, "KB01")}, "", "out e1, x e, x2 in", "K401 KB01", ""},
+		"has another gate":                     {nil, []parking.Event{of(e, 2, gate("h"))}, "", "out e1, x e, x2 in", "K401 KB01", ""},
+		"is void and is not":                   {nil, []parking.Event{of(e, 2, voided), of(e, 3, nil)}, "", "out e1, x e, x2 in", "K401 KB01", ""},
+		"comes again":                          {nil, []parking.Event{e}, "", "out e1, x e, x2 in", "K401 KB01", ""},
+		"an exit follows":                      {nil, []parking.Event{at(parking.Exit, "y", "KB01", minute(60))}, "x  3", "out e1, x2 in", "K401", ""},
+		"an exit follows that had no plate":    {[]parking.Event{of(at(parking.Exit, "y", "KB01", minute(60)), 1, noPlates)}, []parking.Event{of(at(parking.Exit, "y", "KB01", minute(60)), 2, nil)}, "x  3", "out e1, x2 in", "K401", ""},
+		"an exit follows, and is void":         {nil, []parking.Event{at(parking.Exit, "y", "KB01", minute(60)), of(at(parking.Exit, "y", "KB01", minute(60)), 2, voided)}, "", "out e1, x e, x2 in", "K401 KB01", ""},
+		"an entry follows":                     {nil, []parking.Event{at(parking.Entry, "y", "KB01", minute(60))}, "", "out e1, x e, x2 in", "K401", ""},
+		"a repeat follows":                     {nil, []parking.Event{then}, "x  3", "out e1, x2 in", "K401", ""},
+		"one at another gate":                  {nil, []parking.Event{of(then, 1, gate("h"))}, "", "out e1, x e, x2 in", "K401", ""},
+		"one that becomes a repeat":            {[]parking.Event{of(then, 1, gate("h"))}, []parking.Event{of(then, 2, nil)}, "x  3", "out e1, x2 in", "K401", ""},
+		"it becomes one that is repeated":      {[]parking.Event{of(then, 1, gate("h"))}, []parking.Event{of(e, 2, gate("h"))}, "x  3", "out e1, x2 in", "K401", ""},
+		"it repeats one":                       {nil, []parking.Event{at(parking.Entry, "y", "KB01", minute(10)-10)}, "", "out e1, x e, x2 in", "K401 KB01", ""},
+		"an exit is before it":                 {nil, []parking.Event{at(parking.Exit, "y", "KB01", minute(9))}, "", "out e1, x e, x2 in", "K401 KB01", ""},
+		"the exit is void":                     {nil, []parking.Event{of(x, 2, voided)}, "x v 3", "out e1, x2 in", "K401", "x"},
+		"the exit has an entry":                {nil, []parking.Event{at(parking.Entry, "y", "KB0I", minute(30))}, "x y 3", "out e1, x2 in", "K401", "x"},
+		"of a split, the second entry is void": {nil, []parking.Event{of(in, 2, voided)}, "out  3, x2 e1 3", "x e", "KB01", ""},
+		"the second entry has an exit":         {nil, []parking.Event{at(parking.Exit, "y", "K401", minute(60))}, "out  3, x2 e1 3", "x e", "KB01", ""},
+		"the first exit is void":               {nil, []parking.Event{of(out, 2, voided)}, "out v 3", "x e, x2 in", "K401 KB01", "out"},
+		"the second exit is void":              {nil, []parking.Event{of(x2, 2, voided)}, "x2 v 3", "out e1, x e", "KA01 KB01", "x2"},
+		"the second exit has another plate":    {nil, []parking.Event{of(x2, 2, plated("KC01"))}, "x2  3", "out e1, x e", "KA01 KB01", "x2"},
+		"the second exit has another gate":     {nil, []parking.Event{of(x2, 2, gate("h"))}, "x2 in 2", "out e1, x e, x2 in", "K401 KB01", ""},
+		"the first entry is void":              {nil, []parking.Event{of(e1, 2, voided)}, "out  3, x2  3", "x e", "KB01", "x2"},
+		"an exit is between":                   {nil, []parking.Event{at(parking.Exit, "y", "KA01", minute(5))}, "out  3, x2  3", "x e", "KB01", "x2"},
+		"an entry is between":                  {nil, []parking.Event{at(parking.Entry, "y", "KA01", minute(5))}, "x2 y 3", "out e1, x e", "KB01", "x2"},
+		"both entries are void":                {nil, []parking.Event{of(in, 2, voided), of(e1, 2, voided)}, "out  3, x2  3", "x e", "KB01", "x2"},
+		"both, the other one first":            {nil, []parking.Event{of(e1, 2, voided), of(in, 2, voided)}, "out  3, x2  3", "x e", "KB01", "x2"},
 	} {
 		for _, long := range []bool{false, true} {
 			t.Run(fmt.Sprint(name, ", long ", long), func(t *testing.T) {
@@ -145,6 +148,9 @@ func TestWithdrawnAtOnce(t *testing.T) {
 				slices.Sort(left)
 				if got := strings.Join(left, ", "); got != tt.left {
 					t.Errorf("decided is %q, want %q", got, tt.left)
+				}
+				if want := 3 - len(left) - len(strings.Fields(tt.ended)); len(unposted) != want {
+					t.Errorf("%d are withdrawn, want %d: %+v", len(unposted), want, unposted)
 				}
 				// What is withdrawn is kept as it is told until it is posted.
 				for _, w := range unposted {
