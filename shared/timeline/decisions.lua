@@ -65,19 +65,26 @@ local function withdraw(id, d, oldest, expiry)
   return withdrawn
 end
 
--- Removes the rejections of which drop reports so, given the pair and what is kept.
-local function dropRejections(drop)
-  local all, kept, dropped = call('HGETALL', key.rejections), {}, {}
-  for i = 1, #all, 2 do
-    if sub(all[i], 1, 1) ~= '\n' then
-      kept[all[i]] = not drop(all[i], all[i + 1])
+-- The members of key.rejectedOf of a field of key.rejections with a pair.
+local function rejectedOf(pair, field)
+  local entered, left = match(pair, '^([^\n]*)\n(.*)')
+  return entered .. '\n' .. field, left .. '\n' .. field
+end
+
+-- Removes fields of key.rejections, at most maxUnpacked.
+local function dropRejections(fields)
+  if #fields == 0 then
+    return
+  end
+  local members = {}
+  for i, text in ipairs(call('HMGET', key.rejections, unpack(fields))) do
+    local field = fields[i]
+    if text then
+      local pair = sub(field, 1, 1) == '\n' and sub(text, 2) or field
+      members[#members + 1], members[#members + 2] = rejectedOf(pair, field)
     end
   end
-  for i = 1, #all, 2 do -- those of the ids, too
-    local pair = sub(all[i], 1, 1) == '\n' and sub(all[i + 1], 2) or all[i]
-    if not kept[pair] then
-      dropped[#dropped + 1] = all[i]
-    end
-  end
-  callAll('HDEL', key.rejections, dropped)
+  callAll('ZREM', key.rejectedOf, members)
+  call('ZREM', key.rejectedAt, unpack(fields))
+  call('HDEL', key.rejections, unpack(fields))
 end

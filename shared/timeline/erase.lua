@@ -35,6 +35,8 @@ local refused = refusal({
   { 'HDEL', key.given, 'x' },
   { 'ZREM', key.gone, plate },
   { 'HDEL', key.rejections, 'x' },
+  { 'ZREM', key.rejectedAt, 'x' },
+  { 'ZREM', key.rejectedOf, plate },
   { 'ZREM', key.corrected, 'x' },
 }, 'events')
 if refused then
@@ -49,6 +51,8 @@ call('HEXISTS', key.decisions, 'x')
 call('HEXISTS', key.given, 'x')
 call('ZSCORE', key.gone, plate)
 call('HEXISTS', key.rejections, 'x')
+call('ZSCORE', key.rejectedAt, 'x')
+call('ZSCORE', key.rejectedOf, plate)
 call('ZSCORE', key.corrected, 'x')
 call('ZSCORE', key.unfinished, plate)
 
@@ -58,7 +62,7 @@ for member in string.gmatch(call('HGET', key.timelines, plate) or '', eachMember
   members[#members + 1] = member
 end
 local formers = call('ZRANGE', key.former, '[' .. plate .. '\n', '(' .. plate .. '\v', 'BYLEX')
-local isDecided = call('EXISTS', key.decisions) == 1
+local isDecided, isRejected = call('EXISTS', key.decisions) == 1, call('EXISTS', key.rejectedOf) == 1
 
 -- Takes what was decided of the plate back, as far as an event is about it.
 local function undecide(id)
@@ -74,8 +78,22 @@ local function undecide(id)
   end
 end
 
+-- Forgets the rejections of an event, some at a time.
+local function unreject(id)
+  local found
+  repeat
+    found = call('ZRANGE', key.rejectedOf, '[' .. id .. '\n', '(' .. id .. '\v', 'BYLEX', 'LIMIT', '0', '1000')
+    local fields = {}
+    for i, text in ipairs(found) do
+      fields[i] = sub(text, #id + 2)
+    end
+    dropRejections(fields)
+    callAll('ZREM', key.rejectedOf, found)
+  until #found == 0
+end
+
 -- Write.
-local removed, ids, lone = 0, {}, {}
+local removed, lone = 0, {}
 for _, former in ipairs(formers) do
   local id = sub(former, #plate + 2)
   if isDecided then
@@ -96,7 +114,9 @@ for _, former in ipairs(formers) do
 end
 for n, member in ipairs(members) do
   local id = idOf(member)
-  ids[id] = true
+  if isRejected then
+    unreject(id)
+  end
   if isDecided then
     undecide(id)
   end
@@ -113,12 +133,6 @@ for n, member in ipairs(members) do
   end
 end
 callAll('ZREM', key.lone, lone)
-if #members > 0 then
-  dropRejections(function(pair)
-    local entered, left = match(pair, '^([^\n]*)\n(.*)')
-    return ids[entered] or ids[left]
-  end)
-end
 call('ZREM', key.gone, plate)
 removed = removed + call('ZREM', key.inside, plate) + call('UNLINK', older) + call('HDEL', key.timelines, plate)
 return '{"events":' .. #members .. ',"keys":' .. removed .. '}'

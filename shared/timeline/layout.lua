@@ -54,6 +54,11 @@ local key = {
   -- its withdrawal; one a line. It expires as an event of that time. And line feed and id of
   -- the decision of a person -> 1 or 0 and the pair.
   rejections = prefix .. 'x',
+  -- zset: fields of key.rejections -> when they were kept (milliseconds)
+  rejectedAt = prefix .. 'xt',
+  -- zset: id of an event, line feed and field of each rejection that names it. An erasure
+  -- finds those by it. All scores are 0.
+  rejectedOf = prefix .. 'xe',
   -- zset: ids of the events that a person corrects, until the stays are posted that they
   -- affect -> microseconds, by which a mark is told from a later one
   unfinished = prefix .. 'p',

@@ -461,3 +461,63 @@ func reject(t *testing.T, s *Store, r Rejection) error {
 func unreject(t *testing.T, s *Store, r Rejection) error {
 	return s.Unreject(t.Context(), "default", r)
 }
+
+// Rejections are forgotten when they expire, some with each one that comes, and with the
+// events that they name, with all that finds them.
+func TestRejectionsAreForgotten(t *testing.T) {
+	s, client := newStore(t)
+	now := time.Now()
+	s.now = func() time.Time { return now }
+	n := 0
+	kept := func(want int) {
+		t.Helper()
+		fields := client.HKeys(t.Context(), defaultKeys.rejections()).Val()
+		at := client.ZRange(t.Context(), string(defaultKeys)+"xt", 0, -1).Val()
+		of := client.ZCard(t.Context(), string(defaultKeys)+"xe").Val()
+		slices.Sort(fields)
+		slices.Sort(at)
+		if len(fields) != want || !slices.Equal(fields, at) || of != int64(2*want) {
+			t.Errorf("%d fields, %d times and %d events, want %d, %d and %d", len(fields), len(at), of, want, want, 2*want)
+		}
+	}
+	pair := func(entry, exit string, times int) {
+		t.Helper()
+		for i := range times {
+			n++
+			r := Rejection{Rejection: parking.Rejection{EntryID: entry, ExitID: exit}, ID: fmt.Sprint("d", n), By: "ann", At: start}
+			if err := []func(*testing.T, *Store, Rejection) error{reject, unreject}[i%2](t, s, r); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	record(t, s, entry("e", 0), of(entry("f", 0), 1, plated("KA02")))
+	for i := range 70 {
+		pair(fmt.Sprint("a", i), fmt.Sprint("x", i), 1)
+	}
+	kept(140)
+	now = now.Add(retention)
+	pair("e", "x", 3) // one field for the pair, and three for the decisions
+	for i := range 3 {
+		pair("e", fmt.Sprint("y", i), 1)
+	}
+	pair("f", "x", 1)
+	kept(140 + 4 + 6 + 2)
+	now = now.Add(time.Second)
+	pair("f", "y", 1)
+	kept(40 + 12 + 2)
+	pair("f", "z", 1)
+	kept(12 + 4)
+	for i := range 501 {
+		pair("e", fmt.Sprint("z", i), 1)
+	}
+	kept(12 + 4 + 1002)
+	if _, err := s.ErasePlate(t.Context(), "default", "KA01"); err != nil {
+		t.Fatal(err)
+	}
+	kept(2 + 4)
+	for _, key := range []string{defaultKeys.rejections(), string(defaultKeys) + "xt", string(defaultKeys) + "xe"} {
+		if ttl := client.PTTL(t.Context(), key).Val(); ttl <= 0 || ttl > 2*retention+25*time.Hour {
+			t.Errorf("%s expires in %s", key, ttl)
+		}
+	}
+}

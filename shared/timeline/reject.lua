@@ -17,7 +17,10 @@
 -- and a tab the withdrawn decision of the exit, and those that are withdrawn with it, all
 -- their fields with tabs between them.
 
-local oldest, oldestMillis, expiry, most = ARGV[1], tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
+-- Upper bound on expired fields removed per call, to keep the script short. A call adds two.
+local maxDropped = '100'
+
+local oldest, oldestMillis, expiry, most = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 local exitID, valid, id, json = ARGV[6], ARGV[7], ARGV[8], ARGV[9]
 local pair = ARGV[5] .. '\n' .. exitID
 
@@ -46,9 +49,8 @@ elseif known then -- made before; it may have been taken back since
   return kept and match(kept, '^%d+\n(%d)') == valid and answer() or ''
 end
 
-dropRejections(function(_, text) -- what expired makes room
-  return tonumber(match(text, '^%d+')) < oldestMillis
-end)
+-- What expired makes room.
+dropRejections(call('ZRANGE', key.rejectedAt, '-inf', '(' .. oldestMillis, 'BYSCORE', 'LIMIT', '0', maxDropped))
 local kept = call('HGET', key.rejections, pair)
 if call('HLEN', key.rejections) + 2 > most then
   return 'F'
@@ -63,5 +65,12 @@ else
   withdrawn = json
 end
 call('HSET', key.rejections, pair, ARGV[10] .. '\n' .. valid .. '\n' .. rejected .. '\n' .. withdrawn, '\n' .. id, valid .. pair)
-call('PEXPIREAT', key.rejections, expiry)
+for _, field in ipairs({ pair, '\n' .. id }) do
+  call('ZADD', key.rejectedAt, ARGV[10], field)
+  local entered, left = rejectedOf(pair, field)
+  call('ZADD', key.rejectedOf, '0', entered, '0', left)
+end
+for _, name in ipairs({ key.rejections, key.rejectedAt, key.rejectedOf }) do
+  call('PEXPIREAT', name, expiry)
+end
 return answer()
