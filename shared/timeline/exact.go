@@ -12,7 +12,8 @@ import (
 // mostCounted bounds the exact stays of a plate that are counted.
 const mostCounted = 2
 
-// ExactStays returns how many exact stays each of some plates has, at most 2.
+// ExactStays returns how many exact stays each of some plates has, at most 2: among its
+// newest reads, if there are more than 10,000.
 func (s *Store) ExactStays(ctx context.Context, site string, plates []string) (map[string]int, error) {
 	counts := make(map[string]int, len(plates))
 	oldest := instant(s.oldest())
@@ -24,7 +25,7 @@ func (s *Store) ExactStays(ctx context.Context, site string, plates []string) (m
 		}
 		lines, err := r.readLines(ctx, reads)
 		for plate, l := range lines {
-			for err == nil && l.older && exactStays(l.members) < mostCounted {
+			for err == nil && l.older && exactStays(l.members) < mostCounted && l.read < maxSearched {
 				err = r.readOlder(ctx, plate, l, oldest)
 			}
 			counts[plate] = exactStays(l.members)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 	"time"
@@ -18,6 +19,9 @@ import (
 const (
 	// MaxLone bounds the lone reads of a site that are read at once.
 	MaxLone = 1_000_000
+	// maxSearched bounds the older members of a timeline among which an exact stay is
+	// searched.
+	maxSearched = 10_000
 	// lonePerPage bounds the lone reads whose timelines and events are read in one round
 	// trip.
 	lonePerPage = 1000
@@ -25,8 +29,9 @@ const (
 
 // Lone returns the lone reads of a site that were observed from one instant until before
 // another: exits without an entry, entries that another one follows, and those of the
-// vehicles inside. If there are more than [MaxLone] of a kind, more is set and these are the
-// newest. The reads are in no order. One that arrives or changes meanwhile may be missing.
+// vehicles inside. If there are more than [MaxLone], more is set and these are the newest. The
+// reads are in no order. One that arrives or changes meanwhile may be missing. Of a plate with
+// more than 10,000 reads these tell whether it is known.
 func (s *Store) Lone(ctx context.Context, site string, from, to time.Time) (lone []parking.Lone, more bool, err error) {
 	r := s.loneReader(site, from, to)
 	lone, more, err = r.all(ctx)
@@ -162,6 +167,17 @@ func (r *loneReader) all(ctx context.Context) (lone []parking.Lone, more bool, e
 	if err != nil {
 		return nil, false, err
 	}
+	if len(exits)+len(entries)+len(inside) > MaxLone {
+		millis := func(members []string) func(i int) int64 {
+			return func(i int) int64 {
+				_, at, _ := parseMember(members[i]) // members has parsed it
+				return at.UnixMilli()
+			}
+		}
+		n := newest(MaxLone, r.from.UnixMilli(), r.to.UnixMilli(), ordered{len(exits), millis(exits)}, ordered{len(entries), millis(entries)},
+			ordered{len(inside), func(i int) int64 { return int64(inside[i].Score) }})
+		exits, entries, inside, moreExits = exits[:n[0]], entries[:n[1]], inside[:n[2]], true
+	}
 	lone = make([]parking.Lone, 0, len(exits)+len(entries)+len(inside))
 	for _, members := range [][]string{exits, entries} {
 		for page := range slices.Chunk(members, lonePerPage) {
@@ -184,6 +200,29 @@ func (r *loneReader) all(ctx context.Context) (lone []parking.Lone, more bool, e
 		}
 	}
 	return lone, moreExits || moreEntries || moreInside, nil
+}
+
+// ordered are reads of one kind, the newest first.
+type ordered struct {
+	len    int
+	millis func(i int) int64
+}
+
+// newest returns how many of some reads that were observed from one instant to another are
+// among the newest of all, at most so many together. Those of one millisecond are all among
+// them, or none.
+func newest(most int, from, to int64, of ...ordered) (counts []int) {
+	counts = make([]int, len(of))
+	since := func(at int64) (sum int) {
+		for i, reads := range of {
+			counts[i] = sort.Search(reads.len, func(n int) bool { return reads.millis(n) < at })
+			sum += counts[i]
+		}
+		return sum
+	}
+	after := sort.Search(int(to-from), func(n int) bool { return since(from+int64(n)) <= most })
+	since(from + int64(after))
+	return counts
 }
 
 // placed is a member and the plate of its timeline. Of a vehicle inside the member is empty
@@ -317,7 +356,7 @@ func (r *loneReader) readLines(ctx context.Context, reads []placed) (map[string]
 	}
 	for _, at := range reads {
 		l := lines[at.plate]
-		for l.older && (!l.known || at.member != "" && at.member <= l.members[0]) {
+		for l.older && (!l.known && l.read < maxSearched || at.member != "" && at.member <= l.members[0]) {
 			if err := r.readOlder(ctx, at.plate, l, oldest); err != nil {
 				return nil, err
 			}

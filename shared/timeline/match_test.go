@@ -3,6 +3,7 @@ package timeline
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -518,6 +519,75 @@ func TestRejectionsAreForgotten(t *testing.T) {
 	for _, key := range []string{defaultKeys.rejections(), string(defaultKeys) + "xt", string(defaultKeys) + "xe"} {
 		if ttl := client.PTTL(t.Context(), key).Val(); ttl <= 0 || ttl > 2*retention+25*time.Hour {
 			t.Errorf("%s expires in %s", key, ttl)
+		}
+	}
+}
+
+// The newest of several kinds of reads are those of all, whatever kind they are of.
+func TestNewest(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	for range 2000 {
+		var of []ordered
+		var all []int64
+		times := make([][]int64, 1+random.IntN(3))
+		for i := range times {
+			for range random.IntN(8) {
+				times[i] = append(times[i], 100+random.Int64N(12))
+			}
+			slices.Sort(times[i])
+			slices.Reverse(times[i])
+			of = append(of, ordered{len(times[i]), func(n int) int64 { return times[i][n] }})
+			all = append(all, times[i]...)
+		}
+		most := random.IntN(12)
+		// By the definition: the lowest instant from which there are at most so many.
+		since, n := int64(100), func(at int64) int {
+			return len(slices.DeleteFunc(slices.Clone(all), func(other int64) bool { return other < at }))
+		}
+		for n(since) > most {
+			since++
+		}
+		want := make([]int, len(times))
+		for i := range times {
+			for _, at := range times[i] {
+				if at >= since {
+					want[i]++
+				}
+			}
+		}
+		if got := newest(most, 100, 112, of...); !slices.Equal(got, want) {
+			t.Fatalf("the newest %d of %v: %v, want %v", most, times, got, want)
+		}
+	}
+}
+
+// Whether a plate with very many reads is known is told by the newest of them.
+func TestKnownByTheNewestReads(t *testing.T) {
+	for _, behind := range []int{maxSearched - 2*lonePerPage, maxSearched + 2*lonePerPage} {
+		s, client := newStore(t)
+		e, x := entry("e", -40_000), exit("x", -39_990)
+		record(t, s, e, x)
+		members := []string{member(&e), member(&x)}
+		for i := range behind {
+			again := exit(fmt.Sprint("again", i), -30_000+i)
+			members = append(members, member(&again))
+		}
+		var older []goredis.Z
+		for i, m := range members[:len(members)-8] {
+			older = append(older, goredis.Z{Score: float64(e.Time.UnixMilli() + int64(i)), Member: m})
+		}
+		client.ZAdd(t.Context(), defaultKeys.older("KA01"), older...)
+		client.HSet(t.Context(), defaultKeys.timelines(), "KA01", "+"+strings.Join(members[len(members)-8:], "\n"))
+		last := exit("last", 0)
+		record(t, s, last)
+		lone, more, err := s.Lone(t.Context(), "default", start, start.Add(time.Hour))
+		near := behind < maxSearched
+		if err != nil || more || len(lone) != 1 || lone[0].Known != near {
+			t.Errorf("%d reads after the stay: %+v, more %v, error %v", behind, lone, more, err)
+		}
+		counts, err := s.ExactStays(t.Context(), "default", []string{"KA01"})
+		if err != nil || (counts["KA01"] == 1) != near {
+			t.Errorf("%d reads after the stay: %v exact stays, error %v", behind, counts, err)
 		}
 	}
 }
