@@ -41,6 +41,7 @@ const (
 	leastOfPair   = 3    // edits of a pair of characters that is told apart
 	leastOfLook   = 20   // reads of a make or colour that is told apart
 	manyShapes    = 64
+	longOnes      = 100  // of so many stays of plates with several at most one is doubtful by its length
 	mostLook      = 250  // fleets have similar plates and one make
 	leastShare    = 1e-3 // of what is divided
 	leastKnown    = 200  // by how much a known plate may be rarer than in the base model
@@ -59,6 +60,7 @@ func Learn(r *Reads, rejections []Rejection, base *Model) (*Model, Learnt) {
 	m.Posteriors = slices.Clone(base.Posteriors)
 	m.Texts = l.texts(&base.Texts)
 	m.Dwell = l.dwell(base.Dwell)
+	m.Long = l.long(base.Long)
 	m.Prior = l.prior(base.Prior)
 	m.Known = l.known(base.Known)
 	m.Appearance.Makes = l.look(&base.Appearance.Makes, func(d *Details) string { return d.Make })
@@ -239,11 +241,12 @@ func first(text string) rune {
 	return 0
 }
 
-// plates calls each with the plates of all reads that are compared.
+// plates calls each with the plates of all reads, also with those that are too short to be
+// compared: two of these may be parts of different plates.
 func (l *learner) plates(each func(text []rune)) {
 	var in [maxText]rune
 	do := func(plate string) {
-		if text := textOf(plate, &in); text != nil {
+		if text := charactersOf(plate, &in); len(text) > 0 {
 			each(text)
 		}
 	}
@@ -335,7 +338,7 @@ func (l *learner) loneShapes() (shapes map[shape]float64, all float64) {
 	shapes = make(map[shape]float64)
 	var in [maxText]rune
 	for i := range l.Lone {
-		if text := textOf(l.Lone[i].Plate, &in); text != nil {
+		if text := charactersOf(l.Lone[i].Plate, &in); len(text) > 0 {
 			shapes[shapeOf(text)]++
 			all++
 		}
@@ -416,6 +419,24 @@ func (l *learner) dwell(base []Dwell) []Dwell {
 		learnt[i].Weight = weightOf(share / hours(i))
 	}
 	return learnt
+}
+
+// long returns how long stays of plates that have several are, but for the longest ones.
+func (l *learner) long(base int64) int64 {
+	if base == 0 { // no stay is to be doubtful by its length
+		return 0
+	}
+	var seconds []int64
+	for i := range l.Exact {
+		if s := &l.Exact[i]; l.visits[s.Exit.Plate] > 1 {
+			seconds = append(seconds, int64(math.Ceil(s.Exit.Time.Sub(s.Entry.Time).Seconds())))
+		}
+	}
+	if len(seconds) == 0 {
+		return base
+	}
+	slices.Sort(seconds)
+	return max(base, seconds[len(seconds)-1-len(seconds)/longOnes])
 }
 
 // prior returns how many lone exits there are an hour, negative.

@@ -197,6 +197,59 @@ func TestLearnDwell(t *testing.T) {
 	}
 }
 
+// Where vehicles that come again stay for days, few of their stays are doubtful by their
+// length; elsewhere those of more than a day are, also if there are some.
+func TestLearnLong(t *testing.T) {
+	long := func(stays map[time.Duration]int, plates int) int64 {
+		s := newSite(15)
+		for stay, n := range stays {
+			s.stay = stay
+			for i := range n {
+				s.visit(fmt.Sprintf("AB%02dCDE", i%plates))
+				s.at = s.at.Add(s.stay)
+			}
+		}
+		m, _ := s.learn(t)
+		return m.Long
+	}
+	const hour, day = time.Hour, 24 * time.Hour
+	for _, tt := range []struct {
+		stays  map[time.Duration]int
+		plates int
+		want   time.Duration
+	}{
+		{map[time.Duration]int{hour: 300}, 10, day},
+		{map[time.Duration]int{hour: 300, 33 * hour: 2}, 10, day},
+		{map[time.Duration]int{hour: 300, 33 * hour: 4}, 10, 33 * hour},
+		{map[time.Duration]int{3 * day: 50}, 10, 3 * day},
+		{map[time.Duration]int{3 * day: 50}, 50, day}, // each plate once
+	} {
+		if got := long(tt.stays, tt.plates); got != int64(tt.want/time.Second) {
+			t.Errorf("of %v with %d plates: %d seconds, want %s", tt.stays, tt.plates, got, tt.want)
+		}
+	}
+	none := DefaultModel()
+	none.Long = 0
+	s := newSite(16)
+	for range 300 {
+		s.visit("AB12CDE")
+		s.at = s.at.Add(s.stay)
+	}
+	if m, _ := Learn(ReadsOf(Current(s.events), nil), nil, none); m.Long != 0 {
+		t.Errorf("%d seconds, though no stay is to be doubtful by its length", m.Long)
+	}
+}
+
+// Parts of plates are frequent if many are read, so that two equal ones tell little.
+func TestLearnShortTexts(t *testing.T) {
+	s := newSite(17)
+	s.exit = sometimes(20, func(plate string) string { return plate[:4] })
+	m, _ := s.visits(2000).learn(t)
+	if got := newScorer(m).frequency([]rune("AB12")); got < -700 {
+		t.Errorf("half of a plate weighs %d", got)
+	}
+}
+
 // The fewer exits without an entry a site has, the more a pair weighs.
 func TestLearnPrior(t *testing.T) {
 	prior := func(lost int) Weight {

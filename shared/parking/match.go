@@ -172,12 +172,17 @@ func newMatching(t *table, rejections []Rejection, models Models) *matching {
 	return m
 }
 
+// model returns the model that is valid for an exit observed at t.
+func (m *matching) model(t time.Time) *Model {
+	if len(m.models) > 0 && !t.Before(m.models[0].From) {
+		return m.models.At(t)
+	}
+	return m.standard
+}
+
 // scorer returns what weighs the pairs of an exit.
 func (m *matching) scorer(exit *read) *scorer {
-	model := m.standard
-	if len(m.models) > 0 && !exit.event.Time.Before(m.models[0].From) {
-		model = m.models.At(exit.event.Time)
-	}
+	model := m.model(exit.event.Time)
 	if m.last != nil && m.last.Model == model {
 		return m.last
 	}
@@ -500,8 +505,13 @@ func (m *matching) stays(exact []ExactStay) []Stay {
 			s.Match = &Explanation{Method: Corrected}
 		case s.Disputed:
 			s.Match = &Explanation{Method: Exact}
-		case short(s.Plate):
-			s.Match = m.chance(e)
+		default:
+			if short(s.Plate) {
+				s.Match = m.chance(e)
+			}
+			if s.Match == nil && e.Known {
+				s.Match = m.tooLong(e)
+			}
 			s.Disputed = s.Match != nil
 		}
 		if s.Match != nil {
@@ -522,6 +532,16 @@ func (m *matching) chance(e *ExactStay) *Explanation {
 		return nil
 	}
 	return &Explanation{Method: Exact, Weight: parts.sum(), Parts: parts, Model: s.Version}
+}
+
+// tooLong returns why an exact stay of a plate with others is doubtful by its length, or nil.
+func (m *matching) tooLong(e *ExactStay) *Explanation {
+	model := m.model(e.Exit.Time)
+	if !model.tooLong(e.Entry.Time, e.Exit.Time) {
+		return nil
+	}
+	dwell := m.scorer(newRead(&e.Exit, true)).dwell(int64(e.Exit.Time.Sub(e.Entry.Time)))
+	return &Explanation{Method: Exact, Parts: &Parts{Dwell: dwell}, Model: model.Version}
 }
 
 func exactStay(e *ExactStay) Stay { return stayOf(&e.Entry, &e.Exit, nil) }

@@ -351,6 +351,9 @@ func naiveMatch(events []Event, repeats Repeats, rejections []Rejection, models 
 		if len([]rune(s.Exit.Plate)) < 5 && model.weigh(newRead(&s.Entry, false), newRead(&s.Exit, false), &alignment{weight: model.Edits.None}).sum() < model.Margin {
 			disputed = true
 		}
+		if s.Known && s.Exit.Time.Sub(s.Entry.Time) > time.Duration(model.Long)*time.Second {
+			disputed = true
+		}
 		if s.Entry.Corrected() || s.Exit.Corrected() {
 			method, disputed = Corrected, slices.Contains(rejections, Rejection{s.Entry.ID, s.Exit.ID})
 		}
@@ -492,4 +495,50 @@ func TestMatchIsLocal(t *testing.T) {
 			t.Fatalf("reads of others change what is decided:\n%s", diff)
 		}
 	})
+}
+
+// An exact stay of a plate with others is doubtful if it is longer than a day; that of a
+// plate that was there once is not, and neither is one that a person decided.
+func TestLongStays(t *testing.T) {
+	read := func(id string, kind Kind, plate string, hours float64) Event {
+		return Event{ID: id, Site: DefaultSite, Version: 1, Kind: kind, Plate: plate, RawPlate: plate, Time: noon.Add(time.Duration(hours * float64(time.Hour)))}
+	}
+	visits := func(plate string, hours ...float64) (events []Event) {
+		for i, h := range hours {
+			events = append(events, read(fmt.Sprint(plate, i), Entry+Kind(i%2), plate, h))
+		}
+		return events
+	}
+	confirmed := visits("DDD4444", 0, 2, 24, 57)
+	confirmed[2].Version, confirmed[3].Version = CorrectionVersion, CorrectionVersion
+	other := DefaultModel()
+	other.Long = 40 * 3600
+	none := DefaultModel()
+	none.Long = 0
+	events := slices.Concat(visits("AAA1111", 0, 2, 24, 48), visits("BBB2222", 0, 2, 24, 48.001), visits("CCC3333", 0, 60), confirmed, visits("EEE5555", 0, 50, 60, 61))
+	for name, tt := range map[string]struct {
+		models Models
+		want   []string
+	}{
+		"a day":    {nil, []string{"BBB22223", "EEE55551"}},
+		"40 hours": {Models{other}, []string{"EEE55551"}},
+		"any":      {Models{none}, nil},
+	} {
+		var got []string
+		for _, s := range Match(events, nil, nil, tt.models) {
+			if s.Disputed {
+				got = append(got, s.ID)
+				entry, exit := read(s.EntryID, Entry, s.Plate, s.EntryTime.Sub(noon).Hours()), read(s.ID, Exit, s.Plate, s.ExitTime.Sub(noon).Hours())
+				if m := NewMatching(nil, nil, tt.models); !m.Concern(s.ID, s.Plate, entry.Time, exit.Time) || !m.Remain(&ExactStay{Entry: entry, Exit: exit}) {
+					t.Errorf("%s: %s is of no concern", name, s.ID)
+				}
+				if m := s.Match; m.Method != Exact || m.Weight != 0 || m.Parts.Dwell >= 0 || m.Parts.sum() != m.Parts.Dwell || m.Model == "" {
+					t.Errorf("%s: explained by %+v", name, m)
+				}
+			}
+		}
+		if diff := gocmp.Diff(tt.want, got); diff != "" {
+			t.Errorf("%s: -want +got:\n%s", name, diff)
+		}
+	}
 }

@@ -42,6 +42,9 @@ type Model struct {
 	// Doubt is by how much the weight of a lone read and a read of an exact stay has to
 	// exceed that of the time between the reads of the stay, to make it doubtful.
 	Doubt Weight `json:"doubt"`
+	// Long is how many seconds an exact stay of a plate with other exact stays lasts at most
+	// without being doubtful; 0: any stay.
+	Long int64 `json:"long"`
 
 	// Prior is of a pair about which nothing is known: the more lone exits an hour a site
 	// has, the less.
@@ -189,6 +192,7 @@ func (m *Model) Check() error {
 		c.weight("margins", margin)
 	}
 	c.want(m.Doubt > 0, "doubt is %d, want more than 0", m.Doubt)
+	c.want(m.Long >= 0, "long is %d, want 0 or more", m.Long)
 	for name, w := range map[string]Weight{
 		"margin": m.Margin, "doubt": m.Doubt, "prior": m.Prior, "known": m.Known,
 		"edits: none": m.Edits.None, "edits: one": m.Edits.One, "edits: two": m.Edits.Two, "edits: missing": m.Edits.Missing,
@@ -284,6 +288,7 @@ func DefaultModel() *Model {
 		Margin:  400,
 		Margins: map[Method]Weight{TwoEdits: 650},
 		Doubt:   300,
+		Long:    86400,
 		Prior:   -350,
 		Edits: Edits{
 			None: -15, One: -450, Two: -650, Missing: -190,

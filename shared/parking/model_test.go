@@ -40,6 +40,7 @@ func TestMistakesOfModels(t *testing.T) {
 		"margins: that of \"edit\" is -1": func(m *Model) { m.Margins = map[Method]Weight{Edit: -1} },
 		"\"exact\" is no method":          func(m *Model) { m.Margins = map[Method]Weight{Exact: 1} },
 		"doubt is 0":                      func(m *Model) { m.Doubt = 0 },
+		"long is -1":                      func(m *Model) { m.Long = -1 },
 		"prior is -10001, want -10000":    func(m *Model) { m.Prior = -10001 },
 		"confused has \"B8\"":             func(m *Model) { m.Edits.Confused["B8"] = -1 },
 		"confused has \"8BX\"":            func(m *Model) { m.Edits.Confused["8BX"] = -1 },

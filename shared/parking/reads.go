@@ -334,15 +334,15 @@ func newCrowdedMatching(lone []Lone, rejections []Rejection, models Models, most
 // Concern reports whether [Matching.Match] may have another result with an exact stay than
 // without it.
 func (m *Matching) Concern(exitID, plate string, entry, exit time.Time) bool {
-	return short(plate) || len(m.concerning(exitID, plate, entry, exit)) > 0
+	return short(plate) || m.model(exit).tooLong(entry, exit) || len(m.concerning(exitID, plate, entry, exit)) > 0
 }
 
 // Remain reports whether [Matching.Match] may have another result with an exact stay, of reads
 // that no person corrected, than without it, now that its events are known: most lone reads
-// weigh too little to make it doubtful. Whether the plate is known only lowers a weight, so it
-// need not be told.
+// weigh too little to make it doubtful. It need not be told whether the plate is known, which
+// lowers a weight: long stays remain.
 func (m *Matching) Remain(stay *ExactStay) bool {
-	if short(stay.Exit.Plate) {
+	if short(stay.Exit.Plate) || m.model(stay.Exit.Time).tooLong(stay.Entry.Time, stay.Exit.Time) {
 		return true
 	}
 	entry, exit := newRead(&stay.Entry, false), newRead(&stay.Exit, false)

@@ -58,6 +58,14 @@ func ascii(s string) bool {
 
 // textOf returns the characters of a plate, or nil if they are too few or too many.
 func textOf(plate string, in *[maxText]rune) []rune {
+	if text := charactersOf(plate, in); len(text) >= minText {
+		return text
+	}
+	return nil
+}
+
+// charactersOf returns the characters of a plate, or nil if they are too many.
+func charactersOf(plate string, in *[maxText]rune) []rune {
 	n := 0
 	for _, r := range plate {
 		if n == maxText {
@@ -65,9 +73,6 @@ func textOf(plate string, in *[maxText]rune) []rune {
 		}
 		in[n] = r
 		n++
-	}
-	if n < minText {
-		return nil
 	}
 	return in[:n]
 }

@@ -142,6 +142,12 @@ func (s *scorer) dwell(nanoseconds int64) Weight {
 	return s.Dwell[min(i, len(s.Dwell)-1)].Weight
 }
 
+// tooLong reports whether an exact stay is doubtful by its length, if its plate has others:
+// the vehicle may have left and come again, and both reads of that were lost.
+func (m *Model) tooLong(entry, exit time.Time) bool {
+	return m.Long > 0 && exit.Sub(entry) > time.Duration(m.Long)*time.Second
+}
+
 // logarithms are those of 1, 2, ..., in hundredths.
 var logarithms = func() (l [MaxCandidates + 1]Weight) {
 	for i := 1; i < len(l); i++ {

@@ -779,7 +779,9 @@
     }
     if (s.disputed) {
       words.push(m.alternatives ? 'It may be two visits, not one: a similar plate was read between its entry and its exit.'
-        : m.weight === undefined ? 'A person decided that entry and exit are not of one vehicle.' : 'It may be two vehicles: parts of other plates read like this one.');
+        : !m.parts ? 'A person decided that entry and exit are not of one vehicle.'
+        : !m.parts.rarity ? 'It may be two visits, not one: it is longer than stays of vehicles that come again.'
+        : 'It may be two vehicles: parts of other plates read like this one.');
     }
     if (m.method !== 'exact' && m.method !== 'corrected') {
       words.push(m.margin && m.margin < m.weight ? `This pair is ${times(m.margin)} likelier than the next best one.` : 'No other pair comes close.');
