@@ -500,12 +500,9 @@ func TestMatchIsLocal(t *testing.T) {
 // An exact stay of a plate with others is doubtful if it is longer than a day; that of a
 // plate that was there once is not, and neither is one that a person decided.
 func TestLongStays(t *testing.T) {
-	read := func(id string, kind Kind, plate string, hours float64) Event {
-		return Event{ID: id, Site: DefaultSite, Version: 1, Kind: kind, Plate: plate, RawPlate: plate, Time: noon.Add(time.Duration(hours * float64(time.Hour)))}
-	}
 	visits := func(plate string, hours ...float64) (events []Event) {
 		for i, h := range hours {
-			events = append(events, read(fmt.Sprint(plate, i), Entry+Kind(i%2), plate, h))
+			events = append(events, reading(fmt.Sprint(plate, i), Entry+Kind(i%2), plate, h))
 		}
 		return events
 	}
@@ -528,7 +525,7 @@ func TestLongStays(t *testing.T) {
 		for _, s := range Match(events, nil, nil, tt.models) {
 			if s.Disputed {
 				got = append(got, s.ID)
-				entry, exit := read(s.EntryID, Entry, s.Plate, s.EntryTime.Sub(noon).Hours()), read(s.ID, Exit, s.Plate, s.ExitTime.Sub(noon).Hours())
+				entry, exit := reading(s.EntryID, Entry, s.Plate, s.EntryTime.Sub(noon).Hours()), reading(s.ID, Exit, s.Plate, s.ExitTime.Sub(noon).Hours())
 				if m := NewMatching(nil, nil, tt.models); !m.Concern(s.ID, s.Plate, entry.Time, exit.Time) || !m.Remain(&ExactStay{Entry: entry, Exit: exit}) {
 					t.Errorf("%s: %s is of no concern", name, s.ID)
 				}
@@ -539,6 +536,72 @@ func TestLongStays(t *testing.T) {
 		}
 		if diff := gocmp.Diff(tt.want, got); diff != "" {
 			t.Errorf("%s: -want +got:\n%s", name, diff)
+		}
+	}
+}
+
+// reading returns a read of a plate some hours after noon.
+func reading(id string, kind Kind, plate string, hours float64) Event {
+	return Event{ID: id, Site: DefaultSite, Version: 1, Kind: kind, Plate: plate, RawPlate: plate, Time: noon.Add(time.Duration(hours * float64(time.Hour)))}
+}
+
+// The first of two visits ends before the second begins: the exit and the entry that weigh
+// most do not split a stay if the exit is the later one.
+func TestASplitHasAnOrder(t *testing.T) {
+	stay := []Event{reading("e", Entry, "MAB1234", 0), reading("x", Exit, "MAB1234", 20)}
+	for name, tt := range map[string]struct {
+		exit, entry float64 // of the reads that weigh most
+		want        map[string]outcome
+	}{
+		"one after the other": {6, 8, map[string]outcome{"best exit": {"e", Split, false}, "x": {"best entry", Split, false}}},
+		"across each other":   {8, 6, map[string]outcome{"x": {"e", Exact, true}}},
+	} {
+		events := append(slices.Clone(stay),
+			reading("exit", Exit, "NAB1Z34", 3), reading("best exit", Exit, "MA81234", tt.exit),
+			reading("best entry", Entry, "MAB1Z34", tt.entry), reading("entry", Entry, "HAB1244", 12))
+		model := eager()
+		model.Margin, model.Margins = 50, map[Method]Weight{Edit: 2000, OCR: 2000, TwoEdits: 2000}
+		got := outcomes(ReadsOf(events, nil).Match(nil, Models{model}))
+		if diff := gocmp.Diff(tt.want, got); diff != "" {
+			t.Errorf("%s: -want +got:\n%s", name, diff)
+		}
+	}
+}
+
+// A pair with a read of an exact stay that makes no two visits of it has to be outweighed by
+// half of the margin, whichever read of the stay it is; any other pair by all of it.
+func TestAPairOfAnExactStayIsALookAlike(t *testing.T) {
+	for name, tt := range map[string]struct {
+		pair   []Event // and the third, which its entry or exit has in common with the stay's
+		common string
+	}{
+		"a lone entry": {[]Event{reading("a", Entry, "MA81234", 2), reading("b", Exit, "MA81Z34", 5)}, "a"},
+		"a lone exit":  {[]Event{reading("a", Entry, "MA81Z34", 1), reading("b", Exit, "MA81234", 5)}, "b"},
+	} {
+		events := append([]Event{reading("e", Entry, "MAB1234", 0), reading("x", Exit, "MAB1234", 9)}, tt.pair...)
+		near := func(margin Weight) *Stay {
+			model := eager()
+			model.Margin, model.Margins, model.Doubt = margin, nil, 1
+			for _, s := range ReadsOf(events, nil).Match(nil, Models{model}) {
+				if s.ID == "b" {
+					return &s
+				}
+			}
+			return nil
+		}
+		s := near(1)
+		if s == nil || len(s.Match.Alternatives) == 0 {
+			t.Fatalf("%s: %+v", name, s)
+		}
+		more := s.Match.Weight - s.Match.Alternatives[0].Weight
+		if more < 2 {
+			t.Fatalf("%s: outweighs by %d", name, more)
+		}
+		if near(2*more) == nil {
+			t.Errorf("%s: no stay though it outweighs by half of the margin", name)
+		}
+		if near(2*more+2) != nil {
+			t.Errorf("%s: a stay though it outweighs by less than half of the margin", name)
 		}
 	}
 }
