@@ -44,7 +44,9 @@ func (s *site) plate() string {
 
 func (s *site) visit(plate string) {
 	s.at = s.at.Add(s.every)
-	for kind, text := range map[Kind]string{Entry: s.entry(plate), Exit: s.exit(plate)} {
+	texts := map[Kind]string{Entry: s.entry(plate), Exit: s.exit(plate)}
+	for _, kind := range []Kind{Entry, Exit} {
+		text := texts[kind]
 		if text == "" {
 			continue
 		}
