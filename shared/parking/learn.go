@@ -42,6 +42,7 @@ const (
 	leastOfLook   = 20   // reads of a make or colour that is told apart
 	manyShapes    = 64
 	longOnes      = 100  // of so many stays of plates with several at most one is doubtful by its length
+	leastLong     = 24 * 60 * 60
 	mostLook      = 250  // fleets have similar plates and one make
 	leastShare    = 1e-3 // of what is divided
 	leastKnown    = 200  // by how much a known plate may be rarer than in the base model
@@ -60,7 +61,7 @@ func Learn(r *Reads, rejections []Rejection, base *Model) (*Model, Learnt) {
 	m.Posteriors = slices.Clone(base.Posteriors)
 	m.Texts = l.texts(&base.Texts)
 	m.Dwell = l.dwell(base.Dwell)
-	m.Long = l.long(base.Long)
+	m.Long = l.long()
 	m.Prior = l.prior(base.Prior)
 	m.Known = l.known(base.Known)
 	m.Appearance.Makes = l.look(&base.Appearance.Makes, func(d *Details) string { return d.Make })
@@ -421,22 +422,20 @@ func (l *learner) dwell(base []Dwell) []Dwell {
 	return learnt
 }
 
-// long returns how long stays of plates that have several are, but for the longest ones.
-func (l *learner) long(base int64) int64 {
-	if base == 0 { // no stay is to be doubtful by its length
-		return 0
-	}
+// long returns how long stays of plates that have several are, but for the longest ones, or
+// 0 if there are too few of them.
+func (l *learner) long() int64 {
 	var seconds []int64
 	for i := range l.Exact {
 		if s := &l.Exact[i]; l.visits[s.Exit.Plate] > 1 {
 			seconds = append(seconds, int64(math.Ceil(s.Exit.Time.Sub(s.Entry.Time).Seconds())))
 		}
 	}
-	if len(seconds) == 0 {
-		return base
+	if len(seconds) < longOnes {
+		return 0
 	}
 	slices.Sort(seconds)
-	return max(base, seconds[len(seconds)-1-len(seconds)/longOnes])
+	return max(leastLong, seconds[len(seconds)-1-len(seconds)/longOnes])
 }
 
 // prior returns how many lone exits there are an hour, negative.

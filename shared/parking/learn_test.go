@@ -223,22 +223,13 @@ func TestLearnLong(t *testing.T) {
 		{map[time.Duration]int{hour: 300}, 10, day},
 		{map[time.Duration]int{hour: 300, 33 * hour: 2}, 10, day},
 		{map[time.Duration]int{hour: 300, 33 * hour: 4}, 10, 33 * hour},
-		{map[time.Duration]int{3 * day: 50}, 10, 3 * day},
-		{map[time.Duration]int{3 * day: 50}, 50, day}, // each plate once
+		{map[time.Duration]int{3 * day: 100}, 10, 3 * day},
+		{map[time.Duration]int{3 * day: 99}, 10, 0}, // too few
+		{map[time.Duration]int{3 * day: 99}, 99, 0}, // each plate once
 	} {
 		if got := long(tt.stays, tt.plates); got != int64(tt.want/time.Second) {
 			t.Errorf("of %v with %d plates: %d seconds, want %s", tt.stays, tt.plates, got, tt.want)
 		}
-	}
-	none := DefaultModel()
-	none.Long = 0
-	s := newSite(16)
-	for range 300 {
-		s.visit("AB12CDE")
-		s.at = s.at.Add(s.stay)
-	}
-	if m, _ := Learn(ReadsOf(Current(s.events), nil), nil, none); m.Long != 0 {
-		t.Errorf("%d seconds, though no stay is to be doubtful by its length", m.Long)
 	}
 }
 

@@ -73,7 +73,7 @@ func drawRejections(t *rapid.T, events []Event) (r []Rejection) {
 
 func drawModels(t *rapid.T) Models {
 	cautious := DefaultModel()
-	cautious.From = noon.Add(2 * time.Hour)
+	cautious.From, cautious.Long = noon.Add(2*time.Hour), 24*3600
 	return rapid.SampledFrom([]Models{nil, {eager()}, {eager()}, {eager(), cautious}}).Draw(t, "models")
 }
 
@@ -351,7 +351,7 @@ func naiveMatch(events []Event, repeats Repeats, rejections []Rejection, models 
 		if len([]rune(s.Exit.Plate)) < 5 && model.weigh(newRead(&s.Entry, false), newRead(&s.Exit, false), &alignment{weight: model.Edits.None}).sum() < model.Margin {
 			disputed = true
 		}
-		if s.Known && s.Exit.Time.Sub(s.Entry.Time) > time.Duration(model.Long)*time.Second {
+		if s.Known && model.Long > 0 && s.Exit.Time.Sub(s.Entry.Time) > time.Duration(model.Long)*time.Second {
 			disputed = true
 		}
 		if s.Entry.Corrected() || s.Exit.Corrected() {
@@ -510,16 +510,16 @@ func TestLongStays(t *testing.T) {
 	confirmed[2].Version, confirmed[3].Version = CorrectionVersion, CorrectionVersion
 	other := DefaultModel()
 	other.Long = 40 * 3600
-	none := DefaultModel()
-	none.Long = 0
+	day := DefaultModel()
+	day.Long = 24 * 3600
 	events := slices.Concat(visits("AAA1111", 0, 2, 24, 48), visits("BBB2222", 0, 2, 24, 48.001), visits("CCC3333", 0, 60), confirmed, visits("EEE5555", 0, 50, 60, 61))
 	for name, tt := range map[string]struct {
 		models Models
 		want   []string
 	}{
-		"a day":    {nil, []string{"BBB22223", "EEE55551"}},
+		"a day":    {Models{day}, []string{"BBB22223", "EEE55551"}},
 		"40 hours": {Models{other}, []string{"EEE55551"}},
-		"any":      {Models{none}, nil},
+		"any":      {nil, nil},
 	} {
 		var got []string
 		for _, s := range Match(events, nil, nil, tt.models) {

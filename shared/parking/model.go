@@ -43,7 +43,7 @@ type Model struct {
 	// exceed that of the time between the reads of the stay, to make it doubtful.
 	Doubt Weight `json:"doubt"`
 	// Long is how many seconds an exact stay of a plate with other exact stays lasts at most
-	// without being doubtful; 0: any stay.
+	// without being doubtful; 0: any stay. It depends on the site, so it is only learnt.
 	Long int64 `json:"long"`
 
 	// Prior is of a pair about which nothing is known: the more lone exits an hour a site
@@ -288,7 +288,6 @@ func DefaultModel() *Model {
 		Margin:  400,
 		Margins: map[Method]Weight{TwoEdits: 650},
 		Doubt:   300,
-		Long:    86400,
 		Prior:   -350,
 		Edits: Edits{
 			None: -15, One: -450, Two: -650, Missing: -190,
