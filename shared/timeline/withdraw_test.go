@@ -257,3 +257,31 @@ func toldOf(stays []parking.Stay, ids ...string) string {
 	slices.Sort(texts)
 	return strings.Join(texts, ", ")
 }
+
+// The id of an entry that expired is that of another entry by now: what that one means is
+// nothing to the exit that was given the first.
+func TestAnIDUsedAgainWithdrawsNothing(t *testing.T) {
+	s, _ := newStore(t)
+	now := time.Now()
+	s.now = func() time.Time { return now }
+	at := func(kind parking.Kind, id, plate string, hours float64) parking.Event {
+		return of(event(kind, id, 0), 1, func(e *parking.Event) {
+			plated(plate)(e)
+			e.Time = start.Add(time.Duration(hours * float64(time.Hour)))
+		})
+	}
+	day := retention.Hours()
+	e, x := at(parking.Entry, "e", "KB01", 2-day), at(parking.Exit, "x", "KB0I", -1)
+	f, z := at(parking.Entry, "f", "KD01", 10.5), at(parking.Exit, "z", "KD0I", 10.6)
+	record(t, s, e, x, f, z)
+	for _, d := range decide(t, s, near(e, x, parking.OCR), near(f, z, parking.OCR)) {
+		if d.Refused != "" {
+			t.Fatalf("%+v", d)
+		}
+	}
+	now = now.Add(12 * time.Hour)
+	told := record(t, s, at(parking.Entry, "e", "KC01", 10), at(parking.Exit, "y", "KC01", 10.2))
+	if got := toldOf(told, "x", "y"); got != "y e 1" {
+		t.Errorf("told %q", got)
+	}
+}
