@@ -11,6 +11,14 @@ import (
 // of the rule grow with the reads, and with this.
 const mostAlike = 500
 
+// Many groups of nearly so many reads take too long, too. Above mostCompared comparisons of
+// reads with plates, some three times those of a site with 20,000 vehicles inside, fewer
+// reads may be like a read: the half, and again, but at least leastAlike.
+const (
+	mostCompared = 64_000_000
+	leastAlike   = 60
+)
+
 // uncrowded returns the table without the crowded reads, and how many these are. A read is
 // crowded if more than that many others, of at most [MaxNear] before or after it, have all
 // but two characters of its plate, in their order. Each read is counted, crowded or not, so
@@ -21,6 +29,14 @@ func (t *table) uncrowded(most int) (*table, int) {
 	}
 	crowded := make([]bool, len(t.reads))
 	load := t.crowd(crowded, most)
+	all := 0
+	for _, n := range load {
+		all += n
+	}
+	for most/2 >= leastAlike && all > mostCompared && t.compared(crowded) > mostCompared {
+		most /= 2
+		load = t.crowd(crowded, most)
+	}
 	n := 0
 	var times []int64
 	for line := range t.texts {
@@ -92,6 +108,27 @@ func (t *table) crowd(crowded []bool, most int) (load []int) {
 		}
 	}
 	return load
+}
+
+// compared returns how many comparisons of reads with plates are left.
+func (t *table) compared(crowded []bool) (n int) {
+	left := make([]int, len(t.texts))
+	for i, c := range crowded {
+		if !c {
+			left[t.reads[i].line]++
+		}
+	}
+	for b := range len(t.index.starts) - 1 {
+		reads, texts := 0, 0
+		for _, it := range t.items[t.index.starts[b]:t.index.starts[b+1]] {
+			if left[it.text] > 0 {
+				reads += left[it.text]
+				texts++
+			}
+		}
+		n += reads * texts
+	}
+	return n
 }
 
 // count returns the number of reads of a text.

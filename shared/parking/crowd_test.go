@@ -118,3 +118,24 @@ func TestACrowdIsLocal(t *testing.T) {
 		t.Errorf("stays %v", got)
 	}
 }
+
+// Of very many groups that are each just no crowd fewer reads may be alike. Few such groups,
+// and other reads, are compared as ever.
+func TestManyGroupsThatAreAlike(t *testing.T) {
+	for groups, want := range map[int]int{8: 0, 30: 30 * (mostAlike - 1)} {
+		r := &Reads{Lone: []Lone{
+			{Event: Event{ID: "e", Site: DefaultSite, Version: 1, Kind: Entry, Plate: "MAB1234", RawPlate: "MAB1234", Time: noon}},
+			{Event: Event{ID: "x", Site: DefaultSite, Version: 1, Kind: Exit, Plate: "MA81234", RawPlate: "MA81234", Time: noon.Add(time.Hour)}},
+		}}
+		for g := range groups {
+			this := alike(mostAlike-1, func(i int) string { return fmt.Sprintf("%[1]c%[1]c%[1]c12345678%[2]c", 0x3041+g, 0x4e00+i) }, time.Second, false)
+			for i := range this.Lone {
+				this.Lone[i].ID = fmt.Sprint(g, "-", i)
+			}
+			r.Lone = append(r.Lone, this.Lone...)
+		}
+		if m := NewMatching(r.Lone, nil, nil); m.Crowded != want || m.Crowded == len(r.Lone) {
+			t.Errorf("of %d groups %d reads are crowded, want %d", groups, m.Crowded, want)
+		}
+	}
+}
