@@ -13,6 +13,7 @@ import (
 	"parkstream/shared/instance/instancetest"
 	"parkstream/shared/parking"
 	"parkstream/shared/redis"
+	"parkstream/shared/review"
 	"parkstream/shared/stay"
 	"parkstream/shared/timeline"
 )
@@ -60,7 +61,7 @@ func BenchmarkTick(b *testing.B) {
 				Store: store, Stays: stays, Summaries: direct{stays}, Window: 144 * time.Hour, Log: slog.New(slog.DiscardHandler), Now: time.Now,
 				Models: func(context.Context, string) (parking.Models, error) { return nil, nil },
 				Settle: func(context.Context, string) (time.Duration, error) { return 24 * time.Hour, nil },
-				Repair: func(context.Context, string) error { return nil },
+				Repair: func(context.Context, string) (u review.Unposted, err error) { return u, nil },
 			}
 			site := events[0].Site
 			start := time.Now()

@@ -69,6 +69,10 @@ type SiteCounts struct {
 	// Decided has the numbers of decisions by method.
 	Decided                    map[parking.Method]int
 	Withdrawn, Refused, Posted int
+	// Unposted is how many stays, and decisions of persons, the summary refused. They are
+	// posted again by the next tick.
+	Unposted int
+	unposted error // of the first one
 }
 
 func (c *SiteCounts) decided() (n int) {
@@ -161,6 +165,9 @@ func (m *Matcher) take(ctx context.Context, site string) (c SiteCounts, busy boo
 	c, err = m.Site(ctx, site)
 	took := m.Now().Sub(start)
 	m.Metrics.matched(c, took, err)
+	if c.Unposted > 0 {
+		m.Log.WarnContext(ctx, "stays refused by the summary", "site", site, "unposted", c.Unposted, "error", c.unposted)
+	}
 	log := m.Log.With("site", site, "lone_reads", c.Lone, "exact_stays", c.Exact, "crowded", c.Crowded, "left_out", c.LeftOut, "decided", c.decided(),
 		"withdrawn", c.Withdrawn, "refused", c.Refused, "posted", c.Posted, "took", took)
 	switch {

@@ -19,6 +19,7 @@ type Metrics struct {
 	withdrawn prometheus.Counter
 	refused   prometheus.Counter
 	posted    prometheus.Counter
+	unposted  prometheus.Counter
 	failures  prometheus.Counter
 	hidden    prometheus.Gauge
 	near      prometheus.Gauge
@@ -51,6 +52,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		withdrawn: counter("withdrawn_total", "Decisions that the matcher withdrew, because of later events, rejections or models."),
 		refused:   counter("refused_total", "Decisions that were not made, because what they build on had changed meanwhile. The next tick decides again."),
 		posted:    counter("posted_total", "Stays that the matcher posted to the summary."),
+		unposted:  counter("unposted_total", "Stays, and decisions of persons, that the summary refused. They are posted again by the next tick."),
 		failures:  counter("failures_total", "Sites whose reads could not be matched in a tick."),
 	}
 	m.hidden = gauge("estimate_exits", "Exits whose entries were hidden to estimate how many near stays are wrong, of all sites in their last estimates.")
@@ -59,7 +61,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 	for _, method := range methods {
 		m.decisions.WithLabelValues(string(method))
 	}
-	r.MustRegister(m.seconds, m.lone, m.beyond, m.left, m.complete, m.decisions, m.withdrawn, m.refused, m.posted, m.failures, m.hidden, m.near, m.wrongNear)
+	r.MustRegister(m.seconds, m.lone, m.beyond, m.left, m.complete, m.decisions, m.withdrawn, m.refused, m.posted, m.unposted, m.failures, m.hidden, m.near, m.wrongNear)
 	return m
 }
 
@@ -72,6 +74,7 @@ func (m *Metrics) matched(c SiteCounts, took time.Duration, err error) {
 	m.withdrawn.Add(float64(c.Withdrawn))
 	m.refused.Add(float64(c.Refused))
 	m.posted.Add(float64(c.Posted))
+	m.unposted.Add(float64(c.Unposted))
 	if err != nil {
 		m.failures.Inc()
 	}

@@ -11,6 +11,7 @@ import (
 	"parkstream/shared/model"
 	"parkstream/shared/parking"
 	"parkstream/shared/redis"
+	"parkstream/shared/review"
 	"parkstream/shared/stay"
 	"parkstream/shared/timeline"
 )
@@ -39,7 +40,7 @@ func TestAModelDecidesByTheNextTick(t *testing.T) {
 	mine, others := model.New(client), model.New(client)
 	m := &SiteMatcher{
 		Store: store, Stays: stays, Summaries: post, Models: mine.Models, Window: 144 * time.Hour, Log: slog.New(slog.DiscardHandler),
-		Repair: func(context.Context, string) error { return nil },
+		Repair: func(context.Context, string) (u review.Unposted, err error) { return u, nil },
 		Settle: func(context.Context, string) (time.Duration, error) { return 24 * time.Hour, nil },
 		Now:    func() time.Time { return now },
 	}

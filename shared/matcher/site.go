@@ -1,6 +1,7 @@
 package matcher
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 
 	"parkstream/shared/failure"
 	"parkstream/shared/parking"
+	"parkstream/shared/review"
 	"parkstream/shared/timeline"
 )
 
@@ -34,7 +36,7 @@ type SiteMatcher struct {
 	Models func(ctx context.Context, site string) (parking.Models, error)
 	Settle func(ctx context.Context, site string) (time.Duration, error)
 	// Repair posts what a person decided and was not posted.
-	Repair func(ctx context.Context, site string) error
+	Repair func(ctx context.Context, site string) (review.Unposted, error)
 	// Estimates estimate how many stays are wrong; nil: none are made.
 	Estimates *Estimates
 	// Window is the time before now in which exits are decided.
@@ -48,9 +50,11 @@ type SiteMatcher struct {
 // posts that, with what an earlier tick committed and did not post. The counts are valid
 // despite an error: it returns after what can be done is done.
 func (m *SiteMatcher) Match(ctx context.Context, site string) (c SiteCounts, err error) {
-	if err := m.Repair(ctx, site); err != nil {
+	unposted, err := m.Repair(ctx, site)
+	if err != nil {
 		return c, fmt.Errorf("post what was decided by hand at site %s: %w", site, err)
 	}
+	c.Unposted, c.unposted = unposted.Decisions, unposted.First
 	models, err := m.Models(ctx, site)
 	if err != nil {
 		return c, failure.In("Redis", fmt.Errorf("read the models of site %s: %w", site, err))
@@ -130,7 +134,7 @@ func (m *SiteMatcher) commit(ctx context.Context, site string, batch []work, c *
 }
 
 // post posts stays in one call and notes that. If the summary refuses some, it posts the
-// others in halves.
+// others in halves: those are left to the next tick.
 func (m *SiteMatcher) post(ctx context.Context, site string, stays []parking.Stay, c *SiteCounts) error {
 	if len(stays) == 0 {
 		return nil
@@ -138,10 +142,21 @@ func (m *SiteMatcher) post(ctx context.Context, site string, stays []parking.Sta
 	err := m.Summaries.Post(ctx, stays)
 	if refused(err) && len(stays) > 1 {
 		half := len(stays) / 2
-		return errors.Join(m.post(ctx, site, stays[:half], c), m.post(ctx, site, stays[half:], c))
+		if err := m.post(ctx, site, stays[:half], c); err != nil {
+			return err
+		}
+		return m.post(ctx, site, stays[half:], c)
 	}
 	if err != nil {
-		return failure.In("the summary", fmt.Errorf("post %d stays of site %s to the summary: %w", len(stays), site, err))
+		err = fmt.Errorf("post %d stays of site %s to the summary: %w", len(stays), site, err)
+	}
+	if refused(err) {
+		c.Unposted++
+		c.unposted = cmp.Or(c.unposted, err)
+		return nil
+	}
+	if err != nil {
+		return failure.In("the summary", err)
 	}
 	c.Posted += len(stays)
 	if err := m.Store.Posted(ctx, site, stays); err != nil {

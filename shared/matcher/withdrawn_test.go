@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"parkstream/shared/parking"
+	"parkstream/shared/review"
 	"parkstream/shared/stay"
 	"parkstream/shared/timeline"
 )
@@ -54,7 +55,7 @@ func TestWithdrawnAndNotPosted(t *testing.T) {
 				m := &SiteMatcher{
 					Store: store, Stays: stays, Summaries: poster{stays}, Window: 144 * time.Hour, Log: slog.New(slog.DiscardHandler), Now: time.Now,
 					Models: func(context.Context, string) (parking.Models, error) { return nil, nil },
-					Repair: func(context.Context, string) error { return nil },
+					Repair: func(context.Context, string) (u review.Unposted, err error) { return u, nil },
 					Settle: func(context.Context, string) (time.Duration, error) { return 24 * time.Hour, nil },
 				}
 				c, err := m.Match(t.Context(), site)

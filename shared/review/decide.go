@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"parkstream/shared/failure"
 	"parkstream/shared/parking"
 	"parkstream/shared/timeline"
 )
@@ -530,13 +531,20 @@ func (c *session) ids() []string {
 // unfinishedAfter is the time after which a decision is not under way any more.
 const unfinishedAfter = 30 * time.Second
 
+// Unposted are decisions whose stays could not be posted, while others could.
+type Unposted struct {
+	Decisions int
+	First     error // of the first one
+}
+
 // Repair posts the stays of decisions at a site whose process ended before it did, of at
-// most 1000 events.
-func (r *Reviewer) Repair(ctx context.Context, site string) error {
+// most 1000 events. What is refused stays marked for the next time, and costs the others
+// nothing.
+func (r *Reviewer) Repair(ctx context.Context, site string) (u Unposted, err error) {
 	const most = 1000
 	marks, err := r.Events.Unfinished(ctx, site, r.now().Add(-unfinishedAfter), most)
 	if err != nil {
-		return err
+		return u, err
 	}
 	for _, mark := range marks {
 		c := &session{Reviewer: r, site: site, d: Decision{EventID: mark.ID}, marks: []timeline.Mark{mark}}
@@ -544,12 +552,29 @@ func (r *Reviewer) Repair(ctx context.Context, site string) error {
 		if _, ok := errors.AsType[*ConflictError](err); ok { // it is being decided about
 			continue
 		}
-		if err != nil && !errors.Is(err, timeline.ErrNoEvent) {
-			return fmt.Errorf("post the stays of a decision at site %s: %w", site, err)
+		if err == nil || errors.Is(err, timeline.ErrNoEvent) {
+			err = c.post(ctx)
 		}
-		if err := c.post(ctx); err != nil {
-			return fmt.Errorf("post the stays of a decision at site %s: %w", site, err)
+		if err != nil {
+			err = fmt.Errorf("post the stays of a decision at site %s: %w", site, err)
+		}
+		switch {
+		case err != nil && !ofOne(err):
+			return u, err
+		case err != nil:
+			u.Decisions++
+			u.First = cmp.Or(u.First, err)
 		}
 	}
-	return nil
+	return u, nil
+}
+
+// ofOne reports whether an error is about the events or stays themselves, so that others may
+// be fine.
+func ofOne(err error) bool {
+	r, ok := errors.AsType[interface {
+		error
+		Refused() bool
+	}](err)
+	return ok && r.Refused() || errors.Is(err, parking.ErrInvalid) || !failure.Outage(err)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -598,12 +599,12 @@ func TestRepair(t *testing.T) {
 		o.wants("x y", "unmatched_exit  KA01 1, completed e KA02 1")
 		o.fails = false
 		if by == "a tick" {
-			if err := o.Repair(t.Context(), site); err != nil { // too early: it may be under way
+			if _, err := o.Repair(t.Context(), site); err != nil { // too early: it may be under way
 				t.Fatal(err)
 			}
 			o.wants("x y", "unmatched_exit  KA01 1, completed e KA02 1")
 			o.Now = func() time.Time { return time.Now().Add(time.Minute) }
-			if err := o.Repair(t.Context(), site); err != nil {
+			if _, err := o.Repair(t.Context(), site); err != nil {
 				t.Fatal(err)
 			}
 		} else {
@@ -612,11 +613,11 @@ func TestRepair(t *testing.T) {
 		o.wants("x y", "completed e KA01 2, unmatched_exit  KA02 2")
 		// The decision that comes again does not know the mark of the first one: a tick posts
 		// once more.
-		if err := o.Repair(t.Context(), site); err != nil {
+		if _, err := o.Repair(t.Context(), site); err != nil {
 			t.Fatal(err)
 		}
 		o.Now = func() time.Time { return time.Now().Add(time.Minute) }
-		if err := o.Repair(t.Context(), site); err != nil {
+		if _, err := o.Repair(t.Context(), site); err != nil {
 			t.Fatal(err)
 		}
 		o.wants("x y", "completed e KA01 2, unmatched_exit  KA02 2")
@@ -670,7 +671,7 @@ func TestMarksOfAnother(t *testing.T) {
 				t.Fatal(err)
 			}
 			o.Now = func() time.Time { return time.Now().Add(time.Minute) }
-			if err := o.Repair(t.Context(), site); err != nil {
+			if _, err := o.Repair(t.Context(), site); err != nil {
 				t.Fatal(err)
 			}
 			if got := o.shown("y"); !strings.HasPrefix(got, "completed e KA08 ") {
@@ -684,13 +685,49 @@ func TestMarksOfAnother(t *testing.T) {
 }
 
 // An event that was erased meanwhile is nothing to repair.
+// A decision whose stays cannot be posted holds up no other one, and is tried again. When
+// nothing can be posted that ends.
+func TestRepairOfOthers(t *testing.T) {
+	o := newOffice(t)
+	o.seen(o.read(parking.Exit, "x", "KA01", 60), o.read(parking.Exit, "y", "KA02", 70))
+	o.fails = true
+	for i, id := range []string{"x", "y"} {
+		if _, err := o.decide(Decision{ID: fmt.Sprint("d", i), Kind: Plate, EventID: id, Plate: fmt.Sprint("KB0", i)}); err == nil {
+			t.Fatal("the post has not failed")
+		}
+	}
+	o.fails = false
+	o.Now = func() time.Time { return time.Now().Add(time.Minute) }
+	post, refused := o.Post, "x"
+	o.Post = func(ctx context.Context, stays []parking.Stay) error {
+		if slices.ContainsFunc(stays, func(s parking.Stay) bool { return s.ID == refused }) {
+			return parking.Invalid("no such stay")
+		}
+		return post(ctx, stays)
+	}
+	u, err := o.Repair(t.Context(), site)
+	if err != nil || u.Decisions != 1 || !errors.Is(u.First, parking.ErrInvalid) {
+		t.Fatalf("%+v, %v", u, err)
+	}
+	o.wants("x y", "unmatched_exit  KA01 1, unmatched_exit  KB01 2")
+	o.fails, refused = true, ""
+	if u, err := o.Repair(t.Context(), site); err == nil || u.Decisions != 0 {
+		t.Errorf("nothing can be posted: %+v, %v", u, err)
+	}
+	o.fails = false
+	if u, err := o.Repair(t.Context(), site); err != nil || u.Decisions != 0 {
+		t.Errorf("%+v, %v", u, err)
+	}
+	o.wants("x y", "unmatched_exit  KB00 2, unmatched_exit  KB01 2")
+}
+
 func TestRepairOfNothing(t *testing.T) {
 	o := newOffice(t)
 	if _, err := o.Events.MarkUnfinished(t.Context(), site, []string{"gone"}); err != nil {
 		t.Fatal(err)
 	}
 	o.Now = func() time.Time { return time.Now().Add(time.Minute) }
-	if err := o.Repair(t.Context(), site); err != nil {
+	if _, err := o.Repair(t.Context(), site); err != nil {
 		t.Fatal(err)
 	}
 	if left, err := o.Events.Unfinished(t.Context(), site, o.Now(), 10); len(left) > 0 || err != nil {

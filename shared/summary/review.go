@@ -64,9 +64,13 @@ func (h handler) decide(w http.ResponseWriter, r *http.Request) {
 	var result review.Result
 	e := entry(r.Context(), audit.Decide, site)
 	e.Object, e.Plate = texts.object, parking.NormalizePlate(d.Plate)
-	err = h.Audit.Do(r.Context(), e, func(ctx context.Context) (_ audit.Change, err error) {
+	err = h.Audit.Do(r.Context(), e, func(ctx context.Context) (audit.Change, error) {
 		reviewer := h.reviewer()
-		if err = reviewer.Repair(ctx, site); err == nil {
+		unposted, err := reviewer.Repair(ctx, site)
+		if unposted.Decisions > 0 {
+			h.Log.WarnContext(ctx, "stays of decisions not posted", "site", site, "decisions", unposted.Decisions, "error", unposted.First)
+		}
+		if err == nil {
 			result, err = reviewer.Decide(ctx, site, d)
 		}
 		return audit.Change{Before: texts.before, After: maskedPlates(result.Events)}, err
