@@ -43,7 +43,7 @@ var mayImport = []struct {
 	{"shared/redis/redistest", nil},
 	{"shared/timeline", []string{"shared/failure", "shared/parking", "shared/redis"}},
 	{"shared/stay", []string{"shared/parking", "shared/redis"}},
-	{"shared/review", []string{"shared/parking", "shared/timeline"}},
+	{"shared/review", []string{"shared/failure", "shared/parking", "shared/timeline"}},
 	{"shared/access/session", []string{"shared/access"}},
 	{"shared/access/oidc", []string{"shared/access", "shared/access/session", "shared/parking", "shared/process", "shared/redirect", "shared/restart"}},
 	{"shared/access/oidc/providertest", nil},

@@ -67,17 +67,37 @@ type endpoint struct {
 //	429 {"error":"..."} to a second call without a login in a tick of the schedule
 //	503 {"sites":1,...,"error":"..."}
 //
-// A call with a login is for the sites of that login, at any time. [learn.Handler] serves
+// Sites are matched, and models learnt, one after the other in a process. A call with a login is for the sites of that login, at any time. [learn.Handler] serves
 // POST /learn.
 func handler(m *Matcher, ticks *schedule.Ticks, learner http.Handler) http.Handler {
 	e := &endpoint{m, ticks, time.Now}
 	mux := http.NewServeMux()
 	mux.HandleFunc("/{$}", e.tick)
-	mux.Handle(learnPath, learner)
+	mux.Handle(learnPath, m.alone(learner))
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
 		httpjson.Error(w, http.StatusNotFound, "there is nothing here: POST / matches reads, POST /learn learns a model")
 	})
 	return mux
+}
+
+// longestWait is how long a model waits for a site that is being matched. What is left of the
+// call is enough for most.
+const longestWait = 20 * time.Second
+
+// alone has requests wait until no site is worked at, and the sites until they are answered.
+func (m *Matcher) alone(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), longestWait)
+		defer cancel()
+		leave, err := m.enter(ctx)
+		if err != nil {
+			w.Header().Set("Retry-After", "30")
+			httpjson.Error(w, http.StatusServiceUnavailable, "the matcher is at work, and the memory of this process is not enough for both: try again in half a minute")
+			return
+		}
+		defer leave()
+		h.ServeHTTP(w, r)
+	})
 }
 
 func (e *endpoint) tick(w http.ResponseWriter, r *http.Request) {

@@ -37,10 +37,25 @@ type Config struct {
 
 // Matcher matches the reads of sites. It is safe for concurrent use by any number of
 // processes.
-type Matcher struct{ Config }
+type Matcher struct {
+	Config
+
+	heavy chan struct{} // has an element while a site is worked at
+}
 
 // New returns a matcher.
-func New(c Config) *Matcher { return &Matcher{c} }
+func New(c Config) *Matcher { return &Matcher{c, make(chan struct{}, 1)} }
+
+// enter waits until no site is worked at in this process: the memory of two sites may be more
+// than it has. leave ends that.
+func (m *Matcher) enter(ctx context.Context) (leave func(), err error) {
+	select {
+	case m.heavy <- struct{}{}:
+		return func() { <-m.heavy }, nil
+	case <-ctx.Done():
+		return nil, fmt.Errorf("wait until another site is done in this process: %w", ctx.Err())
+	}
+}
 
 // Counts are what a tick did.
 type Counts struct {
@@ -151,6 +166,11 @@ func (m *Matcher) end(ctx context.Context, start time.Time, total Counts, done [
 
 // take matches the reads of a site unless another tick does. It counts and logs that.
 func (m *Matcher) take(ctx context.Context, site string) (c SiteCounts, busy bool, err error) {
+	leave, err := m.enter(ctx)
+	if err != nil {
+		return c, false, err
+	}
+	defer leave()
 	release, taken, err := m.Turns.take(ctx, site, m.Now())
 	if err != nil {
 		m.Log.ErrorContext(ctx, "reads of a site not matched", "site", site, "error", err)
