@@ -155,7 +155,7 @@ func (l *Learner) reads(ctx context.Context, site string, from, to time.Time) (r
 	if reads.Lone, leftOut, err = l.Events.Lone(ctx, site, from, to); err != nil {
 		return nil, false, err
 	}
-	decisions, err := l.Events.Decisions(ctx, site)
+	decisions, err := l.Events.Decisions(ctx, site, from)
 	if err != nil {
 		return nil, false, err
 	}

@@ -19,7 +19,7 @@ type Source interface {
 	ExactStays(ctx context.Context, site string, plates []string) (map[string]int, error)
 	Corrected(ctx context.Context, site string, from, to time.Time) ([]string, error)
 	Rejections(ctx context.Context, site string) ([]timeline.Rejection, error)
-	Decisions(ctx context.Context, site string) ([]timeline.Decision, error)
+	Decisions(ctx context.Context, site string, from time.Time) ([]timeline.Decision, error)
 }
 
 // Stays has the stays that were posted; [stay.Store] is one.
@@ -54,7 +54,7 @@ func (r Reader) Read(ctx context.Context, site string, from, to time.Time, model
 	// The decisions come first: one that is made meanwhile is refused then, because it was
 	// made already.
 	var err error
-	if span.Decisions, err = r.Source.Decisions(ctx, site); err != nil {
+	if span.Decisions, err = r.Source.Decisions(ctx, site, from); err != nil {
 		return nil, err
 	}
 	rejections, err := r.Source.Rejections(ctx, site)

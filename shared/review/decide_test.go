@@ -275,7 +275,7 @@ func TestNearStay(t *testing.T) {
 			o.made(Decision{ID: "d", Kind: Different, EntryID: "e", ExitID: "x"}, true)
 			o.wants("x", "unmatched_exit  KA01AB1234 3")
 		}
-		if left, err := o.Events.Decisions(t.Context(), site); len(left) != 0 || err != nil {
+		if left, err := o.Events.Decisions(t.Context(), site, time.Time{}); len(left) != 0 || err != nil {
 			t.Errorf("%s: decisions left: %+v, %v", kind, left, err)
 		}
 	}

@@ -183,7 +183,7 @@ func (o *decisionOracle) record(t *testing.T) {
 // withdrawals returns the exits whose decisions are withdrawn and not posted yet.
 func (o *decisionOracle) withdrawals(t *testing.T) map[string]bool {
 	t.Helper()
-	decisions, err := o.s.Decisions(t.Context(), o.site)
+	decisions, err := o.s.Decisions(t.Context(), o.site, time.Time{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -200,9 +200,15 @@ func (o *decisionOracle) withdrawals(t *testing.T) map[string]bool {
 // rule, and by what was posted and is to be posted. What is given is there and no repeat.
 func (o *decisionOracle) unique(t *testing.T) {
 	t.Helper()
-	decisions, err := o.s.Decisions(t.Context(), o.site)
+	decisions, err := o.s.Decisions(t.Context(), o.site, time.Time{})
 	if err != nil {
 		t.Fatal(err)
+	}
+	keys := keysOf(o.site)
+	kept, listed := o.s.redis.Current().HKeys(t.Context(), keys.decisions()).Val(), o.s.redis.Current().ZRange(t.Context(), keys.decided(), 0, -1).Val()
+	slices.Sort(kept)
+	if slices.Sort(listed); !slices.Equal(kept, listed) {
+		t.Errorf("decided of %v, a tick finds %v", kept, listed)
 	}
 	meant, shown := make(map[string]string), make(map[string]string) // exit -> entry
 	entries := make(map[string]parking.Event)
@@ -292,7 +298,7 @@ func (o *decisionOracle) current() (events []parking.Event) {
 // dies before it posts others.
 func (o *decisionOracle) tick(t *testing.T, late bool) {
 	t.Helper()
-	decisions, err := o.s.Decisions(t.Context(), o.site)
+	decisions, err := o.s.Decisions(t.Context(), o.site, time.Time{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -368,7 +374,7 @@ func (o *decisionOracle) tick(t *testing.T, late bool) {
 // reject rejects a pair, mostly one that was decided.
 func (o *decisionOracle) reject(t *testing.T) {
 	t.Helper()
-	decisions, err := o.s.Decisions(t.Context(), o.site)
+	decisions, err := o.s.Decisions(t.Context(), o.site, time.Time{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -390,7 +396,7 @@ func (o *decisionOracle) reject(t *testing.T) {
 // check compares what is kept of decisions with the decisions.
 func (o *decisionOracle) check(t *testing.T) {
 	t.Helper()
-	decisions, err := o.s.Decisions(t.Context(), o.site)
+	decisions, err := o.s.Decisions(t.Context(), o.site, time.Time{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -31,6 +31,8 @@ local refused = refusal({
   { 'ZREM', key.lone, plate },
   { 'HDEL', key.decisions, 'x' },
   { 'HSET', key.decisions, 'x' },
+  { 'ZADD', key.decided, 'x' },
+  { 'ZREM', key.decided, 'x' },
   { 'HINCRBY', key.revisions, 'x' },
   { 'HDEL', key.given, 'x' },
   { 'ZREM', key.gone, plate },
@@ -48,6 +50,7 @@ call('ZSCORE', key.inside, plate)
 call('ZSCORE', key.former, plate)
 call('ZSCORE', key.lone, plate)
 call('HEXISTS', key.decisions, 'x')
+call('ZSCORE', key.decided, 'x')
 call('HEXISTS', key.given, 'x')
 call('ZSCORE', key.gone, plate)
 call('HEXISTS', key.rejections, 'x')

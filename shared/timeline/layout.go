@@ -39,6 +39,7 @@ func (k siteKeys) totals() string            { return string(k) + "n" }
 func (k siteKeys) corrections() string       { return string(k) + "c" }
 func (k siteKeys) lone() string              { return string(k) + "l" }
 func (k siteKeys) decisions() string         { return string(k) + "m" }
+func (k siteKeys) decided() string           { return string(k) + "md" }
 func (k siteKeys) given() string             { return string(k) + "me" }
 func (k siteKeys) gone() string              { return string(k) + "g" }
 func (k siteKeys) rejections() string        { return string(k) + "x" }

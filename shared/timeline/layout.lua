@@ -42,6 +42,9 @@ local key = {
   -- hash: id of an exit -> what was decided of it otherwise than the pairing rule does; see
   -- parseDecision.
   decisions = prefix .. 'm',
+  -- zset: ids of the exits in key.decisions -> milliseconds of the exit, or notPosted while
+  -- the decision is not: a tick reads both from its first instant on.
+  decided = prefix .. 'md',
   -- hash: id of an entry -> id of the exit that a decision gives it to. If there was any
   -- decision key.totals has the field decided: the instant of the latest entry that was given
   -- ever, as in a member.
@@ -259,10 +262,15 @@ local function formatDecision(d)
   return table.concat(lines, '\n')
 end
 
+-- The score in key.decided of what is not posted: later than each exit.
+local notPosted = '9007199254740991'
+
 -- Writes a decision.
 local function writeDecision(id, d, expiry)
   call('HSET', key.decisions, id, formatDecision(d))
+  call('ZADD', key.decided, notPosted, id)
   call('PEXPIREAT', key.decisions, expiry)
+  call('PEXPIREAT', key.decided, expiry)
 end
 
 -- The withdrawal of a decision, by which the exit means what it does by the pairing rule.
@@ -303,5 +311,6 @@ local function forgetDecision(id)
   if text then
     release(id, parseDecision(text))
     call('HDEL', key.decisions, id)
+    call('ZREM', key.decided, id)
   end
 end

@@ -23,7 +23,7 @@ func TestScriptsKnowTheLayout(t *testing.T) {
 		local m = ARGV[1]
 		return table.concat({
 			key.events, key.timelines, key.revisions, key.inside, key.former, key.totals, key.corrections,
-			key.lone, key.decisions, key.given, key.gone, key.rejections, key.corrected, key.unfinished,
+			key.lone, key.decisions, key.decided, key.given, key.gone, key.rejections, key.corrected, key.unfinished,
 			key.older .. 'KA01', key.day .. '20780', idOf(m), slotOf(m), tostring(kindOf(m) == exit), tostring(instant(m)),
 			noPlate, void,
 		}, ' ')`)
@@ -34,7 +34,7 @@ func TestScriptsKnowTheLayout(t *testing.T) {
 	k := defaultKeys
 	want := strings.Join([]string{
 		k.events(), k.timelines(), k.revisions(), k.inside(), k.former(), k.totals(), k.corrections(),
-		k.lone(), k.decisions(), k.given(), k.gone(), k.rejections(), k.corrected(), k.unfinished(),
+		k.lone(), k.decisions(), k.decided(), k.given(), k.gone(), k.rejections(), k.corrected(), k.unfinished(),
 		k.older("KA01"), k.day(time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)), e.ID, member(&e)[:4], "true", "1.1529215046068e+18",
 		noPlate, void,
 	}, " ")

@@ -146,34 +146,49 @@ func (s *Store) Posted(ctx context.Context, site string, stays []parking.Stay) e
 // decisionsPerTrip bounds the decisions in one round trip.
 const decisionsPerTrip = 1000
 
-// Decisions returns what was decided of the exits of a site, in no order. Those whose entry
-// or exit expired are none any more.
-func (s *Store) Decisions(ctx context.Context, site string) ([]Decision, error) {
-	found, err := s.decisions(ctx, site)
+// notPosted is the score of what is not posted; see layout.lua.
+const notPosted = 1<<53 - 1
+
+// Decisions returns what was decided of the exits of a site that were observed from an
+// instant on, and of any that is not posted yet, in no order. Those whose entry or exit
+// expired are none any more. If there are more than [MaxLone] these are the newest.
+func (s *Store) Decisions(ctx context.Context, site string, from time.Time) ([]Decision, error) {
+	found, err := s.decisions(ctx, site, s.retained(from))
 	if err != nil {
 		return nil, fmt.Errorf("read the decisions of site %s from Redis: %w", site, err)
 	}
 	return found, nil
 }
 
-func (s *Store) decisions(ctx context.Context, site string) ([]Decision, error) {
-	oldest := s.oldest()
-	decisions, seen := []Decision{}, make(map[string]bool)
-	for cursor, more := uint64(0), true; more; more = cursor != 0 {
-		var fields []string
-		var err error
-		fields, cursor, err = s.redis.Current().HScan(ctx, keysOf(site).decisions(), cursor, "", decisionsPerTrip).Result()
+func (s *Store) decisions(ctx context.Context, site string, from time.Time) ([]Decision, error) {
+	keys, oldest := keysOf(site), s.oldest()
+	args := goredis.ZRangeArgs{Key: keys.decided(), Start: notPosted, Stop: from.UnixMilli(), Rev: true}
+	exits, _, err := pages(args, func(args goredis.ZRangeArgs) ([]goredis.Z, error) {
+		return s.redis.Current().ZRangeArgsWithScores(ctx, args).Result()
+	}, func(z goredis.Z) (int64, error) { return int64(z.Score), nil })
+	if err != nil {
+		return nil, err
+	}
+	decisions := make([]Decision, 0, len(exits))
+	for some := range slices.Chunk(exits, decisionsPerTrip) {
+		ids := make([]string, len(some))
+		for i, z := range some {
+			ids[i] = z.Member.(string)
+		}
+		kept, err := s.redis.Current().HMGet(ctx, keys.decisions(), ids...).Result()
 		if err != nil {
 			return nil, err
 		}
-		for i := 0; i+1 < len(fields); i += 2 {
-			d, err := parseDecision(site, strings.Split(fields[i+1], "\n"))
-			if err != nil {
-				return nil, failure.Odd("Redis", fmt.Errorf("unexpected decision of exit %q: %w", fields[i], err))
+		for i, id := range ids {
+			text, found := kept[i].(string)
+			if !found { // it was withdrawn meanwhile
+				continue
 			}
-			expired := d.Stay.ExitTime.Before(oldest) || d.Stay.EntryID != "" && d.Stay.EntryTime.Before(oldest)
-			if !expired && !seen[fields[i]] { // a scan may return a field twice
-				seen[fields[i]] = true
+			d, err := parseDecision(site, strings.Split(text, "\n"))
+			if err != nil {
+				return nil, failure.Odd("Redis", fmt.Errorf("unexpected decision of exit %q: %w", id, err))
+			}
+			if expired := d.Stay.ExitTime.Before(oldest) || d.Stay.EntryID != "" && d.Stay.EntryTime.Before(oldest); !expired {
 				decisions = append(decisions, d)
 			}
 		}

@@ -292,6 +292,10 @@ func decisionsOf(t *testing.T, client goredis.UniversalClient) map[string][]stri
 			kept[name] = slices.Sorted(slices.Values(fields))
 		}
 	}
+	listed := client.ZRange(t.Context(), defaultKeys.decided(), 0, -1).Val()
+	if slices.Sort(listed); !slices.Equal(listed, kept["m"]) {
+		t.Errorf("decided of %v, a tick finds %v", kept["m"], listed)
+	}
 	for name, key := range map[string]string{"g": defaultKeys.gone(), "l": defaultKeys.lone()} {
 		for _, m := range client.ZRange(t.Context(), key, 0, -1).Val() {
 			kept[name] = append(kept[name], m[strings.Index(m, "\n")+1:])
@@ -317,7 +321,7 @@ func TestPosted(t *testing.T) {
 		if err := s.Posted(t.Context(), "default", []parking.Stay{step.posted}); err != nil {
 			t.Error(err)
 		}
-		if got, err := s.Decisions(t.Context(), "default"); err != nil || len(got) != step.left {
+		if got, err := s.Decisions(t.Context(), "default", time.Time{}); err != nil || len(got) != step.left {
 			t.Errorf("revision %d posted: %+v, error %v", step.posted.Revision, got, err)
 		}
 	}
@@ -328,6 +332,34 @@ func TestPosted(t *testing.T) {
 	if d, found, err := s.DecisionOf(t.Context(), "default", "x"); err != nil || !found || d.Posted || d.Stay.Revision != again.Stay.Revision {
 		t.Errorf("%+v, found %v, error %v", d, found, err)
 	}
+}
+
+// A tick reads the decisions about the exits of its time, and those that are not posted,
+// however old these are.
+func TestDecisionsFromAnInstantOn(t *testing.T) {
+	s, _ := newStore(t)
+	e, x, c := visit()
+	s.Record(t.Context(), []parking.Event{e, x})
+	found := func(step string, from time.Time, want int) {
+		t.Helper()
+		if got, err := s.Decisions(t.Context(), "default", from); err != nil || len(got) != want {
+			t.Errorf("%s: %d decisions from %s on, error %v, want %d", step, len(got), from, err, want)
+		}
+	}
+	later := x.Time.Add(time.Millisecond)
+	decided := decide(t, s, c)[0].Stay
+	found("decided", later, 1)
+	if err := s.Posted(t.Context(), "default", []parking.Stay{decided}); err != nil {
+		t.Error(err)
+	}
+	found("posted", x.Time, 1)
+	found("posted", later, 0)
+	withdrawn := decide(t, s, Change{Stay: parking.Stay{ID: "x"}, Was: decided.Revision})[0].Stay
+	found("withdrawn", later, 1)
+	if err := s.Posted(t.Context(), "default", []parking.Stay{withdrawn}); err != nil {
+		t.Error(err)
+	}
+	found("forgotten", time.Time{}, 0)
 }
 
 // An erased plate is forgotten in decisions. The exit of another plate is without its entry,
@@ -365,7 +397,7 @@ func TestErasePlateForgetsDecisions(t *testing.T) {
 				t.Errorf("%s has %s: %q", key, plate, text)
 			}
 		}
-		decisions, err := s.Decisions(t.Context(), "default")
+		decisions, err := s.Decisions(t.Context(), "default", time.Time{})
 		var to []parking.Stay
 		for _, d := range decisions {
 			to = append(to, d.Stay)
@@ -391,7 +423,7 @@ func TestDecisionsExpire(t *testing.T) {
 		}
 	}
 	s.now = func() time.Time { return start.Add(retention + 30*time.Second) }
-	if got, err := s.Decisions(t.Context(), "default"); err != nil || len(got) > 0 {
+	if got, err := s.Decisions(t.Context(), "default", time.Time{}); err != nil || len(got) > 0 {
 		t.Errorf("%+v, error %v", got, err)
 	}
 	if lone, _, err := s.Lone(t.Context(), "default", time.Time{}, s.now()); err != nil || len(lone) != 1 {

@@ -9,9 +9,11 @@ for i = 1, #ARGV, 2 do
   if d and d.revision == ARGV[i + 1] then
     if d.state == 'w' then
       call('HDEL', key.decisions, id)
+      call('ZREM', key.decided, id)
     elseif d.state ~= 'p' then
       d.state = 'p'
       call('HSET', key.decisions, id, formatDecision(d))
+      call('ZADD', key.decided, millisOf(d.exit), id)
     end
   end
 end

@@ -132,7 +132,7 @@ func TestWithdrawnAtOnce(t *testing.T) {
 				if got := toldOf(told, "x", "out", "x2"); got != tt.told {
 					t.Errorf("told %q, want %q", got, tt.told)
 				}
-				decisions, err := s.Decisions(t.Context(), "default")
+				decisions, err := s.Decisions(t.Context(), "default", time.Time{})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -224,7 +224,7 @@ func TestWithdrawnWithAnother(t *testing.T) {
 			if diff := cmp.Diff(want, told); diff != "" || err != nil {
 				t.Errorf("told, error %v (-want +got):\n%s", err, diff)
 			}
-			decisions, err := s.Decisions(t.Context(), "default")
+			decisions, err := s.Decisions(t.Context(), "default", time.Time{})
 			var withdrawn []parking.Stay
 			for _, d := range decisions {
 				if d.Withdraws() {
