@@ -22,8 +22,8 @@ const (
 	MaxDays = 31
 	// maxExact bounds the exact stays of them, the newest.
 	maxExact = 200_000
-	// maxLooks bounds the exact stays whose events are read, for makes and colours.
-	maxLooks = 5000
+	// mostLooks bounds the exact stays whose events are read for makes and colours.
+	mostLooks = 5000
 	// maxChanges bounds the changes that are told one by one, the newest.
 	maxChanges = 200
 )
@@ -33,7 +33,12 @@ type Learner struct {
 	Stays  *stay.Store
 	Events *timeline.Store
 	Models *model.Store
-	Now    func() time.Time
+	// Read returns the reads of a site that a tick of the matcher has of the exits since an
+	// instant, by these models.
+	Read func(ctx context.Context, site string, from time.Time, models parking.Models) (*parking.Reads, error)
+	Now  func() time.Time
+
+	looks int // mostLooks, if it is 0
 }
 
 // Request is what is to be learnt.
@@ -45,7 +50,8 @@ type Request struct {
 }
 
 // Report is a model and what it would change of the stays that it is learnt from, if it
-// were valid for all of them.
+// were valid for all of them: what the next tick of the matcher makes of those that have
+// settled and are in its window.
 type Report struct {
 	Site   string         `json:"site"`
 	From   time.Time      `json:"from"`
@@ -141,15 +147,23 @@ func (l *Learner) Learn(ctx context.Context, q Request) (*Report, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("learn from %d reads and %d stays of site %q: %w: ask for fewer days", len(reads.Lone), len(reads.Exact), q.Site, err)
 	}
+	var results [2][]parking.Stay
+	for i, models := range []parking.Models{models, {learnt}} {
+		of, err := l.Read(ctx, q.Site, from, models)
+		if err != nil {
+			return nil, err
+		}
+		results[i] = of.Match(rejected, models)
+	}
 	r := &Report{Site: q.Site, From: from, To: to, Learnt: of, LeftOut: leftOut, Model: learnt, Valid: list.At(to)}
-	r.compare(reads, reads.Match(rejected, models), reads.Match(rejected, parking.Models{learnt}))
+	r.compare(reads, results[0], results[1])
 	return r, nil
 }
 
 // errEnough ends the reading of stays.
 var errEnough = errors.New("enough")
 
-// reads returns the reads of a span.
+// reads returns the reads of a span, with all exact stays.
 func (l *Learner) reads(ctx context.Context, site string, from, to time.Time) (reads *parking.Reads, leftOut bool, err error) {
 	reads = new(parking.Reads)
 	if reads.Lone, leftOut, err = l.Events.Lone(ctx, site, from, to); err != nil {
@@ -159,11 +173,23 @@ func (l *Learner) reads(ctx context.Context, site string, from, to time.Time) (r
 	if err != nil {
 		return nil, false, err
 	}
+	decided := make(map[string]bool)
+	for i := range decisions { // these may be posted otherwise
+		d := &decisions[i]
+		entry := d.Exact
+		if d.Withdraws() {
+			entry = timeline.Place{ID: d.Stay.EntryID, Time: d.Stay.EntryTime}
+		}
+		if s := &d.Stay; entry.ID != "" && !s.ExitTime.Before(from) && s.ExitTime.Before(to) {
+			decided[s.ID] = true
+			reads.Exact = append(reads.Exact, exactOf(entry.ID, entry.Time, s.ID, s.ExitTime, site, d.ExitPlate))
+		}
+	}
 	q := stay.Query{Sites: []string{site}, From: from, To: to, Status: parking.Completed}
 	err = l.Stays.Export(ctx, q, func(stays []stay.StoredStay) error {
 		for i := range stays {
 			s := &stays[i].Stay
-			if method := s.Method(); method == parking.Exact || method == parking.Corrected {
+			if method := s.Method(); (method == parking.Exact || method == parking.Corrected) && !decided[s.ID] {
 				if len(reads.Exact) == maxExact {
 					leftOut = true
 					return errEnough
@@ -176,20 +202,32 @@ func (l *Learner) reads(ctx context.Context, site string, from, to time.Time) (r
 	if err != nil && !errors.Is(err, errEnough) {
 		return nil, false, err
 	}
-	for i := range decisions { // exact stays that were split are stored otherwise
-		d := &decisions[i]
-		if s := &d.Stay; d.Exact.ID != "" && s.Method() == parking.Split && !s.ExitTime.Before(from) && s.ExitTime.Before(to) {
-			reads.Exact = append(reads.Exact, exactOf(d.Exact.ID, d.Exact.Time, s.ID, s.ExitTime, site, d.ExitPlate))
-		}
+	stays := make(map[string]int)
+	for i := range reads.Exact {
+		stays[reads.Exact[i].Exit.Plate]++
 	}
-	return reads, leftOut, l.details(ctx, site, reads.Exact[:min(len(reads.Exact), maxLooks)])
+	for i := range reads.Exact {
+		reads.Exact[i].Known = stays[reads.Exact[i].Exit.Plate] > 1
+	}
+	return reads, leftOut, l.details(ctx, site, reads.Exact, from, to)
 }
 
-// details reads the events of exact stays.
-func (l *Learner) details(ctx context.Context, site string, exact []parking.ExactStay) error {
-	ids := make([]string, 0, 2*len(exact))
+// details reads the events of exact stays: of some for makes and colours, and of all that a
+// person corrected.
+func (l *Learner) details(ctx context.Context, site string, exact []parking.ExactStay, from, to time.Time) error {
+	corrected, err := l.Events.Corrected(ctx, site, from.Add(-parking.Horizon), to)
+	if err != nil {
+		return err
+	}
+	wanted := make(map[string]bool, len(corrected))
+	for _, id := range corrected {
+		wanted[id] = true
+	}
+	var ids []string
 	for i := range exact {
-		ids = append(ids, exact[i].Entry.ID, exact[i].Exit.ID)
+		if entry, exit := exact[i].Entry.ID, exact[i].Exit.ID; i < cmp.Or(l.looks, mostLooks) || wanted[entry] || wanted[exit] {
+			ids = append(ids, entry, exit)
+		}
 	}
 	events, err := l.Events.Events(ctx, site, ids)
 	if err != nil {
@@ -279,7 +317,9 @@ func results(reads *parking.Reads, stays []parking.Stay) map[string]*parking.Sta
 		all[e.Exit.ID] = &parking.Stay{ID: e.Exit.ID, Site: e.Exit.Site, Plate: e.Exit.Plate, EntryID: e.Entry.ID, EntryTime: e.Entry.Time, ExitTime: e.Exit.Time, Revision: 1}
 	}
 	for i := range stays {
-		all[stays[i].ID] = &stays[i]
+		if id := stays[i].ID; all[id] != nil { // else it is of an exit before
+			all[id] = &stays[i]
+		}
 	}
 	return all
 }

@@ -1,6 +1,7 @@
 package learn
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -64,6 +65,9 @@ func newLearner(t *testing.T) *Learner {
 	if _, err := l.Stays.Upsert(t.Context(), parking.Latest(stays)); err != nil {
 		t.Fatal(err)
 	}
+	l.Read = func(context.Context, string, time.Time, parking.Models) (*parking.Reads, error) {
+		return parking.ReadsOf(events, nil), nil
+	}
 	return l
 }
 
@@ -122,6 +126,36 @@ func TestLearn(t *testing.T) {
 	second := report()
 	if second.Valid != first.Model.Version || second.Before != first.After {
 		t.Errorf("with the model before is %+v, want %+v", second.Before, first.After)
+	}
+}
+
+// Of all stays that is learnt which a person corrected, also if the details of few are read.
+func TestLearnReadsEveryCorrection(t *testing.T) {
+	l := newLearner(t)
+	l.looks = 1
+	learnt := func() parking.Learnt {
+		t.Helper()
+		r, err := l.Learn(t.Context(), Request{Site: "north", Days: 7})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r.Learnt
+	}
+	was := learnt()
+	exit, err := l.Events.Event(t.Context(), "north", "exit10")
+	if err == nil {
+		exit, err = exit.Correct("AB"+exit.Plate[2:], parking.Correction{ID: "c", By: "ada", At: time.Now()})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := l.Events.Record(t.Context(), []parking.Event{exit})[0]
+	if _, err := l.Stays.Upsert(t.Context(), r.Stays); err != nil || r.Err != nil {
+		t.Fatal(err, r.Err)
+	}
+	// It is an exact stay by now, and no lone exit that may be a near one.
+	if is := learnt(); is.Exact != was.Exact+1 || is.Near != was.Near {
+		t.Errorf("learnt from %+v, and from %+v before the correction", is, was)
 	}
 }
 

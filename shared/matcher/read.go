@@ -74,6 +74,17 @@ func (r Reader) Read(ctx context.Context, site string, from, to time.Time, model
 	return span, err
 }
 
+// since returns what reads what a tick has of the exits since an instant.
+func (r Reader) since(now func() time.Time) func(ctx context.Context, site string, from time.Time, models parking.Models) (*parking.Reads, error) {
+	return func(ctx context.Context, site string, from time.Time, models parking.Models) (*parking.Reads, error) {
+		span, err := r.Read(ctx, site, from.Add(-parking.Horizon), now().Add(aheadOfNow), models)
+		if err != nil {
+			return nil, err
+		}
+		return &span.Reads, nil
+	}
+}
+
 // completeFrom returns the instant from which the newest reads of each kind are there.
 func completeFrom(lone []parking.Lone) time.Time {
 	var oldest [3]time.Time // of exits, of entries that another one follows, and of vehicles inside

@@ -10,6 +10,7 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -251,6 +252,12 @@ func (w *world) erase(plate string) {
 	if _, err := w.stays.ErasePlate(w.Context(), w.site, plate); err != nil {
 		w.Fatal(err)
 	}
+	// What is erased of a stay has no revision any more.
+	maps.DeleteFunc(w.posted, func(_ string, revisions map[int64]string) bool {
+		return slices.ContainsFunc(slices.Collect(maps.Values(revisions)), func(content string) bool {
+			return strings.Contains(content, `"vehicle_plate":"`+plate+`"`)
+		})
+	})
 	for id := range w.recorded {
 		if e := w.highest(id); e.Void || e.Plate != plate {
 			continue
