@@ -158,6 +158,35 @@ func TestEvaluateScenario(t *testing.T) {
 	}
 }
 
+// The processors, the matcher and the stores together make what the rule makes, of a
+// scenario and of files.
+func TestEvaluatePipeline(t *testing.T) {
+	dir := t.TempDir()
+	scenario := []string{"--scenario", "harsh+fleets+lists+looks", "--inside", "60", "--days", "4", "--seed", "3", "--margin", "1"}
+	if _, _, err := evaluated(t, append(scenario, "--write", dir)...); err != nil {
+		t.Fatal(err)
+	}
+	files := []string{"--events", filepath.Join(dir, "events.jsonl"), "--truth", filepath.Join(dir, "truth.jsonl")}
+	for _, flags := range [][]string{scenario, files} {
+		flags = append(flags, "--json")
+		want, _, err := evaluated(t, flags...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, notes, err := evaluated(t, append(flags, "--pipeline")...)
+		if err != nil || notes != "" {
+			t.Fatal(err, notes)
+		}
+		if got != want {
+			t.Errorf("%v: by the pipeline it is\n%s, by the rule\n%s", flags, got, want)
+		}
+		var e evaluation
+		if err := json.Unmarshal([]byte(got), &e); err != nil || e.Near.Issued < 5 || e.Exact.Issued.Issued < 50 {
+			t.Errorf("too little to tell: %s, %v", got, err)
+		}
+	}
+}
+
 func TestEvaluatePage(t *testing.T) {
 	counts := func(wrong int) *evaluate.Counts {
 		c := &evaluate.Counts{Near: evaluate.Issued{Issued: 1000, SameCar: 1000 - wrong, SameVisit: 990 - wrong}, BothReads: evaluate.Visits{Visits: 2000, Right: 1900}, All: evaluate.Visits{Visits: 2000, Right: 1800}}

@@ -49,6 +49,14 @@ func (d *Data) visitOf(site, id string) (int32, bool) {
 	return v, known
 }
 
+// First returns the time of the first event that counts, or zero if there is none.
+func (d *Data) First() time.Time {
+	if events := d.current(); len(events) > 0 {
+		return events[0].Time
+	}
+	return time.Time{}
+}
+
 // Last returns the time of the last event.
 func (d *Data) Last() time.Time {
 	var last time.Time
@@ -93,8 +101,8 @@ func (d *Data) current() []parking.Event {
 	return d.counting
 }
 
-// Stays returns the stays of all sites after all is decided.
-func (d *Data) Stays(models Modeller) []parking.Stay {
+// Sites returns the events that count of each site.
+func (d *Data) Sites() map[string][]parking.Event {
 	events := d.current()
 	bySite := make(map[string][]parking.Event)
 	if slices.ContainsFunc(events, func(e parking.Event) bool { return e.Site != events[0].Site }) {
@@ -104,8 +112,13 @@ func (d *Data) Stays(models Modeller) []parking.Stay {
 	} else if len(events) > 0 { // there may be millions
 		bySite[events[0].Site] = events
 	}
+	return bySite
+}
+
+// Stays returns the stays of all sites after all is decided.
+func (d *Data) Stays(models Modeller) []parking.Stay {
 	var stays []parking.Stay
-	for _, events := range bySite {
+	for _, events := range d.Sites() {
 		stays = append(stays, parking.Match(events, nil, nil, models(events))...)
 	}
 	return stays
