@@ -33,10 +33,10 @@ type Learner struct {
 	Stays  *stay.Store
 	Events *timeline.Store
 	Models *model.Store
-	// Read returns the reads of a site that a tick of the matcher has of the exits since an
-	// instant, by these models.
-	Read func(ctx context.Context, site string, from time.Time, models parking.Models) (*parking.Reads, error)
-	Now  func() time.Time
+	// Match returns what a tick of the matcher would make of the exits of a site since an
+	// instant, by these models, as [parking.Reads.Match] does; also stays of exits before.
+	Match func(ctx context.Context, site string, from time.Time, models parking.Models) ([]parking.Stay, error)
+	Now   func() time.Time
 
 	looks int // mostLooks, if it is 0
 }
@@ -149,11 +149,9 @@ func (l *Learner) Learn(ctx context.Context, q Request) (*Report, error) {
 	}
 	var results [2][]parking.Stay
 	for i, models := range []parking.Models{models, {learnt}} {
-		of, err := l.Read(ctx, q.Site, from, models)
-		if err != nil {
+		if results[i], err = l.Match(ctx, q.Site, from, models); err != nil {
 			return nil, err
 		}
-		results[i] = of.Match(rejected, models)
 	}
 	r := &Report{Site: q.Site, From: from, To: to, Learnt: of, LeftOut: leftOut, Model: learnt, Valid: list.At(to)}
 	r.compare(reads, results[0], results[1])

@@ -79,7 +79,7 @@ func TestThePreviewOfAModelIsWhatTheNextTickDoes(t *testing.T) {
 		return all
 	}
 	before := tick()
-	l := &learn.Learner{Stays: stays, Events: store, Models: models, Read: Reader{store, stays}.since(time.Now), Now: time.Now}
+	l := &learn.Learner{Stays: stays, Events: store, Models: models, Match: Reader{store, stays}.match, Now: time.Now}
 	r, err := l.Learn(t.Context(), learn.Request{Site: evaluate.Site, Days: 4, Margin: 50})
 	if err != nil {
 		t.Fatal(err)

@@ -74,15 +74,14 @@ func (r Reader) Read(ctx context.Context, site string, from, to time.Time, model
 	return span, err
 }
 
-// since returns what reads what a tick has of the exits since an instant.
-func (r Reader) since(now func() time.Time) func(ctx context.Context, site string, from time.Time, models parking.Models) (*parking.Reads, error) {
-	return func(ctx context.Context, site string, from time.Time, models parking.Models) (*parking.Reads, error) {
-		span, err := r.Read(ctx, site, from.Add(-parking.Horizon), now().Add(aheadOfNow), models)
-		if err != nil {
-			return nil, err
-		}
-		return &span.Reads, nil
+// match returns what a tick would make of the exits since an instant by some models, and of
+// exits before; see [parking.Matching.Match].
+func (r Reader) match(ctx context.Context, site string, from time.Time, models parking.Models) ([]parking.Stay, error) {
+	span, err := r.Read(ctx, site, from.Add(-parking.Horizon), time.Now().Add(aheadOfNow), models)
+	if err != nil {
+		return nil, err
 	}
+	return span.Matching.Match(span.Exact), nil
 }
 
 // completeFrom returns the instant from which the newest reads of each kind are there.

@@ -103,5 +103,5 @@ func Wire(rt *faas.Runtime) (http.Handler, error) {
 	}
 	return handler(New(Config{
 		Sites: store, Turns: NewTurns(client), Metrics: metrics, Log: rt.Log, Now: time.Now, Site: sites.Match,
-	}), ticks, learn.Handler(&learn.Learner{Stays: stays, Events: store, Models: models, Read: Reader{store, stays}.since(time.Now), Now: time.Now}, rt.Log)), nil
+	}), ticks, learn.Handler(&learn.Learner{Stays: stays, Events: store, Models: models, Match: Reader{store, stays}.match, Now: time.Now}, rt.Log)), nil
 }
