@@ -74,7 +74,7 @@ func Read(events, truth io.Reader) (*Data, *Files, error) {
 		return nil, nil, fmt.Errorf("there is no event: %w", told.Events.first())
 	}
 	r := newTruthReader(d, told)
-	if err := lines(truth, &told.Truth, r.line); err != nil {
+	if err := errors.Join(lines(truth, &told.Truth, r.line), r.err); err != nil {
 		return nil, nil, fmt.Errorf("read the truth: %w", err)
 	}
 	if len(d.of) == 0 {
@@ -262,6 +262,8 @@ type truthReader struct {
 	*Data
 	told     *Files
 	siteOf   map[string]string // of the ids of events; several: empty
+	shared   map[string]bool   // ids that events of several sites have
+	err      error             // of the first line of which it is not known which event it is about
 	only     string            // the site of all events, if there is one only
 	at       map[truthKey]int32
 	vehicles map[name]int32
@@ -276,7 +278,7 @@ type truthKey struct {
 
 func newTruthReader(d *Data, told *Files) *truthReader {
 	r := &truthReader{
-		Data: d, told: told, siteOf: make(map[string]string, len(d.Events)), at: make(map[truthKey]int32), vehicles: make(map[name]int32), lineOf: make(map[read]int),
+		Data: d, told: told, siteOf: make(map[string]string, len(d.Events)), shared: make(map[string]bool), at: make(map[truthKey]int32), vehicles: make(map[name]int32), lineOf: make(map[read]int),
 	}
 	r.only = d.Events[0].Site
 	for i := range d.Events {
@@ -286,6 +288,7 @@ func newTruthReader(d *Data, told *Files) *truthReader {
 		}
 		if site, known := r.siteOf[e.ID]; known && site != e.Site {
 			r.siteOf[e.ID] = ""
+			r.shared[e.ID] = true
 		} else {
 			r.siteOf[e.ID] = e.Site
 		}
@@ -311,6 +314,9 @@ func (r *truthReader) line(number int, text []byte) {
 	}
 	key := read{string(w.Site), string(w.Event)}
 	site := key.site
+	if site == "" && r.shared[key.id] && r.err == nil {
+		r.err = fmt.Errorf("line %d: events of several sites have the id %.60q: tell their site in each line of the truth", number, key.id)
+	}
 	if site == "" {
 		site = cmp.Or(r.siteOf[key.id], r.only)
 	}

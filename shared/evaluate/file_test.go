@@ -276,6 +276,23 @@ func TestVisitsOfTheTruth(t *testing.T) {
 	}
 }
 
+// An id that events of several sites have names none of them.
+func TestAnIDOfSeveralSites(t *testing.T) {
+	event := func(site string) string {
+		return `{"id":"a","site":"` + site + `","vehicle_plate":"KA01AB1234","entry_date_time":"2026-03-02T08:00:00Z"}` + "\n"
+	}
+	told, untold := `{"event_id":"a","site":"n","vehicle":1,"visit":1}`+"\n", `{"event_id":"a","vehicle":2,"visit":1}`
+	for _, tt := range []struct{ events, truth, want string }{
+		{event("n") + event("s"), told + untold, `read the truth: line 2: events of several sites have the id "a": tell their site in each line of the truth`},
+		{event("n") + event("n"), told + untold, ""},
+		{event("n") + event("s"), told + told, ""},
+	} {
+		if _, _, err := Read(strings.NewReader(tt.events), strings.NewReader(tt.truth)); err == nil && tt.want != "" || err != nil && err.Error() != tt.want {
+			t.Errorf("%v, want %q", err, tt.want)
+		}
+	}
+}
+
 // A file in a form that cannot be read is told by its name, not by its bytes.
 func TestForeignFiles(t *testing.T) {
 	event := `{"id":"a","vehicle_plate":"KA01AB1234","entry_date_time":"2026-03-02T08:00:00Z"}`

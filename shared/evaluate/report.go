@@ -90,7 +90,7 @@ func (r *Report) WriteText(w io.Writer) error {
 	}
 	row("STAYS", "issued", "other car", "precision", "other visit", "precision")
 	issued("near", r.Near)
-	for _, m := range Methods {
+	for _, m := range parking.Methods() {
 		if n := r.Methods[m]; n.Issued > 0 && m != parking.Exact && m != parking.Corrected {
 			issued(string(m), n)
 		}

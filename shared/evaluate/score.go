@@ -88,9 +88,6 @@ func (h *Hours) add(o Hours) {
 	h.Unknown += o.Unknown
 }
 
-// Methods are those that are counted, in this order.
-var Methods = []parking.Method{parking.Exact, parking.Corrected, parking.OCR, parking.Edit, parking.TwoEdits, parking.Split}
-
 // Bands are the lower ends of bands of margins. The last band is of pairs without
 // alternatives, by their weight.
 var Bands = []parking.Weight{0, 150, 250, 350, 500, 700, 1000}
@@ -100,10 +97,10 @@ const MostEdits = 3
 
 // Counts are the result of an evaluation. Counts of several add up.
 type Counts struct {
-	Near       Issued                    // by any other method than exact and corrected
-	Exact      Issued                    // exact or corrected
-	Undisputed Issued                    // those of the exact stays
-	Method     map[parking.Method]Issued // see Methods
+	Near       Issued // by any other method than exact and corrected
+	Exact      Issued // exact or corrected
+	Undisputed Issued // those of the exact stays
+	Method     map[parking.Method]Issued
 	Margin     map[parking.Weight]Issued // near stays, by band
 	BothReads  Visits                    // of which both passages were read
 	All        Visits                    // that ended

@@ -122,7 +122,7 @@ func bands(out *bytes.Buffer, rows []Row) {
 			fmt.Fprintf(out, "| %s | %s | %d | %d | %s | %s |\n", name, thousands(n.Issued), n.Issued-n.SameCar, n.Issued-n.SameVisit, digits(n.Precision(), n.Issued), digits(n.Right(), n.Issued))
 		}
 	}
-	for _, m := range Methods {
+	for _, m := range parking.Methods() {
 		if m != parking.Exact && m != parking.Corrected {
 			line(string(m), all.Method[m])
 		}

@@ -26,9 +26,6 @@ type Metrics struct {
 	wrongNear prometheus.Gauge
 }
 
-// methods are the methods of decisions, in the order of docs/metrics.md.
-var methods = []parking.Method{parking.Exact, parking.OCR, parking.Edit, parking.TwoEdits, parking.Split, parking.Corrected}
-
 // NewMetrics registers the metrics.
 func NewMetrics(r prometheus.Registerer) *Metrics {
 	gauge := func(name, help string) prometheus.Gauge {
@@ -58,7 +55,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 	m.hidden = gauge("estimate_exits", "Exits whose entries were hidden to estimate how many near stays are wrong, of all sites in their last estimates.")
 	m.near = gauge("estimate_near_stays", "Near stays of all sites in their last estimates.")
 	m.wrongNear = gauge("estimate_wrong", "Near stays that are wrong by the last estimates. It is rather too high.")
-	for _, method := range methods {
+	for _, method := range parking.Methods() {
 		m.decisions.WithLabelValues(string(method))
 	}
 	r.MustRegister(m.seconds, m.lone, m.beyond, m.left, m.complete, m.decisions, m.withdrawn, m.refused, m.posted, m.unposted, m.failures, m.hidden, m.near, m.wrongNear)

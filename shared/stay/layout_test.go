@@ -31,6 +31,22 @@ func TestScriptsKnowTheLayout(t *testing.T) {
 	}
 }
 
+// The marks are the methods but the exact one, and disputed.
+func TestScriptsKnowTheMethods(t *testing.T) {
+	s := newStore(t)
+	call := redis.Call{Script: newScript(`return table.concat(marks, ' ')`), Keys: []string{string(keysOf("a"))}}
+	s.redis.Run(t.Context(), &call)
+	var want []string
+	for _, method := range parking.Methods() {
+		if method != parking.Exact {
+			want = append(want, string(method))
+		}
+	}
+	if got, err := call.Text(); got != strings.Join(append(want, disputed), " ") || err != nil {
+		t.Errorf("script %q, error %v; Go %q", got, err, want)
+	}
+}
+
 // This is the example at the top of upsert.lua.
 func TestTheExampleOfTheScript(t *testing.T) {
 	s := newStore(t)
