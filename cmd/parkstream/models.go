@@ -22,7 +22,7 @@ type modelsCommand struct {
 	Show     modelsShowCommand     `cmd:"" help:"Print a model."`
 	Add      modelsAddCommand      `cmd:"" help:"Keep the model of a file, such as that of another site. It is not valid by that."`
 	Activate modelsActivateCommand `cmd:"" help:"Make a model valid for exits observed from now on, or from an instant."`
-	Drop     modelsDropCommand     `cmd:"" help:"Remove a model that was never valid, or for a month has not been."`
+	Drop     modelsDropCommand     `cmd:"" help:"Remove a model that was never valid, or for 44 days has not been."`
 }
 
 type modelsListCommand struct {

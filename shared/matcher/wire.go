@@ -36,7 +36,7 @@ type settings struct {
 // events.
 const (
 	shortestWindow = 24 * time.Hour
-	longestWindow  = 31 * 24 * time.Hour
+	longestWindow  = model.MaxWindow
 )
 
 // Validate reports every mistake.

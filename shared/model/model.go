@@ -22,9 +22,12 @@ const (
 	MaxModels = 50
 	// MaxPeriods bounds the instants from which one of them is valid.
 	MaxPeriods = 100
-	// settledAfter is more than the age of an exit that the matcher still decides of. A
-	// model that was valid only before that can be dropped, and no stay changes.
-	settledAfter = 31 * 24 * time.Hour
+	// MaxWindow is the longest time in which a matcher decides of exits again.
+	MaxWindow = 31 * 24 * time.Hour
+	// settledAfter is more than the age of an exit on which a stay depends that the matcher
+	// still decides of. A model that was valid only before that can be dropped, and no stay
+	// changes.
+	settledAfter = MaxWindow + parking.Horizon
 	// maxAhead bounds how far in the future a model becomes valid.
 	maxAhead = 366 * 24 * time.Hour
 	// maxCopies bounds the sites whose models a process has parsed.

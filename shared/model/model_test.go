@@ -256,7 +256,7 @@ func TestPeriodsAreBounded(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := change(0); !errors.Is(err, parking.ErrInvalid) || !strings.Contains(err.Error(), "were changed 100 times in the last 31 days") || len(s.periods) != MaxPeriods {
+	if err := change(0); !errors.Is(err, parking.ErrInvalid) || !strings.Contains(err.Error(), "were changed 100 times in the last 44 days") || len(s.periods) != MaxPeriods {
 		t.Errorf("one too many: %v, %d", err, len(s.periods))
 	}
 	at = start.Add(settledAfter + time.Hour)
