@@ -279,9 +279,12 @@ func (w *world) step(id string, base time.Time) {
 		c, post := w.drawCrash("crash")
 		w.tick(w.matcher(now, &c, &post))
 	case "two ticks":
-		m := w.matcher(now, w.store, &summary{world: w})
-		w.tickAnd(now, func() error {
-			_, err := m.Match(t.Context(), w.site)
+		c, post := w.drawCrash("crash")
+		one := w.matcher(now, &c, &post)
+		w.drawModels(base) // one of them reads the models before that, and is late
+		other := w.matcher(now.Add(time.Hour), w.store, &summary{world: w})
+		w.tickAnd(one, func() error {
+			_, err := other.Match(t.Context(), w.site)
 			return err
 		})
 	case "decide":
@@ -292,7 +295,8 @@ func (w *world) step(id string, base time.Time) {
 	case "decide in a tick":
 		if d, again, drawn := w.drawDecision(id); drawn {
 			var err error
-			w.tickAnd(now, func() error {
+			c, post := w.drawCrash("crash")
+			w.tickAnd(w.matcher(now, &c, &post), func() error {
 				_, err = (&review.Reviewer{Events: w.store, Post: (&summary{world: w}).Post}).Decide(t.Context(), w.site, d)
 				return nil
 			})
@@ -306,9 +310,7 @@ func (w *world) step(id string, base time.Time) {
 }
 
 // tickAnd runs a tick, which may crash, and something else at the same time.
-func (w *world) tickAnd(now time.Time, other func() error) {
-	c, post := w.drawCrash("crash")
-	m := w.matcher(now, &c, &post)
+func (w *world) tickAnd(m *SiteMatcher, other func() error) {
 	var both sync.WaitGroup
 	var one, two error
 	both.Go(func() { _, one = m.Match(w.Context(), w.site) })

@@ -322,6 +322,9 @@ func (w *world) decided(d review.Decision, again bool, err error) {
 	switch was := w.rejections[pair]; {
 	case d.Kind == review.Different:
 		w.rejections[pair] = true
+		if s := w.stored()[d.ExitID]; err == nil && isNear(&s) && s.EntryID == d.EntryID {
+			w.Fatalf("stay %+v is posted still, and was rejected", s)
+		}
 		if !was {
 			changed++
 		}
