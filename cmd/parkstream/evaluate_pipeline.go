@@ -22,6 +22,7 @@ import (
 	"parkstream/shared/parking"
 	"parkstream/shared/pipeline"
 	"parkstream/shared/redis"
+	"parkstream/shared/review"
 	"parkstream/shared/stay"
 	"parkstream/shared/timeline"
 )
@@ -109,7 +110,7 @@ func (r *realPipeline) Stays(ctx context.Context, d *evaluate.Data, models evalu
 		Store: store, Stays: stays, Summaries: w, Window: matchWindow, Log: log, Now: func() time.Time { return now },
 		Models: func(_ context.Context, site string) (parking.Models, error) { return w.models[site], nil },
 		Settle: func(context.Context, string) (time.Duration, error) { return r.settle, nil },
-		Repair: func(context.Context, string) error { return nil },
+		Repair: func(context.Context, string) (none review.Unposted, err error) { return none, nil },
 	}
 	for i := range d.Events {
 		e := &d.Events[i]

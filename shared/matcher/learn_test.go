@@ -15,6 +15,7 @@ import (
 	"parkstream/shared/learn"
 	"parkstream/shared/model"
 	"parkstream/shared/parking"
+	"parkstream/shared/review"
 	"parkstream/shared/stay"
 	"parkstream/shared/timeline"
 )
@@ -58,7 +59,7 @@ func TestThePreviewOfAModelIsWhatTheNextTickDoes(t *testing.T) {
 	}
 	m := &SiteMatcher{
 		Store: store, Stays: stays, Summaries: storing{stays}, Models: models.Models, Window: 144 * time.Hour, Log: slog.New(slog.DiscardHandler), Now: time.Now,
-		Repair: func(context.Context, string) error { return nil },
+		Repair: func(context.Context, string) (none review.Unposted, err error) { return none, nil },
 		Settle: func(context.Context, string) (time.Duration, error) { return 0, nil },
 	}
 	tick := func() map[string]parking.Stay {
