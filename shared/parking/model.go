@@ -329,7 +329,7 @@ func DefaultModel() *Model {
 		},
 		Posteriors: []Posterior{{300, 9950}, {400, 9965}, {500, 9985}, {550, 9997}}, // measured with simulated car parks
 		Lists:      Lists{Listed: 450, ListedTwo: 650, Shared: 250, Neither: -120, Missing: -40},
-		Appearance: Appearance{Makes: Look{Equal: 110, Differ: -110}, Colors: Look{Equal: 100, Differ: -90}, Relief: 35},
+		Appearance: Appearance{Makes: Look{Equal: 110, Differ: -110}, Colors: Look{Equal: 100, Differ: -90}, Relief: 30},
 	}
 	for _, group := range []struct {
 		weight Weight
