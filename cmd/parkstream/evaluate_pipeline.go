@@ -155,8 +155,8 @@ func (w *pipelineWork) take(ctx context.Context, e *parking.Event) error {
 		return err
 	}
 	w.taken++
-	waiting := append(w.waiting[e.Kind], batch.Event{ID: strconv.Itoa(w.taken), Data: text})
-	if w.waiting[e.Kind] = waiting; len(waiting) < eventsAtOnce {
+	w.waiting[e.Kind] = append(w.waiting[e.Kind], batch.Event{ID: strconv.Itoa(w.taken), Data: text})
+	if len(w.waiting[e.Kind]) < eventsAtOnce {
 		return nil
 	}
 	return w.process(ctx, e.Kind)
