@@ -3,9 +3,13 @@ package matcher
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -59,5 +63,30 @@ func TestSitesAndModelsTakeTurns(t *testing.T) {
 	end <- struct{}{}
 	if w := <-learnt; w.Code != http.StatusNoContent {
 		t.Errorf("%d", w.Code)
+	}
+}
+
+func TestOneAtATime(t *testing.T) {
+	m := New(Config{Turns: NewTurns(open(t)), Metrics: NewMetrics(prometheus.NewRegistry()), Log: slog.New(slog.DiscardHandler), Now: time.Now})
+	var busy, most atomic.Int32
+	work := func() {
+		most.Store(max(most.Load(), busy.Add(1)))
+		for range 1000 {
+			runtime.Gosched()
+		}
+		busy.Add(-1)
+	}
+	m.Site = func(context.Context, string) (SiteCounts, error) { work(); return SiteCounts{}, nil }
+	learner := m.alone(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { work() }))
+	var g sync.WaitGroup
+	for i := range 10 {
+		g.Go(func() {
+			learner.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(t.Context(), http.MethodPost, learnPath, nil))
+		})
+		g.Go(func() { _, _, _ = m.take(t.Context(), fmt.Sprint("one", i)) })
+	}
+	g.Wait()
+	if most.Load() != 1 {
+		t.Errorf("%d at a time", most.Load())
 	}
 }
