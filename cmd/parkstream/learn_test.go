@@ -237,6 +237,10 @@ func TestModelsCommands(t *testing.T) {
 	if _, notes := run("", func(term terminal) error { return activate.run(term, true) }); !strings.Contains(notes, "nothing changes") {
 		t.Errorf("activated again: %s", notes)
 	}
+	unknown := modelsActivateCommand{Version: "learnt-2", Site: "north", Yes: true, summaryAPI: api}
+	if out, _, err := trial(t, "", func(term terminal) error { return unknown.run(term, false) }); err == nil || !strings.Contains(err.Error(), `site north has no model "learnt-2": `) || out != "" {
+		t.Errorf("unknown: %s, %v", out, err)
+	}
 	activate.Version, activate.From = "default", "2026-11-01T00:00:00Z"
 	if _, _, err := trial(t, "", func(term terminal) error { return activate.run(term, false) }); err == nil || !strings.Contains(err.Error(), "--yes") {
 		t.Errorf("without a terminal: %v", err)

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"text/tabwriter"
 	"time"
 
@@ -173,6 +174,10 @@ func (c activation) run(t terminal, interactive bool, document []byte) error {
 	var before model.List
 	if err := c.call(t.ctx, http.MethodGet, modelsPath(c.Site), nil, &before); err != nil {
 		return err
+	}
+	kept := slices.ContainsFunc(before.Models, func(m model.Kept) bool { return m.Version == c.Version })
+	if document == nil && !kept && c.Version != model.Default {
+		return fmt.Errorf("site %s has no model %q: `parkstream models list --site %[1]s` shows those that it has, and %q is always there", c.Site, c.Version, model.Default)
 	}
 	from := time.Now()
 	if c.From != nil {
