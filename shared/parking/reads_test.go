@@ -120,3 +120,33 @@ func TestSuggest(t *testing.T) {
 		t.Errorf("for an unknown read %v", got)
 	}
 }
+
+// What concerns an exact stay is searched again if that is another one by now.
+func TestWhatConcernsAStayThatChanged(t *testing.T) {
+	read := func(kind Kind, id, plate string, minutes int) Event {
+		e := at(kind, id, minutes)
+		e.Plate, e.RawPlate = plate, plate
+		return e
+	}
+	lone := []Lone{{Event: read(Exit, "x1", "MA81234", 30)}, {Event: read(Exit, "x2", "MAB1Z34", 90)}, {Event: read(Exit, "x3", "HHS5678", 30)}}
+	m := NewMatching(lone, nil, nil)
+	for _, tt := range []struct {
+		plate       string
+		entry, exit int
+		want        []string
+	}{
+		{"MAB1234", 0, 60, []string{"x1"}},
+		{"MAB1234", 0, 120, []string{"x1", "x2"}},
+		{"MAB1234", 60, 120, []string{"x2"}},
+		{"HHS5679", 60, 120, nil},
+		{"HHS5679", 0, 120, []string{"x3"}},
+	} {
+		var got []string
+		for _, r := range m.of(&ExactStay{Entry: read(Entry, "e", tt.plate, tt.entry), Exit: read(Exit, "x", tt.plate, tt.exit)}) {
+			got = append(got, r.event.ID)
+		}
+		if slices.Sort(got); !slices.Equal(got, tt.want) {
+			t.Errorf("%s from %d to %d: %v, want %v", tt.plate, tt.entry, tt.exit, got, tt.want)
+		}
+	}
+}
