@@ -41,7 +41,7 @@ const (
 	leastOfPair   = 3    // edits of a pair of characters that is told apart
 	leastOfLook   = 20   // reads of a make or colour that is told apart
 	manyShapes    = 64
-	longOnes      = 100  // of so many stays of plates with several at most one is doubtful by its length
+	longOnes      = 100 // of so many stays of plates with several at most one is doubtful by its length
 	leastLong     = 24 * 60 * 60
 	mostLook      = 250  // fleets have similar plates and one make
 	leastShare    = 1e-3 // of what is divided
