@@ -154,7 +154,7 @@ func (w *world) disturb() {
 }
 
 func (w *world) drawDelivery(i int) {
-	crash := rapid.SampledFrom([]string{"no", "no", "no", "before post", "after post"}).Draw(w.draw, "crash")
+	crash := rapid.SampledFrom([]string{"no", "no", "no", "no", "no", "no", "before post", "after post"}).Draw(w.draw, "crash")
 	w.deliver(i, &summary{world: w, before: crash == "before post", after: crash == "after post"})
 }
 
@@ -270,6 +270,11 @@ func (w *world) step(id string, base time.Time) {
 			w.drawDelivery(i)
 		}
 	case "again":
+		for i := range w.events { // what was not posted, and another one
+			if w.unposted[i] {
+				w.deliver(i, &summary{world: w})
+			}
+		}
 		if i := rapid.IntRange(0, len(w.events)-1).Draw(t, "event"); !slices.Contains(w.queue, i) {
 			w.deliver(i, &summary{world: w})
 		}
