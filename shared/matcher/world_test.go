@@ -200,7 +200,9 @@ func (w *world) deliver(i int, post *summary) {
 	switch err := w.process(w.events[i], post); {
 	case err == nil:
 		delete(w.unposted, i)
-	case !errors.Is(err, errCrash):
+	case errors.Is(err, errCrash):
+		w.crashed = true // what is withdrawn by the event is posted by the next tick
+	default:
 		w.Fatal(err)
 	}
 }
