@@ -40,10 +40,10 @@ func newLearner(t *testing.T) *Learner {
 	start := time.Now().UTC().Add(-5 * 24 * time.Hour).Truncate(time.Second)
 	for i := range 400 {
 		plate := fmt.Sprintf("AB%02d%c%c%c", i*7%100, 'C'+rune(i*5%17), 'D'+rune(i*3%13), 'E'+rune(i%19))
-		at := start.Add(time.Duration(i) * 15 * time.Minute)
-		for kind, text := range map[parking.Kind]string{parking.Entry: plate, parking.Exit: plate} {
+		for _, kind := range []parking.Kind{parking.Entry, parking.Exit} {
+			at, text := start.Add(time.Duration(i)*15*time.Minute), plate
 			if kind == parking.Exit {
-				at = start.Add(time.Duration(i)*15*time.Minute + time.Hour)
+				at = at.Add(time.Hour)
 				if i%10 == 0 {
 					text = "A8" + plate[2:]
 				}
