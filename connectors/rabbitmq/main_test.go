@@ -187,11 +187,13 @@ func (f *function) serve(w http.ResponseWriter, r *http.Request, body []byte) {
 	defer f.mu.Unlock()
 	results := make([]batch.Result, len(ids))
 	for i, name := range names {
-		results[i] = batch.Result{Outcome: batch.Done}
+		results[i] = batch.Result{ID: name, Outcome: batch.Done}
 		if result != nil {
 			results[i] = result(name)
 		}
-		results[i].ID = ids[i]
+		if results[i].ID == name {
+			results[i].ID = ids[i]
+		}
 		if results[i].Outcome == batch.Done {
 			if f.effects[name]++; f.effects[name] == 2 {
 				f.again[name] = struct{}{}
