@@ -81,8 +81,8 @@ func edgesOf(p parameter) []edge {
 		add(false, "MTY", "==", at(""), at(instant), at(instant+"0"), at(instant+"0\n"), at(instant+"0"+strings.Repeat("x", parking.MaxIDBytes+1)), at("!"+instant+"0e"))
 	case reviewText:
 		at := func(text string) string { return base64.RawURLEncoding.EncodeToString([]byte(text)) }
-		add(true, "disputed.", "unmatched_exit.", "no_plate.", "unmatched_exit."+at(today.Format(time.RFC3339Nano)), "no_plate."+at(redis.Base32.Format(today)+"0e1"))
-		add(false, ".", "disputed", "completed.", "disputed.x", "unmatched_exit.x", "unmatched_exit."+at("2026"), "unmatched_exit."+at("0001-01-01T00:00:00Z"), "no_plate."+at("x"), "no_plate.==")
+		add(true, "disputed.", "unmatched_exit.", "no_plate.", "unmatched_exit."+at(today.Format(time.RFC3339Nano)+" x1"), "no_plate."+at(redis.Base32.Format(today)+"0e1"))
+		add(false, ".", "disputed", "completed.", "disputed.x", "unmatched_exit.x", "unmatched_exit."+at("2026 x1"), "unmatched_exit."+at(today.Format(time.RFC3339Nano)), "unmatched_exit."+at("0001-01-01T00:00:00Z x1"), "no_plate."+at("x"), "no_plate.==")
 	case cursorText:
 		at := func(position, prefix string) string {
 			return base64.RawURLEncoding.EncodeToString([]byte(position + "\n" + prefix))
