@@ -42,13 +42,37 @@ func (s *Store) Affected(ctx context.Context, site, plate string) ([]parking.Sta
 		return nil, err
 	}
 	var stays []parking.Stay
-	for _, r := range s.Record(ctx, slices.Collect(maps.Values(found))) { // once more, which changes nothing
-		if r.Err != nil {
-			return nil, r.Err
+	add := func(events []parking.Event) error {
+		of, err := s.stays(ctx, events)
+		stays = append(stays, of...)
+		return err
+	}
+	for some := range slices.Chunk(slices.Collect(maps.Values(found)), eventsPerScript) {
+		err := add(some)
+		if errors.Is(err, parking.ErrConflict) { // one was changed or erased meanwhile, which posts its stays
+			for i := range some {
+				if err = add(some[i : i+1]); err != nil && !errors.Is(err, parking.ErrConflict) {
+					break
+				}
+				err = nil
+			}
 		}
-		stays = append(stays, r.Stays...)
+		if err != nil {
+			return nil, err
+		}
 	}
 	return parking.Latest(stays), nil
+}
+
+// stays returns the current states of the stays that events of a site affect, in the versions
+// that count: they are recorded once more, which changes nothing. The error is a
+// [parking.ErrConflict] if one has another version by now, or is erased.
+func (s *Store) stays(ctx context.Context, events []parking.Event) ([]parking.Stay, error) {
+	was := make([]int64, len(events))
+	for i := range events {
+		was[i] = events[i].Version
+	}
+	return s.RecordAll(ctx, events, was)
 }
 
 // ErasePlate removes every trace of a normalised plate at a site: its timeline, its

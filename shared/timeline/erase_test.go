@@ -1,6 +1,7 @@
 package timeline
 
 import (
+	"errors"
 	"fmt"
 	"net/url"
 	"slices"
@@ -120,4 +121,31 @@ func dump(t *testing.T, client goredis.UniversalClient) map[string]string {
 		held[key] = text
 	}
 	return held
+}
+
+// The stays of an event that is erased meanwhile are not told, and it is not recorded again.
+func TestAffectedBesideAnErasure(t *testing.T) {
+	s, client := newStore(t)
+	events := []parking.Event{entry("e", 0), exit("x", 60)}
+	for _, r := range s.Record(t.Context(), events) {
+		if r.Err != nil {
+			t.Fatal(r.Err)
+		}
+	}
+	if stays, err := s.stays(t.Context(), events); err != nil || len(stays) != 1 || stays[0].ID != "x" {
+		t.Fatalf("%+v, %v", stays, err)
+	}
+	if _, err := s.ErasePlate(t.Context(), "default", "KA01"); err != nil {
+		t.Fatal(err)
+	}
+	before := client.HGetAll(t.Context(), defaultKeys.totals()).Val()
+	if stays, err := s.stays(t.Context(), events); !errors.Is(err, parking.ErrConflict) || len(stays) != 0 {
+		t.Errorf("%+v, %v", stays, err)
+	}
+	if n := client.HLen(t.Context(), defaultKeys.events()).Val(); n != 0 {
+		t.Errorf("%d events are back", n)
+	}
+	if diff := cmp.Diff(before, client.HGetAll(t.Context(), defaultKeys.totals()).Val()); diff != "" {
+		t.Error(diff)
+	}
 }
