@@ -67,7 +67,7 @@ func (r Reader) Read(ctx context.Context, site string, from, to time.Time, model
 		return nil, err
 	}
 	if span.Lone = lone; more {
-		span.Complete = completeFrom(lone)
+		span.Complete = completeFrom(lone, to)
 	}
 	span.Matching = parking.NewMatching(span.Lone, span.Rejections, models)
 	span.Exact, err = r.exact(ctx, site, from, to, span)
@@ -84,23 +84,16 @@ func (r Reader) match(ctx context.Context, site string, from time.Time, models p
 	return span.Matching.Match(span.Exact), nil
 }
 
-// completeFrom returns the instant from which the newest reads of each kind are there.
-func completeFrom(lone []parking.Lone) time.Time {
-	var oldest [3]time.Time // of exits, of entries that another one follows, and of vehicles inside
+// completeFrom returns the instant from which all lone reads are there, if older ones are left
+// out: of the milliseconds that they have, the oldest one may have lost some.
+func completeFrom(lone []parking.Lone, to time.Time) time.Time {
+	oldest := to
 	for i := range lone {
-		kind := 0
-		switch l := &lone[i]; {
-		case l.Kind == parking.Exit:
-		case l.Next.IsZero():
-			kind = 1
-		default:
-			kind = 2
-		}
-		if at := &oldest[kind]; at.IsZero() || lone[i].Time.Before(*at) {
-			*at = lone[i].Time
+		if at := lone[i].Time; at.Before(oldest) {
+			oldest = at
 		}
 	}
-	return slices.MaxFunc(oldest[:], time.Time.Compare)
+	return oldest.Truncate(time.Millisecond).Add(time.Millisecond)
 }
 
 // pairsAtOnce bounds the exact stays whose events are in memory before it is known whether

@@ -1,0 +1,66 @@
+package matcher
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"parkstream/shared/parking"
+	"parkstream/shared/stay"
+	"parkstream/shared/timeline"
+)
+
+// fewLone is a source of lone reads of which the oldest are left out.
+type fewLone struct {
+	Source
+
+	lone []parking.Lone
+}
+
+func (s fewLone) Lone(context.Context, string, time.Time, time.Time) ([]parking.Lone, bool, error) {
+	return s.lone, true, nil
+}
+
+func (fewLone) Decisions(context.Context, string, time.Time) ([]timeline.Decision, error) {
+	return nil, nil
+}
+
+func (fewLone) Rejections(context.Context, string) ([]timeline.Rejection, error) { return nil, nil }
+
+func (fewLone) Corrected(context.Context, string, time.Time, time.Time) ([]string, error) {
+	return nil, nil
+}
+
+func (fewLone) ExactStays(context.Context, string, []string) (map[string]int, error) { return nil, nil }
+
+type noStays struct{}
+
+func (noStays) Export(context.Context, stay.Query, func([]stay.StoredStay) error) error { return nil }
+
+// If the oldest lone reads are left out, all are there from the oldest of the others on,
+// whatever its kind: a site that is empty at night has no old vehicle inside.
+func TestReadsThatAreLeftOut(t *testing.T) {
+	now := time.Date(2026, 11, 28, 8, 0, 0, 0, time.UTC)
+	lone := func(id string, kind parking.Kind, age time.Duration, next bool) parking.Lone {
+		l := parking.Lone{Event: parking.Event{ID: id, Kind: kind, Site: "s", Plate: "AB12CD" + id, Time: now.Add(-age)}}
+		if next {
+			l.Next = now
+		}
+		return l
+	}
+	const day = 24 * time.Hour
+	for name, tt := range map[string]struct {
+		lone []parking.Lone
+		want time.Time
+	}{
+		"an exit":          {[]parking.Lone{lone("1", parking.Exit, 18*day, false), lone("2", parking.Entry, time.Hour, false)}, now.Add(-18*day + time.Millisecond)},
+		"an entry":         {[]parking.Lone{lone("1", parking.Exit, day, false), lone("2", parking.Entry, 2*day, true)}, now.Add(-2*day + time.Millisecond)},
+		"a vehicle inside": {[]parking.Lone{lone("1", parking.Entry, 3*day, false)}, now.Add(-3*day + time.Millisecond)},
+		"none":             {nil, now.Add(time.Millisecond)},
+	} {
+		span, err := Reader{fewLone{lone: tt.lone}, noStays{}}.Read(t.Context(), "s", now.Add(-20*day), now, nil)
+		if err != nil || !span.Complete.Equal(tt.want) {
+			t.Errorf("%s: complete from %s, want %s (%v)", name, span.Complete, tt.want, err)
+		}
+	}
+}
