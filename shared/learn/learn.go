@@ -172,6 +172,7 @@ func (l *Learner) reads(ctx context.Context, site string, from, to time.Time) (r
 		return nil, false, err
 	}
 	decided := make(map[string]bool)
+	var otherwise []parking.ExactStay
 	for i := range decisions { // these may be posted otherwise
 		d := &decisions[i]
 		entry := d.Exact
@@ -180,7 +181,7 @@ func (l *Learner) reads(ctx context.Context, site string, from, to time.Time) (r
 		}
 		if s := &d.Stay; entry.ID != "" && !s.ExitTime.Before(from) && s.ExitTime.Before(to) {
 			decided[s.ID] = true
-			reads.Exact = append(reads.Exact, exactOf(entry.ID, entry.Time, s.ID, s.ExitTime, site, d.ExitPlate))
+			otherwise = append(otherwise, exactOf(entry.ID, entry.Time, s.ID, s.ExitTime, site, d.ExitPlate))
 		}
 	}
 	q := stay.Query{Sites: []string{site}, From: from, To: to, Status: parking.Completed}
@@ -200,6 +201,7 @@ func (l *Learner) reads(ctx context.Context, site string, from, to time.Time) (r
 	if err != nil && !errors.Is(err, errEnough) {
 		return nil, false, err
 	}
+	reads.Exact = append(reads.Exact, otherwise...) // last: the first ones tell makes and colours
 	stays := make(map[string]int)
 	for i := range reads.Exact {
 		stays[reads.Exact[i].Exit.Plate]++
