@@ -327,7 +327,7 @@ func DefaultModel() *Model {
 			{345600, -829},
 			{432000, -889},
 		},
-		Posteriors: []Posterior{{300, 9950}, {400, 9965}, {500, 9985}, {550, 9997}}, // measured with simulated car parks
+		Posteriors: []Posterior{{250, 9830}, {300, 9950}, {400, 9965}, {500, 9985}, {550, 9997}}, // measured with simulated car parks
 		Lists:      Lists{Listed: 450, ListedTwo: 650, Shared: 250, Neither: -120, Missing: -40},
 		Appearance: Appearance{Makes: Look{Equal: 110, Differ: -110}, Colors: Look{Equal: 100, Differ: -90}, Relief: 30},
 	}
