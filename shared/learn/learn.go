@@ -33,9 +33,10 @@ type Learner struct {
 	Stays  *stay.Store
 	Events *timeline.Store
 	Models *model.Store
-	// Match returns what a tick of the matcher would make of the exits of a site since an
-	// instant, by these models, as [parking.Reads.Match] does; also stays of exits before.
-	Match func(ctx context.Context, site string, from time.Time, models parking.Models) ([]parking.Stay, error)
+	// Match returns what a tick of the matcher at an instant would make of the exits of a site
+	// since another, by these models, as [parking.Reads.Match] does. leftOut reports that it
+	// would leave out the oldest.
+	Match func(ctx context.Context, site string, from, at time.Time, models parking.Models) (stays []parking.Stay, leftOut bool, err error)
 	Now   func() time.Time
 
 	looks int // mostLooks, if it is 0
@@ -149,9 +150,11 @@ func (l *Learner) Learn(ctx context.Context, q Request) (*Report, error) {
 	}
 	var results [2][]parking.Stay
 	for i, models := range []parking.Models{models, {learnt}} {
-		if results[i], err = l.Match(ctx, q.Site, from, models); err != nil {
+		stays, more, err := l.Match(ctx, q.Site, from, to, models)
+		if err != nil {
 			return nil, err
 		}
+		results[i], leftOut = stays, leftOut || more
 	}
 	r := &Report{Site: q.Site, From: from, To: to, Learnt: of, LeftOut: leftOut, Model: learnt, Valid: list.At(to)}
 	r.compare(reads, results[0], results[1])
@@ -317,7 +320,7 @@ func results(reads *parking.Reads, stays []parking.Stay) map[string]*parking.Sta
 		all[e.Exit.ID] = &parking.Stay{ID: e.Exit.ID, Site: e.Exit.Site, Plate: e.Exit.Plate, EntryID: e.Entry.ID, EntryTime: e.Entry.Time, ExitTime: e.Exit.Time, Revision: 1}
 	}
 	for i := range stays {
-		if id := stays[i].ID; all[id] != nil { // else it is of an exit before
+		if id := stays[i].ID; all[id] != nil { // else it is of an exit that came since
 			all[id] = &stays[i]
 		}
 	}

@@ -65,8 +65,8 @@ func newLearner(t *testing.T) *Learner {
 	if _, err := l.Stays.Upsert(t.Context(), parking.Latest(stays)); err != nil {
 		t.Fatal(err)
 	}
-	l.Match = func(_ context.Context, _ string, _ time.Time, models parking.Models) ([]parking.Stay, error) {
-		return parking.ReadsOf(events, nil).Match(nil, models), nil
+	l.Match = func(_ context.Context, _ string, _, _ time.Time, models parking.Models) ([]parking.Stay, bool, error) {
+		return parking.ReadsOf(events, nil).Match(nil, models), false, nil
 	}
 	return l
 }

@@ -74,14 +74,25 @@ func (r Reader) Read(ctx context.Context, site string, from, to time.Time, model
 	return span, err
 }
 
-// match returns what a tick would make of the exits since an instant by some models, and of
-// exits before; see [parking.Matching.Match].
-func (r Reader) match(ctx context.Context, site string, from time.Time, models parking.Models) ([]parking.Stay, error) {
-	span, err := r.Read(ctx, site, from.Add(-parking.Horizon), time.Now().Add(aheadOfNow), models)
-	if err != nil {
-		return nil, err
+// first returns the first instant, from one on, of exits that can be decided: all reads that
+// may have to do with them are there. leftOut reports that it is later.
+func (s *Span) first(from time.Time) (first time.Time, leftOut bool) {
+	if complete := s.Complete.Add(parking.Horizon); complete.After(from) {
+		return complete, true
 	}
-	return span.Matching.Match(span.Exact), nil
+	return from, false
+}
+
+// match returns what a tick at an instant would make of the exits since another by some
+// models; see [parking.Matching.Match]. leftOut reports that it would leave out the oldest.
+func (r Reader) match(ctx context.Context, site string, from, at time.Time, models parking.Models) (stays []parking.Stay, leftOut bool, err error) {
+	span, err := r.Read(ctx, site, from.Add(-parking.Horizon), at.Add(aheadOfNow), models)
+	if err != nil {
+		return nil, false, err
+	}
+	from, leftOut = span.first(from)
+	stays = slices.DeleteFunc(span.Matching.Match(span.Exact), func(s parking.Stay) bool { return s.ExitTime.Before(from) })
+	return stays, leftOut, nil
 }
 
 // completeFrom returns the instant from which all lone reads are there, if older ones are left

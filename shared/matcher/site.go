@@ -73,9 +73,7 @@ func (m *SiteMatcher) Match(ctx context.Context, site string) (c SiteCounts, err
 	stays := span.Matching.Match(span.Exact)
 	c.Lone, c.Exact, c.Crowded = len(span.Lone), len(span.Exact), span.Matching.Crowded
 	span.Matching = nil // an estimate has one of its own
-	if complete := span.Complete.Add(parking.Horizon); complete.After(from) {
-		from, c.LeftOut = complete, true
-	}
+	from, c.LeftOut = span.first(from)
 	todo, err := compare(span, stays, from, now.Add(-settle))
 	if err != nil {
 		return c, err
