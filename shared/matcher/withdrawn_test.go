@@ -93,7 +93,7 @@ func TestWithdrawnAndNotPosted(t *testing.T) {
 				record(in)
 			case "rejected":
 				rejected = []parking.Rejection{{EntryID: "in", ExitID: "x"}}
-				if _, err := store.Reject(t.Context(), site, timeline.Rejection{Rejection: rejected[0], ID: "d", By: "ada", At: base}); err != nil {
+				if _, _, err := store.Reject(t.Context(), site, timeline.Rejection{Rejection: rejected[0], ID: "d", By: "ada", At: base}, timeline.Versions{Entry: 1, Exit: 1}); err != nil {
 					t.Fatal(err)
 				}
 			case "erased":

@@ -155,15 +155,16 @@ func (r *Reviewer) Decide(ctx context.Context, site string, d Decision) (Result,
 		return Result{}, err
 	}
 	c := &session{Reviewer: r, site: site, d: d}
-	err := c.read(ctx)
-	if err != nil {
-		return Result{}, err
-	}
-	changed, err := c.decide(ctx)
-	if conflict, ok := errors.AsType[*ConflictError](err); ok {
-		if err := c.read(ctx); err != nil { // what was read before may hold no more
-			return Result{}, err
+	changed := false
+	err := c.look(ctx)
+	if err == nil {
+		if changed, err = c.decide(ctx); isConflict(err) { // what was read before may hold no more
+			if err := c.look(ctx); err != nil && !isConflict(err) {
+				return Result{}, err
+			}
 		}
+	}
+	if conflict, ok := errors.AsType[*ConflictError](err); ok {
 		conflict.Situation = c.holds
 	}
 	if err == nil {
@@ -182,6 +183,19 @@ type session struct {
 	d     Decision
 	holds Situation
 	marks []timeline.Mark // of the reads that the decision corrects
+}
+
+// looks bounds how often in a row what holds is read that changes meanwhile.
+const looks = 3
+
+// look reads what holds. If that changes all the time, there are no stays.
+func (c *session) look(ctx context.Context) (err error) {
+	for range looks {
+		if err = c.read(ctx); !isConflict(err) {
+			break
+		}
+	}
+	return err
 }
 
 // read reads what holds.
@@ -205,7 +219,7 @@ func (c *session) read(ctx context.Context) error {
 		}
 		c.holds.Events = append(c.holds.Events, e)
 	}
-	return c.record(ctx, c.holds.Events, versionsOf(c.holds.Events))
+	return c.record(ctx, c.holds.Events, versionsOf(c.holds.Events), nil)
 }
 
 // decide makes the decision, unless it was made before.
@@ -236,12 +250,18 @@ func (c *session) pair() parking.Rejection {
 	return parking.Rejection{EntryID: c.d.EntryID, ExitID: c.d.ExitID}
 }
 
+// errMoment is what a decision hears that another one was faster than.
+func errMoment() error {
+	return conflict("another decision about the reads, or another version of one, came at this moment: look again")
+}
+
 // record records versions of events that follow others, all or none, and notes the stays
-// that they affect. What is known already changes nothing.
-func (c *session) record(ctx context.Context, events []parking.Event, was []int64) error {
-	stays, err := c.Events.RecordAll(ctx, events, was)
+// that they affect. What is known already changes nothing. A pair, unless it is nil, must not
+// be rejected.
+func (c *session) record(ctx context.Context, events []parking.Event, was []int64, pair *parking.Rejection) error {
+	stays, err := c.Events.RecordAll(ctx, events, was, pair)
 	if errors.Is(err, parking.ErrConflict) {
-		return conflict("another decision about the reads, or another version of one, came at this moment: look again")
+		return errMoment()
 	}
 	c.holds.Stays = parking.Latest(append(c.holds.Stays, stays...))
 	return err
@@ -263,6 +283,11 @@ func (c *session) post(ctx context.Context) error {
 
 func conflict(format string, args ...any) error {
 	return &ConflictError{reason: fmt.Sprintf(format, args...)}
+}
+
+func isConflict(err error) bool {
+	_, ok := errors.AsType[*ConflictError](err)
+	return ok
 }
 
 // concerns reports whether the decision is one about the plate of a read.
@@ -413,7 +438,12 @@ func (c *session) correct(ctx context.Context, plateOf func(*parking.Event) (raw
 		return false, err
 	}
 	// If that is refused the marks stay: they may have taken the place of those of another one.
-	if err := c.record(ctx, corrected, was); err != nil {
+	var pair *parking.Rejection
+	if c.d.Kind == Same {
+		one := c.pair()
+		pair = &one
+	}
+	if err := c.record(ctx, corrected, was, pair); err != nil {
 		return false, err
 	}
 	for _, e := range corrected {
@@ -436,17 +466,18 @@ func (c *session) different(ctx context.Context) (changed bool, err error) {
 			return false, conflict("%s decided that they are of one vehicle, by the decision %s: take that back first", e.Correction.By, e.Correction.ID)
 		}
 	}
-	known := c.holds.Rejection != nil
 	rejection := timeline.Rejection{Rejection: c.pair(), ID: c.d.ID, By: c.d.By, At: c.now().UTC().Truncate(time.Millisecond)}
-	stays, err := c.Events.Reject(ctx, c.site, rejection)
-	if errors.Is(err, timeline.ErrDecided) {
+	stays, changed, err := c.Events.Reject(ctx, c.site, rejection, timeline.Versions{Entry: c.entry().Version, Exit: c.exit().Version})
+	switch {
+	case errors.Is(err, timeline.ErrDecided):
 		return false, conflict("the id belongs to another decision")
-	}
-	if err != nil {
+	case errors.Is(err, parking.ErrConflict):
+		return false, errMoment()
+	case err != nil:
 		return false, err
 	}
 	c.holds.Stays = parking.Latest(append(c.holds.Stays, stays...))
-	return !known, nil
+	return changed, nil
 }
 
 // settle ends the dispute about stays that the decision was about: their reads were
@@ -512,11 +543,11 @@ func (c *session) undo(ctx context.Context) (changed bool, err error) {
 		return false, conflict("the decision %s is not the last one about these reads", c.d.Of)
 	}
 	withdrawn := timeline.Rejection{Rejection: c.pair(), ID: c.d.ID, By: c.d.By, At: c.now().UTC().Truncate(time.Millisecond)}
-	err = c.Events.Unreject(ctx, c.site, withdrawn)
+	changed, err = c.Events.Unreject(ctx, c.site, withdrawn)
 	if errors.Is(err, timeline.ErrDecided) {
 		return false, conflict("the id belongs to another decision")
 	}
-	return err == nil, err
+	return changed, err
 }
 
 // ids returns those of the reads.
@@ -538,8 +569,8 @@ type Unposted struct {
 }
 
 // Repair posts the stays of decisions at a site whose process ended before it did, of at
-// most 1000 events. What is refused stays marked for the next time, and costs the others
-// nothing.
+// most 1000 events. What is refused is marked anew: the others have their turn before it
+// comes again.
 func (r *Reviewer) Repair(ctx context.Context, site string) (u Unposted, err error) {
 	const most = 1000
 	marks, err := r.Events.Unfinished(ctx, site, r.now().Add(-unfinishedAfter), most)
@@ -549,7 +580,7 @@ func (r *Reviewer) Repair(ctx context.Context, site string) (u Unposted, err err
 	for _, mark := range marks {
 		c := &session{Reviewer: r, site: site, d: Decision{EventID: mark.ID}, marks: []timeline.Mark{mark}}
 		err := c.read(ctx)
-		if _, ok := errors.AsType[*ConflictError](err); ok { // it is being decided about
+		if isConflict(err) { // it is being decided about
 			continue
 		}
 		if err == nil || errors.Is(err, timeline.ErrNoEvent) {
@@ -564,6 +595,9 @@ func (r *Reviewer) Repair(ctx context.Context, site string) (u Unposted, err err
 		case err != nil:
 			u.Decisions++
 			u.First = cmp.Or(u.First, err)
+			if _, err := r.Events.MarkUnfinished(ctx, site, []string{mark.ID}); err != nil { // behind the others
+				return u, err
+			}
 		}
 	}
 	return u, nil

@@ -495,6 +495,9 @@ func TestAtTheSameTime(t *testing.T) {
 						if n := made(tt.one); n == 1 || c == one && (changed != (n == 2 && was == 0) || err != nil && n != was) {
 							t.Fatalf("%c: changed %t, error %v: made of %d reads, before of %d", step, changed, err, n, was)
 						}
+						if r, found, err := o.Events.RejectionOf(t.Context(), site, parking.Rejection{EntryID: "e", ExitID: "x"}); err != nil || found && r.Withdrawn == nil && tt.one.Kind == Same && made(tt.one) > 0 {
+							t.Fatalf("%c: the pair is of one vehicle, and rejected: error %v", step, err)
+						}
 						if n := made(other); n == 1 && other.Kind == Same {
 							t.Fatalf("%c: the other one is made of one read", step)
 						}
@@ -684,7 +687,6 @@ func TestMarksOfAnother(t *testing.T) {
 	}
 }
 
-// An event that was erased meanwhile is nothing to repair.
 // A decision whose stays cannot be posted holds up no other one, and is tried again. When
 // nothing can be posted that ends.
 func TestRepairOfOthers(t *testing.T) {
@@ -721,6 +723,7 @@ func TestRepairOfOthers(t *testing.T) {
 	o.wants("x y", "unmatched_exit  KB00 2, unmatched_exit  KB01 2")
 }
 
+// An event that was erased meanwhile is nothing to repair.
 func TestRepairOfNothing(t *testing.T) {
 	o := newOffice(t)
 	if _, err := o.Events.MarkUnfinished(t.Context(), site, []string{"gone"}); err != nil {
@@ -780,4 +783,53 @@ func TestCheck(t *testing.T) {
 			t.Errorf("%+v: %v", d, err)
 		}
 	}
+}
+
+// A pair that is rejected once more after that was taken back is changed.
+func TestRejectedOnceMore(t *testing.T) {
+	o := newOffice(t)
+	o.seen(o.read(parking.Entry, "e", "KA02", 0), o.read(parking.Exit, "x", "KA01", 60))
+	d := Decision{ID: "d1", Kind: Different, EntryID: "e", ExitID: "x"}
+	o.made(d, true)
+	o.made(d, false)
+	o.made(undo("d2", "d1"), true)
+	o.made(undo("d2", "d1"), false)
+	d.ID = "d3"
+	o.made(d, true)
+	d.ID = "d4"
+	o.made(d, false)
+}
+
+// A thousand decisions that the summary refuses hold up no other one.
+func TestRepairOfMany(t *testing.T) {
+	o := newOffice(t)
+	events := []parking.Event{o.read(parking.Exit, "y", "KA02", 70)}
+	var refused []string
+	for i := range 1000 {
+		id := fmt.Sprint("x", i)
+		events, refused = append(events, o.read(parking.Exit, id, fmt.Sprint("KB", i), 60)), append(refused, id)
+	}
+	o.seen(events...)
+	if _, err := o.Events.MarkUnfinished(t.Context(), site, refused); err != nil {
+		t.Fatal(err)
+	}
+	o.fails = true
+	if _, err := o.decide(Decision{ID: "d1", Kind: Plate, EventID: "y", Plate: "KA03"}); err == nil {
+		t.Fatal("the post has not failed")
+	}
+	o.fails = false
+	o.Now = func() time.Time { return time.Now().Add(time.Minute) }
+	post := o.Post
+	o.Post = func(ctx context.Context, stays []parking.Stay) error {
+		if slices.ContainsFunc(stays, func(s parking.Stay) bool { return s.ID != "y" }) {
+			return parking.Invalid("no such stay")
+		}
+		return post(ctx, stays)
+	}
+	for _, want := range []int{1000, 999} {
+		if u, err := o.Repair(t.Context(), site); err != nil || u.Decisions != want {
+			t.Fatalf("%d were refused, want %d; error %v", u.Decisions, want, err)
+		}
+	}
+	o.wants("y", "unmatched_exit  KA03 2")
 }

@@ -382,7 +382,12 @@ func (o *decisionOracle) reject(t *testing.T) {
 		if !d.Withdraws() && o.random.IntN(2) == 0 {
 			pair := parking.Rejection{EntryID: d.Stay.EntryID, ExitID: d.Stay.ID}
 			o.rejections = append(o.rejections, pair)
-			stays, err := o.s.Reject(t.Context(), o.site, Rejection{Rejection: pair, ID: fmt.Sprint("d", len(o.rejections)), By: "ann", At: start})
+			events, err := o.s.Events(t.Context(), o.site, []string{pair.EntryID, pair.ExitID})
+			if err != nil {
+				t.Fatal(err)
+			}
+			of := Versions{events[pair.EntryID].Version, events[pair.ExitID].Version}
+			stays, _, err := o.s.Reject(t.Context(), o.site, Rejection{Rejection: pair, ID: fmt.Sprint("d", len(o.rejections)), By: "ann", At: start}, of)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -72,7 +72,7 @@ func (s *Store) stays(ctx context.Context, events []parking.Event) ([]parking.St
 	for i := range events {
 		was[i] = events[i].Version
 	}
-	return s.RecordAll(ctx, events, was)
+	return s.RecordAll(ctx, events, was, nil)
 }
 
 // ErasePlate removes every trace of a normalised plate at a site: its timeline, its

@@ -56,24 +56,24 @@ func TestDecide(t *testing.T) {
 	if err := s.Posted(t.Context(), "default", []parking.Stay{want}); err != nil {
 		t.Error(err)
 	}
-	stays, err := s.Reject(t.Context(), "default", Rejection{Rejection: parking.Rejection{EntryID: "e", ExitID: "x"}, ID: "d1", By: "ann", At: start})
-	if diff := cmp.Diff([]parking.Stay{stayOf(nil, x, 3)}, stays); diff != "" || err != nil {
-		t.Errorf("rejected, error %v, -want +got:\n%s", err, diff)
+	stays, changed, err := rejectNow(t, s, Rejection{Rejection: parking.Rejection{EntryID: "e", ExitID: "x"}, ID: "d1", By: "ann", At: start})
+	if diff := cmp.Diff([]parking.Stay{stayOf(nil, x, 3)}, stays); diff != "" || !changed || err != nil {
+		t.Errorf("rejected, changed %t, error %v, -want +got:\n%s", changed, err, diff)
 	}
 	if got := decide(t, s, c)[0]; got.Refused == "" {
 		t.Errorf("%+v", got)
 	}
 	// A rejection that comes again after it was taken back changes nothing.
 	pair := parking.Rejection{EntryID: "e", ExitID: "x"}
-	if err := s.Unreject(t.Context(), "default", Rejection{Rejection: pair, ID: "d2", By: "ben", At: start}); err != nil {
+	if err := unreject(t, s, Rejection{Rejection: pair, ID: "d2", By: "ben", At: start}); err != nil {
 		t.Error(err)
 	}
 	c.Was = 3
 	if got := decide(t, s, c)[0]; got.Refused != "" || got.Stay.Revision != 4 {
 		t.Errorf("%+v", got)
 	}
-	if stays, err := s.Reject(t.Context(), "default", Rejection{Rejection: pair, ID: "d1", By: "ann", At: start}); err != nil || len(stays) != 0 {
-		t.Errorf("rejected again: %+v, error %v", stays, err)
+	if stays, changed, err := rejectNow(t, s, Rejection{Rejection: pair, ID: "d1", By: "ann", At: start}); err != nil || changed || len(stays) != 0 {
+		t.Errorf("rejected again: changed %t, %+v, error %v", changed, stays, err)
 	}
 }
 
@@ -159,11 +159,11 @@ func TestDecideRefuses(t *testing.T) {
 				{Rejection: parking.Rejection{EntryID: "in", ExitID: "twice"}},
 			} {
 				r.ID, r.By, r.At = fmt.Sprint("r", i), "ann", start
-				if _, err := s.Reject(t.Context(), "default", r); err != nil {
+				if err := reject(t, s, r); err != nil {
 					t.Fatal(err)
 				}
 				if r.ID += "-undone"; i == 1 {
-					if err := s.Unreject(t.Context(), "default", r); err != nil {
+					if err := unreject(t, s, r); err != nil {
 						t.Fatal(err)
 					}
 				}
@@ -378,10 +378,10 @@ func TestErasePlateForgetsDecisions(t *testing.T) {
 		do(t, client, "FLUSHALL")
 		s.Record(t.Context(), []parking.Event{e, x})
 		decide(t, s, c)
-		if _, err := s.Reject(t.Context(), "default", Rejection{Rejection: parking.Rejection{EntryID: "e", ExitID: "other"}, ID: "d1", By: "ann", At: start}); err != nil {
+		if err := reject(t, s, Rejection{Rejection: parking.Rejection{EntryID: "e", ExitID: "other"}, ID: "d1", By: "ann", At: start}); err != nil {
 			t.Error(err)
 		}
-		if _, err := s.Reject(t.Context(), "default", Rejection{Rejection: parking.Rejection{EntryID: "other", ExitID: "x"}, ID: "d2", By: "ann", At: start}); err != nil {
+		if err := reject(t, s, Rejection{Rejection: parking.Rejection{EntryID: "other", ExitID: "x"}, ID: "d2", By: "ann", At: start}); err != nil {
 			t.Error(err)
 		}
 		left := map[string][]string{"KA01": {"\nd1", "e\nother"}, "KA0I": {"\nd2", "other\nx"}}[plate]
@@ -486,13 +486,89 @@ func TestRejections(t *testing.T) {
 	}
 }
 
+// rejectNow rejects a pair as it is now.
+func rejectNow(t *testing.T, s *Store, r Rejection) (stays []parking.Stay, changed bool, err error) {
+	t.Helper()
+	events, err := s.Events(t.Context(), "default", []string{r.EntryID, r.ExitID})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s.Reject(t.Context(), "default", r, Versions{events[r.EntryID].Version, events[r.ExitID].Version})
+}
+
 func reject(t *testing.T, s *Store, r Rejection) error {
-	_, err := s.Reject(t.Context(), "default", r)
+	t.Helper()
+	_, _, err := rejectNow(t, s, r)
 	return err
 }
 
 func unreject(t *testing.T, s *Store, r Rejection) error {
-	return s.Unreject(t.Context(), "default", r)
+	_, err := s.Unreject(t.Context(), "default", r)
+	return err
+}
+
+// A rejection is of the events as they were looked at. A pair is rejected once, whoever does,
+// until that is withdrawn or expired, and withdrawn once.
+func TestRejectionsOfVersions(t *testing.T) {
+	e, x := of(entry("e", 0), 1, nil), of(exit("x", 1000), 1, plated("KA0I"))
+	s, client := newStore(t)
+	r := Rejection{Rejection: parking.Rejection{EntryID: "e", ExitID: "x"}, By: "ann", At: start}
+	for name, tt := range map[string]struct {
+		events []parking.Event
+		of     Versions
+		taken  bool
+	}{
+		"as they were looked at":       {[]parking.Event{e, x}, Versions{1, 1}, true},
+		"as they were amended":         {[]parking.Event{of(e, 1<<50, plated("KA02")), of(x, 3, plated("KA03"))}, Versions{1 << 50, 3}, true},
+		"one is not known":             {[]parking.Event{e}, Versions{1, 0}, true},
+		"the entry was amended":        {[]parking.Event{of(e, 2, plated("KA02")), x}, Versions{1, 1}, false},
+		"the exit was":                 {[]parking.Event{e, of(x, 2, plated("KA02"))}, Versions{1, 1}, false},
+		"the entry is of a later time": {[]parking.Event{of(e, 1<<50+1, nil), x}, Versions{1 << 50, 1}, false},
+		"one is not known any more":    {[]parking.Event{e}, Versions{1, 1}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			do(t, client, "FLUSHALL")
+			record(t, s, tt.events...)
+			r := r
+			r.ID = "d1"
+			before := dump(t, client)
+			_, changed, err := s.Reject(t.Context(), "default", r, tt.of)
+			if changed != tt.taken || errors.Is(err, parking.ErrConflict) == tt.taken || tt.taken && err != nil {
+				t.Errorf("changed %t, error %v", changed, err)
+			}
+			if diff := cmp.Diff(before, dump(t, client)); !tt.taken && diff != "" {
+				t.Errorf("refused, but changed (-want +got):\n%s", diff)
+			}
+		})
+	}
+	do(t, client, "FLUSHALL")
+	record(t, s, e, x)
+	for i, step := range []struct {
+		id              string
+		withdrawn, want bool
+	}{
+		{"d1", false, true}, {"d1", false, false}, {"d2", false, false}, {"u1", true, true}, {"u1", true, false}, {"u2", true, false}, {"d1", false, false},
+		{"d3", false, true}, {"u1", true, false}, {"u3", true, true},
+	} {
+		r.ID = step.id
+		changed, err := false, error(nil)
+		if step.withdrawn {
+			changed, err = s.Unreject(t.Context(), "default", r)
+		} else {
+			_, changed, err = rejectNow(t, s, r)
+		}
+		if changed != step.want || err != nil {
+			t.Errorf("step %d: changed %t, want %t, error %v", i, changed, step.want, err)
+		}
+	}
+	for _, id := range []string{"d4", "d5"} { // of which the first expires
+		r.ID = id
+		if _, changed, err := s.Reject(t.Context(), "default", r, Versions{1, 1}); !changed || err != nil {
+			t.Errorf("%s: changed %t, error %v", id, changed, err)
+		}
+		now := s.now().Add(s.retention + time.Hour)
+		s.now = func() time.Time { return now }
+	}
 }
 
 // Rejections are forgotten when they expire, some with each one that comes, and with the
@@ -518,7 +594,16 @@ func TestRejectionsAreForgotten(t *testing.T) {
 		for i := range times {
 			n++
 			r := Rejection{Rejection: parking.Rejection{EntryID: entry, ExitID: exit}, ID: fmt.Sprint("d", n), By: "ann", At: start}
-			if err := []func(*testing.T, *Store, Rejection) error{reject, unreject}[i%2](t, s, r); err != nil {
+			of, err := Versions{}, error(nil)
+			if entry == "e" || entry == "f" { // they are known, also when they have expired
+				of.Entry = 1
+			}
+			if i%2 == 0 {
+				_, _, err = s.Reject(t.Context(), "default", r, of)
+			} else {
+				_, err = s.Unreject(t.Context(), "default", r)
+			}
+			if err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -33,27 +33,31 @@ var recordScript = newScript(recordSource)
 // error. Of the versions of an event the highest counts; see [parking.Current]. The error
 // of an event of a site beyond MaxSites is a [parking.ErrInvalid].
 func (s *Store) Record(ctx context.Context, events []parking.Event) []parking.Recorded {
-	return s.record(ctx, events, "")
+	return s.record(ctx, events, together{})
 }
 
 // RecordAll adds versions of known events of one site, all or none, and returns the stays
 // that they affect. The n-th event takes the place of version was[n] of it; the error is a
-// [parking.ErrConflict] if one of them has another version by now. Versions that are all
-// recorded already change nothing, so a caller repeats the call after another error. At
-// most 250 events are taken.
-func (s *Store) RecordAll(ctx context.Context, events []parking.Event, was []int64) ([]parking.Stay, error) {
+// [parking.ErrConflict] if one of them has another version by now, or if pair, unless it is
+// nil, is rejected. Versions that are all recorded already change nothing, so a caller
+// repeats the call after another error. At most 250 events are taken.
+func (s *Store) RecordAll(ctx context.Context, events []parking.Event, was []int64, pair *parking.Rejection) ([]parking.Stay, error) {
 	if len(events) > eventsPerScript || len(was) != len(events) {
 		return nil, fmt.Errorf("record %d events at once that follow %d: want as many, at most %d", len(events), len(was), eventsPerScript)
 	}
-	together := make([]string, len(was))
+	texts := make([]string, len(was))
 	for i := range was {
 		if events[i].Site != events[0].Site {
 			return nil, fmt.Errorf("record events of the sites %s and %s at once: want one site", events[0].Site, events[i].Site)
 		}
-		together[i] = strconv.FormatInt(was[i], 10)
+		texts[i] = strconv.FormatInt(was[i], 10)
+	}
+	all := together{was: strings.Join(texts, " ")}
+	if pair != nil {
+		all.pair = rejectionField(*pair)
 	}
 	var stays []parking.Stay
-	for _, r := range s.record(ctx, events, strings.Join(together, " ")) {
+	for _, r := range s.record(ctx, events, all) {
 		if r.Err != nil {
 			return nil, r.Err
 		}
@@ -62,8 +66,11 @@ func (s *Store) RecordAll(ctx context.Context, events []parking.Event, was []int
 	return parking.Latest(stays), nil
 }
 
-// record records events: all or none if together has the versions that they follow.
-func (s *Store) record(ctx context.Context, events []parking.Event, together string) []parking.Recorded {
+// together are the arguments of the script about events that are recorded all or none, each
+// empty if there is nothing to say.
+type together struct{ was, pair string }
+
+func (s *Store) record(ctx context.Context, events []parking.Event, all together) []parking.Recorded {
 	recorded := make([]parking.Recorded, len(events))
 	sites, refused := s.admit(ctx, events)
 	repeats := make(map[string]string, len(sites))
@@ -77,7 +84,7 @@ func (s *Store) record(ctx context.Context, events []parking.Event, together str
 		}
 		repeats[site] = text
 	}
-	chunks := s.chunks(events, repeats, refused, together)
+	chunks := s.chunks(events, repeats, refused, all)
 	keep := s.sites.Keep(sites, s.forgottenAt())
 	calls := make([]*redis.Call, 0, len(chunks)+len(keep))
 	for _, c := range chunks {
@@ -108,7 +115,7 @@ func (s *Store) record(ctx context.Context, events []parking.Event, together str
 
 // Numbers of the script's arguments: for the call and for each of its events.
 const (
-	headArgs  = 6
+	headArgs  = 7
 	eventArgs = 4
 
 	correctedArg = 4
@@ -122,7 +129,7 @@ type chunk struct {
 }
 
 // chunks returns the calls of the script for all events except those of refused sites.
-func (s *Store) chunks(events []parking.Event, repeats map[string]string, refused map[string]error, together string) []*chunk {
+func (s *Store) chunks(events []parking.Event, repeats map[string]string, refused map[string]error, all together) []*chunk {
 	now := s.now()
 	oldest := now.Add(-s.retention)
 	open := make(map[string]*chunk, 1)
@@ -140,7 +147,7 @@ func (s *Store) chunks(events []parking.Event, repeats map[string]string, refuse
 			}
 			c = &chunk{site: e.Site, index: make([]int, 0, size)}
 			c.Script, c.Keys = recordScript, []string{string(keysOf(e.Site))}
-			c.Args = append(make([]any, 0, headArgs+eventArgs*size), s.retention.Milliseconds(), instant(oldest), oldest.UnixMilli(), repeats[e.Site], "", together)
+			c.Args = append(make([]any, 0, headArgs+eventArgs*size), s.retention.Milliseconds(), instant(oldest), oldest.UnixMilli(), repeats[e.Site], "", all.was, all.pair)
 			open[e.Site] = c
 			chunks = append(chunks, c)
 		}

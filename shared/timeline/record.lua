@@ -10,6 +10,8 @@
 --          and id of each, one a line
 -- ARGV[6]  nothing; or of events that are recorded all or none the versions that they take
 --          the place of, in their order, with spaces between them
+-- ARGV[7]  nothing; or with such events the field of key.rejections of a pair that must not be
+--          rejected
 -- then four for each event:
 --   member  see layout.lua; of a void event with the time of this call
 --   millis  of the observation, since 1970
@@ -63,7 +65,7 @@ local mostPlaces = 8
 local maxForgotten = 1000
 
 local argv = ARGV
-local headArgs, eventArgs = 6, 4
+local headArgs, eventArgs = 7, 4
 local minuteMillis, dayMillis = 60000, 86400000
 
 local retention, oldest, oldestMillis = tonumber(argv[1]), argv[2], argv[3]
@@ -952,7 +954,8 @@ for n, value in ipairs(call('HMGET', key.events, unpack(ids))) do
   events[ids[n]] = value
 end
 if argv[6] ~= '' then
-  local n, all = 0, true
+  local rejection = argv[7] ~= '' and call('HGET', key.rejections, argv[7])
+  local n, all = 0, not (rejection and match(rejection, '^%d+\n1'))
   for was in string.gmatch(argv[6], '%d+') do
     n = n + 1
     all = all and follows(ids[n], argv[headArgs + n * eventArgs], tonumber(was))

@@ -41,29 +41,33 @@ const MaxRejections = 10_000
 // ErrDecided is the [parking.ErrInvalid] of a decision with the id of another one.
 var ErrDecided = parking.Invalid("the id belongs to another decision")
 
-// Reject keeps a rejection, and returns the stays to post: that of the exit, if it had been
-// given the entry, and those of exits that had what is its own then. The same decision again
-// changes nothing.
-func (s *Store) Reject(ctx context.Context, site string, r Rejection) ([]parking.Stay, error) {
-	return s.reject(ctx, site, r, true)
+// Versions are those of the entry and of the exit of a pair, 0 of one that is not known.
+type Versions struct{ Entry, Exit int64 }
+
+// Reject keeps a rejection of events in these versions. It returns the stays to post: that of
+// the exit, if it had been given the entry, and those of exits that had what is its own then.
+// changed is false if the pair was rejected already. The error is a [parking.ErrConflict] if
+// one of the events has another version by now.
+func (s *Store) Reject(ctx context.Context, site string, r Rejection, of Versions) (stays []parking.Stay, changed bool, err error) {
+	return s.reject(ctx, site, r, true, of)
 }
 
-// Unreject withdraws a rejection by a later decision, with an id of its own. The same
-// decision again changes nothing.
-func (s *Store) Unreject(ctx context.Context, site string, r Rejection) error {
-	_, err := s.reject(ctx, site, r, false)
-	return err
+// Unreject withdraws a rejection by a later decision, with an id of its own. changed is false
+// if it was withdrawn already.
+func (s *Store) Unreject(ctx context.Context, site string, r Rejection) (changed bool, err error) {
+	_, changed, err = s.reject(ctx, site, r, false, Versions{})
+	return changed, err
 }
 
-func (s *Store) reject(ctx context.Context, site string, r Rejection, valid bool) ([]parking.Stay, error) {
+func (s *Store) reject(ctx context.Context, site string, r Rejection, valid bool, of Versions) (stays []parking.Stay, changed bool, err error) {
 	for _, id := range []string{r.ID, r.EntryID, r.ExitID} {
 		if err := parking.CheckID(id); err != nil {
-			return nil, err
+			return nil, false, err
 		}
 	}
 	text, err := json.Marshal(r)
 	if err != nil {
-		return nil, fmt.Errorf("keep a rejection of site %s: %w", site, err)
+		return nil, false, fmt.Errorf("keep a rejection of site %s: %w", site, err)
 	}
 	oldest, is := s.oldest(), 0
 	if valid {
@@ -71,32 +75,41 @@ func (s *Store) reject(ctx context.Context, site string, r Rejection, valid bool
 	}
 	call := redis.Call{
 		Script: rejectScript, Keys: []string{string(keysOf(site))},
-		Args: []any{instant(oldest), oldest.UnixMilli(), s.expiry(), 2 * MaxRejections, r.EntryID, r.ExitID, is, r.ID, string(text), s.now().UnixMilli()},
+		Args: []any{instant(oldest), oldest.UnixMilli(), s.expiry(), 2 * MaxRejections, r.EntryID, r.ExitID, is, r.ID, string(text), s.now().UnixMilli(), fmt.Sprint(of.Entry, of.Exit)},
 	}
 	s.redis.Run(ctx, &call)
 	answer, err := call.Text()
 	if err != nil {
-		return nil, fmt.Errorf("keep a rejection of site %s in Redis: %w", site, err)
+		return nil, false, fmt.Errorf("keep a rejection of site %s in Redis: %w", site, err)
 	}
-	verdict, rest, _ := strings.Cut(answer, "\t")
+	verdict, rest, more := strings.Cut(answer, "\t")
 	switch verdict {
-	case "":
-		return nil, nil
+	case "N", "K":
+		changed = verdict == "N"
 	case "C":
-		return nil, ErrDecided
+		return nil, false, ErrDecided
+	case "V":
+		return nil, false, parking.ErrConflict
 	case "F":
-		return nil, parking.Invalid("site %s has %d decisions about rejections, more are not kept", site, MaxRejections)
+		return nil, false, parking.Invalid("site %s has %d decisions about rejections, more are not kept", site, MaxRejections)
+	default:
+		return nil, false, failure.Odd("Redis", fmt.Errorf("unexpected answer %q of the reject script", answer))
 	}
-	var stays []parking.Stay
+	if !more {
+		return nil, changed, nil
+	}
 	for fields := range slices.Chunk(strings.Split(rest, "\t"), decisionLines) {
 		d, err := parseDecision(site, fields)
 		if err != nil {
-			return nil, failure.Odd("Redis", fmt.Errorf("unexpected answer %q of the reject script: %w", answer, err))
+			return nil, false, failure.Odd("Redis", fmt.Errorf("unexpected answer %q of the reject script: %w", answer, err))
 		}
 		stays = append(stays, d.Stay)
 	}
-	return stays, nil
+	return stays, changed, nil
 }
+
+// rejectionField returns the field of key.rejections of a pair.
+func rejectionField(pair parking.Rejection) string { return pair.EntryID + "\n" + pair.ExitID }
 
 // Valid returns the rejections that are not withdrawn, as the near rule takes them.
 func Valid(kept []Rejection) []parking.Rejection {
@@ -134,7 +147,7 @@ func (s *Store) Rejections(ctx context.Context, site string) ([]Rejection, error
 // RejectionOf returns the rejection of a pair. found reports whether there is one, perhaps
 // withdrawn.
 func (s *Store) RejectionOf(ctx context.Context, site string, pair parking.Rejection) (r Rejection, found bool, err error) {
-	field := pair.EntryID + "\n" + pair.ExitID
+	field := rejectionField(pair)
 	text, err := s.redis.Current().HGet(ctx, keysOf(site).rejections(), field).Result()
 	if errors.Is(err, goredis.Nil) {
 		return r, false, nil
@@ -155,7 +168,7 @@ func (s *Store) RejectedOf(ctx context.Context, site string, pairs []parking.Rej
 	}
 	fields := make([]string, len(pairs))
 	for i, pair := range pairs {
-		fields[i] = pair.EntryID + "\n" + pair.ExitID
+		fields[i] = rejectionField(pair)
 	}
 	texts, err := s.redis.Current().HMGet(ctx, keysOf(site).rejections(), fields...).Result()
 	if err != nil {

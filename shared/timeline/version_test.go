@@ -546,7 +546,7 @@ func TestRecordAll(t *testing.T) {
 					slices.Reverse(was)
 				}
 				before := dump(t, client)
-				stays, err := s.RecordAll(t.Context(), events, was)
+				stays, err := s.RecordAll(t.Context(), events, was, nil)
 				if tt.refused {
 					if diff := cmp.Diff(before, dump(t, client)); diff != "" || !errors.Is(err, parking.ErrConflict) || stays != nil {
 						t.Errorf("stays %+v, error %v, changed (-want +got):\n%s", stays, err, diff)
@@ -563,7 +563,7 @@ func TestRecordAll(t *testing.T) {
 					}
 				}
 				before = dump(t, client)
-				again, err := s.RecordAll(t.Context(), events, was)
+				again, err := s.RecordAll(t.Context(), events, was, nil)
 				if diff := cmp.Diff(stays, again); diff != "" || err != nil {
 					t.Errorf("again, error %v (-want +got):\n%s", err, diff)
 				}
@@ -579,15 +579,34 @@ func TestRecordAll(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := dump(t, client)
-	_, err := s.RecordAll(t.Context(), both, []int64{1, 1})
+	_, err := s.RecordAll(t.Context(), both, []int64{1, 1}, nil)
 	if diff := cmp.Diff(before, dump(t, client)); diff != "" || !errors.Is(err, parking.ErrConflict) {
 		t.Errorf("one is of version 0.1.0: error %v, changed (-want +got):\n%s", err, diff)
+	}
+	// A pair that is rejected stays as it is.
+	for _, taken := range []bool{false, true} {
+		do(t, client, "FLUSHALL")
+		record(t, s, e, x)
+		rejection := Rejection{Rejection: parking.Rejection{EntryID: "e", ExitID: "x"}, ID: "r", By: "ann", At: start}
+		if err := reject(t, s, rejection); err != nil {
+			t.Fatal(err)
+		}
+		if rejection.ID = "u"; taken {
+			if err := unreject(t, s, rejection); err != nil {
+				t.Fatal(err)
+			}
+		}
+		before := dump(t, client)
+		_, err := s.RecordAll(t.Context(), both, []int64{1, 1}, &rejection.Rejection)
+		if diff := cmp.Diff(before, dump(t, client)); taken && err != nil || !taken && (diff != "" || !errors.Is(err, parking.ErrConflict)) {
+			t.Errorf("taken back %t: error %v, changed (-want +got):\n%s", taken, err, diff)
+		}
 	}
 	for name, events := range map[string][]parking.Event{
 		"two sites": {both[0], of(both[1], 2, func(e *parking.Event) { e.Site = "north" })},
 		"too many":  make([]parking.Event, eventsPerScript+1),
 	} {
-		if _, err := s.RecordAll(t.Context(), events, make([]int64, len(events))); err == nil || errors.Is(err, parking.ErrConflict) {
+		if _, err := s.RecordAll(t.Context(), events, make([]int64, len(events)), nil); err == nil || errors.Is(err, parking.ErrConflict) {
 			t.Errorf("%s: error %v", name, err)
 		}
 	}

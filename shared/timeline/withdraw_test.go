@@ -190,10 +190,12 @@ func TestWithdrawnWithAnother(t *testing.T) {
 		left map[string][]string
 	}{
 		"the second pair is rejected": {func() ([]parking.Stay, error) {
-			return s.Reject(t.Context(), "default", Rejection{Rejection: parking.Rejection{EntryID: "in", ExitID: "x"}, ID: "d", By: "ann", At: start})
+			stays, _, err := s.Reject(t.Context(), "default", Rejection{Rejection: parking.Rejection{EntryID: "in", ExitID: "x"}, ID: "d", By: "ann", At: start}, Versions{1, 1})
+			return stays, err
 		}, []parking.Stay{stayOf(&e, x, 3), stayOf(nil, out, 3)}, true, map[string][]string{"m": {"out", "x"}, "x": {"\nd", "in\nx"}, "l": {"KA0I"}}},
 		"the first pair is": {func() ([]parking.Stay, error) {
-			return s.Reject(t.Context(), "default", Rejection{Rejection: parking.Rejection{EntryID: "e", ExitID: "out"}, ID: "d", By: "ann", At: start})
+			stays, _, err := s.Reject(t.Context(), "default", Rejection{Rejection: parking.Rejection{EntryID: "e", ExitID: "out"}, ID: "d", By: "ann", At: start}, Versions{1, 1})
+			return stays, err
 		}, []parking.Stay{stayOf(nil, out, 3)}, true, map[string][]string{"m": {"out", "x"}, "me": {"in"}, "g": {"K401"}, "x": {"\nd", "e\nout"}, "l": {"KA0I"}}},
 		"the second entry is erased": {func() ([]parking.Stay, error) {
 			_, err := s.ErasePlate(t.Context(), "default", "K401")
