@@ -377,7 +377,7 @@ end
 
 -- Counts, times sign, what a member and the one before it, if there is one, mean to each
 -- other. Returns the meaning of the later one if it is an exit.
-local function link(plate, before, member, sign)
+local function link(plate, before, member, sign, millis)
   local afterEntry = before and byte(before, 14) == entry
   if afterEntry and decided then
     touch(before)
@@ -396,12 +396,13 @@ local function link(plate, before, member, sign)
     totals.unmatched = totals.unmatched + sign
     local one = loneOf(member, plate)
     if sign > 0 then
-      lone[one] = integer(millisOf(member))
+      lone[one] = millis or integer(millisOf(member))
     else
       if not before and lone[one] == nil and (loneSince == '0' or millisOf(member) > tonumber(loneSince)) then
         first[#first + 1] = one
+      else
+        lone[one] = false
       end
-      lone[one] = false
     end
     return ''
   end
@@ -446,7 +447,7 @@ local function put(plate, member, millis)
   end
   if after then
     local meant = link(plate, before, after, -1)
-    local own = link(plate, before, member, 1)
+    local own = link(plate, before, member, 1, millis)
     return own, meant and after, meant, link(plate, member, after, 1)
   elseif isExit then
     if byte(before or member, 14) == entry then
@@ -456,7 +457,7 @@ local function put(plate, member, millis)
     inside[plate] = millis
   end
   if before or isExit then
-    return link(plate, before, member, 1)
+    return link(plate, before, member, 1, millis)
   end
 end
 
@@ -521,9 +522,9 @@ local function revise(id)
   return integer(1 + call('HINCRBY', key.revisions, id, '1'))
 end
 
--- The fields of a stay in the answer. One of which something else was decided is told so:
--- whatever is posted of a stay at one revision is the same.
-local function stay(member, meant, at, plate)
+-- Returns an answer with the fields of a stay added. One of which something else was decided
+-- is told so: whatever is posted of a stay at one revision is the same.
+local function withStay(answer, member, meant, at, plate)
   local text = decided and call('HGET', key.decisions, idOf(member))
   if text then
     local d = parseDecision(text)
@@ -531,7 +532,7 @@ local function stay(member, meant, at, plate)
       meant = d.stay .. d.entry
     end
   end
-  return '\t' .. member .. '\t' .. meant .. '\t' .. at .. '\t' .. plate
+  return answer .. '\t' .. member .. '\t' .. meant .. '\t' .. at .. '\t' .. plate
 end
 
 -- The newest place at which an event was an exit.
@@ -597,7 +598,7 @@ local function affected(id)
   local function tell(member, meant, plate)
     if not told[idOf(member)] then
       told[idOf(member)] = true
-      fields[#fields + 1] = stay(member, meant, revision(idOf(member)), plate)
+      fields[#fields + 1] = withStay('', member, meant, revision(idOf(member)), plate)
     end
   end
   -- The exit at or directly after a place.
@@ -711,7 +712,7 @@ local function apply(id, member, millis, plate, new)
     local answer = own and 'N\t' .. member .. '\t' .. own .. '\t1\t' or 'N'
     if after then
       local at = meant == means and revision(idOf(after)) or revise(idOf(after))
-      answer = answer .. stay(after, means, at, '')
+      answer = withStay(answer, after, means, at, '')
     end
     return answer
   end
@@ -738,10 +739,10 @@ local function apply(id, member, millis, plate, new)
   end
   local answer = 'D'
   if kindOf(member) == exit then
-    answer = answer .. stay(member, meaning(before, member), revision(id), '')
+    answer = withStay(answer, member, meaning(before, member), revision(id), '')
   end
   if kindOf(after) == exit then
-    answer = answer .. stay(after, meaning(member, after), revision(idOf(after)), '')
+    answer = withStay(answer, after, meaning(member, after), revision(idOf(after)), '')
   end
   return answer
 end
@@ -793,7 +794,7 @@ local function withdraw(id, d)
     local meant = meaning(before, d.exit)
     local w = withdrawalOf(d, revise(id), meant)
     writeDecision(id, w, expiry)
-    fields[#fields + 1] = stay(d.exit, meant, w.revision, d.exitPlate)
+    fields[#fields + 1] = withStay('', d.exit, meant, w.revision, d.exitPlate)
     id, d = holderOf(meant)
   end
   return table.concat(fields)
@@ -995,12 +996,15 @@ sweep()
 -- An exit that was the first of its plate and is not among the lone reads was counted as
 -- completed: its entry has expired since. So was a repeat of an exit that has, which is rare.
 if #first > 0 then
-  local taken, again = {}, {}
-  for _, one in ipairs(first) do
-    if lone[one] then
-      again[#again + 1] = one
-    else
-      taken[#taken + 1], lone[one] = one, nil
+  local taken, again = first, {}
+  if next(lone) ~= nil then
+    taken = {}
+    for _, one in ipairs(first) do
+      if lone[one] then
+        again[#again + 1] = one
+      else
+        taken[#taken + 1], lone[one] = one, nil
+      end
     end
   end
   local missing = #taken - callAll('ZREM', key.lone, taken)
