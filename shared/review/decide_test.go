@@ -833,3 +833,34 @@ func TestRepairOfMany(t *testing.T) {
 	}
 	o.wants("y", "unmatched_exit  KA03 2")
 }
+
+// Reads that change while they are looked at are looked at again. If they change all the
+// time that is a conflict, which tells the reads.
+func TestReadsThatChange(t *testing.T) {
+	for changes := range looks + 1 {
+		o := newOffice(t)
+		x := o.read(parking.Exit, "x", "KA01", 60)
+		o.seen(x)
+		left, changing := changes, false
+		o.Events.Repeats = func(context.Context, string) (parking.Repeats, error) { // asked between the look and the record
+			if left > 0 && !changing {
+				left, changing = left-1, true
+				x.Version++
+				o.seen(x)
+				changing = false
+			}
+			return nil, nil
+		}
+		got, err := o.decide(Decision{ID: "d1", Kind: Plate, EventID: "x", Plate: "KA02"})
+		if changes < looks {
+			if err != nil || !got.Changed {
+				t.Errorf("%d changes: changed %t, error %v", changes, got.Changed, err)
+			}
+			continue
+		}
+		conflict, ok := errors.AsType[*ConflictError](err)
+		if !ok || len(conflict.Events) != 1 || conflict.Events[0].ID != "x" {
+			t.Errorf("%d changes: error %v, %+v", changes, err, conflict)
+		}
+	}
+}
