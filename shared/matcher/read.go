@@ -6,6 +6,8 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"parkstream/shared/parking"
 	"parkstream/shared/stay"
 	"parkstream/shared/timeline"
@@ -169,8 +171,7 @@ func (r Reader) exact(ctx context.Context, site string, from, to time.Time, span
 		pairs = pairs[:0]
 		return nil
 	}
-	query := stay.Query{Sites: []string{site}, Status: parking.Completed, From: from, To: to}
-	err = r.Stays.Export(ctx, query, func(page []stay.StoredStay) error {
+	look := func(page []stay.StoredStay) error {
 		for i := range page {
 			s := &page[i]
 			pair := parking.Rejection{EntryID: s.EntryID, ExitID: s.ID}
@@ -185,7 +186,9 @@ func (r Reader) exact(ctx context.Context, site string, from, to time.Time, span
 			return nil
 		}
 		return keep()
-	})
+	}
+	query := stay.Query{Sites: []string{site}, Status: parking.Completed, From: from, To: to}
+	err = r.ahead(ctx, query, look)
 	if err == nil {
 		err = keep()
 	}
@@ -201,4 +204,31 @@ func (r Reader) exact(ctx context.Context, site string, from, to time.Time, span
 		exact[i].Known = stays[exact[i].Exit.Plate] > 1
 	}
 	return exact, err
+}
+
+// ahead calls look with the stays that a query finds, and reads the next ones meanwhile: both
+// take long.
+func (r Reader) ahead(ctx context.Context, q stay.Query, look func([]stay.StoredStay) error) error {
+	pages := make(chan []stay.StoredStay)
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		defer close(pages)
+		return r.Stays.Export(ctx, q, func(page []stay.StoredStay) error {
+			select {
+			case pages <- page:
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		})
+	})
+	g.Go(func() error {
+		for page := range pages {
+			if err := look(page); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return g.Wait()
 }
