@@ -569,7 +569,7 @@ type Unposted struct {
 }
 
 // Repair posts the stays of decisions at a site whose process ended before it did, of at
-// most 1000 events. What is refused is marked anew: the others have their turn before it
+// most 1000 events. What is refused is marked again: the others have their turn before it
 // comes again.
 func (r *Reviewer) Repair(ctx context.Context, site string) (u Unposted, err error) {
 	const most = 1000

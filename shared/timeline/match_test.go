@@ -507,7 +507,7 @@ func unreject(t *testing.T, s *Store, r Rejection) error {
 	return err
 }
 
-// A rejection is of the events as they were looked at. A pair is rejected once, whoever does,
+// A rejection is of the events as they were looked at. A pair is rejected once, by one person,
 // until that is withdrawn or expired, and withdrawn once.
 func TestRejectionsOfVersions(t *testing.T) {
 	e, x := of(entry("e", 0), 1, nil), of(exit("x", 1000), 1, plated("KA0I"))
