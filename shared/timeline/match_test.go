@@ -547,11 +547,20 @@ func TestRejectionsOfVersions(t *testing.T) {
 		id              string
 		withdrawn, want bool
 	}{
-		{"d1", false, true}, {"d1", false, false}, {"d2", false, false}, {"u1", true, true}, {"u1", true, false}, {"u2", true, false}, {"d1", false, false},
-		{"d3", false, true}, {"u1", true, false}, {"u3", true, true},
+		{"d1", false, true},
+		{"d1", false, false},
+		{"d2", false, false},
+		{"u1", true, true},
+		{"u1", true, false},
+		{"u2", true, false},
+		{"d1", false, false},
+		{"d3", false, true},
+		{"u1", true, false},
+		{"u3", true, true},
 	} {
 		r.ID = step.id
-		changed, err := false, error(nil)
+		var changed bool
+		var err error
 		if step.withdrawn {
 			changed, err = s.Unreject(t.Context(), "default", r)
 		} else {
@@ -594,7 +603,8 @@ func TestRejectionsAreForgotten(t *testing.T) {
 		for i := range times {
 			n++
 			r := Rejection{Rejection: parking.Rejection{EntryID: entry, ExitID: exit}, ID: fmt.Sprint("d", n), By: "ann", At: start}
-			of, err := Versions{}, error(nil)
+			var of Versions
+			var err error
 			if entry == "e" || entry == "f" { // they are known, also when they have expired
 				of.Entry = 1
 			}
