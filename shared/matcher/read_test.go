@@ -64,3 +64,28 @@ func TestReadsThatAreLeftOut(t *testing.T) {
 		}
 	}
 }
+
+// A preview tells no exit for which reads may be missing, as a tick decides none.
+func TestPreviewOfReadsThatAreLeftOut(t *testing.T) {
+	now := time.Date(2026, 11, 28, 8, 0, 0, 0, time.UTC)
+	const day = 24 * time.Hour
+	var lone []parking.Lone
+	for _, visit := range []struct {
+		id  string
+		age time.Duration
+	}{{"old", parking.Horizon + 10*day}, {"new", 2 * day}} {
+		for i, kind := range []parking.Kind{parking.Entry, parking.Exit} {
+			plate := []string{"KA01AB1284", "KA01AB1234"}[i]
+			lone = append(lone, parking.Lone{Event: parking.Event{
+				ID: visit.id + string(kind), Kind: kind, Site: "s", Version: 1, Plate: plate, RawPlate: plate, Time: now.Add(time.Duration(i)*time.Hour - visit.age),
+			}})
+		}
+	}
+	lone[0].Next = lone[2].Time // the vehicle came again
+	for from, want := range map[time.Duration]bool{parking.Horizon + 12*day: true, 4 * day: false} {
+		stays, leftOut, err := Reader{fewLone{lone: lone}, noStays{}}.match(t.Context(), "s", now.Add(-from), now, nil)
+		if err != nil || leftOut != want || len(stays) != 1 || stays[0].ID != "new"+string(parking.Exit) {
+			t.Errorf("from %s: left out %t, want %t; error %v, stays %+v", from, leftOut, want, err, stays)
+		}
+	}
+}

@@ -458,11 +458,9 @@ func (c *session) different(ctx context.Context) (changed bool, err error) {
 	if err := c.checkPair(); err != nil {
 		return false, err
 	}
-	if r := c.holds.Rejection; r != nil && r.Withdrawn == nil && r.ID != c.d.ID {
-		return false, nil
-	}
+	rejected := c.holds.Rejection != nil && c.holds.Rejection.Withdrawn == nil
 	for _, e := range c.holds.Events {
-		if e.Corrected() && e.Correction != nil && c.entry().Plate == c.exit().Plate { // a sender may use such a version, too
+		if !rejected && e.Corrected() && e.Correction != nil && c.entry().Plate == c.exit().Plate { // a sender may use such a version, too
 			return false, conflict("%s decided that they are of one vehicle, by the decision %s: take that back first", e.Correction.By, e.Correction.ID)
 		}
 	}
@@ -543,9 +541,12 @@ func (c *session) undo(ctx context.Context) (changed bool, err error) {
 		return false, conflict("the decision %s is not the last one about these reads", c.d.Of)
 	}
 	withdrawn := timeline.Rejection{Rejection: c.pair(), ID: c.d.ID, By: c.d.By, At: c.now().UTC().Truncate(time.Millisecond)}
-	changed, err = c.Events.Unreject(ctx, c.site, withdrawn)
-	if errors.Is(err, timeline.ErrDecided) {
+	changed, err = c.Events.Unreject(ctx, c.site, withdrawn, c.d.Of)
+	switch {
+	case errors.Is(err, timeline.ErrDecided):
 		return false, conflict("the id belongs to another decision")
+	case errors.Is(err, parking.ErrConflict):
+		return false, errMoment()
 	}
 	return changed, err
 }

@@ -489,7 +489,7 @@ func TestAtTheSameTime(t *testing.T) {
 						}
 						was := made(tt.one)
 						changed, err := c.decide(t.Context())
-						if _, ok := errors.AsType[*ConflictError](err); err != nil && !ok {
+						if err != nil && !isConflict(err) {
 							t.Fatal(err)
 						}
 						if n := made(tt.one); n == 1 || c == one && (changed != (n == 2 && was == 0) || err != nil && n != was) {
@@ -798,6 +798,29 @@ func TestRejectedOnceMore(t *testing.T) {
 	o.made(d, true)
 	d.ID = "d4"
 	o.made(d, false)
+	o.made(undo("d5", "d3"), true)
+	o.made(d, false) // it came before that was taken back
+}
+
+// An undo takes back the rejection that it names, and not one that was made meanwhile.
+func TestUndoOfAnother(t *testing.T) {
+	o := newOffice(t)
+	o.seen(o.read(parking.Entry, "e", "KA02", 0), o.read(parking.Exit, "x", "KA01", 60))
+	d := Decision{ID: "d1", Kind: Different, EntryID: "e", ExitID: "x"}
+	o.made(d, true)
+	late := &session{Reviewer: o.Reviewer, site: site, d: undo("u1", "d1")}
+	if err := late.read(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	o.made(undo("u2", "d1"), true)
+	d.ID = "d3"
+	o.made(d, true)
+	if changed, err := late.decide(t.Context()); changed || !isConflict(err) {
+		t.Errorf("changed %t, error %v", changed, err)
+	}
+	if r, _, err := o.Events.RejectionOf(t.Context(), site, parking.Rejection{EntryID: "e", ExitID: "x"}); err != nil || r.ID != "d3" || r.Withdrawn != nil {
+		t.Errorf("%+v, error %v", r, err)
+	}
 }
 
 // A thousand decisions that the summary refuses hold up no other one.

@@ -94,8 +94,7 @@ local function check(change)
   elseif after and not isLone(change.entry, change.entryPlate) then
     return 'the entry is repeated by now'
   end
-  local rejection = call('HGET', key.rejections, idOf(change.entry) .. '\n' .. change.id)
-  if rejection and match(rejection, '^%d+\n1') then
+  if rejectionOf(idOf(change.entry) .. '\n' .. change.id, oldest) == '1' then
     return 'the pair was rejected'
   end
 end

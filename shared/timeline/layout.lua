@@ -314,3 +314,13 @@ local function forgetDecision(id)
     call('ZREM', key.decided, id)
   end
 end
+
+-- Returns '1' if a pair, as a field of key.rejections, is rejected, '0' if that was withdrawn,
+-- or nothing if there was none or it expired; and the JSON of the rejection and of its
+-- withdrawal. oldest is the oldest retained instant, as in a member.
+local function rejectionOf(pair, oldest)
+  local at, state, rejected, withdrawn = match(call('HGET', key.rejections, pair) or '', '^(%d+)\n(%d)\n([^\n]*)\n([^\n]*)$')
+  if at and tonumber(at) >= millisOf(oldest) then
+    return state, rejected, withdrawn
+  end
+end

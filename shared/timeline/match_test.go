@@ -503,7 +503,12 @@ func reject(t *testing.T, s *Store, r Rejection) error {
 }
 
 func unreject(t *testing.T, s *Store, r Rejection) error {
-	_, err := s.Unreject(t.Context(), "default", r)
+	t.Helper()
+	now, _, err := s.RejectionOf(t.Context(), "default", r.Rejection)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = s.Unreject(t.Context(), "default", r, now.ID)
 	return err
 }
 
@@ -518,13 +523,13 @@ func TestRejectionsOfVersions(t *testing.T) {
 		of     Versions
 		taken  bool
 	}{
-		"as they were looked at":       {[]parking.Event{e, x}, Versions{1, 1}, true},
-		"as they were amended":         {[]parking.Event{of(e, 1<<50, plated("KA02")), of(x, 3, plated("KA03"))}, Versions{1 << 50, 3}, true},
-		"one is not known":             {[]parking.Event{e}, Versions{1, 0}, true},
-		"the entry was amended":        {[]parking.Event{of(e, 2, plated("KA02")), x}, Versions{1, 1}, false},
-		"the exit was":                 {[]parking.Event{e, of(x, 2, plated("KA02"))}, Versions{1, 1}, false},
-		"the entry is of a later time": {[]parking.Event{of(e, 1<<50+1, nil), x}, Versions{1 << 50, 1}, false},
-		"one is not known any more":    {[]parking.Event{e}, Versions{1, 1}, false},
+		"as they were looked at":    {[]parking.Event{e, x}, Versions{1, 1}, true},
+		"as they were amended":      {[]parking.Event{of(e, 1<<50, plated("KA02")), of(x, 3, plated("KA03"))}, Versions{1 << 50, 3}, true},
+		"one is not known":          {[]parking.Event{e}, Versions{1, 0}, true},
+		"the entry was amended":     {[]parking.Event{of(e, 2, plated("KA02")), x}, Versions{1, 1}, false},
+		"the exit was":              {[]parking.Event{e, of(x, 2, plated("KA02"))}, Versions{1, 1}, false},
+		"the entry is a later one":  {[]parking.Event{of(e, 1<<50+1, nil), x}, Versions{1 << 50, 1}, false},
+		"one is not known any more": {[]parking.Event{e}, Versions{1, 1}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			do(t, client, "FLUSHALL")
@@ -544,29 +549,32 @@ func TestRejectionsOfVersions(t *testing.T) {
 	do(t, client, "FLUSHALL")
 	record(t, s, e, x)
 	for i, step := range []struct {
-		id              string
-		withdrawn, want bool
+		id, of string // of the rejection that is withdrawn
+		want   bool
+		fails  error
 	}{
-		{"d1", false, true},
-		{"d1", false, false},
-		{"d2", false, false},
-		{"u1", true, true},
-		{"u1", true, false},
-		{"u2", true, false},
-		{"d1", false, false},
-		{"d3", false, true},
-		{"u1", true, false},
-		{"u3", true, true},
+		{"d1", "", true, nil},
+		{"d1", "", false, nil},
+		{"d2", "", false, nil}, // it is so
+		{"u1", "d1", true, nil},
+		{"u1", "d1", false, nil},
+		{"u2", "d1", false, nil},
+		{"d1", "", false, nil}, // late
+		{"d2", "", false, nil},
+		{"d3", "", true, nil},
+		{"u1", "d1", false, nil},
+		{"u3", "d1", false, parking.ErrConflict}, // the one to withdraw is another by now
+		{"u3", "d3", true, nil},
 	} {
 		r.ID = step.id
 		var changed bool
 		var err error
-		if step.withdrawn {
-			changed, err = s.Unreject(t.Context(), "default", r)
+		if step.of != "" {
+			changed, err = s.Unreject(t.Context(), "default", r, step.of)
 		} else {
 			_, changed, err = rejectNow(t, s, r)
 		}
-		if changed != step.want || err != nil {
+		if changed != step.want || !errors.Is(err, step.fails) {
 			t.Errorf("step %d: changed %t, want %t, error %v", i, changed, step.want, err)
 		}
 	}
@@ -611,7 +619,7 @@ func TestRejectionsAreForgotten(t *testing.T) {
 			if i%2 == 0 {
 				_, _, err = s.Reject(t.Context(), "default", r, of)
 			} else {
-				_, err = s.Unreject(t.Context(), "default", r)
+				_, err = s.Unreject(t.Context(), "default", r, fmt.Sprint("d", n-1))
 			}
 			if err != nil {
 				t.Fatal(err)

@@ -376,7 +376,8 @@ local function touch(member)
 end
 
 -- Counts, times sign, what a member and the one before it, if there is one, mean to each
--- other. Returns the meaning of the later one if it is an exit.
+-- other. Returns the meaning of the later one if it is an exit. millis are those of member, if
+-- they are known.
 local function link(plate, before, member, sign, millis)
   local afterEntry = before and byte(before, 14) == entry
   if afterEntry and decided then
@@ -522,9 +523,9 @@ local function revise(id)
   return integer(1 + call('HINCRBY', key.revisions, id, '1'))
 end
 
--- Returns an answer with the fields of a stay added. One of which something else was decided
--- is told so: whatever is posted of a stay at one revision is the same.
-local function withStay(answer, member, meant, at, plate)
+-- The fields of a stay in the answer. One of which something else was decided is told so:
+-- whatever is posted of a stay at one revision is the same.
+local function stay(member, meant, at, plate)
   local text = decided and call('HGET', key.decisions, idOf(member))
   if text then
     local d = parseDecision(text)
@@ -532,7 +533,7 @@ local function withStay(answer, member, meant, at, plate)
       meant = d.stay .. d.entry
     end
   end
-  return answer .. '\t' .. member .. '\t' .. meant .. '\t' .. at .. '\t' .. plate
+  return '\t' .. member .. '\t' .. meant .. '\t' .. at .. '\t' .. plate
 end
 
 -- The newest place at which an event was an exit.
@@ -598,7 +599,7 @@ local function affected(id)
   local function tell(member, meant, plate)
     if not told[idOf(member)] then
       told[idOf(member)] = true
-      fields[#fields + 1] = withStay('', member, meant, revision(idOf(member)), plate)
+      fields[#fields + 1] = stay(member, meant, revision(idOf(member)), plate)
     end
   end
   -- The exit at or directly after a place.
@@ -712,7 +713,7 @@ local function apply(id, member, millis, plate, new)
     local answer = own and 'N\t' .. member .. '\t' .. own .. '\t1\t' or 'N'
     if after then
       local at = meant == means and revision(idOf(after)) or revise(idOf(after))
-      answer = withStay(answer, after, means, at, '')
+      answer = answer .. stay(after, means, at, '')
     end
     return answer
   end
@@ -739,10 +740,10 @@ local function apply(id, member, millis, plate, new)
   end
   local answer = 'D'
   if kindOf(member) == exit then
-    answer = withStay(answer, member, meaning(before, member), revision(id), '')
+    answer = answer .. stay(member, meaning(before, member), revision(id), '')
   end
   if kindOf(after) == exit then
-    answer = withStay(answer, after, meaning(member, after), revision(idOf(after)), '')
+    answer = answer .. stay(after, meaning(member, after), revision(idOf(after)), '')
   end
   return answer
 end
@@ -794,7 +795,7 @@ local function withdraw(id, d)
     local meant = meaning(before, d.exit)
     local w = withdrawalOf(d, revise(id), meant)
     writeDecision(id, w, expiry)
-    fields[#fields + 1] = withStay('', d.exit, meant, w.revision, d.exitPlate)
+    fields[#fields + 1] = stay(d.exit, meant, w.revision, d.exitPlate)
     id, d = holderOf(meant)
   end
   return table.concat(fields)
@@ -955,8 +956,7 @@ for n, value in ipairs(call('HMGET', key.events, unpack(ids))) do
   events[ids[n]] = value
 end
 if argv[6] ~= '' then
-  local rejection = argv[7] ~= '' and call('HGET', key.rejections, argv[7])
-  local n, all = 0, not (rejection and match(rejection, '^%d+\n1'))
+  local n, all = 0, argv[7] == '' or rejectionOf(argv[7], oldest) ~= '1'
   for was in string.gmatch(argv[6], '%d+') do
     n = n + 1
     all = all and follows(ids[n], argv[headArgs + n * eventArgs], tonumber(was))

@@ -12,12 +12,14 @@
 -- ARGV[8]  id of the decision
 -- ARGV[9]  JSON of it
 -- ARGV[10] now, in milliseconds since 1970
--- ARGV[11] of a rejection the versions of the entry and of the exit that it is about, 0 of an
---          event that is not known, with a space between them
+-- ARGV[11] what the decision is about: of a rejection the versions of the entry and of the
+--          exit, 0 of an event that is not known, with a space between them; of a withdrawal
+--          the id of the rejection, or nothing
 --
--- Returns a letter, C(onflict) if the id is that of another decision, F(ull), V(ersion) if an
--- event has another one by now, K(ept) if it is so already, or N(ew). After those two, each
--- field after a tab: the withdrawn decision of the exit, and those that are withdrawn with it.
+-- Returns a letter, C(onflict) if the id is that of another decision, F(ull), V(ersion) if
+-- what the decision is about is another by now, K(ept) if it is so already or was made before,
+-- or N(ew). After those two, each field after a tab: the withdrawn decision of the exit, and
+-- those that are withdrawn with it.
 
 -- Upper bound on expired fields removed per call, to keep the script short. A call adds two.
 local maxDropped = '100'
@@ -48,38 +50,43 @@ local function currentVersion(event)
   return integer(kept and versionOf(kept) or 0)
 end
 
-local known, kept = unpack(call('HMGET', key.rejections, '\n' .. id, pair))
-local keptAt, isValid = match(kept or '', '^(%d+)\n(%d)')
-if isValid and tonumber(keptAt) < tonumber(oldestMillis) then
-  isValid = nil -- it expired
-end
+local known = call('HGET', key.rejections, '\n' .. id)
+local state, rejected, withdrawn = rejectionOf(pair, oldest)
 if known and known ~= valid .. pair then
   return 'C'
 elseif known then -- made before; it may have been taken back since
-  return isValid == valid and answer('K') or 'K'
-elseif isValid == valid then
-  return answer('K')
-elseif valid == '1' and ARGV[11] ~= currentVersion(ARGV[5]) .. ' ' .. currentVersion(exitID) then
-  return 'V'
+  return state == valid and answer('K') or 'K'
+end
+local verdict = state == valid and 'K' or 'N'
+if verdict == 'N' then
+  local of
+  if valid == '1' then
+    of = currentVersion(ARGV[5]) .. ' ' .. currentVersion(exitID)
+  else
+    of = rejected and rejected ~= '' and cjson.decode(rejected).id or ''
+  end
+  if of ~= ARGV[11] then
+    return 'V'
+  end
 end
 
 -- What expired makes room.
 dropRejections(call('ZRANGE', key.rejectedAt, '-inf', '(' .. oldestMillis, 'BYSCORE', 'LIMIT', '0', maxDropped))
-kept = call('HGET', key.rejections, pair)
 if call('HLEN', key.rejections) + 2 > most then
   return 'F'
 end
-local rejected, withdrawn = '', ''
-if kept then
-  rejected, withdrawn = match(kept, '^%d+\n%d\n([^\n]*)\n([^\n]*)$')
+local fields = { '\n' .. id } -- of a decision that is made already, too: it may come again
+call('HSET', key.rejections, fields[1], valid .. pair)
+if verdict == 'N' then
+  if valid == '1' then
+    rejected, withdrawn = json, ''
+  else
+    withdrawn = json
+  end
+  fields[2] = pair
+  call('HSET', key.rejections, pair, ARGV[10] .. '\n' .. valid .. '\n' .. (rejected or '') .. '\n' .. withdrawn)
 end
-if valid == '1' then
-  rejected, withdrawn = json, ''
-else
-  withdrawn = json
-end
-call('HSET', key.rejections, pair, ARGV[10] .. '\n' .. valid .. '\n' .. rejected .. '\n' .. withdrawn, '\n' .. id, valid .. pair)
-for _, field in ipairs({ pair, '\n' .. id }) do
+for _, field in ipairs(fields) do
   call('ZADD', key.rejectedAt, ARGV[10], field)
   local entered, left = rejectedOf(pair, field)
   call('ZADD', key.rejectedOf, '0', entered, '0', left)
@@ -87,4 +94,4 @@ end
 for _, name in ipairs({ key.rejections, key.rejectedAt, key.rejectedOf }) do
   call('PEXPIREAT', name, expiry)
 end
-return answer('N')
+return answer(verdict)

@@ -46,20 +46,21 @@ type Versions struct{ Entry, Exit int64 }
 
 // Reject keeps a rejection of events in these versions. It returns the stays to post: that of
 // the exit, if it had been given the entry, and those of exits that had what is its own then.
-// changed is false if the pair was rejected already. The error is a [parking.ErrConflict] if
-// one of the events has another version by now.
+// changed is false if the pair was rejected already, or the decision was made before. The
+// error is a [parking.ErrConflict] if one of the events has another version by now.
 func (s *Store) Reject(ctx context.Context, site string, r Rejection, of Versions) (stays []parking.Stay, changed bool, err error) {
-	return s.reject(ctx, site, r, true, of)
+	return s.reject(ctx, site, r, true, fmt.Sprint(of.Entry, of.Exit))
 }
 
-// Unreject withdraws a rejection by a later decision, with an id of its own. changed is false
-// if it was withdrawn already.
-func (s *Store) Unreject(ctx context.Context, site string, r Rejection) (changed bool, err error) {
-	_, changed, err = s.reject(ctx, site, r, false, Versions{})
+// Unreject withdraws the rejection with the id of, by a later decision with an id of its own.
+// changed is false if it was withdrawn already, or the decision was made before. The error is
+// a [parking.ErrConflict] if the pair has another rejection by now.
+func (s *Store) Unreject(ctx context.Context, site string, r Rejection, of string) (changed bool, err error) {
+	_, changed, err = s.reject(ctx, site, r, false, of)
 	return changed, err
 }
 
-func (s *Store) reject(ctx context.Context, site string, r Rejection, valid bool, of Versions) (stays []parking.Stay, changed bool, err error) {
+func (s *Store) reject(ctx context.Context, site string, r Rejection, valid bool, of string) (stays []parking.Stay, changed bool, err error) {
 	for _, id := range []string{r.ID, r.EntryID, r.ExitID} {
 		if err := parking.CheckID(id); err != nil {
 			return nil, false, err
@@ -75,7 +76,7 @@ func (s *Store) reject(ctx context.Context, site string, r Rejection, valid bool
 	}
 	call := redis.Call{
 		Script: rejectScript, Keys: []string{string(keysOf(site))},
-		Args: []any{instant(oldest), oldest.UnixMilli(), s.expiry(), 2 * MaxRejections, r.EntryID, r.ExitID, is, r.ID, string(text), s.now().UnixMilli(), fmt.Sprint(of.Entry, of.Exit)},
+		Args: []any{instant(oldest), oldest.UnixMilli(), s.expiry(), 2 * MaxRejections, r.EntryID, r.ExitID, is, r.ID, string(text), s.now().UnixMilli(), of},
 	}
 	s.redis.Run(ctx, &call)
 	answer, err := call.Text()

@@ -602,6 +602,18 @@ func TestRecordAll(t *testing.T) {
 			t.Errorf("taken back %t: error %v, changed (-want +got):\n%s", taken, err, diff)
 		}
 	}
+	// One that was rejected so long ago that it counts no more may be recorded.
+	do(t, client, "FLUSHALL")
+	today := now
+	now = now.Add(-retention)
+	record(t, s, e, x)
+	if err := reject(t, s, Rejection{Rejection: parking.Rejection{EntryID: "e", ExitID: "x"}, ID: "r", By: "ann", At: start}); err != nil {
+		t.Fatal(err)
+	}
+	now = today.Add(time.Second)
+	if _, err := s.RecordAll(t.Context(), both, []int64{1, 1}, &parking.Rejection{EntryID: "e", ExitID: "x"}); err != nil {
+		t.Errorf("the rejection expired: %v", err)
+	}
 	for name, events := range map[string][]parking.Event{
 		"two sites": {both[0], of(both[1], 2, func(e *parking.Event) { e.Site = "north" })},
 		"too many":  make([]parking.Event, eventsPerScript+1),
