@@ -83,6 +83,7 @@ func FuzzStored(f *testing.F) {
 		f.Add("1 60 47808 c 0\n" + details + "e\nocr disputed\nKA02\n{\"method\":\"ocr\",\"entry_plate\":\"KA02\",\"differences\":[]}")
 		f.Add(details)
 	}
+	f.Add("00\n\n" + strings.Repeat("0", 24) + "\n")
 	f.Fuzz(func(t *testing.T, value string) {
 		k, err := parseValue("a", "x", value)
 		if err != nil {

@@ -85,6 +85,9 @@ func parseValue(site, id, value string) (StoredStay, error) {
 	if len(text) > 0 {
 		k.EntryTime = time.Unix(0, next()).UTC()
 		k.EntryID, rest, _ = strings.Cut(string(text), "\n")
+		if k.EntryID == "" {
+			return k, fmt.Errorf("read stay %q of site %s: its entry has no id", id, site)
+		}
 		return k, k.parseMatch(rest)
 	}
 	return k, nil

@@ -48,6 +48,7 @@ func FuzzAnswer(f *testing.F) {
 	f.Add("S\t1hqkugo58ea010x\tv\t7\tKA02\t1hqkugo58ea010y\tr\t7\tKA03", "x", int64(0), "", int64(0), int64(3))
 	f.Add("O", "x", int64(1), "e", int64(1), int64(-1))
 	f.Add("N\t\t\t\t", "x", int64(1), "e", int64(1), int64(1))
+	f.Add("S\t000000000000000\t\t0", "0", int64(85), "0", int64(28), int64(-56))
 	f.Add("N\t1hqkugo58ea010x\t1hqkugo58ea01e\t+1\t\t", "x", int64(1), "e", int64(1), int64(1))
 	e := &parking.Event{Site: "a", Plate: "K"}
 	f.Fuzz(func(t *testing.T, line, exitID string, exit int64, entryID string, lasted, revision int64) {

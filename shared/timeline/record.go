@@ -219,7 +219,10 @@ func parseLine(line string, e *parking.Event) (parking.Recorded, error) {
 		var exit, entry, revision, plate string
 		exit, rest, _ = strings.Cut(rest, "\t")
 		entry, rest, _ = strings.Cut(rest, "\t")
-		revision, rest, _ = strings.Cut(rest, "\t")
+		revision, rest, more = strings.Cut(rest, "\t")
+		if !more {
+			return r, failure.Odd("Redis", fmt.Errorf("answer %q of the record script ends within a stay", line))
+		}
 		plate, rest, more = strings.Cut(rest, "\t")
 		stay := parking.Stay{Site: e.Site, Plate: cmp.Or(plate, e.Plate)}
 		var err1, err2, err3 error
