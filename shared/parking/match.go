@@ -3,9 +3,12 @@ package parking
 import (
 	"cmp"
 	"math"
+	"runtime"
 	"slices"
 	"sort"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -134,14 +137,17 @@ const passage = 20 * time.Second
 // matching is the state of a [Matching].
 type matching struct {
 	*table
-	models   Models
-	scorers  map[*Model]*scorer
-	last     *scorer
-	standard *Model
+	models   []validModel // in the order in which they become valid
 	rejected map[Rejection]bool
-	concerns map[string]concern // of exact stays by the ids of their exits
+	concerns concerns
 	pairs    []pair
 	doubts   []doubt
+}
+
+// validModel is a model of a site with what weighs pairs by it, once that is needed.
+type validModel struct {
+	*Model
+	scorer func() *scorer
 }
 
 // pair is an entry and an exit that may be of one vehicle. One of them is of an exact stay,
@@ -162,9 +168,9 @@ type doubt struct {
 }
 
 func newMatching(t *table, rejections []Rejection, models Models) *matching {
-	m := &matching{
-		table: t, models: models, scorers: make(map[*Model]*scorer), standard: DefaultModel(), rejected: make(map[Rejection]bool, len(rejections)),
-		concerns: make(map[string]concern),
+	m := &matching{table: t, rejected: make(map[Rejection]bool, len(rejections))}
+	for _, model := range append(Models{DefaultModel()}, models...) {
+		m.models = append(m.models, validModel{model, sync.OnceValue(func() *scorer { return newScorer(model) })})
 	}
 	for _, r := range rejections {
 		m.rejected[r] = true
@@ -172,28 +178,17 @@ func newMatching(t *table, rejections []Rejection, models Models) *matching {
 	return m
 }
 
-// model returns the model that is valid for an exit observed at t.
-func (m *matching) model(t time.Time) *Model {
-	if len(m.models) > 0 && !t.Before(m.models[0].From) {
-		return m.models.At(t)
+// model returns the model that is valid for an exit observed at t; see [Models.At].
+func (m *matching) model(t time.Time) *validModel {
+	i := len(m.models) - 1
+	for i > 0 && t.Before(m.models[i].From) {
+		i--
 	}
-	return m.standard
+	return &m.models[i]
 }
 
 // scorer returns what weighs the pairs of an exit.
-func (m *matching) scorer(exit *read) *scorer {
-	model := m.model(exit.event.Time)
-	if m.last != nil && m.last.Model == model {
-		return m.last
-	}
-	s := m.scorers[model]
-	if s == nil {
-		s = newScorer(model)
-		m.scorers[model] = s
-	}
-	m.last = s
-	return s
-}
+func (m *matching) scorer(exit *read) *scorer { return m.model(exit.event.Time).scorer() }
 
 // weigh returns a pair, unless it is impossible or weighs less than the least.
 func (m *matching) weigh(entry, exit *read, least Weight) (pair, bool) {
@@ -304,45 +299,84 @@ func (m *matching) alone(d *doubt) {
 }
 
 // pair finds the pairs of lone reads that weigh more than nothing, and the reads that are
-// of one passage.
+// of one passage. All processors search: of what is found the order does not matter.
 func (m *matching) pair() {
-	for line := range m.texts {
-		entries, exits := m.line(line)
-		this := &m.spans[line]
-		passages := times{this.entries.widened(passage), this.exits.widened(passage)}
-		m.find(m.texts[line], line, this.all().widened(MaxNear), func(other int) { // each two plates once
-			that := &m.spans[other]
-			near, reverse := that.entries.from < this.exits.to, this.entries.from < that.exits.to
-			mates := that.entries.meets(passages.entries) || that.exits.meets(passages.exits)
-			if !near && !reverse && !mates {
-				return
-			}
-			candidates, others := m.line(other)
-			if near && other != line {
-				for i := range exits {
-					m.near(candidates, &exits[i])
+	var next atomic.Int64
+	parts := make([]comparison, runtime.GOMAXPROCS(0))
+	var searching sync.WaitGroup
+	for i := range parts {
+		parts[i].matching = m
+		searching.Go(func() {
+			const some = 256
+			for {
+				to := int(next.Add(some))
+				for line := to - some; line < min(to, len(m.texts)); line++ {
+					parts[i].compare(line)
 				}
-			}
-			if reverse && other != line {
-				for i := range others {
-					m.near(entries, &others[i])
-				}
-			}
-			if mates {
-				for i := range exits {
-					m.mates(others, &exits[i])
-				}
-				for i := range entries {
-					m.mates(candidates, &entries[i])
+				if to >= len(m.texts) {
+					return
 				}
 			}
 		})
 	}
+	searching.Wait()
+	for i := range parts {
+		for _, p := range parts[i].pairs {
+			m.add(p)
+		}
+		for _, two := range parts[i].mates {
+			two[0].mates = append(two[0].mates, two[1])
+			two[1].mates = append(two[1].mates, two[0])
+		}
+	}
+}
+
+// comparison is what was found of some plates.
+type comparison struct {
+	*matching
+
+	pairs []pair
+	mates [][2]*read
+}
+
+// compare compares the reads of a plate with those of it and of those that follow it in the
+// table.
+func (c *comparison) compare(line int) {
+	entries, exits := c.line(line)
+	this := &c.spans[line]
+	passages := times{this.entries.widened(passage), this.exits.widened(passage)}
+	c.find(c.texts[line], line, this.all().widened(MaxNear), func(other int) { // each two plates once
+		that := &c.spans[other]
+		near, reverse := that.entries.from < this.exits.to, this.entries.from < that.exits.to
+		mates := that.entries.meets(passages.entries) || that.exits.meets(passages.exits)
+		if !near && !reverse && !mates {
+			return
+		}
+		candidates, others := c.line(other)
+		if near && other != line {
+			for i := range exits {
+				c.near(candidates, &exits[i])
+			}
+		}
+		if reverse && other != line {
+			for i := range others {
+				c.near(entries, &others[i])
+			}
+		}
+		if mates {
+			for i := range exits {
+				c.addMates(others, &exits[i])
+			}
+			for i := range entries {
+				c.addMates(candidates, &entries[i])
+			}
+		}
+	})
 }
 
 // near adds the pairs of an exit with the entries of one plate: at most one, because the
 // vehicle of each entry must have left before the next one.
-func (m *matching) near(entries []read, exit *read) {
+func (c *comparison) near(entries []read, exit *read) {
 	if exit.resolved {
 		return
 	}
@@ -358,8 +392,8 @@ func (m *matching) near(entries []read, exit *read) {
 		if exit.at-e.at > int64(MaxNear) || e.bound <= exit.at || e.at <= exit.bound {
 			return
 		}
-		if p, ok := m.weigh(e, exit, 1); ok && !e.resolved {
-			m.add(p)
+		if p, ok := c.weigh(e, exit, 1); ok && !e.resolved {
+			c.pairs = append(c.pairs, p)
 		}
 	}
 }
@@ -369,13 +403,12 @@ func (r *read) precedes(o *read) bool {
 	return cmp.Or(cmp.Compare(r.line, o.line), cmp.Compare(r.at, o.at), strings.Compare(r.event.ID, o.event.ID)) < 0
 }
 
-// mates adds the reads of the passage of a read, of those of one plate: the later ones in
+// addMates adds the reads of the passage of a read, of those of one plate: the later ones in
 // the table, so that each two are added once.
-func (m *matching) mates(of []read, r *read) {
+func (c *comparison) addMates(of []read, r *read) {
 	for i := sort.Search(len(of), func(i int) bool { return of[i].at >= r.at-int64(passage) }); i < len(of) && of[i].at <= r.at+int64(passage); i++ {
 		if o := &of[i]; r.precedes(o) && samePassage(o.event, r.event) {
-			r.mates = append(r.mates, o)
-			o.mates = append(o.mates, r)
+			c.mates = append(c.mates, [2]*read{r, o})
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -456,12 +457,24 @@ func TestPropertiesOfMatch(t *testing.T) {
 			}
 		}
 
-		// What is refused is not needed.
+		// What is refused is not needed. Several may ask at once.
 		m := newCrowdedMatching(reads.Lone, rejections, models, most)
-		concerned := slices.DeleteFunc(slices.Clone(reads.Exact), func(s ExactStay) bool {
-			return !s.Entry.Corrected() && !s.Exit.Corrected() && !slices.Contains(rejections, Rejection{s.Entry.ID, s.Exit.ID}) &&
-				(!m.Concern(s.Exit.ID, s.Exit.Plate, s.Entry.Time, s.Exit.Time) || !m.Remain(&s))
-		})
+		refused := make([]bool, len(reads.Exact))
+		var asking sync.WaitGroup
+		for i := range reads.Exact {
+			asking.Go(func() {
+				s := &reads.Exact[i]
+				refused[i] = !s.Entry.Corrected() && !s.Exit.Corrected() && !slices.Contains(rejections, Rejection{s.Entry.ID, s.Exit.ID}) &&
+					(!m.Concern(s.Exit.ID, s.Exit.Plate, s.Entry.Time, s.Exit.Time) || !m.Remain(s))
+			})
+		}
+		asking.Wait()
+		var concerned []ExactStay
+		for i, s := range reads.Exact {
+			if !refused[i] {
+				concerned = append(concerned, s)
+			}
+		}
 		whole := reads.match(rejections, models, most)
 		if diff := gocmp.Diff(whole, m.Match(concerned)); diff != "" {
 			t.Fatalf("without exact stays that are of no concern:\n%s", diff)

@@ -3,6 +3,7 @@ package parking
 import (
 	"math"
 	"math/bits"
+	"sync"
 	"unicode"
 	"unicode/utf8"
 )
@@ -216,15 +217,40 @@ func (al *alignment) method() Method {
 
 // index finds similar texts by what is left of them without up to two characters: of
 // similar texts something of that is equal. Most that are found so are of another time: each
-// item tells when its text was read, so that no other memory is read for these.
+// item tells when its text was read, so that no other memory is read for these. It is safe
+// for concurrent use.
 type index struct {
 	texts    [][]rune
 	calendar calendar
 	bits     uint
-	starts   []uint32 // of buckets
-	items    []item   // of each bucket the texts in descending order
-	seen     []uint32 // the search that found a text last
-	search   uint32
+	starts   []uint32  // of buckets
+	items    []item    // of each bucket the texts in descending order
+	searches sync.Pool // of *search
+}
+
+// search tells which texts it has found. Another one follows it without clearing that.
+type search struct {
+	last []uint32 // the number of the search that found a text last
+	n    uint32
+}
+
+// newSearch returns a search that has found nothing. It is put back when it is over.
+func (x *index) newSearch() *search {
+	s, ok := x.searches.Get().(*search)
+	if !ok || s.n == math.MaxUint32 {
+		s = &search{last: make([]uint32, len(x.texts))}
+	}
+	s.n++
+	return s
+}
+
+// first reports whether a text is found for the first time.
+func (s *search) first(text int32) bool {
+	if s.last[text] == s.n {
+		return false
+	}
+	s.last[text] = s.n
+	return true
 }
 
 // item is a text in a bucket, with the rest of its hash and with when it was read.
@@ -264,7 +290,7 @@ func (c calendar) days(s span) days {
 
 // newIndex returns an index of different texts that were read at such times.
 func newIndex(texts [][]rune, spans []times) *index {
-	x := &index{texts: texts, calendar: newCalendar(spans), bits: 4, seen: make([]uint32, len(texts))}
+	x := &index{texts: texts, calendar: newCalendar(spans), bits: 4}
 	var hashes [maxVariants]uint64
 	n := 0
 	for _, t := range texts {
@@ -307,14 +333,14 @@ func (x *index) find(text []rune, least int, when span, each func(i int)) {
 		buckets[i].start, buckets[i].end = x.starts[bucket], x.starts[bucket+1]
 	}
 	days := x.calendar.days(when)
-	x.search++
+	search := x.newSearch()
+	defer x.searches.Put(search)
 	for i, hash := range found {
 		for _, it := range x.items[buckets[i].start:buckets[i].end] {
 			if int(it.text) < least {
 				break // those of a bucket descend
 			}
-			if it.rest == uint32(hash) && it.days.from <= days.to && it.days.to >= days.from && x.seen[it.text] != x.search { //nolint:gosec // the low bits
-				x.seen[it.text] = x.search
+			if it.rest == uint32(hash) && it.days.from <= days.to && it.days.to >= days.from && search.first(it.text) { //nolint:gosec // the low bits
 				each(int(it.text))
 			}
 		}
