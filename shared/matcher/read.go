@@ -3,7 +3,9 @@ package matcher
 import (
 	"context"
 	"maps"
+	"runtime"
 	"slices"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -109,19 +111,24 @@ func completeFrom(lone []parking.Lone, to time.Time) time.Time {
 	return oldest.Truncate(time.Millisecond).Add(time.Millisecond)
 }
 
-// pairsAtOnce bounds the exact stays whose events are in memory before it is known whether
-// they matter: few of them do at a large site.
-const pairsAtOnce = 2000
+// Bounds of the exact stays whose events are in memory before it is known whether they
+// matter: few of them do at a large site.
+const (
+	mostSifting = 4 // goroutines
+	pairsAtOnce = 1000
+)
 
-// exact returns the exact stays that matter. Those that were decided to be otherwise are
-// posted otherwise, also after a withdrawal that is not posted, so the decisions have their
-// entries.
+// exact returns the exact stays that matter, in no order. Those that were decided to be
+// otherwise are posted otherwise, also after a withdrawal that is not posted, so the
+// decisions have their entries. Several goroutines sift: at a large site most of a tick's time
+// is spent here.
 func (r Reader) exact(ctx context.Context, site string, from, to time.Time, span *Span) ([]parking.ExactStay, error) {
-	rejected := make(map[parking.Rejection]bool, len(span.Rejections))
-	for _, pair := range span.Rejections {
-		rejected[pair] = true
+	ids, err := r.Source.Corrected(ctx, site, time.Time{}, to)
+	if err != nil {
+		return nil, err
 	}
-	var pairs []parking.Rejection // here: pairs of ids
+	s := &sieve{Source: r.Source, site: site, matching: span.Matching, rejected: setOf(span.Rejections), corrected: setOf(ids), decided: make(map[string]bool)}
+	var decided []parking.Rejection
 	for i := range span.Decisions {
 		d := &span.Decisions[i]
 		entry := d.Exact.ID
@@ -129,91 +136,47 @@ func (r Reader) exact(ctx context.Context, site string, from, to time.Time, span
 			entry = d.Stay.EntryID
 		}
 		if entry != "" {
-			pairs = append(pairs, parking.Rejection{EntryID: entry, ExitID: d.Stay.ID})
+			decided = append(decided, parking.Rejection{EntryID: entry, ExitID: d.Stay.ID})
+			s.decided[d.Stay.ID] = true
 		}
 	}
-	decided := make(map[string]bool, len(pairs))
-	for _, pair := range pairs {
-		decided[pair.ExitID] = true
-	}
-	ids, err := r.Source.Corrected(ctx, site, time.Time{}, to)
-	if err != nil {
-		return nil, err
-	}
-	corrected := make(map[string]bool, len(ids))
-	for _, id := range ids {
-		corrected[id] = true
-	}
-	var exact []parking.ExactStay
-	// keep keeps those of the pairs that matter, now that their events are known.
-	keep := func() error {
-		for some := range slices.Chunk(pairs, pairsAtOnce) {
-			ids := make([]string, 0, 2*len(some))
-			for _, pair := range some {
-				ids = append(ids, pair.EntryID, pair.ExitID)
-			}
-			events, err := r.Source.Events(ctx, site, ids)
-			if err != nil {
-				return err
-			}
-			for _, pair := range some {
-				s := parking.ExactStay{Entry: events[pair.EntryID], Exit: events[pair.ExitID]}
-				// A stay that was changed meanwhile is no exact one, or another one.
-				if s.Entry.Kind != parking.Entry || s.Exit.Kind != parking.Exit || s.Entry.Plate != s.Exit.Plate || s.Entry.Time.After(s.Exit.Time) {
-					continue
-				}
-				certain := rejected[pair] || decided[pair.ExitID] || s.Entry.Corrected() || s.Exit.Corrected()
-				if certain || span.Matching.Remain(&s) {
-					exact = append(exact, s)
-				}
-			}
-		}
-		pairs = pairs[:0]
-		return nil
-	}
-	look := func(page []stay.StoredStay) error {
-		for i := range page {
-			s := &page[i]
-			pair := parking.Rejection{EntryID: s.EntryID, ExitID: s.ID}
-			if s.Match != nil && s.Match.Method != parking.Exact && s.Match.Method != parking.Corrected || decided[s.ID] {
-				continue
-			}
-			if rejected[pair] || corrected[s.EntryID] || corrected[s.ID] || span.Matching.Concern(s.ID, s.Plate, s.EntryTime, s.ExitTime) {
-				pairs = append(pairs, pair)
-			}
-		}
-		if len(pairs) < pairsAtOnce {
-			return nil
-		}
-		return keep()
-	}
-	query := stay.Query{Sites: []string{site}, Status: parking.Completed, From: from, To: to}
-	err = r.ahead(ctx, query, look)
-	if err == nil {
-		err = keep()
-	}
-	if err != nil {
+	if err := s.fill(ctx, r.Stays, from, to, decided); err != nil {
 		return nil, err
 	}
 	plates := make(map[string]bool)
-	for i := range exact {
-		plates[exact[i].Exit.Plate] = true
+	for i := range s.kept {
+		plates[s.kept[i].Exit.Plate] = true
 	}
 	stays, err := r.Source.ExactStays(ctx, site, slices.Collect(maps.Keys(plates)))
-	for i := range exact {
-		exact[i].Known = stays[exact[i].Exit.Plate] > 1
+	for i := range s.kept {
+		s.kept[i].Known = stays[s.kept[i].Exit.Plate] > 1
 	}
-	return exact, err
+	return s.kept, err
 }
 
-// ahead calls look with the stays that a query finds, and reads the next ones meanwhile: both
-// take long.
-func (r Reader) ahead(ctx context.Context, q stay.Query, look func([]stay.StoredStay) error) error {
+// sieve keeps the exact stays that matter. Its methods are safe for concurrent use.
+type sieve struct {
+	Source
+
+	site     string
+	matching *parking.Matching
+	rejected map[parking.Rejection]bool
+	// corrected has events, and decided exits, by id.
+	corrected, decided map[string]bool
+
+	mutex sync.Mutex
+	kept  []parking.ExactStay
+}
+
+// fill keeps those of the posted stays, whose exits were in a time, and of the decided pairs
+// that matter.
+func (s *sieve) fill(ctx context.Context, stays Stays, from, to time.Time, decided []parking.Rejection) error {
 	pages := make(chan []stay.StoredStay)
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		defer close(pages)
-		return r.Stays.Export(ctx, q, func(page []stay.StoredStay) error {
+		query := stay.Query{Sites: []string{s.site}, Status: parking.Completed, From: from, To: to}
+		return stays.Export(ctx, query, func(page []stay.StoredStay) error {
 			select {
 			case pages <- page:
 				return nil
@@ -222,13 +185,74 @@ func (r Reader) ahead(ctx context.Context, q stay.Query, look func([]stay.Stored
 			}
 		})
 	})
-	g.Go(func() error {
-		for page := range pages {
-			if err := look(page); err != nil {
-				return err
+	g.Go(func() error { return s.keep(ctx, decided) })
+	for range min(runtime.GOMAXPROCS(0), mostSifting) {
+		g.Go(func() error { return s.sift(ctx, pages) })
+	}
+	return g.Wait()
+}
+
+// sift keeps those of posted stays that matter.
+func (s *sieve) sift(ctx context.Context, pages <-chan []stay.StoredStay) error {
+	var pairs []parking.Rejection // here: pairs of ids
+	for page := range pages {
+		for i := range page {
+			if s.mayMatter(&page[i]) {
+				pairs = append(pairs, parking.Rejection{EntryID: page[i].EntryID, ExitID: page[i].ID})
 			}
 		}
-		return nil
-	})
-	return g.Wait()
+		if len(pairs) >= pairsAtOnce {
+			if err := s.keep(ctx, pairs); err != nil {
+				return err
+			}
+			pairs = pairs[:0]
+		}
+	}
+	return s.keep(ctx, pairs)
+}
+
+// mayMatter reports whether a posted stay may matter, as far as that is known without its
+// events.
+func (s *sieve) mayMatter(k *stay.StoredStay) bool {
+	if k.Match != nil && k.Match.Method != parking.Exact && k.Match.Method != parking.Corrected || s.decided[k.ID] {
+		return false
+	}
+	return s.rejected[parking.Rejection{EntryID: k.EntryID, ExitID: k.ID}] || s.corrected[k.EntryID] || s.corrected[k.ID] ||
+		s.matching.Concern(k.ID, k.Plate, k.EntryTime, k.ExitTime)
+}
+
+// keep keeps those of some pairs that matter, now that their events are known.
+func (s *sieve) keep(ctx context.Context, pairs []parking.Rejection) error {
+	for some := range slices.Chunk(pairs, pairsAtOnce) {
+		ids := make([]string, 0, 2*len(some))
+		for _, pair := range some {
+			ids = append(ids, pair.EntryID, pair.ExitID)
+		}
+		events, err := s.Events(ctx, s.site, ids)
+		if err != nil {
+			return err
+		}
+		for _, pair := range some {
+			exact := parking.ExactStay{Entry: events[pair.EntryID], Exit: events[pair.ExitID]}
+			// A stay that was changed meanwhile is no exact one, or another one.
+			if exact.Entry.Kind != parking.Entry || exact.Exit.Kind != parking.Exit || exact.Entry.Plate != exact.Exit.Plate || exact.Entry.Time.After(exact.Exit.Time) {
+				continue
+			}
+			certain := s.rejected[pair] || s.decided[pair.ExitID] || exact.Entry.Corrected() || exact.Exit.Corrected()
+			if certain || s.matching.Remain(&exact) {
+				s.mutex.Lock()
+				s.kept = append(s.kept, exact)
+				s.mutex.Unlock()
+			}
+		}
+	}
+	return nil
+}
+
+func setOf[T comparable](of []T) map[T]bool {
+	set := make(map[T]bool, len(of))
+	for _, x := range of {
+		set[x] = true
+	}
+	return set
 }
