@@ -27,6 +27,10 @@ type Correction struct {
 	Confirms bool   `json:"confirms,omitempty"`
 	// Undoes is the id of the decision that this one takes back, or empty.
 	Undoes string `json:"undoes,omitempty"`
+	// AsRead reports that no decision holds: all are taken back, and the plate is that of the
+	// camera again. WasAsRead reports that none held before this one.
+	AsRead    bool `json:"as_read,omitempty"`
+	WasAsRead bool `json:"was_as_read,omitempty"`
 	// Earlier are the ids of the decisions before, the oldest first.
 	Earlier []string `json:"earlier,omitempty"`
 }
@@ -34,15 +38,22 @@ type Correction struct {
 // Corrected reports whether a person decided which plate the event has.
 func (e *Event) Corrected() bool { return e.Version >= CorrectionVersion && !e.Void }
 
+// Decided reports whether a decision about the plate of the event holds. Of a corrected event
+// whose decisions are all taken back, none does.
+func (e *Event) Decided() bool { return e.Correction != nil && !e.Correction.AsRead }
+
 // Correct returns the next version of an event, with the plate of a decision; without a
 // plate if raw is empty. A decision that the plate is right is a correction, too: then the
-// camera changes it no more. Its errors are [ErrInvalid].
+// camera changes it no more. One that undoes another takes back the last one. Its errors are
+// [ErrInvalid].
 func (e Event) Correct(raw string, by Correction) (Event, error) {
 	if e.Void {
 		return Event{}, Invalid("event %s is void: there was no such event, and it has no plate", quote(e.ID))
 	}
 	by.Was, by.NoPlate, by.Earlier = e.Plate, e.NoPlate, nil
+	by.AsRead, by.WasAsRead = false, !e.Decided()
 	if before := e.Correction; before != nil {
+		by.AsRead = by.Undoes != "" && before.WasAsRead
 		by.Earlier = append(append(by.Earlier, before.Earlier...), before.ID)
 	}
 	if len(by.Earlier) >= MaxCorrections {

@@ -2,6 +2,7 @@ package parking
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -19,13 +20,13 @@ func TestCorrect(t *testing.T) {
 	}
 	want := read
 	want.Version, want.RawPlate, want.Plate = CorrectionVersion, "ka-02", "KA02"
-	want.Correction = &Correction{ID: "d1", By: "anna", At: noon, Was: "KA01"}
+	want.Correction = &Correction{ID: "d1", By: "anna", At: noon, Was: "KA01", WasAsRead: true}
 	if diff := cmp.Diff(want, first); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	second, err := first.Correct("", Correction{ID: "d2", By: "otto", At: noon, Undoes: "d1"})
+	second, err := first.Correct("", Correction{ID: "d2", By: "otto", At: noon})
 	want.Version, want.RawPlate, want.Plate, want.NoPlate = CorrectionVersion+1, "", "", true
-	want.Correction = &Correction{ID: "d2", By: "otto", At: noon, Was: "KA02", Undoes: "d1", Earlier: []string{"d1"}}
+	want.Correction = &Correction{ID: "d2", By: "otto", At: noon, Was: "KA02", Earlier: []string{"d1"}}
 	if diff := cmp.Diff(want, second); diff != "" || err != nil {
 		t.Errorf("%v (-want +got):\n%s", err, diff)
 	}
@@ -61,6 +62,47 @@ func TestCorrect(t *testing.T) {
 	} {
 		if _, err := tt.event.Correct(tt.plate, Correction{ID: "d"}); !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), tt.says) {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// Of a read whose decisions are all taken back no decision holds, until one is made again or
+// an undo is taken back itself. What was kept before that was noted may hold.
+func TestDecided(t *testing.T) {
+	for name, tt := range map[string]struct {
+		old     int    // how many of the corrections were kept without the notes
+		chain   string // d is a decision, u the undo of the last one
+		decided string // after each: y or n
+	}{
+		"none":             {0, "", ""},
+		"one":              {0, "du", "yn"},
+		"undo of undo":     {0, "duuuu", "ynyny"},
+		"two":              {0, "dduu", "yyyy"},
+		"after an undo":    {0, "dudu", "ynyn"},
+		"after two undos":  {0, "duudu", "ynyyy"},
+		"three, and undos": {0, "dduuuu", "yyyyyy"},
+		"an old decision":  {1, "duudu", "yyyyy"},
+		"an old undo":      {2, "duudu", "yyyyy"},
+	} {
+		e := at(Entry, "e1", 1)
+		if e.Decided() {
+			t.Errorf("%s: the read is decided", name)
+		}
+		for i, what := range tt.chain {
+			by := Correction{ID: fmt.Sprint("d", i)}
+			if what == 'u' {
+				by.Undoes = e.Correction.ID
+			}
+			var err error
+			if e, err = e.Correct("KA02", by); err != nil {
+				t.Fatal(err)
+			}
+			if i < tt.old {
+				e.Correction.AsRead, e.Correction.WasAsRead = false, false
+			}
+			if want := tt.decided[i] == 'y'; e.Decided() != want || !e.Corrected() {
+				t.Errorf("%s: after %s decided is %t, want %t", name, tt.chain[:i+1], e.Decided(), want)
+			}
 		}
 	}
 }

@@ -351,6 +351,24 @@ func (c *session) checkPair() error {
 	return nil
 }
 
+// rejected reports whether a person decided that the pair is not of one vehicle.
+func (c *session) rejected() bool {
+	return c.holds.Rejection != nil && c.holds.Rejection.Withdrawn == nil
+}
+
+func (c *session) checkNotRejected() error {
+	if !c.rejected() {
+		return nil
+	}
+	r := c.holds.Rejection
+	return conflict("%s decided that they are not of one vehicle, by the decision %s: take that back first", r.By, r.ID)
+}
+
+// decidedSame reports whether one plate was decided of both reads of a pair.
+func decidedSame(events []parking.Event) bool {
+	return len(events) == 2 && events[0].Decided() && events[1].Decided() && events[0].Plate == events[1].Plate
+}
+
 // exact reports whether a stay is by the pairing rule and nothing makes it doubtful.
 func exact(s *parking.Stay) bool {
 	return s.EntryID != "" && !s.Disputed && (s.Match == nil || s.Match.Method == parking.Exact || s.Match.Method == parking.Corrected)
@@ -361,15 +379,15 @@ func (c *session) same(ctx context.Context) (changed bool, err error) {
 	if err := c.checkPair(); err != nil {
 		return false, err
 	}
-	entry, exit := c.entry(), c.exit()
-	if r := c.holds.Rejection; r != nil && r.Withdrawn == nil {
-		return false, conflict("%s decided that they are not of one vehicle, by the decision %s: take that back first", r.By, r.ID)
+	if err := c.checkNotRejected(); err != nil {
+		return false, err
 	}
+	entry, exit := c.entry(), c.exit()
 	for i := range c.holds.Stays {
 		switch s := &c.holds.Stays[i]; {
 		case !exact(s):
 		case s.ID == exit.ID && s.EntryID == entry.ID:
-			if parking.NormalizePlate(c.d.Plate) == s.Plate && entry.Corrected() && exit.Corrected() {
+			if parking.NormalizePlate(c.d.Plate) == s.Plate && entry.Decided() && exit.Decided() {
 				return false, nil
 			}
 		case s.ID == exit.ID:
@@ -403,25 +421,21 @@ func (c *session) plate(ctx context.Context) (changed bool, err error) {
 	switch e := &c.holds.Events[0]; {
 	case e.Void:
 		return false, conflict("the event %s is void: there was no such vehicle", e.ID)
-	case e.Corrected() && e.Plate == parking.NormalizePlate(c.d.Plate):
+	case e.Decided() && e.Plate == parking.NormalizePlate(c.d.Plate):
 		return false, nil
 	}
 	return c.correct(ctx, c.decided)
 }
 
-// correct records the corrections of those reads that are concerned, all or none.
+// correct records the corrections of those reads that are concerned, all or none. A decision
+// that names a pair and leaves it decided as of one vehicle is refused if it is rejected.
 func (c *session) correct(ctx context.Context, plateOf func(*parking.Event) (raw string)) (changed bool, err error) {
-	var corrected []parking.Event
-	var was []int64
+	// The record has the reads that stay as they are, too: what was checked is true of all.
+	corrected, was := slices.Clone(c.holds.Events), versionsOf(c.holds.Events)
 	var ids []string
-	for i := range c.holds.Events {
+	for i := range corrected {
 		e := &c.holds.Events[i]
-		if !c.concerns(e) {
-			continue
-		}
-		was = append(was, e.Version)
-		if e.DecidedBy(c.d.ID) { // it stays so
-			corrected = append(corrected, *e)
+		if !c.concerns(e) || e.DecidedBy(c.d.ID) {
 			continue
 		}
 		by := parking.Correction{ID: c.d.ID, By: c.d.By, At: c.now().UTC().Truncate(time.Millisecond), Undoes: c.d.Of}
@@ -429,27 +443,27 @@ func (c *session) correct(ctx context.Context, plateOf func(*parking.Event) (raw
 		if err != nil {
 			return false, err
 		}
-		corrected, ids = append(corrected, next), append(ids, e.ID)
+		corrected[i], ids = next, append(ids, e.ID)
 	}
 	if len(ids) == 0 {
 		return false, nil
+	}
+	var pair *parking.Rejection
+	if decidedSame(corrected) {
+		if err := c.checkNotRejected(); err != nil {
+			return false, err
+		}
+		one := c.pair()
+		pair = &one
 	}
 	if c.marks, err = c.Events.MarkUnfinished(ctx, c.site, ids); err != nil {
 		return false, err
 	}
 	// If that is refused the marks stay: they may have taken the place of those of another one.
-	var pair *parking.Rejection
-	if c.d.Kind == Same {
-		one := c.pair()
-		pair = &one
-	}
 	if err := c.record(ctx, corrected, was, pair); err != nil {
 		return false, err
 	}
-	for _, e := range corrected {
-		i := slices.Index(c.ids(), e.ID)
-		c.holds.Events[i] = e
-	}
+	c.holds.Events = corrected
 	return true, nil
 }
 
@@ -458,11 +472,9 @@ func (c *session) different(ctx context.Context) (changed bool, err error) {
 	if err := c.checkPair(); err != nil {
 		return false, err
 	}
-	rejected := c.holds.Rejection != nil && c.holds.Rejection.Withdrawn == nil
-	for _, e := range c.holds.Events {
-		if !rejected && e.Corrected() && e.Correction != nil && c.entry().Plate == c.exit().Plate { // a sender may use such a version, too
-			return false, conflict("%s decided that they are of one vehicle, by the decision %s: take that back first", e.Correction.By, e.Correction.ID)
-		}
+	if !c.rejected() && decidedSame(c.holds.Events) {
+		last := c.entry().Correction
+		return false, conflict("%s decided that they are of one vehicle, by the decision %s: take that back first", last.By, last.ID)
 	}
 	rejection := timeline.Rejection{Rejection: c.pair(), ID: c.d.ID, By: c.d.By, At: c.now().UTC().Truncate(time.Millisecond)}
 	stays, changed, err := c.Events.Reject(ctx, c.site, rejection, timeline.Versions{Entry: c.entry().Version, Exit: c.exit().Version})
@@ -549,15 +561,6 @@ func (c *session) undo(ctx context.Context) (changed bool, err error) {
 		return false, errMoment()
 	}
 	return changed, err
-}
-
-// ids returns those of the reads.
-func (c *session) ids() []string {
-	ids := make([]string, len(c.holds.Events))
-	for i := range c.holds.Events {
-		ids[i] = c.holds.Events[i].ID
-	}
-	return ids
 }
 
 // unfinishedAfter is the time after which a decision is not under way any more.
