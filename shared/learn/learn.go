@@ -34,9 +34,9 @@ type Learner struct {
 	Events *timeline.Store
 	Models *model.Store
 	// Match returns what a tick of the matcher at an instant would make of the exits of a site
-	// since another, by these models, as [parking.Reads.Match] does. leftOut reports that it
-	// would leave out the oldest.
-	Match func(ctx context.Context, site string, from, at time.Time, models parking.Models) (stays []parking.Stay, leftOut bool, err error)
+	// since another, by these models, as [parking.Reads.Match] does. first is the instant from
+	// which it would decide them: later than from if it would leave out the oldest.
+	Match func(ctx context.Context, site string, from, at time.Time, models parking.Models) (stays []parking.Stay, first time.Time, err error)
 	Now   func() time.Time
 
 	looks int // mostLooks, if it is 0
@@ -149,12 +149,19 @@ func (l *Learner) Learn(ctx context.Context, q Request) (*Report, error) {
 		return nil, fmt.Errorf("learn from %d reads and %d stays of site %q: %w: ask for fewer days", len(reads.Lone), len(reads.Exact), q.Site, err)
 	}
 	var results [2][]parking.Stay
+	decided := from // by both: reads arrive between the two, and then the later one begins later
 	for i, models := range []parking.Models{models, {learnt}} {
-		stays, more, err := l.Match(ctx, q.Site, from, to, models)
+		stays, first, err := l.Match(ctx, q.Site, from, to, models)
 		if err != nil {
 			return nil, err
 		}
-		results[i], leftOut = stays, leftOut || more
+		results[i] = stays
+		if first.After(decided) {
+			decided, leftOut = first, true
+		}
+	}
+	for i, stays := range results {
+		results[i] = slices.DeleteFunc(stays, func(s parking.Stay) bool { return s.ExitTime.Before(decided) })
 	}
 	r := &Report{Site: q.Site, From: from, To: to, Learnt: of, LeftOut: leftOut, Model: learnt, Valid: list.At(to)}
 	r.compare(reads, results[0], results[1])

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -65,8 +66,8 @@ func newLearner(t *testing.T) *Learner {
 	if _, err := l.Stays.Upsert(t.Context(), parking.Latest(stays)); err != nil {
 		t.Fatal(err)
 	}
-	l.Match = func(_ context.Context, _ string, _, _ time.Time, models parking.Models) ([]parking.Stay, bool, error) {
-		return parking.ReadsOf(events, nil).Match(nil, models), false, nil
+	l.Match = func(_ context.Context, _ string, from, _ time.Time, models parking.Models) ([]parking.Stay, time.Time, error) {
+		return parking.ReadsOf(events, nil).Match(nil, models), from, nil
 	}
 	return l
 }
@@ -126,6 +127,39 @@ func TestLearn(t *testing.T) {
 	second := report()
 	if second.Valid != first.Model.Version || second.Before != first.After {
 		t.Errorf("with the model before is %+v, want %+v", second.Before, first.After)
+	}
+}
+
+// Lone reads arrive while a model is compared, so the two results may begin at different
+// instants if the oldest are left out. What only one of them has is not a change.
+func TestLearnComparesWhatBothResultsDecide(t *testing.T) {
+	l := newLearner(t)
+	match := l.Match
+	valid := []*parking.Model{parking.DefaultModel()} // for both: nothing changes by a model
+	ages := map[string][2]time.Duration{              // of the first instants, before and after
+		"before is older": {96 * time.Hour, 48 * time.Hour},
+		"after is older":  {48 * time.Hour, 96 * time.Hour},
+		"all is there":    {7 * 24 * time.Hour, 7 * 24 * time.Hour},
+	}
+	for name, ages := range ages {
+		var decided []int
+		l.Match = func(ctx context.Context, site string, from, at time.Time, _ parking.Models) ([]parking.Stay, time.Time, error) {
+			stays, _, err := match(ctx, site, from, at, valid)
+			first := at.Add(-ages[len(decided)])
+			stays = slices.DeleteFunc(stays, func(s parking.Stay) bool { return s.ExitTime.Before(first) })
+			decided = append(decided, len(stays))
+			return stays, first, err
+		}
+		r, err := l.Learn(t.Context(), Request{Site: "north", Days: 7})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := min(decided[0], decided[1]); len(r.Changes) > 0 || want == 0 || r.Before != r.After || r.Before.Near != want {
+			t.Errorf("%s: %d changes, before %+v, after %+v, want %d near ones", name, len(r.Changes), r.Before, r.After, want)
+		}
+		if want := decided[0] != decided[1]; r.LeftOut != want {
+			t.Errorf("%s: left out is %t, want %t", name, r.LeftOut, want)
+		}
 	}
 }
 

@@ -88,15 +88,16 @@ func (s *Span) first(from time.Time) (first time.Time, leftOut bool) {
 }
 
 // match returns what a tick at an instant would make of the exits since another by some
-// models; see [parking.Matching.Match]. leftOut reports that it would leave out the oldest.
-func (r Reader) match(ctx context.Context, site string, from, at time.Time, models parking.Models) (stays []parking.Stay, leftOut bool, err error) {
+// models; see [parking.Matching.Match]. first is the instant from which it would decide them:
+// later than from if it would leave out the oldest.
+func (r Reader) match(ctx context.Context, site string, from, at time.Time, models parking.Models) (stays []parking.Stay, first time.Time, err error) {
 	span, err := r.Read(ctx, site, from.Add(-parking.Horizon), at.Add(aheadOfNow), models)
 	if err != nil {
-		return nil, false, err
+		return nil, time.Time{}, err
 	}
-	from, leftOut = span.first(from)
-	stays = slices.DeleteFunc(span.Matching.Match(span.Exact), func(s parking.Stay) bool { return s.ExitTime.Before(from) })
-	return stays, leftOut, nil
+	first, _ = span.first(from)
+	stays = slices.DeleteFunc(span.Matching.Match(span.Exact), func(s parking.Stay) bool { return s.ExitTime.Before(first) })
+	return stays, first, nil
 }
 
 // completeFrom returns the instant from which all lone reads are there, if older ones are left

@@ -82,10 +82,11 @@ func TestPreviewOfReadsThatAreLeftOut(t *testing.T) {
 		}
 	}
 	lone[0].Next = lone[2].Time // the vehicle came again
-	for from, want := range map[time.Duration]bool{parking.Horizon + 12*day: true, 4 * day: false} {
-		stays, leftOut, err := Reader{fewLone{lone: lone}, noStays{}}.match(t.Context(), "s", now.Add(-from), now, nil)
-		if err != nil || leftOut != want || len(stays) != 1 || stays[0].ID != "new"+string(parking.Exit) {
-			t.Errorf("from %s: left out %t, want %t; error %v, stays %+v", from, leftOut, want, err, stays)
+	oldest := lone[0].Time.Add(parking.Horizon + time.Millisecond)
+	for from, want := range map[time.Duration]time.Time{parking.Horizon + 12*day: oldest, 4 * day: now.Add(-4 * day)} {
+		stays, first, err := Reader{fewLone{lone: lone}, noStays{}}.match(t.Context(), "s", now.Add(-from), now, nil)
+		if err != nil || !first.Equal(want) || len(stays) != 1 || stays[0].ID != "new"+string(parking.Exit) {
+			t.Errorf("from %s: the first instant is %s, want %s; error %v, stays %+v", from, first, want, err, stays)
 		}
 	}
 }
