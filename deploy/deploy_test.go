@@ -233,7 +233,7 @@ func check(t *testing.T, where, expr string, known map[string]bool) {
 	}
 }
 
-// knownMetrics are those that somebody exposes or records.
+// knownMetrics are those that a process exposes or a rule records.
 func knownMetrics(t *testing.T) map[string]bool {
 	t.Helper()
 	known := map[string]bool{"up": true, "process_cpu_seconds_total": true, "process_resident_memory_bytes": true}

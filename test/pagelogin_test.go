@@ -167,7 +167,7 @@ func TestPageWithALogin(t *testing.T) {
 			}
 		}
 
-		b.open(seen.address + pageURL + "?site=" + theOtherSite + "&plate=MH12DE1433") // a link of somebody who may see it
+		b.open(seen.address + pageURL + "?site=" + theOtherSite + "&plate=MH12DE1433") // a link of a user who may see it
 		b.wants(`document.querySelector('#k-occupancy').textContent`, "1")
 		b.wants(`location.search`, "?site=north")
 		hides(t, "the page of another's link", b.text(`document.documentElement.outerHTML`))

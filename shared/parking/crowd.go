@@ -7,7 +7,7 @@ import (
 )
 
 // mostAlike is how many other lone reads may be like a read that the near rule compares.
-// More are so if a camera fails, or if somebody makes plates up. The time and the memory
+// More are so if a camera fails, or if a sender makes plates up. The time and the memory
 // of the rule grow with the reads, and with this.
 const mostAlike = 500
 

@@ -448,7 +448,7 @@ func TestOneSiteIsAllThereIs(t *testing.T) {
 			t.Errorf("POST /search %s: %d %s", body, w.Code, w.Body)
 		}
 	}
-	// A cursor of somebody who sees more shows no more.
+	// A cursor of a user who sees more shows no more.
 	var cursors []string
 	for _, path := range []string{"/?limit=1", "/?limit=3", "/?site=south&limit=1"} {
 		cursors = append(cursors, answeredAs[stay.Page](t, g, admin, path).Next)

@@ -27,8 +27,8 @@ type LoneRead struct {
 	Time  time.Time // of a vehicle inside rounded down to milliseconds
 }
 
-// maxFound bounds the lone reads that a search returns: so many are like each other if somebody
-// makes plates up, and then some are as good as all.
+// maxFound bounds the lone reads that a search returns: so many are like each other if a
+// sender makes plates up, and then some are as good as all.
 const maxFound = 100_000
 
 // FindLone returns the lone reads of a kind at a site that were observed from one instant

@@ -474,7 +474,7 @@ func TestDeployAndDelete(t *testing.T) {
 		return l.call(t, method, "/system/functions", string(text))
 	}
 	if code, text := post("POST", deployment("three", nil)); code != 400 || !strings.Contains(text, "only Parkstream's own functions (one, two)") {
-		t.Errorf("a function of somebody else: %d %s", code, text)
+		t.Errorf("a function that is not of Parkstream: %d %s", code, text)
 	}
 	for _, tt := range []struct{ method, path, body, want string }{
 		{"POST", "/system/functions", "hello", "read the deployment: it is not JSON"},

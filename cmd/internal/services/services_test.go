@@ -97,7 +97,7 @@ func TestKeep(t *testing.T) {
 	<-kept
 	mu.Lock()
 	defer mu.Unlock()
-	// The first time it may have been gone before somebody looked.
+	// The first time it may have been gone before Keep looked.
 	if len(said) == 0 || !strings.Contains(said[0], "Redis ended (its process is gone) and is started again in") {
 		t.Errorf("the operator heard %q", said)
 	}
