@@ -97,6 +97,16 @@ func (g *Gateway) SummaryURL(ctx context.Context) (string, error) {
 	return url + summaryPath, err
 }
 
+// LocateSummary returns what finds the URL of the summary: it is summaryURL, or if that is
+// empty, behind the gateway at gatewayURL (see [New]).
+func LocateSummary(gatewayURL, summaryURL string) func(context.Context) (string, error) {
+	if summaryURL == "" {
+		return New(gatewayURL).SummaryURL
+	}
+	summaryURL = strings.TrimSuffix(summaryURL, "/")
+	return func(context.Context) (string, error) { return summaryURL, nil }
+}
+
 // try returns an error if a gateway does not answer, or has no summary behind it.
 func (g *Gateway) try(ctx context.Context, candidate string) error {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, candidate+summaryPath+"/_/health", http.NoBody)

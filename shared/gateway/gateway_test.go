@@ -151,6 +151,15 @@ func TestGatewayThatIsTold(t *testing.T) {
 	if got != "http://gw.example:8080/function/summary" || err != nil {
 		t.Errorf("%q, %v", got, err)
 	}
+	for _, tt := range []struct{ gateway, summary, want string }{
+		{"http://gw.example:8080/", "", "http://gw.example:8080/function/summary"},
+		{"http://gw.example:8080", "http://sum.example/it/", "http://sum.example/it"},
+		{"", "http://sum.example", "http://sum.example"},
+	} {
+		if got, err := LocateSummary(tt.gateway, tt.summary)(t.Context()); got != tt.want || err != nil {
+			t.Errorf("gateway %q, summary %q: %q, %v, want %q", tt.gateway, tt.summary, got, err, tt.want)
+		}
+	}
 	if diff := cmp.Diff([]string{"http://gateway:8080", "http://gateway.openfaas:8080"}, New("").candidates); diff != "" {
 		t.Error(diff)
 	}

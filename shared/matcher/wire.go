@@ -72,19 +72,11 @@ func Wire(rt *faas.Runtime) (http.Handler, error) {
 	token := rt.Secret("summary-token").Value
 	rt.Access.Token("summary", token, access.ReadMetrics)
 	rt.Admit(admission(rt.Access))
-	locate := gateway.New(s.GatewayURL).SummaryURL
-	if s.SummaryURL != "" {
-		locate = func(context.Context) (string, error) { return s.SummaryURL, nil }
-	}
-	summaries := summaryclient.NewFunc(locate, token)
+	summaries := summaryclient.NewFunc(gateway.LocateSummary(s.GatewayURL, s.SummaryURL), token)
 	if s.Redis.Replicas > 0 {
 		summaries.Timeout += 2 * s.Redis.ReplicasTimeout // the endpoint waits for the replicas' memory and disks
 	}
-	rt.OnReady("summary", summaries.Reachable)
-	rt.OnClose("summary client", func(context.Context) error {
-		summaries.Close()
-		return nil
-	})
+	summaries.Register(rt)
 	registry := site.NewRegistry(client)
 	rt.OnWarning("sites", registry.Check)
 	store := timeline.New(client, s.Retention)

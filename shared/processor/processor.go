@@ -50,13 +50,6 @@ func (s Settings) Validate() error {
 	return errors.Join(errs...)
 }
 
-func (s Settings) summaries(token func() (string, error)) *summaryclient.Client {
-	if s.SummaryURL != "" {
-		return summaryclient.New(s.SummaryURL, token)
-	}
-	return summaryclient.NewFunc(gateway.New(s.GatewayURL).SummaryURL, token)
-}
-
 // callerOf returns what the principal of a call may do.
 func callerOf(ctx context.Context) pipeline.Caller {
 	principal := access.From(ctx)
@@ -95,15 +88,11 @@ func Wire(rt *faas.Runtime) (pipeline.Config, error) {
 	data.Repeats = registry.Repeats
 	recorded := audit.New(client, s.Audit, rt.Log, rt.Registerer)
 	recorded.Register(rt, rt.Access)
-	summaries := s.summaries(summaryToken)
+	summaries := summaryclient.NewFunc(gateway.LocateSummary(s.GatewayURL, s.SummaryURL), summaryToken)
 	if s.Redis.Replicas > 0 {
 		summaries.Timeout += 2 * s.Redis.ReplicasTimeout // the endpoint waits for the replicas' memory and disks
 	}
-	rt.OnReady("summary", summaries.Reachable)
-	rt.OnClose("summary client", func(context.Context) error {
-		summaries.Close()
-		return nil
-	})
+	summaries.Register(rt)
 	recorder := health.NewRecorder(client, rt.Log)
 	rt.OnClose("health of the cameras", recorder.Close)
 	return pipeline.Config{

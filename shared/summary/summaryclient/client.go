@@ -70,6 +70,22 @@ func NewFunc(locate func(context.Context) (string, error), token func() (string,
 	return c
 }
 
+// Process is the process that uses a client; shared/process implements it.
+type Process interface {
+	OnReady(name string, check func(context.Context) error)
+	OnClose(name string, run func(context.Context) error)
+}
+
+// Register adds the client to a process, which then is ready only if the client is
+// [Client.Reachable], and closes it.
+func (c *Client) Register(p Process) {
+	p.OnReady("summary", c.Reachable)
+	p.OnClose("summary client", func(context.Context) error {
+		c.Close()
+		return nil
+	})
+}
+
 // Close closes idle connections.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
