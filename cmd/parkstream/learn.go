@@ -28,16 +28,13 @@ const (
 )
 
 type learnCommand struct {
-	Site   string  `default:"default" help:"Site whose reads it learns from."`
 	Days   int     `default:"14" help:"Days of reads that it learns from, at most 31, and whose stays are compared."`
 	DryRun bool    `help:"Show what would change, and change nothing."`
-	From   string  `placeholder:"TIME" help:"Exits observed from then on are matched by the model, such as 2026-11-28T00:00:00Z; now if it is missing."`
 	Margin float64 `placeholder:"NATS" help:"Margin by which a pair has to outweigh others, such as 3.5: the higher, the fewer stays are wrong, and the fewer are found. That of the default model if it is missing."`
 	Tariff float64 `placeholder:"MONEY" help:"Money for each hour begun: shows the changes in money, too."`
 	All    bool    `help:"Show up to 200 stays that would change, not 10."`
 	Output string  `placeholder:"FILE" help:"Write the model to a file, as 'models add' and 'evaluate --model' take it."`
-	Yes    bool    `help:"Do it without asking."`
-	summaryAPI
+	activation
 }
 
 // Run makes a model of a site.
@@ -46,10 +43,6 @@ func (c learnCommand) Run(ctx context.Context) error {
 }
 
 func (c learnCommand) run(t terminal, interactive bool) error {
-	from, err := instantOf(c.From)
-	if err != nil {
-		return err
-	}
 	if !interactive && !c.Yes && !c.DryRun {
 		return errors.New("nothing was done: --yes makes the model valid, --dry-run shows what would change")
 	}
@@ -62,7 +55,7 @@ func (c learnCommand) run(t terminal, interactive bool) error {
 	start := time.Now()
 	stop := tell(t, start)
 	c.timeout = learnTimeout
-	err = c.callFunction(t.ctx, "matcher", http.MethodPost, "/learn?"+query.Encode(), nil, &r)
+	err := c.callFunction(t.ctx, "matcher", http.MethodPost, "/learn?"+query.Encode(), nil, &r)
 	stop()
 	if err != nil {
 		return err
@@ -84,8 +77,7 @@ func (c learnCommand) run(t terminal, interactive bool) error {
 		fmt.Fprintln(t.notes, "nothing was changed: without --dry-run the model becomes valid")
 		return nil
 	}
-	change := activation{Site: c.Site, Version: r.Model.Version, From: from, Yes: c.Yes, summaryAPI: c.summaryAPI}
-	return change.run(t, interactive, document)
+	return c.activate(t, interactive, r.Model.Version, document)
 }
 
 // tell tells a person every few seconds that it is not done yet, until stop is called.
@@ -197,15 +189,3 @@ func (c learnCommand) amount(hours int) string {
 }
 
 func nats(w parking.Weight) float64 { return float64(w) / 100 }
-
-// instantOf returns the instant of a flag, or none.
-func instantOf(text string) (*parking.Timestamp, error) {
-	if text == "" {
-		return nil, nil //nolint:nilnil // no instant is one
-	}
-	at, err := parking.ParseTime(text)
-	if err != nil {
-		return nil, fmt.Errorf("--from: %w", err)
-	}
-	return (*parking.Timestamp)(&at), nil
-}

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/alecthomas/kong"
+
 	"parkstream/shared/learn"
 	"parkstream/shared/model"
 	"parkstream/shared/parking"
@@ -129,7 +131,7 @@ func oneLine(text string) string { return strings.Join(strings.Fields(text), " "
 func TestLearnDryRun(t *testing.T) {
 	f, api := newFakeModels(t)
 	file := filepath.Join(t.TempDir(), "model")
-	c := learnCommand{Site: "north", Days: 14, DryRun: true, Margin: 3.75, Output: file, summaryAPI: api}
+	c := learnCommand{Days: 14, DryRun: true, Margin: 3.75, Output: file, activation: activation{Site: "north", summaryAPI: api}}
 	out, notes, err := trial(t, "", func(term terminal) error { return c.run(term, false) })
 	if err != nil || f.changes() != "" {
 		t.Fatalf("%v, calls %s", err, f.changes())
@@ -172,26 +174,33 @@ func TestLearnDryRun(t *testing.T) {
 func TestLearn(t *testing.T) {
 	const keep, activate = "PUT /function/summary/sites/north/models/learnt-1", "POST /function/summary/sites/north/models"
 	for name, tt := range map[string]struct {
-		c           learnCommand
+		flags       string
 		interactive bool
 		answer      string
 		want        string // changes
 		err         string
 		body        string
 	}{
-		"yes on a terminal":  {learnCommand{}, true, "y\n", keep + ", " + activate, "", `"from":null`},
-		"no on a terminal":   {learnCommand{}, true, "n\n", "", "nothing was changed", ""},
-		"nothing is said":    {learnCommand{}, true, "", "", "nothing was changed", ""},
-		"no terminal":        {learnCommand{}, false, "", "", "--yes makes the model valid, --dry-run", ""},
-		"--yes":              {learnCommand{Yes: true}, false, "", keep + ", " + activate, "", `"version":"learnt-1"`},
-		"from an instant":    {learnCommand{Yes: true, From: "2026-11-20T01:00:00+01:00"}, false, "", keep + ", " + activate, "", `"from":"2026-11-20T00:00:00Z"`},
-		"from no instant":    {learnCommand{Yes: true, From: "yesterday"}, false, "", "", "--from: ", ""},
-		"a dry run with yes": {learnCommand{Yes: true, DryRun: true}, false, "", "", "", ""},
+		"yes on a terminal":  {"", true, "y\n", keep + ", " + activate, "", `"from":null`},
+		"no on a terminal":   {"", true, "n\n", "", "nothing was changed", ""},
+		"nothing is said":    {"", true, "", "", "nothing was changed", ""},
+		"no terminal":        {"", false, "", "", "--yes makes the model valid, --dry-run", ""},
+		"--yes":              {"--yes", false, "", keep + ", " + activate, "", `"version":"learnt-1"`},
+		"from an instant":    {"--yes --from 2026-11-20T01:00:00+01:00", false, "", keep + ", " + activate, "", `"from":"2026-11-20T00:00:00Z"`},
+		"from no instant":    {"--yes --from yesterday", false, "", "", "--from: ", ""},
+		"a dry run with yes": {"--yes --dry-run", false, "", "", "", ""},
 	} {
 		f, api := newFakeModels(t)
-		c := tt.c
-		c.Site, c.Days, c.summaryAPI = "north", 7, api
-		_, notes, err := trial(t, tt.answer, func(term terminal) error { return c.run(term, tt.interactive) })
+		var c learnCommand
+		parser, err := kong.New(&c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = parser.Parse(append(strings.Fields(tt.flags), "--site=north", "--days=7", "--gateway="+api.Gateway, "--token-file="+api.TokenFile))
+		var notes string
+		if err == nil {
+			_, notes, err = trial(t, tt.answer, func(term terminal) error { return c.run(term, tt.interactive) })
+		}
 		if (err == nil) != (tt.err == "") || err != nil && !strings.Contains(err.Error(), tt.err) {
 			t.Errorf("%s: %v, want %q", name, err, tt.err)
 		}
@@ -228,25 +237,27 @@ func TestModelsCommands(t *testing.T) {
 	if _, _, err := trial(t, `{"margin":1}`, modelsAddCommand{File: "-", Site: "north", summaryAPI: api}.run); err == nil || !strings.Contains(err.Error(), "-: ") {
 		t.Errorf("what is no model: %v", err)
 	}
-	from := "2026-11-20T00:00:00Z"
-	activate := modelsActivateCommand{Version: "learnt-1", Site: "north", From: from, summaryAPI: api}
-	if out, _ := run("y\n", func(term terminal) error { return activate.run(term, true) }); !strings.Contains(out, "learnt-1 becomes valid for exits observed from "+from+" on, in place of default\n") ||
+	instant := func(month time.Month, day int) *parking.Timestamp {
+		return new(parking.Timestamp(time.Date(2026, month, day, 0, 0, 0, 0, time.UTC)))
+	}
+	activate := modelsActivateCommand{Version: "learnt-1", activation: activation{Site: "north", From: instant(11, 20), summaryAPI: api}}
+	if out, _ := run("y\n", func(term terminal) error { return activate.run(term, true) }); !strings.Contains(out, "learnt-1 becomes valid for exits observed from 2026-11-20T00:00:00Z on, in place of default\n") ||
 		!strings.Contains(out, "matched again") {
 		t.Errorf("activated: %s", out)
 	}
 	if _, notes := run("", func(term terminal) error { return activate.run(term, true) }); !strings.Contains(notes, "nothing changes") {
 		t.Errorf("activated again: %s", notes)
 	}
-	unknown := modelsActivateCommand{Version: "learnt-2", Site: "north", Yes: true, summaryAPI: api}
+	unknown := modelsActivateCommand{Version: "learnt-2", activation: activation{Site: "north", Yes: true, summaryAPI: api}}
 	if out, _, err := trial(t, "", func(term terminal) error { return unknown.run(term, false) }); err == nil || !strings.Contains(err.Error(), `site north has no model "learnt-2": `) || out != "" {
 		t.Errorf("unknown: %s, %v", out, err)
 	}
-	activate.Version, activate.From = "default", "2026-11-01T00:00:00Z"
+	activate.Version, activate.From = "default", instant(11, 1)
 	if _, _, err := trial(t, "", func(term terminal) error { return activate.run(term, false) }); err == nil || !strings.Contains(err.Error(), "--yes") {
 		t.Errorf("without a terminal: %v", err)
 	}
 	f.list.Periods[0].From = time.Now().Add(time.Hour)
-	activate.Version, activate.From, activate.Yes = "learnt-1", "", true
+	activate.Version, activate.From, activate.Yes = "learnt-1", nil, true
 	if out, _ := run("", func(term terminal) error { return activate.run(term, false) }); !strings.Contains(out, "from now on, in place of default, and of learnt-1 from ") {
 		t.Errorf("in place of a later one: %s", out)
 	}

@@ -121,10 +121,7 @@ func (c modelsAddCommand) run(t terminal) error {
 
 type modelsActivateCommand struct {
 	Version string `arg:"" help:"Version of the model, or default."`
-	Site    string `default:"default" help:"Site whose model it is."`
-	From    string `placeholder:"TIME" help:"Exits observed from then on are matched by it, such as 2026-11-28T00:00:00Z; now if it is missing."`
-	Yes     bool   `help:"Do it without asking."`
-	summaryAPI
+	activation
 }
 
 // Run makes a model valid.
@@ -133,11 +130,7 @@ func (c modelsActivateCommand) Run(ctx context.Context) error {
 }
 
 func (c modelsActivateCommand) run(t terminal, interactive bool) error {
-	from, err := instantOf(c.From)
-	if err != nil {
-		return err
-	}
-	return activation{Site: c.Site, Version: c.Version, From: from, Yes: c.Yes, summaryAPI: c.summaryAPI}.run(t, interactive, nil)
+	return c.activate(t, interactive, c.Version, nil)
 }
 
 type modelsDropCommand struct {
@@ -160,38 +153,38 @@ func (c modelsDropCommand) run(t terminal) error {
 
 func modelsPath(site string) string { return "/sites/" + url.PathEscape(site) + "/models" }
 
-// activation makes a model valid.
+// activation makes a model of a site valid.
 type activation struct {
-	Site, Version string
-	From          *parking.Timestamp
-	Yes           bool
+	Site string             `default:"default" help:"Site of the model."`
+	From *parking.Timestamp `placeholder:"TIME" help:"Exits observed from then on are matched by the model, such as 2026-11-28T00:00:00Z; now if it is missing."`
+	Yes  bool               `help:"Do it without asking."`
 	summaryAPI
 }
 
-// run keeps a document first, if there is one, and makes the model valid after it has told
-// what that changes and has asked.
-func (c activation) run(t terminal, interactive bool, document []byte) error {
+// activate keeps a document first, if there is one, and makes the model valid after it has
+// told what that changes and has asked.
+func (c activation) activate(t terminal, interactive bool, version string, document []byte) error {
 	var before model.List
 	if err := c.call(t.ctx, http.MethodGet, modelsPath(c.Site), nil, &before); err != nil {
 		return err
 	}
-	kept := slices.ContainsFunc(before.Models, func(m model.Kept) bool { return m.Version == c.Version })
-	if document == nil && !kept && c.Version != model.Default {
-		return fmt.Errorf("site %s has no model %q: `parkstream models list --site %[1]s` shows those that it has, and %q is always there", c.Site, c.Version, model.Default)
+	kept := slices.ContainsFunc(before.Models, func(m model.Kept) bool { return m.Version == version })
+	if document == nil && !kept && version != model.Default {
+		return fmt.Errorf("site %s has no model %q: `parkstream models list --site %[1]s` shows those that it has, and %q is always there", c.Site, version, model.Default)
 	}
 	from := time.Now()
 	if c.From != nil {
 		from = time.Time(*c.From)
 	}
-	if now := before.At(from); now == c.Version && (len(before.Periods) == 0 || !before.Periods[len(before.Periods)-1].From.After(from)) {
-		fmt.Fprintf(t.notes, "nothing changes: %s is valid from then on already\n", c.Version)
+	if now := before.At(from); now == version && (len(before.Periods) == 0 || !before.Periods[len(before.Periods)-1].From.After(from)) {
+		fmt.Fprintf(t.notes, "nothing changes: %s is valid from then on already\n", version)
 		return nil
 	}
 	when := "now"
 	if c.From != nil {
 		when = from.UTC().Format(time.RFC3339)
 	}
-	fmt.Fprintf(t.out, "\n%s becomes valid for exits observed from %s on, in place of %s", c.Version, when, before.At(from))
+	fmt.Fprintf(t.out, "\n%s becomes valid for exits observed from %s on, in place of %s", version, when, before.At(from))
 	for _, p := range before.Periods {
 		if p.From.After(from) {
 			fmt.Fprintf(t.out, ", and of %s from %s on", p.Version, p.From.Format(time.RFC3339))
@@ -211,14 +204,14 @@ func (c activation) run(t terminal, interactive bool, document []byte) error {
 	}
 	var list model.List
 	if document != nil {
-		if err := c.call(t.ctx, http.MethodPut, modelsPath(c.Site)+"/"+url.PathEscape(c.Version), document, &list); err != nil {
+		if err := c.call(t.ctx, http.MethodPut, modelsPath(c.Site)+"/"+url.PathEscape(version), document, &list); err != nil {
 			return err
 		}
 	}
 	body, err := json.Marshal(struct {
 		Version string             `json:"version"`
 		From    *parking.Timestamp `json:"from"`
-	}{c.Version, c.From})
+	}{version, c.From})
 	if err != nil {
 		return err
 	}
