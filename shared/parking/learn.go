@@ -127,10 +127,11 @@ func (l *learner) settled(stays []Stay) {
 	}
 }
 
-// corrections takes what persons corrected.
+// corrections takes what persons corrected and did not take back: the plate before is no
+// misread then.
 func (l *learner) corrections(s *scorer) {
 	take := func(e *Event) {
-		if e.Correction == nil {
+		if !e.Decided() {
 			return
 		}
 		var was, is [maxText]rune

@@ -127,9 +127,10 @@ func TestLearnMissing(t *testing.T) {
 	}
 }
 
-// What persons corrected counts as what the near rule found.
+// What persons corrected counts as what the near rule found, unless they took it back.
 func TestLearnCorrections(t *testing.T) {
 	s := newSite(3).visits(800)
+	_, without := s.learn(t)
 	for i := range s.events {
 		e := &s.events[i]
 		if j := strings.IndexByte(e.Plate, 'W'); j > 0 && i%3 == 0 {
@@ -140,6 +141,14 @@ func TestLearnCorrections(t *testing.T) {
 	m, learnt := s.learn(t)
 	if got, before := m.Edits.Confused["WX"], DefaultModel().Edits.Letters; learnt.Near < 60 || got <= before+100 {
 		t.Errorf("W and X weigh %d, in the base model %d, by %+v", got, before, learnt)
+	}
+	for i := range s.events {
+		if c := s.events[i].Correction; c != nil {
+			c.AsRead = true
+		}
+	}
+	if _, learnt := s.learn(t); learnt.Near != without.Near {
+		t.Errorf("%d near stays are learnt from after all corrections are taken back, want %d", learnt.Near, without.Near)
 	}
 }
 
