@@ -56,16 +56,20 @@ func TestDecide(t *testing.T) {
 	if err := s.Posted(t.Context(), "default", []parking.Stay{want}); err != nil {
 		t.Error(err)
 	}
-	stays, changed, err := rejectNow(t, s, Rejection{Rejection: parking.Rejection{EntryID: "e", ExitID: "x"}, ID: "d1", By: "ann", At: start})
-	if diff := cmp.Diff([]parking.Stay{stayOf(nil, x, 3)}, stays); diff != "" || !changed || err != nil {
-		t.Errorf("rejected, changed %t, error %v, -want +got:\n%s", changed, err, diff)
+	pair := parking.Rejection{EntryID: "e", ExitID: "x"}
+	for i := range 2 { // it comes again: the stay may not be posted
+		stays, changed, err := rejectNow(t, s, Rejection{Rejection: pair, ID: "d1", By: "ann", At: start})
+		if diff := cmp.Diff([]parking.Stay{stayOf(nil, x, 3)}, stays); diff != "" || changed != (i == 0) || err != nil {
+			t.Errorf("rejected, changed %t, error %v, -want +got:\n%s", changed, err, diff)
+		}
 	}
 	if got := decide(t, s, c)[0]; got.Refused == "" {
 		t.Errorf("%+v", got)
 	}
-	// A rejection that comes again after it was taken back changes nothing.
-	pair := parking.Rejection{EntryID: "e", ExitID: "x"}
-	if err := unreject(t, s, Rejection{Rejection: pair, ID: "d2", By: "ben", At: start}); err != nil {
+	// A rejection that comes again after it was taken back changes nothing, and so does the
+	// withdrawal of it.
+	back := Rejection{Rejection: pair, ID: "d2", By: "ben", At: start}
+	if err := unreject(t, s, back); err != nil {
 		t.Error(err)
 	}
 	c.Was = 3
@@ -74,6 +78,12 @@ func TestDecide(t *testing.T) {
 	}
 	if stays, changed, err := rejectNow(t, s, Rejection{Rejection: pair, ID: "d1", By: "ann", At: start}); err != nil || changed || len(stays) != 0 {
 		t.Errorf("rejected again: changed %t, %+v, error %v", changed, stays, err)
+	}
+	if err := unreject(t, s, back); err != nil {
+		t.Error(err)
+	}
+	if d, found, err := s.DecisionOf(t.Context(), "default", "x"); err != nil || !found || d.Withdraws() || d.Stay.Revision != 4 {
+		t.Errorf("withdrawn again: %+v, found %t, error %v", d, found, err)
 	}
 }
 
@@ -106,6 +116,8 @@ func TestDecideRefuses(t *testing.T) {
 	disputed := exactly(near(e, x, parking.Exact), e)
 	splits := []Change{exactly(near(in, x, parking.Split), e), near(e, out, parking.Split)}
 	nearLeft := near(alone, left, parking.OCR)
+	elsewhere := nearLeft
+	elsewhere.EntryPlate = "KA01"
 	s, client := newStore(t)
 	for name, c := range map[string]struct {
 		before  []Change // they are made
@@ -119,6 +131,8 @@ func TestDecideRefuses(t *testing.T) {
 		"a part of a split":                          {nil, splits[1:], []bool{true}},
 		"both of a split, of which one may not":      {nil, []Change{splits[1], was(splits[0], 7)}, []bool{true, true}},
 		"the same again":                             {[]Change{nearLeft}, []Change{nearLeft}, []bool{false}},
+		"the same again, of another plate":           {[]Change{nearLeft}, []Change{elsewhere}, []bool{true}},
+		"the same again, of a paired exit":           {[]Change{nearLeft}, []Change{exactly(nearLeft, e)}, []bool{true}},
 		"over another one that was not read":         {[]Change{nearLeft}, []Change{near(in, left, parking.OCR)}, []bool{true}},
 		"over one that was read":                     {[]Change{nearLeft}, []Change{was(near(in, left, parking.OCR), 2)}, []bool{false}},
 		"a withdrawal":                               {[]Change{nearLeft}, []Change{withdraws("left", 2)}, []bool{false}},
@@ -131,6 +145,8 @@ func TestDecideRefuses(t *testing.T) {
 		"a withdrawal of both":                       {splits, []Change{withdraws("x", 2), withdraws("out", 2)}, []bool{false, false}},
 		"a withdrawal of both, of which one may not": {splits, []Change{withdraws("x", 2), withdraws("out", 7)}, []bool{true, true}},
 		"a dispute of a part of a split":             {splits, []Change{was(disputed, 2)}, []bool{true}},
+		"a part of a split and a dispute":            {nil, []Change{splits[1], disputed}, []bool{true, false}},
+		"a part of a split and the end of a dispute": {[]Change{disputed}, []Change{splits[1], withdraws("x", 2)}, []bool{true, false}},
 		"an exit twice":                              {nil, []Change{nearLeft, near(in, left, parking.OCR)}, []bool{false, true}},
 		"the exit is paired by now":                  {nil, []Change{near(alone, x, parking.OCR)}, []bool{true}},
 		"the exit is paired otherwise":               {nil, []Change{exactly(near(in, x, parking.Split), alone)}, []bool{true}},
@@ -173,15 +189,21 @@ func TestDecideRefuses(t *testing.T) {
 					t.Fatalf("before: %+v", d)
 				}
 			}
-			revisions := client.HGetAll(t.Context(), defaultKeys.revisions()).Val()
+			kept := func() (all []map[string]string) {
+				for _, key := range []string{defaultKeys.revisions(), defaultKeys.decisions(), defaultKeys.given()} {
+					all = append(all, client.HGetAll(t.Context(), key).Val())
+				}
+				return all
+			}
+			before := kept()
 			for i, d := range decide(t, s, c.changes...) {
 				if (d.Refused != "") != c.refused[i] {
 					t.Errorf("change %d of %s: %+v", i, c.changes[i].Stay.ID, d)
 				}
 			}
 			if !slices.Contains(c.refused, false) {
-				if diff := cmp.Diff(revisions, client.HGetAll(t.Context(), defaultKeys.revisions()).Val()); diff != "" {
-					t.Errorf("revisions, -want +got:\n%s", diff)
+				if diff := cmp.Diff(before, kept()); diff != "" {
+					t.Errorf("refused, but changed (-want +got):\n%s", diff)
 				}
 			}
 		})
@@ -311,13 +333,17 @@ func TestPosted(t *testing.T) {
 	s.Record(t.Context(), []parking.Event{e, x})
 	old := decide(t, s, c)[0].Stay
 	withdrawn := decide(t, s, Change{Stay: parking.Stay{ID: "x"}, Was: 2})[0].Stay
-	if diff := cmp.Diff(stayOf(nil, x, 3), withdrawn); diff != "" {
-		t.Errorf("withdrawn, -want +got:\n%s", diff)
+	for range 2 { // it comes again
+		if diff := cmp.Diff(stayOf(nil, x, 3), withdrawn); diff != "" {
+			t.Errorf("withdrawn, -want +got:\n%s", diff)
+		}
+		withdrawn = decide(t, s, Change{Stay: parking.Stay{ID: "x"}, Was: 2})[0].Stay
 	}
+	later := stayOf(nil, x, 4)
 	for _, step := range []struct {
 		posted parking.Stay
 		left   int
-	}{{old, 1}, {withdrawn, 0}, {withdrawn, 0}} {
+	}{{old, 1}, {later, 1}, {withdrawn, 0}, {withdrawn, 0}} {
 		if err := s.Posted(t.Context(), "default", []parking.Stay{step.posted}); err != nil {
 			t.Error(err)
 		}
@@ -326,11 +352,13 @@ func TestPosted(t *testing.T) {
 		}
 	}
 	again := decide(t, s, c)[0]
-	if err := s.Posted(t.Context(), "default", []parking.Stay{old}); err != nil {
-		t.Error(err)
-	}
-	if d, found, err := s.DecisionOf(t.Context(), "default", "x"); err != nil || !found || d.Posted || d.Stay.Revision != again.Stay.Revision {
-		t.Errorf("%+v, found %v, error %v", d, found, err)
+	for posted, stay := range []parking.Stay{old, again.Stay} {
+		if err := s.Posted(t.Context(), "default", []parking.Stay{stayOf(nil, exit("other", 0), 1), stay}); err != nil {
+			t.Error(err)
+		}
+		if d, found, err := s.DecisionOf(t.Context(), "default", "x"); err != nil || !found || d.Posted != (posted == 1) || d.Stay.Revision != again.Stay.Revision {
+			t.Errorf("%+v, found %v, error %v", d, found, err)
+		}
 	}
 }
 

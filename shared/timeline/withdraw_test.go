@@ -244,6 +244,49 @@ func TestWithdrawnWithAnother(t *testing.T) {
 	}
 }
 
+// An exit has its entry by the pairing rule again, unless that expired. A rejection of that
+// pair changes nothing of the stay, and tells it.
+func TestRejectedAsItIsAgain(t *testing.T) {
+	e, out := of(entry("e", 0), 1, nil), of(exit("out", 1000), 1, plated("KA0I"))
+	in, x := of(entry("in", 2000), 1, plated("K401")), of(exit("x", 3000), 1, nil)
+	split := near(in, x, parking.Split)
+	split.Exact = Place{e.ID, e.Time}
+	for want, now := range map[string]time.Time{"x e 3": time.Now(), "x  3": e.Time.Add(retention + time.Second)} {
+		s, _ := newStore(t)
+		record(t, s, e, out, in, x)
+		decide(t, s, near(e, out, parking.Split), split)
+		s.now = func() time.Time { return now }
+		for _, id := range []string{"in", "e"} {
+			r := Rejection{Rejection: parking.Rejection{EntryID: id, ExitID: "x"}, ID: "d" + id, By: "ann", At: start}
+			stays, changed, err := s.Reject(t.Context(), "default", r, Versions{1, 1})
+			if got := toldOf(stays, "x"); got != want || !changed || err != nil {
+				t.Errorf("%s is rejected: changed %t, told %q, want %q, error %v", id, changed, got, want, err)
+			}
+		}
+	}
+}
+
+// A rejection leaves what is decided of the exit with another entry, and that its exact stay
+// is disputed.
+func TestRejectedOtherwise(t *testing.T) {
+	e, x := of(entry("e", 0), 1, nil), of(exit("x", 3000), 1, nil)
+	in, out := of(entry("in", 2000), 1, plated("KB01")), of(exit("out", 2500), 1, plated("KB0I"))
+	disputed := near(e, x, parking.Exact)
+	disputed.Stay.Disputed, disputed.Exact = true, Place{e.ID, e.Time}
+	s, _ := newStore(t)
+	record(t, s, e, x, in, out)
+	decide(t, s, disputed, near(in, out, parking.OCR))
+	for i, pair := range []parking.Rejection{{EntryID: "e", ExitID: "x"}, {EntryID: "e", ExitID: "out"}} {
+		stays, changed, err := rejectNow(t, s, Rejection{Rejection: pair, ID: fmt.Sprint("d", i), By: "ann", At: start})
+		if len(stays) > 0 || !changed || err != nil {
+			t.Errorf("%+v is rejected: changed %t, told %+v, error %v", pair, changed, stays, err)
+		}
+		if d, found, err := s.DecisionOf(t.Context(), "default", pair.ExitID); !found || d.Withdraws() || err != nil {
+			t.Errorf("%+v is rejected: %+v, found %t, error %v", pair, d, found, err)
+		}
+	}
+}
+
 // toldOf returns the last that is told of some exits: the entry of each, v of a void stay,
 // and the revision.
 func toldOf(stays []parking.Stay, ids ...string) string {
