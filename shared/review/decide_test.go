@@ -218,6 +218,14 @@ func TestOtherStays(t *testing.T) {
 	o.wants("x y", "completed f KA01 3, completed e KA01 2")
 }
 
+// A read that was corrected may be told from one of another plate.
+func TestDifferentAfterAPlate(t *testing.T) {
+	o := newOffice(t)
+	o.seen(o.read(parking.Entry, "e", "KA02", 0), o.read(parking.Exit, "x", "KA01", 60))
+	o.made(Decision{ID: "d1", Kind: Plate, EventID: "e", Plate: "KA03"}, true)
+	o.made(Decision{ID: "d2", Kind: Different, EntryID: "e", ExitID: "x"}, true)
+}
+
 // A read without a plate gets one, and loses it again.
 func TestPlateOfARead(t *testing.T) {
 	o := newOffice(t)
@@ -238,7 +246,6 @@ func TestPlateOfARead(t *testing.T) {
 	o.wants("x", "completed n KA02 4")
 }
 
-// A rejection holds until it is taken back, each by a decision of its own.
 // A sender may give a version as high as those of decisions, and decides nothing by it.
 func TestAHighVersionIsNoDecision(t *testing.T) {
 	o := newOffice(t)
@@ -248,6 +255,7 @@ func TestAHighVersionIsNoDecision(t *testing.T) {
 	o.made(Decision{ID: "d1", Kind: Different, EntryID: "e", ExitID: "x"}, true)
 }
 
+// A rejection holds until it is taken back, each by a decision of its own.
 func TestDifferent(t *testing.T) {
 	o := newOffice(t)
 	o.seen(o.read(parking.Entry, "e", "KA01AB1284", 0), o.read(parking.Exit, "x", "KA01AB1234", 60))
@@ -370,6 +378,53 @@ func TestNearStay(t *testing.T) {
 	}
 }
 
+// A person gives the exit or the entry of a near stay to another read.
+func TestReadsOfANearStay(t *testing.T) {
+	for want, d := range map[string]Decision{
+		"completed f KA01AB1234 3, unmatched_exit  KA01AB7777 1": same("d", "f", "x", "KA01AB1234"),
+		"unmatched_exit  KA01AB1234 3, completed e KA01AB5555 2": same("d", "e", "y", "KA01AB5555"),
+	} {
+		o := newOffice(t)
+		e, x := o.read(parking.Entry, "e", "KA01AB1284", 0), o.read(parking.Exit, "x", "KA01AB1234", 60)
+		o.seen(e, x, o.read(parking.Entry, "f", "KA01AB9999", 10), o.read(parking.Exit, "y", "KA01AB7777", 70))
+		near := parking.Stay{ID: "x", Site: site, Plate: x.Plate, EntryID: "e", EntryTime: e.Time, ExitTime: x.Time, Match: &parking.Explanation{Method: parking.Edit}}
+		decided, err := o.Events.Decide(t.Context(), site, []timeline.Change{{Stay: near, EntryPlate: e.Plate, ExitPlate: x.Plate}})
+		if err != nil || decided[0].Refused != "" {
+			t.Fatalf("%+v, %v", decided, err)
+		}
+		o.made(d, true)
+		o.wants("x y", want)
+	}
+}
+
+// A person confirms what a camera read. That is a decision, once.
+func TestConfirmed(t *testing.T) {
+	o := newOffice(t)
+	o.seen(o.read(parking.Entry, "e", "KA01", 0), o.read(parking.Exit, "x", "KA01", 60))
+	o.made(Decision{ID: "d1", Kind: Plate, EventID: "e", Plate: "KA01"}, true)
+	o.made(Decision{ID: "d2", Kind: Plate, EventID: "e", Plate: "KA01"}, false)
+	o.made(same("d3", "e", "x", "KA01"), true)
+	for _, e := range o.made(same("d4", "e", "x", "KA01"), false).Events {
+		if !e.DecidedBy("d3") || !e.Corrected() {
+			t.Errorf("%+v", e)
+		}
+	}
+	o.wants("x", "completed e KA01 1")
+}
+
+// The plate before a decision was erased: the decision cannot be taken back.
+func TestUndoOfAnErasedPlate(t *testing.T) {
+	o := newOffice(t)
+	o.seen(o.read(parking.Entry, "e", "KA02", 0))
+	o.made(Decision{ID: "d1", Kind: Plate, EventID: "e", Plate: "KA01"}, true)
+	if _, err := o.Events.ErasePlate(t.Context(), site, "KA02"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := o.decide(Decision{ID: "d2", Kind: Undo, EventID: "e", Of: "d1"}); !isConflict(err) || !strings.Contains(err.Error(), "the event e was erased") {
+		t.Errorf("%v", err)
+	}
+}
+
 // A disputed stay is no more so as soon as a person confirms it, or rejects each pair that
 // disputes it.
 func TestDisputedStay(t *testing.T) {
@@ -414,6 +469,33 @@ func TestDisputedStay(t *testing.T) {
 	}
 	o.made(same("d", "e", "y", "KA01AB1234"), true)
 	o.wants("x y", "unmatched_exit  KA01AB1234 3, completed e KA01AB1234 2")
+}
+
+// A decision that comes again ends no dispute about stays that its reads have by now.
+func TestOtherStaysRemainDisputed(t *testing.T) {
+	o := newOffice(t)
+	o.seen(o.read(parking.Entry, "e", "KA02", 0), o.read(parking.Exit, "x", "KA01", 60))
+	o.made(same("d1", "e", "x", "KA01"), true)
+	y, f := o.read(parking.Exit, "y", "KA01", 20), o.read(parking.Entry, "f", "KA01", 30)
+	o.seen(y, f)
+	o.wants("x y", "completed f KA01 4, completed e KA01 1")
+	for entryID, exit := range map[string]parking.Event{"e": y, "f": o.read(parking.Exit, "x", "KA01", 60)} {
+		entry, err := o.Events.Event(t.Context(), site, entryID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := parking.Stay{ID: exit.ID, Site: site, Plate: exit.Plate, EntryID: entryID, EntryTime: entry.Time, ExitTime: exit.Time, Disputed: true, Match: &parking.Explanation{Method: parking.Exact}}
+		change := timeline.Change{Stay: s, EntryPlate: s.Plate, ExitPlate: s.Plate, Exact: timeline.Place{ID: entryID, Time: entry.Time}}
+		if decided, err := o.Events.Decide(t.Context(), site, []timeline.Change{change}); err != nil || decided[0].Refused != "" {
+			t.Fatalf("%+v, %v", decided, err)
+		}
+	}
+	o.made(same("d1", "e", "x", "KA01"), false)
+	for _, id := range []string{"x", "y"} {
+		if d, _, err := o.Events.DecisionOf(t.Context(), site, id); err != nil || !d.Stay.Disputed {
+			t.Errorf("%s: %+v, %v", id, d, err)
+		}
+	}
 }
 
 // A stay has three of the pairs that dispute it. It is disputed until all are rejected that
@@ -508,6 +590,9 @@ func TestConflicts(t *testing.T) {
 		"different, and same is so again":    {alike, []Decision{same("d", "e", "x", "KA01"), undo("u", "d"), undo("v", "u")}, different("f"), "of one vehicle, by the decision v"},
 		"different, and same once more":      {alike, []Decision{same("d", "e", "x", "KA01"), undo("u", "d"), same("g", "e", "x", "KA01")}, different("f"), "of one vehicle, by the decision g"},
 		"different, and same before it is":   {alike, []Decision{same("d", "e", "x", "KA01"), same("g", "e", "x", "KA03"), undo("u", "g")}, different("f"), "of one vehicle, by the decision u"},
+		"undo of another":                    {nil, []Decision{{ID: "d", Kind: Different, EntryID: "e", ExitID: "x"}}, undo("u", "v"), "not the last one"},
+		"undo of an undone":                  {nil, []Decision{{ID: "d", Kind: Different, EntryID: "e", ExitID: "x"}, undo("u", "d")}, undo("w", "d"), "not the last one"},
+		"the id of a plate":                  {nil, []Decision{{ID: "d", Kind: Plate, EventID: "e", Plate: "KA03"}, {ID: "f", Kind: Plate, EventID: "e", Plate: "KA04"}}, Decision{ID: "d", Kind: Different, EntryID: "e", ExitID: "x"}, "the id belongs to another decision"},
 		"another rejection":                  {nil, []Decision{{ID: "d", Kind: Different, EntryID: "e", ExitID: "y"}}, Decision{ID: "d", Kind: Different, EntryID: "e", ExitID: "x"}, "the id belongs to another decision"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -838,6 +923,44 @@ func TestRepairOfNothing(t *testing.T) {
 	}
 	if left, err := o.Events.Unfinished(t.Context(), site, o.Now(), 10); len(left) > 0 || err != nil {
 		t.Errorf("%v, %v", left, err)
+	}
+}
+
+// A read that changes while it is repaired is left to the next tick.
+func TestRepairOfAReadThatChanges(t *testing.T) {
+	o := newOffice(t)
+	x := o.read(parking.Exit, "x", "KA01", 60)
+	o.seen(x)
+	o.fails = true
+	if _, err := o.decide(Decision{ID: "d1", Kind: Plate, EventID: "x", Plate: "KA02"}); err == nil {
+		t.Fatal("the post has not failed")
+	}
+	o.fails = false
+	o.Now = func() time.Time { return time.Now().Add(time.Minute) }
+	changing := true
+	o.Events.Repeats = func(context.Context, string) (parking.Repeats, error) { // asked between the look and the record
+		if changing {
+			changing = false
+			e, err := o.Events.Event(t.Context(), site, "x")
+			if err == nil {
+				e, err = e.Correct("KA03", parking.Correction{ID: "d2", By: "ben", At: o.start})
+			}
+			if err != nil {
+				t.Error(err)
+			}
+			for _, r := range o.Events.Record(t.Context(), []parking.Event{e}) {
+				if r.Err != nil {
+					t.Error(r.Err)
+				}
+			}
+		}
+		return nil, nil
+	}
+	for _, want := range []string{"unmatched_exit  KA01 1", "unmatched_exit  KA03 3"} {
+		if u, err := o.Repair(t.Context(), site); err != nil || u.Decisions != 0 {
+			t.Errorf("%+v, %v", u, err)
+		}
+		o.wants("x", want)
 	}
 }
 
