@@ -40,7 +40,12 @@ func (e *Event) Corrected() bool { return e.Version >= CorrectionVersion && !e.V
 
 // Decided reports whether a decision about the plate of the event holds. Of a corrected event
 // whose decisions are all taken back, none does.
-func (e *Event) Decided() bool { return e.Correction != nil && !e.Correction.AsRead }
+func (e *Event) Decided() bool { return e.Correction != nil && !e.Correction.asRead() }
+
+// asRead and wasAsRead return what the fields tell. A correction that was kept before there
+// were these fields tells it of the first decision about a read and of its undo only.
+func (c *Correction) asRead() bool    { return c.AsRead || c.Undoes != "" && len(c.Earlier) == 1 }
+func (c *Correction) wasAsRead() bool { return c.WasAsRead || len(c.Earlier) == 0 }
 
 // Correct returns the next version of an event, with the plate of a decision; without a
 // plate if raw is empty. A decision that the plate is right is a correction, too: then the
@@ -53,7 +58,7 @@ func (e Event) Correct(raw string, by Correction) (Event, error) {
 	by.Was, by.NoPlate, by.Earlier = e.Plate, e.NoPlate, nil
 	by.AsRead, by.WasAsRead = false, !e.Decided()
 	if before := e.Correction; before != nil {
-		by.AsRead = by.Undoes != "" && before.WasAsRead
+		by.AsRead = by.Undoes != "" && before.wasAsRead()
 		by.Earlier = append(append(by.Earlier, before.Earlier...), before.ID)
 	}
 	if len(by.Earlier) >= MaxCorrections {

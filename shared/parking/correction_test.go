@@ -67,7 +67,8 @@ func TestCorrect(t *testing.T) {
 }
 
 // Of a read whose decisions are all taken back no decision holds, until one is made again or
-// an undo is taken back itself. What was kept before that was noted may hold.
+// an undo is taken back itself. What was kept before that was noted holds, but for an undo of
+// the first decision.
 func TestDecided(t *testing.T) {
 	for name, tt := range map[string]struct {
 		old     int    // how many of the corrections were kept without the notes
@@ -81,8 +82,9 @@ func TestDecided(t *testing.T) {
 		"after an undo":    {0, "dudu", "ynyn"},
 		"after two undos":  {0, "duudu", "ynyyy"},
 		"three, and undos": {0, "dduuuu", "yyyyyy"},
-		"an old decision":  {1, "duudu", "yyyyy"},
-		"an old undo":      {2, "duudu", "yyyyy"},
+		"an old decision":  {1, "duudu", "ynyyy"},
+		"an old undo":      {2, "duudu", "ynyyy"},
+		"an old chain":     {3, "dudu", "ynyy"},
 	} {
 		e := at(Entry, "e1", 1)
 		if e.Decided() {

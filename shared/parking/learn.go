@@ -127,11 +127,11 @@ func (l *learner) settled(stays []Stay) {
 	}
 }
 
-// corrections takes what persons corrected and did not take back: the plate before is no
-// misread then.
+// corrections takes what persons corrected and did not take back. Only the plate before the
+// first decision that holds is one that a camera read.
 func (l *learner) corrections(s *scorer) {
 	take := func(e *Event) {
-		if !e.Decided() {
+		if !e.Decided() || !e.Correction.wasAsRead() {
 			return
 		}
 		var was, is [maxText]rune

@@ -127,7 +127,8 @@ func TestLearnMissing(t *testing.T) {
 	}
 }
 
-// What persons corrected counts as what the near rule found, unless they took it back.
+// What persons corrected counts as what the near rule found, unless they took it back or
+// corrected what a person had decided.
 func TestLearnCorrections(t *testing.T) {
 	s := newSite(3).visits(800)
 	_, without := s.learn(t)
@@ -142,13 +143,18 @@ func TestLearnCorrections(t *testing.T) {
 	if got, before := m.Edits.Confused["WX"], DefaultModel().Edits.Letters; learnt.Near < 60 || got <= before+100 {
 		t.Errorf("W and X weigh %d, in the base model %d, by %+v", got, before, learnt)
 	}
-	for i := range s.events {
-		if c := s.events[i].Correction; c != nil {
-			c.AsRead = true
+	for name, change := range map[string]func(*Correction){
+		"taken back":                  func(c *Correction) { c.AsRead, c.WasAsRead = true, true },
+		"corrections of a correction": func(c *Correction) { c.AsRead, c.WasAsRead, c.Earlier = false, false, []string{"a"} },
+	} {
+		for i := range s.events {
+			if c := s.events[i].Correction; c != nil {
+				change(c)
+			}
 		}
-	}
-	if _, learnt := s.learn(t); learnt.Near != without.Near {
-		t.Errorf("%d near stays are learnt from after all corrections are taken back, want %d", learnt.Near, without.Near)
+		if _, learnt := s.learn(t); learnt.Near != without.Near {
+			t.Errorf("%s: %d near stays are learnt from, want %d", name, learnt.Near, without.Near)
+		}
 	}
 }
 
