@@ -517,7 +517,8 @@ func (c *session) settled(ctx context.Context, s *parking.Stay) (bool, error) {
 	case !s.Disputed || s.Match == nil:
 		return false, nil
 	case c.d.Kind == Same:
-		return s.EntryID == c.d.EntryID && s.ID == c.d.ExitID, nil
+		// A decision that comes again may have been taken back, and the pair be rejected since.
+		return s.EntryID == c.d.EntryID && s.ID == c.d.ExitID && decidedSame(c.holds.Events) && !c.rejected(), nil
 	case c.d.Kind != Different:
 		return false, nil
 	}

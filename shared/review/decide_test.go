@@ -498,6 +498,40 @@ func TestOtherStaysRemainDisputed(t *testing.T) {
 	}
 }
 
+// A decision that comes again after it was taken back ends no dispute that came since.
+func TestTakenBackSettlesNothing(t *testing.T) {
+	o := newOffice(t)
+	e, x := o.read(parking.Entry, "e", "KA01AB1234", 0), o.read(parking.Exit, "x", "KA01AB1234", 60)
+	o.seen(e, x)
+	o.made(same("d", "e", "x", "KA01AB1234"), true)
+	o.made(Decision{ID: "u", Kind: Undo, Of: "d", EntryID: "e", ExitID: "x"}, true)
+	dispute := func() {
+		t.Helper()
+		s := parking.Stay{ID: "x", Site: site, Plate: x.Plate, EntryID: "e", EntryTime: e.Time, ExitTime: x.Time, Disputed: true, Match: &parking.Explanation{Method: parking.Exact}}
+		change := timeline.Change{Stay: s, EntryPlate: e.Plate, ExitPlate: x.Plate, Exact: timeline.Place{ID: "e", Time: e.Time}}
+		decided, err := o.Events.Decide(t.Context(), site, []timeline.Change{change})
+		if err != nil || decided[0].Refused != "" {
+			t.Fatalf("%+v, %v", decided, err)
+		}
+	}
+	again := func(what string) {
+		t.Helper()
+		o.made(same("d", "e", "x", "KA01AB1234"), false)
+		if d, found, err := o.Events.DecisionOf(t.Context(), site, "x"); err != nil || !found || !d.Stay.Disputed {
+			t.Errorf("%s: %+v, %v", what, d, err)
+		}
+	}
+	dispute()
+	again("taken back")
+	o.made(Decision{ID: "f", Kind: Different, EntryID: "e", ExitID: "x"}, true)
+	again("rejected")
+	for _, id := range []string{"e", "x"} { // of each read for itself
+		o.made(Decision{ID: "v" + id, Kind: Undo, Of: "u", EventID: id}, true)
+	}
+	dispute()
+	again("rejected, and of one plate")
+}
+
 // A stay has three of the pairs that dispute it. It is disputed until all are rejected that
 // there are, but for those of reads that have a stay of their own by now.
 func TestDisputedByMany(t *testing.T) {
