@@ -155,7 +155,7 @@ func modelsPath(site string) string { return "/sites/" + url.PathEscape(site) + 
 
 // activation makes a model of a site valid.
 type activation struct {
-	Site string             `default:"default" help:"Site of the model."`
+	Site string             `default:"default" help:"Site of the model, and of the reads that it is learnt from."`
 	From *parking.Timestamp `placeholder:"TIME" help:"Exits observed from then on are matched by the model, such as 2026-11-28T00:00:00Z; now if it is missing."`
 	Yes  bool               `help:"Do it without asking."`
 	summaryAPI

@@ -115,7 +115,7 @@ func completeFrom(lone []parking.Lone, to time.Time) time.Time {
 // Bounds of the exact stays whose events are in memory before it is known whether they
 // matter: few of them do at a large site.
 const (
-	mostSifting = 4 // goroutines
+	mostSifting = 4 // goroutines, and one for the stays that were decided to be otherwise
 	pairsAtOnce = 1000
 )
 

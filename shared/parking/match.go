@@ -2,8 +2,10 @@ package parking
 
 import (
 	"cmp"
+	"fmt"
 	"math"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"sort"
 	"strings"
@@ -299,7 +301,8 @@ func (m *matching) alone(d *doubt) {
 }
 
 // pair finds the pairs of lone reads that weigh more than nothing, and the reads that are
-// of one passage. All processors search: of what is found the order does not matter.
+// of one passage. All processors search. The order in which pairs are found does not matter:
+// margins are more than zero, so of the pairs of a read at most one outweighs the others.
 func (m *matching) pair() {
 	var next atomic.Int64
 	parts := make([]comparison, runtime.GOMAXPROCS(0))
@@ -307,6 +310,11 @@ func (m *matching) pair() {
 	for i := range parts {
 		parts[i].matching = m
 		searching.Go(func() {
+			defer func() {
+				if p := recover(); p != nil {
+					parts[i].panicked = fmt.Sprintf("%v\n%s", p, debug.Stack())
+				}
+			}()
 			const some = 256
 			for {
 				to := int(next.Add(some))
@@ -321,6 +329,9 @@ func (m *matching) pair() {
 	}
 	searching.Wait()
 	for i := range parts {
+		if text := parts[i].panicked; text != "" {
+			panic(text) // the caller may recover: a fault here ends one call, not the process
+		}
 		for _, p := range parts[i].pairs {
 			m.add(p)
 		}
@@ -335,8 +346,9 @@ func (m *matching) pair() {
 type comparison struct {
 	*matching
 
-	pairs []pair
-	mates [][2]*read
+	pairs    []pair
+	mates    [][2]*read
+	panicked string // why the search ended, with the stack
 }
 
 // compare compares the reads of a plate with those of it and of those that follow it in the

@@ -486,6 +486,19 @@ func TestPropertiesOfMatch(t *testing.T) {
 	})
 }
 
+// What fails in a goroutine fails in the caller, which may go on with another site.
+func TestMatchPanicsInTheCaller(t *testing.T) {
+	defer func() {
+		if text := fmt.Sprint(recover()); !strings.Contains(text, "index out of range") || !strings.Contains(text, "dwell") {
+			t.Errorf("the panic is %s", text)
+		}
+	}()
+	entry, exit := at(Entry, "e", 0), at(Exit, "x", 60)
+	entry.Plate, exit.Plate = "MAB1234", "MA81234"
+	reads := &Reads{Lone: []Lone{{Event: entry}, {Event: exit}}}
+	reads.Match(nil, Models{{Version: "without a dwell"}})
+}
+
 // An event of a plate changes only the stays of reads that are few steps away: reads of a
 // plate, of similar ones, and of the times in between.
 func TestMatchIsLocal(t *testing.T) {

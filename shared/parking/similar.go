@@ -333,14 +333,14 @@ func (x *index) find(text []rune, least int, when span, each func(i int)) {
 		buckets[i].start, buckets[i].end = x.starts[bucket], x.starts[bucket+1]
 	}
 	days := x.calendar.days(when)
-	search := x.newSearch()
-	defer x.searches.Put(search)
+	s := x.newSearch()
+	defer x.searches.Put(s)
 	for i, hash := range found {
 		for _, it := range x.items[buckets[i].start:buckets[i].end] {
 			if int(it.text) < least {
 				break // those of a bucket descend
 			}
-			if it.rest == uint32(hash) && it.days.from <= days.to && it.days.to >= days.from && search.first(it.text) { //nolint:gosec // the low bits
+			if it.rest == uint32(hash) && it.days.from <= days.to && it.days.to >= days.from && s.first(it.text) { //nolint:gosec // the low bits
 				each(int(it.text))
 			}
 		}
