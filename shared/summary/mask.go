@@ -111,7 +111,7 @@ func (m mask) event(e parking.Event) parking.Event {
 	}
 	e.Details.Candidates = candidates
 	if c := e.Correction; c != nil {
-		e.Correction = &parking.Correction{ID: text(c.ID), By: hiddenText, At: c.At, Was: parking.MaskPlate(c.Was), NoPlate: c.NoPlate, Confirms: c.Confirms, AsRead: !e.Decided(), WasAsRead: c.WasAsRead}
+		e.Correction = &parking.Correction{ID: text(c.ID), By: hiddenText, At: c.At, Was: parking.MaskPlate(c.Was), NoPlate: c.NoPlate, Confirms: c.Confirms, AsRead: c.AsRead, WasAsRead: c.WasAsRead}
 	}
 	e.RawPlate, e.Plate = parking.MaskPlate(e.Plate), ""
 	return e
