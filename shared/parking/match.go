@@ -141,7 +141,7 @@ type matching struct {
 	*table
 	models   []validModel // in the order in which they become valid
 	rejected map[Rejection]bool
-	concerns concerns
+	concerns sync.Map // the concern of an exact stay by the id of its exit
 	pairs    []pair
 	doubts   []doubt
 }

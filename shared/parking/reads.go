@@ -6,7 +6,6 @@ import (
 	"slices"
 	"sort"
 	"strings"
-	"sync"
 	"time"
 )
 
@@ -300,47 +299,18 @@ type concern struct {
 	reads       []*read
 }
 
-// concerns are the concerns of exact stays by the ids of their exits. They are safe for
-// concurrent use.
-type concerns struct {
-	mutex sync.Mutex
-	byID  map[string]concern
-}
-
-// get returns the reads that were found to concern an exact stay.
-func (c *concerns) get(exitID, plate string, entry, exit int64) (reads []*read, found bool) {
-	c.mutex.Lock()
-	defer c.mutex.Unlock()
-	k, found := c.byID[exitID]
-	return k.reads, found && k.plate == plate && k.entry == entry && k.exit == exit
-}
-
-func (c *concerns) keep(exitID string, k concern) {
-	c.mutex.Lock()
-	defer c.mutex.Unlock()
-	if c.byID == nil {
-		c.byID = make(map[string]concern)
-	}
-	c.byID[exitID] = k
-}
-
-func (c *concerns) drop(exitID string) {
-	c.mutex.Lock()
-	defer c.mutex.Unlock()
-	delete(c.byID, exitID)
-}
-
 // concerning returns the lone reads that concern an exact stay. They are searched once: what
 // was found is kept by the id of the exit.
-func (m *matching) concerning(exitID, plate string, entryTime, exitTime time.Time) []*read {
-	entry, exit := entryTime.UnixNano(), exitTime.UnixNano()
-	reads, found := m.concerns.get(exitID, plate, entry, exit)
-	if !found {
-		if reads = m.table.concerning(plate, entry, exit); len(reads) > 0 {
-			m.concerns.keep(exitID, concern{plate, entry, exit, reads})
-		}
+func (m *matching) concerning(exitID, plate string, entry, exit time.Time) []*read {
+	c := concern{plate: plate, entry: entry.UnixNano(), exit: exit.UnixNano()}
+	known, _ := m.concerns.Load(exitID)
+	if k, found := known.(concern); found && k.plate == c.plate && k.entry == c.entry && k.exit == c.exit {
+		return k.reads
 	}
-	return reads
+	if c.reads = m.table.concerning(plate, c.entry, c.exit); len(c.reads) > 0 {
+		m.concerns.Store(exitID, c)
+	}
+	return c.reads
 }
 
 // Matching applies the near rule to the lone reads of a site, and finds the exact stays that
@@ -380,7 +350,7 @@ func (m *Matching) Remain(stay *ExactStay) bool {
 	if slices.ContainsFunc(m.of(stay), func(r *read) bool { return stay.has(r) || stay.encloses(r) && m.weighs(entry, r, exit) }) {
 		return true
 	}
-	m.concerns.drop(stay.Exit.ID)
+	m.concerns.Delete(stay.Exit.ID)
 	return false
 }
 

@@ -216,9 +216,9 @@ func (al *alignment) method() Method {
 }
 
 // index finds similar texts by what is left of them without up to two characters: of
-// similar texts something of that is equal. Most that are found so are of another time: each
-// item tells when its text was read, so that no other memory is read for these. It is safe
-// for concurrent use.
+// similar texts something of that is equal. Most texts that are found so were read at another
+// time: an item has the days of its text, so these cost no access to other memory. An index is
+// safe for concurrent use.
 type index struct {
 	texts    [][]rune
 	calendar calendar
