@@ -169,8 +169,8 @@ type sieve struct {
 	kept  []parking.ExactStay
 }
 
-// fill keeps those of the posted stays, whose exits were in a time, and of the decided pairs
-// that matter.
+// fill keeps what matters of the posted stays with exits from one instant until before another,
+// and of the decided pairs.
 func (s *sieve) fill(ctx context.Context, stays Stays, from, to time.Time, decided []parking.Rejection) error {
 	pages := make(chan []stay.StoredStay)
 	g, ctx := errgroup.WithContext(ctx)

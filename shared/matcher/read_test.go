@@ -2,8 +2,11 @@ package matcher
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
+
+	"go.uber.org/goleak"
 
 	"parkstream/shared/parking"
 	"parkstream/shared/stay"
@@ -88,5 +91,40 @@ func TestPreviewOfReadsThatAreLeftOut(t *testing.T) {
 		if err != nil || !first.Equal(want) || len(stays) != 1 || stays[0].ID != "new"+string(parking.Exit) {
 			t.Errorf("from %s: the first instant is %s, want %s; error %v, stays %+v", from, first, want, err, stays)
 		}
+	}
+}
+
+// endlessStays has no end of exact stays.
+type endlessStays struct{}
+
+func (endlessStays) Export(_ context.Context, _ stay.Query, yield func([]stay.StoredStay) error) error {
+	page := make([]stay.StoredStay, pairsAtOnce)
+	for i := range page {
+		page[i].ID, page[i].EntryID, page[i].Plate = "x", "e", "AB1" // short: it may matter
+	}
+	for {
+		if err := yield(page); err != nil {
+			return err
+		}
+	}
+}
+
+// noEvents cannot read events.
+type noEvents struct {
+	fewLone
+
+	err error
+}
+
+func (s noEvents) Events(context.Context, string, []string) (map[string]parking.Event, error) {
+	return nil, s.err
+}
+
+// If the events of exact stays cannot be read, nothing goes on being read.
+func TestReadEndsWithTheFirstError(t *testing.T) {
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+	broken := errors.New("no events")
+	if _, err := (Reader{noEvents{err: broken}, endlessStays{}}).Read(t.Context(), "s", time.Now().Add(-time.Hour), time.Now(), nil); !errors.Is(err, broken) {
+		t.Errorf("error %v, want %v", err, broken)
 	}
 }
